@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists what there is. Everything made or installed goes into build/, and `make clean` removes it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := build/venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SIMULATOR := build/vcenter-sim
+REQUIREMENTS := requirements.txt test-requirements.txt $(wildcard sandbox/requirements.txt)
+SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' -o -name '*.py' -o -name '*.xml' \) 2>/dev/null)
+
+.PHONY: help venv simulator test lint demo sandbox sandbox-stop tox genconfig seams clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## the virtualenv build/venv with Cinder, its clients, the test tools and this project
+
+$(STAMP): $(REQUIREMENTS) constraints.txt setup.cfg setup.py pyproject.toml tools/make_venv.sh
+	@echo "== virtualenv"
+	@tools/make_venv.sh $(VENV) $(REQUIREMENTS)
+	@touch $@
+
+simulator: $(SIMULATOR) ## the simulated vCenter, build/vcenter-sim
+
+$(SIMULATOR): $(SIMULATOR_SOURCES) tools/find_go.sh | $(STAMP)
+	@echo "== simulated vCenter"
+	@go=$$(tools/find_go.sh $(VENV)) && \
+		echo "  describing the vSphere API in a WSDL ..." && \
+		$(BIN)/python simulator/vimservice/generate.py && \
+		echo "  compiling with $$($$go version | cut -d ' ' -f 3) (the first time it fetches its modules: a minute or two) ..." && \
+		cd simulator && $$go build -buildvcs=false -o ../$@ . && \
+		echo "  ready: $@"
+
+test: $(STAMP) $(SIMULATOR) ## every check and every test
+	@$(BIN)/python tools/run_tests.py --go "$$(tools/find_go.sh $(VENV))"
+
+lint: $(STAMP) ## the checks without the tests
+	@$(BIN)/python tools/run_tests.py --checks-only
+
+demo: $(STAMP) $(SIMULATOR) ## a real Cinder and a simulated vCenter: volumes made, changed, checked and deleted
+	@$(BIN)/python -m sandbox demo
+
+sandbox: $(STAMP) $(SIMULATOR) ## the same Cinder and vCenter, left running for you
+	@$(BIN)/python -m sandbox start
+
+sandbox-stop: ## stop what `make sandbox` started
+	@$(BIN)/python -m sandbox stop
+
+tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cinder28,cinder29
+	@test -x build/tox-venv/bin/tox || { $(BIN)/python -m venv build/tox-venv && build/tox-venv/bin/pip install --quiet 'tox>=4.12'; }
+	@build/tox-venv/bin/tox --workdir build/tox $(if $(ENV),-e $(ENV))
+
+genconfig: $(STAMP) ## write etc/cinder_vmdk_ext.conf.sample anew from the options
+	@$(BIN)/oslo-config-generator --config-file etc/config-generator.conf
+
+seams: $(STAMP) ## record anew what we override in the Cinder that is installed
+	@$(BIN)/python -m cinder_vmdk_ext.tests.contract.seams --record
+
+clean: ## remove everything made or installed (stop the sandbox first)
+	rm -rf build .stestr .mypy_cache .hypothesis *.egg-info

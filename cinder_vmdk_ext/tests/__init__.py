@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the plugin.
+
+- `unit`: one module at a time, without a vCenter and without a network.
+- `contract`: what we rely on in Cinder, and the rules of our own code.
+- `functional`: against the simulated vCenter, over SOAP.
+"""

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Make the virtualenv $1 and install the requirement files given after it, and this project in place.
+# Everything pip says goes to $1.log; this script says how far it is.
+set -euo pipefail
+
+venv=$1
+shift
+log=$venv.log
+mkdir -p "$(dirname "$venv")"
+: >"$log"
+
+fail() {
+    echo "ERROR: $*" >&2
+    exit 1
+}
+
+# The first Python of 3.11 or later, the plain name first.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.14; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.11 or later on PATH: install one (Debian 12 and later: apt-get install python3 python3-venv)," \
+        "or name one: make PYTHON=/path/to/python3"
+}
+
+# Debian ships Python without its venv module's pip; virtualenv brings its own.
+make_venv() {
+    local python=$1
+    if "$python" -m venv "$venv" >>"$log" 2>&1; then
+        return
+    fi
+    rm -rf "$venv"
+    if "$python" -m virtualenv "$venv" >>"$log" 2>&1; then
+        return
+    fi
+    rm -rf "$venv"
+    if "$python" -m pip --version >/dev/null 2>&1; then
+        local own=$venv.virtualenv
+        "$python" -m pip install --quiet --target "$own" virtualenv >>"$log" 2>&1 &&
+            PYTHONPATH=$own "$python" -m virtualenv "$venv" >>"$log" 2>&1 && rm -rf "$own" && return
+    fi
+    rm -rf "$venv"
+    fail "$python cannot make a virtualenv (no venv, no virtualenv): on Debian and Ubuntu 'apt-get install python3-venv'" \
+        "(details: $log)"
+}
+
+# run_with_progress WHAT COMMAND...: one line every ten seconds, the end of the log when it fails.
+run_with_progress() {
+    local what=$1 started=$SECONDS next=10 pid
+    shift
+    echo "  $what ..."
+    "$@" >>"$log" 2>&1 &
+    pid=$!
+    trap 'kill $pid 2>/dev/null || true' INT TERM EXIT
+    while kill -0 $pid 2>/dev/null; do
+        sleep 0.5
+        if ((SECONDS - started >= next)); then
+            echo "    $((SECONDS - started)) s, $(grep -cE '^ *(Collecting|Requirement already)' "$log" || true) requirements looked at;" \
+                "now: $(tail -n 1 "$log" | cut -c 1-90)"
+            next=$((next + 10))
+        fi
+    done
+    trap - INT TERM EXIT
+    if ! wait $pid; then
+        tail -n 25 "$log" >&2
+        fail "$what failed; the whole log is $log"
+    fi
+}
+
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    rm -rf "$venv"
+    python=$(find_python)
+    echo "  virtualenv $venv with $("$python" --version) ..."
+    make_venv "$python"
+fi
+requirements=()
+for file in "$@"; do
+    requirements+=(-r "$file")
+done
+run_with_progress "installing Cinder, its clients and the test tools" \
+    "$venv/bin/python" -m pip install --progress-bar off -c constraints.txt "${requirements[@]}" -e .
+echo "  ready after $SECONDS s: $("$venv/bin/python" -c 'from importlib.metadata import version as v; print("Cinder", v("cinder"))')"
