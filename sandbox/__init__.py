@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A local cloud: a real Cinder on a simulated vCenter, for trying and testing.
+
+`Sandbox` is the whole of it for tests and scripts; `python -m sandbox` is the
+same for people.
+"""
+from typing import TYPE_CHECKING
+from typing import Any
+
+if TYPE_CHECKING:
+    from sandbox.cloud import Sandbox
+    from sandbox.configuration import Backend
+    from sandbox.errors import SandboxError
+
+__all__ = ['Backend', 'Sandbox', 'SandboxError']
+
+_HOMES = {'Backend': 'sandbox.configuration',
+          'Sandbox': 'sandbox.cloud',
+          'SandboxError': 'sandbox.errors'}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on demand: the Cinder process lives in this package too, and
+    # eventlet has to patch the standard library before anything that the
+    # clients pull in (urllib3) is imported.
+    if name not in _HOMES:
+        raise AttributeError(name)
+    import importlib
+    return getattr(importlib.import_module(_HOMES[name]), name)

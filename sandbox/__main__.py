@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python -m sandbox start | stop | demo"""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+import time
+
+from sandbox import cloud
+from sandbox import configuration
+from sandbox import errors
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+        return code
+    except errors.SandboxError as exc:
+        print('sandbox: %s' % exc, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('sandbox: interrupted', file=sys.stderr)
+        return 130
+
+
+def _start(options: argparse.Namespace) -> int:
+    began = time.monotonic()
+
+    def progress(line: str) -> None:
+        print('[%5.1f s] %s' % (time.monotonic() - began, line), flush=True)
+
+    sandbox = _sandbox(options, options.dir, progress)
+    sandbox.start()
+    progress('ready: %s' % sandbox.cinder_url)
+    print(_how_to_talk(sandbox))
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    stopped = cloud.stop(options.dir)
+    print('stopped: %s' % ', '.join(stopped) if stopped
+          else 'nothing was running in %s' % options.dir)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from sandbox import demo
+    return demo.run(lambda folder, progress:
+                    _sandbox(options, folder, progress))
+
+
+def _sandbox(options: argparse.Namespace, folder: Path,
+             progress: object) -> cloud.Sandbox:
+    overrides: dict[str, dict[str, str]] = {}
+    for text in options.option:
+        section, option, value = configuration.parse_override(text)
+        overrides.setdefault(section, {})[option] = value
+    if options.debug:
+        overrides.setdefault('DEFAULT', {})['debug'] = 'true'
+    return cloud.Sandbox(
+        folder, runtime=options.runtime, driver=options.driver,
+        options={'vmware_lazy_create': options.lazy}, overrides=overrides,
+        extra_backends=[configuration.Backend(name)
+                        for name in options.backend],
+        simulator_arguments=options.sim_arg,
+        progress=progress)  # type: ignore[arg-type]
+
+
+def _how_to_talk(sandbox: cloud.Sandbox) -> str:
+    exports = '\n'.join('    export %s=%s' % item
+                        for item in sandbox.clients.environment.items())
+    return '''
+To talk to it:
+    . %(folder)s/rc
+which is
+%(exports)s
+then, for example:
+    openstack volume create --type thin --size 1 first
+    openstack volume show first
+    cinder get-pools --detail
+Volume types: %(types)s
+Log: %(log)s
+For scripts: %(description)s
+To stop it: %(python)s -m sandbox stop --dir %(folder)s''' % {
+        'folder': sandbox.folder, 'exports': exports,
+        'types': ', '.join(one.name for one in configuration.volume_types(
+            sandbox.backends)),
+        'log': sandbox.cinder_log,
+        'description': cloud.description_files(sandbox.folder)[-1],
+        'python': sys.executable}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m sandbox',
+        description='A local cloud: a real Cinder on a simulated vCenter.')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    start = commands.add_parser(
+        'start', help='start one and leave it running')
+    _add_folder(start)
+    _add_what_to_run(start)
+    start.set_defaults(command=_start)
+
+    stop = commands.add_parser('stop', help='stop it')
+    _add_folder(stop)
+    stop.set_defaults(command=_stop)
+
+    demo = commands.add_parser(
+        'demo', help='start one of its own, show volumes, check, stop')
+    _add_what_to_run(demo)
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--dir', type=Path, default=cloud.DEFAULT_FOLDER,
+                        help='its folder (default: build/sandbox)')
+
+
+def _add_what_to_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--runtime', choices=configuration.RUNTIMES,
+                        default='eventlet',
+                        help='how Cinder does concurrency')
+    parser.add_argument('--driver', metavar='CLASS',
+                        default=configuration.PLUGIN_DRIVER,
+                        help='the volume driver; %s to compare'
+                             % configuration.UPSTREAM_DRIVER)
+    parser.add_argument('--backend', metavar='NAME', action='append',
+                        default=[],
+                        help='one more backend on the same vCenter')
+    parser.add_argument('--lazy', action='store_true',
+                        help="create a volume's disk at its first attachment")
+    parser.add_argument('--option', metavar='SECTION.OPTION=VALUE',
+                        action='append', default=[],
+                        help='for cinder.conf, e.g. '
+                             'vcenter.vmware_snapshot_format=COW')
+    parser.add_argument('--debug', action='store_true',
+                        help='let Cinder log at level DEBUG')
+    parser.add_argument('--sim-arg', metavar='FLAG', action='append',
+                        default=[],
+                        help='for vcenter-sim, e.g. --sim-arg=-ds=8')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

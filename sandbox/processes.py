@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Long-running processes that outlive the program that started them.
+
+Each has a log and a pid file. The pid file also holds the moment of the
+process's creation, so that a pid which the kernel has given to somebody else
+in the meantime is never mistaken for ours, and never signalled.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import time
+from typing import TypeVar
+
+import psutil
+
+from sandbox import errors
+
+_POLL_SECONDS = 0.05
+# psutil derives the creation time from the boot time, which shifts a little
+# when the clock is adjusted.
+_CREATION_TOLERANCE_SECONDS = 2.0
+
+Ready = TypeVar('Ready')
+
+
+@dataclasses.dataclass(frozen=True)
+class ManagedProcess:
+    """One started process, as its pid file describes it."""
+
+    name: str
+    pid: int
+    created_seconds: float
+    pid_file: Path
+    log_file: Path
+
+    @classmethod
+    def start(cls, name: str, command: Sequence[str], folder: Path,
+              environment: Mapping[str, str] | None = None,
+              stdout_file: Path | None = None) -> ManagedProcess:
+        """Start `command` in a session of its own, detached from this one.
+
+        :param name: names the pid file and the log within `folder`
+        :param environment: added to this process's environment
+        :param stdout_file: where standard output goes, if not into the log
+        :raises SandboxError: when the program cannot be executed
+        """
+        log_file = folder / 'log' / ('%s.log' % name)
+        pid_file = folder / 'run' / ('%s.pid.json' % name)
+        for path in (log_file, pid_file):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with open(log_file, 'ab') as log, \
+                open(stdout_file or log_file, 'ab') as stdout:
+            try:
+                child = subprocess.Popen(
+                    list(command), stdin=subprocess.DEVNULL, stdout=stdout,
+                    stderr=log, cwd=folder, start_new_session=True,
+                    env={**os.environ, **(environment or {})})
+            except OSError as exc:
+                raise errors.SandboxError(
+                    'cannot start %s: %s' % (name, exc)) from exc
+        _CHILDREN[child.pid] = child
+        try:
+            created_seconds = psutil.Process(child.pid).create_time()
+        except psutil.NoSuchProcess:
+            created_seconds = 0.0
+        process = cls(name, child.pid, created_seconds, pid_file, log_file)
+        pid_file.write_text(json.dumps({
+            'name': name, 'pid': child.pid,
+            'created_seconds': created_seconds, 'log_file': str(log_file)}))
+        return process
+
+    @classmethod
+    def load(cls, pid_file: Path) -> ManagedProcess:
+        """The process that a pid file describes; it may have ended."""
+        values = json.loads(pid_file.read_text())
+        return cls(values['name'], values['pid'], values['created_seconds'],
+                   pid_file, Path(values['log_file']))
+
+    def running(self) -> bool:
+        """Whether this very process is still there."""
+        return self._find() is not None
+
+    def wait_until_ready(self, probe: Callable[[], Ready | None],
+                         timeout_seconds: float) -> Ready:
+        """Poll `probe` until it returns something other than None.
+
+        :raises ProcessFailed: when the process ends first, or stays silent
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            # Asked before the probe, or a last word would be missed.
+            ended = not self.running()
+            answer = probe()
+            if answer is not None:
+                return answer
+            if ended:
+                raise self.failure('%s ended while starting' % self.name)
+            if time.monotonic() > deadline:
+                raise self.failure('%s was not ready within %d seconds'
+                                   % (self.name, timeout_seconds))
+            time.sleep(_POLL_SECONDS)
+
+    def failure(self, message: str) -> errors.ProcessFailed:
+        """An error that shows the telling part of the log and its path."""
+        return errors.ProcessFailed('%s; its log is %s'
+                                    % (message, self.log_file),
+                                    explain(self.log_file))
+
+    def stop(self, timeout_seconds: float = 15.0) -> bool:
+        """End it: SIGTERM, and SIGKILL if that is not heard.
+
+        :returns: whether there was anything to end
+        """
+        process = self._find()
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
+            if not self._gone_within(timeout_seconds):
+                process.kill()
+                self._gone_within(timeout_seconds)
+        self.pid_file.unlink(missing_ok=True)
+        return process is not None
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would: nothing gets the chance to tidy up."""
+        process = self._find()
+        if process is not None:
+            process.kill()
+            self._gone_within(10.0)
+        self.pid_file.unlink(missing_ok=True)
+
+    def _gone_within(self, timeout_seconds: float) -> bool:
+        deadline = time.monotonic() + timeout_seconds
+        while self.running():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _find(self) -> psutil.Process | None:
+        child = _CHILDREN.get(self.pid)
+        if child is not None and child.poll() is not None:
+            return None  # and by poll() reaped, if it was a zombie
+        try:
+            process = psutil.Process(self.pid)
+            created_seconds = process.create_time()
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+        except psutil.NoSuchProcess:
+            return None
+        if (abs(created_seconds - self.created_seconds)
+                > _CREATION_TOLERANCE_SECONDS):
+            return None
+        return process
+
+
+# Children of this very process have to be reaped, or they stay as zombies.
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def explain(log_file: Path, max_lines: int = 25) -> str:
+    """The part of a log that says why its process failed.
+
+    That is the last record of level ERROR or CRITICAL (or Go's panic) with
+    what follows it; without one, the end of the log. Its first line and its
+    last ones are kept, since in a traceback these name the cause.
+    """
+    try:
+        lines = log_file.read_text(errors='replace').splitlines()
+    except FileNotFoundError:
+        return ''
+    first = max((number for number, line in enumerate(lines)
+                 if _starts_trouble(lines, number, line)), default=None)
+    if first is None:
+        return '\n'.join(lines[-max_lines:])
+    part = lines[first:]
+    if len(part) > max_lines:
+        part = [part[0], '...'] + part[2 - max_lines:]
+    return '\n'.join(part)
+
+
+_RECORD_START = re.compile(r'^\S+ \S+ \d+ (ERROR|CRITICAL) (\S+) ')
+
+
+def _starts_trouble(lines: Sequence[str], number: int, line: str) -> bool:
+    if line.startswith(('panic:', 'Traceback (most recent call last)')):
+        return True
+    record = _RECORD_START.match(line)
+    if record is None:
+        return False
+    # oslo.log repeats the head of the record on every line of a traceback.
+    previous = _RECORD_START.match(lines[number - 1]) if number else None
+    return previous is None or previous.group() != record.group()
