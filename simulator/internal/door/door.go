@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package door lets a Cinder or Nova driver in: what stops oslo.vmware at a stock simulator is mended here.
+package door
+
+import (
+	"github.com/vmware/govmomi/pbm/simulator"
+
+	"vcenter-sim/internal/core"
+)
+
+// Feature is the door.
+var Feature = core.Feature{Name: "door", Start: start}
+
+func start(s *core.Sim) error {
+	serveWSDL(s)
+	s.WrapHTTP(zoneTimestamps)
+	policies := simulator.New()
+	s.Model.Service.RegisterSDK(policies)
+	s.Attach(policies)
+	answerPolicyQueries(s)
+	return nil
+}

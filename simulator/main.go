@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command vcenter-sim is a simulated vCenter for volume drivers. See README.md.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/inventory"
+)
+
+func main() {
+	log.SetFlags(log.Ltime | log.Lmicroseconds)
+	options, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(0)
+	}
+	if err == nil {
+		err = run(options)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "vcenter-sim:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until it is told to end.
+func run(options *options) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+
+	server, err := options.server.Prepare()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+
+	model, err := inventory.Create(options.inventory)
+	if err != nil {
+		return err
+	}
+	defer model.Remove()
+
+	sim := core.New(model.Model, core.Settings{
+		APIVersion: options.inventory.APIVersion,
+		User:       options.server.User,
+		Password:   options.server.Password,
+		DataDir:    model.Dir,
+	})
+	defer sim.Stop()
+	server.Register(sim)
+	for _, feature := range features {
+		if err := feature.Start(sim); err != nil {
+			return fmt.Errorf("%s: %w", feature.Name, err)
+		}
+	}
+	sim.SetDelays(options.delays)
+	if err := server.Serve(sim); err != nil {
+		return err
+	}
+	fmt.Println(server.Announcement())
+	<-signals
+	return nil
+}
