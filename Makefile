@@ -58,8 +58,11 @@ tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cind
 genconfig: $(STAMP) ## write etc/cinder_vmdk_ext.conf.sample anew from the options
 	@$(BIN)/oslo-config-generator --config-file etc/config-generator.conf
 
-seams: $(STAMP) ## record anew what we override in the Cinder that is installed
-	@$(BIN)/python -m cinder_vmdk_ext.tests.contract.seams --record
+seams: $(STAMP) ## record anew what we override and call in each supported release of Cinder
+	@mkdir -p build/wheels && cd build/wheels && for major in 27 28 29; do \
+		ls cinder-$$major.*.whl >/dev/null 2>&1 || \
+		../../$(BIN)/python -m pip download --quiet --no-deps "cinder>=$$major,<$$((major + 1))" || exit 1; done
+	@$(BIN)/python -m cinder_vmdk_ext.tests.contract.seams --record build/wheels/cinder-*.whl
 
 clean: ## remove everything made or installed (stop the sandbox first)
 	rm -rf build .stestr .mypy_cache .hypothesis *.egg-info

@@ -6,8 +6,9 @@ import subprocess
 
 import setuptools
 
-# What a tree without usable Git metadata (an archive, a clone that belongs to another user) calls itself.
-# pbr refuses to build such a tree unless it is told a version.
+# What a tree without usable Git metadata (an archive, a clone that belongs to
+# another user) calls itself. pbr refuses to build such a tree unless it is
+# told a version.
 VERSION_WITHOUT_GIT = '0.1.0'
 
 
@@ -16,10 +17,15 @@ def _pbr_knows_the_version() -> bool:
         return True
     try:
         top = subprocess.run(
-            ['git', 'rev-parse', '--show-toplevel'], capture_output=True, text=True, check=True).stdout
+            ['git', 'rev-parse', '--show-toplevel'],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return False
-    # An archive unpacked inside somebody else's repository must not take its version from there.
+    # An archive unpacked inside somebody else's repository must not take its
+    # version from there.
     return os.path.realpath(top.strip()) == os.path.realpath(os.getcwd())
 
 

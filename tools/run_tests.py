@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run every check and every test, show each as it goes, and end with what passed and what did not.
+"""Run every check and every test, show each as it goes, and end with what
+passed and what did not.
 
-The last line counts the checks, the Go tests and the Python tests alike; the exit status is that of the whole.
+The last line counts the checks, the Go tests and the Python tests alike; the
+exit status is that of the whole.
 """
 
 import argparse
@@ -35,21 +37,35 @@ class Counts:
         self.skipped += other.skipped
 
     def __str__(self) -> str:
-        return f'{self.passed} passed, {self.failed} failed, {self.skipped} skipped'
+        return (
+            f'{self.passed} passed, {self.failed} failed, '
+            f'{self.skipped} skipped'
+        )
 
 
 def check(*command: str | pathlib.Path, cwd: pathlib.Path = ROOT) -> Counts:
     """One command that is right when it exits with 0."""
-    status = subprocess.run([str(word) for word in command], cwd=cwd).returncode
+    status = subprocess.run(
+        [str(word) for word in command], cwd=cwd
+    ).returncode
     return Counts(passed=1) if status == 0 else Counts(failed=1)
 
 
 def gofmt(go: str) -> Counts:
     """gofmt names the files it would change, and exits with 0 all the same."""
     beside = pathlib.Path(go).resolve().parent / 'gofmt'
-    root = subprocess.run([go, 'env', 'GOROOT'], capture_output=True, text=True, check=True).stdout.strip()
-    command = beside if beside.exists() else pathlib.Path(root) / 'bin' / 'gofmt'
-    result = subprocess.run([str(command), '-l', '.'], cwd=ROOT / 'simulator', capture_output=True, text=True)
+    root = subprocess.run(
+        [go, 'env', 'GOROOT'], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    command = (
+        beside if beside.exists() else pathlib.Path(root) / 'bin' / 'gofmt'
+    )
+    result = subprocess.run(
+        [str(command), '-l', '.'],
+        cwd=ROOT / 'simulator',
+        capture_output=True,
+        text=True,
+    )
     if result.returncode == 0 and not result.stdout:
         return Counts(passed=1)
     print(f'gofmt would change:\n{result.stdout}{result.stderr}')
@@ -57,10 +73,15 @@ def gofmt(go: str) -> Counts:
 
 
 def go_test(go: str) -> Counts:
-    """Go's own tests; a package that does not compile counts as one failure."""
+    """Go's own tests; a package that does not compile counts as one failure.
+    """
     counts = Counts()
     process = subprocess.Popen(
-        [go, 'test', '-json', './...'], cwd=ROOT / 'simulator', stdout=subprocess.PIPE, text=True)
+        [go, 'test', '-json', './...'],
+        cwd=ROOT / 'simulator',
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     for line in process.stdout:
         try:
@@ -69,7 +90,11 @@ def go_test(go: str) -> Counts:
             print(line, end='')
             continue
         action, named = event.get('Action'), 'Test' in event
-        if action == 'output' and (not named or '--- FAIL' in event['Output'] or '_test.go:' in event['Output']):
+        if action == 'output' and (
+            not named
+            or '--- FAIL' in event['Output']
+            or '_test.go:' in event['Output']
+        ):
             print(event['Output'], end='')
         elif action == 'build-output':
             print(event['Output'], end='')
@@ -85,14 +110,24 @@ def go_test(go: str) -> Counts:
 
 
 def stestr() -> Counts:
-    """The Python tests; the figures are read from stestr's own record of this run."""
+    """The Python tests; the figures are read from stestr's own record of this
+    run.
+    """
     before = _recorded_runs()
     status = subprocess.run(
-        [str(BIN / 'stestr'), 'run', '--concurrency', str(STESTR_WORKERS)], cwd=ROOT).returncode
+        [str(BIN / 'stestr'), 'run', '--concurrency', str(STESTR_WORKERS)],
+        cwd=ROOT,
+    ).returncode
     if _recorded_runs() == before:
         print('stestr recorded no run: see above')
         return Counts(failed=1)
-    counts = _count(subprocess.run([str(BIN / 'stestr'), 'last', '--subunit'], cwd=ROOT, capture_output=True).stdout)
+    counts = _count(
+        subprocess.run(
+            [str(BIN / 'stestr'), 'last', '--subunit'],
+            cwd=ROOT,
+            capture_output=True,
+        ).stdout
+    )
     if status != 0 and not counts.failed:
         counts.failed += 1
     if not counts.passed:
@@ -125,7 +160,9 @@ def _count(subunit_stream: bytes) -> Counts:
 
     result = testtools.StreamToDict(one)
     result.startTestRun()
-    subunit.ByteStreamToStreamResult(io.BytesIO(subunit_stream), non_subunit_name='stdout').run(result)
+    subunit.ByteStreamToStreamResult(
+        io.BytesIO(subunit_stream), non_subunit_name='stdout'
+    ).run(result)
     result.stopTestRun()
     return counts
 
@@ -134,13 +171,24 @@ def sample_configuration() -> Counts:
     """The sample in etc/ says what the options say."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = pathlib.Path(folder) / SAMPLE.name
-        generated = check(BIN / 'oslo-config-generator', '--config-file', ROOT / 'etc' / 'config-generator.conf',
-                          '--output-file', fresh)
+        generated = check(
+            BIN / 'oslo-config-generator',
+            '--config-file',
+            ROOT / 'etc' / 'config-generator.conf',
+            '--output-file',
+            fresh,
+        )
         if generated.failed:
             return generated
-        difference = list(difflib.unified_diff(
-            SAMPLE.read_text().splitlines() if SAMPLE.exists() else [], fresh.read_text().splitlines(),
-            str(SAMPLE.relative_to(ROOT)), 'the options', lineterm=''))
+        difference = list(
+            difflib.unified_diff(
+                SAMPLE.read_text().splitlines() if SAMPLE.exists() else [],
+                fresh.read_text().splitlines(),
+                str(SAMPLE.relative_to(ROOT)),
+                'the options',
+                lineterm='',
+            )
+        )
     if not difference:
         return Counts(passed=1)
     print('\n'.join(difference))
@@ -148,9 +196,12 @@ def sample_configuration() -> Counts:
     return Counts(failed=1)
 
 
-def steps(go: str | None, checks_only: bool) -> list[tuple[str, Callable[[], Counts]]]:
+def steps(
+    go: str | None, checks_only: bool
+) -> list[tuple[str, Callable[[], Counts]]]:
     python_sources = ['cinder_vmdk_ext', 'tools', 'setup.py'] + [
-        name for name in ('sandbox', 'simulator') if (ROOT / name).is_dir()]
+        name for name in ('sandbox', 'simulator') if (ROOT / name).is_dir()
+    ]
     chosen: list[tuple[str, Callable[[], Counts]]] = [
         ('flake8 and hacking', lambda: check(BIN / 'flake8', *python_sources)),
         ('mypy', lambda: check(BIN / 'mypy')),
@@ -172,11 +223,19 @@ def steps(go: str | None, checks_only: bool) -> list[tuple[str, Callable[[], Cou
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--go', help='the Go to check and test simulator/ with; without it that is left out')
-    parser.add_argument('--checks-only', action='store_true', help='no tests, only what reads the sources')
+    parser.add_argument(
+        '--go',
+        help='the Go to check and test simulator/ with; else that is left out',
+    )
+    parser.add_argument(
+        '--checks-only',
+        action='store_true',
+        help='no tests, only what reads the sources',
+    )
     arguments = parser.parse_args()
 
-    # Every tool of the virtualenv is to be found by those that call each other by name.
+    # Every tool of the virtualenv is to be found by those that call each other
+    # by name.
     os.environ['PATH'] = f'{BIN}{os.pathsep}{os.environ["PATH"]}'
     total, lines = Counts(), []
     for name, run in steps(arguments.go, arguments.checks_only):
@@ -185,7 +244,10 @@ def main() -> int:
         counts = run()
         sys.stdout.flush()
         total.add(counts)
-        lines.append(f'  {name:<22} {"FAILED" if counts.failed else "ok":<7} {counts}, {time.monotonic() - started:.0f} s')
+        lines.append(
+            f'  {name:<22} {"FAILED" if counts.failed else "ok":<7} '
+            f'{counts}, {time.monotonic() - started:.0f} s'
+        )
     print('== summary')
     print('\n'.join(lines))
     print(total)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run upstream's own tests of its driver, with our classes in upstream's place.
+
+    python -m ...contract.upstream_suite {upstream|ours} REPORT.json
+
+A process of its own does this, because it rebinds names in Cinder's modules
+for good. `upstream` rebinds nothing: what fails there is not ours to answer
+for. The report names each test and how it ended.
+"""
+
+import importlib
+import json
+import logging
+import sys
+import types
+import unittest
+
+PACKAGE = 'cinder.volume.drivers.vmware'
+TESTS = 'cinder.tests.unit.volume.drivers.vmware'
+TEST_MODULES = (
+    'test_vmware_vmdk',
+    'test_vmware_volumeops',
+    'test_vmware_datastore',
+    'test_fcd',
+)
+
+# Upstream's class -> ours, which has to be a subclass of it.
+OURS = {
+    'vmdk.VMwareVcVmdkDriver': 'cinder_vmdk_ext.driver.VmdkExtDriver',
+    'volumeops.VMwareVolumeOps': 'cinder_vmdk_ext.volumeops.VolumeOps',
+    'datastore.DatastoreSelector': 'cinder_vmdk_ext.selector.Selector',
+}
+
+
+def substitute(
+    upstream_name: str, our_name: str, uses: dict[str, int]
+) -> None:
+    """Put our class under upstream's name, and count how often the tests make
+    one.
+    """
+    module_name, class_name = upstream_name.split('.')
+    module = importlib.import_module(f'{PACKAGE}.{module_name}')
+    base = getattr(module, class_name)
+    our_module, our_class = our_name.rsplit('.', 1)
+    ours = getattr(importlib.import_module(our_module), our_class)
+    if not issubclass(ours, base):
+        raise SystemExit(f'{our_name} is not a subclass of {upstream_name}')
+
+    # Upstream's __init__ names its own class in super(): left alone, it would
+    # find ours there and call itself for ever.
+    init = base.__init__
+    base.__init__ = types.FunctionType(
+        init.__code__,
+        {**init.__globals__, class_name: base},
+        init.__name__,
+        init.__defaults__,
+        init.__closure__,
+    )
+    base.__init__.__kwdefaults__ = init.__kwdefaults__
+
+    uses[upstream_name] = 0
+
+    def __init__(self, *args, **kwargs):
+        uses[upstream_name] += 1
+        ours.__init__(self, *args, **kwargs)
+
+    counted = type(
+        class_name,
+        (ours,),
+        {
+            '__init__': __init__,
+            '__module__': ours.__module__,
+            '__doc__': ours.__doc__,
+        },
+    )
+    setattr(module, class_name, counted)
+
+
+class Report(unittest.TestResult):
+    """How each test ended: 'ok', 'skipped', or the last lines of what went
+    wrong.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcomes: dict[str, str] = {}
+
+    def addSuccess(self, test):
+        self.outcomes.setdefault(test.id(), 'ok')
+
+    def addSkip(self, test, reason):
+        self.outcomes[test.id()] = 'skipped'
+
+    def addFailure(self, test, err):
+        self.outcomes[test.id()] = self._exc_info_to_string(err, test).strip()[
+            -1500:
+        ]
+
+    addError = addFailure
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None:
+            self.addFailure(test, err)
+
+
+def main() -> None:
+    mode, report_path = sys.argv[1:]
+    logging.disable(logging.CRITICAL)
+    uses: dict[str, int] = {}
+    if mode == 'ours':
+        # Ours are imported, and with them upstream's, before any name is
+        # rebound.
+        for name in OURS.values():
+            importlib.import_module(name.rsplit('.', 1)[0])
+        for upstream_name, our_name in OURS.items():
+            substitute(upstream_name, our_name, uses)
+    # Only now: upstream's tests take hold of the classes when they are
+    # imported.
+    suite = unittest.defaultTestLoader.loadTestsFromNames(
+        [f'{TESTS}.{module}' for module in TEST_MODULES]
+    )
+    report = Report()
+    suite.run(report)
+    with open(report_path, 'w') as file:
+        json.dump({'outcomes': report.outcomes, 'uses': uses}, file)
+
+
+if __name__ == '__main__':
+    main()
