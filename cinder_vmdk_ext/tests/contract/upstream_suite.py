@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run upstream's own tests of its driver, with our classes in upstream's place.
+"""Run upstream's own tests of its driver, with our classes in their place.
 
     python -m ...contract.upstream_suite {upstream|ours} REPORT.json
 
@@ -12,6 +12,7 @@ import importlib
 import json
 import logging
 import sys
+import traceback
 import types
 import unittest
 
@@ -92,9 +93,9 @@ class Report(unittest.TestResult):
         self.outcomes[test.id()] = 'skipped'
 
     def addFailure(self, test, err):
-        self.outcomes[test.id()] = self._exc_info_to_string(err, test).strip()[
-            -1500:
-        ]
+        self.outcomes[test.id()] = ''.join(
+            traceback.format_exception(*err)
+        )[-1500:]
 
     addError = addFailure
 
