@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import sys
+import textwrap
 import time
 
+from sandbox import clients
 from sandbox import cloud
 from sandbox import configuration
 from sandbox import errors
@@ -70,22 +72,24 @@ def _sandbox(options: argparse.Namespace, folder: Path,
 
 
 def _how_to_talk(sandbox: cloud.Sandbox) -> str:
-    exports = '\n'.join('    export %s=%s' % item
-                        for item in sandbox.clients.environment.items())
+    environments = '\n'.join(
+        '    %s:\n%s' % (program, textwrap.indent(
+            clients.export_lines(variables), '        '))
+        for program, variables in sandbox.clients.environments.items())
     return '''
 To talk to it:
     . %(folder)s/rc
-which is
-%(exports)s
-then, for example:
     openstack volume create --type thin --size 1 first
     openstack volume show first
     cinder get-pools --detail
 Volume types: %(types)s
+What that sets for each client, should you want it elsewhere:
+%(environments)s
 Log: %(log)s
 For scripts: %(description)s
 To stop it: %(python)s -m sandbox stop --dir %(folder)s''' % {
-        'folder': sandbox.folder, 'exports': exports,
+        'folder': sandbox.folder,
+        'environments': environments,
         'types': ', '.join(one.name for one in configuration.volume_types(
             sandbox.backends)),
         'log': sandbox.cinder_log,

@@ -91,7 +91,8 @@ class ThreadedApi:
         def server_bind(self) -> None:
             # Not HTTPServer's, which asks the resolver for our name.
             socketserver.TCPServer.server_bind(self)
-            self.server_name, self.server_port = self.server_address[:2]
+            self.server_name = CONF.osapi_volume_listen
+            self.server_port = self.server_address[1]
             self.setup_environ()
 
     class _Handler(simple_server.WSGIRequestHandler):

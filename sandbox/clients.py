@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
@@ -30,21 +29,63 @@ _SETTLED = ('available', 'in-use', 'reserved', 'error', 'error_deleting',
             'error_extending', 'error_restoring', 'error_managing')
 
 
-def environment(endpoint: str) -> dict[str, str]:
-    """The variables with which both clients find Cinder, without Keystone.
+def environments(endpoint: str) -> dict[str, dict[str, str]]:
+    """For each client program the variables with which it finds Cinder.
+
+    Without Keystone they do not agree on any: `cinder` has an authentication
+    type of its own, `noauth`, on which `openstack` trips; and the one that
+    suits `openstack` is unknown to `cinder`.
 
     :param endpoint: the Volume API, up to and including "/v3"
     """
+    project_id = configuration.PROJECT_ID
     return {
-        # The plugin comes with python-cinderclient; keystoneauth finds it by
-        # its entry point, so `openstack` can use it too.
-        'OS_AUTH_TYPE': 'noauth',
-        'OS_USER_ID': 'admin',
-        'OS_PROJECT_ID': configuration.PROJECT_ID,
-        'OS_ENDPOINT': endpoint,
-        'CINDER_ENDPOINT': endpoint,
-        'OS_VOLUME_API_VERSION': API_VERSION,
+        'openstack': {
+            'OS_AUTH_TYPE': 'none',
+            'OS_ENDPOINT': '%s/%s' % (endpoint, project_id),
+            # A clouds.yaml at home would be looked into otherwise.
+            'OS_CLIENT_CONFIG_FILE': os.devnull,
+            'OS_VOLUME_API_VERSION': API_VERSION,
+        },
+        'cinder': {
+            'OS_AUTH_TYPE': 'noauth',
+            'OS_USER_ID': 'admin',
+            'OS_PROJECT_ID': project_id,
+            'CINDER_ENDPOINT': endpoint,
+            'OS_VOLUME_API_VERSION': API_VERSION,
+        },
     }
+
+
+_COMMAND = r"""#!/bin/sh
+# Whatever cloud the caller is used to is not meant here.
+for name in $(env | sed -n 's/^\(OS_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
+%(exports)s
+exec %(program)s "$@"
+"""
+
+
+def write_commands(endpoint: str, folder: Path) -> None:
+    """Write `openstack` and `cinder` that talk to this sandbox.
+
+    :param folder: where; to be put at the head of PATH, which the file `rc`
+        beside it does when it is sourced
+    """
+    folder.mkdir(exist_ok=True)
+    for program, variables in environments(endpoint).items():
+        command = folder / program
+        command.write_text(_COMMAND % {
+            'exports': export_lines(variables),
+            'program': shlex.quote(_path(program))})
+        command.chmod(0o755)
+    (folder.parent / 'rc').write_text(
+        'PATH=%s:"$PATH"; export PATH\n' % shlex.quote(str(folder)))
+
+
+def export_lines(variables: Mapping[str, str]) -> str:
+    """The variables as lines of a shell script."""
+    return '\n'.join('export %s=%s' % (name, shlex.quote(value))
+                     for name, value in variables.items())
 
 
 class Clients:
@@ -56,7 +97,7 @@ class Clients:
 
     def __init__(self, endpoint: str,
                  announce: Callable[[str], None] | None = None) -> None:
-        self.environment = environment(endpoint)
+        self.environments = environments(endpoint)
         self._announce = announce
         plugin = noauth.CinderNoAuthPlugin(
             user_id='admin', project_id=configuration.PROJECT_ID,
@@ -78,9 +119,9 @@ class Clients:
         if self._announce:
             self._announce('$ ' + command)
         # Without a terminal, the clients would wrap tables at 80 columns.
-        variables = {**_without_openstack(os.environ), **self.environment,
-                     'COLUMNS': '160', 'CLIFF_MAX_TERMINAL_WIDTH': '160'}
-        done = subprocess.run([self._path(program), *arguments],
+        variables = {**_without_openstack(os.environ),
+                     **self.environments[program], 'COLUMNS': '160'}
+        done = subprocess.run([_path(program), *arguments],
                               stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT,
@@ -156,29 +197,17 @@ class Clients:
                     % (identifier, found.status, timeout_seconds))
             time.sleep(0.2)
 
-    @staticmethod
-    def _path(program: str) -> str:
-        path = Path(sysconfig.get_path('scripts')) / program
-        if not path.exists():
-            raise errors.SandboxError(
-                '%s is missing; install sandbox/requirements.txt, which '
-                '"make venv" does' % path)
-        return str(path)
+
+def _path(program: str) -> str:
+    path = Path(sysconfig.get_path('scripts')) / program
+    if not path.exists():
+        raise errors.SandboxError(
+            '%s is missing; install sandbox/requirements.txt, which '
+            '"make venv" does' % path)
+    return str(path)
 
 
 def _without_openstack(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables without those that lead to somebody else's cloud."""
     return {name: value for name, value in variables.items()
             if not name.startswith(('OS_', 'CINDER_'))}
-
-
-def shell_script(variables: Mapping[str, str],
-                 programs: Sequence[str] = ('openstack', 'cinder')) -> str:
-    """A script to be sourced, after which the clients talk to the sandbox."""
-    scripts = sysconfig.get_path('scripts')
-    lines = ['export %s=%s' % (name, shlex.quote(value))
-             for name, value in variables.items()]
-    lines += ['alias %s=%s' % (program,
-                               shlex.quote('%s/%s' % (scripts, program)))
-              for program in programs]
-    return '\n'.join(lines) + '\n'

@@ -270,9 +270,7 @@ class Sandbox:
         text = json.dumps(self.description(), indent=4) + '\n'
         for path in description_files(self.folder):
             configuration.write_private(path, text)
-        configuration.write_private(
-            self.folder / 'rc',
-            clients.shell_script(self.clients.environment))
+        clients.write_commands(self.endpoint, self.folder / 'bin')
 
 
 def _backend_name(host: str) -> str:
