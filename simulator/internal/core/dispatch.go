@@ -60,12 +60,9 @@ func Override[Req any](s *Sim, f func(ctx *simulator.Context, req *Req, next Nex
 
 // dispatcher is the object to which every call is redirected.
 type dispatcher struct {
-	Self types.ManagedObjectReference
-	sim  *Sim
+	mo.SearchIndex // the library expects one of the API's types to come first in each of its objects; this one is empty
+	sim            *Sim
 }
-
-// Reference implements mo.Reference.
-func (d *dispatcher) Reference() types.ManagedObjectReference { return d.Self }
 
 // Lock and Unlock do nothing: calls must not wait for each other here.
 func (d *dispatcher) Lock() {}

@@ -74,10 +74,8 @@ func New(model *simulator.Model, settings Settings) *Sim {
 		overrides: make(map[string][]override),
 		sessions:  make(map[string]string),
 	}
-	s.dispatcher = &dispatcher{
-		sim:  s,
-		Self: types.ManagedObjectReference{Type: "Dispatcher", Value: "dispatcher"},
-	}
+	s.dispatcher = &dispatcher{sim: s}
+	s.dispatcher.Self = types.ManagedObjectReference{Type: "Dispatcher", Value: "dispatcher"}
 	s.Attach(model.Map())
 	s.trackSessions()
 	return s
