@@ -46,6 +46,10 @@ CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
 
+class DriverNotReady(Exception):
+    """A volume driver did not initialize; the log says why."""
+
+
 class Service(service.Service):
     """A service that shares its process with others.
 
@@ -132,8 +136,8 @@ def configure(arguments: list[str]) -> None:
 def start_volume_services() -> list[Service]:
     """Start one cinder-volume service for each enabled backend.
 
-    :raises RuntimeError: when a driver did not initialize; Cinder itself
-        would go on and try again each minute
+    :raises DriverNotReady: when a driver did not initialize; Cinder itself
+        would go on without it
     """
     services = []
     for backend in CONF.enabled_backends:
@@ -142,9 +146,9 @@ def start_volume_services() -> list[Service]:
                              binary=constants.VOLUME_BINARY)
         one.start()
         if not one.manager.is_working():
-            raise RuntimeError('the volume driver of backend "%s" (%s) did '
-                               'not initialize'
-                               % (backend, CONF[backend].volume_driver))
+            raise DriverNotReady(
+                'the volume driver of backend "%s" (%s) did not initialize'
+                % (backend, CONF[backend].volume_driver))
         services.append(one)
     # Records of unfinished work have to name a volume service, not the
     # scheduler, which is started later.
@@ -201,9 +205,10 @@ def main() -> None:
         services.append(start_scheduler(services))
         api = start_api()
     except Exception as exc:
-        LOG.exception('Cinder did not start.')
+        if not isinstance(exc, DriverNotReady):
+            LOG.exception('Cinder did not start.')
         tell(ready_file, error=str(exc))
-        os._exit(1)  # other services' threads are not daemons
+        os._exit(1)  # threads that are not daemons may be running already
     tell(ready_file, port=api.port)
     wait_for_signal()
     LOG.info('Ending.')

@@ -118,6 +118,8 @@ def cinder_options(folder: Path, backends: Sequence[Backend]) -> Options:
         'enabled_backends': ','.join(backend.name for backend in backends),
         # Without an existing default type "volume create" is an error 500.
         'default_volume_type': 'default',
+        # A driver that cannot start is reported at once, not tried again.
+        'reinit_driver_count': 0,
         'scheduler_driver_init_wait_time': 10,
         'report_interval': 5,
         'service_down_time': 60,

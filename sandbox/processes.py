@@ -166,36 +166,41 @@ class ManagedProcess:
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
 
-def explain(log_file: Path, max_lines: int = 25) -> str:
+def explain(log_file: Path, max_lines: int = 20) -> str:
     """The part of a log that says why its process failed.
 
-    That is the last record of level ERROR or CRITICAL (or Go's panic) with
-    what follows it; without one, the end of the log. Its first line and its
-    last ones are kept, since in a traceback these name the cause.
+    Of Cinder's log these are the last records of level ERROR or CRITICAL,
+    with the messages of their exceptions and without the frames; of any
+    other, or when Python itself has printed a traceback, its end.
     """
     try:
         lines = log_file.read_text(errors='replace').splitlines()
     except FileNotFoundError:
         return ''
-    first = max((number for number, line in enumerate(lines)
-                 if _starts_trouble(lines, number, line)), default=None)
-    if first is None:
-        return '\n'.join(lines[-max_lines:])
-    part = lines[first:]
-    if len(part) > max_lines:
-        part = [part[0], '...'] + part[2 - max_lines:]
-    return '\n'.join(part)
+    troubles = _troubles(lines)
+    return '\n'.join((troubles or lines)[-max_lines:])
 
 
-_RECORD_START = re.compile(r'^\S+ \S+ \d+ (ERROR|CRITICAL) (\S+) ')
+# As oslo.log writes them: time, process, level, logger, context, message.
+_RECORD = re.compile(r'^(\S+ \S+) \d+ ([A-Z]+) (\S+) (?:\[[^]]*\] )?(.*)$')
+_FRAME = re.compile(r'^(\s|Traceback |During handling |The above exception |$)')
 
 
-def _starts_trouble(lines: Sequence[str], number: int, line: str) -> bool:
-    if line.startswith(('panic:', 'Traceback (most recent call last)')):
-        return True
-    record = _RECORD_START.match(line)
-    if record is None:
-        return False
-    # oslo.log repeats the head of the record on every line of a traceback.
-    previous = _RECORD_START.match(lines[number - 1]) if number else None
-    return previous is None or previous.group() != record.group()
+def _troubles(lines: Sequence[str]) -> list[str]:
+    """The errors in a log, each said once."""
+    said: list[str] = []
+    in_error = False
+    for line in lines:
+        record = _RECORD.match(line)
+        if record is None and line.startswith('Traceback '):
+            return []  # nobody caught it: the end of the log is the story
+        if record is not None:
+            in_error = record.group(2) in ('ERROR', 'CRITICAL')
+        message = record.group(4) if record else line
+        if not in_error or _FRAME.match(message) \
+                or any(message in before for before in said):
+            continue
+        if record is not None:
+            message = ' '.join(record.group(1, 2, 3)) + ' ' + message
+        said.append(message)
+    return said

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dataclasses
 from pathlib import Path
 import re
+import secrets
 import shlex
 from urllib import parse
 
@@ -51,6 +52,8 @@ def start(folder: Path, arguments: Sequence[str] = (),
     command = [str(simulator), '-l', '127.0.0.1:0',
                '-control', '127.0.0.1:0',
                '-cacert-out', str(_ca_file(folder)),
+               # One of its own, so that a leak of it could be found.
+               '-password', secrets.token_hex(8),
                *DEFAULT_ARGUMENTS, *arguments]
     return processes.ManagedProcess.start(
         'vcenter-sim', command, folder, stdout_file=_stdout_file(folder))
