@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin's options, and how the backend's section becomes Settings.
+
+They stand in the same section of cinder.conf as upstream's ``vmware_*``
+options, which all keep their meaning.
+"""
+
+import os
+import re
+from typing import Any
+
+from oslo_config import cfg
+
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import model
+
+vmdk_ext_opts = [
+    cfg.BoolOpt(
+        'vmdk_ext_datastore_pools',
+        default=True,
+        help='Report every datastore as a scheduler pool of its own, and '
+             'create each volume on the datastore of the pool that the '
+             'scheduler chose. If false, the backend is a single pool and the '
+             'driver chooses the datastore itself, as the upstream driver '
+             'does.'),
+    cfg.FloatOpt(
+        'vmdk_ext_min_free_gib',
+        default=0.0,
+        min=0.0,
+        help='Free space in GiB below which a datastore takes no more '
+             'volumes. It stays listed as a pool, with zero free capacity '
+             'and the reason. The larger of this and '
+             'vmdk_ext_min_free_percent applies.'),
+    cfg.FloatOpt(
+        'vmdk_ext_min_free_percent',
+        default=2.0,
+        min=0.0,
+        max=100.0,
+        help='Free space in percent of the capacity below which a datastore '
+             'takes no more volumes. Thin disks grow after they are created, '
+             'so a floor keeps a datastore from running full under them.'),
+    cfg.IntOpt(
+        'vmdk_ext_policy_cache_seconds',
+        default=300,
+        min=0,
+        help='How long the list of datastores that comply with a storage '
+             'policy is used before it is asked for again.'),
+]
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """The options for oslo.config's sample generator, under a sample group.
+
+    A backend's section is called as the operator likes; ``backend_defaults``
+    is the one name that Cinder itself gives a meaning.
+    """
+    return [('backend_defaults', vmdk_ext_opts)]
+
+
+def settings(configuration: Any) -> model.Settings:
+    """Read and check what steers pools and placement.
+
+    :param configuration: the backend's section (a cinder
+        ``volume.configuration.Configuration``)
+    :raises InvalidSettings: naming the option, its value and the remedy
+    """
+    get = configuration.safe_get
+    return model.Settings(
+        backend_name=get('volume_backend_name') or 'VmdkExtDriver',
+        datastore_pools=bool(get('vmdk_ext_datastore_pools')),
+        cluster_names=tuple(get('vmware_cluster_name') or ()),
+        datastore_regex=_regex(get('vmware_datastore_regex')),
+        storage_policies=tuple(get('vmware_storage_profile') or ()),
+        reserved_percentage=get('reserved_percentage') or 0,
+        max_over_subscription_ratio=_ratio(
+            get('max_over_subscription_ratio')),
+        min_free_gib=get('vmdk_ext_min_free_gib') or 0.0,
+        min_free_percent=get('vmdk_ext_min_free_percent') or 0.0)
+
+
+def check_connection_options(configuration: Any) -> None:
+    """Check what is needed before the vCenter is spoken to.
+
+    :raises InvalidSettings: for the first option that is missing or wrong
+    """
+    for option, example in (('vmware_host_ip', "the vCenter's address"),
+                            ('vmware_host_username', 'a vCenter user'),
+                            ('vmware_host_password', "that user's password")):
+        if not configuration.safe_get(option):
+            raise exceptions.InvalidSettings(
+                option, 'it is not set',
+                f"set it to {example} in the backend's section of "
+                'cinder.conf')
+    ca_file = configuration.safe_get('vmware_ca_file')
+    if ca_file and not os.path.isfile(ca_file):
+        raise exceptions.InvalidSettings(
+            'vmware_ca_file', f'there is no file {ca_file!r}',
+            "store the certificate of the vCenter's authority there, or "
+            "unset it to trust the system's authorities")
+
+
+def _regex(pattern: str | None) -> re.Pattern[str] | None:
+    if not pattern:
+        return None
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise exceptions.InvalidSettings(
+            'vmware_datastore_regex',
+            f'{pattern!r} is no regular expression ({error})',
+            'correct it; it is matched from the start of the name')
+
+
+def _ratio(value: Any) -> float | None:
+    try:
+        ratio = volume_utils.get_max_over_subscription_ratio(
+            '20.0' if value is None else value,
+            supports_auto=True)
+    except Exception:
+        raise exceptions.InvalidSettings(
+            'max_over_subscription_ratio', f'{value!r} is no ratio',
+            "set a number of at least 1.0, or 'auto'")
+    return None if ratio == 'auto' else float(ratio)
+
+

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, drawn::
+
+    InvalidSettings(InvalidInput)             an option is missing or wrong
+    InvalidExtraSpec(InvalidVolumeType)       a volume type asks for what does not exist
+    NoPlacement(NoValidDatastoreException)    no datastore fits; one reason for each
+      UnknownPool                             volume.host names a pool that is gone
+
+Each message is one sentence for an operator: the thing, its value, the remedy.
+Bases are those that upstream's and Cinder's handlers already look for.
+"""
+
+from collections.abc import Mapping
+
+from cinder import exception
+from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
+
+# An error that lists more datastores than a person reads helps nobody.
+MOST_REASONS_SHOWN = 10
+
+
+class InvalidSettings(exception.InvalidInput):
+    """An option cannot work; raised while the driver sets up, never later."""
+
+    def __init__(self, option: str, problem: str, remedy: str) -> None:
+        self.option = option
+        super().__init__(reason=f'{option}: {problem}; {remedy}')
+
+
+class InvalidExtraSpec(exception.InvalidVolumeType):
+    """A volume type carries an extra spec whose value means nothing."""
+
+    def __init__(self, spec: str, value: object, remedy: str) -> None:
+        self.spec = spec
+        super().__init__(
+            reason=f'extra spec {spec} has the value {value!r}; {remedy}')
+
+
+class NoPlacement(vmdk_exceptions.NoValidDatastoreException):
+    """No datastore can take the disk.
+
+    ``reasons`` maps the name of every datastore considered to why it was
+    refused.
+    """
+
+    def __init__(self, wanted: str, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        super().__init__(f'No datastore for {wanted}: '
+                         f'{_told(self.reasons)}.')
+
+
+class UnknownPool(NoPlacement):
+    """The pool in the volume's host is no datastore of this vCenter."""
+
+    def __init__(self, pool: str, known: Mapping[str, str]) -> None:
+        self.pool = pool
+        self.reasons = dict(known)
+        vmdk_exceptions.NoValidDatastoreException.__init__(
+            self, f'Pool {pool!r} names no datastore of this vCenter (was it '
+            f'renamed or removed?); datastores there: {_told(self.reasons)}.')
+
+
+def _told(reasons: Mapping[str, str]) -> str:
+    if not reasons:
+        return 'the vCenter has no datastores'
+    shown = sorted(reasons.items())[:MOST_REASONS_SHOWN]
+    text = '; '.join(f'{name}: {why}' for name, why in shown)
+    left = len(reasons) - len(shown)
+    return f'{text}; and {left} more' if left else text

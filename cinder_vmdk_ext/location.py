@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the disks of existing volumes really are, found in bulk."""
+
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+from typing import NamedTuple
+
+from cinder_vmdk_ext import inventory
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext import pools
+from cinder_vmdk_ext import volumeops
+
+# Cinder asks volume by volume while it starts; one bulk read serves them all.
+KEEP_SECONDS = 60.0
+
+
+class _Seen(NamedTuple):
+    backings: volumeops.Backings
+    inventory: model.Inventory
+    pool_names: dict[str, str]
+    read_at: float
+
+
+class Locator:
+    """Finds the pool of volumes by their backings."""
+
+    def __init__(self, ops: volumeops.VolumeOps,
+                 reader: inventory.InventoryReader,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._ops = ops
+        self._reader = reader
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: _Seen | None = None
+
+    def locate(self, volumes: Iterable[Any]) -> dict[str, str]:
+        """Pool name by volume id, of those volumes that have a backing.
+
+        Takes one bulk read of the vCenter, and none within the next minute.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        seen = self._look()
+        found = {}
+        for volume in volumes:
+            backing = seen.backings.find(volume['id'], volume['name'])
+            moref = backing and _home(backing, seen.inventory)
+            if moref in seen.pool_names:
+                found[volume['id']] = seen.pool_names[moref]
+        return found
+
+    def _look(self) -> _Seen:
+        with self._lock:
+            seen = self._seen
+        if seen is None or self._clock() - seen.read_at >= KEEP_SECONDS:
+            read_at = self._clock()
+            known = self._reader.read()
+            seen = _Seen(self._ops.read_backings(), known,
+                         {moref: name for name, moref
+                          in pools.names(known).items()}, read_at)
+            with self._lock:
+                self._seen = seen
+        return seen
+
+
+def _home(backing: volumeops.Backing, known: model.Inventory) -> str | None:
+    """The datastore of a shadow VM: of its .vmx, should it use several."""
+    if len(backing.datastores) == 1:
+        return backing.datastores[0]
+    for moref in backing.datastores:
+        datastore = known.datastores.get(moref)
+        if datastore and datastore.plain_name == backing.datastore_name:
+            return moref
+    return None

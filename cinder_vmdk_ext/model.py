@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plain values that decisions are made on.
+
+An :class:`Inventory` is what the vCenter said at one moment; it holds no
+connection and never changes. Managed objects are named by the value of their
+reference (``datastore-12``), which is unique within one vCenter.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from urllib import parse
+
+GIB = 1 << 30
+
+# What upstream's driver can place a shadow VM on (DatastoreSummary.type).
+SUPPORTED_TYPES = frozenset({'vmfs', 'nfs', 'nfs41', 'vsan', 'vvol'})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The operator's choices, as far as they steer pools and placement."""
+
+    backend_name: str
+    datastore_pools: bool = True
+    cluster_names: tuple[str, ...] = ()
+    datastore_regex: re.Pattern[str] | None = None
+    storage_policies: tuple[str, ...] = ()
+    reserved_percentage: int = 0
+    # None stands for Cinder's 'auto'.
+    max_over_subscription_ratio: float | None = 20.0
+    min_free_gib: float = 0.0
+    min_free_percent: float = 0.0
+
+    def floor_bytes(self, capacity_bytes: int) -> int:
+        """The free space below which a datastore takes no more disks."""
+        return int(max(self.min_free_gib * GIB,
+                       self.min_free_percent / 100 * capacity_bytes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Datastore:
+    """One datastore (vSphere: Datastore.summary and Datastore.host)."""
+
+    moref: str
+    name: str  # as the vCenter stores it, so with %2f for a slash
+    url: str = ''
+    type: str = 'vmfs'  # in lower case
+    capacity_bytes: int = 0
+    free_bytes: int = 0
+    uncommitted_bytes: int = 0
+    accessible: bool = True
+    maintenance_mode: str = 'normal'
+    datacenter: str | None = None
+    mounted_hosts: frozenset[str] = frozenset()
+    # Those of mounted_hosts that may write: mounted, accessible, readWrite.
+    usable_hosts: frozenset[str] = frozenset()
+
+    @property
+    def plain_name(self) -> str:
+        """The name as an administrator sees it in vSphere's client."""
+        return parse.unquote(self.name)
+
+    @property
+    def provisioned_bytes(self) -> int:
+        """Space in use by anyone, plus what thin disks there may still take."""
+        return (self.capacity_bytes - min(self.free_bytes, self.capacity_bytes)
+                + self.uncommitted_bytes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """One ESX host."""
+
+    moref: str
+    name: str
+    parent: str  # the compute resource it belongs to
+    connection_state: str = 'connected'
+    in_maintenance: bool = False
+
+    @property
+    def live(self) -> bool:
+        """Whether a shadow VM can be registered on it now."""
+        return self.connection_state == 'connected' and not self.in_maintenance
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A cluster, or the compute resource of a host that stands alone."""
+
+    moref: str
+    name: str
+    resource_pool: str
+    hosts: frozenset[str] = frozenset()
+    standalone: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Datacenter:
+    """One datacenter and the root of its VM folders."""
+
+    moref: str
+    name: str
+    vm_folder: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """What the vCenter held when it was read."""
+
+    datastores: Mapping[str, Datastore] = dataclasses.field(
+        default_factory=dict)
+    hosts: Mapping[str, Host] = dataclasses.field(default_factory=dict)
+    clusters: Mapping[str, Cluster] = dataclasses.field(default_factory=dict)
+    datacenters: Mapping[str, Datacenter] = dataclasses.field(
+        default_factory=dict)
+    # Storage policy name -> the datastores that comply with it; holds the
+    # policies that were asked about, no others.
+    compliant: Mapping[str, frozenset[str]] = dataclasses.field(
+        default_factory=dict)
+
+    @functools.cached_property
+    def live_hosts(self) -> frozenset[str]:
+        """Hosts that are connected and not in maintenance."""
+        return frozenset(h.moref for h in self.hosts.values() if h.live)
+
+    @functools.cached_property
+    def hosts_by_cluster_name(self) -> Mapping[str, frozenset[str]]:
+        """Member hosts of each cluster; same-named clusters are joined."""
+        members: dict[str, frozenset[str]] = {}
+        for cluster in self.clusters.values():
+            if not cluster.standalone:
+                name = parse.unquote(cluster.name)
+                members[name] = members.get(name,
+                                            frozenset()) | cluster.hosts
+        return members
+
+    def hosts_in_reach(self, settings: Settings) -> frozenset[str]:
+        """Hosts of the configured clusters, or all where none is configured.
+
+        They may be down: see :attr:`live_hosts`.
+        """
+        if not settings.cluster_names:
+            return frozenset(self.hosts)
+        empty: frozenset[str] = frozenset()
+        return empty.union(*(self.hosts_by_cluster_name.get(name, empty)
+                             for name in settings.cluster_names))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ineligibility:
+    """Why a datastore is not used, for a machine and for a person.
+
+    ``passing`` is True for a condition of the moment (maintenance, a full
+    datastore): the datastore stays listed as a pool, and takes no volumes.
+    Otherwise the datastore is no pool of this backend at all.
+    """
+
+    code: str
+    reason: str
+    passing: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Requirement:
+    """What a disk asks of the datastore it is to be placed on."""
+
+    size_bytes: int
+    # A thin disk takes no space when it is made, so it may be larger than the
+    # free space; how far is the scheduler's matter (the ratio).
+    thin: bool = False
+    # The one datastore that is allowed: the scheduler's choice.
+    pinned: str | None = None
+    # One of these hosts must be able to use it; None: any in reach.
+    hosts: frozenset[str] | None = None
+    excluded: frozenset[str] = frozenset()
+    types: frozenset[str] | None = None
+    # Datastores that comply with the storage policy; None: no policy.
+    policy: str | None = None
+    compliant: frozenset[str] | None = None
+
+    def __str__(self) -> str:
+        text = (f'a {"thin" if self.thin else "thick"} disk of '
+                f'{self.size_bytes / GIB:.3g} GiB')
+        if self.policy:
+            text += f' with storage policy {self.policy!r}'
+        return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where a disk goes: the datastore and the host that registers its VM."""
+
+    datastore: Datastore
+    host: Host
+    resource_pool: str

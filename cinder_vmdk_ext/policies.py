@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage policies (SPBM): their names, ids and compliant datastores."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from oslo_vmware import pbm
+
+
+class PolicyDirectory:
+    """Answers for storage policies by name, from a cache with a short life.
+
+    Compliance follows tags and capabilities that seldom change, and asking
+    takes one PBM call for each policy.
+    """
+
+    def __init__(self, session: Any, lifetime_seconds: float,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._session = session
+        self._lifetime_seconds = lifetime_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ids: dict[str, Any] = {}
+        self._compliant: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def names(self) -> list[str]:
+        """All storage policies of the vCenter, sorted (PbmRetrieveContent)."""
+        return sorted(self._refresh_ids())
+
+    def policy_id(self, name: str) -> Any | None:
+        """The PbmProfileId of the policy; None when there is no such one."""
+        found = self._ids.get(name)
+        return found if found is not None else self._refresh_ids().get(name)
+
+    def compliant_datastores(self, name: str) -> frozenset[str]:
+        """Datastores that comply with the policy (PbmQueryMatchingHub).
+
+        Datastore clusters among the answers are left to their members. A
+        policy that is gone has no compliant datastores.
+        """
+        now = self._clock()
+        with self._lock:
+            since, known = self._compliant.get(name, (None, frozenset()))
+        if since is not None and now - since < self._lifetime_seconds:
+            return known
+        profile_id = self.policy_id(name)
+        # None asks about all of the vCenter's datastores: one call, whatever
+        # their number.
+        hubs = pbm.filter_hubs_by_profile(
+            self._session, None, profile_id) if profile_id else None
+        known = frozenset(hub.hubId for hub in hubs or ()
+                          if hub.hubType == 'Datastore')
+        with self._lock:
+            self._compliant[name] = now, known
+        return known
+
+    def _refresh_ids(self) -> dict[str, Any]:
+        ids = {profile.name: profile.profileId
+               for profile in pbm.get_all_profiles(self._session) or ()}
+        with self._lock:
+            self._ids = ids
+        return ids

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver's statistics, which never fail and never vanish."""
+
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+
+from oslo_log import log as logging
+
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext import pools
+
+LOG = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """Where the inventory comes from."""
+
+    def read(self) -> model.Inventory:
+        """The vCenter's inventory as it is now."""
+
+
+class _Good(NamedTuple):
+    """What the last report that the vCenter answered for was made of."""
+
+    inventory: model.Inventory
+    promised_gib: Mapping[str, int]
+    read_at: float
+
+
+class Reporter:
+    """Makes the statistics from a fresh inventory, else from the last good.
+
+    Cinder forgets a backend that reports nothing, and with it every volume's
+    pool; so a vCenter that does not answer changes the state, not the list.
+    """
+
+    def __init__(self, reader: Reader, settings: model.Settings,
+                 promised_gib: Callable[[], Mapping[str, int]],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """:param promised_gib: size of lazily created volumes by pool name"""
+        self._reader = reader
+        self._settings = settings
+        self._promised_gib = promised_gib
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._good: _Good | None = None
+        self._told: dict[str, str] = {}
+
+    def report(self) -> dict[str, Any]:
+        """Figures and state; the driver adds what it alone knows.
+
+        ``stats_age_seconds`` is 0 for fresh figures; ``backend_state`` is
+        that of the connection to the vCenter, with the cause in
+        ``backend_state_reason``.
+        """
+        try:
+            good = _Good(self._reader.read(), self._promised_gib(),
+                         self._clock())
+        except Exception as error:
+            # Anything at all: without a report the scheduler would go on with
+            # a list that nobody marks as old.
+            LOG.warning('The vCenter gave no statistics; the last ones are '
+                        'reported again: %s', error)
+            return self._stale(str(error).partition('\n')[0])
+        with self._lock:
+            self._good = good
+        self._tell_changes(good.inventory)
+        return self._figures(good) | {'backend_state': 'up',
+                                      'backend_state_reason': '',
+                                      'stats_age_seconds': 0}
+
+    def _stale(self, cause: str) -> dict[str, Any]:
+        with self._lock:
+            good = self._good
+        state = {'backend_state': 'down', 'backend_state_reason': cause}
+        if good is None:
+            return _nothing(self._settings) | state | {'stats_age_seconds': -1}
+        age = {'stats_age_seconds': int(self._clock() - good.read_at)}
+        figures = self._figures(good) | state | age
+        for pool in figures.get('pools', ()):
+            pool.update(age)
+        return figures
+
+    def _figures(self, good: _Good) -> dict[str, Any]:
+        if not self._settings.datastore_pools:
+            return pools.report_backend(good.inventory, self._settings,
+                                        sum(good.promised_gib.values()))
+        listed = pools.report(good.inventory, self._settings,
+                              good.promised_gib)
+        if not listed:
+            return _nothing(self._settings)
+        return {'pools': listed}
+
+    def _tell_changes(self, inventory: model.Inventory) -> None:
+        """Log a datastore when it stops or starts to take volumes."""
+        now = pools.ineligible_names(inventory, self._settings)
+        with self._lock:
+            before, self._told = self._told, now
+        for name in sorted(now.keys() - before.keys()):
+            LOG.info('Datastore %(name)s takes no volumes: %(reason)s.',
+                     {'name': name, 'reason': now[name]})
+        for name in sorted(before.keys() - now.keys()):
+            LOG.info('Datastore %s takes volumes again, or is gone.', name)
+
+
+def _nothing(settings: model.Settings) -> dict[str, Any]:
+    """No pool at all: one of no capacity, which the scheduler refuses.
+
+    An empty list would drop the backend, and no list without figures would
+    make it one of unknown, hence endless, capacity.
+    """
+    return pools.report_backend(model.Inventory(), settings, 0)

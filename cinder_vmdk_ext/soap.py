@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin's own, lean way to call the vCenter.
+
+oslo.vmware speaks through suds, which turns every element of a reply into an
+object; with many datastores and hosts that costs seconds of CPU. Here lxml
+parses the reply and the caller takes what it wants from it. Sessions, logins
+and their repetition stay with oslo.vmware: run a call through
+``session.invoke_api(client, 'call', ...)`` and its faults are treated as
+those of any other call. Instances are safe to share between threads.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+from lxml import etree
+from oslo_utils import netutils
+from oslo_utils import timeutils
+from oslo_vmware import exceptions
+import requests
+import urllib3
+
+VIM = 'urn:vim25'
+_ENVELOPE = 'http://schemas.xmlsoap.org/soap/envelope/'
+_XSI = 'http://www.w3.org/2001/XMLSchema-instance'
+_XSD = 'http://www.w3.org/2001/XMLSchema'
+_NAMESPACES = {'soapenv': _ENVELOPE, 'xsi': _XSI, 'xsd': _XSD, None: VIM}
+_TYPE = f'{{{_XSI}}}type'
+
+CONNECT_SECONDS = 20
+READ_SECONDS = 120
+
+
+class Ref(NamedTuple):
+    """A reference to a managed object."""
+
+    type: str
+    value: str
+
+
+class Typed(NamedTuple):
+    """A data object: its vSphere type and its fields in the order of the API.
+
+    The type is written as ``xsi:type``; leave it empty where the API declares
+    the very type.
+    """
+
+    type: str
+    fields: dict[str, Any]
+
+
+class Client:
+    """Calls to one vCenter with the session of an oslo.vmware API session."""
+
+    def __init__(self, host: str, port: int, *, ca_file: str | None = None,
+                 insecure: bool = False, cookie: Any = None,
+                 pool_size: int = 10) -> None:
+        """Prepare, without a connection yet.
+
+        :param ca_file: CA bundle that verifies the vCenter; None: the
+            system's, unless ``insecure``
+        :param cookie: a callable that gives the session cookie's value now
+        """
+        self._url = f'https://{netutils.escape_ipv6(host)}:{port}'
+        self._cookie = cookie or (lambda: None)
+        self._pool = self._make_pool(host, port, ca_file or not insecure,
+                                     pool_size)
+
+    def _make_pool(self, host: str, port: int, verify: str | bool,
+                   pool_size: int) -> urllib3.HTTPSConnectionPool:
+        # The same authorities as oslo.vmware's own requests go by.
+        with requests.Session() as like:
+            verify = like.merge_environment_settings(
+                self._url, {}, None, verify, None)['verify']
+        tls: dict[str, Any] = {'cert_reqs': 'CERT_NONE'}
+        if verify:
+            tls = {'cert_reqs': 'CERT_REQUIRED',
+                   'ca_certs': requests.certs.where()
+                   if verify is True else verify}
+        return urllib3.HTTPSConnectionPool(
+            host, port, maxsize=pool_size, block=False, retries=False,
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS,
+                                    read=READ_SECONDS), **tls)
+
+    def call(self, method: str, this: Ref, arguments: dict[str, Any] | None
+             = None, read_seconds: float = READ_SECONDS) -> etree._Element:
+        """Invoke a method of the vSphere API.
+
+        :param arguments: by parameter name, in the order of the API; None and
+            empty lists are left out
+        :returns: the response element; its children are the return values
+        :raises VimFaultException: the vCenter's fault, named in fault_list
+        :raises VimConnectionException: no complete reply came; whether the
+            call was executed is unknown
+        """
+        headers = {'Content-Type': 'text/xml; charset=utf-8',
+                   'SOAPAction': '"urn:vim25/6.7"'}
+        cookie = self._cookie()
+        if cookie:
+            headers['Cookie'] = f'vmware_soap_session={cookie}'
+        try:
+            reply = self._pool.request(
+                'POST', '/sdk', body=_envelope(method, this, arguments or {}),
+                headers=headers, timeout=urllib3.Timeout(
+                    connect=CONNECT_SECONDS, read=read_seconds))
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise exceptions.VimConnectionException(
+                f'{method}: no reply from {self._url} ({error})', error)
+        return _body(method, self._url, reply)
+
+    def close(self) -> None:
+        """Close idle connections; the client can go on to be used."""
+        self._pool.close()
+
+
+def _envelope(method: str, this: Ref, arguments: dict[str, Any]) -> bytes:
+    envelope = etree.Element(f'{{{_ENVELOPE}}}Envelope', nsmap=_NAMESPACES)
+    body = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Body')
+    request = etree.SubElement(body, f'{{{VIM}}}{method}')
+    _write(request, '_this', this)
+    for name, value in arguments.items():
+        _write(request, name, value)
+    return etree.tostring(envelope, xml_declaration=True, encoding='UTF-8')
+
+
+def _write(parent: etree._Element, name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, (list, tuple)) and not isinstance(
+            value, (Ref, Typed)):
+        for item in value:
+            _write(parent, name, item)
+        return
+    element = etree.SubElement(parent, f'{{{VIM}}}{name}')
+    if isinstance(value, Ref):
+        element.set('type', value.type)
+        element.text = value.value
+    elif isinstance(value, Typed):
+        if value.type:
+            element.set(_TYPE, value.type)
+        for field, part in value.fields.items():
+            _write(element, field, part)
+    elif isinstance(value, bool):
+        element.text = 'true' if value else 'false'
+    else:
+        element.text = str(value)
+
+
+def _body(method: str, url: str,
+          reply: urllib3.BaseHTTPResponse) -> etree._Element:
+    # A vCenter answers 200, or 500 with a SOAP fault; whatever else comes is
+    # from something in between, or from a vCenter that is starting.
+    if reply.status not in (200, 500):
+        raise exceptions.VimConnectionException(
+            f'{method}: {url} answers HTTP {reply.status}')
+    try:
+        root = etree.fromstring(reply.data, etree.XMLParser(
+            resolve_entities=False, no_network=True, huge_tree=True))
+        response = root.find(f'{{{_ENVELOPE}}}Body')[0]
+    except (etree.XMLSyntaxError, TypeError, IndexError) as error:
+        raise exceptions.VimConnectionException(
+            f'{method}: the reply of {url} is no SOAP message ({error})',
+            error)
+    if response.tag == f'{{{_ENVELOPE}}}Fault':
+        raise _fault(method, response)
+    return response
+
+
+def _fault(method: str, fault: etree._Element
+           ) -> exceptions.VimFaultException:
+    """The exception that oslo.vmware raises for the same fault."""
+    text = fault.findtext('faultstring') or 'no reason given'
+    detail = fault.find('detail')
+    names = []
+    details = {}
+    for part in detail if detail is not None else ():
+        name = _local(part.get(_TYPE) or etree.QName(part).localname)
+        if name.endswith((exceptions.SECURITY_ERROR,
+                          exceptions.NOT_AUTHENTICATED)):
+            name = exceptions.NOT_AUTHENTICATED
+        names.append(name)
+        details.update((etree.QName(child).localname, child.text or '')
+                       for child in part)
+    return exceptions.VimFaultException(names, f'{method}: {text}',
+                                        details=details)
+
+
+def _local(name: str) -> str:
+    return name.rpartition(':')[2]
+
+
+def ref(element: etree._Element) -> Ref:
+    """The reference that an element holds."""
+    return Ref(element.get('type', ''), element.text or '')
+
+
+def value(element: etree._Element) -> Any:
+    """A property's value as a Python value, by its ``xsi:type``.
+
+    Data objects, and arrays of them, come back as the element itself.
+    """
+    kind = _local(element.get(_TYPE) or '')
+    if kind in _SCALARS:
+        return _SCALARS[kind](element.text or '')
+    if kind == 'ManagedObjectReference':
+        return ref(element)
+    if kind == 'ArrayOfManagedObjectReference':
+        return [ref(item) for item in element]
+    if len(element) == 0 and not kind.startswith('ArrayOf'):
+        return element.text or ''  # an enumeration
+    return element
+
+
+_SCALARS = {
+    'string': str,
+    'anyURI': str,
+    'boolean': lambda text: text in ('true', '1'),
+    'byte': int,
+    'short': int,
+    'int': int,
+    'long': int,
+    'float': float,
+    'double': float,
+    'base64Binary': base64.b64decode,
+    'dateTime': timeutils.parse_isotime,
+}
+
+
+
+def property_spec(kind: str, paths: list[str] | tuple[str, ...]) -> Typed:
+    """A PropertySpec for objects of one managed type."""
+    return Typed('', {'type': kind, 'all': False, 'pathSet': list(paths)})
+
+
+def view_filter(view: Ref,
+                paths: Mapping[str, tuple[str, ...]]) -> Typed:
+    """A PropertyFilterSpec over the objects of a view, by managed type."""
+    walk = Typed('TraversalSpec', {'name': 'view', 'type': 'ContainerView',
+                                   'path': 'view', 'skip': False})
+    return Typed('', {
+        'propSet': [property_spec(kind, names)
+                    for kind, names in paths.items()],
+        'objectSet': Typed('', {'obj': view, 'skip': True,
+                                'selectSet': walk})})

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``vmware:`` extra specs of volume types, and which values they take."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+
+from cinder_vmdk_ext import exceptions
+
+THICK = frozenset({'thick', 'eagerZeroedThick'})
+
+_VALUES = {
+    'vmware:vmdk_type': ('thin', 'thick', 'eagerZeroedThick'),
+    'vmware:adapter_type': ('lsiLogic', 'busLogic', 'lsiLogicsas',
+                            'paraVirtual', 'ide'),
+    'vmware:clone_type': ('full', 'linked'),
+}
+_POLICY = 'vmware:storage_profile'
+
+
+def check(specs: Mapping[str, str],
+          policy_names: Callable[[], list[str]]) -> None:
+    """Check the extra specs of a volume type that are meant for this driver.
+
+    :param policy_names: gives the vCenter's storage policies; only asked when
+        the type names one
+    :raises InvalidExtraSpec: for the first spec whose value means nothing
+    """
+    for spec, values in _VALUES.items():
+        value = specs.get(spec)
+        if value is not None and value not in values:
+            raise exceptions.InvalidExtraSpec(
+                spec, value, f'set it to one of {", ".join(values)}')
+    policy = specs.get(_POLICY)
+    if policy:
+        known = policy_names()
+        if policy not in known:
+            raise exceptions.InvalidExtraSpec(
+                _POLICY, policy, 'name a storage policy of the vCenter: '
+                f'{", ".join(known) or "it has none"}')
+
+
+def is_thin(specs: Mapping[str, str]) -> bool:
+    """Whether volumes of a type with these specs take space as they grow."""
+    return specs.get('vmware:vmdk_type', 'thin') not in THICK
