@@ -50,6 +50,7 @@ def _stop(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from sandbox import demo
+    options.sim_arg = [*demo.SIMULATOR_ARGUMENTS, *options.sim_arg]
     return demo.run(lambda folder, progress:
                     _sandbox(options, folder, progress))
 

@@ -183,7 +183,7 @@ def explain(log_file: Path, max_lines: int = 20) -> str:
 
 # As oslo.log writes them: time, process, level, logger, context, message.
 _RECORD = re.compile(r'^(\S+ \S+) \d+ ([A-Z]+) (\S+) (?:\[[^]]*\] )?(.*)$')
-_FRAME = re.compile(r'^(\s|Traceback |During handling |The above exception |$)')
+_FRAME = re.compile(r'^(\s|Traceback |During handling |The above exc|$)')
 
 
 def _troubles(lines: Sequence[str]) -> list[str]:
