@@ -43,13 +43,13 @@ lint: $(STAMP) ## the checks without the tests
 	@$(BIN)/python tools/run_tests.py --checks-only
 
 demo: $(STAMP) $(SIMULATOR) ## a real Cinder and a simulated vCenter: volumes made, changed, checked and deleted
-	@$(BIN)/python -m sandbox demo
+	@$(BIN)/python -m sandbox demo $(ARGS)
 
 sandbox: $(STAMP) $(SIMULATOR) ## the same Cinder and vCenter, left running for you
-	@$(BIN)/python -m sandbox start
+	@$(BIN)/python -m sandbox start $(ARGS)
 
 sandbox-stop: ## stop what `make sandbox` started
-	@$(BIN)/python -m sandbox stop
+	@$(BIN)/python -m sandbox stop $(ARGS)
 
 tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cinder28,cinder29
 	@test -x build/tox-venv/bin/tox || { $(BIN)/python -m venv build/tox-venv && build/tox-venv/bin/pip install --quiet 'tox>=4.12'; }

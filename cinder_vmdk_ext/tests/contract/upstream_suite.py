@@ -15,6 +15,8 @@ import sys
 import traceback
 import types
 import unittest
+from typing import Any
+from unittest import mock
 
 PACKAGE = 'cinder.volume.drivers.vmware'
 TESTS = 'cinder.tests.unit.volume.drivers.vmware'
@@ -25,25 +27,25 @@ TEST_MODULES = (
     'test_fcd',
 )
 
-# Upstream's class -> ours, which has to be a subclass of it.
-OURS = {
-    'vmdk.VMwareVcVmdkDriver': 'cinder_vmdk_ext.driver.VmdkExtDriver',
-    'volumeops.VMwareVolumeOps': 'cinder_vmdk_ext.volumeops.VolumeOps',
-    'datastore.DatastoreSelector': 'cinder_vmdk_ext.selector.Selector',
+# Upstream's class -> ours, which has to be a subclass of it, and what ours is
+# handed beyond upstream's arguments; a mock stands for each of these.
+OURS: dict[str, tuple[str, tuple[str, ...]]] = {
+    'vmdk.VMwareVcVmdkDriver': ('cinder_vmdk_ext.driver.VmdkExtDriver', ()),
+    'volumeops.VMwareVolumeOps': (
+        'cinder_vmdk_ext.volumeops.VolumeOps', ('client',)),
+    'datastore.DatastoreSelector': (
+        'cinder_vmdk_ext.selector.DatastoreSelector',
+        ('reader', 'directory', 'settings')),
 }
 
 
-def substitute(
-    upstream_name: str, our_name: str, uses: dict[str, int]
-) -> None:
-    """Put our class under upstream's name, and count how often the tests make
-    one.
-    """
+def substitute(upstream_name: str, uses: dict[str, int]) -> None:
+    """Put our class under upstream's name, and count the objects made."""
     module_name, class_name = upstream_name.split('.')
     module = importlib.import_module(f'{PACKAGE}.{module_name}')
     base = getattr(module, class_name)
-    our_module, our_class = our_name.rsplit('.', 1)
-    ours = getattr(importlib.import_module(our_module), our_class)
+    our_name, handed_in = OURS[upstream_name]
+    ours = load(our_name)
     if not issubclass(ours, base):
         raise SystemExit(f'{our_name} is not a subclass of {upstream_name}')
 
@@ -63,7 +65,8 @@ def substitute(
 
     def __init__(self, *args, **kwargs):
         uses[upstream_name] += 1
-        ours.__init__(self, *args, **kwargs)
+        mocks = {name: mock.MagicMock(name=name) for name in handed_in}
+        ours.__init__(self, *args, **kwargs, **mocks)
 
     counted = type(
         class_name,
@@ -75,6 +78,11 @@ def substitute(
         },
     )
     setattr(module, class_name, counted)
+
+
+def load(name: str) -> Any:
+    module, _, attribute = name.rpartition('.')
+    return getattr(importlib.import_module(module), attribute)
 
 
 class Report(unittest.TestResult):
@@ -111,10 +119,10 @@ def main() -> None:
     if mode == 'ours':
         # Ours are imported, and with them upstream's, before any name is
         # rebound.
-        for name in OURS.values():
-            importlib.import_module(name.rsplit('.', 1)[0])
-        for upstream_name, our_name in OURS.items():
-            substitute(upstream_name, our_name, uses)
+        for our_name, _ in OURS.values():
+            load(our_name)
+        for upstream_name in OURS:
+            substitute(upstream_name, uses)
     # Only now: upstream's tests take hold of the classes when they are
     # imported.
     suite = unittest.defaultTestLoader.loadTestsFromNames(
