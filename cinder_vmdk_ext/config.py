@@ -123,5 +123,3 @@ def _ratio(value: Any) -> float | None:
             'max_over_subscription_ratio', f'{value!r} is no ratio',
             "set a number of at least 1.0, or 'auto'")
     return None if ratio == 'auto' else float(ratio)
-
-

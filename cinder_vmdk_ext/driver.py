@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import functools
 import os
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from oslo_vmware import pbm
 from oslo_vmware import vim_util
 
 from cinder import interface
+from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 from cinder.volume.drivers.vmware import vmdk
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
@@ -46,7 +48,7 @@ class _Intent(NamedTuple):
     """What a datastore is being selected for, further up the call chain."""
 
     pool: str | None  # None: any datastore will do
-    thin: bool
+    specs: Callable[[], dict[str, str]]  # the type's extra specs
 
 
 # Upstream selects datastores deep inside its flows, where neither the volume
@@ -70,7 +72,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(config.vmdk_ext_opts)
-        self._settings = model.Settings(backend_name='')
+        # Until the options are read: as upstream.
+        self._settings = model.Settings('', datastore_pools=False)
         self._client: soap.Client | None = None
         self._reader: inventory.InventoryReader | None = None
         self._directory: policies.PolicyDirectory | None = None
@@ -96,7 +99,10 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
         :raises InvalidSettings: an option is missing or wrong
         """
-        super().do_setup(context)
+        try:
+            super().do_setup(context)
+        except vmdk_exceptions.ClusterNotFoundException as error:
+            raise self._unknown_cluster(error.kwargs['cluster']) from None
         if self._directory is not None:
             self._check_policies(self._directory)
 
@@ -168,6 +174,12 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                     'that of %(served)s.',
                     {'version': version, 'served': served})
         return served
+
+    def _unknown_cluster(self, name: str) -> exceptions.InvalidSettings:
+        known = ', '.join(sorted(self.volumeops._get_all_clusters()))
+        return exceptions.InvalidSettings(
+            'vmware_cluster_name', f'the vCenter has no cluster {name!r}',
+            f'name some of its clusters: {known or "it has none"}')
 
     def _check_policies(self, directory: policies.PolicyDirectory) -> None:
         wanted = self._settings.storage_policies
@@ -281,9 +293,10 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     # -- Placement ----------------------------------------------------------
 
     @contextlib.contextmanager
-    def _selecting(self, pool: str | None, thin: bool) -> Iterator[None]:
-        """Have every selection in this block honour a pool and a disk type."""
-        token = _INTENT.set(_Intent(pool, thin))
+    def _selecting(self, pool: str | None,
+                   specs: Callable[[], dict[str, str]]) -> Iterator[None]:
+        """Have every selection in this block honour a pool and a type."""
+        token = _INTENT.set(_Intent(pool, specs))
         try:
             yield
         finally:
@@ -294,14 +307,13 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         moving = bool(create_params
                       and vmdk.CREATE_PARAM_DISK_SIZE in create_params)
         pool = None if moving else self._pool_of(volume)
-        with self._selecting(pool, typespecs.is_thin(self._specs(
-                _field(volume, 'volume_type_id')))):
+        with self._selecting(pool, lambda: self._volume_specs(volume)):
             return super()._select_ds_for_volume(volume, host, create_params)
 
     def _select_datastore(self, req: dict[str, Any], host: Any = None) -> Any:
         intent = _INTENT.get()
         if intent is not None and self._reader is not None:
-            req = req | {selector.THIN: intent.thin}
+            req = req | {selector.THIN: typespecs.is_thin(intent.specs())}
             if intent.pool is not None:
                 req[selector.PINNED_DATASTORE] = self._pinned(intent.pool)
         return super()._select_datastore(req, host)
@@ -335,7 +347,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         :raises InvalidExtraSpec: the type asks for what does not exist
         :raises NoPlacement: with the reason for each datastore considered
         """
-        self._check_type(_field(volume, 'volume_type_id'))
+        self._check_specs(lambda: self._volume_specs(volume))
         super().create_volume(volume)
         lazy = self.configuration.vmware_lazy_create
         return {'provider_id':
@@ -352,8 +364,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     def _relocate_backing(self, volume: Any, backing: Any,
                           host: Any) -> None:
-        with self._selecting(None, typespecs.is_thin(self._specs(
-                _field(volume, 'volume_type_id')))):
+        with self._selecting(None, lambda: self._volume_specs(volume)):
             super()._relocate_backing(volume, backing, host)
         self._follow_disk(volume, backing)
 
@@ -370,17 +381,19 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
         :param host: its ``host['host']`` names the pool
         """
-        self._check_type(new_type['id'])
+        self._check_specs(lambda: self._specs(new_type['id']))
         pool = None
         if self._settings.datastore_pools and host:
             pool = volume_utils.extract_host(host['host'], 'pool')
-        with self._selecting(pool, typespecs.is_thin(
-                self._specs(new_type['id']))):
+        with self._selecting(pool, lambda: self._specs(new_type['id'])):
             return super().retype(ctxt, volume, new_type, diff, host)
 
-    def _check_type(self, type_id: str | None) -> None:
+    def _check_specs(self, specs: Callable[[], dict[str, str]]) -> None:
         if self._directory is not None:
-            typespecs.check(self._specs(type_id), self._directory.names)
+            typespecs.check(specs(), self._directory.names)
+
+    def _volume_specs(self, volume: Any) -> dict[str, str]:
+        return self._specs(_field(volume, 'volume_type_id'))
 
     def _specs(self, type_id: str | None) -> dict[str, str]:
         if not type_id:

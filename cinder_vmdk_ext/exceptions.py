@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong, drawn::
 
-    InvalidSettings(InvalidInput)             an option is missing or wrong
-    InvalidExtraSpec(InvalidVolumeType)       a volume type asks for what does not exist
-    NoPlacement(NoValidDatastoreException)    no datastore fits; one reason for each
-      UnknownPool                             volume.host names a pool that is gone
+    InvalidSettings(InvalidInput)           an option is missing or wrong
+    InvalidExtraSpec(InvalidVolumeType)     a volume type asks for nonsense
+    NoPlacement(NoValidDatastoreException)  no datastore fits; each one's why
+      UnknownPool                           volume.host names no datastore
 
 Each message is one sentence for an operator: the thing, its value, the remedy.
 Bases are those that upstream's and Cinder's handlers already look for.

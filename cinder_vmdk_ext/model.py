@@ -64,7 +64,7 @@ class Datastore:
 
     @property
     def provisioned_bytes(self) -> int:
-        """Space in use by anyone, plus what thin disks there may still take."""
+        """Space in use by anyone, plus what thin disks may still take."""
         return (self.capacity_bytes - min(self.free_bytes, self.capacity_bytes)
                 + self.uncommitted_bytes)
 

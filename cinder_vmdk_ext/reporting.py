@@ -54,9 +54,9 @@ class Reporter:
     def report(self) -> dict[str, Any]:
         """Figures and state; the driver adds what it alone knows.
 
-        ``stats_age_seconds`` is 0 for fresh figures; ``backend_state`` is
-        that of the connection to the vCenter, with the cause in
-        ``backend_state_reason``.
+        ``stats_age_seconds`` is 0 for fresh figures, -1 when there never
+        were any; ``backend_state`` is that of the connection to the vCenter,
+        with the cause in ``backend_state_reason``.
         """
         try:
             good = _Good(self._reader.read(), self._promised_gib(),
@@ -70,21 +70,19 @@ class Reporter:
         with self._lock:
             self._good = good
         self._tell_changes(good.inventory)
-        return self._figures(good) | {'backend_state': 'up',
-                                      'backend_state_reason': '',
-                                      'stats_age_seconds': 0}
+        return _with_state(self._figures(good), {
+            'backend_state': 'up', 'backend_state_reason': '',
+            'stats_age_seconds': 0})
 
     def _stale(self, cause: str) -> dict[str, Any]:
         with self._lock:
             good = self._good
         state = {'backend_state': 'down', 'backend_state_reason': cause}
         if good is None:
-            return _nothing(self._settings) | state | {'stats_age_seconds': -1}
-        age = {'stats_age_seconds': int(self._clock() - good.read_at)}
-        figures = self._figures(good) | state | age
-        for pool in figures.get('pools', ()):
-            pool.update(age)
-        return figures
+            return _with_state(_nothing(self._settings),
+                               state | {'stats_age_seconds': -1})
+        return _with_state(self._figures(good), state | {
+            'stats_age_seconds': int(self._clock() - good.read_at)})
 
     def _figures(self, good: _Good) -> dict[str, Any]:
         if not self._settings.datastore_pools:
@@ -106,6 +104,14 @@ class Reporter:
                      {'name': name, 'reason': now[name]})
         for name in sorted(before.keys() - now.keys()):
             LOG.info('Datastore %s takes volumes again, or is gone.', name)
+
+
+def _with_state(figures: dict[str, Any],
+                state: dict[str, Any]) -> dict[str, Any]:
+    # Cinder looks for a backend's state in its pools (cinder service-list).
+    for pool in figures.get('pools', ()):
+        pool.update(state)
+    return figures | state
 
 
 def _nothing(settings: model.Settings) -> dict[str, Any]:

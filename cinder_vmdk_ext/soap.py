@@ -10,6 +10,7 @@ those of any other call. Instances are safe to share between threads.
 """
 
 import base64
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -173,7 +174,7 @@ def _fault(method: str, fault: etree._Element
     text = fault.findtext('faultstring') or 'no reason given'
     detail = fault.find('detail')
     names = []
-    details = {}
+    details: dict[str, str] = {}
     for part in detail if detail is not None else ():
         name = _local(part.get(_TYPE) or etree.QName(part).localname)
         if name.endswith((exceptions.SECURITY_ERROR,
@@ -212,7 +213,7 @@ def value(element: etree._Element) -> Any:
     return element
 
 
-_SCALARS = {
+_SCALARS: dict[str, Callable[[str], Any]] = {
     'string': str,
     'anyURI': str,
     'boolean': lambda text: text in ('true', '1'),
@@ -225,7 +226,6 @@ _SCALARS = {
     'base64Binary': base64.b64decode,
     'dateTime': timeutils.parse_isotime,
 }
-
 
 
 def property_spec(kind: str, paths: list[str] | tuple[str, ...]) -> Typed:

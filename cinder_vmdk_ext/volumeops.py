@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 from cinder.volume.drivers.vmware import volumeops as upstream
 
 from cinder_vmdk_ext import collector
-from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import soap
 
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
@@ -66,20 +64,6 @@ class VolumeOps(upstream.VMwareVolumeOps):
                 if key:
                     by_id[key] = backing
         return Backings(by_id, by_name)
-
-    def get_cluster_refs(self, names: Any) -> dict[str, Any]:
-        """References of the clusters of the given names.
-
-        :raises InvalidSettings: naming the clusters that there are
-        """
-        try:
-            return super().get_cluster_refs(names)
-        except vmdk_exceptions.ClusterNotFoundException as error:
-            known = ', '.join(sorted(self._get_all_clusters())) or 'none'
-            raise exceptions.InvalidSettings(
-                'vmware_cluster_name',
-                f'the vCenter has no cluster {error.kwargs["cluster"]!r}',
-                f'name some of its clusters: {known}') from None
 
 
 def _backing(moref: str, seen: dict[str, Any]) -> Backing:
