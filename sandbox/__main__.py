@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import signal
 import sys
 import textwrap
 import time
@@ -17,6 +18,8 @@ from sandbox import errors
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
+    # A program that is told to end must end what it has started first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = options.command(options)
         return code

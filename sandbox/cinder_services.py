@@ -159,8 +159,8 @@ def start_volume_services() -> list[Service]:
 def start_scheduler(volume_services: list[Service]) -> Service:
     """Start cinder-scheduler.
 
-    After the volume services, because it waits for a first report of theirs,
-    and the in-memory transport keeps nothing for who is not there yet.
+    After the volume services, because it asks them for a first report, and
+    the in-memory transport keeps no broadcast for who is not there yet.
     """
     volume_service_id = volume_services[0].origin_service_id
     scheduler = Service.create(binary=constants.SCHEDULER_BINARY)

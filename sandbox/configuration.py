@@ -15,7 +15,7 @@ from sandbox import errors
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUILD = REPOSITORY / 'build'
-SIMULATOR = BUILD / 'vcenter-sim'
+SIMULATOR = Path(os.environ.get('VCENTER_SIM') or BUILD / 'vcenter-sim')
 
 PLUGIN_DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
 UPSTREAM_DRIVER = 'cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver'
@@ -57,23 +57,22 @@ class VolumeType:
 def volume_types(backends: Sequence[Backend]) -> list[VolumeType]:
     """The types of a sandbox: one per disk type, and `default` for none.
 
-    With several backends, one more for each, named like the backend.
+    With several backends these lead to the first one, and there is one more
+    for each of the others, named like the backend.
     """
+    only = {'volume_backend_name': backends[0].name} \
+        if len(backends) > 1 else {}
     # provisioning:type makes the scheduler count a thick disk in full.
-    types = [
-        VolumeType('default', {}),
-        VolumeType('thin', {'vmware:vmdk_type': 'thin'}),
+    return [
+        VolumeType('default', only),
+        VolumeType('thin', {'vmware:vmdk_type': 'thin', **only}),
         VolumeType('thick', {'vmware:vmdk_type': 'thick',
-                             'provisioning:type': 'thick'}),
+                             'provisioning:type': 'thick', **only}),
         VolumeType('eagerZeroedThick', {
             'vmware:vmdk_type': 'eagerZeroedThick',
-            'provisioning:type': 'thick'}),
-    ]
-    if len(backends) > 1:
-        types += [VolumeType(backend.name,
-                             {'volume_backend_name': backend.name})
-                  for backend in backends]
-    return types
+            'provisioning:type': 'thick', **only}),
+        *(VolumeType(backend.name, {'volume_backend_name': backend.name})
+          for backend in backends[1:])]
 
 
 def vcenter_options(host: str, port: int, user: str, password: str,
@@ -120,7 +119,10 @@ def cinder_options(folder: Path, backends: Sequence[Backend]) -> Options:
         'default_volume_type': 'default',
         # A driver that cannot start is reported at once, not tried again.
         'reinit_driver_count': 0,
-        'scheduler_driver_init_wait_time': 10,
+        # The scheduler waits this long for a first report, and overlooks it
+        # when a driver has sent one before (cinder.scheduler.host_manager,
+        # first_receive_capabilities). The sandbox waits for the pools itself.
+        'scheduler_driver_init_wait_time': 1,
         'report_interval': 5,
         'service_down_time': 60,
         'periodic_interval': 5,
