@@ -92,7 +92,9 @@ class Sources:
         return self.version.partition('.')[0]
 
     def module(self, name: str) -> ast.Module | None:
-        """The module of this dotted name, or None when there is none."""
+        """A module of Cinder by its dotted name; None when there is none."""
+        if name.partition('.')[0] != 'cinder':
+            return None
         if name not in self._modules:
             self._modules[name] = None
             for relative in (

@@ -12,12 +12,11 @@ import unittest
 
 from cinder_vmdk_ext.tests.contract import upstream_suite
 
-_VMDK = f'{upstream_suite.TESTS}.test_vmware_vmdk.VMwareVcVmdkDriverTestCase.'
+_DRIVER = f'{upstream_suite.TESTS}.test_vmware_vmdk.VMwareVcVmdkDriverTestCase'
+_SELECTOR = f'{upstream_suite.TESTS}.test_vmware_datastore.DatastoreTest'
 
 # Test -> why its expectation is not ours. A test listed here that passes after
 # all fails the check below.
-_DRIVER = f'{upstream_suite.TESTS}.test_vmware_vmdk.VMwareVcVmdkDriverTestCase'
-_SELECTOR = f'{upstream_suite.TESTS}.test_vmware_datastore.DatastoreTest'
 NOT_OURS: dict[str, str] = {
     f'{_DRIVER}.test_create_session':
         'the vCenter is asked who it is before the login, so that a wrong '
