@@ -10,8 +10,9 @@ VENV := build/venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SIMULATOR := build/vcenter-sim
+WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt $(wildcard sandbox/requirements.txt)
-SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' -o -name '*.py' -o -name '*.xml' \) 2>/dev/null)
+SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
 .PHONY: help venv simulator test lint demo sandbox sandbox-stop tox genconfig seams clean
 
@@ -27,13 +28,17 @@ $(STAMP): $(REQUIREMENTS) constraints.txt setup.cfg setup.py pyproject.toml tool
 
 simulator: $(SIMULATOR) ## the simulated vCenter, build/vcenter-sim
 
-$(SIMULATOR): $(SIMULATOR_SOURCES) tools/find_go.sh | $(STAMP)
+$(WSDL): simulator/vimservice/generate.py | $(STAMP)
+	@echo "== description of the vSphere API, as a vCenter serves it"
+	@$(BIN)/python $< $@
+
+# A simulator that is running keeps its program: the new one takes its name.
+$(SIMULATOR): $(SIMULATOR_SOURCES) $(WSDL) tools/find_go.sh | $(STAMP)
 	@echo "== simulated vCenter"
 	@go=$$(tools/find_go.sh $(VENV)) && \
-		echo "  describing the vSphere API in a WSDL ..." && \
-		$(BIN)/python simulator/vimservice/generate.py && \
-		echo "  compiling with $$($$go version | cut -d ' ' -f 3) (the first time it fetches its modules: a minute or two) ..." && \
-		cd simulator && $$go build -buildvcs=false -o ../$@ . && \
+		echo "  compiling with $$($$go version | cut -d ' ' -f 3)" \
+			"(the first time it fetches its modules: a minute or two) ..." && \
+		(cd simulator && $$go build -buildvcs=false -o ../$@.new .) && mv $@.new $@ && \
 		echo "  ready: $@"
 
 test: $(STAMP) $(SIMULATOR) ## every check and every test
@@ -65,4 +70,4 @@ seams: $(STAMP) ## record anew what we override and call in each supported relea
 	@$(BIN)/python -m cinder_vmdk_ext.tests.contract.seams --record build/wheels/cinder-*.whl
 
 clean: ## remove everything made or installed (stop the sandbox first)
-	rm -rf build .stestr .mypy_cache .hypothesis *.egg-info
+	rm -rf build $(WSDL) .stestr .mypy_cache .hypothesis *.egg-info
