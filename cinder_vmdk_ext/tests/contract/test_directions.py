@@ -21,12 +21,13 @@ NOT_FOR_PURE = frozenset(
 )
 # The only modules that know upstream's driver.
 KNOW_UPSTREAM = frozenset(
-    {'config', 'driver', 'exceptions', 'selector', 'volumeops'}
+    {'config', 'creation', 'exceptions', 'moves', 'selector',
+     'volumeops', 'wiring'}
 )
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
-    'collector', 'driver', 'inventory', 'policies', 'preflight', 'selector',
-    'soap', 'volumeops'})
+    'collector', 'inventory', 'policies', 'preflight', 'selector', 'soap',
+    'volumeops', 'wiring'})
 VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',
     'urllib.request', f'{PLUGIN}.soap', f'{PLUGIN}.collector')

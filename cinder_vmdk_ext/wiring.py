@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every volume operation stands on: session, pools, placement.
+
+Collaborators are wired into upstream's seams here; what they decide is in
+:mod:`cinder_vmdk_ext.placement` and :mod:`cinder_vmdk_ext.pools`.
+"""
+
+import contextlib
+import contextvars
+import functools
+import os
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+from oslo_log import log as logging
+from oslo_utils import versionutils
+from oslo_vmware import exceptions as vmware_exceptions
+from oslo_vmware import pbm
+from oslo_vmware import vim_util
+
+from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
+from cinder.volume.drivers.vmware import vmdk
+from cinder.volume import volume_types
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext import config
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import inventory
+from cinder_vmdk_ext import location
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext import policies
+from cinder_vmdk_ext import pools
+from cinder_vmdk_ext import preflight
+from cinder_vmdk_ext import promises
+from cinder_vmdk_ext import reporting
+from cinder_vmdk_ext import selector
+from cinder_vmdk_ext import soap
+from cinder_vmdk_ext import typespecs
+from cinder_vmdk_ext import volumeops
+
+LOG = logging.getLogger(__name__)
+
+
+class _Intent(NamedTuple):
+    """What a datastore is being selected for, further up the call chain."""
+
+    pool: str | None  # None: any datastore will do
+    specs: Callable[[], dict[str, str]]  # the type's extra specs
+
+
+# Upstream selects datastores deep inside its flows, where neither the volume
+# nor its pool is at hand. A context variable is private to the thread, native
+# or green, that set it.
+_INTENT: contextvars.ContextVar[_Intent | None] = contextvars.ContextVar(
+    'vmdk_ext_intent', default=None)
+
+
+class WiredDriver(vmdk.VMwareVcVmdkDriver):
+    """Upstream's driver with the plugin's collaborators in its seams."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.configuration.append_config_values(config.vmdk_ext_opts)
+        # Until the options are read: as upstream.
+        self._settings = model.Settings('', datastore_pools=False)
+        self._client: soap.Client | None = None
+        self._reader: inventory.InventoryReader | None = None
+        self._directory: policies.PolicyDirectory | None = None
+        self._own_volumeops: volumeops.VolumeOps | None = None
+        self._own_ds_sel: selector.DatastoreSelector | None = None
+        self._reporter: reporting.Reporter | None = None
+        self._locator: location.Locator | None = None
+
+    @staticmethod
+    def get_driver_options() -> list[Any]:
+        """Upstream's options and the plugin's."""
+        return vmdk.VMwareVcVmdkDriver.get_driver_options() + list(
+            config.vmdk_ext_opts)
+
+    # -- Setting up ---------------------------------------------------------
+
+    def _validate_params(self) -> None:
+        config.check_connection_options(self.configuration)
+        self._settings = config.settings(self.configuration)
+
+    def do_setup(self, context: Any) -> None:
+        """Log in and get ready to serve (Cinder hook; may run again).
+
+        :raises InvalidSettings: an option is missing or wrong
+        """
+        try:
+            super().do_setup(context)
+        except vmdk_exceptions.ClusterNotFoundException as error:
+            raise self._unknown_cluster(error.kwargs['cluster']) from None
+        if self._directory is not None:
+            self._check_policies(self._directory)
+
+    def _create_session(self) -> Any:
+        preflight.check(self._make_client, self.configuration)
+        try:
+            session = super()._create_session()
+        except vmware_exceptions.VimFaultException as fault:
+            raise preflight.refused_login(fault, self.configuration) from None
+        self._wire(session)
+        return session
+
+    def _make_client(self, cookie: Any = None) -> soap.Client:
+        return soap.Client(
+            self.configuration.vmware_host_ip,
+            self.configuration.vmware_host_port,
+            ca_file=self.configuration.vmware_ca_file,
+            insecure=self.configuration.vmware_insecure, cookie=cookie,
+            pool_size=self.configuration.vmware_connection_pool_size)
+
+    def _wire(self, session: Any) -> None:
+        """Build the collaborators of a session anew; makes no calls."""
+        max_objects = self.configuration.vmware_max_objects_retrieval
+        self._client = self._make_client(
+            lambda: session.vim.get_http_cookie())
+        self._directory = policies.PolicyDirectory(
+            session, self.configuration.vmdk_ext_policy_cache_seconds)
+        self._reader = inventory.InventoryReader(
+            session, self._client, self._directory,
+            self._settings.storage_policies)
+        self._own_volumeops = volumeops.VolumeOps(
+            session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
+            client=self._client)
+        self._own_ds_sel = selector.DatastoreSelector(
+            self._own_volumeops, session, max_objects,
+            ds_regex=self._settings.datastore_regex, reader=self._reader,
+            directory=self._directory, settings=self._settings)
+        self._locator = location.Locator(self._own_volumeops, self._reader)
+        self._reporter = reporting.Reporter(
+            self._reader, self._settings,
+            functools.partial(promises.promised_gib, self.host,
+                              self.cluster_name))
+
+    @property
+    def volumeops(self) -> Any:
+        """The plugin's operations, also where upstream made its own."""
+        return self._own_volumeops or self._volumeops
+
+    @property
+    def ds_sel(self) -> Any:
+        """The plugin's selector, also where upstream made its own."""
+        return self._own_ds_sel or self._ds_sel
+
+    def _get_vc_version(self) -> str:
+        """The vCenter's version, or the newest that oslo.vmware can serve.
+
+        Upstream looks up the WSDL of the storage policy service by this
+        version and gives up where oslo.vmware carries none; the service is
+        compatible upwards.
+        """
+        version = super()._get_vc_version()
+        if not version or pbm.get_pbm_wsdl_location(version):
+            return version
+        served = newest_pbm_version(version)
+        if served is None:
+            return version
+        LOG.warning('vCenter %(version)s is newer than what oslo.vmware '
+                    'describes; its storage policy service is spoken to as '
+                    'that of %(served)s.',
+                    {'version': version, 'served': served})
+        return served
+
+    def _unknown_cluster(self, name: str) -> exceptions.InvalidSettings:
+        known = ', '.join(sorted(self.volumeops._get_all_clusters()))
+        return exceptions.InvalidSettings(
+            'vmware_cluster_name', f'the vCenter has no cluster {name!r}',
+            f'name some of its clusters: {known or "it has none"}')
+
+    def _check_policies(self, directory: policies.PolicyDirectory) -> None:
+        wanted = self._settings.storage_policies
+        if not wanted:
+            return
+        known = directory.names()
+        for name in wanted:
+            if name not in known:
+                raise exceptions.InvalidSettings(
+                    'vmware_storage_profile',
+                    f'the vCenter has no storage policy {name!r}',
+                    f'name some of its policies: {", ".join(known) or "none"}')
+
+    # -- Statistics ---------------------------------------------------------
+
+    def _update_volume_stats(self) -> None:
+        """Statistics with one pool per datastore (Cinder: get_volume_stats).
+
+        ``vmware_enable_volume_stats`` does not matter: figures are always the
+        vCenter's own.
+        """
+        if self._reporter is None:
+            super()._update_volume_stats()
+            return
+        self._stats = self._backend_stats() | self._reporter.report()
+
+    def _backend_stats(self) -> dict[str, Any]:
+        instance = self.session.vim.service_content.about.instanceUuid
+        return {
+            'volume_backend_name': self._settings.backend_name,
+            'vendor_name': 'VMware',
+            'driver_version': self.VERSION,
+            'storage_protocol': 'vmdk',
+            'location_info': f'VmdkExtDriver:{instance}',
+            'shared_targets': False,
+            'multiattach': False,
+            # An attached disk is locked against the disk manager's extend.
+            'online_extend_support': False,
+            'filter_function': self.get_filter_function(),
+            'goodness_function': self.get_goodness_function(),
+        }
+
+    # -- Pools of existing volumes ------------------------------------------
+
+    def get_pool(self, volume: Any) -> str | None:
+        """The pool of a volume from before pools (Cinder hook).
+
+        :returns: the pool of the datastore that holds its disk; None when it
+            has no backing, whose pool nobody can know
+        """
+        if self._locator is None or not self._settings.datastore_pools:
+            return self._settings.backend_name
+        return self._locator.locate([volume]).get(volume['id'])
+
+    def update_provider_info(self, volumes: Any, snapshots: Any
+                             ) -> tuple[list[dict[str, str]] | None, None]:
+        """Tell Cinder where volumes are, as it starts (Cinder hook).
+
+        A host that names another pool than the datastore that holds the disk
+        is put right: that of a volume which upstream's driver made (its pool
+        is the backend's name), or which was moved while the service was down.
+        All volumes take one bulk read.
+        """
+        if self._locator is None or not volumes:
+            return None, None
+        try:
+            known = self._locator.locate(volumes)
+        except vmware_exceptions.VMwareDriverException as error:
+            LOG.warning('The pools of existing volumes were not checked: %s',
+                        error)
+            return None, None
+        for volume in volumes:
+            pool = known.get(volume['id'])
+            if not self._settings.datastore_pools:
+                # Also of volumes that have no backing: their pool is gone.
+                pool = self._settings.backend_name
+            if pool is not None:
+                self._tell_host(volume, pool)
+        return [{'id': volume['id'], 'provider_id': promises.BACKED}
+                for volume in volumes
+                if volume['id'] in known and not promises.is_backed(volume)
+                ], None
+
+    def _tell_host(self, volume: Any, pool: str) -> None:
+        """Make the pool in the volume's host the one that holds its disk."""
+        backend = volume_utils.extract_host(volume['host'], 'backend')
+        host = volume_utils.append_host(backend, pool)
+        if volume['host'] == host:
+            return
+        LOG.info('Volume %(volume)s is on pool %(pool)s; its host said '
+                 '%(host)s.', {'volume': volume['id'], 'pool': pool,
+                               'host': volume['host']})
+        volume.host = host
+        if volume.cluster_name:
+            volume.cluster_name = volume_utils.append_host(
+                volume_utils.extract_host(volume.cluster_name, 'backend'),
+                pool)
+        volume.save()
+
+    def _follow_disk(self, volume: Any, backing: Any) -> None:
+        """After a move: name the datastore that now holds the disk."""
+        if self._reader is None or not self._settings.datastore_pools:
+            return
+        moref = vim_util.get_moref_value(
+            self.volumeops.get_datastore(backing))
+        seen = self._reader.read()
+        datastore = seen.datastores.get(moref)
+        if datastore is not None:
+            self._tell_host(volume, pools.name_of(datastore, seen))
+
+    # -- Placement ----------------------------------------------------------
+
+    @contextlib.contextmanager
+    def selecting(self, pool: str | None,
+                  specs: Callable[[], dict[str, str]]) -> Iterator[None]:
+        """Have every selection in this block honour a pool and a type."""
+        token = _INTENT.set(_Intent(pool, specs))
+        try:
+            yield
+        finally:
+            _INTENT.reset(token)
+
+    def _select_ds_for_volume(self, volume: Any, host: Any = None,
+                              create_params: Any = None) -> Any:
+        moving = bool(create_params
+                      and vmdk.CREATE_PARAM_DISK_SIZE in create_params)
+        pool = None if moving else self._pool_of(volume)
+        with self.selecting(pool, lambda: self._volume_specs(volume)):
+            return super()._select_ds_for_volume(volume, host, create_params)
+
+    def _select_datastore(self, req: dict[str, Any], host: Any = None) -> Any:
+        intent = _INTENT.get()
+        if intent is not None and self._reader is not None:
+            req = req | {selector.THIN: typespecs.is_thin(intent.specs())}
+            if intent.pool is not None:
+                req[selector.PINNED_DATASTORE] = self._pinned(intent.pool)
+        return super()._select_datastore(req, host)
+
+    def _pool_of(self, volume: Any) -> str | None:
+        """The pool that the scheduler chose; None where it chose none."""
+        if not self._settings.datastore_pools:
+            return None
+        pool = volume_utils.extract_host(field(volume, 'host') or '', 'pool')
+        # As the single pool that upstream's driver reports is called.
+        return None if pool == self._settings.backend_name else pool
+
+    def _pinned(self, pool: str) -> str:
+        assert self._reader is not None
+        seen = self._session.invoke_api(self._reader, 'read')
+        datastore = pools.find(pool, seen)
+        if datastore is None:
+            known = dict.fromkeys(pools.names(seen), 'there')
+            raise exceptions.UnknownPool(
+                pool, known | pools.ineligible_names(seen, self._settings))
+        return datastore.moref
+
+    # -- Volume types -------------------------------------------------------
+
+    def _check_specs(self, specs: Callable[[], dict[str, str]]) -> None:
+        if self._directory is not None:
+            typespecs.check(specs(), self._directory.names)
+
+    def _volume_specs(self, volume: Any) -> dict[str, str]:
+        return self._specs(field(volume, 'volume_type_id'))
+
+    def _specs(self, type_id: str | None) -> dict[str, str]:
+        if not type_id:
+            return {}
+        return volume_types.get_volume_type_extra_specs(type_id) or {}
+
+
+def field(volume: Any, name: str) -> Any:
+    """A field of a volume object, or of what stands for one in a test."""
+    try:
+        return volume[name]
+    except KeyError:
+        return None
+
+
+def newest_pbm_version(version: str) -> str | None:
+    """The newest vCenter version up to ``version`` with a WSDL for PBM."""
+    folder = os.path.join(os.path.dirname(pbm.__file__), 'wsdl')
+    served = [name for name in os.listdir(folder)
+              if versionutils.is_compatible(name, version, same_major=False)]
+    return max(served, key=versionutils.convert_version_to_int, default=None)
