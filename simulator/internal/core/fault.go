@@ -20,6 +20,24 @@ func (b *faultBody) Fault() *soap.Fault { return b.Reason }
 // Fault answers a call with a SOAP fault.
 func Fault(fault types.BaseMethodFault) soap.HasFault { return FaultMessage(Message(fault), fault) }
 
+// worded is a fault with a message of its own.
+type worded struct {
+	types.BaseMethodFault
+	words string
+}
+
+// Worded gives a fault a message of its own, for a task's result.
+func Worded(fault types.BaseMethodFault, message string) types.BaseMethodFault {
+	return &worded{BaseMethodFault: fault, words: message}
+}
+
+func plain(fault types.BaseMethodFault) types.BaseMethodFault {
+	if w, ok := fault.(*worded); ok {
+		return w.BaseMethodFault
+	}
+	return fault
+}
+
 // FaultMessage answers a call with a SOAP fault and a message of its own.
 func FaultMessage(message string, fault types.BaseMethodFault) soap.HasFault {
 	return &faultBody{Reason: simulator.Fault(message, fault)}
@@ -28,6 +46,8 @@ func FaultMessage(message string, fault types.BaseMethodFault) soap.HasFault {
 // Message is what a vCenter would say in words about a fault.
 func Message(fault types.BaseMethodFault) string {
 	switch f := fault.(type) {
+	case *worded:
+		return f.words
 	case *types.NoDiskSpace:
 		return fmt.Sprintf("There is not enough space on datastore '%s' for '%s'.", f.Datastore, f.File)
 	case *types.FileNotFound:

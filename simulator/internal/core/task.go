@@ -23,6 +23,7 @@ func StartTask(
 ) types.ManagedObjectReference {
 	own := NewContext(ctx)
 	task := NewTask(own, entity, name)
+	run = hooked(own, task, run)
 	go func() {
 		simulatedTaskDelay()
 		result, fault := supervised(own, name, run)
@@ -56,12 +57,16 @@ func NewTask(ctx *simulator.Context, entity types.ManagedObjectReference, name s
 }
 
 // FinishTask ends a task with a result, or with a fault in TaskInfo.error.
+// A task that has ended (it was cancelled) stays as it is.
 func FinishTask(ctx *simulator.Context, task *simulator.Task, result types.AnyType, fault types.BaseMethodFault) {
+	if Ended(ctx, task) {
+		return
+	}
 	changes := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
 	if fault != nil {
 		changes = append(changes,
 			types.PropertyChange{Name: "info.error", Val: types.LocalizedMethodFault{
-				Fault: fault, LocalizedMessage: Message(fault)}},
+				Fault: plain(fault), LocalizedMessage: Message(fault)}},
 			types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateError})
 	} else {
 		changes = append(changes,
