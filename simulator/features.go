@@ -6,10 +6,18 @@ import (
 	"vcenter-sim/internal/collector"
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/door"
+	"vcenter-sim/internal/faults"
+	"vcenter-sim/internal/journal"
+	"vcenter-sim/internal/logins"
 )
 
 // features start in this order. Of two overrides of one method, the one registered later runs first.
 var features = []core.Feature{
 	door.Feature,
 	collector.Feature,
+
+	// These stand between the clients and all others, so they come last.
+	logins.Feature,
+	faults.Feature,
+	journal.Feature,
 }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/logins"
+)
+
+// around applies the rules to a SOAP call.
+func (f *faults) around(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+	rule := f.rules.pick(func(rule *Rule) bool { return rule.matchesCall(ctx, call) })
+	if rule == nil {
+		return next()
+	}
+	time.Sleep(rule.delay())
+	switch {
+	case rule.Fault != nil:
+		return rule.Fault.answer()
+	case rule.Cut == "before":
+		panic(http.ErrAbortHandler) // net/http's way to break a connection
+	case rule.Cut == "after":
+		next()
+		panic(http.ErrAbortHandler)
+	case rule.KillSessions != "":
+		f.kill(ctx, rule.KillSessions)
+		if ctx.Session != nil && !f.sim.LoggedIn(ctx.Session.Key) {
+			return core.FaultMessage("The session is not authenticated.", &types.NotAuthenticated{
+				NoPermission: types.NoPermission{Object: &call.This, PrivilegeId: "System.View"}})
+		}
+		return next()
+	case rule.concernsTasks():
+		return f.inTask(ctx, call, rule, next)
+	}
+	return next()
+}
+
+func (r *Rule) matchesCall(ctx *simulator.Context, call *core.Call) bool {
+	p := &r.patterns
+	if p.path != nil ||
+		p.method != nil && !p.method.MatchString(call.Name) ||
+		r.concernsTasks() && !strings.HasSuffix(call.Name, "_Task") ||
+		p.kind != nil && !p.kind.MatchString(call.This.Type) ||
+		r.Moref != "" && r.Moref != call.This.Value {
+		return false
+	}
+	if p.user != nil && (ctx.Session == nil || !p.user.MatchString(ctx.Session.UserName)) {
+		return false
+	}
+	if p.name != nil {
+		entity, ok := ctx.Map.Get(call.This).(mo.Entity)
+		if !ok || !p.name.MatchString(entity.Entity().Name) {
+			return false
+		}
+	}
+	return p.argument == nil || anyText(reflect.ValueOf(call.Body), p.argument.MatchString)
+}
+
+func (f *faults) kill(ctx *simulator.Context, which string) {
+	chosen := logins.All
+	if user, ok := strings.CutPrefix(which, "user:"); ok {
+		chosen = logins.ByUser(user)
+	} else if which == "caller" {
+		key := ""
+		if ctx.Session != nil {
+			key = ctx.Session.Key
+		}
+		chosen = logins.ByID(logins.ID(key))
+	}
+	logins.Terminate(f.sim, chosen)
+}
+
+func (f *Fault) answer() soap.HasFault { return core.FaultMessage(core.Message(f.worded()), f.value) }
+
+// worded is the fault with the message that was given, or else its usual one.
+func (f *Fault) worded() types.BaseMethodFault {
+	if f.Message == "" {
+		return f.value
+	}
+	return core.Worded(f.value, f.Message)
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+	"github.com/vmware/govmomi/vim25/xml"
+
+	"vcenter-sim/internal/core"
+)
+
+// inTask lets a task fail, last or hang.
+func (f *faults) inTask(ctx *simulator.Context, call *core.Call, rule *Rule, next core.Next) soap.HasFault {
+	if rule.TaskFault != nil && !rule.AfterWork { // the work is never begun
+		own := core.NewContext(ctx)
+		task := core.NewTask(own, call.This, call.Name)
+		go func() {
+			rule.wait(own, task)
+			core.FinishTask(own, task, nil, rule.TaskFault.worded())
+		}()
+		return &taskBody{Res: &taskResponse{method: call.Name, Returnval: task.Self}}
+	}
+	hooked := false
+	core.HookTask(ctx, func(task *simulator.Task, run core.TaskFunc) core.TaskFunc {
+		hooked = true
+		return func(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
+			if !rule.wait(ctx, task) {
+				return nil, &types.RequestCanceled{}
+			}
+			result, fault := run(ctx)
+			if fault == nil && rule.TaskFault != nil {
+				return nil, rule.TaskFault.worded()
+			}
+			return result, fault
+		}
+	})
+	answer := next()
+	if ref := taskOf(answer); !hooked && ref.IsValid() {
+		standIn(ctx, call, rule, ref)
+	}
+	return answer
+}
+
+// wait holds a task up, as the rule says. It tells whether the task is still wanted: a client may cancel it meanwhile.
+func (r *Rule) wait(ctx *simulator.Context, task *simulator.Task) bool {
+	time.Sleep(r.taskDelay())
+	for r.TaskHang && !core.Ended(ctx, task) {
+		select {
+		case <-r.release:
+			return !core.Ended(ctx, task)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return !core.Ended(ctx, task)
+}
+
+// standIn puts a task of ours in the place of one of the library's, which has begun and cannot be held up. It ends as
+// the library's does, later.
+func standIn(ctx *simulator.Context, call *core.Call, rule *Rule, ref reflect.Value) {
+	own := core.NewContext(ctx)
+	inner, ok := own.Map.Get(ref.Interface().(types.ManagedObjectReference)).(*simulator.Task)
+	if !ok {
+		return
+	}
+	task := core.NewTask(own, call.This, call.Name)
+	ref.Set(reflect.ValueOf(task.Self))
+	go func() {
+		rule.wait(own, task)
+		inner.Wait()
+		if rule.TaskFault != nil {
+			core.FinishTask(own, task, nil, rule.TaskFault.worded())
+			return
+		}
+		var info types.TaskInfo
+		own.WithLock(inner, func() { info = inner.Info })
+		var fault types.BaseMethodFault
+		if info.Error != nil {
+			fault, _ = info.Error.Fault.(types.BaseMethodFault)
+		}
+		core.FinishTask(own, task, info.Result, fault)
+	}()
+}
+
+// taskOf finds the reference to a task in an answer.
+func taskOf(answer soap.HasFault) reflect.Value {
+	if answer == nil || answer.Fault() != nil {
+		return reflect.Value{}
+	}
+	response := reflect.ValueOf(answer).Elem().FieldByName("Res")
+	if !response.IsValid() || response.Kind() != reflect.Pointer || response.IsNil() {
+		return reflect.Value{}
+	}
+	value := response.Elem().FieldByName("Returnval")
+	if !value.IsValid() || value.Type() != reflect.TypeFor[types.ManagedObjectReference]() {
+		return reflect.Value{}
+	}
+	return value
+}
+
+// taskBody answers any method that returns a task.
+type taskBody struct {
+	Res *taskResponse
+}
+
+// Fault implements soap.HasFault.
+func (*taskBody) Fault() *soap.Fault { return nil }
+
+type taskResponse struct {
+	method    string
+	Returnval types.ManagedObjectReference
+}
+
+// MarshalXML names the element by the method.
+func (r *taskResponse) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
+	start.Name.Local = r.method + "Response"
+	return e.EncodeElement(types.CreateVM_TaskResponse{Returnval: r.Returnval}, start)
+}

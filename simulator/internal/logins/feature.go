@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logins
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/control"
+	"vcenter-sim/internal/core"
+)
+
+var timeout time.Duration
+
+// Feature ends sessions that nobody uses, and lets a test end any.
+var Feature = core.Feature{
+	Name: "logins",
+	Flags: func(set *flag.FlagSet) {
+		set.DurationVar(&timeout, "session-timeout", 30*time.Minute,
+			"end a session that is not used for so long (`DURATION`, as 90s or 30m); 0 for never")
+	},
+	Start: start,
+}
+
+func start(s *core.Sim) error {
+	if timeout < 0 {
+		return fmt.Errorf("invalid value %q for flag -session-timeout: give a duration, as 90s or 30m, or 0 for never", timeout)
+	}
+	l := of(s)
+	l.timeout = timeout
+	s.Around(l.watch)
+	stop := make(chan struct{})
+	s.OnStop(func() { close(stop) })
+	go l.expire(stop)
+
+	s.Control.HandleFunc("GET /sessions", func(w http.ResponseWriter, _ *http.Request) { control.Answer(w, List(s)) })
+	s.Control.HandleFunc("DELETE /sessions", func(w http.ResponseWriter, r *http.Request) {
+		chosen := All
+		if user := r.URL.Query().Get("user"); user != "" {
+			chosen = ByUser(user)
+		}
+		control.Answer(w, Terminate(s, chosen))
+	})
+	s.Control.HandleFunc("DELETE /sessions/{id}", func(w http.ResponseWriter, r *http.Request) {
+		gone := Terminate(s, ByID(r.PathValue("id")))
+		if len(gone) == 0 {
+			control.Refuse(w, http.StatusNotFound, fmt.Errorf("no session %q: GET /sessions lists them", r.PathValue("id")))
+			return
+		}
+		control.Answer(w, gone)
+	})
+	return nil
+}
+
+// watch knows which sessions have a call in progress: a long poll keeps its session alive.
+func (l *logins) watch(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+	if ctx.Session == nil {
+		return next()
+	}
+	key := ctx.Session.Key
+	answer := l.counted(key, next)
+	if answer == nil || answer.Fault() != nil {
+		return answer
+	}
+	switch request := call.Body.(type) {
+	case *types.Logout:
+		l.end(key)
+	case *types.TerminateSession:
+		for _, ended := range request.SessionId {
+			l.end(ended)
+		}
+	}
+	return answer
+}
+
+func (l *logins) counted(key string, next core.Next) soap.HasFault {
+	l.lock.Lock()
+	a := l.active[key]
+	if a == nil {
+		a = &activity{}
+		l.active[key] = a
+	}
+	a.running++
+	l.lock.Unlock()
+	defer func() { // also if the connection is cut on purpose
+		l.lock.Lock()
+		defer l.lock.Unlock()
+		a.running--
+		a.last = time.Now()
+	}()
+	return next()
+}
+
+// expire ends sessions that are idle for too long.
+func (l *logins) expire(stop <-chan struct{}) {
+	if l.timeout == 0 {
+		return
+	}
+	ticker := time.NewTicker(min(max(l.timeout/10, 10*time.Millisecond), time.Second))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-ticker.C:
+			Terminate(l.sim, func(session Session) bool { return l.idle(session, now) })
+		}
+	}
+}
+
+func (l *logins) idle(session Session, now time.Time) bool {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	last := session.LastActive
+	if a := l.active[session.key]; a != nil {
+		if a.running > 0 {
+			return false
+		}
+		if a.last.After(last) {
+			last = a.last
+		}
+	}
+	return now.Sub(last) > l.timeout
+}
