@@ -10,7 +10,9 @@ Into the ready file goes {"port": ...} once the API answers, or else
 {"error": ...}.
 OS_CINDER_DISABLE_EVENTLET_PATCHING=1 runs it on native threads.
 """
-from cinder import monkey_patch; monkey_patch.patch()  # noqa
+# Patches the standard library for eventlet or not, in the way of the release
+# that is installed; it has to come first.
+from cinder.cmd import volume as _patched  # noqa: F401, I100, I202
 
 import json
 import logging as python_logging
@@ -25,6 +27,7 @@ import time
 from typing import Protocol
 from wsgiref import simple_server
 
+from eventlet import patcher
 import os_brick
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -41,6 +44,8 @@ from cinder import rpc
 from cinder import service
 from cinder import utils
 from cinder import version
+
+NATIVE_THREADS_VARIABLE = 'OS_CINDER_DISABLE_EVENTLET_PATCHING'
 
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
@@ -119,6 +124,12 @@ class ThreadedApi:
         self._server.shutdown()
 
 
+def is_eventlet() -> bool:
+    """Whether this process runs on eventlet's green threads."""
+    patched: bool = patcher.is_monkey_patched('thread')
+    return patched
+
+
 def configure(arguments: list[str]) -> None:
     """What Cinder's own programs do before they start a service."""
     objects.register_all()
@@ -172,7 +183,7 @@ def start_scheduler(volume_services: list[Service]) -> Service:
 def start_api() -> Api:
     """Serve the Volume API on the configured port, or on a free one (0)."""
     api: Api = (service.WSGIService('osapi_volume')
-                if monkey_patch.is_patched() else ThreadedApi())
+                if is_eventlet() else ThreadedApi())
     api.start()
     return api
 
@@ -189,7 +200,7 @@ def wait_for_signal() -> None:
     asked_to_end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_end.set())
-    if not monkey_patch.is_patched():
+    if not is_eventlet():
         asked_to_end.wait()
     while not asked_to_end.is_set():
         # Under eventlet this yields; an event's wait() would not be woken
@@ -200,6 +211,10 @@ def wait_for_signal() -> None:
 def main() -> None:
     ready_file = pathlib.Path(sys.argv[1])
     configure(sys.argv[2:])
+    if is_eventlet() and os.environ.get(NATIVE_THREADS_VARIABLE) == '1':
+        tell(ready_file, error='Cinder %s does not run on native threads'
+             % version.version_string())
+        sys.exit(1)
     try:
         services = start_volume_services()
         services.append(start_scheduler(services))

@@ -332,8 +332,10 @@ def _locked(folder: Path) -> Iterator[None]:
                 'another program is starting a sandbox in %s at this moment; '
                 'wait for it, or choose another folder with --dir'
                 % folder) from exc
-        yield
-        lock_file.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock_file.unlink(missing_ok=True)
 
 
 def _empty(folder: Path) -> None:
