@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for the files of the project as a whole."""
+
+import pathlib
+import re
+import sys
+import unittest
+
+from cinder_vmdk_ext.tests.contract import seams
+from cinder_vmdk_ext.tests.contract import test_directions
+
+ROOT = seams.PACKAGE.parent
+PARTS = ('cinder_vmdk_ext', 'docs', 'etc', 'sandbox', 'simulator', 'tools')
+SOURCES = frozenset({'.py', '.go', '.sh'})
+LINK = re.compile(r'\]\((?!https?:)([^)#\s]+)')
+MAKE = re.compile(r'`make ([a-z-]+)')
+
+
+def files() -> list[pathlib.Path]:
+    """The files of the tree; what is generated stays in build/."""
+    found = [path for path in ROOT.glob('*') if path.is_file()]
+    for part in PARTS:
+        found += (path for path in (ROOT / part).rglob('*')
+                  if path.is_file() and '__pycache__' not in path.parts)
+    return sorted(found)
+
+
+class TreeTestCase(unittest.TestCase):
+
+    def test_every_source_names_its_licence(self):
+        without = [
+            str(path) for path in files() if path.suffix in SOURCES
+            and 'SPDX-License-Identifier: Apache-2.0'
+            not in path.read_text(encoding='utf-8')[:300]]
+        self.assertEqual([], without)
+
+    def test_links_between_documents_lead_somewhere(self):
+        broken = []
+        for path in files():
+            if path.suffix == '.md':
+                broken += [
+                    f'{path}: {target}'
+                    for target in LINK.findall(path.read_text('utf-8'))
+                    if not (path.parent / target).exists()]
+        self.assertEqual([], broken)
+
+    def test_every_make_target_told_of_exists(self):
+        targets = set(re.findall(
+            r'^([a-z-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
+        told = {name for path in files() if path.suffix == '.md'
+                for name in MAKE.findall(path.read_text('utf-8'))}
+        self.assertEqual(set(), told - targets)
+
+    def test_what_the_plugin_imports_is_required(self):
+        lines = (ROOT / 'requirements.txt').read_text().splitlines()
+        required = {
+            re.split(r'[<>=!~ ]', line)[0].lower().replace('.', '_')
+            for line in lines if line and not line.startswith('#')}
+        imported = set()
+        for tree in seams.our_modules().values():
+            imported |= {name.partition('.')[0]
+                         for name in test_directions.imports(tree)}
+        ours = {seams.PACKAGE.name, '', *sys.stdlib_module_names}
+        self.assertEqual(set(), imported - ours - required)
+
+
+if __name__ == '__main__':
+    unittest.main()
