@@ -43,12 +43,12 @@ def _read(session: Any, client: soap.Client,
           paths: Mapping[str, tuple[str, ...]]) -> Properties:
     content = session.vim.service_content
     reply = client.call(
-        'CreateContainerView', _ref(content.viewManager), {
-            'container': _ref(content.rootFolder),
+        'CreateContainerView', soap.from_suds(content.viewManager), {
+            'container': soap.from_suds(content.rootFolder),
             'type': list(paths), 'recursive': True})
     view = soap.ref(reply[0])
     try:
-        return _retrieve(client, _ref(content.propertyCollector),
+        return _retrieve(client, soap.from_suds(content.propertyCollector),
                          soap.view_filter(view, paths))
     finally:
         try:
@@ -98,8 +98,3 @@ def collect(reply: etree._Element, found: Properties) -> str | None:
                     if len(entry) > 1:
                         properties[entry[0].text or ''] = soap.value(entry[1])
     return token
-
-
-def _ref(moref: Any) -> soap.Ref:
-    """A reference of suds as one of ours."""
-    return soap.Ref(moref._type, moref.value)

@@ -10,6 +10,7 @@ those of any other call. Instances are safe to share between threads.
 """
 
 import base64
+import copy
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -24,10 +25,10 @@ import urllib3
 
 VIM = 'urn:vim25'
 _ENVELOPE = 'http://schemas.xmlsoap.org/soap/envelope/'
-_XSI = 'http://www.w3.org/2001/XMLSchema-instance'
+XSI = 'http://www.w3.org/2001/XMLSchema-instance'
 _XSD = 'http://www.w3.org/2001/XMLSchema'
-_NAMESPACES = {'soapenv': _ENVELOPE, 'xsi': _XSI, 'xsd': _XSD, None: VIM}
-_TYPE = f'{{{_XSI}}}type'
+_NAMESPACES = {'soapenv': _ENVELOPE, 'xsi': XSI, 'xsd': _XSD, None: VIM}
+_TYPE = f'{{{XSI}}}type'
 
 CONNECT_SECONDS = 20
 READ_SECONDS = 120
@@ -133,6 +134,11 @@ def _write(parent: etree._Element, name: str, value: Any) -> None:
         for item in value:
             _write(parent, name, item)
         return
+    if isinstance(value, etree._Element):
+        element = copy.deepcopy(value)
+        element.tag = f'{{{VIM}}}{name}'
+        parent.append(element)
+        return
     element = etree.SubElement(parent, f'{{{VIM}}}{name}')
     if isinstance(value, Ref):
         element.set('type', value.type)
@@ -189,6 +195,11 @@ def _fault(method: str, fault: etree._Element
 
 def _local(name: str) -> str:
     return name.rpartition(':')[2]
+
+
+def from_suds(moref: Any) -> Ref:
+    """A reference of oslo.vmware's as one of ours."""
+    return Ref(moref._type, moref.value)
 
 
 def ref(element: etree._Element) -> Ref:
