@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the vCenter's datastores, hosts and clusters into plain values."""
 
+import dataclasses
 import sys
+from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from cinder_vmdk_ext import collector
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import soap
 
+_POD_CONFIG = 'podStorageDrsEntry.storageDrsConfig.podConfig'
 # Only what decisions need: a whole summary or runtime costs many times more.
 PATHS = {
     'Datastore': ('name', 'summary.capacity', 'summary.freeSpace',
@@ -21,6 +24,8 @@ PATHS = {
                    'runtime.inMaintenanceMode'),
     'ComputeResource': ('name', 'resourcePool', 'host'),
     'Datacenter': ('name', 'vmFolder', 'datastore'),
+    'StoragePod': ('name', 'childEntity', f'{_POD_CONFIG}.enabled',
+                   f'{_POD_CONFIG}.defaultVmBehavior'),
 }
 
 
@@ -51,15 +56,18 @@ class InventoryReader:
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
-        inventory = build(collector.read_all(self._session, self._client,
-                                             PATHS))
-        if self._policies is None or not self._policy_names:
-            return inventory
-        return model.Inventory(
-            inventory.datastores, inventory.hosts, inventory.clusters,
-            inventory.datacenters,
-            {name: self._policies.compliant_datastores(name)
-             for name in self._policy_names})
+        found = collector.read_all(self._session, self._client, PATHS)
+        return with_policies(build(found), self._policies,
+                             self._policy_names)
+
+
+def with_policies(inventory: model.Inventory, policies: Policies | None,
+                  names: tuple[str, ...]) -> model.Inventory:
+    """The inventory and which of its datastores comply with each policy."""
+    if policies is None or not names:
+        return inventory
+    return dataclasses.replace(inventory, compliant={
+        name: policies.compliant_datastores(name) for name in names})
 
 
 def build(found: dict[soap.Ref, dict[str, Any]]) -> model.Inventory:
@@ -68,31 +76,86 @@ def build(found: dict[soap.Ref, dict[str, Any]]) -> model.Inventory:
     An object that lacks what it cannot be used without is left out; it never
     takes the others down.
     """
-    hosts: dict[str, model.Host] = {}
-    clusters: dict[str, model.Cluster] = {}
-    datacenters: dict[str, model.Datacenter] = {}
-    datacenter_of: dict[str, str] = {}
-    for (kind, moref), seen in found.items():
-        if kind == 'HostSystem':
-            hosts[moref] = host(moref, seen)
+    assembly = Assembly()
+    for ref, seen in found.items():
+        assembly.put(ref, seen)
+    return assembly.inventory()
+
+
+class Assembly:
+    """Makes inventories of properties that change, anew what has changed."""
+
+    def __init__(self) -> None:
+        self._datastores: dict[str, model.Datastore] = {}
+        self._hosts: dict[str, model.Host] = {}
+        self._clusters: dict[str, model.Cluster] = {}
+        self._datacenters: dict[str, model.Datacenter] = {}
+        self._pods: dict[str, model.StoragePod] = {}
+        # A datastore does not name its datacenter; datacenters list them.
+        self._listed: dict[str, frozenset[str]] = {}
+
+    def put(self, ref: soap.Ref, seen: dict[str, Any]) -> None:
+        """Add an object, or replace what was known of it."""
+        kind, moref = ref
+        if kind == 'Datastore':
+            self._datastores[moref] = datastore(moref, seen,
+                                                self._datacenter_of(moref))
+        elif kind == 'HostSystem':
+            self._hosts[moref] = host(moref, seen)
         elif kind == 'Datacenter':
-            datacenters[moref] = model.Datacenter(
-                moref, seen.get('name', ''), _target(seen.get('vmFolder')))
-            datacenter_of.update(
-                (datastore.value, moref)
-                for datastore in seen.get('datastore') or ())
-        elif kind in ('ComputeResource', 'ClusterComputeResource'):
-            clusters[moref] = cluster(kind, moref, seen)
-    datastores = {
-        moref: datastore(moref, seen, datacenter_of.get(moref))
-        for (kind, moref), seen in found.items() if kind == 'Datastore'}
-    return model.Inventory(datastores, hosts, clusters, datacenters)
+            self._datacenters[moref] = model.Datacenter(
+                moref, seen.get('name') or moref,
+                _target(seen.get('vmFolder')))
+            self._list(moref, _targets(seen.get('datastore')))
+        elif kind == 'StoragePod':
+            self._pods[moref] = storage_pod(moref, seen)
+        elif kind in _COMPUTE:
+            self._clusters[moref] = cluster(kind, moref, seen)
+
+    def drop(self, ref: soap.Ref) -> None:
+        """Remove an object that is gone; it may never have been added."""
+        kind, moref = ref
+        if kind == 'Datacenter':
+            self._list(moref, frozenset())
+        objects: dict[str, Any] = {
+            'Datastore': self._datastores, 'HostSystem': self._hosts,
+            'Datacenter': self._datacenters, 'StoragePod': self._pods}
+        objects.get(kind, self._clusters).pop(moref, None)
+
+    def inventory(self) -> model.Inventory:
+        """What is known now; it does not change with later calls."""
+        return model.Inventory(
+            dict(self._datastores), dict(self._hosts), dict(self._clusters),
+            dict(self._datacenters), storage_pods=dict(self._pods))
+
+    def _datacenter_of(self, moref: str) -> str | None:
+        return next((datacenter for datacenter, members
+                     in self._listed.items() if moref in members), None)
+
+    def _list(self, datacenter: str, members: frozenset[str]) -> None:
+        before = self._listed.get(datacenter, frozenset())
+        self._listed[datacenter] = members
+        for moref in before ^ members:
+            known = self._datastores.get(moref)
+            if known is not None:
+                self._datastores[moref] = dataclasses.replace(
+                    known, datacenter=self._datacenter_of(moref))
+
+
+_COMPUTE = frozenset({'ComputeResource', 'ClusterComputeResource'})
+
+
+def value(kind: str, path: str, element: etree._Element) -> Any:
+    """A property as :class:`Assembly` takes it; holds no XML any more."""
+    if kind == 'Datastore' and path == 'host':
+        return mounts(element)
+    return soap.value(element)
 
 
 def datastore(moref: str, seen: dict[str, Any],
               datacenter: str | None) -> model.Datastore:
     """A datastore of its properties; what is absent makes it unusable."""
-    mounted, usable = mounts(seen.get('host'))
+    mounted, usable = _mounts_seen(seen.get('host'))
     return model.Datastore(
         moref=moref,
         name=seen.get('name') or moref,
@@ -120,8 +183,17 @@ def cluster(kind: str, moref: str, seen: dict[str, Any]) -> model.Cluster:
     """A compute resource of its properties."""
     return model.Cluster(
         moref, seen.get('name') or moref, _target(seen.get('resourcePool')),
-        frozenset(member.value for member in seen.get('host') or ()),
-        standalone=kind == 'ComputeResource')
+        _targets(seen.get('host')), standalone=kind == 'ComputeResource')
+
+
+def storage_pod(moref: str, seen: dict[str, Any]) -> model.StoragePod:
+    """A datastore cluster of its properties."""
+    return model.StoragePod(
+        moref, seen.get('name') or moref,
+        frozenset(member.value for member in seen.get('childEntity') or ()
+                  if member.type == 'Datastore'),
+        bool(seen.get(f'{_POD_CONFIG}.enabled')),
+        seen.get(f'{_POD_CONFIG}.defaultVmBehavior') or 'manual')
 
 
 def mounts(array: etree._Element | None
@@ -131,39 +203,51 @@ def mounts(array: etree._Element | None
     As HostMountInfo defines its absent fields: ``mounted`` is then true,
     ``accessible`` false.
     """
-    mounted: set[str] = set()
-    usable: set[str] = set()
     # An empty array may come as text.
-    for mount in array if isinstance(array, etree._Element) else ():
-        key = None
-        writable = accessible = False
-        attached = True
-        for part in mount:
-            if part.tag == _KEY:
-                # One string per host, however many datastores it mounts.
-                key = sys.intern(part.text or '')
-            elif part.tag == _MOUNT_INFO:
-                for field in part:
-                    if field.tag == _ACCESS_MODE:
-                        writable = field.text == 'readWrite'
-                    elif field.tag == _MOUNTED:
-                        attached = field.text == 'true'
-                    elif field.tag == _ACCESSIBLE:
-                        accessible = field.text == 'true'
-        if key:
-            mounted.add(key)
-            if writable and attached and accessible:
-                usable.add(key)
-    everywhere = frozenset(mounted)
-    return everywhere, (everywhere if usable == mounted
-                        else frozenset(usable))
+    if not isinstance(array, etree._Element):
+        return _NO_MOUNTS
+    # Nearly always every mount is fine, and that is told without looking at
+    # each: a large inventory has tens of thousands.
+    keys = _texts(array, _KEY)
+    if (_texts(array, _ACCESS_MODE) == ['readWrite'] * len(keys)
+            and _texts(array, _ACCESSIBLE) == ['true'] * len(keys)
+            and _texts(array, _MOUNTED) in ([], ['true'] * len(keys))
+            and len(array) == len(keys)):
+        everywhere = _host_set(keys)
+        return everywhere, everywhere
+    return _host_set(keys), _host_set(
+        key for mount in array for key in _texts(mount, _KEY)
+        if _usable(mount))
 
 
+def _usable(mount: etree._Element) -> bool:
+    return (_texts(mount, _ACCESS_MODE) == ['readWrite']
+            and _texts(mount, _ACCESSIBLE) == ['true']
+            and _texts(mount, _MOUNTED) in ([], ['true']))
+
+
+def _texts(element: etree._Element, tag: str) -> list[str | None]:
+    return [found.text for found in element.iter(tag)]
+
+
+def _host_set(keys: Iterable[str | None]) -> frozenset[str]:
+    # One string per host, however many datastores it mounts.
+    return frozenset(sys.intern(key) for key in keys if key)
+
+
+def _mounts_seen(seen: Any) -> tuple[frozenset[str], frozenset[str]]:
+    return seen if isinstance(seen, tuple) else mounts(seen)
+
+
+_NO_MOUNTS: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 _KEY = f'{{{soap.VIM}}}key'
-_MOUNT_INFO = f'{{{soap.VIM}}}mountInfo'
 _ACCESS_MODE = f'{{{soap.VIM}}}accessMode'
 _MOUNTED = f'{{{soap.VIM}}}mounted'
 _ACCESSIBLE = f'{{{soap.VIM}}}accessible'
+
+
+def _targets(references: Any) -> frozenset[str]:
+    return frozenset(reference.value for reference in references or ())
 
 
 def _target(reference: soap.Ref | None) -> str:

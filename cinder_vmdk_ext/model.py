@@ -65,8 +65,10 @@ class Datastore:
     @property
     def provisioned_bytes(self) -> int:
         """Space in use by anyone, plus what thin disks may still take."""
-        return (self.capacity_bytes - min(self.free_bytes, self.capacity_bytes)
-                + self.uncommitted_bytes)
+        # A vCenter is known to report odd figures for a moment.
+        return (max(0, self.capacity_bytes
+                    - min(self.free_bytes, self.capacity_bytes))
+                + max(0, self.uncommitted_bytes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +108,19 @@ class Datacenter:
 
 
 @dataclasses.dataclass(frozen=True)
+class StoragePod:
+    """One datastore cluster (vSphere: StoragePod.podStorageDrsEntry)."""
+
+    moref: str
+    name: str
+    datastores: frozenset[str] = frozenset()
+    # Whether Storage DRS balances it, and on its own ("automated") or by
+    # recommendations that a person has to apply ("manual").
+    drs_enabled: bool = False
+    automation: str = 'manual'
+
+
+@dataclasses.dataclass(frozen=True)
 class Inventory:
     """What the vCenter held when it was read."""
 
@@ -118,6 +133,8 @@ class Inventory:
     # Storage policy name -> the datastores that comply with it; holds the
     # policies that were asked about, no others.
     compliant: Mapping[str, frozenset[str]] = dataclasses.field(
+        default_factory=dict)
+    storage_pods: Mapping[str, StoragePod] = dataclasses.field(
         default_factory=dict)
 
     @functools.cached_property

@@ -11,8 +11,11 @@ those of any other call. Instances are safe to share between threads.
 
 import base64
 import copy
+import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -29,9 +32,12 @@ XSI = 'http://www.w3.org/2001/XMLSchema-instance'
 _XSD = 'http://www.w3.org/2001/XMLSchema'
 _NAMESPACES = {'soapenv': _ENVELOPE, 'xsi': XSI, 'xsd': _XSD, None: VIM}
 _TYPE = f'{{{XSI}}}type'
+_FAULT = f'{{{_ENVELOPE}}}Fault'
 
 CONNECT_SECONDS = 20
 READ_SECONDS = 120
+# What is parsed at a stretch: a millisecond's work.
+SLICE_BYTES = 1 << 16
 
 
 class Ref(NamedTuple):
@@ -50,6 +56,12 @@ class Typed(NamedTuple):
 
     type: str
     fields: dict[str, Any]
+
+
+class AnyText(NamedTuple):
+    """A string where the API declares ``xsd:anyType``."""
+
+    text: str
 
 
 class Client:
@@ -96,20 +108,74 @@ class Client:
         :raises VimConnectionException: no complete reply came; whether the
             call was executed is unknown
         """
+        return _body(method, self._url,
+                     self._post(method, this, arguments, read_seconds))
+
+    def stream(self, method: str, this: Ref, arguments: dict[str, Any] | None,
+               names: Sequence[str], read_seconds: float = READ_SECONDS
+               ) -> Iterator[etree._Element]:
+        """Invoke a method whose reply is large: its elements as they arrive.
+
+        The reply is never in memory as a whole, and other greenthreads run
+        between its slices.
+
+        :param names: names of the elements to yield, each when it is complete
+            and in the order in which they end; one is emptied once the next
+            is asked for
+        :raises VimFaultException, VimConnectionException: as :meth:`call`;
+            the latter also in the middle
+        """
+        reply = self._post(method, this, arguments, read_seconds,
+                           preload_content=False)
+        if reply.status != 200:
+            _body(method, self._url, reply)
+            raise exceptions.VimConnectionException(
+                f'{method}: {self._url} answers HTTP {reply.status}')
+        parser = etree.XMLPullParser(
+            events=('end',), tag=[f'{{{VIM}}}{name}' for name in names] + [
+                _FAULT], resolve_entities=False, no_network=True,
+            huge_tree=True)
+        complete = False
+        try:
+            for piece in reply.stream(SLICE_BYTES):
+                parser.feed(piece)
+                for _event, element in parser.read_events():
+                    if element.tag == _FAULT:
+                        raise _fault(method, element)
+                    yield element
+                    element.clear()
+                time.sleep(0)
+            parser.close()
+            complete = True
+        except (urllib3.exceptions.HTTPError, OSError,
+                etree.XMLSyntaxError) as error:
+            raise exceptions.VimConnectionException(
+                f'{method}: the reply of {self._url} broke off ({error})',
+                error)
+        finally:
+            # A connection with half a reply left in it serves nobody.
+            if complete:
+                reply.release_conn()
+            else:
+                reply.close()
+
+    def _post(self, method: str, this: Ref, arguments: dict[str, Any] | None,
+              read_seconds: float, preload_content: bool = True
+              ) -> urllib3.BaseHTTPResponse:
         headers = {'Content-Type': 'text/xml; charset=utf-8',
                    'SOAPAction': '"urn:vim25/6.7"'}
         cookie = self._cookie()
         if cookie:
             headers['Cookie'] = f'vmware_soap_session={cookie}'
         try:
-            reply = self._pool.request(
+            return self._pool.request(
                 'POST', '/sdk', body=_envelope(method, this, arguments or {}),
-                headers=headers, timeout=urllib3.Timeout(
-                    connect=CONNECT_SECONDS, read=read_seconds))
+                headers=headers, preload_content=preload_content,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS,
+                                        read=read_seconds))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise exceptions.VimConnectionException(
                 f'{method}: no reply from {self._url} ({error})', error)
-        return _body(method, self._url, reply)
 
     def close(self) -> None:
         """Close idle connections; the client can go on to be used."""
@@ -130,7 +196,7 @@ def _write(parent: etree._Element, name: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, (list, tuple)) and not isinstance(
-            value, (Ref, Typed)):
+            value, (Ref, Typed, AnyText)):
         for item in value:
             _write(parent, name, item)
         return
@@ -148,6 +214,9 @@ def _write(parent: etree._Element, name: str, value: Any) -> None:
             element.set(_TYPE, value.type)
         for field, part in value.fields.items():
             _write(element, field, part)
+    elif isinstance(value, AnyText):
+        element.set(_TYPE, 'xsd:string')
+        element.text = value.text
     elif isinstance(value, bool):
         element.text = 'true' if value else 'false'
     else:
@@ -169,7 +238,7 @@ def _body(method: str, url: str,
         raise exceptions.VimConnectionException(
             f'{method}: the reply of {url} is no SOAP message ({error})',
             error)
-    if response.tag == f'{{{_ENVELOPE}}}Fault':
+    if response.tag == _FAULT:
         raise _fault(method, response)
     return response
 
