@@ -9,6 +9,7 @@ reference (``datastore-12``), which is unique within one vCenter.
 import dataclasses
 import functools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from urllib import parse
 
@@ -152,6 +153,12 @@ class Inventory:
                 members[name] = members.get(name,
                                             frozenset()) | cluster.hosts
         return members
+
+    @functools.cached_property
+    def shared_datacenter_names(self) -> frozenset[str]:
+        """Names of several datacenters each, in different folders."""
+        count = Counter(each.name for each in self.datacenters.values())
+        return frozenset(name for name in count if count[name] > 1)
 
     def hosts_in_reach(self, settings: Settings) -> frozenset[str]:
         """Hosts of the configured clusters, or all where none is configured.

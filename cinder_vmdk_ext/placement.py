@@ -76,6 +76,8 @@ def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
     if usable.isdisjoint(inventory.live_hosts):
         return because('host', 'every host that can use it is disconnected '
                        'or in maintenance mode')
+    if datastore.free_bytes <= 0:
+        return because('full', 'no space is free')
     floor_bytes = settings.floor_bytes(datastore.capacity_bytes)
     if datastore.free_bytes < floor_bytes:
         return because('floor', f'{_gib(datastore.free_bytes)} are free, '
@@ -104,8 +106,6 @@ def unfit(datastore: model.Datastore, requirement: model.Requirement,
     if not requirement.thin and datastore.free_bytes < requirement.size_bytes:
         return (f'{_gib(datastore.free_bytes)} are free, '
                 f'{_gib(requirement.size_bytes)} are needed')
-    if requirement.thin and datastore.free_bytes <= 0:
-        return 'no space is free'
     return None
 
 

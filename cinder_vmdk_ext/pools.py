@@ -6,10 +6,13 @@ space: capacities down, what is promised up. Units are GiB, which Cinder's
 keys call "gb".
 """
 
+import decimal
 import math
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
+from urllib import parse
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import placement
@@ -27,17 +30,25 @@ def names(inventory: model.Inventory) -> dict[str, str]:
     A pool is called by its datastore's name, as the vCenter stores it. Names
     are unique within a datacenter only: the datastore that is known longest
     keeps the plain name, so that a namesake that appears later renames no
-    pool; the others get their datacenter's name added, or their reference.
+    pool; the others get their datacenter's name added, or their reference
+    where that name would not tell them apart.
     A ``#`` would end the backend's part of a Cinder host and is written
     ``%23``, as the vCenter writes ``%2f`` for a slash.
     """
     named: dict[str, str] = {}
     for datastore in sorted(inventory.datastores.values(),
                             key=lambda d: _age(d.moref)):
-        for name in _possible_names(datastore, inventory):
-            if name not in named:
-                named[name] = datastore.moref
-                break
+        plain, placed, unique = _possible_names(datastore, inventory)
+        name = plain
+        if name in named and placed and (
+                _datacenter_name(datastore, inventory)
+                not in inventory.shared_datacenter_names):
+            name = placed
+        if name in named:
+            name = unique
+        while name in named:  # a datastore is called like another's pool
+            name += f' ({datastore.moref})'
+        named[name] = datastore.moref
     return named
 
 
@@ -63,11 +74,17 @@ def name_of(datastore: model.Datastore, inventory: model.Inventory) -> str:
 
 def _possible_names(datastore: model.Datastore,
                     inventory: model.Inventory) -> tuple[str, str, str]:
+    """Plain, with its datacenter if that is known, and with its reference."""
     name = datastore.name.replace('#', '%23')
+    place = _datacenter_name(datastore, inventory).replace('#', '%23')
+    return (name, f'{name} ({place})' if place else '',
+            f'{name} ({datastore.moref})')
+
+
+def _datacenter_name(datastore: model.Datastore,
+                     inventory: model.Inventory) -> str:
     datacenter = inventory.datacenters.get(datastore.datacenter or '')
-    place = (datacenter.name.replace('#', '%23')
-             if datacenter else datastore.moref)
-    return name, f'{name} ({place})', f'{name} ({datastore.moref})'
+    return datacenter.name if datacenter else ''
 
 
 def _age(moref: str) -> tuple[int, str]:
@@ -87,18 +104,23 @@ def report(inventory: model.Inventory, settings: model.Settings,
     :param promised_gib: by pool name, the size of volumes that are to be
         created on first use and take no space yet
     """
+    named = names(inventory)
+    promised = Counter[str]()
+    for pool, size_gib in promised_gib.items():
+        # One that is not there may be a name from before.
+        moref = named.get(pool) or getattr(find(pool, inventory), 'moref', '')
+        promised[moref] += size_gib
     pools = []
-    for name, moref in names(inventory).items():
+    for name, moref in named.items():
         datastore = inventory.datastores[moref]
         refused = placement.ineligibility(datastore, inventory, settings)
         if refused is not None and not refused.passing:
             continue
-        pool = _figures([datastore], settings, refused is not None,
-                        promised_gib.get(name, 0))
-        pool.update(_description(name, datastore, inventory))
-        pool['pool_state'] = refused.code if refused else 'available'
-        pool['pool_state_reason'] = refused.reason if refused else ''
-        pools.append(pool)
+        state = {'pool_state': refused.code if refused else 'available',
+                 'pool_state_reason': refused.reason if refused else ''}
+        pools.append(_figures([datastore], settings, refused is not None,
+                              promised[moref])
+                     | _description(name, datastore, inventory) | state)
     return pools
 
 
@@ -154,14 +176,13 @@ def _figures(datastores: Iterable[model.Datastore], settings: model.Settings,
 
 def _description(name: str, datastore: model.Datastore,
                  inventory: model.Inventory) -> dict[str, Any]:
-    datacenter = inventory.datacenters.get(datastore.datacenter or '')
     return {
         'pool_name': name,
         'datastore': datastore.plain_name,
         'datastore_type': datastore.type,
         'datastore_url': datastore.url,
         'datastore_moref': datastore.moref,
-        'datacenter': datacenter.name if datacenter else '',
+        'datacenter': parse.unquote(_datacenter_name(datastore, inventory)),
         # The field as it is now; free_capacity_gb may say 0 on purpose.
         'datastore_free_gb': _down(_free_bytes(datastore)),
         'storage_profiles': sorted(
@@ -183,8 +204,10 @@ def _ratio(datastores: Iterable[model.Datastore],
                               for d in datastores) / model.GIB
         ratio = 1 + provisioned_gib / (used_gib + 1)
     # Two decimals: the scheduler rounds the product to two, to nearest, and
-    # must not be led to round it up.
-    return max(1.0, math.floor(ratio * 100) / 100)
+    # must not be led to round it up. Of the decimal number, or 1.15 would
+    # become 1.14.
+    return max(1.0, float(decimal.Decimal(str(ratio)).quantize(
+        decimal.Decimal('0.01'), decimal.ROUND_DOWN)))
 
 
 def _free_bytes(datastore: model.Datastore) -> int:
