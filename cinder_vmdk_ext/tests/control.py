@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests ask of a simulated vCenter beside the vSphere API (simulator/docs/control.md)."""
+
+import requests
+
+
+class ControlError(Exception):
+    """The control endpoint refused a request. The message is its own."""
+
+
+class Control:
+    """The control endpoint of a simulated vCenter.
+
+    :param url: ``Simulator.control_url``
+    """
+
+    def __init__(self, url):
+        self.url = url
+
+    def call(self, method, path, body=None, **query):
+        """One request.
+
+        :param body: what to send as JSON, or bytes to send as they are
+        :returns: the reply's JSON, or its text if it is none
+        :raises ControlError: with the endpoint's words
+        """
+        payload = {'data': body} if isinstance(body, bytes) else {'json': body} if body is not None else {}
+        reply = requests.request(method, self.url + path, params=query, timeout=60, **payload)
+        is_json = reply.headers.get('Content-Type', '').startswith('application/json')
+        answer = reply.json() if is_json else reply.text
+        if reply.status_code >= 400:
+            raise ControlError(answer.get('error') if isinstance(answer, dict) else f'{reply.status_code} {answer}')
+        return answer
+
+    # Faults
+
+    def fault(self, **rule):
+        """Add a rule: ``fault(method='CreateVM_Task', count=1, task_fault={'type': 'NoDiskSpace'})``.
+
+        :returns: the rule, with its id
+        """
+        return self.call('POST', '/faults', rule)
+
+    def faults(self):
+        """All rules, with how often each matched and hit."""
+        return self.call('GET', '/faults')
+
+    def remove_fault(self, rule):
+        """Take away one rule, as fault() returned it; tasks that hang by it go on."""
+        return self.call('DELETE', f'/faults/{rule["id"]}')
+
+    def reset_faults(self):
+        """Take away all rules; tasks that hang by them go on."""
+        return self.call('DELETE', '/faults')
+
+    def release(self, rule):
+        """Let the tasks go on that hang by a rule."""
+        return self.call('POST', f'/faults/{rule["id"]}/release')
+
+    # Journal
+
+    def journal(self):
+        """What was called since the last reset: calls, faults, request_bytes and response_bytes, also by method."""
+        return self.call('GET', '/journal')
+
+    def calls(self, last=100):
+        """The calls that ended last, one by one, the oldest first."""
+        return self.call('GET', '/journal/calls', last=last)
+
+    def reset_journal(self):
+        """Forget all calls.
+
+        :returns: the journal as it was
+        """
+        return self.call('DELETE', '/journal')
+
+    # Sessions
+
+    def sessions(self):
+        """The sessions that live."""
+        return self.call('GET', '/sessions')
+
+    def kill_sessions(self, user=None):
+        """End all sessions, or all of one user.
+
+        :returns: those that were ended
+        """
+        return self.call('DELETE', '/sessions', **({'user': user} if user else {}))
+
+    def kill_session(self, session):
+        """End one session, as sessions() lists it."""
+        return self.call('DELETE', f'/sessions/{session["id"]}')
