@@ -9,12 +9,14 @@ import (
 	"vcenter-sim/internal/faults"
 	"vcenter-sim/internal/journal"
 	"vcenter-sim/internal/logins"
+	"vcenter-sim/internal/machines"
 )
 
 // features start in this order. Of two overrides of one method, the one registered later runs first.
 var features = []core.Feature{
 	door.Feature,
 	collector.Feature,
+	machines.Feature,
 
 	// These stand between the clients and all others, so they come last.
 	logins.Feature,
