@@ -24,6 +24,7 @@ import socketserver
 import sys
 import threading
 import time
+from typing import Any
 from typing import Protocol
 from wsgiref import simple_server
 
@@ -33,6 +34,8 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_privsep import priv_context
 from oslo_service import wsgi
+import sqlalchemy
+import sqlalchemy.event
 
 from cinder.common import config
 from cinder.common import constants
@@ -144,6 +147,25 @@ def configure(arguments: list[str]) -> None:
     rpc.init(CONF)
 
 
+def make_transactions_wait() -> None:
+    """Let a thread's SQLite transaction wait until another's has ended.
+
+    By default a transaction takes the write lock only when it first writes;
+    of two that have read before, one then fails at once with "database is
+    locked", however long the timeout. Only for native threads: a green
+    thread that waits in SQLite would stop the one that it waits for.
+    """
+    @sqlalchemy.event.listens_for(sqlalchemy.Engine, 'before_cursor_execute',
+                                  retval=True)
+    def _begin_with_write_lock(_connection: Any, _cursor: Any, statement: str,
+                               parameters: Any, _context: Any, _many: bool
+                               ) -> tuple[str, Any]:
+        # oslo.db begins each transaction by a statement of its own.
+        if statement == 'BEGIN':
+            statement = 'BEGIN IMMEDIATE'
+        return statement, parameters
+
+
 def start_volume_services() -> list[Service]:
     """Start one cinder-volume service for each enabled backend.
 
@@ -215,6 +237,8 @@ def main() -> None:
         tell(ready_file, error='Cinder %s does not run on native threads'
              % version.version_string())
         sys.exit(1)
+    if not is_eventlet():
+        make_transactions_wait()
     try:
         services = start_volume_services()
         services.append(start_scheduler(services))

@@ -117,6 +117,11 @@ def cinder_options(folder: Path, backends: Sequence[Backend]) -> Options:
         'enabled_backends': ','.join(backend.name for backend in backends),
         # Without an existing default type "volume create" is an error 500.
         'default_volume_type': 'default',
+        # The vCenter is to be the limit.
+        'quota_volumes': -1,
+        'quota_snapshots': -1,
+        'quota_gigabytes': -1,
+        'quota_groups': -1,
         # A driver that cannot start is reported at once, not tried again.
         'reinit_driver_count': 0,
         # The scheduler waits this long for a first report, and overlooks it

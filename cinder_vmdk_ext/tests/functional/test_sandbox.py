@@ -3,6 +3,7 @@
 
 What the API says is never trusted: pyVmomi looks into the vCenter.
 """
+from concurrent import futures
 from pathlib import Path
 import shutil
 import tempfile
@@ -114,6 +115,22 @@ class _Lifecycle:
         # Of three equal datastores the scheduler takes another each time.
         self.assertEqual(3, len({disk.datastore for disk in disks.values()}))
 
+    def test_many_volumes_at_once_are_each_where_their_host_says(self):
+        def create(number):
+            volume = self.cinder.volumes.create(
+                1, volume_type=('thin', 'thick')[number % 2])
+            self.addCleanup(self.clients.wait_until_gone,
+                            self.cinder.volumes, volume.id)
+            return volume
+
+        with futures.ThreadPoolExecutor(20) as executor:
+            created = list(executor.map(create, range(20)))
+        for volume in created:
+            self.addCleanup(volume.delete)  # all, before any wait
+
+        for volume in created:
+            self.disk(self.clients.settled_volume(volume.id))
+
     def test_copies_are_made_on_the_datastore_of_their_host(self):
         source = self.create(size=1, volume_type='thin')
         snapshot = self.cinder.volume_snapshots.create(source.id)
@@ -144,6 +161,8 @@ class _Lifecycle:
         attacher = attachments.Attacher(self.clients, self.inspector)
 
         attachment = attacher.attach(volume.id, attacher.instances()[0])
+        self.addCleanup(self.cinder.volumes.reset_state, volume, 'available',
+                        attach_status='detached')
 
         volume = self.clients.settled_volume(volume.id)
         self.assertEqual('in-use', volume.status)
