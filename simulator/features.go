@@ -10,12 +10,21 @@ import (
 	"vcenter-sim/internal/journal"
 	"vcenter-sim/internal/logins"
 	"vcenter-sim/internal/machines"
+	"vcenter-sim/internal/maintenance"
+	"vcenter-sim/internal/mounts"
+	"vcenter-sim/internal/policies"
+	"vcenter-sim/internal/rename"
 )
 
 // features start in this order. Of two overrides of one method, the one registered later runs first.
 var features = []core.Feature{
 	door.Feature,
 	collector.Feature,
+	rename.Feature,
+	maintenance.Feature,
+	mounts.Feature,
+	policies.Feature,
+
 	machines.Feature,
 
 	// These stand between the clients and all others, so they come last.

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mounts
+
+import (
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/places"
+)
+
+// volumes is HostStorageSystem.UnmountVmfsVolume and MountVmfsVolume. They lock more than the storage system, so they run
+// before it is locked.
+func volumes(s *core.Sim) {
+	s.Around(func(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+		system, ok := ctx.Map.Get(call.This).(*simulator.HostStorageSystem)
+		if !ok || ctx.Session == nil {
+			return next()
+		}
+		own := core.NewContext(ctx)
+		switch req := call.Body.(type) {
+		case *types.UnmountVmfsVolume:
+			if fault := unmount(own, system, req.VmfsUuid); fault != nil {
+				return core.Fault(fault)
+			}
+			return &methods.UnmountVmfsVolumeBody{Res: &types.UnmountVmfsVolumeResponse{}}
+		case *types.MountVmfsVolume:
+			if fault := mount(own, system, req.VmfsUuid); fault != nil {
+				return core.Fault(fault)
+			}
+			return &methods.MountVmfsVolumeBody{Res: &types.MountVmfsVolumeResponse{}}
+		}
+		return next()
+	})
+}
+
+// find finds a VMFS volume of a host, and the host's mount of it.
+func find(ctx *simulator.Context, system *simulator.HostStorageSystem, uuid string,
+) (*simulator.Datastore, *simulator.HostSystem, *types.HostMountInfo) {
+	host := ctx.Map.Get(system.Host.Self).(*simulator.HostSystem)
+	for _, datastore := range places.Datastores(ctx, places.Datacenter(ctx, host.Self)) {
+		info, ok := datastore.Info.(*types.VmfsDatastoreInfo)
+		if !ok || info.Vmfs == nil || info.Vmfs.Uuid != uuid {
+			continue
+		}
+		for i := range datastore.Host {
+			if datastore.Host[i].Key == host.Self {
+				return datastore, host, &datastore.Host[i].MountInfo
+			}
+		}
+	}
+	return nil, host, nil
+}
+
+func unmount(ctx *simulator.Context, system *simulator.HostStorageSystem, uuid string) types.BaseMethodFault {
+	datastore, host, info := find(ctx, system, uuid)
+	if datastore == nil {
+		return &types.NotFound{}
+	}
+	if !isTrue(info.Mounted) {
+		return &types.InvalidState{}
+	}
+	for _, vm := range places.Machines(ctx, datastore.Self) {
+		if vm.Runtime.Host != nil && *vm.Runtime.Host == host.Self {
+			return &types.ResourceInUse{Type: "Datastore", Name: datastore.Name}
+		}
+	}
+	Apply(ctx, datastore, host, Change{Mounted: types.NewBool(false)})
+	return nil
+}
+
+func mount(ctx *simulator.Context, system *simulator.HostStorageSystem, uuid string) types.BaseMethodFault {
+	datastore, host, info := find(ctx, system, uuid)
+	if datastore == nil {
+		return &types.NotFound{}
+	}
+	if isTrue(info.Mounted) {
+		return &types.InvalidState{}
+	}
+	Apply(ctx, datastore, host, Change{Mounted: types.NewBool(true)})
+	return nil
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package places finds what lies where: a datastore's datacenter, a datacenter's datastores, a datastore's users.
+package places
+
+import (
+	"net/url"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// Datacenter finds the datacenter that an entity lies in, or nil.
+func Datacenter(ctx *simulator.Context, ref types.ManagedObjectReference) *simulator.Datacenter {
+	for {
+		switch object := ctx.Map.Get(ref).(type) {
+		case *simulator.Datacenter:
+			return object
+		case mo.Entity:
+			parent := object.Entity().Parent
+			if parent == nil {
+				return nil
+			}
+			ref = *parent
+		default:
+			return nil
+		}
+	}
+}
+
+// Datastores lists the datastores of a datacenter (of all, if it is nil), sorted by name.
+func Datastores(ctx *simulator.Context, datacenter *simulator.Datacenter) []*simulator.Datastore {
+	var list []*simulator.Datastore
+	if datacenter == nil {
+		for _, entity := range ctx.Map.All("Datastore") {
+			list = append(list, entity.(*simulator.Datastore))
+		}
+	} else {
+		var refs []types.ManagedObjectReference
+		ctx.WithLock(datacenter, func() { refs = slices.Clone(datacenter.Datastore) })
+		for _, ref := range refs {
+			if datastore, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok {
+				list = append(list, datastore)
+			}
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
+
+// Datastore finds a datastore by its name in a datacenter (in all, if it is nil), or nil.
+func Datastore(ctx *simulator.Context, datacenter *simulator.Datacenter, name string) *simulator.Datastore {
+	for _, datastore := range Datastores(ctx, datacenter) {
+		if datastore.Name == name {
+			return datastore
+		}
+	}
+	return nil
+}
+
+// Machine finds a virtual machine by its name or its reference's value ("vm-62"), or nil.
+func Machine(ctx *simulator.Context, name string) *simulator.VirtualMachine {
+	if vm, ok := ctx.Map.Get(types.ManagedObjectReference{Type: "VirtualMachine", Value: name}).(*simulator.VirtualMachine); ok {
+		return vm
+	}
+	for _, entity := range ctx.Map.All("VirtualMachine") {
+		if entity.Entity().Name == name {
+			return entity.(*simulator.VirtualMachine)
+		}
+	}
+	return nil
+}
+
+// Host finds a host by its name or its reference's value ("host-21"), or nil.
+func Host(ctx *simulator.Context, name string) *simulator.HostSystem {
+	if host, ok := ctx.Map.Get(types.ManagedObjectReference{Type: "HostSystem", Value: name}).(*simulator.HostSystem); ok {
+		return host
+	}
+	for _, entity := range ctx.Map.All("HostSystem") {
+		if entity.Entity().Name == name {
+			return entity.(*simulator.HostSystem)
+		}
+	}
+	return nil
+}
+
+// Escape writes a name as a vCenter stores it: '%', '/' and '\' are escaped as in URLs.
+func Escape(name string) string {
+	// A client may have escaped them already, as the API asks it to.
+	if plain, err := url.PathUnescape(name); err == nil && strings.Contains(name, "%") {
+		for _, escaped := range []string{"%25", "%2f", "%2F", "%5c", "%5C"} {
+			if strings.Contains(name, escaped) {
+				name = plain
+				break
+			}
+		}
+	}
+	return strings.NewReplacer("%", "%25", "/", "%2f", `\`, "%5c").Replace(name)
+}
+
+// DisksOn lists the disks of a virtual machine, backing chains included, that have a file on the datastore.
+func DisksOn(vm *simulator.VirtualMachine, datastore types.ManagedObjectReference) []*types.VirtualDisk {
+	var disks []*types.VirtualDisk
+	if vm.Config == nil {
+		return nil
+	}
+	for _, device := range vm.Config.Hardware.Device {
+		if disk, ok := device.(*types.VirtualDisk); ok && slices.Contains(Backings(disk), datastore) {
+			disks = append(disks, disk)
+		}
+	}
+	return disks
+}
+
+// Backings lists the datastores of a disk's files: its own first, then its parents'.
+func Backings(disk *types.VirtualDisk) []types.ManagedObjectReference {
+	var refs []types.ManagedObjectReference
+	backing, ok := disk.Backing.(types.BaseVirtualDeviceFileBackingInfo)
+	if !ok {
+		return nil
+	}
+	if ref := backing.GetVirtualDeviceFileBackingInfo().Datastore; ref != nil {
+		refs = append(refs, *ref)
+	}
+	if flat, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+		for parent := flat.Parent; parent != nil; parent = parent.Parent {
+			if parent.Datastore != nil {
+				refs = append(refs, *parent.Datastore)
+			}
+		}
+	}
+	return refs
+}
+
+// Machines lists the virtual machines, templates too, that have a file or a disk on the datastore.
+func Machines(ctx *simulator.Context, datastore types.ManagedObjectReference) []*simulator.VirtualMachine {
+	var list []*simulator.VirtualMachine
+	for _, entity := range ctx.Map.All("VirtualMachine") {
+		vm := entity.(*simulator.VirtualMachine)
+		ctx.WithLock(vm, func() {
+			if slices.Contains(vm.Datastore, datastore) || len(DisksOn(vm, datastore)) > 0 {
+				list = append(list, vm)
+			}
+		})
+	}
+	return list
+}
+
+// DatastoreOf finds the datastore that a path "[name] ..." means to an entity: that of the entity's datacenter. It is nil if
+// there is none, or if it is no such path.
+func DatastoreOf(ctx *simulator.Context, entity types.ManagedObjectReference, path string) *simulator.Datastore {
+	var parsed object.DatastorePath
+	if !parsed.FromString(path) {
+		return nil
+	}
+	return Datastore(ctx, Datacenter(ctx, entity), parsed.Datastore)
+}
