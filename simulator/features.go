@@ -14,12 +14,14 @@ import (
 	"vcenter-sim/internal/mounts"
 	"vcenter-sim/internal/policies"
 	"vcenter-sim/internal/rename"
+	"vcenter-sim/internal/storage"
 )
 
 // features start in this order. Of two overrides of one method, the one registered later runs first.
 var features = []core.Feature{
 	door.Feature,
 	collector.Feature,
+	storage.Feature,
 	rename.Feature,
 	maintenance.Feature,
 	mounts.Feature,

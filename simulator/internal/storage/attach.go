@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"path"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/vdisk"
+)
+
+// attachment is the disks of a virtual machine, as local paths of descriptors.
+type attachment struct {
+	tops    map[string]bool // what it writes to
+	parents map[string]bool // what these and its snapshots read through
+	running bool
+}
+
+// Learn notes which disks a virtual machine has. It is called after anything that may change that.
+func (s *Store) Learn(ctx *simulator.Context, vm *simulator.VirtualMachine) {
+	a := &attachment{tops: make(map[string]bool), parents: make(map[string]bool)}
+	ctx.WithLock(vm, func() {
+		a.running = vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
+		if vm.Config == nil {
+			return
+		}
+		for _, disk := range disks(vm.Config.Hardware.Device) {
+			if local, ok := localBacking(ctx, disk); ok {
+				a.tops[local] = true
+				addParents(a.parents, local)
+			}
+		}
+		eachSnapshot(ctx, vm, func(snapshot *simulator.VirtualMachineSnapshot) {
+			for _, disk := range disks(snapshot.Config.Hardware.Device) {
+				if local, ok := localBacking(ctx, disk); ok && !a.tops[local] {
+					a.parents[local] = true
+					addParents(a.parents, local)
+				}
+			}
+		})
+	})
+	s.lock.Lock()
+	for disk := range a.tops {
+		s.countTop(disk, 1)
+	}
+	s.unlearn(vm.Self)
+	s.attached[vm.Self] = a
+	s.lock.Unlock()
+}
+
+// Unlearn forgets a virtual machine that is gone.
+func (s *Store) Unlearn(vm types.ManagedObjectReference) {
+	s.lock.Lock()
+	s.unlearn(vm)
+	s.lock.Unlock()
+}
+
+func (s *Store) unlearn(vm types.ManagedObjectReference) {
+	if a := s.attached[vm]; a != nil {
+		for disk := range a.tops {
+			s.countTop(disk, -1)
+		}
+	}
+	delete(s.attached, vm)
+}
+
+func addParents(parents map[string]bool, local string) {
+	for range 256 {
+		d, err := vdisk.ReadDescriptor(local)
+		if err != nil {
+			return
+		}
+		if local = vdisk.ParentPath(local, d); local == "" || parents[local] {
+			return
+		}
+		parents[local] = true
+	}
+}
+
+// user finds a running virtual machine, other than one, that has a disk open, or any that reads through it.
+func (s *Store) user(local string, except types.ManagedObjectReference) (types.ManagedObjectReference, bool) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	for vm, a := range s.attached {
+		if vm != except && a.running && (a.tops[local] || a.parents[local]) {
+			return vm, true
+		}
+	}
+	return types.ManagedObjectReference{}, false
+}
+
+// locked answers with the fault that a host gives for a disk that a running virtual machine has open.
+func (s *Store) locked(p place, except types.ManagedObjectReference) types.BaseMethodFault {
+	if _, used := s.user(p.local(), except); used {
+		return &types.FileLocked{FileFault: types.FileFault{File: p.String()}}
+	}
+	return nil
+}
+
+// lockedBelow does the same for a folder, or for any file of a disk.
+func (s *Store) lockedBelow(p place) types.BaseMethodFault {
+	local := p.local()
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	for _, a := range s.attached {
+		if !a.running {
+			continue
+		}
+		for _, set := range []map[string]bool{a.tops, a.parents} {
+			for disk := range set {
+				if disk == local || isBelow(disk, local) || vdisk.ExtentName(disk, "-flat") == local ||
+					vdisk.ExtentName(disk, "-delta") == local {
+					return &types.FileLocked{FileFault: types.FileFault{File: p.String()}}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// readers counts the virtual machines, other than one, that have a disk or read through it.
+func (s *Store) readers(local string, except types.ManagedObjectReference) int {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	count := 0
+	for vm, a := range s.attached {
+		if vm != except && (a.tops[local] || a.parents[local]) {
+			count++
+		}
+	}
+	return count
+}
+
+// disks are the virtual disks among devices.
+func disks(devices []types.BaseVirtualDevice) []*types.VirtualDisk {
+	var found []*types.VirtualDisk
+	for _, device := range devices {
+		if disk, ok := device.(*types.VirtualDisk); ok {
+			found = append(found, disk)
+		}
+	}
+	return found
+}
+
+// fileOf is the path of a disk's file as the API writes it, or "".
+func fileOf(disk *types.VirtualDisk) string {
+	if backing, ok := disk.Backing.(types.BaseVirtualDeviceFileBackingInfo); ok {
+		return backing.GetVirtualDeviceFileBackingInfo().FileName
+	}
+	return ""
+}
+
+// localBacking is the local path of a disk's descriptor.
+func localBacking(ctx *simulator.Context, disk *types.VirtualDisk) (string, bool) {
+	backing, ok := disk.Backing.(types.BaseVirtualDeviceFileBackingInfo)
+	if !ok {
+		return "", false
+	}
+	info := backing.GetVirtualDeviceFileBackingInfo()
+	if info.Datastore == nil {
+		return "", false
+	}
+	ds, ok := ctx.Map.Get(*info.Datastore).(*simulator.Datastore)
+	var p object.DatastorePath
+	if !ok || !p.FromString(info.FileName) {
+		return "", false
+	}
+	return path.Join(Dir(ds), p.Path), true
+}
+
+// placeOfDisk is where a disk's descriptor lies.
+func placeOfDisk(ctx *simulator.Context, disk *types.VirtualDisk) (place, bool) {
+	local, ok := localBacking(ctx, disk)
+	if !ok {
+		return place{}, false
+	}
+	ds := ctx.Map.Get(*disk.Backing.(types.BaseVirtualDeviceFileBackingInfo).GetVirtualDeviceFileBackingInfo().Datastore)
+	dir := Dir(ds.(*simulator.Datastore))
+	return place{ds.(*simulator.Datastore), local[len(dir)+1:]}, true
+}
+
+func eachSnapshot(ctx *simulator.Context, vm *simulator.VirtualMachine, f func(*simulator.VirtualMachineSnapshot)) {
+	if vm.Snapshot == nil {
+		return
+	}
+	var walk func([]types.VirtualMachineSnapshotTree)
+	walk = func(tree []types.VirtualMachineSnapshotTree) {
+		for _, node := range tree {
+			if snapshot, ok := ctx.Map.Get(node.Snapshot).(*simulator.VirtualMachineSnapshot); ok {
+				f(snapshot)
+			}
+			walk(node.ChildSnapshotList)
+		}
+	}
+	walk(vm.Snapshot.RootSnapshotList)
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"os"
+	"path"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/inventory"
+	"vcenter-sim/internal/vdisk"
+)
+
+// Feature is true storage.
+var Feature = core.Feature{Name: "storage", Start: start}
+
+func start(sim *core.Sim) error {
+	s := newStore(sim)
+	s.overrideMachines()
+	s.overrideDiskManager()
+	s.overrideFileManager()
+	s.overrideDatastores()
+	s.serveControl()
+	return s.adopt(sim.Context())
+}
+
+// adopt takes over what the inventory was made with: the virtual machines' disks, which the library left empty, and the space
+// that others' files take.
+func (s *Store) adopt(ctx *simulator.Context) error {
+	for _, entity := range ctx.Map.All("VirtualMachine") {
+		vm := entity.(*simulator.VirtualMachine)
+		for _, disk := range disks(vm.Config.Hardware.Device) {
+			if err := s.adoptDisk(ctx, disk); err != nil {
+				return err
+			}
+		}
+		s.Settle(ctx, vm)
+	}
+	for _, entity := range ctx.Map.All("Datastore") {
+		ds := entity.(*simulator.Datastore)
+		if bytes := inventory.Used[ds.Self]; bytes > 0 {
+			at := place{ds, path.Join("other", "archive.vmdk")}
+			if fault := s.CreateDisk(ctx, at, vdisk.Spec{CapacityBytes: bytes}); fault != nil {
+				return &os.PathError{Op: "fill", Path: at.String(), Err: os.ErrInvalid}
+			}
+		}
+		s.Publish(ctx, ds)
+	}
+	return nil
+}
+
+func (s *Store) adoptDisk(ctx *simulator.Context, disk *types.VirtualDisk) error {
+	at, ok := placeOfDisk(ctx, disk)
+	if !ok {
+		return nil
+	}
+	_ = os.Remove(at.local())
+	_ = os.Remove(vdisk.ExtentName(at.local(), "-flat"))
+	spec := vdisk.Spec{CapacityBytes: disk.CapacityInBytes, Thin: true, UUID: backingUUID(disk)}
+	if err := vdisk.CreateFlat(at.local(), spec); err != nil {
+		return err
+	}
+	s.describe(disk, at)
+	return nil
+}
+
+// overrideDatastores has datastores keep their figures.
+func (s *Store) overrideDatastores() {
+	core.Override(s.sim, func(ctx *simulator.Context, req *types.RefreshDatastore, next core.Next) soap.HasFault {
+		ds, ok := ctx.Map.Get(req.This).(*simulator.Datastore)
+		if !ok {
+			return next()
+		}
+		s.Touch(ctx, ds, Dir(ds))
+		return &methods.RefreshDatastoreBody{Res: &types.RefreshDatastoreResponse{}}
+	})
+	core.Override(s.sim, func(ctx *simulator.Context, req *types.RefreshDatastoreStorageInfo, _ core.Next) soap.HasFault {
+		if ds, ok := ctx.Map.Get(req.This).(*simulator.Datastore); ok {
+			s.Touch(ctx, ds, Dir(ds))
+		}
+		return &methods.RefreshDatastoreStorageInfoBody{Res: &types.RefreshDatastoreStorageInfoResponse{}}
+	})
+}

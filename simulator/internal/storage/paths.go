@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"os"
+	"path"
+	"strings"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// place is a file on a datastore.
+type place struct {
+	ds *simulator.Datastore
+	// file is the path below the datastore's folder.
+	file string
+}
+
+// String is the path as the API writes it: "[LocalDS_0] folder/file".
+func (p place) String() string {
+	return (&object.DatastorePath{Datastore: p.ds.Name, Path: p.file}).String()
+}
+
+// local is the path at which the file lies here.
+func (p place) local() string { return path.Join(Dir(p.ds), p.file) }
+
+func (p place) dir() place { return place{p.ds, path.Dir(p.file)} }
+
+func (p place) join(name string) place { return place{p.ds, path.Join(p.file, name)} }
+
+func (p place) exists() bool {
+	_, err := os.Lstat(p.local())
+	return err == nil
+}
+
+// in a datacenter, finds what a path of the API means.
+func parse(ctx *simulator.Context, dc *simulator.Datacenter, text string) (place, types.BaseMethodFault) {
+	var p object.DatastorePath
+	if !p.FromString(text) {
+		return place{}, &types.InvalidDatastorePath{
+			InvalidDatastore: types.InvalidDatastore{}, DatastorePath: text}
+	}
+	if escapes(p.Path) {
+		return place{}, &types.InvalidDatastorePath{DatastorePath: text}
+	}
+	ds := datastoreNamed(ctx, dc, p.Datastore)
+	if ds == nil {
+		return place{}, &types.InvalidDatastore{Name: p.Datastore}
+	}
+	return place{ds, strings.TrimPrefix(path.Clean("/"+p.Path), "/")}, nil
+}
+
+// escapes tells whether a path leads out of its datastore.
+func escapes(name string) bool {
+	depth := 0
+	for part := range strings.SplitSeq(name, "/") {
+		switch part {
+		case "..":
+			if depth--; depth < 0 {
+				return true
+			}
+		case "", ".":
+		default:
+			depth++
+		}
+	}
+	return false
+}
+
+func datastoreNamed(ctx *simulator.Context, dc *simulator.Datacenter, name string) *simulator.Datastore {
+	if dc == nil {
+		return nil
+	}
+	var refs []types.ManagedObjectReference
+	ctx.WithLock(dc, func() { refs = append(refs, dc.Datastore...) })
+	for _, ref := range refs {
+		if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok && ds.Name == name {
+			return ds
+		}
+	}
+	return nil
+}
+
+// datacenterArgument is the datacenter of a request; without one, the only one there is.
+func datacenterArgument(ctx *simulator.Context, ref *types.ManagedObjectReference) (*simulator.Datacenter, types.BaseMethodFault) {
+	if ref == nil {
+		if all := ctx.Map.All("Datacenter"); len(all) == 1 {
+			return all[0].(*simulator.Datacenter), nil
+		}
+		return nil, &types.InvalidArgument{InvalidProperty: "datacenter"}
+	}
+	if dc, ok := ctx.Map.Get(*ref).(*simulator.Datacenter); ok {
+		return dc, nil
+	}
+	return nil, &types.ManagedObjectNotFound{Obj: *ref}
+}
+
+// datacenterOf finds the datacenter that an object is in, or nil.
+func datacenterOf(ctx *simulator.Context, ref types.ManagedObjectReference) *simulator.Datacenter {
+	for range 64 {
+		obj := ctx.Map.Get(ref)
+		if dc, ok := obj.(*simulator.Datacenter); ok {
+			return dc
+		}
+		entity, ok := obj.(mo.Entity)
+		if !ok || entity.Entity().Parent == nil {
+			return nil
+		}
+		ref = *entity.Entity().Parent
+	}
+	return nil
+}
+
+// placeOf finds the datastore of a local path.
+func (s *Store) placeOf(ctx *simulator.Context, local string) (place, bool) {
+	for dir := path.Dir(local); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		if ds := s.datastoreAt(ctx, dir); ds != nil {
+			return place{ds, local[len(dir)+1:]}, true
+		}
+	}
+	return place{}, false
+}
+
+// datastoreAt finds the datastore whose folder that is, or nil.
+func (s *Store) datastoreAt(ctx *simulator.Context, dir string) *simulator.Datastore {
+	s.lock.Lock()
+	ref, known := s.folders[dir]
+	s.lock.Unlock()
+	if known {
+		if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok && Dir(ds) == dir {
+			return ds
+		}
+	}
+	if !known && path.Base(path.Dir(dir)) != "volumes" {
+		return nil
+	}
+	for _, entity := range ctx.Map.All("Datastore") {
+		if ds := entity.(*simulator.Datastore); Dir(ds) == dir {
+			s.lock.Lock()
+			s.folders[dir] = ds.Self
+			s.lock.Unlock()
+			return ds
+		}
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package storage gives the simulated vCenter true storage: datastores that fill up, disks with content, and methods that do
+// to both what a vCenter does.
+//
+// The files of a datastore lie in its folder; what they cost is a rule (vdisk.CostOf). A volume sums it up, and after every
+// operation the datastore's summary says so: capacity - freeSpace is the sum over the files, always, and GET /space of the
+// control endpoint proves it.
+package storage
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/vdisk"
+)
+
+// Store knows the files of all datastores.
+type Store struct {
+	sim *core.Sim
+
+	lock    sync.Mutex
+	volumes map[string]*volume // by folder
+	// attached holds, by virtual machine, the descriptors of the disks that it writes to and of those that these read through.
+	attached map[types.ManagedObjectReference]*attachment
+	tops     map[string]int // how many virtual machines write to a disk
+	folders  map[string]types.ManagedObjectReference
+
+	claimsLock sync.Mutex
+	claims     map[string]bool // names that somebody is about to use
+	working    keyedLocks
+}
+
+// volume is the files of one datastore.
+type volume struct {
+	dir         string
+	files       map[string]vdisk.Cost
+	used        int64
+	reserved    int64
+	uncommitted int64
+}
+
+// Of finds the store of a simulated vCenter, for features that need it. It is there once Feature has started.
+func Of(s *core.Sim) *Store {
+	storesLock.Lock()
+	defer storesLock.Unlock()
+	return stores[s]
+}
+
+var (
+	storesLock sync.Mutex
+	stores     = make(map[*core.Sim]*Store)
+)
+
+func newStore(s *core.Sim) *Store {
+	store := &Store{
+		sim: s, volumes: make(map[string]*volume), attached: make(map[types.ManagedObjectReference]*attachment),
+		tops: make(map[string]int), folders: make(map[string]types.ManagedObjectReference), claims: make(map[string]bool),
+	}
+	storesLock.Lock()
+	stores[s] = store
+	storesLock.Unlock()
+	return store
+}
+
+// Dir is the folder of a datastore's files.
+func Dir(ds *simulator.Datastore) string { return path.Clean(ds.Summary.Url) }
+
+// volume finds a datastore's volume, and measures its files when it is first asked for. The lock is held.
+func (s *Store) volume(dir string) *volume {
+	v := s.volumes[dir]
+	if v == nil {
+		v = &volume{dir: dir, files: make(map[string]vdisk.Cost)}
+		s.volumes[dir] = v
+		for file, cost := range measure(dir) {
+			s.set(v, file, cost)
+		}
+	}
+	return v
+}
+
+// measure walks the files of a folder.
+func measure(dir string) map[string]vdisk.Cost {
+	costs := make(map[string]vdisk.Cost)
+	_ = filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return nil
+		}
+		if info, err := entry.Info(); err == nil {
+			costs[file] = vdisk.CostOf(file, info)
+		}
+		return nil
+	})
+	return costs
+}
+
+func (s *Store) set(v *volume, file string, cost vdisk.Cost) {
+	old := v.files[file]
+	v.used += cost.Used - old.Used
+	if s.tops[old.Disk] > 0 {
+		v.uncommitted -= old.Uncommitted
+	}
+	if s.tops[cost.Disk] > 0 {
+		v.uncommitted += cost.Uncommitted
+	}
+	if cost == (vdisk.Cost{}) {
+		delete(v.files, file)
+	} else {
+		v.files[file] = cost
+	}
+}
+
+// countTop notes that a virtual machine writes to a disk (+1), or no longer does (-1): what the disks in use may still take
+// is a volume's uncommitted space. The lock is held.
+func (s *Store) countTop(disk string, change int) {
+	before := s.tops[disk]
+	if s.tops[disk] += change; s.tops[disk] == 0 {
+		delete(s.tops, disk)
+	}
+	if (before > 0) == (before+change > 0) {
+		return
+	}
+	for dir, v := range s.volumes {
+		if !isBelow(disk, dir) {
+			continue
+		}
+		for _, suffix := range []string{"-flat", "-delta"} {
+			if cost := v.files[vdisk.ExtentName(disk, suffix)]; cost.Disk == disk {
+				v.uncommitted += int64(change) * cost.Uncommitted
+			}
+		}
+	}
+}
+
+// Touch measures files again, after something was done to them. Folders stand for all that is in them.
+func (s *Store) Touch(ctx *simulator.Context, ds *simulator.Datastore, files ...string) {
+	s.lock.Lock()
+	v := s.volume(Dir(ds))
+	for _, file := range files {
+		s.touch(v, path.Clean(file))
+	}
+	s.lock.Unlock()
+	s.Publish(ctx, ds)
+}
+
+func (s *Store) touch(v *volume, file string) {
+	info, err := os.Lstat(file)
+	if err == nil && !info.IsDir() {
+		s.set(v, file, vdisk.CostOf(file, info))
+		return
+	}
+	for known := range v.files { // gone, or a folder
+		if known == file || isBelow(known, file) {
+			s.set(v, known, vdisk.Cost{})
+		}
+	}
+	if err == nil {
+		for found, cost := range measure(file) {
+			s.set(v, found, cost)
+		}
+	}
+}
+
+func isBelow(file, dir string) bool {
+	return len(file) > len(dir) && file[:len(dir)] == dir && file[len(dir)] == '/'
+}
+
+// Publish lets the datastore's properties say what is free, if that has changed.
+func (s *Store) Publish(ctx *simulator.Context, ds *simulator.Datastore) {
+	ctx.WithLock(ds, func() {
+		s.lock.Lock()
+		v := s.volume(Dir(ds))
+		free, uncommitted := ds.Summary.Capacity-v.used, v.uncommitted
+		s.lock.Unlock()
+		info := ds.Info.GetDatastoreInfo()
+		if ds.Summary.FreeSpace == free && ds.Summary.Uncommitted == uncommitted && info.FreeSpace == free {
+			return
+		}
+		now := time.Now()
+		info.FreeSpace, info.Timestamp = free, &now
+		ctx.Update(ds, []types.PropertyChange{
+			{Name: "summary.freeSpace", Val: free},
+			{Name: "summary.uncommitted", Val: uncommitted},
+			{Name: "info", Val: ds.Info},
+		})
+	})
+}
+
+// Reserve takes space for something that is about to be written, or says that there is not enough. What is returned gives the
+// space back, once the files have been measured.
+func (s *Store) Reserve(ds *simulator.Datastore, bytes int64, file string) (func(), types.BaseMethodFault) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	v := s.volume(Dir(ds))
+	if bytes > ds.Summary.Capacity-v.used-v.reserved {
+		return func() {}, &types.NoDiskSpace{FileFault: types.FileFault{File: file}, Datastore: ds.Name}
+	}
+	v.reserved += bytes
+	var once sync.Once
+	return func() {
+		once.Do(func() {
+			s.lock.Lock()
+			v.reserved -= bytes
+			s.lock.Unlock()
+		})
+	}, nil
+}
+
+// Space is what the files of a datastore say, beside what the datastore says.
+type Space struct {
+	Datastore   string `json:"datastore"`
+	Moref       string `json:"moref"`
+	Capacity    int64  `json:"capacity_bytes"`
+	FreeSpace   int64  `json:"free_bytes"`
+	Uncommitted int64  `json:"uncommitted_bytes"`
+	// FilesBytes is measured at the files, now.
+	FilesBytes            int64 `json:"files_bytes"`
+	FilesUncommittedBytes int64 `json:"files_uncommitted_bytes"`
+	Files                 int   `json:"files"`
+	Reserved              int64 `json:"reserved_bytes"`
+	OK                    bool  `json:"ok"`
+}
+
+// Measure compares a datastore's figures with its files.
+func (s *Store) Measure(ctx *simulator.Context, ds *simulator.Datastore) Space {
+	space := Space{Moref: ds.Self.Value}
+	costs := measure(Dir(ds))
+	s.lock.Lock()
+	for _, cost := range costs {
+		space.FilesBytes += cost.Used
+		space.Files++
+		if s.tops[cost.Disk] > 0 {
+			space.FilesUncommittedBytes += cost.Uncommitted
+		}
+	}
+	space.Reserved = s.volume(Dir(ds)).reserved
+	s.lock.Unlock()
+	ctx.WithLock(ds, func() {
+		space.Datastore, space.Capacity = ds.Name, ds.Summary.Capacity
+		space.FreeSpace, space.Uncommitted = ds.Summary.FreeSpace, ds.Summary.Uncommitted
+	})
+	space.OK = space.Capacity-space.FreeSpace == space.FilesBytes && space.Uncommitted == space.FilesUncommittedBytes
+	return space
+}
+
+// Forget drops what is known about a datastore that is gone.
+func (s *Store) Forget(ds *simulator.Datastore) {
+	s.lock.Lock()
+	delete(s.volumes, Dir(ds))
+	s.lock.Unlock()
+}
