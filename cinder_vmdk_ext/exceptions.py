@@ -5,6 +5,8 @@
     InvalidExtraSpec(InvalidVolumeType)     a volume type asks for nonsense
     NoPlacement(NoValidDatastoreException)  no datastore fits; each one's why
       UnknownPool                           volume.host names no datastore
+    BackingLost(VolumeBackendAPIException)  a disk was made, and is not there
+    OutcomeUnknown(VimConnectionException)  done or not? look before repeating
 
 Each message is one sentence for an operator: the thing, its value, the remedy.
 Bases are those that upstream's and Cinder's handlers already look for.
@@ -12,8 +14,13 @@ Bases are those that upstream's and Cinder's handlers already look for.
 
 from collections.abc import Mapping
 
+from oslo_vmware import exceptions as vmware_exceptions
+
 from cinder import exception
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
+
+# Whatever a call to the vCenter may end in.
+VMWARE_ERRORS = vmware_exceptions.VMwareDriverException
 
 # An error that lists more datastores than a person reads helps nobody.
 MOST_REASONS_SHOWN = 10
@@ -58,6 +65,41 @@ class UnknownPool(NoPlacement):
         vmdk_exceptions.NoValidDatastoreException.__init__(
             self, f'Pool {pool!r} names no datastore of this vCenter (was it '
             f'renamed or removed?); datastores there: {_told(self.reasons)}.')
+
+
+class OutcomeUnknown(vmware_exceptions.VimConnectionException):
+    """The reply to a call that changes something was lost.
+
+    It may have been executed, or may still be. Whoever knows what it was to
+    do looks, and then repeats it or not.
+    """
+
+    def __init__(self, method: str, target: str | None, cause: Exception
+                 ) -> None:
+        self.method = method
+        self.target = target
+        about = f' of {target}' if target else ''
+        super().__init__(
+            f'{method}{about}: the vCenter did not answer to the end, so '
+            'whether it was done is unknown; look before it is repeated',
+            cause)
+
+
+class BackingLost(exception.VolumeBackendAPIException):
+    """Cinder knows that there was a disk, and the vCenter has none.
+
+    Never treated as "nothing to do": whoever asked would take the data for
+    safe, or for gone.
+    """
+
+    def __init__(self, what: str, identifier: str, last_known: str) -> None:
+        self.identifier = identifier
+        super().__init__(
+            data=f'The vCenter has no backing for {what} {identifier} any '
+            f'more; it was last known on {last_known or "an unknown pool"}. '
+            'Look for its VM or disk there (it may have been removed from '
+            'the inventory) and register it again with its UUID; nothing was '
+            'changed.')
 
 
 def _told(reasons: Mapping[str, str]) -> str:

@@ -64,6 +64,10 @@ class AnyText(NamedTuple):
     text: str
 
 
+class Fault(exceptions.VimFaultException):
+    """A fault that the vCenter itself answered with."""
+
+
 class Client:
     """Calls to one vCenter with the session of an oslo.vmware API session."""
 
@@ -258,8 +262,7 @@ def _fault(method: str, fault: etree._Element
         names.append(name)
         details.update((etree.QName(child).localname, child.text or '')
                        for child in part)
-    return exceptions.VimFaultException(names, f'{method}: {text}',
-                                        details=details)
+    return Fault(names, f'{method}: {text}', details=details)
 
 
 def _local(name: str) -> str:

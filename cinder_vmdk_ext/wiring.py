@@ -36,6 +36,7 @@ from cinder_vmdk_ext import preflight
 from cinder_vmdk_ext import promises
 from cinder_vmdk_ext import reporting
 from cinder_vmdk_ext import selector
+from cinder_vmdk_ext import session as sessions
 from cinder_vmdk_ext import soap
 from cinder_vmdk_ext import typespecs
 from cinder_vmdk_ext import volumeops
@@ -99,12 +100,26 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
 
     def _create_session(self) -> Any:
         preflight.check(self._make_client, self.configuration)
+        if isinstance(self._session, sessions.Session):
+            self._session.logout()
         try:
-            session = super()._create_session()
+            session = self._make_session()
         except vmware_exceptions.VimFaultException as fault:
             raise preflight.refused_login(fault, self.configuration) from None
         self._wire(session)
         return session
+
+    def _make_session(self) -> sessions.Session:
+        options = self.configuration
+        return sessions.Session(
+            options.vmware_host_ip, options.vmware_host_username,
+            options.vmware_host_password, options.vmware_api_retry_count,
+            options.vmware_task_poll_interval,
+            wsdl_loc=options.safe_get('vmware_wsdl_location'),
+            port=options.vmware_host_port, cacert=options.vmware_ca_file,
+            insecure=options.vmware_insecure,
+            pool_size=options.vmware_connection_pool_size,
+            op_id_prefix='c-vol')
 
     def _make_client(self, cookie: Any = None) -> soap.Client:
         return soap.Client(
@@ -316,6 +331,18 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         pool = volume_utils.extract_host(field(volume, 'host') or '', 'pool')
         # As the single pool that upstream's driver reports is called.
         return None if pool == self._settings.backend_name else pool
+
+    @staticmethod
+    def _datastore_ref(moref: str) -> Any:
+        return vim_util.get_moref(moref, 'Datastore')
+
+    def _get_storage_profile_id(self, volume: Any) -> str | None:
+        """Id of the volume type's storage policy, from the cache."""
+        if self._directory is None:
+            return super()._get_storage_profile_id(volume)
+        name = self._get_storage_profile(volume)
+        found = self._directory.policy_id(name) if name else None
+        return found.uniqueId if found is not None else None
 
     def _pinned(self, pool: str) -> str:
         assert self._reader is not None

@@ -26,8 +26,9 @@ KNOW_UPSTREAM = frozenset(
 )
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
-    'collector', 'inventory', 'policies', 'preflight', 'selector', 'soap',
-    'volumeops', 'wiring'})
+    'collector', 'exceptions', 'inventory', 'policies', 'preflight',
+    'repetition', 'selector', 'services', 'session', 'soap', 'volumeops',
+    'wiring'})
 VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',
     'urllib.request', f'{PLUGIN}.soap', f'{PLUGIN}.collector')
