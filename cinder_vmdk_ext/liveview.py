@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inventory in memory, kept by the vCenter's own notices of change."""
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from oslo_log import log as logging
+
+from cinder_vmdk_ext import inventory
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext import soap
+from cinder_vmdk_ext import updates
+
+LOG = logging.getLogger(__name__)
+
+# How long a reader waits for the first view before it reads for itself.
+SYNC_SECONDS = 10.0
+
+
+class LiveView:
+    """An :class:`inventory.InventoryReader` that reads memory if it can.
+
+    Memory is used only while it holds all that the vCenter has told and the
+    vCenter has been heard of lately; else the reader is asked. Safe to share
+    between threads.
+    """
+
+    types = frozenset({*inventory.PATHS, 'ClusterComputeResource'})
+
+    def __init__(self, stream: updates.Stream,
+                 reader: inventory.InventoryReader,
+                 policies: inventory.Policies | None = None,
+                 policy_names: tuple[str, ...] = ()) -> None:
+        """Prepare, without a call; the first read starts the long poll.
+
+        :param reader: asked while memory is not to be trusted; it knows the
+            same policies
+        """
+        self._stream = stream
+        self._reader = reader
+        self._policies = policies
+        self._policy_names = policy_names
+        self._lock = threading.Lock()
+        self._with_policies: model.Inventory | None = None
+        stream.listeners.append(self)
+
+    def read(self) -> model.Inventory:
+        """The inventory as it is now; no call while the view is live.
+
+        The same object is returned as long as nothing has changed.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        known = self.known()
+        if known is not None:
+            return self._complete(known)
+        found = self._reader.read()
+        conversation = self._stream.conversation()
+        if conversation is not None:
+            conversation.nudge()
+        return found
+
+    def known(self) -> model.Inventory | None:
+        """What memory holds, without policies; None: not to be trusted.
+
+        The first time, waits for the vCenter to tell everything.
+        """
+        conversation = self._stream.conversation()
+        if conversation is None:
+            return None
+        conversation.await_decision(SYNC_SECONDS)
+        stage = conversation.sink('Datastore')
+        if not isinstance(stage, _Stage) or not conversation.live:
+            return None
+        return stage.published
+
+    def _complete(self, known: model.Inventory) -> model.Inventory:
+        found = inventory.with_policies(known, self._policies,
+                                        self._policy_names)
+        with self._lock:
+            last = self._with_policies
+            if (last is not None and last.datastores is known.datastores
+                    and last.compliant == found.compliant):
+                return last
+            self._with_policies = found
+        return found
+
+    # -- As a listener ------------------------------------------------------
+
+    def filters(self, conversation: updates.Conversation,
+                content: Any) -> list[soap.Typed]:
+        """One, over a view of all objects that matter (Listener)."""
+        reply = self._stream.client.call(
+            'CreateContainerView', soap.from_suds(content.viewManager), {
+                'container': soap.from_suds(content.rootFolder),
+                'type': list(inventory.PATHS), 'recursive': True})
+        view = soap.ref(reply[0])
+        conversation.own('DestroyView', view)
+        return [soap.view_filter(view, inventory.PATHS)]
+
+    def sink(self) -> updates.Sink:
+        """An empty view, to be filled (Listener)."""
+        return _Stage()
+
+
+class _Stage:
+    """Collects what is told, and publishes it when it is whole.
+
+    Only the thread of one conversation calls it, so it needs no lock; an
+    inventory that was published never changes.
+    """
+
+    def __init__(self) -> None:
+        self.published: model.Inventory | None = None
+        self._seen: dict[soap.Ref, dict[str, Any]] = {}
+        self._changed: set[soap.Ref] = set()
+        self._assembly = inventory.Assembly()
+
+    def update(self, kind: str, ref: soap.Ref,
+               changes: Iterable[updates.Change]) -> None:
+        self._changed.add(ref)
+        if kind == 'leave':
+            self._seen.pop(ref, None)
+            return
+        seen = self._seen.setdefault(ref, {})
+        for path, value in changes:
+            if value is None:
+                seen.pop(path, None)
+            else:
+                seen[path] = inventory.value(ref.type, path, value)
+
+    def settle(self) -> None:
+        if not self._changed and self.published is not None:
+            return
+        for ref in self._changed:
+            if ref in self._seen:
+                self._assembly.put(ref, self._seen[ref])
+            else:
+                self._assembly.drop(ref)
+        self._changed.clear()
+        self.published = self._assembly.inventory()
