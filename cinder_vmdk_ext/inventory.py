@@ -36,6 +36,13 @@ class Policies(Protocol):
         """Datastores that comply with the policy of that name."""
 
 
+class Reader(Protocol):
+    """Where the inventory comes from."""
+
+    def read(self) -> model.Inventory:
+        """The inventory as it is now."""
+
+
 class InventoryReader:
     """Reads everything that decides about pools and placement, in bulk."""
 

@@ -28,7 +28,7 @@ class Locator:
     """Finds the pool of volumes by their backings."""
 
     def __init__(self, ops: volumeops.VolumeOps,
-                 reader: inventory.InventoryReader,
+                 reader: inventory.Reader,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._ops = ops
         self._reader = reader

@@ -43,7 +43,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
     """Chooses by :func:`cinder_vmdk_ext.placement.place`."""
 
     def __init__(self, vops: Any, session: Any, max_objects: int,
-                 ds_regex: Any = None, *, reader: inventory.InventoryReader,
+                 ds_regex: Any = None, *, reader: inventory.Reader,
                  directory: policies.PolicyDirectory,
                  settings: model.Settings) -> None:
         super().__init__(vops, session, max_objects, ds_regex=ds_regex)

@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import functools
 import os
+import weakref
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,7 @@ from cinder.volume import volume_utils
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import inventory
+from cinder_vmdk_ext import liveview
 from cinder_vmdk_ext import location
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import policies
@@ -39,6 +41,7 @@ from cinder_vmdk_ext import selector
 from cinder_vmdk_ext import session as sessions
 from cinder_vmdk_ext import soap
 from cinder_vmdk_ext import typespecs
+from cinder_vmdk_ext import updates
 from cinder_vmdk_ext import volumeops
 
 LOG = logging.getLogger(__name__)
@@ -67,7 +70,8 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         # Until the options are read: as upstream.
         self._settings = model.Settings('', datastore_pools=False)
         self._client: soap.Client | None = None
-        self._reader: inventory.InventoryReader | None = None
+        self._reader: inventory.Reader | None = None
+        self._stream: updates.Stream | None = None
         self._directory: policies.PolicyDirectory | None = None
         self._own_volumeops: volumeops.VolumeOps | None = None
         self._own_ds_sel: selector.DatastoreSelector | None = None
@@ -136,9 +140,11 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             lambda: session.vim.get_http_cookie())
         self._directory = policies.PolicyDirectory(
             session, self.configuration.vmdk_ext_policy_cache_seconds)
-        self._reader = inventory.InventoryReader(
-            session, self._client, self._directory,
-            self._settings.storage_policies)
+        watched = self._directory, self._settings.storage_policies
+        self._watch(session, self._client)
+        self._reader = liveview.LiveView(
+            self._stream, inventory.InventoryReader(
+                session, self._client, *watched), *watched)
         self._own_volumeops = volumeops.VolumeOps(
             session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
             client=self._client)
@@ -151,6 +157,13 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             self._reader, self._settings,
             functools.partial(promises.promised_gib, self.host,
                               self.cluster_name))
+
+    def _watch(self, session: Any, client: soap.Client) -> None:
+        """Prepare the one long poll, in place of an older session's."""
+        if self._stream is not None:
+            self._stream.stop()
+        self._stream = updates.Stream(session, client)
+        weakref.finalize(self, self._stream.stop)
 
     @property
     def volumeops(self) -> Any:
