@@ -141,9 +141,8 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         self._directory = policies.PolicyDirectory(
             session, self.configuration.vmdk_ext_policy_cache_seconds)
         watched = self._directory, self._settings.storage_policies
-        self._watch(session, self._client)
         self._reader = liveview.LiveView(
-            self._stream, inventory.InventoryReader(
+            self._watch(session, self._client), inventory.InventoryReader(
                 session, self._client, *watched), *watched)
         self._own_volumeops = volumeops.VolumeOps(
             session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
@@ -158,12 +157,13 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             functools.partial(promises.promised_gib, self.host,
                               self.cluster_name))
 
-    def _watch(self, session: Any, client: soap.Client) -> None:
+    def _watch(self, session: Any, client: soap.Client) -> updates.Stream:
         """Prepare the one long poll, in place of an older session's."""
         if self._stream is not None:
             self._stream.stop()
         self._stream = updates.Stream(session, client)
         weakref.finalize(self, self._stream.stop)
+        return self._stream
 
     @property
     def volumeops(self) -> Any:
