@@ -220,7 +220,7 @@ class Conversation:
             except Exception as error:
                 # Whatever it is: without this thread every read would go to
                 # the vCenter for ever.
-                if self._ended:
+                if self._abandoned():
                     break
                 self._fail(error, failures)
                 failures += 1
