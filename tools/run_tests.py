@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(sys.executable).parent
@@ -90,11 +91,7 @@ def go_test(go: str) -> Counts:
             print(line, end='')
             continue
         action, named = event.get('Action'), 'Test' in event
-        if action == 'output' and (
-            not named
-            or '--- FAIL' in event['Output']
-            or '_test.go:' in event['Output']
-        ):
+        if action == 'output' and _worth_showing(event['Output'], named):
             print(event['Output'], end='')
         elif action == 'build-output':
             print(event['Output'], end='')
@@ -107,6 +104,12 @@ def go_test(go: str) -> Counts:
     if process.wait() != 0 and not counts.failed:
         counts.failed += 1
     return counts
+
+
+def _worth_showing(line: str, of_a_test: bool) -> bool:
+    if of_a_test:
+        return '--- FAIL' in line or '_test.go:' in line
+    return '[no test files]' not in line
 
 
 def stestr() -> Counts:
@@ -149,7 +152,7 @@ def _count(subunit_stream: bytes) -> Counts:
 
     counts = Counts()
 
-    def one(test: dict) -> None:
+    def one(test: Any) -> None:
         if test['status'] in ('success', 'xfail'):
             counts.passed += 1
         elif test['status'] == 'skip':
