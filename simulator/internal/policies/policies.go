@@ -70,6 +70,12 @@ func start(s *core.Sim) error {
 	if registry := f.registry(); registry != nil {
 		registry.Put(&complianceManager{types.ManagedObjectReference{Type: "PbmComplianceManager", Value: "complianceManager"}})
 	}
+	// A vCenter serves the API at both paths; oslo.vmware takes the short one, VMware's own SDKs the other.
+	s.Front.HandleFunc(pbmpath.Path+"/sdk", func(w http.ResponseWriter, r *http.Request) {
+		short := r.Clone(r.Context())
+		short.URL.Path = pbmpath.Path
+		s.Model.Service.ServeMux.ServeHTTP(w, short)
+	})
 	s.Map().AddHandler(f.associations)
 	f.associations.listen(s)
 	f.profiles(s)

@@ -63,7 +63,7 @@ class VCenterCase(unittest.TestCase):
         """
         info = self._ended(task, timeout_s)
         if info.state != 'success':
-            self.fail(f'{info.name}: {info.error.localizedMessage}')
+            self.fail(f'{info.name}: {info.error.msg}')
         return info.result
 
     def fault_of(self, task, timeout_s=20):
