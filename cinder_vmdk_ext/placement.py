@@ -102,7 +102,7 @@ def unfit(datastore: model.Datastore, requirement: model.Requirement,
             and datastore.moref not in requirement.compliant):
         return f'it does not comply with storage policy {requirement.policy!r}'
     if not _candidate_hosts(datastore, requirement, inventory, settings):
-        return 'no host that is asked for can use it'
+        return _out_of_reach(requirement, inventory)
     if not requirement.thin and datastore.free_bytes < requirement.size_bytes:
         return (f'{_gib(datastore.free_bytes)} are free, '
                 f'{_gib(requirement.size_bytes)} are needed')
@@ -164,6 +164,15 @@ def _candidate_hosts(datastore: model.Datastore,
         wanted = inventory.hosts_in_reach(settings)
     return frozenset(host for host in hosts & wanted
                      if inventory.hosts[host].parent in inventory.clusters)
+
+
+def _out_of_reach(requirement: model.Requirement,
+                  inventory: model.Inventory) -> str:
+    names = sorted(inventory.hosts[moref].name if moref in inventory.hosts
+                   else moref for moref in requirement.hosts or ())
+    if len(names) == 1:
+        return f'host {names[0]!r} cannot use it'
+    return 'no host that may be chosen can use it'
 
 
 def _distinct_name(datastore: model.Datastore, inventory: model.Inventory,
