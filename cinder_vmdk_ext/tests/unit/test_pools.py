@@ -46,7 +46,8 @@ def worlds_with_promises(draw):
     inventory = draw(worlds.inventories())
     names = sorted(pools.names(inventory))
     promised = draw(strategies.dictionaries(
-        strategies.sampled_from(names), strategies.integers(0, 500))
+        strategies.sampled_from(names), strategies.integers(0, 500),
+        max_size=2)
         if names else strategies.just({}))
     return inventory, draw(worlds.SETTINGS), promised
 
@@ -62,7 +63,8 @@ class Bounds:
         total_gib = datastore.capacity_bytes // GIB
         self.usable_gib = total_gib - math.floor(
             total_gib * (settings.reserved_percentage / 100))
-        self.ratio = pool['max_over_subscription_ratio']
+        self.ratio = (settings.max_over_subscription_ratio
+                      or pool['max_over_subscription_ratio'])  # 'auto'
         self.provisioned_gib = promised_gib + (
             datastore.capacity_bytes
             - min(datastore.free_bytes, datastore.capacity_bytes)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inventories for tests: small ones by hand, and any that may be."""
 
+import dataclasses
 import re
 
 from hypothesis import strategies
@@ -60,19 +61,22 @@ _SIZES = strategies.one_of(
     strategies.sampled_from([0, 1, GIB - 1, GIB, 10 * GIB, 64 << 40]),
     strategies.integers(0, 200 * GIB))
 _ODD_SIZES = strategies.one_of(
-    _SIZES, strategies.integers(-(1 << 45), 1 << 62))
+    _SIZES, strategies.integers(-500 * GIB, 0),
+    strategies.integers(-(1 << 45), 1 << 62))
+_MOSTLY = strategies.sampled_from((True, True, True, False))
 _SOME_HOSTS = strategies.frozensets(strategies.sampled_from(_HOSTS))
 
 
 @strategies.composite
 def datastores(draw, moref):
-    if draw(strategies.booleans()):
+    if draw(_MOSTLY):
         # Sound but for its figures; else hardly any would take a volume.
-        size = draw(strategies.integers(1, 500 * GIB))
-        return datastore(
-            moref, draw(NAMES), capacity_gib=size / GIB,
-            free_gib=draw(strategies.integers(0, size)) / GIB, hosts=_HOSTS,
-            uncommitted_bytes=draw(_ODD_SIZES))
+        size = draw(strategies.integers(GIB // 2, 500 * GIB))
+        return dataclasses.replace(
+            datastore(moref, draw(NAMES), hosts=_HOSTS), capacity_bytes=size,
+            free_bytes=draw(strategies.integers(0, size)),
+            uncommitted_bytes=draw(strategies.one_of(
+                strategies.just(0), strategies.integers(-size, size))))
     mounted = draw(_SOME_HOSTS)
     capacity = draw(_ODD_SIZES if draw(strategies.integers(0, 9)) == 0
                     else _SIZES)
@@ -102,9 +106,9 @@ def inventories(draw, most_datastores=6):
                                     max_size=most_datastores))
     hosts = tuple(
         host(moref, draw(strategies.sampled_from(('cluster-1', 'cluster-2'))),
-             connection_state=draw(strategies.sampled_from(
-                 ('connected', 'connected', 'connected', 'disconnected'))),
-             in_maintenance=draw(strategies.integers(0, 5)) == 0)
+             connection_state=('connected' if draw(_MOSTLY)
+                               else 'disconnected'),
+             in_maintenance=not draw(_MOSTLY))
         for moref in _HOSTS)
     known = [draw(datastores(f'datastore-{number}')) for number in numbers]
     # Two datacenters may be called the same, in different folders.
@@ -116,7 +120,14 @@ def inventories(draw, most_datastores=6):
                                        if draw(strategies.booleans()))})
 
 
-SETTINGS = strategies.builds(
+_RATIOS = strategies.one_of(
+    strategies.sampled_from((None, 1.0, 1.15, 20.0)),
+    strategies.floats(1, 50))
+_PLAIN_SETTINGS = strategies.builds(
+    model.Settings, strategies.just('vmdk'),
+    reserved_percentage=strategies.sampled_from((0, 5, 29, 50)),
+    max_over_subscription_ratio=_RATIOS)
+_ODD_SETTINGS = strategies.builds(
     model.Settings, strategies.just('vmdk'),
     datastore_pools=strategies.booleans(),
     cluster_names=strategies.sampled_from(
@@ -125,8 +136,7 @@ SETTINGS = strategies.builds(
         (None, None, re.compile('g'), re.compile('nothing is called so'))),
     storage_policies=strategies.sampled_from(((), (), ('silver',))),
     reserved_percentage=strategies.integers(0, 100),
-    max_over_subscription_ratio=strategies.one_of(
-        strategies.none(), strategies.floats(1, 50),
-        strategies.sampled_from((1.0, 1.15, 20.0, 50.0))),
+    max_over_subscription_ratio=_RATIOS,
     min_free_gib=strategies.sampled_from((0.0, 0.0, 5.0, 1e6)),
     min_free_percent=strategies.sampled_from((0.0, 2.0, 100.0)))
+SETTINGS = _PLAIN_SETTINGS | _ODD_SETTINGS
