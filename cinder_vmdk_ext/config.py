@@ -42,6 +42,14 @@ vmdk_ext_opts = [
              'takes no more volumes. Thin disks grow after they are created, '
              'so a floor keeps a datastore from running full under them.'),
     cfg.IntOpt(
+        'vmdk_ext_max_snapshot_depth',
+        default=30,
+        min=1,
+        max=31,
+        help='How many COW snapshots a volume may have one upon another. '
+             'vSphere allows 32 and advises far fewer, since every read may '
+             'have to pass through all of them.'),
+    cfg.IntOpt(
         'vmdk_ext_policy_cache_seconds',
         default=300,
         min=0,

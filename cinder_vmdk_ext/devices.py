@@ -110,11 +110,15 @@ def change(operation: str, device: object, *, profile_id: str | None = None,
     return soap.Typed('VirtualDeviceConfigSpec', {
         'operation': operation, 'fileOperation': file_operation,
         'device': device,
-        'profile': profile(profile_id) if profile_id else None})
+        'profile': profile(profile_id)})
 
 
-def profile(profile_id: str) -> soap.Typed:
-    """The specification of a storage policy."""
+def profile(profile_id: str | None) -> soap.Typed | None:
+    """The specification of a storage policy; of none when it is empty."""
+    if profile_id is None:
+        return None
+    if not profile_id:
+        return soap.Typed('VirtualMachineEmptyProfileSpec', {})
     return soap.Typed('VirtualMachineDefinedProfileSpec',
                       {'profileId': profile_id})
 
@@ -143,7 +147,7 @@ def edited(disk: Disk, *, uuid: str | None = None,
     return element
 
 
-def to_adapter(disk: Disk, devices: list[Device], adapter: str
+def to_adapter(disk: Disk, devices: list[Device], adapter: str | None
                ) -> tuple[list[soap.Typed], int | None, list[soap.Typed]]:
     """What puts a disk on another kind of adapter.
 
@@ -151,7 +155,7 @@ def to_adapter(disk: Disk, devices: list[Device], adapter: str
         that the disk goes to (None: it is there already), and changes to make
         after: the old controller goes when it would be left empty
     """
-    if adapter_of(disk, devices) == adapter:
+    if adapter is None or adapter_of(disk, devices) == adapter:
         return [], None, []
     kind = CONTROLLERS[adapter]
     before: list[soap.Typed] = []

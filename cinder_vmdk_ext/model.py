@@ -194,8 +194,9 @@ class Requirement:
     # A thin disk takes no space when it is made, so it may be larger than the
     # free space; how far is the scheduler's matter (the ratio).
     thin: bool = False
-    # The one datastore that is allowed: the scheduler's choice.
-    pinned: str | None = None
+    # The datastores that are allowed, of the pool that the scheduler chose;
+    # None: any.
+    pinned: frozenset[str] | None = None
     # One of these hosts must be able to use it; None: any in reach.
     hosts: frozenset[str] | None = None
     excluded: frozenset[str] = frozenset()

@@ -143,8 +143,8 @@ def _considered(requirement: model.Requirement,
                 inventory: model.Inventory) -> Iterable[model.Datastore]:
     if requirement.pinned is None:
         return inventory.datastores.values()
-    pinned = inventory.datastores.get(requirement.pinned)
-    return () if pinned is None else (pinned,)
+    return [inventory.datastores[moref] for moref in requirement.pinned
+            if moref in inventory.datastores]
 
 
 def _rank(datastore: model.Datastore) -> tuple[int, float]:

@@ -23,7 +23,7 @@ from cinder_vmdk_ext import policies
 LOG = logging.getLogger(__name__)
 
 # Keys that the plugin adds to upstream's ``req``.
-PINNED_DATASTORE = 'pinnedDatastore'
+PINNED_DATASTORES = 'pinnedDatastores'
 THIN = 'thinProvisioned'
 
 
@@ -55,8 +55,8 @@ class DatastoreSelector(upstream.DatastoreSelector):
                          ) -> tuple[Any, Any, Summary]:
         """Choose where a disk goes.
 
-        :param req: upstream's keys, and :data:`PINNED_DATASTORE` (a moref
-            value) and :data:`THIN`
+        :param req: upstream's keys, and :data:`PINNED_DATASTORES` (moref
+            values) and :data:`THIN`
         :param hosts: host references of which one must be able to use it
         :returns: references of the host and its resource pool, and the
             datastore's summary
@@ -105,7 +105,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
         return model.Requirement(
             size_bytes=req[self.SIZE_BYTES],
             thin=req.get(THIN, False),
-            pinned=req.get(PINNED_DATASTORE),
+            pinned=req.get(PINNED_DATASTORES),
             hosts=frozenset(map(vim_util.get_moref_value, hosts))
             if hosts else None,
             excluded=frozenset(req.get(self.HARD_ANTI_AFFINITY_DS) or ()),

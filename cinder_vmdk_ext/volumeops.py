@@ -1,19 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the plugin does in the vCenter that upstream does not, or not so."""
+"""What the plugin does in the vCenter that upstream does not, or not so.
 
+Parameters called ``backing``, ``folder`` and the like are oslo.vmware's
+references, as in upstream's methods.
+"""
+
+from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 
 from lxml import etree
+from oslo_vmware import vim_util
 
+from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 from cinder.volume.drivers.vmware import volumeops as upstream
 
 from cinder_vmdk_ext import collector
+from cinder_vmdk_ext import devices
 from cinder_vmdk_ext import soap
 
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
 _PATHS = {'VirtualMachine': ('name', 'config.instanceUuid', _VOLUME_ID,
-                             'config.files.vmPathName', 'datastore')}
+                             'config.files.vmPathName', 'config.template',
+                             'datastore')}
 
 
 class Backing(NamedTuple):
@@ -23,6 +32,7 @@ class Backing(NamedTuple):
     name: str
     datastores: tuple[str, ...]
     datastore_name: str  # of its .vmx file
+    template: bool = False
 
 
 class Backings:
@@ -52,18 +62,310 @@ class VolumeOps(upstream.VMwareVolumeOps):
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         found = collector.read_all(self._session, self._client, _PATHS)
-        by_id: dict[str, Backing] = {}
+        by_uuid: dict[str, Backing] = {}
+        by_mark: dict[str, Backing] = {}
         by_name: dict[str, Backing] = {}
         for (_kind, moref), seen in found.items():
             backing = _backing(moref, seen)
+            # A snapshot's template inherits the mark of the volume's VM.
+            if backing.template:
+                continue
             by_name.setdefault(backing.name, backing)
             # The UUID is the volume's id since upstream's release 2.0; older
             # shadow VMs carry the id in their extra configuration only.
-            for key in (_option_value(seen.get(_VOLUME_ID)),
-                        seen.get('config.instanceUuid')):
-                if key:
-                    by_id[key] = backing
-        return Backings(by_id, by_name)
+            by_uuid.setdefault(seen.get('config.instanceUuid') or '', backing)
+            by_mark.setdefault(_option_value(seen.get(_VOLUME_ID)) or '',
+                               backing)
+        return Backings(by_mark | by_uuid, by_name)
+
+    # -- Reading ------------------------------------------------------------
+
+    def properties(self, entity: Any, *paths: str) -> dict[str, Any]:
+        """Properties of one managed object; absent ones are left out.
+
+        :raises ManagedObjectNotFoundException: it is gone
+        """
+        content = self._session.vim.service_content
+        reply = self._call('RetrievePropertiesEx', content.propertyCollector, {
+            'specSet': soap.Typed('', {
+                'propSet': soap.property_spec(entity._type, paths),
+                'objectSet': soap.Typed('', {
+                    'obj': soap.from_suds(entity), 'skip': False})}),
+            'options': soap.Typed('', {})})
+        found: collector.Properties = {}
+        collector.collect(reply, found)
+        return found.get(soap.from_suds(entity), {})
+
+    def devices_of(self, vm: Any) -> list[devices.Device]:
+        """The virtual devices of a VM."""
+        return devices.parse(self.properties(
+            vm, 'config.hardware.device').get('config.hardware.device'))
+
+    def disk_of(self, backing: Any) -> devices.Disk:
+        """The disk of a shadow VM.
+
+        :raises VirtualDiskNotFoundException: it has none
+        """
+        for disk in devices.disks(self.devices_of(backing)):
+            return disk
+        raise vmdk_exceptions.VirtualDiskNotFoundException()
+
+    def get_snapshot(self, backing: Any, name: str) -> Any:
+        """The snapshot of that name, wherever in the tree; None if none is.
+
+        After a revert the tree may have several roots.
+        """
+        return self.snapshots(backing).get(name)
+
+    def snapshots(self, backing: Any) -> dict[str, Any]:
+        """References of all snapshots of a VM by name."""
+        tree = self.properties(backing, 'snapshot').get('snapshot')
+        found: dict[str, Any] = {}
+        if isinstance(tree, etree._Element):
+            for node in tree.iter(f'{{{soap.VIM}}}rootSnapshotList',
+                                  f'{{{soap.VIM}}}childSnapshotList'):
+                name = node.findtext(f'{{{soap.VIM}}}name') or ''
+                moref = node.findtext(f'{{{soap.VIM}}}snapshot') or ''
+                found[name] = vim_util.get_moref(moref,
+                                                 'VirtualMachineSnapshot')
+        return found
+
+    def snapshot_depth(self, backing: Any) -> int:
+        """Snapshots from the root of the tree to the current state."""
+        tree = self.properties(backing, 'snapshot').get('snapshot')
+        if not isinstance(tree, etree._Element):
+            return 0
+        current = tree.findtext(f'{{{soap.VIM}}}currentSnapshot')
+        for moref in tree.iter(f'{{{soap.VIM}}}snapshot'):
+            if moref.text == current:
+                return sum(1 for _ in moref.iterancestors(
+                    f'{{{soap.VIM}}}rootSnapshotList',
+                    f'{{{soap.VIM}}}childSnapshotList'))
+        return 0
+
+    def snapshot_exists(self, backing: Any) -> bool:
+        """Whether a VM has snapshots."""
+        return bool(self.snapshots(backing))
+
+    # -- Making and changing ------------------------------------------------
+
+    def clone(self, name: str, source: Any, *, folder: Any, datastore: Any,
+              host: Any = None, resource_pool: Any = None,
+              extra_config: dict[str, str] | None = None,
+              snapshot: Any = None, linked: bool = False,
+              provisioning: str | None = None,
+              profile_id: str | None = None,
+              only_disk: str | None = None) -> Any:
+        """Clone a VM as a shadow VM (CloneVM_Task).
+
+        :param snapshot: clone from this snapshot of the source
+        :param linked: make a delta of the snapshot's disk instead of a copy
+        :param provisioning: disk type of the copy; None: as the source's
+        :param only_disk: UUID of the one disk to take from an instance, of
+            which nothing else comes along: neither disks nor network cards
+            nor what identifies it
+        :returns: the clone's reference
+        """
+        config = self._shadow_config(extra_config or {})
+        disk = None
+        if only_disk is not None or provisioning or profile_id:
+            hardware = self.devices_of(source)
+            disk = _chosen(hardware, only_disk)
+            if only_disk is not None:
+                self._strip_instance(config, source, hardware, disk)
+        location = _location(datastore, host, resource_pool)
+        location['diskMoveType'] = (
+            'createNewChildDiskBacking' if linked
+            else 'moveAllDiskBackingsAndDisallowSharing')
+        if disk is not None and not linked:
+            location['disk'] = _locator(disk, datastore, provisioning,
+                                        profile_id)
+        if profile_id:
+            location['profile'] = devices.profile(profile_id)
+        return self._task('CloneVM_Task', source, {
+            'folder': soap.from_suds(folder), 'name': name,
+            'spec': soap.Typed('', {
+                'location': soap.Typed('', _in_order(location, _RELOCATE)),
+                'template': False,
+                'config': soap.Typed('', _in_order(config, _CONFIG)),
+                'powerOn': False,
+                'snapshot': soap.from_suds(snapshot) if snapshot else None})})
+
+    def _shadow_config(self, extra_config: dict[str, str]) -> dict[str, Any]:
+        """Fields of the ConfigSpec of a shadow VM."""
+        extra_config = dict(extra_config)
+        return {
+            'instanceUuid': extra_config.pop(upstream.BACKING_UUID_KEY, None),
+            'extraConfig': _options(extra_config),
+            'managedBy': soap.Typed('', {
+                'extensionKey': self._extension_key,
+                'type': self._extension_type})}
+
+    def _strip_instance(self, config: dict[str, Any], source: Any,
+                        hardware: list[devices.Device],
+                        disk: devices.Disk) -> None:
+        """Leave an instance's identity out of a clone of it.
+
+        Nova finds and deletes VMs by what its instances carry: a volume that
+        still carried it was destroyed by a repeated delete of the instance.
+        """
+        drop = [device for device in hardware
+                if devices.is_network_card(device)
+                or (device.kind == 'VirtualDisk'
+                    and device.key != disk.device.key)]
+        config['deviceChange'] = devices.removal(drop)
+        config['annotation'] = ''
+        own = {option.fields['key'] for option in config['extraConfig']}
+        config['extraConfig'] += _options(dict.fromkeys(
+            (key for key in self._extra_config_keys(source)
+             if key.startswith(_INSTANCE_KEYS) and key not in own), ''))
+
+    def _extra_config_keys(self, vm: Any) -> list[str]:
+        options = self.properties(vm, 'config.extraConfig').get(
+            'config.extraConfig')
+        return [option.findtext(f'{{{soap.VIM}}}key') or ''
+                for option in options] if isinstance(
+                    options, etree._Element) else []
+
+    def relocate(self, vm: Any, datastore: Any, *, host: Any = None,
+                 resource_pool: Any = None, provisioning: str | None = None,
+                 profile_id: str | None = None,
+                 only_disk: devices.Disk | None = None) -> None:
+        """Move a VM with its disks, or one disk of it (RelocateVM_Task).
+
+        :param provisioning: what type the disk is to have afterwards; None:
+            as it is
+        :param only_disk: move this disk of an instance and leave the rest
+        """
+        location = _location(None if only_disk else datastore, host,
+                             resource_pool)
+        location['diskMoveType'] = 'moveAllDiskBackingsAndAllowSharing'
+        if only_disk is not None:
+            location['disk'] = _locator(only_disk, datastore, provisioning,
+                                        profile_id)
+        elif provisioning or profile_id:
+            location['disk'] = _locator(self.disk_of(vm), datastore,
+                                        provisioning, profile_id)
+        if profile_id and not only_disk:
+            location['profile'] = devices.profile(profile_id)
+        self._task('RelocateVM_Task', vm, {
+            'spec': soap.Typed('', _in_order(location, _RELOCATE))})
+
+    def relocate_home(self, backing: Any, datastore: Any) -> None:
+        """Move a shadow VM's own files to where its disk is already."""
+        disk = self.disk_of(backing)
+        self._task('RelocateVM_Task', backing, {'spec': soap.Typed('', {
+            'datastore': soap.from_suds(datastore),
+            'disk': _locator(disk, datastore, None, None)})})
+
+    def shape(self, backing: Any, *, disk_uuid: str | None = None,
+              adapter: str | None = None, profile_id: str | None = None
+              ) -> None:
+        """Give a shadow VM's disk a UUID, an adapter and a policy.
+
+        None leaves the thing as it is; an empty ``profile_id`` takes the
+        policy away.
+        One ReconfigVM_Task, so that all of it happens or nothing, and none
+        when the disk is already as asked.
+        """
+        hardware = self.devices_of(backing)
+        disk = _chosen(hardware, None)
+        if disk.uuid == disk_uuid:
+            disk_uuid = None
+        before, key, after = devices.to_adapter(disk, hardware, adapter)
+        if disk_uuid is None and key is None and profile_id is None:
+            return
+        edit = devices.change('edit', devices.edited(
+            disk, uuid=disk_uuid, controller_key=key), profile_id=profile_id)
+        self.reconfigure(backing, deviceChange=[*before, edit, *after],
+                         vmProfile=devices.profile(profile_id))
+
+    def identify(self, backing: Any, name: str,
+                 extra_config: dict[str, str]) -> None:
+        """Make a shadow VM that of a volume: its name, UUID and mark.
+
+        One ReconfigVM_Task, so that no VM ever carries half an identity.
+        """
+        config = self._shadow_config(extra_config)
+        self.reconfigure(backing, name=name,
+                         instanceUuid=config['instanceUuid'],
+                         extraConfig=config['extraConfig'])
+
+    def replace_disk(self, backing: Any, old: devices.Disk, path: str,
+                     size_bytes: int) -> None:
+        """Point a shadow VM to another file, without touching any file."""
+        key = old.device.controller_key
+        self.reconfigure(backing, deviceChange=[
+            *devices.removal([old.device]),
+            devices.change('add', devices.existing_disk(
+                path, size_bytes, key if key is not None else 0))])
+
+    def resize_attached(self, instance: Any, disk: devices.Disk,
+                        size_bytes: int) -> None:
+        """Make a disk of a running VM larger (ReconfigVM_Task)."""
+        self.reconfigure(instance, deviceChange=[devices.change(
+            'edit', devices.edited(disk, capacity_bytes=size_bytes))])
+
+    def reconfigure(self, vm: Any, **fields: Any) -> None:
+        """ReconfigVM_Task with the given fields of the ConfigSpec."""
+        self._task('ReconfigVM_Task', vm, {
+            'spec': soap.Typed('', _in_order(fields, _CONFIG))})
+
+    def _task(self, method: str, this: Any, arguments: dict[str, Any]) -> Any:
+        """Start a task, wait for it, and give its result."""
+        reply = self._call(method, this, arguments)
+        info = self._session.wait_for_task(
+            vim_util.get_moref(reply[0].text, 'Task'))
+        return getattr(info, 'result', None)
+
+    def _call(self, method: str, this: Any,
+              arguments: dict[str, Any] | None = None) -> etree._Element:
+        return self._session.invoke_api(self._client, 'call', method,
+                                        soap.from_suds(this), arguments)
+
+
+# Fields in the order of the API, as far as they are used.
+_CONFIG = ('name', 'instanceUuid', 'annotation', 'numCPUs', 'memoryMB',
+           'deviceChange', 'extraConfig', 'vmProfile', 'managedBy')
+_RELOCATE = ('datastore', 'diskMoveType', 'pool', 'host', 'disk', 'profile')
+
+# Extra configuration by which an instance is known (Nova, NSX).
+_INSTANCE_KEYS = ('nvp.', 'volume-', 'RemoteDisplay.', 'nova.')
+
+
+def _in_order(fields: dict[str, Any], order: tuple[str, ...]
+              ) -> dict[str, Any]:
+    return {name: fields[name] for name in order if name in fields}
+
+
+def _options(values: dict[str, str]) -> list[soap.Typed]:
+    return [soap.Typed('OptionValue', {'key': key,
+                                       'value': soap.AnyText(value)})
+            for key, value in values.items()]
+
+
+def _location(datastore: Any, host: Any, resource_pool: Any
+              ) -> dict[str, Any]:
+    return {'datastore': soap.from_suds(datastore) if datastore else None,
+            'pool': soap.from_suds(resource_pool) if resource_pool else None,
+            'host': soap.from_suds(host) if host else None}
+
+
+def _locator(disk: devices.Disk, datastore: Any, provisioning: str | None,
+             profile_id: str | None) -> soap.Typed:
+    return soap.Typed('', {
+        'diskId': disk.device.key, 'datastore': soap.from_suds(datastore),
+        'diskBackingInfo': devices.placed_backing(provisioning)
+        if provisioning else None,
+        'profile': devices.profile(profile_id) if profile_id else None})
+
+
+def _chosen(hardware: Iterable[devices.Device],
+            uuid: str | None) -> devices.Disk:
+    for disk in devices.disks(hardware):
+        if uuid is None or disk.uuid.lower() == uuid.lower():
+            return disk
+    raise vmdk_exceptions.VirtualDiskNotFoundException()
 
 
 def _backing(moref: str, seen: dict[str, Any]) -> Backing:
@@ -71,7 +373,8 @@ def _backing(moref: str, seen: dict[str, Any]) -> Backing:
     return Backing(
         moref, seen.get('name') or '',
         tuple(ref.value for ref in seen.get('datastore') or ()),
-        path[1:].partition(']')[0] if path.startswith('[') else '')
+        path[1:].partition(']')[0] if path.startswith('[') else '',
+        bool(seen.get('config.template')))
 
 
 def _option_value(option: Any) -> str | None:

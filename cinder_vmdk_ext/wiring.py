@@ -52,6 +52,7 @@ class _Intent(NamedTuple):
 
     pool: str | None  # None: any datastore will do
     specs: Callable[[], dict[str, str]]  # the type's extra specs
+    excluded: tuple[str, ...] = ()  # morefs of datastores
 
 
 # Upstream selects datastores deep inside its flows, where neither the volume
@@ -226,20 +227,24 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         self._stats = self._backend_stats() | self._reporter.report()
 
     def _backend_stats(self) -> dict[str, Any]:
-        instance = self.session.vim.service_content.about.instanceUuid
         return {
             'volume_backend_name': self._settings.backend_name,
             'vendor_name': 'VMware',
             'driver_version': self.VERSION,
             'storage_protocol': 'vmdk',
-            'location_info': f'VmdkExtDriver:{instance}',
+            'location_info': self._location_info(),
             'shared_targets': False,
             'multiattach': False,
-            # An attached disk is locked against the disk manager's extend.
-            'online_extend_support': False,
+            'online_extend_support': True,
+            'clone_across_pools': True,
             'filter_function': self.get_filter_function(),
             'goodness_function': self.get_goodness_function(),
         }
+
+    def _location_info(self) -> str:
+        """Tells pools of this vCenter from those of others."""
+        about = self.session.vim.service_content.about
+        return f'VmdkExtDriver:{about.instanceUuid}'
 
     # -- Pools of existing volumes ------------------------------------------
 
@@ -311,11 +316,19 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
 
     # -- Placement ----------------------------------------------------------
 
+    def _inventory(self) -> model.Inventory:
+        """The inventory as it is now; worth waiting for, unlike statistics."""
+        return self._session.invoke_api(self._reader, 'read')
+
     @contextlib.contextmanager
     def selecting(self, pool: str | None,
-                  specs: Callable[[], dict[str, str]]) -> Iterator[None]:
-        """Have every selection in this block honour a pool and a type."""
-        token = _INTENT.set(_Intent(pool, specs))
+                  specs: Callable[[], dict[str, str]],
+                  excluded: tuple[str, ...] = ()) -> Iterator[None]:
+        """Have every selection in this block honour a pool and a type.
+
+        :param excluded: datastores (moref values) that it must not take
+        """
+        token = _INTENT.set(_Intent(pool, specs, excluded))
         try:
             yield
         finally:
@@ -333,8 +346,10 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         intent = _INTENT.get()
         if intent is not None and self._reader is not None:
             req = req | {selector.THIN: typespecs.is_thin(intent.specs())}
+            if intent.excluded:
+                req[self.ds_sel.HARD_ANTI_AFFINITY_DS] = list(intent.excluded)
             if intent.pool is not None:
-                req[selector.PINNED_DATASTORE] = self._pinned(intent.pool)
+                req[selector.PINNED_DATASTORES] = self._pinned(intent.pool)
         return super()._select_datastore(req, host)
 
     def _pool_of(self, volume: Any) -> str | None:
@@ -357,15 +372,15 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         found = self._directory.policy_id(name) if name else None
         return found.uniqueId if found is not None else None
 
-    def _pinned(self, pool: str) -> str:
-        assert self._reader is not None
-        seen = self._session.invoke_api(self._reader, 'read')
+    def _pinned(self, pool: str) -> frozenset[str]:
+        """The datastores of a pool."""
+        seen = self._inventory()
         datastore = pools.find(pool, seen)
         if datastore is None:
             known = dict.fromkeys(pools.names(seen), 'there')
             raise exceptions.UnknownPool(
                 pool, known | pools.ineligible_names(seen, self._settings))
-        return datastore.moref
+        return frozenset({datastore.moref})
 
     # -- Volume types -------------------------------------------------------
 

@@ -21,11 +21,12 @@ NOT_FOR_PURE = frozenset(
 )
 # The only modules that know upstream's driver.
 KNOW_UPSTREAM = frozenset(
-    {'config', 'creation', 'exceptions', 'moves', 'selector',
-     'volumeops', 'wiring'}
+    {'config', 'creation', 'exceptions', 'exchange', 'moves', 'selector',
+     'snapshots', 'volumeops', 'wiring'}
 )
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
+    'devices', 'exceptions', 'exchange', 'moves',
     'liveview', 'updates',
     'collector', 'exceptions', 'inventory', 'policies', 'preflight',
     'repetition', 'selector', 'services', 'session', 'soap', 'volumeops',
