@@ -5,8 +5,10 @@ They stand in the same section of cinder.conf as upstream's ``vmware_*``
 options, which all keep their meaning.
 """
 
+import math
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from oslo_config import cfg
@@ -84,8 +86,10 @@ def settings(configuration: Any) -> model.Settings:
         reserved_percentage=get('reserved_percentage') or 0,
         max_over_subscription_ratio=_ratio(
             get('max_over_subscription_ratio')),
-        min_free_gib=get('vmdk_ext_min_free_gib') or 0.0,
-        min_free_percent=get('vmdk_ext_min_free_percent') or 0.0)
+        min_free_gib=_finite('vmdk_ext_min_free_gib', get,
+                             'set a number of GiB'),
+        min_free_percent=_finite('vmdk_ext_min_free_percent', get,
+                                 'set a number from 0 to 100'))
 
 
 def check_connection_options(configuration: Any) -> None:
@@ -102,9 +106,10 @@ def check_connection_options(configuration: Any) -> None:
                 f"set it to {example} in the backend's section of "
                 'cinder.conf')
     ca_file = configuration.safe_get('vmware_ca_file')
-    if ca_file and not os.path.isfile(ca_file):
+    if ca_file and not (os.path.isfile(ca_file)
+                        and os.access(ca_file, os.R_OK)):
         raise exceptions.InvalidSettings(
-            'vmware_ca_file', f'there is no file {ca_file!r}',
+            'vmware_ca_file', f'there is no file {ca_file!r} to read',
             "store the certificate of the vCenter's authority there, or "
             "unset it to trust the system's authorities")
 
@@ -121,11 +126,21 @@ def _regex(pattern: str | None) -> re.Pattern[str] | None:
             'correct it; it is matched from the start of the name')
 
 
+def _finite(option: str, get: Callable[[str], Any], remedy: str) -> float:
+    value = get(option) or 0.0
+    if not math.isfinite(value):
+        raise exceptions.InvalidSettings(option, f'{value} is no size',
+                                         remedy)
+    return value
+
+
 def _ratio(value: Any) -> float | None:
     try:
         ratio = volume_utils.get_max_over_subscription_ratio(
             '20.0' if value is None else value,
             supports_auto=True)
+        if ratio != 'auto' and not math.isfinite(ratio):
+            raise ValueError
     except Exception:
         raise exceptions.InvalidSettings(
             'max_over_subscription_ratio', f'{value!r} is no ratio',

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backend's section of a cinder.conf, read by Cinder's own code."""
+
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from oslo_config import cfg
+
+from cinder.volume import configuration
+from cinder.volume import driver as volume_driver
+
+from cinder_vmdk_ext import config
+
+NAME = 'vmdk'
+# What no message and no log line may hold.
+PASSWORD = 'Pa55-w0rd<&>"%s'
+
+
+def read(**options: Any) -> configuration.Configuration:
+    """The section as Cinder hands it to a driver.
+
+    :param options: a list repeats an option, None leaves it out
+    """
+    lines = [f'[{NAME}]']
+    for name, value in options.items():
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            if each is not None:
+                # oslo.config reads a $ as the name of another option.
+                lines.append(f'{name} = {str(each).replace("$", "$$")}')
+    with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+        file.write('\n'.join(lines) + '\n')
+        file.flush()
+        cfg.CONF(['--config-file', file.name], project='cinder',
+                 default_config_dirs=[])
+    found = configuration.Configuration(volume_driver.volume_opts,
+                                        config_group=NAME)
+    found.append_config_values(config.vmdk_ext_opts)
+    return found
+
+
+def of_vcenter(vcenter: Any, **options: Any) -> Mapping[str, Any]:
+    """Options that lead to a simulated vCenter, and those that differ."""
+    return {
+        'volume_backend_name': NAME, 'vmware_host_ip': vcenter.host,
+        'vmware_host_port': vcenter.port,
+        'vmware_host_username': vcenter.user,
+        'vmware_host_password': vcenter.password,
+        'vmware_ca_file': vcenter.cacert,
+        'vmware_task_poll_interval': 0.1, 'vmware_lazy_create': False,
+        'vmware_api_retry_count': 2,
+    } | options
