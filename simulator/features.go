@@ -15,6 +15,7 @@ import (
 	"vcenter-sim/internal/policies"
 	"vcenter-sim/internal/rename"
 	"vcenter-sim/internal/storage"
+	"vcenter-sim/internal/updates"
 )
 
 // features start in this order. Of two overrides of one method, the one registered later runs first.
@@ -28,6 +29,7 @@ var features = []core.Feature{
 	policies.Feature,
 
 	machines.Feature,
+	updates.Feature,
 
 	// These stand between the clients and all others, so they come last.
 	logins.Feature,
