@@ -10,6 +10,7 @@ VENV := build/venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SIMULATOR := build/vcenter-sim
+SEAM_RELEASES := cinder==27. cinder==28. cinder==29. oslo.vmware==4.7. oslo.vmware==4.10.
 WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt $(wildcard sandbox/requirements.txt)
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
@@ -64,10 +65,10 @@ genconfig: $(STAMP) ## write etc/cinder_vmdk_ext.conf.sample anew from the optio
 	@$(BIN)/oslo-config-generator --config-file etc/config-generator.conf
 
 seams: $(STAMP) ## record anew what we override and call in each supported release of Cinder
-	@mkdir -p build/wheels && cd build/wheels && for major in 27 28 29; do \
-		ls cinder-$$major.*.whl >/dev/null 2>&1 || \
-		../../$(BIN)/python -m pip download --quiet --no-deps "cinder>=$$major,<$$((major + 1))" || exit 1; done
-	@$(BIN)/python -m cinder_vmdk_ext.tests.contract.seams --record build/wheels/cinder-*.whl
+	@mkdir -p build/wheels && cd build/wheels && for wanted in $(SEAM_RELEASES); do \
+		name=$${wanted%%==*} && ls $${name/./_}-$${wanted##*==}*.whl >/dev/null 2>&1 || \
+		../../$(BIN)/python -m pip download --quiet --no-deps "$$wanted*" || exit 1; done
+	@$(BIN)/python -m cinder_vmdk_ext.tests.contract.seams --record build/wheels/*.whl
 
 clean: ## remove everything made or installed (stop the sandbox first)
 	rm -rf build $(WSDL) .stestr .mypy_cache .hypothesis *.egg-info

@@ -5,84 +5,88 @@
 import unittest
 
 from cinder_vmdk_ext.tests.contract import seams
+from cinder_vmdk_ext.tests.contract import sources
 
-SUPPORTED = ('27', '28', '29')
-REMEDY = (
-    'read what changed in Cinder, adapt our side, then `make seams` records it'
-)
+SUPPORTED = ['cinder 27', 'cinder 28', 'cinder 29',
+             'oslo.vmware 4.10', 'oslo.vmware 4.7']
+REMEDY = 'read what changed there, adapt our side, then run `make seams`'
 
 
-def moved(
-    then: dict[str, seams.Seam], now: dict[str, seams.Seam]
-) -> list[str]:
+def moved(then: dict[str, sources.Piece],
+          now: dict[str, sources.Piece]) -> list[str]:
     """One line for each seam that is not as it was."""
     lines = []
     for name, was in sorted(then.items()):
         if name not in now:
             lines.append(f'{name} is gone, or we use it no more')
         elif now[name].signature != was.signature:
-            lines.append(
-                f'{name}: its signature was {was.signature} '
-                f'and is {now[name].signature}'
-            )
+            lines.append(f'{name}: its signature was {was.signature} '
+                         f'and is {now[name].signature}')
         elif now[name].digest != was.digest:
             lines.append(f'{name}: its code changed')
-    lines += [
-        f'{name} is used and not recorded'
-        for name in sorted(set(now) - set(then))
-    ]
-    return lines
+    return lines + [f'{name} is used and not recorded'
+                    for name in sorted(set(now) - set(then))]
+
+
+def closest(now: dict[str, sources.Piece],
+            releases: list[dict[str, sources.Piece]]
+            ) -> dict[str, sources.Piece]:
+    """For a release without a record: of each seam its likest known form."""
+    then: dict[str, sources.Piece] = {}
+    for pieces in releases:
+        for name, piece in pieces.items():
+            if then.get(name) != now.get(name):
+                then[name] = piece
+    return then
 
 
 class SeamsTestCase(unittest.TestCase):
-    """The Cinder that is installed, against the record of its release."""
+    """The packages that are installed, against the record of their release."""
 
-    maxDiff = None
+    def check(self, package):
+        installed = sources.Sources.installed(package)
+        record, now = seams.recorded(), seams.observe(installed)
+        then = record.get(installed.release)
+        if then is None:
+            then = closest(now, [
+                pieces for release, pieces in record.items()
+                if release.startswith(sources.DISTRIBUTIONS[package])])
+        lines = moved(then, now)
+        if lines:
+            self.fail('\n'.join([
+                f'{sources.DISTRIBUTIONS[package]} {installed.version}:',
+                *lines, REMEDY]))
 
-    def test_no_seam_moved(self):
-        installed = seams.Sources.installed()
-        record = seams.recorded()
-        newest = max(record, key=int)
-        then = record.get(installed.major, record[newest])
-        what = f'Cinder {installed.version}' + (
-            ''
-            if installed.major in record
-            else f' (which has no record; compared with {newest})'
-        )
-        lines = moved(then, seams.observe(installed))
-        self.assertEqual(
-            [],
-            lines,
-            f'\n\nagainst {what}:\n' + '\n'.join(lines) + f'\n{REMEDY}',
-        )
+    def test_no_seam_in_cinder_moved(self):
+        self.check('cinder')
+
+    def test_no_seam_in_oslo_vmware_moved(self):
+        self.check('oslo_vmware')
 
     def test_every_supported_release_is_recorded(self):
-        self.assertEqual(SUPPORTED, tuple(sorted(seams.recorded(), key=int)))
+        self.assertEqual(SUPPORTED, sorted(seams.recorded()))
 
     def test_what_upstream_calls_through_exists(self):
-        installed = seams.Sources.installed()
-        self.assertEqual(
-            [],
-            [name for name in seams.RELIED_ON if not installed.exists(name)],
-        )
+        cinder = sources.Sources.installed('cinder')
+        self.assertEqual([], [name for name in seams.RELIED_ON
+                              if cinder.describe(name) is None])
 
-    def test_the_placement_seam_is_among_those_found(self):
-        """The search finds what we know to be there; one that finds nothing
-        would guard nothing.
-        """
-        found = seams.used_seams(seams.Sources.installed())
-        for name in (
-            'vmdk:VMwareVcVmdkDriver._create_session',
-            'vmdk:VMwareVcVmdkDriver.__init__',
-            'datastore:DatastoreSelector.select_datastore',
-        ):
-            self.assertIn(f'{seams.DRIVER_PACKAGE}.{name}', found)
+    def test_the_seams_that_we_know_of_are_found(self):
+        """A search that finds nothing would guard nothing."""
+        record = seams.recorded()
+        for release, name in (
+                ('cinder 29', 'vmdk:VMwareVcVmdkDriver._create_session'),
+                ('cinder 29', 'vmdk:VMwareVcVmdkDriver.__init__'),
+                ('cinder 29', 'datastore:DatastoreSelector.select_datastore')):
+            self.assertIn(f'{seams.DRIVER_PACKAGE}.{name}', record[release])
+        self.assertIn('oslo_vmware.api:VMwareAPISession.invoke_api',
+                      record['oslo.vmware 4.10'])
 
 
 class MovedTestCase(unittest.TestCase):
     """A seam that moves is named, with what moved."""
 
-    THEN = {'m:C.f': seams.Seam('(self, a)', '11')}
+    THEN = {'m:C.f': sources.Piece('(self, a)', '11')}
 
     def test_a_seam_that_stayed_is_not_named(self):
         self.assertEqual([], moved(self.THEN, dict(self.THEN)))
@@ -90,13 +94,13 @@ class MovedTestCase(unittest.TestCase):
     def test_a_new_argument_is_named(self):
         self.assertEqual(
             ['m:C.f: its signature was (self, a) and is (self, a, b)'],
-            moved(self.THEN, {'m:C.f': seams.Seam('(self, a, b)', '22')}),
+            moved(self.THEN, {'m:C.f': sources.Piece('(self, a, b)', '22')}),
         )
 
     def test_a_new_body_is_named(self):
         self.assertEqual(
             ['m:C.f: its code changed'],
-            moved(self.THEN, {'m:C.f': seams.Seam('(self, a)', '22')}),
+            moved(self.THEN, {'m:C.f': sources.Piece('(self, a)', '22')}),
         )
 
     def test_a_seam_that_is_gone_is_named(self):
@@ -108,6 +112,11 @@ class MovedTestCase(unittest.TestCase):
         self.assertEqual(
             ['m:C.f is used and not recorded'], moved({}, self.THEN)
         )
+
+    def test_a_release_between_two_may_look_like_either(self):
+        other = {'m:C.f': sources.Piece('(self)', '00')}
+        self.assertEqual(self.THEN, closest(self.THEN, [self.THEN, other]))
+        self.assertEqual(self.THEN, closest(self.THEN, [other, self.THEN]))
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ from cinder_vmdk_ext.tests.contract import test_directions
 ROOT = seams.PACKAGE.parent
 PARTS = ('cinder_vmdk_ext', 'docs', 'etc', 'sandbox', 'simulator', 'tools')
 SOURCES = frozenset({'.py', '.go', '.sh'})
+IMPORTED_AS = {'suds-community': 'suds'}
 LINK = re.compile(r'\]\((?!https?:)([^)#\s]+)')
 MAKE = re.compile(r'`make ([a-z-]+)')
 
@@ -56,6 +57,7 @@ class TreeTestCase(unittest.TestCase):
         required = {
             re.split(r'[<>=!~ ]', line)[0].lower().replace('.', '_')
             for line in lines if line and not line.startswith('#')}
+        required |= {IMPORTED_AS.get(name, name) for name in required}
         imported = set()
         for tree in seams.our_modules().values():
             imported |= {name.partition('.')[0]
