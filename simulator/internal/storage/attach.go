@@ -16,14 +16,12 @@ import (
 type attachment struct {
 	tops    map[string]bool // what it writes to
 	parents map[string]bool // what these and its snapshots read through
-	running bool
 }
 
 // Learn notes which disks a virtual machine has. It is called after anything that may change that.
 func (s *Store) Learn(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 	a := &attachment{tops: make(map[string]bool), parents: make(map[string]bool)}
 	ctx.WithLock(vm, func() {
-		a.running = vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
 		if vm.Config == nil {
 			return
 		}
@@ -80,12 +78,17 @@ func addParents(parents map[string]bool, local string) {
 	}
 }
 
+func (s *Store) isRunning(ref types.ManagedObjectReference) bool {
+	vm, ok := s.sim.Map().Get(ref).(*simulator.VirtualMachine)
+	return ok && vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
+}
+
 // user finds a running virtual machine, other than one, that has a disk open, or any that reads through it.
 func (s *Store) user(local string, except types.ManagedObjectReference) (types.ManagedObjectReference, bool) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	for vm, a := range s.attached {
-		if vm != except && a.running && (a.tops[local] || a.parents[local]) {
+		if vm != except && (a.tops[local] || a.parents[local]) && s.isRunning(vm) {
 			return vm, true
 		}
 	}
@@ -105,8 +108,8 @@ func (s *Store) lockedBelow(p place) types.BaseMethodFault {
 	local := p.local()
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	for _, a := range s.attached {
-		if !a.running {
+	for vm, a := range s.attached {
+		if !s.isRunning(vm) {
 			continue
 		}
 		for _, set := range []map[string]bool{a.tops, a.parents} {

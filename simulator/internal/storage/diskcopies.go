@@ -49,8 +49,8 @@ func (s *Store) copyVirtualDisk(ctx *simulator.Context, from place, req *types.C
 	// A snapshot's disk may be read while the virtual machine runs on the delta; what it writes to may not.
 	s.lock.Lock()
 	inUse := false
-	for _, a := range s.attached {
-		inUse = inUse || a.running && a.tops[from.local()]
+	for vm, a := range s.attached {
+		inUse = inUse || a.tops[from.local()] && s.isRunning(vm)
 	}
 	s.lock.Unlock()
 	if inUse {

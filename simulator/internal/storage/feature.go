@@ -25,6 +25,10 @@ func start(sim *core.Sim) error {
 	s.overrideDiskManager()
 	s.overrideFileManager()
 	s.overrideDatastores()
+	s.overrideSnapshots()
+	s.overridePower()
+	s.overrideClone()
+	s.overrideRelocate()
 	s.serveControl()
 	return s.adopt(sim.Context())
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -178,12 +177,14 @@ func (l *layouter) snapshots() {
 				plain.SnapshotFile = append(plain.SnapshotFile, at.String())
 			}
 		}
-		for _, file := range l.layoutEx.File {
-			switch suffix := "-" + snapshot.Self.Value; {
-			case strings.HasSuffix(file.Name, suffix+".vmsn"):
-				ex.DataKey = file.Key
-			case strings.HasSuffix(file.Name, suffix+".vmem"):
-				ex.MemoryKey = file.Key
+		if node := findNode(l.vm.Snapshot.RootSnapshotList, snapshot.Self); node != nil {
+			for _, file := range l.layoutEx.File {
+				switch path.Base(file.Name) {
+				case snapshotFile(l.vm, node.Id, ".vmsn"):
+					ex.DataKey = file.Key
+				case snapshotFile(l.vm, node.Id, ".vmem"):
+					ex.MemoryKey = file.Key
+				}
 			}
 		}
 		l.layoutEx.Snapshot = append(l.layoutEx.Snapshot, ex)

@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -118,6 +120,12 @@ func (s *Store) createMachine(
 	release, at := s.homeFor(home, &spec)
 	defer release()
 	spec.Files.VmPathName = at.String()
+	if spec.Uuid == "" { // the library makes uuids of the path, which somebody had before, perhaps
+		spec.Uuid = uuid.NewString()
+	}
+	if spec.InstanceUuid == "" {
+		spec.InstanceUuid = uuid.NewString()
+	}
 	vm, fault := s.libraryCreate(ctx, folder, &types.CreateVM_Task{
 		This: req.This, Config: spec, Pool: req.Pool, Host: &host})
 	if fault != nil {
