@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cinder's own database for a test, in a file of SQLite."""
+
+import os
+import shutil
+import tempfile
+
+import fixtures
+from oslo_config import cfg
+from oslo_db.sqlalchemy import engines
+from oslo_utils import uuidutils
+
+from cinder import context
+from cinder.db import api
+from cinder.db import migration
+from cinder import exception
+from cinder import objects
+from cinder.volume import volume_types
+
+_empty: bytes | None = None
+
+
+class Database(fixtures.Fixture):
+    """An empty database behind Cinder's objects, as long as a test runs."""
+
+    def _setUp(self):
+        objects.register_all()
+        folder = tempfile.mkdtemp(prefix='cinder-db-')
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, 'cinder.sqlite')
+        if _empty is not None:
+            with open(path, 'wb') as file:
+                file.write(_empty)
+        engine = engines.create_engine(f'sqlite:///{path}')
+        self.addCleanup(engine.dispose)
+        # It opens the database of the configuration before it takes another.
+        cfg.CONF.set_default('connection', 'sqlite://', 'database')
+        self.addCleanup(api.main_context_manager.patch_engine(engine))
+        if _empty is None:
+            migration.db_sync(engine=engine)
+            _remember(path)
+        self.context = context.RequestContext(
+            'user', uuidutils.generate_uuid(dashed=False), is_admin=True)
+
+    def volume_type(self, name, **specs):
+        """A volume type with extra specs of the scope ``vmware``."""
+        return volume_types.create(
+            self.context, name, {f'vmware:{key}': value
+                                 for key, value in specs.items()})
+
+    def volume(self, size_gib=1, host='cinder-1@vmdk#LocalDS_0', **fields):
+        """A volume as the manager hands it to a driver."""
+        if 'volume_type_id' not in fields:
+            fields['volume_type_id'] = self._plain_type_id()
+        made = objects.Volume(self.context, **{
+            'size': size_gib, 'host': host, 'status': 'creating',
+            'user_id': 'user', 'project_id': self.context.project_id,
+            'display_name': 'a volume', 'availability_zone': 'nova'} | fields)
+        made.create()
+        return made
+
+    def _plain_type_id(self):
+        try:
+            return volume_types.get_by_name_or_id(self.context, 'plain')['id']
+        except exception.VolumeTypeNotFoundByName:
+            return self.volume_type('plain')['id']
+
+
+def _remember(path):
+    global _empty
+    with open(path, 'rb') as file:
+        _empty = file.read()
