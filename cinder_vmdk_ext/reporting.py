@@ -25,10 +25,9 @@ class Reader(Protocol):
 
 
 class _Good(NamedTuple):
-    """What the last report that the vCenter answered for was made of."""
+    """The last report that the vCenter answered for."""
 
-    inventory: model.Inventory
-    promised_gib: Mapping[str, int]
+    figures: dict[str, Any]
     read_at: float
 
 
@@ -59,18 +58,21 @@ class Reporter:
         with the cause in ``backend_state_reason``.
         """
         try:
-            good = _Good(self._reader.read(), self._promised_gib(),
-                         self._clock())
+            read_at = self._clock()
+            inventory = self._reader.read()
+            good = _Good(self._figures(inventory, self._promised_gib()),
+                         read_at)
+            self._tell_changes(inventory)
         except Exception as error:
             # Anything at all: without a report the scheduler would go on with
             # a list that nobody marks as old.
             LOG.warning('The vCenter gave no statistics; the last ones are '
                         'reported again: %s', error)
-            return self._stale(str(error).partition('\n')[0])
+            return self._stale(str(error).partition('\n')[0]
+                               or type(error).__name__)
         with self._lock:
             self._good = good
-        self._tell_changes(good.inventory)
-        return _with_state(self._figures(good), {
+        return _with_state(good.figures, {
             'backend_state': 'up', 'backend_state_reason': '',
             'stats_age_seconds': 0})
 
@@ -81,15 +83,15 @@ class Reporter:
         if good is None:
             return _with_state(_nothing(self._settings),
                                state | {'stats_age_seconds': -1})
-        return _with_state(self._figures(good), state | {
+        return _with_state(good.figures, state | {
             'stats_age_seconds': int(self._clock() - good.read_at)})
 
-    def _figures(self, good: _Good) -> dict[str, Any]:
+    def _figures(self, inventory: model.Inventory,
+                 promised_gib: Mapping[str, int]) -> dict[str, Any]:
         if not self._settings.datastore_pools:
-            return pools.report_backend(good.inventory, self._settings,
-                                        sum(good.promised_gib.values()))
-        listed = pools.report(good.inventory, self._settings,
-                              good.promised_gib)
+            return pools.report_backend(inventory, self._settings,
+                                        sum(promised_gib.values()))
+        listed = pools.report(inventory, self._settings, promised_gib)
         if not listed:
             return _nothing(self._settings)
         return {'pools': listed}
@@ -108,10 +110,12 @@ class Reporter:
 
 def _with_state(figures: dict[str, Any],
                 state: dict[str, Any]) -> dict[str, Any]:
-    # Cinder looks for a backend's state in its pools (cinder service-list).
-    for pool in figures.get('pools', ()):
-        pool.update(state)
-    return figures | state
+    """A report, which Cinder may write into."""
+    stats = figures | state
+    if 'pools' in figures:
+        # Cinder looks for a backend's state in its pools (service-list).
+        stats['pools'] = [pool | state for pool in figures['pools']]
+    return stats
 
 
 def _nothing(settings: model.Settings) -> dict[str, Any]:

@@ -22,11 +22,6 @@ SIZES_GIB = strategies.one_of(
 # From huge to tiny, each more often than it takes to fill a pool up.
 FILLING_GIB = [1 << power for power in range(60, -1, -1) for _ in range(2)]
 
-hypothesis.settings.register_profile(
-    'plugin', deadline=None, derandomize=True, max_examples=150,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile('plugin')
-
 
 def reported(inventory, settings=None, promised_gib=None):
     """The reported pools by name."""

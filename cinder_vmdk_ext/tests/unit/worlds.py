@@ -4,11 +4,19 @@
 import dataclasses
 import re
 
+import hypothesis
 from hypothesis import strategies
 
 from cinder_vmdk_ext import model
 
 GIB = model.GIB
+
+# The same examples on every machine, however slow it is.
+hypothesis.settings.register_profile(
+    'plugin', deadline=None, derandomize=True, max_examples=150,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile('plugin')
 
 
 def datastore(moref='datastore-1', name='gold', *, capacity_gib=100,
