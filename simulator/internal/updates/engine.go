@@ -23,7 +23,6 @@ type engine struct {
 	watches    map[ref]*watch
 	collectors map[collectorKey]*collection
 	views      map[ref]*containerView
-	unready    map[ref]bool // objects whose creation has not ended
 }
 
 // watch is what the engine knows about who looks at one object.
@@ -36,7 +35,7 @@ type watch struct {
 func newEngine() *engine {
 	e := &engine{
 		watches: make(map[ref]*watch), collectors: make(map[collectorKey]*collection),
-		views: make(map[ref]*containerView), unready: make(map[ref]bool),
+		views: make(map[ref]*containerView),
 	}
 	e.Self = ref{Type: "UpdateEngine", Value: "updates"}
 	return e
@@ -61,14 +60,10 @@ func (e *engine) tidy(obj ref) {
 
 // PutObject implements simulator.RegisterObject: an object was made, or moved to another parent.
 func (e *engine) PutObject(ctx *simulator.Context, obj mo.Reference) {
-	self := obj.Reference()
 	if _, entity := obj.(mo.Entity); !entity {
 		return // nothing leads to it that would not tell by itself
 	}
 	e.lock.Lock()
-	if self.Type == "VirtualMachine" {
-		e.unready[self] = true
-	}
 	e.relate(ctx, obj)
 	e.lock.Unlock()
 	e.updateViews(ctx, obj)
@@ -105,7 +100,6 @@ func (e *engine) UpdateObject(ctx *simulator.Context, obj mo.Reference, changes 
 // RemoveObject implements simulator.RegisterObject.
 func (e *engine) RemoveObject(ctx *simulator.Context, self ref) {
 	e.lock.Lock()
-	delete(e.unready, self)
 	if obj := ctx.Map.Get(self); obj != nil {
 		e.relate(ctx, obj)
 	}
@@ -136,18 +130,23 @@ func (e *engine) note(w *watch, self ref, name string) {
 	}
 }
 
-// taskChanged tells what a task has made, now that it is complete: the library fills in new objects without a word.
+// taskChanged looks anew at what a task was about and what it has made, now that it has ended: the library changes objects
+// without a word. Filters tell only what is not as it was.
 func (e *engine) taskChanged(task *mo.Task) {
-	if task.Info.State != types.TaskInfoStateSuccess {
+	if task.Info.State != types.TaskInfoStateSuccess && task.Info.State != types.TaskInfoStateError {
 		return
 	}
-	made, ok := task.Info.Result.(ref)
-	if !ok || !e.unready[made] {
-		return
+	about := make([]ref, 0, 2)
+	if task.Info.Entity != nil {
+		about = append(about, *task.Info.Entity)
 	}
-	delete(e.unready, made)
-	if w := e.watches[made]; w != nil {
-		e.note(w, made, everything)
+	if made, ok := task.Info.Result.(ref); ok {
+		about = append(about, made)
+	}
+	for _, obj := range about {
+		if w := e.watches[obj]; w != nil {
+			e.note(w, obj, everything)
+		}
 	}
 }
 

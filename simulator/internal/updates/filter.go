@@ -3,6 +3,7 @@
 package updates
 
 import (
+	"hash/maphash"
 	"slices"
 
 	"github.com/vmware/govmomi/simulator"
@@ -10,6 +11,7 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+	"github.com/vmware/govmomi/vim25/xml"
 
 	"vcenter-sim/internal/collector"
 )
@@ -28,6 +30,7 @@ type filter struct {
 	pending pending
 
 	kinds map[string]wanted
+	told  map[ref]map[string]uint64 // digests of the values that the client knows
 	noted *notes
 }
 
@@ -128,6 +131,7 @@ func (f *filter) restart() {
 	f.forget()
 	f.started, f.pending, f.noted = false, pending{}, newNotes()
 	f.members, f.nodes, f.kinds = make(map[ref]int), make(map[nodeKey]*node), make(map[string]wanted)
+	f.told = make(map[ref]map[string]uint64)
 }
 
 // forget leaves the engine's lists. The engine is locked.
@@ -218,6 +222,7 @@ func (f *filter) part(obj ref) {
 
 func (f *filter) leave(obj ref) {
 	delete(f.members, obj)
+	delete(f.told, obj)
 	f.engine.lock.Lock()
 	if w := f.engine.watches[obj]; w != nil {
 		delete(w.members, f)
@@ -460,5 +465,34 @@ func (f *filter) tell(ctx *simulator.Context, obj ref, c *change) (types.ObjectU
 			}
 		}
 	}
-	return update, true
+	f.dropKnown(&update)
+	return update, c.kind == types.ObjectUpdateKindEnter || len(update.ChangeSet) > 0
+}
+
+var digestSeed = maphash.MakeSeed()
+
+// dropKnown leaves out the values that the client knows. With partial updates, where a value may have been told by its parts,
+// it cannot.
+func (f *filter) dropKnown(update *types.ObjectUpdate) {
+	if f.PartialUpdates {
+		return
+	}
+	told := f.told[update.Obj]
+	if told == nil || update.Kind == types.ObjectUpdateKindEnter {
+		told = make(map[string]uint64, len(update.ChangeSet))
+		f.told[update.Obj] = told
+	}
+	update.ChangeSet = slices.DeleteFunc(update.ChangeSet, func(change types.PropertyChange) bool {
+		digest := uint64(0)
+		if change.Val != nil {
+			text, err := xml.Marshal(change.Val)
+			if err != nil {
+				return false
+			}
+			digest = maphash.Bytes(digestSeed, text)
+		}
+		before := told[change.Name]
+		told[change.Name] = digest
+		return update.Kind == types.ObjectUpdateKindModify && digest == before
+	})
 }
