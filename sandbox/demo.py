@@ -96,9 +96,9 @@ class Demonstration:
         self._clients.openstack('volume', 'list', '--long')
         self._wait_for_fresh_pools()
         self._clients.cinder('get-pools', '--detail')
-        placed = self._check_places()
+        placed = self.check_places()
         self._delete()
-        return self._check_nothing_left() and placed
+        return self.check_nothing_left() and placed
 
     # -- the round ---------------------------------------------------------
 
@@ -153,7 +153,8 @@ class Demonstration:
 
     # -- the checks --------------------------------------------------------
 
-    def _check_places(self) -> bool:
+    def check_places(self) -> bool:
+        """Show each volume's place; returns whether all are right."""
         _title("Cinder's database against the vCenter (by pyVmomi)")
         shadow_vms = self._inspector.shadow_vms()
         lines, passed = [], True
@@ -167,7 +168,8 @@ class Demonstration:
                 'check'), lines)
         return passed
 
-    def _check_nothing_left(self) -> bool:
+    def check_nothing_left(self) -> bool:
+        """Show what is left since this object was made; whether nothing."""
         _title('Nothing is left (by pyVmomi)')
         machines = sorted(
             machine.name for machine in self._inspector.machines()

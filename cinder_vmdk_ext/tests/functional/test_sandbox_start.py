@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting, describing and stopping: by program and by people."""
+import contextlib
+import io
 import json
 import os
 from pathlib import Path
@@ -15,6 +17,7 @@ import psutil
 import sandbox
 from sandbox import cloud
 from sandbox import configuration
+from sandbox import demo
 from sandbox import inspection
 
 
@@ -184,13 +187,21 @@ class DemonstrationTestCase(FolderTestCase):
                              % name)
         self.assertTrue(output.endswith('every check passed\n'), output)
 
-    def test_its_checks_do_not_pass_on_a_driver_without_pools(self):
-        output = self.run_program('demo', '--runtime', 'threads', '--driver',
-                                  configuration.UPSTREAM_DRIVER,
-                                  expected_exit_code=1)
+    def test_its_checks_fail_on_a_driver_without_pools(self):
+        with sandbox.Sandbox(self.folder, runtime='threads',
+                             driver=configuration.UPSTREAM_DRIVER) as one, \
+                inspection.Inspector(one.vcenter) as inspector:
+            shown = demo.Demonstration(one, inspector)
+            created = one.cinder.volumes.create(1, name='demo-thin')
+            one.clients.settled_volume(created.id)
 
-        self.assertRegex(output, r'(?m)^demo-thin .* ANOTHER DATASTORE$')
-        self.assertIn('NOT every check passed', output)
-        kept = Path(output.partition('The logs are kept in ')[2].split()[0])
-        self.assertTrue(kept.is_dir())
-        shutil.rmtree(kept.parent)
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                placed = shown.check_places()
+                nothing_left = shown.check_nothing_left()
+
+        self.assertFalse(placed)
+        self.assertRegex(output.getvalue(),
+                         r'(?m)^demo-thin .* ANOTHER DATASTORE$')
+        self.assertFalse(nothing_left)
+        for what in ('volumes', 'shadow VMs', 'files'):
+            self.assertRegex(output.getvalue(), r'(?m)^%s .* LEFT$' % what)
