@@ -3,6 +3,7 @@
 package main
 
 import (
+	"vcenter-sim/internal/access"
 	"vcenter-sim/internal/collector"
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/door"
@@ -14,8 +15,9 @@ import (
 	"vcenter-sim/internal/mounts"
 	"vcenter-sim/internal/policies"
 	"vcenter-sim/internal/rename"
-	"vcenter-sim/internal/storage"
 	"vcenter-sim/internal/updates"
+	"vcenter-sim/internal/storage"
+	"vcenter-sim/internal/volumes"
 )
 
 // features start in this order. Of two overrides of one method, the one registered later runs first.
@@ -26,6 +28,8 @@ var features = []core.Feature{
 	rename.Feature,
 	maintenance.Feature,
 	mounts.Feature,
+	access.Feature,
+	volumes.Feature,
 	policies.Feature,
 
 	machines.Feature,

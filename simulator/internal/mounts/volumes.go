@@ -12,28 +12,27 @@ import (
 	"vcenter-sim/internal/places"
 )
 
-// volumes is HostStorageSystem.UnmountVmfsVolume and MountVmfsVolume. They lock more than the storage system, so they run
-// before it is locked.
+// volumes is HostStorageSystem.UnmountVmfsVolume and MountVmfsVolume. They lock more than the storage system.
 func volumes(s *core.Sim) {
-	s.Around(func(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
-		system, ok := ctx.Map.Get(call.This).(*simulator.HostStorageSystem)
-		if !ok || ctx.Session == nil {
+	core.Unlocked(s, func(ctx *simulator.Context, req *types.UnmountVmfsVolume, next core.Next) soap.HasFault {
+		system, ok := ctx.Map.Get(req.This).(*simulator.HostStorageSystem)
+		if !ok {
 			return next()
 		}
-		own := core.NewContext(ctx)
-		switch req := call.Body.(type) {
-		case *types.UnmountVmfsVolume:
-			if fault := unmount(own, system, req.VmfsUuid); fault != nil {
-				return core.Fault(fault)
-			}
-			return &methods.UnmountVmfsVolumeBody{Res: &types.UnmountVmfsVolumeResponse{}}
-		case *types.MountVmfsVolume:
-			if fault := mount(own, system, req.VmfsUuid); fault != nil {
-				return core.Fault(fault)
-			}
-			return &methods.MountVmfsVolumeBody{Res: &types.MountVmfsVolumeResponse{}}
+		if fault := unmount(ctx, system, req.VmfsUuid); fault != nil {
+			return core.Fault(fault)
 		}
-		return next()
+		return &methods.UnmountVmfsVolumeBody{Res: &types.UnmountVmfsVolumeResponse{}}
+	})
+	core.Unlocked(s, func(ctx *simulator.Context, req *types.MountVmfsVolume, next core.Next) soap.HasFault {
+		system, ok := ctx.Map.Get(req.This).(*simulator.HostStorageSystem)
+		if !ok {
+			return next()
+		}
+		if fault := mount(ctx, system, req.VmfsUuid); fault != nil {
+			return core.Fault(fault)
+		}
+		return &methods.MountVmfsVolumeBody{Res: &types.MountVmfsVolumeResponse{}}
 	})
 }
 

@@ -71,8 +71,9 @@ func (a *associations) after(ctx *simulator.Context, body soap.HasFault, f func(
 	a.pending[ref] = f
 	a.lock.Unlock()
 	var info types.TaskInfo
-	ctx.WithLock(task, func() { info = task.Info })
-	a.settle(ctx, &info)
+	own := core.NewContext(ctx)
+	own.WithLock(task, func() { info = task.Info })
+	a.settle(own, &info)
 }
 
 // taskOf finds the task in a reply.
@@ -239,29 +240,27 @@ func wishedByRelocation(w *wish, spec *types.VirtualMachineRelocateSpec) {
 	}
 }
 
-// listen learns the policies that specifications name.
+// listen learns the policies that specifications name. It stands around all features that answer these methods by themselves.
 func (a *associations) listen(s *core.Sim) {
-	core.Override(s, func(ctx *simulator.Context, req *types.CreateVM_Task, next core.Next) soap.HasFault {
+	s.Around(func(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
 		w := &wish{disks: make(map[int32]*string)}
-		wishedByConfig(w, &req.Config)
-		return a.made(ctx, next(), w)
-	})
-	core.Override(s, func(ctx *simulator.Context, req *types.CloneVM_Task, next core.Next) soap.HasFault {
-		w := &wish{disks: make(map[int32]*string)}
-		wishedByRelocation(w, &req.Spec.Location)
-		wishedByConfig(w, req.Spec.Config)
-		w.newDisks = nil // a clone has its source's disks first, and the key of one is the same as there
-		return a.made(ctx, next(), w)
-	})
-	core.Override(s, func(ctx *simulator.Context, req *types.ReconfigVM_Task, next core.Next) soap.HasFault {
-		w := &wish{disks: make(map[int32]*string)}
-		wishedByConfig(w, &req.Spec)
-		return a.changed(ctx, req.This, next, w)
-	})
-	core.Override(s, func(ctx *simulator.Context, req *types.RelocateVM_Task, next core.Next) soap.HasFault {
-		w := &wish{disks: make(map[int32]*string)}
-		wishedByRelocation(w, &req.Spec)
-		return a.changed(ctx, req.This, next, w)
+		switch req := call.Body.(type) {
+		case *types.CreateVM_Task:
+			wishedByConfig(w, &req.Config)
+			return a.made(ctx, next(), w)
+		case *types.CloneVM_Task:
+			wishedByRelocation(w, &req.Spec.Location)
+			wishedByConfig(w, req.Spec.Config)
+			w.newDisks = nil // a clone has its source's disks first, and the key of one is the same as there
+			return a.made(ctx, next(), w)
+		case *types.ReconfigVM_Task:
+			wishedByConfig(w, &req.Spec)
+			return a.changed(ctx, call.This, next, w)
+		case *types.RelocateVM_Task:
+			wishedByRelocation(w, &req.Spec)
+			return a.changed(ctx, call.This, next, w)
+		}
+		return next()
 	})
 }
 
@@ -280,10 +279,13 @@ func (a *associations) changed(
 	ctx *simulator.Context, ref types.ManagedObjectReference, next core.Next, w *wish,
 ) soap.HasFault {
 	had := make(map[int32]bool)
-	if vm, ok := ctx.Map.Get(ref).(*simulator.VirtualMachine); ok {
-		for _, key := range diskKeys(vm) {
-			had[key] = true
-		}
+	if vm, ok := ctx.Map.Get(ref).(*simulator.VirtualMachine); ok && !w.empty() {
+		own := core.NewContext(ctx)
+		own.WithLock(vm, func() {
+			for _, key := range diskKeys(vm) {
+				had[key] = true
+			}
+		})
 	}
 	body := next()
 	if !w.empty() {

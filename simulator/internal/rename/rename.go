@@ -21,17 +21,13 @@ import (
 var Feature = core.Feature{Name: "rename", Start: start}
 
 func start(s *core.Sim) error {
-	// Before the datastore is locked: a renaming locks the virtual machines too, and tasks lock these in the other order.
-	s.Around(func(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
-		req, ok := call.Body.(*types.RenameDatastore)
+	// A renaming locks the virtual machines too.
+	core.Unlocked(s, func(ctx *simulator.Context, req *types.RenameDatastore, next core.Next) soap.HasFault {
+		datastore, ok := ctx.Map.Get(req.This).(*simulator.Datastore)
 		if !ok {
 			return next()
 		}
-		datastore, ok := ctx.Map.Get(req.This).(*simulator.Datastore)
-		if !ok || ctx.Session == nil {
-			return next()
-		}
-		if fault := Rename(core.NewContext(ctx), datastore, req.NewName); fault != nil {
+		if fault := Rename(ctx, datastore, req.NewName); fault != nil {
 			return core.Fault(fault)
 		}
 		return &methods.RenameDatastoreBody{Res: &types.RenameDatastoreResponse{}}

@@ -6,6 +6,8 @@ from pyVmomi import vmodl
 
 from cinder_vmdk_ext.tests.functional.conformance import vcenter_case
 
+GIB = vcenter_case.GIB
+
 
 class RenameTestCase(vcenter_case.VCenterCase):
 
@@ -87,6 +89,29 @@ class MaintenanceTestCase(vcenter_case.VCenterCase):
         self.assertEqual('normal', datastore.summary.maintenanceMode)
         self.assertIsInstance(self.fault_of(datastore.DatastoreExitMaintenanceMode_Task()), vim.fault.InvalidState)
 
+    def test_nothing_new_is_placed_on_a_datastore_in_maintenance(self):
+        datastore = self.datastore('LocalDS_1')
+        outside = self.make_vm('outside', 'LocalDS_0', disks_mib=[1])
+        self.wait(datastore.DatastoreEnterMaintenanceMode().task)
+        spec = vim.vm.ConfigSpec(name='late', files=vim.vm.FileInfo(vmPathName='[LocalDS_1]'))
+        disk = self.new_disk(1, 5, self.disks(outside)[0].controllerKey, fileName='[LocalDS_1] late.vmdk')
+        clone = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(datastore=datastore), powerOn=False, template=False)
+        file = vim.VirtualDiskManager.FileBackedVirtualDiskSpec(diskType='thin', adapterType='lsiLogic', capacityKb=1024)
+        for task in (
+                self.datacenter.vmFolder.CreateVM_Task(spec, self.pool),
+                outside.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[disk])),
+                outside.RelocateVM_Task(vim.vm.RelocateSpec(datastore=datastore)),
+                outside.CloneVM_Task(self.datacenter.vmFolder, 'late', clone),
+                self.content.virtualDiskManager.CreateVirtualDisk_Task('[LocalDS_1] late.vmdk', self.datacenter, file)):
+            with self.subTest(task.info.name):
+                fault = self.fault_of(task)
+                self.assertIsInstance(fault, vim.fault.InvalidDatastoreState)
+                self.assertEqual('LocalDS_1', fault.datastoreName)
+        self.assertEqual([], list(datastore.vm))
+        self.wait(datastore.DatastoreExitMaintenanceMode_Task())
+        self.wait(outside.RelocateVM_Task(vim.vm.RelocateSpec(datastore=datastore)))
+        self.destroy(outside)
+
     def test_DatastoreEnterMaintenanceMode_can_be_cancelled(self):
         datastore = self.datastore('LocalDS_1')
         vm = self.make_vm('stays', 'LocalDS_1')
@@ -144,6 +169,31 @@ class MountTestCase(vcenter_case.VCenterCase):
         self.until(lambda: vm.runtime.connectionState == 'connected')
         self.destroy(vm)
 
+    def test_what_no_host_reaches_can_not_be_used(self):
+        vm = self.make_vm('unreached', 'LocalDS_1', disks_mib=[1])
+        self.control('POST', '/mounts', {'datastore': 'LocalDS_1', 'accessible': False})
+        clone = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(datastore=self.datastore('LocalDS_0')), powerOn=False,
+                                 template=False)
+        path = self.disks(vm)[0].backing.fileName
+        for task in (vm.CloneVM_Task(self.datacenter.vmFolder, 'of-unreached', clone),
+                     vm.RelocateVM_Task(vim.vm.RelocateSpec(datastore=self.datastore('LocalDS_0'))),
+                     vm.PowerOn(),
+                     self.content.virtualDiskManager.CopyVirtualDisk_Task(path, self.datacenter, '[LocalDS_0] copy.vmdk',
+                                                                          self.datacenter, None, False)):
+            with self.subTest(task.info.name):
+                fault = self.fault_of(task)
+                self.assertIsInstance(fault, vim.fault.InaccessibleDatastore)
+                self.assertEqual('LocalDS_1', fault.name)
+        self.control('POST', '/mounts', {'datastore': 'LocalDS_1', 'accessible': True})
+        self.destroy(vm)
+
+    def test_nothing_is_written_through_read_only_mounts(self):
+        self.control('POST', '/mounts', {'datastore': 'LocalDS_2', 'accessMode': 'readOnly'})
+        spec = vim.vm.ConfigSpec(name='late', files=vim.vm.FileInfo(vmPathName='[LocalDS_2]'))
+        self.assertIsInstance(self.fault_of(self.datacenter.vmFolder.CreateVM_Task(spec, self.pool)),
+                              vim.fault.DatastoreNotWritableOnHost)
+        self.control('POST', '/mounts', {'datastore': 'LocalDS_2', 'accessMode': 'readWrite'})
+
     def test_a_mount_can_be_read_only(self):
         datastore, host = self.datastore('LocalDS_2'), self.all(vim.HostSystem)[0]
         self.control('POST', '/mounts', {'datastore': 'LocalDS_2', 'host': host.name, 'accessMode': 'readOnly'})
@@ -174,3 +224,133 @@ class MountTestCase(vcenter_case.VCenterCase):
         for host in hosts:
             self.wait(host.ReconnectHost_Task())
         watch.until('summary.accessible', True)
+
+
+class VolumeTestCase(vcenter_case.VCenterCase):
+
+    flags = {**vcenter_case.VCenterCase.flags, 'disk': ['10GiB', '20GiB']}
+
+    def system(self, host=0):
+        return self.all(vim.HostSystem)[host].configManager.datastoreSystem
+
+    def make_vmfs(self, name, least_bytes=0):
+        """Do what a client does: look for a disk, ask how, name it and create it."""
+        system = self.system()
+        disk = next(each for each in system.QueryAvailableDisksForVmfs(None)
+                    if each.capacity.block * each.capacity.blockSize >= least_bytes)
+        option = system.QueryVmfsDatastoreCreateOptions(disk.devicePath, None)[0]
+        option.spec.vmfs.volumeName = name
+        return system.CreateVmfsDatastore(option.spec)
+
+    def test_CreateVmfsDatastore_makes_one_that_all_hosts_mount(self):
+        watch = self.watch(self.datacenter, 'datastore')
+        datastore = self.make_vmfs('Made', 15 * GIB)
+        watch.until('datastore', self.datacenter.datastore)
+        self.assertIn(datastore, self.datacenter.datastore)
+        self.assertEqual(('Made', 'VMFS', 20 * GIB, 20 * GIB, True, 'normal'),
+                         (datastore.name, datastore.summary.type, datastore.summary.capacity, datastore.summary.freeSpace,
+                          datastore.summary.accessible, datastore.summary.maintenanceMode))
+        self.assertEqual(set(self.all(vim.HostSystem)), {mount.key for mount in datastore.host})
+        self.assertEqual(1, len(self.system().QueryAvailableDisksForVmfs(None)), 'one of two disks is taken')
+        vm = self.make_vm('on-made', 'Made', disks_mib=[1])
+        self.assertIn(datastore, vm.datastore)
+
+        with self.assertRaises(vim.fault.ResourceInUse):
+            datastore.DestroyDatastore()
+        self.destroy(vm)
+        datastore.DestroyDatastore()
+        self.assertNotIn('Made', [each.name for each in self.datacenter.datastore])
+        for host in self.all(vim.HostSystem):
+            self.assertNotIn('Made', [each.name for each in host.datastore])
+        self.assertNotIn('Made', [each.name for each in self.all(vim.Datastore)])
+        with self.assertRaises(vmodl.fault.ManagedObjectNotFound):
+            datastore.summary
+        self.assertEqual(2, len(self.system().QueryAvailableDisksForVmfs(None)))
+
+    def test_CreateVmfsDatastore_refuses_a_name_and_a_disk_that_are_taken(self):
+        system = self.system()
+        free = system.QueryAvailableDisksForVmfs(None)[0]
+        spec = system.QueryVmfsDatastoreCreateOptions(free.devicePath, None)[0].spec
+        spec.vmfs.volumeName = 'LocalDS_0'
+        with self.assertRaises(vim.fault.DuplicateName):
+            system.CreateVmfsDatastore(spec)
+        spec.vmfs.volumeName = 'Once'
+        datastore = system.CreateVmfsDatastore(spec)
+        spec.vmfs.volumeName = 'Twice'
+        with self.assertRaises(vim.fault.HostConfigFault):
+            system.CreateVmfsDatastore(spec)
+        self.wait(datastore.Destroy_Task())
+
+    def test_RemoveDatastore_of_a_VMFS_volume_destroys_it_for_all_hosts(self):
+        datastore = self.make_vmfs('Removed')
+        self.system(1).RemoveDatastore(datastore)
+        self.assertNotIn(datastore, self.datacenter.datastore)
+        with self.assertRaises(vim.fault.NotFound):
+            self.system(0).RemoveDatastore(self.datastore('LocalDS_0').__class__('datastore-none', datastore._stub))
+
+    def test_ExpandVmfsDatastore_follows_a_disk_that_has_grown(self):
+        datastore, system = self.datastore('LocalDS_2'), self.system()
+        watch = self.watch(datastore, 'summary.capacity')
+        self.assertEqual([], list(system.QueryVmfsDatastoreExpandOptions(datastore)))
+        self.control('POST', '/disks', {'datastore': 'LocalDS_2', 'size': '150GiB'})
+        self.assertEqual(100 * GIB, datastore.summary.capacity)
+        system.ExpandVmfsDatastore(datastore, system.QueryVmfsDatastoreExpandOptions(datastore)[0].spec)
+        watch.until('summary.capacity', 150 * GIB)
+        self.assertEqual((150 * GIB, 150 * GIB, 150 * GIB),
+                         (datastore.summary.freeSpace, datastore.info.freeSpace, datastore.info.vmfs.capacity))
+        self.assertIn('does not shrink', self.refused_by_control('POST', '/disks', {'datastore': 'LocalDS_2', 'size': '1GiB'}))
+
+    def nas(self, name, path='/exports/one', kind='NFS'):
+        return vim.host.NasVolume.Specification(remoteHost='nas.example.org', remotePath=path, localPath=name,
+                                                accessMode='readWrite', type=kind)
+
+    def test_CreateNasDatastore_is_one_datastore_on_all_hosts_that_mount_the_export(self):
+        datastore = self.system(0).CreateNasDatastore(self.nas('Shared'))
+        self.assertEqual(('NFS', True), (datastore.summary.type, datastore.summary.accessible))
+        self.assertEqual(('nas.example.org', '/exports/one'), (datastore.info.nas.remoteHost, datastore.info.nas.remotePath))
+        self.assertEqual(1, len(datastore.host))
+        for host in range(1, len(self.all(vim.HostSystem))):
+            self.assertEqual(datastore, self.system(host).CreateNasDatastore(self.nas('Shared')))
+        self.assertEqual(len(self.all(vim.HostSystem)), len(datastore.host))
+        with self.assertRaises(vim.fault.AlreadyExists):
+            self.system(0).CreateNasDatastore(self.nas('Shared'))
+        with self.assertRaises(vim.fault.DuplicateName):
+            self.system(0).CreateNasDatastore(self.nas('Shared', '/exports/two'))
+
+        vm = self.make_vm('on-nfs', 'Shared', disks_mib=[1])
+        self.assertEqual('[Shared] on-nfs/on-nfs.vmx', vm.config.files.vmPathName)
+        self.destroy(vm)
+        url, moref = datastore.summary.url, datastore._moId
+        for host in range(len(self.all(vim.HostSystem))):
+            self.system(host).RemoveDatastore(datastore)
+        self.assertNotIn('Shared', [each.name for each in self.all(vim.Datastore)])
+        again = self.system(0).CreateNasDatastore(self.nas('Shared'))
+        self.assertEqual(url, again.summary.url, 'the same export has the same URL')
+        self.assertNotEqual(moref, again._moId, 'and a reference of its own')
+        again.DestroyDatastore()
+
+    def test_CreateNasDatastore_of_version_41_and_CreateLocalDatastore(self):
+        export = self.system().CreateNasDatastore(self.nas('Newer', '/exports/new', 'NFS41'))
+        self.assertEqual(('NFS41', 'NFS41'), (export.summary.type, export.info.nas.type))
+        local = self.system().CreateLocalDatastore('Own', '/scratch')
+        self.assertEqual(('OTHER', '/scratch', False, 1),
+                         (local.summary.type, local.info.path, local.summary.multipleHostAccess, len(local.host)))
+        export.DestroyDatastore()
+        local.DestroyDatastore()
+
+    def test_RefreshDatastore_resets_nothing(self):
+        datastore = self.datastore('LocalDS_1')
+        vm = self.make_vm('takes-space', 'LocalDS_1', disks_mib=[64])
+        before = datastore.summary.capacity, datastore.summary.freeSpace, datastore.summary.uncommitted
+        datastore.RefreshDatastore()
+        self.assertEqual(before, (datastore.summary.capacity, datastore.summary.freeSpace, datastore.summary.uncommitted))
+        self.destroy(vm)
+
+    def test_AddCustomFieldDef_and_SetField_on_a_datastore(self):
+        fields, datastore = self.content.customFieldsManager, self.datastore('LocalDS_0')
+        key = fields.AddCustomFieldDef('cinder', vim.Datastore).key
+        fields.SetField(datastore, key, 'drain')
+        self.assertEqual([(key, 'drain')], [(each.key, each.value) for each in datastore.customValue])
+        self.assertIn('cinder', [each.name for each in datastore.availableField])
+        fields.SetField(datastore, key, '')
+        self.assertEqual(1, len(datastore.customValue))
