@@ -8,11 +8,11 @@ The class is put together from one class for each kind of operation, all on
 from cinder import interface
 
 from cinder_vmdk_ext import creation
-from cinder_vmdk_ext import moves
+from cinder_vmdk_ext import healing
 
 
 @interface.volumedriver
-class VmdkExtDriver(moves.Moves, creation.Creation):
+class VmdkExtDriver(healing.Healing, creation.Creation):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     .. code-block:: default

@@ -17,11 +17,17 @@ from cinder_vmdk_ext import volumeops
 KEEP_SECONDS = 60.0
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
+    """Shadow VMs and datastores at one moment."""
+
     backings: volumeops.Backings
     inventory: model.Inventory
-    pool_names: dict[str, str]
+    pool_names: dict[str, str]  # by the datastore's moref
     read_at: float
+
+    def pool_of(self, vm: volumeops.Backing) -> str | None:
+        """The pool that holds a VM; None when it cannot be told."""
+        return self.pool_names.get(_home(vm, self.inventory) or '')
 
 
 class Locator:
@@ -34,7 +40,7 @@ class Locator:
         self._reader = reader
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: _Seen | None = None
+        self._seen: Seen | None = None
 
     def locate(self, volumes: Iterable[Any]) -> dict[str, str]:
         """Pool name by volume id, of those volumes that have a backing.
@@ -43,24 +49,28 @@ class Locator:
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
-        seen = self._look()
+        seen = self.look(KEEP_SECONDS)
         found = {}
         for volume in volumes:
             backing = seen.backings.find(volume['id'], volume['name'])
-            moref = backing and _home(backing, seen.inventory)
-            if moref in seen.pool_names:
-                found[volume['id']] = seen.pool_names[moref]
+            pool = backing and seen.pool_of(backing)
+            if pool:
+                found[volume['id']] = pool
         return found
 
-    def _look(self) -> _Seen:
+    def look(self, max_age_seconds: float = 0.0) -> Seen:
+        """All VMs and datastores, as they are or were not long ago.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
         with self._lock:
             seen = self._seen
-        if seen is None or self._clock() - seen.read_at >= KEEP_SECONDS:
-            read_at = self._clock()
+        now = self._clock()
+        if seen is None or now - seen.read_at >= max_age_seconds:
             known = self._reader.read()
-            seen = _Seen(self._ops.read_backings(), known,
-                         {moref: name for name, moref
-                          in pools.names(known).items()}, read_at)
+            seen = Seen(self._ops.read_backings(), known,
+                        {moref: name for name, moref
+                         in pools.names(known).items()}, now)
             with self._lock:
                 self._seen = seen
         return seen

@@ -22,7 +22,7 @@ from cinder_vmdk_ext import soap
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
 _PATHS = {'VirtualMachine': ('name', 'config.instanceUuid', _VOLUME_ID,
                              'config.files.vmPathName', 'config.template',
-                             'datastore')}
+                             'config.changeVersion', 'datastore')}
 
 
 class Backing(NamedTuple):
@@ -33,19 +33,43 @@ class Backing(NamedTuple):
     datastores: tuple[str, ...]
     datastore_name: str  # of its .vmx file
     template: bool = False
+    uuid: str = ''
+    volume_id: str = ''  # the mark that its volume left
+    # Changes with every change of the configuration, also of a disk's path.
+    change_version: str = ''
 
 
 class Backings:
     """The shadow VMs of the vCenter at one moment, by volume."""
 
-    def __init__(self, by_id: dict[str, Backing],
-                 by_name: dict[str, Backing]) -> None:
-        self._by_id = by_id
-        self._by_name = by_name
+    def __init__(self, vms: Iterable[Backing]) -> None:
+        self._by_moref: dict[str, Backing] = {}
+        self._by_uuid: dict[str, Backing] = {}
+        self._by_mark: dict[str, Backing] = {}
+        self._by_name: dict[str, Backing] = {}
+        for vm in vms:
+            # A snapshot's template inherits the mark of the volume's VM.
+            if not vm.template:
+                self._by_moref[vm.moref] = vm
+                self._by_name.setdefault(vm.name, vm)
+                # The UUID is the volume's id since upstream's release 2.0;
+                # older shadow VMs bear the id as a mark, or in the name only.
+                self._by_uuid.setdefault(vm.uuid, vm)
+                self._by_mark.setdefault(vm.volume_id, vm)
+
+    @property
+    def all(self) -> list[Backing]:
+        """Every VM that is no template, also those that hold no volume."""
+        return list(self._by_moref.values())
+
+    def by_uuid(self, uuid: str) -> Backing | None:
+        """The VM of that instance UUID."""
+        return self._by_uuid.get(uuid)
 
     def find(self, volume_id: str, name: str) -> Backing | None:
         """The volume's shadow VM: by UUID, or by name as in old releases."""
-        return self._by_id.get(volume_id) or self._by_name.get(name)
+        return (self._by_uuid.get(volume_id) or self._by_mark.get(volume_id)
+                or self._by_name.get(name))
 
 
 class VolumeOps(upstream.VMwareVolumeOps):
@@ -62,21 +86,8 @@ class VolumeOps(upstream.VMwareVolumeOps):
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         found = collector.read_all(self._session, self._client, _PATHS)
-        by_uuid: dict[str, Backing] = {}
-        by_mark: dict[str, Backing] = {}
-        by_name: dict[str, Backing] = {}
-        for (_kind, moref), seen in found.items():
-            backing = _backing(moref, seen)
-            # A snapshot's template inherits the mark of the volume's VM.
-            if backing.template:
-                continue
-            by_name.setdefault(backing.name, backing)
-            # The UUID is the volume's id since upstream's release 2.0; older
-            # shadow VMs carry the id in their extra configuration only.
-            by_uuid.setdefault(seen.get('config.instanceUuid') or '', backing)
-            by_mark.setdefault(_option_value(seen.get(_VOLUME_ID)) or '',
-                               backing)
-        return Backings(by_mark | by_uuid, by_name)
+        return Backings(_backing(moref, seen)
+                        for (_kind, moref), seen in found.items())
 
     # -- Reading ------------------------------------------------------------
 
@@ -95,6 +106,28 @@ class VolumeOps(upstream.VMwareVolumeOps):
         found: collector.Properties = {}
         collector.collect(reply, found)
         return found.get(soap.from_suds(entity), {})
+
+    def disks_of(self, morefs: Iterable[str]) -> dict[str, list[devices.Disk]]:
+        """The disks of many VMs in one call, by the VMs' moref values.
+
+        A VM that has gone meanwhile is left out.
+        """
+        vms = [soap.Ref('VirtualMachine', moref) for moref in morefs]
+        if not vms:
+            return {}
+        found: collector.Properties = {}
+        collector.collect(self._call(
+            'RetrievePropertiesEx',
+            self._session.vim.service_content.propertyCollector, {
+                'specSet': soap.Typed('', {
+                    'propSet': soap.property_spec('VirtualMachine', (
+                        'config.hardware.device',)),
+                    'objectSet': [soap.Typed('', {'obj': vm, 'skip': False})
+                                  for vm in vms],
+                    'reportMissingObjectsInResults': True}),
+                'options': soap.Typed('', {})}), found)
+        return {vm.value: devices.disks(devices.parse(
+            seen.get('config.hardware.device'))) for vm, seen in found.items()}
 
     def devices_of(self, vm: Any) -> list[devices.Device]:
         """The virtual devices of a VM."""
@@ -374,7 +407,10 @@ def _backing(moref: str, seen: dict[str, Any]) -> Backing:
         moref, seen.get('name') or '',
         tuple(ref.value for ref in seen.get('datastore') or ()),
         path[1:].partition(']')[0] if path.startswith('[') else '',
-        bool(seen.get('config.template')))
+        bool(seen.get('config.template')),
+        seen.get('config.instanceUuid') or '',
+        _option_value(seen.get(_VOLUME_ID)) or '',
+        seen.get('config.changeVersion') or '')
 
 
 def _option_value(option: Any) -> str | None:
