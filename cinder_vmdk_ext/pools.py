@@ -107,8 +107,9 @@ def report(inventory: model.Inventory, settings: model.Settings,
     named = names(inventory)
     promised = Counter[str]()
     for pool, size_gib in promised_gib.items():
-        # One that is not there may be a name from before.
-        moref = named.get(pool) or getattr(find(pool, inventory), 'moref', '')
+        moref = named.get(pool, '')
+        if not moref and (datastore := find(pool, inventory)):
+            moref = datastore.moref  # it was called so before
         promised[moref] += size_gib
     pools = []
     for name, moref in named.items():
