@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -37,6 +38,9 @@ func NewTask(ctx *simulator.Context, entity types.ManagedObjectReference, name s
 	id := name
 	if n := len(name) - len("_Task"); n > 0 && name[n:] == "_Task" {
 		id = name[:n]
+	}
+	if _, ok := ctx.Map.Get(entity).(mo.Entity); !ok { // TaskInfo.entity is a ManagedEntity, and VirtualDiskManager is none
+		entity = ctx.Map.Get(vim25.ServiceInstance).(*simulator.ServiceInstance).Content.RootFolder
 	}
 	task := simulator.CreateTask(entity, id, nil)
 	task.Info.Name = name

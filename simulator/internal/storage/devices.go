@@ -32,8 +32,61 @@ type diskChange struct {
 	at  place
 }
 
+// controllerKeys gives the controllers that a request adds the keys that a host gives, and tells the devices on them. (The
+// library counts all keys up from 200.)
+func controllerKeys(existing []types.BaseVirtualDevice, changes []types.BaseVirtualDeviceConfigSpec) {
+	taken := make(map[int32]bool)
+	for _, device := range existing {
+		taken[device.GetVirtualDevice().Key] = true
+	}
+	fresh := make(map[int32]int32)
+	for _, change := range changes {
+		spec := change.GetVirtualDeviceConfigSpec()
+		if spec.Operation != types.VirtualDeviceConfigSpecOperationAdd || spec.Device == nil {
+			continue
+		}
+		first := firstKey(spec.Device)
+		device := spec.Device.GetVirtualDevice()
+		if first == 0 || device.Key > 0 && !taken[device.Key] && device.Key >= first {
+			continue
+		}
+		key := first
+		for taken[key] {
+			key++
+		}
+		taken[key] = true
+		fresh[device.Key] = key
+		device.Key = key
+	}
+	for _, change := range changes {
+		if spec := change.GetVirtualDeviceConfigSpec(); spec.Operation == types.VirtualDeviceConfigSpecOperationAdd &&
+			spec.Device != nil {
+			device := spec.Device.GetVirtualDevice()
+			if key, ok := fresh[device.ControllerKey]; ok && device.ControllerKey != 0 {
+				device.ControllerKey = key
+			}
+		}
+	}
+}
+
+// firstKey is the key of the first controller of a kind; 0 for what is no such controller.
+func firstKey(device types.BaseVirtualDevice) int32 {
+	switch c := device.(type) {
+	case types.BaseVirtualSCSIController:
+		return 1000 + c.GetVirtualSCSIController().BusNumber
+	case types.BaseVirtualSATAController:
+		return 15000 + c.GetVirtualSATAController().BusNumber
+	case *types.VirtualNVMEController:
+		return 31000 + c.BusNumber
+	}
+	return 0
+}
+
 // split takes the changes of file-backed disks out of a request's.
-func split(changes []types.BaseVirtualDeviceConfigSpec) (rest []types.BaseVirtualDeviceConfigSpec, disks []*diskChange) {
+func split(
+	existing []types.BaseVirtualDevice, changes []types.BaseVirtualDeviceConfigSpec,
+) (rest []types.BaseVirtualDeviceConfigSpec, disks []*diskChange) {
+	controllerKeys(existing, changes)
 	added := make(map[int32]types.BaseVirtualDevice)
 	for i, change := range changes {
 		spec := change.GetVirtualDeviceConfigSpec()

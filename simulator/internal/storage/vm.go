@@ -116,7 +116,7 @@ func (s *Store) createMachine(
 		return nil, fault
 	}
 	var changes []*diskChange
-	spec.DeviceChange, changes = split(spec.DeviceChange)
+	spec.DeviceChange, changes = split(nil, spec.DeviceChange)
 	release, at := s.homeFor(home, &spec)
 	defer release()
 	spec.Files.VmPathName = at.String()
@@ -300,7 +300,7 @@ func (s *Store) reconfigure(
 	}
 	plain := *spec
 	var changes []*diskChange
-	plain.DeviceChange, changes = split(spec.DeviceChange)
+	plain.DeviceChange, changes = split(devicesOf(ctx, vm), spec.DeviceChange)
 	if len(changes) > 0 && vm.Config.Template {
 		return &types.NotSupported{}
 	}
