@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inventory in memory is that of the vCenter, whatever happens there."""
+
+import random
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+from oslo_vmware import exceptions
+from pyVmomi import vim
+
+from cinder_vmdk_ext import inventory
+from cinder_vmdk_ext import liveview
+from cinder_vmdk_ext import session
+from cinder_vmdk_ext import soap
+from cinder_vmdk_ext.tests import control
+from cinder_vmdk_ext.tests.functional.conformance import vcenter_case
+from cinder_vmdk_ext import updates
+
+POLLED = ('WaitForUpdatesEx',)
+
+
+class LiveViewCase(vcenter_case.VCenterCase):
+    """One view of a simulated vCenter, and a reader beside it."""
+
+    flags = {'ds': 5, 'host': 3, 'cluster': 2, 'vm': 0, 'pod': 1}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.session = session.Session(
+            cls.vcenter.host, cls.vcenter.user, cls.vcenter.password, 3, 0.5,
+            port=cls.vcenter.port, cacert=cls.vcenter.cacert, insecure=False)
+        cls.addClassCleanup(cls.session.logout)
+
+    def setUp(self):
+        super().setUp()
+        self.sim = control.Control(self.vcenter.control_url)
+        self.addCleanup(self.sim.reset_faults)
+        self.http = soap.Client(
+            self.vcenter.host, self.vcenter.port, ca_file=self.vcenter.cacert,
+            cookie=self.session.vim.get_http_cookie)
+        self.addCleanup(self.http.close)
+        self.stream = updates.Stream(self.session, self.http)
+        self.addCleanup(self.stream.stop)
+        self.reader = inventory.InventoryReader(self.session, self.http)
+        self.view = liveview.LiveView(self.stream, self.reader)
+
+    def synced(self):
+        """What memory holds, as soon as it is to be trusted."""
+        self.until(lambda: self.view.known() is not None)
+        return self.view.known()
+
+    def assertFollows(self, what=''):
+        """Memory becomes what a fresh read tells, with no further change."""
+        self.until(lambda: self.view.known() == self.reader.read(),
+                   message=lambda: f'{what}: {self.differences()}')
+
+    def differences(self):
+        known, fresh = self.view.known(), self.reader.read()
+        if known is None:
+            return 'the view is not live'
+        return [(name, moref, getattr(known, name).get(moref),
+                 getattr(fresh, name).get(moref))
+                for name in ('datastores', 'hosts', 'clusters', 'datacenters',
+                             'storage_pods')
+                for moref in {*getattr(known, name), *getattr(fresh, name)}
+                if getattr(known, name).get(moref)
+                != getattr(fresh, name).get(moref)]
+
+    def calls(self):
+        """Calls since the last reset, but for the poll itself."""
+        return {name: each['calls'] for name, each
+                in self.sim.journal()['methods'].items()
+                if name not in POLLED}
+
+
+class ReadTestCase(LiveViewCase):
+
+    def test_nothing_is_called_before_the_first_read(self):
+        self.sim.reset_journal()
+        time.sleep(0.2)
+        self.assertEqual({}, self.calls())
+        self.assertNotIn('vmdk-ext-updates',
+                         [each.name for each in threading.enumerate()])
+
+    def test_the_first_read_is_what_a_reader_tells(self):
+        self.assertEqual(self.reader.read(), self.view.read())
+
+    def test_the_first_read_takes_no_other_read(self):
+        self.sim.reset_journal()
+        self.view.read()
+        self.assertNotIn('RetrievePropertiesEx', self.calls())
+
+    def test_further_reads_take_no_call_and_give_the_same_object(self):
+        first = self.view.read()
+        self.sim.reset_journal()
+        for _ in range(100):
+            self.assertIs(first, self.view.read())
+        self.assertEqual({}, self.calls())
+
+    def test_what_did_not_change_is_the_same_object(self):
+        before = self.view.read()
+        self.datastore('LocalDS_1').RenameDatastore('Gold')
+        self.addCleanup(self.datastore('Gold').RenameDatastore, 'LocalDS_1')
+        self.until(lambda: self.view.read() is not before)
+        self.assertFollows()
+        changed = [moref for moref, each in self.view.read().datastores.items()
+                   if each is not before.datastores[moref]]
+        self.assertEqual(1, len(changed))
+
+    def test_stop_destroys_the_collector_and_ends_the_thread(self):
+        self.view.read()
+        self.sim.reset_journal()
+        self.stream.stop()
+        self.until(lambda: 'vmdk-ext-updates' not in [
+            each.name for each in threading.enumerate()])
+        calls = self.calls()
+        self.assertEqual((1, 1), (calls['DestroyPropertyCollector'],
+                                  calls['DestroyView']))
+        self.assertEqual(self.reader.read(), self.view.read(),
+                         'after the end each read goes to the vCenter')
+
+    def test_fifty_threads_read_at_once(self):
+        found = []
+        threads = [threading.Thread(
+            target=lambda: found.append(self.view.read())) for _ in range(50)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(20)
+        self.assertEqual(50, len(found))
+        self.assertEqual(1, len({id(each) for each in found}))
+
+
+class FollowTestCase(LiveViewCase):
+
+    def test_space_that_a_disk_takes(self):
+        before = self.synced()
+        vm = self.make_vm('takes-space', disks_mib=[64])
+        self.addCleanup(self.destroy, vm)
+        self.assertFollows()
+        self.assertNotEqual(before.datastores, self.view.known().datastores)
+
+    def test_a_datastore_in_maintenance(self):
+        self.synced()
+        datastore = self.datastore('LocalDS_1')
+        datastore.DatastoreEnterMaintenanceMode()
+        self.addCleanup(datastore.DatastoreExitMaintenanceMode_Task)
+        self.until(lambda: self.view.known().datastores[
+            datastore._moId].maintenance_mode == 'inMaintenance')
+        self.assertFollows()
+
+    def test_a_mount_that_becomes_read_only(self):
+        self.synced()
+        datastore = self.datastore('LocalDS_2')
+        mount = {'datastore': datastore.name,
+                 'host': datastore.host[0].key.name}
+        self.control('POST', '/mounts', mount | {'accessMode': 'readOnly'})
+        self.addCleanup(self.control, 'POST', '/mounts',
+                        mount | {'accessMode': 'readWrite'})
+        key = datastore.host[0].key._moId
+        self.until(lambda: key not in self.view.known().datastores[
+            datastore._moId].usable_hosts)
+        self.assertFollows()
+
+    def test_a_member_that_joins_a_datastore_cluster(self):
+        self.synced()
+        datastore = self.datastore('LocalDS_3')
+        pod = self.all(vim.StoragePod)[0]
+        self.wait(pod.MoveIntoFolder_Task([datastore]))
+        self.until(lambda: datastore._moId in self.view.known().storage_pods[
+            pod._moId].datastores)
+        self.assertFollows()
+
+    def test_an_object_that_is_removed(self):
+        self.synced()
+        made = self.content.rootFolder.CreateDatacenter('short-lived')
+        self.until(lambda: made._moId in self.view.known().datacenters)
+        self.wait(made.Destroy_Task())
+        self.until(lambda: made._moId not in self.view.known().datacenters)
+        self.assertFollows()
+
+
+class LossTestCase(LiveViewCase):
+
+    def test_a_lost_session_is_replaced_and_the_view_made_anew(self):
+        self.synced()
+        begun = time.monotonic()
+        self.sim.kill_sessions(self.vcenter.user)
+        type(self).client = self.vcenter.connect()
+        self.content = type(self).content = self.client.content
+        fresh = self.view.read()
+        self.assertLess(time.monotonic() - begun, 10)
+        self.assertEqual(5, len(fresh.datastores))
+        self.assertFollows()
+
+    def test_a_collector_that_is_gone_is_made_anew(self):
+        self.synced()
+        rule = self.sim.fault(
+            method='WaitForUpdatesEx', count=1,
+            fault={'type': 'ManagedObjectNotFound'})
+        self.datastore('LocalDS_1').RenameDatastore('Silver')
+        self.addCleanup(self.datastore('Silver').RenameDatastore, 'LocalDS_1')
+        self.until(lambda: self.sim.faults()[0]['hits'] == 1, 30)
+        self.sim.remove_fault(rule)
+        self.synced()
+        self.assertFollows()
+
+    def test_a_reply_that_is_lost_is_no_change_that_is_lost(self):
+        self.synced()
+        self.sim.fault(method='WaitForUpdatesEx', count=1, cut='after')
+        for name in ('Bronze', 'LocalDS_1'):
+            self.datastore('LocalDS_1' if name == 'Bronze' else 'Bronze'
+                           ).RenameDatastore(name)
+        self.assertFollows()
+
+    def test_while_the_poll_is_refused_each_read_goes_to_the_vcenter(self):
+        self.sim.fault(method='WaitForUpdatesEx',
+                       fault={'type': 'NoPermission'})
+        self.assertEqual(self.reader.read(), self.view.read())
+        self.assertIsNone(self.view.known())
+        self.sim.reset_faults()
+        self.synced()
+        self.assertFollows()
+
+    def test_collectors_and_views_do_not_pile_up_in_the_vcenter(self):
+        self.sim.fault(method='WaitForUpdatesEx', count=3,
+                       fault={'type': 'InvalidCollectorVersion'})
+        self.sim.reset_journal()
+        self.view.read()
+        self.until(lambda: self.calls().get('DestroyView', 0) >= 3)
+        self.synced()
+        calls = self.calls()
+        self.assertEqual(
+            (1, 1), (calls['CreatePropertyCollector']
+                     - calls['DestroyPropertyCollector'],
+                     calls['CreateContainerView'] - calls['DestroyView']))
+
+
+class RestartTestCase(LiveViewCase):
+
+    def test_a_vcenter_that_restarts_is_followed_again(self):
+        known = self.synced()
+        port = self.vcenter.port
+        self.vcenter.stop()
+        self.until(lambda: self.view.known() is None)
+        with self.assertRaises(exceptions.VimConnectionException):
+            self.view.read()
+        self.vcenter.start(l=f'127.0.0.1:{port}', ds=6)
+        self.sim.url = self.vcenter.control_url
+        # It has a certificate of its own.
+        self.http._pool.close()
+        self.http._pool = soap.Client(
+            self.vcenter.host, port, ca_file=self.vcenter.cacert)._pool
+        self.session.vim.client.options.transport.verify = self.vcenter.cacert
+        self.until(lambda: self.view.known() is not None, 40)
+        self.assertEqual(len(known.datastores) + 1,
+                         len(self.view.read().datastores))
+        self.assertFollows()
+
+
+class FuzzTestCase(LiveViewCase):
+    """Random changes, lost replies and lost sessions."""
+
+    flags = LiveViewCase.flags | {'dc': 2}
+    STEPS = 80
+
+    def rename(self, dice):
+        datastore = dice.choice(self.all(vim.Datastore))
+        datastore.RenameDatastore(f'ds-{dice.randrange(1 << 30)}')
+
+    def host_maintenance(self, dice):
+        host = dice.choice(self.all(vim.HostSystem))
+        self.wait(host.ExitMaintenanceMode_Task(0)
+                  if host.runtime.inMaintenanceMode
+                  else host.EnterMaintenanceMode_Task(0))
+
+    def mount(self, dice):
+        datastore = dice.choice(self.all(vim.Datastore))
+        self.control('POST', '/mounts', {
+            'datastore': datastore.name,
+            'host': dice.choice(datastore.host).key.name,
+            'accessMode': dice.choice(('readOnly', 'readWrite')),
+            'accessible': dice.random() < 0.7})
+
+    def datacenter_made(self, dice):
+        empty = [each for each in self.all(vim.Datacenter)
+                 if not each.datastore]
+        if empty and dice.random() < 0.5:
+            self.wait(dice.choice(empty).Destroy_Task())
+        else:
+            self.content.rootFolder.CreateDatacenter(
+                f'dc-{dice.randrange(1 << 30)}')
+
+    def member(self, dice):
+        pod = self.all(vim.StoragePod)[0]
+        # Of its own datacenter.
+        outside = [each for each in pod.parent.childEntity
+                   if isinstance(each, vim.Datastore)]
+        if outside:
+            self.wait(pod.MoveIntoFolder_Task([dice.choice(outside)]))
+
+    def lost_reply(self, dice):
+        self.sim.fault(method='WaitForUpdatesEx', count=1,
+                       cut=dice.choice(('before', 'after')))
+        self.rename(dice)
+
+    def lost_session(self, dice):
+        ours = self.session._session_id
+        self.client.content.sessionManager.TerminateSession([ours])
+
+    def test_a_difference_outlives_no_update(self):
+        dice = random.Random(7)
+        # Both datacenters have datastores of the same names.
+        for datastore in self.all(vim.Datastore):
+            datastore.RenameDatastore(f'ds-{dice.randrange(1 << 30)}')
+        self.synced()
+        changes = (self.rename, self.rename, self.host_maintenance,
+                   self.mount, self.mount, self.datacenter_made, self.member,
+                   self.lost_reply, self.lost_session)
+        for step in range(self.STEPS):
+            change = dice.choice(changes)
+            change(dice)
+            with self.subTest(step=step, change=change.__name__):
+                self.assertFollows(change.__name__)
+
+
+class EventletTestCase(LiveViewCase):
+    """The same under eventlet's monkey patching, in a process of its own."""
+
+    PROGRAM = '''
+import eventlet
+eventlet.monkey_patch()
+import sys, threading, time
+from cinder_vmdk_ext import inventory, liveview, session, soap, updates
+host, port, user, password, cacert = sys.argv[1:]
+s = session.Session(host, user, password, 3, 0.5, port=int(port),
+                    cacert=cacert, insecure=False)
+http = soap.Client(host, int(port), ca_file=cacert,
+                   cookie=s.vim.get_http_cookie)
+reader = inventory.InventoryReader(s, http)
+stream = updates.Stream(s, http)
+view = liveview.LiveView(stream, reader)
+found = []
+threads = [threading.Thread(target=lambda: found.append(view.read()))
+           for _ in range(20)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert len({id(each) for each in found}) == 1, 'several views'
+assert view.known() == reader.read()
+ticks = []
+def tick():
+    while True:
+        ticks.append(time.monotonic())
+        eventlet.sleep(0.005)
+eventlet.spawn(tick)
+time.sleep(1)  # the long poll is in flight
+assert len(ticks) > 100, 'the poll blocks other greenthreads'
+begun = time.monotonic()
+stream.stop()
+s.logout()
+assert time.monotonic() - begun < 3
+print('ok')
+'''
+
+    def test_greenthreads_share_the_view_and_run_beside_it(self):
+        ended = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', self.PROGRAM,
+             self.vcenter.host, str(self.vcenter.port), self.vcenter.user,
+             self.vcenter.password, self.vcenter.cacert],
+            capture_output=True, text=True, timeout=60)
+        self.assertEqual('ok', ended.stdout.strip(), ended.stderr)
+
+
+if __name__ == '__main__':
+    unittest.main()
