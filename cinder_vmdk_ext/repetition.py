@@ -98,6 +98,11 @@ def specific(fault: exceptions.VimFaultException) -> Exception:
     return found(str(fault), details=fault.details) if found else fault
 
 
+def told(error: Exception) -> str:
+    """An exception in one line."""
+    return ' '.join(str(error).split())
+
+
 def target(arguments: tuple[Any, ...]) -> str | None:
     """The managed object that a call is about, if its arguments tell."""
     for argument in arguments:

@@ -307,7 +307,8 @@ class Session(api.VMwareAPISession):
         if pause is None:
             raise error
         LOG.warning('%(method)s is repeated in %(pause).1f s: %(error)s',
-                    {'method': name, 'pause': pause, 'error': error})
+                    {'method': name, 'pause': pause,
+                     'error': repetition.told(error)})
         self._sleep(pause)
 
     # -- Tasks --------------------------------------------------------------
