@@ -119,7 +119,7 @@ class _Lifecycle:
                             self.cinder.volumes, volume.id)
             return volume
 
-        with futures.ThreadPoolExecutor(20) as executor:
+        with futures.ThreadPoolExecutor(10) as executor:
             created = list(executor.map(create, range(20)))
         for volume in created:
             self.addCleanup(volume.delete)  # all, before any wait
