@@ -26,7 +26,7 @@ func Create(options Options) (*Model, error) {
 	model.Autostart = options.Autostart
 	model.Datacenter, model.Cluster, model.ClusterHost = options.Datacenters, options.Clusters, options.ClusterHosts
 	model.Host, model.Pool, model.Folder, model.Pod = options.StandaloneHosts, options.Pools, options.Folders, options.Pods
-	model.Machine = options.Machines
+	model.Machine = 0   // addMachines makes them
 	model.Datastore = 1 // virtual machines need it while they are made; the other datastores follow
 	setAbout(&model.ServiceContent.About, &options)
 	if err := model.Model.Create(); err != nil {
@@ -35,6 +35,9 @@ func Create(options Options) (*Model, error) {
 	var err error
 	if model.Dir, err = home(model.Map()); err == nil {
 		err = os.Chdir(model.Dir)
+	}
+	if err == nil {
+		err = addMachines(model.Model, &options)
 	}
 	if err == nil {
 		err = addDatastores(model.Model, &options)

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inventory
+
+import (
+	"fmt"
+	"path"
+	"runtime/debug"
+	"sync"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/esx"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// addMachines makes the virtual machines that vcsim makes, under the same names and with the same devices. The library asks
+// over and over whether its tasks have ended, which takes 40 ms for each machine; here the tasks say so.
+func addMachines(model *simulator.Model, options *Options) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // most of what is made stays
+	ctx := model.Service.Context
+	finished := newTaskWatcher()
+	ctx.Map.AddHandler(finished)
+	defer ctx.Map.RemoveHandler(finished)
+	starts := newStarter(ctx, finished)
+	for _, datacenter := range datacenters(model.Map()) {
+		for _, place := range placesOf(ctx.Map, datacenter) {
+			for i := range options.Machines {
+				vm, err := addMachine(ctx, finished, datacenter, place, i)
+				if err != nil {
+					_ = starts.wait()
+					return fmt.Errorf("virtual machine %s_VM%d: %w", place.prefix, i, err)
+				}
+				if options.Autostart {
+					starts.start(vm)
+				}
+			}
+		}
+	}
+	return starts.wait()
+}
+
+// starter powers machines on while others are made.
+type starter struct {
+	machines chan *simulator.VirtualMachine
+	failed   chan error
+}
+
+func newStarter(ctx *simulator.Context, finished *taskWatcher) *starter {
+	s := &starter{machines: make(chan *simulator.VirtualMachine, 64), failed: make(chan error, 1)}
+	go func() {
+		var failure error
+		for vm := range s.machines {
+			_, err := finished.run(ctx, vm, func(ctx *simulator.Context) soap.HasFault {
+				return vm.PowerOnVMTask(ctx, &types.PowerOnVM_Task{This: vm.Self})
+			})
+			if err != nil && failure == nil {
+				failure = fmt.Errorf("power on %s: %w", vm.Name, err)
+			}
+		}
+		s.failed <- failure
+	}()
+	return s
+}
+
+func (s *starter) start(vm *simulator.VirtualMachine) { s.machines <- vm }
+
+func (s *starter) wait() error {
+	close(s.machines)
+	return <-s.failed
+}
+
+// machinePlace is where machines are made.
+type machinePlace struct {
+	prefix string
+	pool   types.ManagedObjectReference
+	host   *types.ManagedObjectReference
+}
+
+// placesOf lists the places in the order in which vcsim fills them.
+func placesOf(registry *simulator.Registry, datacenter *simulator.Datacenter) []machinePlace {
+	var standalone, clustered []machinePlace
+	for _, group := range hostsOf(registry, datacenter) {
+		switch parent := registry.Get(*group[0].Parent).(type) {
+		case *simulator.ClusterComputeResource:
+			root := registry.Get(*parent.ResourcePool).(*simulator.ResourcePool)
+			if len(root.ResourcePool.ResourcePool) == 0 {
+				clustered = append(clustered, machinePlace{prefix: parent.Name + "_RP0", pool: root.Self})
+			}
+			for _, ref := range root.ResourcePool.ResourcePool {
+				child := registry.Get(ref).(*simulator.ResourcePool)
+				clustered = append(clustered, machinePlace{prefix: child.Name, pool: child.Self})
+			}
+		case *mo.ComputeResource:
+			standalone = append(standalone, machinePlace{prefix: parent.Name, pool: *parent.ResourcePool, host: &group[0].Self})
+		}
+	}
+	return append(standalone, clustered...)
+}
+
+func addMachine(
+	ctx *simulator.Context, finished *taskWatcher, datacenter *simulator.Datacenter, place machinePlace, index int,
+) (*simulator.VirtualMachine, error) {
+	folder := ctx.Map.Get(datacenter.VmFolder).(*simulator.Folder)
+	create := &types.CreateVM_Task{
+		This: folder.Self, Config: machineSpec(fmt.Sprintf("%s_VM%d", place.prefix, index)), Pool: place.pool, Host: place.host,
+	}
+	made, err := finished.run(ctx, folder, func(ctx *simulator.Context) soap.HasFault { return folder.CreateVMTask(ctx, create) })
+	if err != nil {
+		return nil, err
+	}
+	return ctx.Map.Get(made.(types.ManagedObjectReference)).(*simulator.VirtualMachine), nil
+}
+
+func machineSpec(name string) types.VirtualMachineConfigSpec {
+	var devices object.VirtualDeviceList
+	scsi, _ := devices.CreateSCSIController("pvscsi")
+	ide, _ := devices.CreateIDEController()
+	cdrom, _ := devices.CreateCdrom(ide.(*types.VirtualIDEController))
+	home := "[" + datastoreName(0) + "]"
+	disk := devices.CreateDisk(scsi.(types.BaseVirtualController), types.ManagedObjectReference{},
+		home+" "+path.Join(name, "disk1.vmdk"))
+	disk.CapacityInKB = 10 << 20
+	disk.StorageIOAllocation = &types.StorageIOAllocationInfo{Limit: types.NewInt64(-1)}
+	nic := esx.EthernetCard
+	changes, _ := append(devices, scsi, cdrom, disk, &nic).ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
+	return types.VirtualMachineConfigSpec{
+		Name: name, GuestId: string(types.VirtualMachineGuestOsIdentifierOtherGuest),
+		Files: &types.VirtualMachineFileInfo{VmPathName: home}, DeviceChange: changes,
+	}
+}
+
+// taskWatcher hears of tasks that end.
+type taskWatcher struct {
+	mo.SearchIndex
+	lock  sync.Mutex
+	ended map[types.ManagedObjectReference]chan types.TaskInfo
+}
+
+func newTaskWatcher() *taskWatcher {
+	w := &taskWatcher{ended: make(map[types.ManagedObjectReference]chan types.TaskInfo)}
+	w.Self = types.ManagedObjectReference{Type: "TaskWatcher", Value: "start"}
+	return w
+}
+
+// of is where the end of a task is told, which may come before anybody asks.
+func (w *taskWatcher) of(task types.ManagedObjectReference) chan types.TaskInfo {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	c := w.ended[task]
+	if c == nil {
+		c = make(chan types.TaskInfo, 1)
+		w.ended[task] = c
+	}
+	return c
+}
+
+// PutObject implements simulator.RegisterObject.
+func (*taskWatcher) PutObject(*simulator.Context, mo.Reference) {}
+
+// RemoveObject implements simulator.RegisterObject.
+func (*taskWatcher) RemoveObject(*simulator.Context, types.ManagedObjectReference) {}
+
+// UpdateObject implements simulator.RegisterObject.
+func (w *taskWatcher) UpdateObject(_ *simulator.Context, obj mo.Reference, _ []types.PropertyChange) {
+	task, ok := obj.(*mo.Task)
+	if !ok {
+		return
+	}
+	if state := task.Info.State; state == types.TaskInfoStateSuccess || state == types.TaskInfoStateError {
+		w.of(task.Self) <- task.Info
+	}
+}
+
+// run starts one task and waits for its end.
+func (w *taskWatcher) run(
+	ctx *simulator.Context, obj mo.Reference, start func(*simulator.Context) soap.HasFault,
+) (types.AnyType, error) {
+	own := *ctx // locks belong to contexts
+	var answer soap.HasFault
+	own.WithLock(obj, func() { answer = start(&own) })
+	if fault := answer.Fault(); fault != nil {
+		return nil, fmt.Errorf("%s %T", fault.String, fault.VimFault())
+	}
+	var task types.ManagedObjectReference
+	switch body := answer.(type) {
+	case *methods.CreateVM_TaskBody:
+		task = body.Res.Returnval
+	case *methods.PowerOnVM_TaskBody:
+		task = body.Res.Returnval
+	}
+	info := <-w.of(task)
+	if info.Error != nil {
+		return nil, fmt.Errorf("%s %T", info.Error.LocalizedMessage, info.Error.Fault)
+	}
+	return info.Result, nil
+}
