@@ -174,6 +174,13 @@ def to_adapter(disk: Disk, devices: list[Device], adapter: str | None
     return before, key, after
 
 
+def disk_controller(devices: Iterable[Device]) -> int | None:
+    """Key of a controller that a disk can be put on; SCSI is preferred."""
+    found = sorted((d.kind not in _SCSI, d.key) for d in devices
+                   if d.kind in CONTROLLERS.values())
+    return found[0][1] if found else None
+
+
 def new_controller(adapter: str, devices: Iterable[Device]) -> soap.Typed:
     """A SCSI controller on a bus number that is free."""
     taken = {d.bus_number for d in devices if d.kind in _SCSI}

@@ -104,8 +104,7 @@ class Moves(exchange.Exchange):
         size_bytes = new_size * units.Gi
         self.volumeops.resize_attached(instance, disk, size_bytes)
         # The shadow VM keeps a record of the size, and nova reads it.
-        own = self.volumeops.disk_of(backing)
-        self.volumeops.replace_disk(backing, own, disk.path, size_bytes)
+        self.volumeops.point_to(backing, disk.path, size_bytes)
 
     def _extend_linked(self, volume: Any, backing: Any, disk: devices.Disk,
                        new_size: int) -> None:
@@ -177,10 +176,14 @@ class Moves(exchange.Exchange):
             self._relocate(volume, backing, summary.datastore, host,
                            resource_pool, provisioning, profile_id)
             return
-        self.volumeops.relocate(instance, summary.datastore, only_disk=disk,
-                                provisioning=provisioning,
-                                profile_id=profile_id)
-        self._follow_instance(volume, backing)
+        # A disk that two VMs name may pass for shared, and stay or be copied.
+        self.volumeops.let_go(backing)
+        try:
+            self.volumeops.relocate(
+                instance, summary.datastore, only_disk=disk,
+                provisioning=provisioning, profile_id=profile_id)
+        finally:
+            self._follow_instance(volume, backing)
 
     def _relocate(self, volume: Any, backing: Any, datastore: Any, host: Any,
                   resource_pool: Any, provisioning: str | None = None,
@@ -201,10 +204,7 @@ class Moves(exchange.Exchange):
     def _follow_instance(self, volume: Any, backing: Any) -> None:
         """Point the shadow VM to where the instance has the disk now."""
         _instance, disk = self._attached_disk(volume)
-        own = self.volumeops.disk_of(backing)
-        if own.path != disk.path:
-            self.volumeops.replace_disk(backing, own, disk.path,
-                                        disk.capacity_bytes)
+        self.volumeops.point_to(backing, disk.path, disk.capacity_bytes)
         try:
             # The disk is there already: what moves is the VM's own folder.
             self.volumeops.relocate_home(

@@ -324,14 +324,24 @@ class VolumeOps(upstream.VMwareVolumeOps):
                          instanceUuid=config['instanceUuid'],
                          extraConfig=config['extraConfig'])
 
-    def replace_disk(self, backing: Any, old: devices.Disk, path: str,
-                     size_bytes: int) -> None:
-        """Point a shadow VM to another file, without touching any file."""
-        key = old.device.controller_key
+    def point_to(self, backing: Any, path: str, size_bytes: int) -> None:
+        """Have a shadow VM name another file as its disk; touches no file.
+
+        :param path: '[datastore] folder/name.vmdk'
+        """
+        hardware = self.devices_of(backing)
+        old = devices.disks(hardware)
+        controller = (old[0].device.controller_key if old
+                      else devices.disk_controller(hardware))
         self.reconfigure(backing, deviceChange=[
-            *devices.removal([old.device]),
+            *devices.removal(disk.device for disk in old),
             devices.change('add', devices.existing_disk(
-                path, size_bytes, key if key is not None else 0))])
+                path, size_bytes, controller or 0))])
+
+    def let_go(self, backing: Any) -> None:
+        """Have a shadow VM name no disk for a while; touches no file."""
+        self.reconfigure(backing, deviceChange=devices.removal(
+            disk.device for disk in devices.disks(self.devices_of(backing))))
 
     def resize_attached(self, instance: Any, disk: devices.Disk,
                         size_bytes: int) -> None:
