@@ -103,6 +103,9 @@ class LiveView:
         """An empty view, to be filled (Listener)."""
         return _Stage()
 
+    def lost(self) -> None:
+        """Nothing to do: whoever reads looks whether it is live (Listener)."""
+
 
 class _Stage:
     """Collects what is told, and publishes it when it is whole.

@@ -69,6 +69,9 @@ class Listener(Protocol):
     def sink(self) -> Sink:
         """Takes what these filters tell, from the beginning."""
 
+    def lost(self) -> None:
+        """No more is told for now; there will be another sink."""
+
 
 class Stream:
     """Keeps a conversation with the vCenter for the session of the moment."""
@@ -294,6 +297,8 @@ class Conversation:
         self._collector = None
         self._wake.clear()
         self.decided.set()
+        for listener in self._stream.listeners:
+            listener.lost()
         log = LOG.warning if failures == 1 else LOG.debug
         log('The vCenter tells no changes, so it is read each time: %s',
             error)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a task is told, and told right, whatever happens meanwhile."""
+
+import threading
+import time
+import unittest
+from unittest import mock
+
+from oslo_vmware import exceptions as vmware_exceptions
+from oslo_vmware import vim_util
+from pyVmomi import vim
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import soap
+from cinder_vmdk_ext import tasks
+from cinder_vmdk_ext.tests.functional import test_liveview
+
+
+class TaskCase(test_liveview.LiveViewCase):
+
+    flags = {'ds': 2, 'vm': 0, 'ds_capacity': '100GiB', 'ds_mount_all': True}
+
+    def setUp(self):
+        super().setUp()
+        self.waiter = tasks.TaskWaiter(self.stream, poll_seconds=0.2)
+        self.session.task_waiter = self.waiter
+        self.session.invoke_api(self.view, 'read')  # the long poll runs
+        self.sim.reset_journal()
+
+    def create(self, name, **more):
+        """Start a CreateVM_Task; the reference of the task."""
+        spec = soap.Typed('', {
+            'name': name, 'guestId': 'otherGuest', 'files': soap.Typed('', {
+                'vmPathName': '[LocalDS_0]'}), 'numCPUs': 1, 'memoryMB': 4})
+        reply = self.session.invoke_api(
+            self.http, 'call', 'CreateVM_Task',
+            soap.Ref('Folder', self.datacenter.vmFolder._moId),
+            {'config': spec, 'pool': soap.Ref('ResourcePool',
+                                              self.pool._moId)})
+        return vim_util.get_moref(reply[0].text, 'Task')
+
+    def remove(self, name):
+        self.addCleanup(lambda: self.destroy(
+            self.named(vim.VirtualMachine, name)))
+
+
+class EndTestCase(TaskCase):
+
+    def test_a_success_with_its_result(self):
+        self.remove('made')
+        info = self.waiter(self.create('made'))
+        self.assertEqual(self.named(vim.VirtualMachine, 'made')._moId,
+                         vim_util.get_moref_value(info.result))
+        self.assertEqual('VirtualMachine',
+                         vim_util.get_moref_type(info.result))
+
+    def test_the_session_waits_so(self):
+        self.remove('by-session')
+        info = self.session.wait_for_task(self.create('by-session'))
+        self.assertEqual('success', info.state)
+
+    def test_an_end_costs_no_call_of_its_own(self):
+        self.remove('cheap')
+        task = self.create('cheap')
+        self.sim.reset_journal()
+        self.waiter(task)
+        self.assertEqual({}, self.calls())
+
+    def test_an_end_before_the_wait_is_not_missed(self):
+        self.remove('early')
+        task = self.create('early')
+        time.sleep(0.5)
+        self.sim.reset_journal()
+        begun = time.monotonic()
+        self.waiter(task)
+        self.assertLess(time.monotonic() - begun, 0.5)
+        self.assertEqual({}, self.calls())
+
+    def test_a_failure_is_the_exception_of_oslo_vmware(self):
+        self.sim.fault(method='CreateVM_Task', count=1, task_fault={
+            'type': 'NoDiskSpace', 'fields': {'datastore': 'LocalDS_0'},
+            'message': 'no room in the inn'})
+        with self.assertRaisesRegex(vmware_exceptions.NoDiskSpaceException,
+                                    'no room in the inn'):
+            self.waiter(self.create('unlucky'))
+
+    def test_a_failure_of_no_class_names_its_fault(self):
+        self.sim.fault(method='CreateVM_Task', count=1, task_fault={
+            'type': 'InvalidPowerState', 'fields': {
+                'existingState': 'poweredOn'}})
+        with self.assertRaises(vmware_exceptions.VimException) as caught:
+            self.waiter(self.create('unlucky'))
+        expected = vmware_exceptions.get_fault_class('InvalidPowerState')
+        self.assertIsInstance(caught.exception, expected)
+
+    def test_fifty_tasks_are_awaited_by_one_conversation(self):
+        self.sim.fault(method='CreateVM_Task', task_delay_ms=400)
+        results = {}
+
+        def make(name):
+            results[name] = vim_util.get_moref_value(
+                self.waiter(self.create(name)).result)
+
+        names = [f'many-{number}' for number in range(50)]
+        self.sim.reset_journal()
+        threads = [threading.Thread(target=make, args=(name,))
+                   for name in names]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(60)
+        calls = self.calls()
+        made = {each.name: each._moId for each in self.all(vim.VirtualMachine)}
+        for name in names:
+            self.remove(name)
+        self.assertEqual(made, results)
+        self.assertEqual(50, calls['CreateVM_Task'])
+        self.assertNotIn('CreateFilter', calls)
+
+
+class QuietTestCase(TaskCase):
+
+    def test_a_task_is_read_while_the_vcenter_tells_nothing(self):
+        self.remove('unpolled')
+        self.sim.fault(method='WaitForUpdatesEx',
+                       fault={'type': 'NoPermission'})
+        self.stream.conversation()._ended = True
+        self.stream._conversation = None
+        info = self.waiter(self.create('unpolled'))
+        self.assertEqual(self.named(vim.VirtualMachine, 'unpolled')._moId,
+                         vim_util.get_moref_value(info.result))
+
+    def test_a_task_that_the_list_does_not_show_has_a_filter(self):
+        self.remove('unlisted')
+        with mock.patch.object(tasks.TaskWaiter, 'filters',
+                               lambda *unused: []):
+            self.stream._conversation.stop(5)
+            self.stream._conversation = None
+            self.view.read()
+            self.sim.fault(method='CreateVM_Task', task_delay_ms=2500)
+            task = self.create('unlisted')
+            self.sim.reset_journal()
+            with mock.patch.object(self.waiter, '_poll_seconds', 30):
+                self.waiter(task)
+        calls = self.calls()
+        self.assertEqual((1, 1, 1), (
+            calls['CreateFilter'], calls['DestroyPropertyFilter'],
+            calls['RetrievePropertiesEx']))
+
+    def test_a_task_that_runs_long_tells_its_progress(self):
+        self.remove('slow')
+        self.sim.fault(method='CreateVM_Task', task_delay_ms=1500)
+        with mock.patch.object(tasks, 'PROGRESS_SECONDS', 0.4), \
+                self.assertLogs('cinder_vmdk_ext.tasks', 'INFO') as logged:
+            self.waiter(self.create('slow'))
+        self.assertRegex(logged.output[0], r'running, .* % after \d+ s')
+        self.assertLessEqual(len(logged.output), 4)
+
+
+class LossTestCase(TaskCase):
+
+    def test_a_task_outlives_the_session_that_began_it(self):
+        self.remove('outlives')
+        self.sim.fault(method='CreateVM_Task', task_delay_ms=1000)
+        task = self.create('outlives')
+        self.client.content.sessionManager.TerminateSession(
+            [self.session._session_id])
+        self.assertEqual('success', self.waiter(task).state)
+
+    def test_a_task_whose_notice_is_lost_is_not(self):
+        self.remove('unnoticed')
+        self.sim.fault(method='CreateVM_Task', task_delay_ms=500)
+        task = self.create('unnoticed')
+        self.sim.fault(method='WaitForUpdatesEx', count=2, cut='after')
+        self.assertEqual('success', self.waiter(task).state)
+
+    def test_a_task_that_the_vcenter_forgot_has_an_unknown_outcome(self):
+        with self.assertRaises(exceptions.OutcomeUnknown):
+            self.waiter(vim_util.get_moref('task-0', 'Task'))
+
+    def test_memory_is_bounded(self):
+        with mock.patch.object(tasks, 'REMEMBERED', 3):
+            for number in range(5):
+                self.remove(f'bounded-{number}')
+                self.waiter(self.create(f'bounded-{number}'))
+            self.assertEqual(3, len(self.waiter._told))
+        self.assertEqual({}, self.waiter._waits)
+
+
+if __name__ == '__main__':
+    unittest.main()
