@@ -222,7 +222,8 @@ class VolumeOps(upstream.VMwareVolumeOps):
                 'template': False,
                 'config': soap.Typed('', _in_order(config, _CONFIG)),
                 'powerOn': False,
-                'snapshot': soap.from_suds(snapshot) if snapshot else None})})
+                'snapshot': soap.from_suds(snapshot) if snapshot else None})
+        }).result
 
     def _shadow_config(self, extra_config: dict[str, str]) -> dict[str, Any]:
         """Fields of the ConfigSpec of a shadow VM."""
@@ -355,11 +356,10 @@ class VolumeOps(upstream.VMwareVolumeOps):
             'spec': soap.Typed('', _in_order(fields, _CONFIG))})
 
     def _task(self, method: str, this: Any, arguments: dict[str, Any]) -> Any:
-        """Start a task, wait for it, and give its result."""
+        """Start a task, wait for it, and give its TaskInfo."""
         reply = self._call(method, this, arguments)
-        info = self._session.wait_for_task(
+        return self._session.wait_for_task(
             vim_util.get_moref(reply[0].text, 'Task'))
-        return getattr(info, 'result', None)
 
     def _call(self, method: str, this: Any,
               arguments: dict[str, Any] | None = None) -> etree._Element:

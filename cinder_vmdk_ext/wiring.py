@@ -40,6 +40,7 @@ from cinder_vmdk_ext import reporting
 from cinder_vmdk_ext import selector
 from cinder_vmdk_ext import session as sessions
 from cinder_vmdk_ext import soap
+from cinder_vmdk_ext import tasks
 from cinder_vmdk_ext import typespecs
 from cinder_vmdk_ext import updates
 from cinder_vmdk_ext import volumeops
@@ -163,6 +164,9 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         if self._stream is not None:
             self._stream.stop()
         self._stream = updates.Stream(session, client)
+        session.task_waiter = tasks.TaskWaiter(
+            self._stream,
+            poll_seconds=self.configuration.vmware_task_poll_interval)
         weakref.finalize(self, self._stream.stop)
         return self._stream
 
