@@ -13,10 +13,11 @@ import (
 	"vcenter-sim/internal/machines"
 	"vcenter-sim/internal/maintenance"
 	"vcenter-sim/internal/mounts"
+	"vcenter-sim/internal/pods"
 	"vcenter-sim/internal/policies"
 	"vcenter-sim/internal/rename"
-	"vcenter-sim/internal/updates"
 	"vcenter-sim/internal/storage"
+	"vcenter-sim/internal/updates"
 	"vcenter-sim/internal/volumes"
 )
 
@@ -30,6 +31,7 @@ var features = []core.Feature{
 	mounts.Feature,
 	access.Feature,
 	volumes.Feature,
+	pods.Feature,
 	policies.Feature,
 
 	machines.Feature,

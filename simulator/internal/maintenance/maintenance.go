@@ -29,19 +29,20 @@ var Feature = core.Feature{Name: "datastore maintenance mode", Start: start}
 var Evacuate func(ctx *simulator.Context, datastore *simulator.Datastore) []types.ClusterRecommendation
 
 func start(s *core.Sim) error {
-	core.Override(s, func(ctx *simulator.Context, req *types.DatastoreEnterMaintenanceMode, _ core.Next) soap.HasFault {
-		datastore := ctx.Map.Get(req.This).(*simulator.Datastore)
-		if datastore.Summary.MaintenanceMode != normal {
+	core.Unlocked(s, func(ctx *simulator.Context, req *types.DatastoreEnterMaintenanceMode, next core.Next) soap.HasFault {
+		datastore, ok := ctx.Map.Get(req.This).(*simulator.Datastore)
+		if !ok {
+			return next()
+		}
+		if !begin(ctx, datastore) {
 			return core.Fault(&types.InvalidState{})
 		}
-		setMode(ctx, datastore, entering)
-		own := core.NewContext(ctx)
-		task := core.NewTask(own, req.This, "DatastoreEnterMaintenanceMode")
+		task := core.NewTask(ctx, req.This, "DatastoreEnterMaintenanceMode")
 		result := types.StoragePlacementResult{Task: &task.Self}
 		if Evacuate != nil {
-			result.Recommendations = Evacuate(own, datastore)
+			result.Recommendations = Evacuate(ctx, datastore)
 		}
-		go enter(own, datastore, task)
+		go enter(core.NewContext(ctx), datastore, task)
 		return &methods.DatastoreEnterMaintenanceModeBody{
 			Res: &types.DatastoreEnterMaintenanceModeResponse{Returnval: result}}
 	})
@@ -59,6 +60,16 @@ func start(s *core.Sim) error {
 			Res: &types.DatastoreExitMaintenanceMode_TaskResponse{Returnval: task}}
 	})
 	return nil
+}
+
+// begin tells whether the datastore was in service until now.
+func begin(ctx *simulator.Context, datastore *simulator.Datastore) (begun bool) {
+	ctx.WithLock(datastore, func() {
+		if begun = datastore.Summary.MaintenanceMode == normal; begun {
+			ctx.Update(datastore, []types.PropertyChange{{Name: "summary.maintenanceMode", Val: entering}})
+		}
+	})
+	return begun
 }
 
 // enter waits until nothing is registered on the datastore, or until the task is cancelled.

@@ -160,3 +160,22 @@ func DatastoreOf(ctx *simulator.Context, entity types.ManagedObjectReference, pa
 	}
 	return Datastore(ctx, Datacenter(ctx, entity), parsed.Datastore)
 }
+
+// PoolHosts lists the hosts of the compute resource that a resource pool belongs to.
+func PoolHosts(ctx *simulator.Context, pool types.ManagedObjectReference) []types.ManagedObjectReference {
+	for ref := pool; ; {
+		switch object := ctx.Map.Get(ref).(type) {
+		case *simulator.ClusterComputeResource:
+			return slices.Clone(object.Host)
+		case *mo.ComputeResource:
+			return slices.Clone(object.Host)
+		case mo.Entity:
+			if object.Entity().Parent == nil {
+				return nil
+			}
+			ref = *object.Entity().Parent
+		default:
+			return nil
+		}
+	}
+}
