@@ -349,7 +349,11 @@ func (c *cloning) configure(machine *simulator.VirtualMachine) types.BaseMethodF
 	}
 	own := core.NewContext(c.ctx)
 	if c.req.Spec.Template {
-		own.WithLock(machine, func() { machine.MarkAsTemplate(&types.MarkAsTemplate{This: machine.Self}) })
+		own.WithLock(machine, func() {
+			pool := machine.ResourcePool
+			machine.MarkAsTemplate(&types.MarkAsTemplate{This: machine.Self})
+			tellTemplate(own, machine, pool)
+		})
 		return nil
 	}
 	if spec := c.req.Spec.Customization; spec != nil {

@@ -30,6 +30,8 @@ type diskChange struct {
 	// old is the disk as it is, for an edit or a removal.
 	old *types.VirtualDisk
 	at  place
+	// importing says that the content, and the capacity with it, comes later.
+	importing bool
 }
 
 // controllerKeys gives the controllers that a request adds the keys that a host gives, and tells the devices on them. (The
@@ -146,7 +148,8 @@ func (c *diskChange) planAdd(devices []types.BaseVirtualDevice) types.BaseMethod
 			InvalidVmConfig: types.InvalidVmConfig{Property: "virtualDeviceSpec.device.backing.fileName"},
 			DeviceIndex:     int32(c.index)}
 	}
-	if c.spec.FileOperation == types.VirtualDeviceConfigSpecFileOperationCreate && capacityOf(c.disk) <= 0 && c.flat.Parent == nil {
+	if c.spec.FileOperation == types.VirtualDeviceConfigSpecFileOperationCreate && capacityOf(c.disk) <= 0 &&
+		c.flat.Parent == nil && !c.importing {
 		return &types.InvalidDeviceSpec{
 			InvalidVmConfig: types.InvalidVmConfig{Property: "virtualDeviceSpec.device.capacityInKB"},
 			DeviceIndex:     int32(c.index)}

@@ -29,6 +29,10 @@ func start(sim *core.Sim) error {
 	s.overridePower()
 	s.overrideClone()
 	s.overrideRelocate()
+	s.overrideTransfers()
+	s.overrideTemplates()
+	s.serveFolder()
+	s.serveLeases()
 	s.serveControl()
 	return s.adopt(sim.Context())
 }

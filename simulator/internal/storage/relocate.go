@@ -10,7 +10,6 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
-	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -296,7 +295,8 @@ func (r *relocation) family(d *moveDisk) ([]layerMove, types.BaseMethodFault) {
 		}
 		for i, layer := range chain {
 			depth[layer] = len(chain) - i
-			shared[layer] = r.store.readers(layer, r.vm.Self) > 0
+			// What the virtual machine writes to goes with it, even if another one, which is off, names it too.
+			shared[layer] = (i > 0 || layer != d.from.local()) && r.store.readers(layer, r.vm.Self) > 0
 		}
 	}
 	add(d.from.local())
@@ -574,21 +574,8 @@ func (r *relocation) moveCompute() types.BaseMethodFault {
 
 // relist takes the virtual machine out of one object's list and puts it into another's.
 func (r *relocation) relist(from, to *types.ManagedObjectReference) {
-	set := func(ref *types.ManagedObjectReference, there bool) {
-		if ref == nil {
-			return
-		}
-		switch obj := r.ctx.Map.Get(*ref).(type) {
-		case *simulator.HostSystem:
-			setReferences(r.ctx, obj, "vm", obj.Vm, r.vm.Self, there)
-		case *simulator.ResourcePool:
-			setReferences(r.ctx, obj, "vm", obj.Vm, r.vm.Self, there)
-		case *simulator.VirtualApp:
-			setReferences(r.ctx, mo.Reference(obj), "vm", obj.Vm, r.vm.Self, there)
-		}
-	}
 	if from != nil && *from != *to {
-		set(from, false)
+		listMachine(r.ctx, from, r.vm.Self, false)
 	}
-	set(to, true)
+	listMachine(r.ctx, to, r.vm.Self, true)
 }

@@ -37,6 +37,7 @@ type Store struct {
 	claimsLock sync.Mutex
 	claims     map[string]bool // names that somebody is about to use
 	working    keyedLocks
+	leases     leases
 }
 
 // volume is the files of one datastore.

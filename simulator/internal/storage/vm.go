@@ -23,7 +23,7 @@ func (s *Store) overrideMachines() {
 		return &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{
 			Returnval: core.StartTask(ctx, req.This, "CreateVM_Task",
 				func(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
-					return result(s.createMachine(ctx, req))
+					return result(s.createMachine(ctx, req, false))
 				})}}
 	})
 	core.Override(s.sim, func(ctx *simulator.Context, req *types.ReconfigVM_Task, _ core.Next) soap.HasFault {
@@ -81,9 +81,9 @@ func (s *Store) machineTask(
 	})
 }
 
-// createMachine does what Folder.CreateVM_Task does.
+// createMachine does what Folder.CreateVM_Task does. In an import, disks may come without a capacity.
 func (s *Store) createMachine(
-	ctx *simulator.Context, req *types.CreateVM_Task,
+	ctx *simulator.Context, req *types.CreateVM_Task, importing bool,
 ) (*types.ManagedObjectReference, types.BaseMethodFault) {
 	folder, ok := ctx.Map.Get(req.This).(*simulator.Folder)
 	dc := datacenterOf(ctx, req.This)
@@ -131,6 +131,9 @@ func (s *Store) createMachine(
 	if fault != nil {
 		s.Touch(ctx, at.ds, at.dir().local())
 		return nil, fault
+	}
+	for _, change := range changes {
+		change.importing = importing
 	}
 	fault = s.plan(ctx, vm, changes)
 	if fault == nil {

@@ -231,3 +231,17 @@ func WriteFlat(file string, capacityBytes int64, content Content) error {
 	d := &Disk{Descriptor: NewDescriptor(TypeVMFS, "VMFS", path.Base(file), capacityBytes), flat: f}
 	return Fill(d, content)
 }
+
+// WriteSparsely writes to a file and leaves holes where there are grains of zeros. The file must be new.
+func WriteSparsely(f *os.File, p []byte, off int64) error {
+	for len(p) > 0 {
+		n := min(int64(len(p)), grainBytes)
+		if !allZero(p[:n]) {
+			if _, err := f.WriteAt(p[:n], off); err != nil {
+				return err
+			}
+		}
+		p, off = p[n:], off+n
+	}
+	return nil
+}

@@ -14,7 +14,7 @@ SMALL = 64 << 10
 
 class SpaceTestCase(storage_case.StorageCase):
 
-    flags = {'ds': 3, 'vm': 0, 'ds_capacity': ['10GiB', 'LocalDS_2=200MiB'], 'ds_mount_all': True}
+    flags = {'ds': 3, 'vm': 0, 'ds_capacity': ['10GiB', 'LocalDS_2=20MiB'], 'ds_mount_all': True}
 
     def create_disk(self, path, size_mib, disk_type='thin'):
         return self.content.virtualDiskManager.CreateVirtualDisk_Task(
@@ -118,11 +118,11 @@ class SpaceTestCase(storage_case.StorageCase):
 
     def test_a_write_that_does_not_fit_is_refused(self):
         vm, path = self.vm_with_disk('LocalDS_2', size_mib=400)
-        self.assertEqual(204, self.guest_writes(path, noise(100 * MIB)))
+        self.assertEqual(204, self.guest_writes(path, noise(10 * MIB)))
         self.check_space()
-        self.assertEqual(507, self.guest_writes(path, noise(150 * MIB), offset=100 * MIB))
+        self.assertEqual(507, self.guest_writes(path, noise(15 * MIB), offset=10 * MIB))
         self.check_space()
-        self.assertEqual(204, self.guest_writes(path, noise(100 * MIB, 2)), 'what is taken can be written again')
+        self.assertEqual(204, self.guest_writes(path, noise(10 * MIB, 2)), 'what is taken can be written again')
 
     def test_a_snapshot_needs_space_and_its_delta_grows(self):
         vm, path = self.vm_with_disk(size_mib=100, data=noise(10 * MIB))
