@@ -2,6 +2,7 @@
 """The inventory in memory, kept by the vCenter's own notices of change."""
 
 import threading
+from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,12 +32,17 @@ class LiveView:
     def __init__(self, stream: updates.Stream,
                  reader: inventory.InventoryReader,
                  policies: inventory.Policies | None = None,
-                 policy_names: tuple[str, ...] = ()) -> None:
+                 policy_names: tuple[str, ...] = (),
+                 observe: Callable[[model.Inventory], None] | None = None
+                 ) -> None:
         """Prepare, without a call; the first read starts the long poll.
 
         :param reader: asked while memory is not to be trusted; it knows the
             same policies
+        :param observe: told of each inventory, without policies, as soon as
+            it is known
         """
+        self._observe = observe or (lambda known: None)
         self._stream = stream
         self._reader = reader
         self._policies = policies
@@ -101,7 +107,7 @@ class LiveView:
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""
-        return _Stage()
+        return _Stage(self._observe)
 
     def lost(self) -> None:
         """Nothing to do: whoever reads looks whether it is live (Listener)."""
@@ -114,7 +120,8 @@ class _Stage:
     inventory that was published never changes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Callable[[model.Inventory], None]) -> None:
+        self._observe = observe
         self.published: model.Inventory | None = None
         self._seen: dict[soap.Ref, dict[str, Any]] = {}
         self._changed: set[soap.Ref] = set()
@@ -143,3 +150,4 @@ class _Stage:
                 self._assembly.drop(ref)
         self._changed.clear()
         self.published = self._assembly.inventory()
+        self._observe(self.published)
