@@ -7,12 +7,13 @@ The class is put together from one class for each kind of operation, all on
 
 from cinder import interface
 
-from cinder_vmdk_ext import creation
 from cinder_vmdk_ext import healing
+from cinder_vmdk_ext import spread
 
 
 @interface.volumedriver
-class VmdkExtDriver(healing.Healing, creation.Creation):
+@spread.holding(*spread.CHOOSING)
+class VmdkExtDriver(healing.Healing, spread.Spread):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     .. code-block:: default

@@ -17,8 +17,8 @@ from cinder.volume.drivers.vmware import datastore as upstream
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import inventory
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext import placement
 from cinder_vmdk_ext import policies
+from cinder_vmdk_ext import reservations
 
 LOG = logging.getLogger(__name__)
 
@@ -45,8 +45,10 @@ class DatastoreSelector(upstream.DatastoreSelector):
     def __init__(self, vops: Any, session: Any, max_objects: int,
                  ds_regex: Any = None, *, reader: inventory.Reader,
                  directory: policies.PolicyDirectory,
-                 settings: model.Settings) -> None:
+                 settings: model.Settings,
+                 books: reservations.Reservations) -> None:
         super().__init__(vops, session, max_objects, ds_regex=ds_regex)
+        self._books = books
         self._reader = reader
         self._directory = directory
         self._settings = settings
@@ -68,8 +70,8 @@ class DatastoreSelector(upstream.DatastoreSelector):
         # Unlike statistics, a volume is worth waiting for: invoke_api repeats
         # a read that got no reply.
         seen = self._session.invoke_api(self._reader, 'read')
-        chosen = placement.place(requirement, seen, self._settings,
-                                 random.choice)
+        chosen = self._books.place(requirement, seen, self._settings,
+                                   random.choice)
         if not isinstance(chosen, model.Placement):
             raise exceptions.NoPlacement(str(requirement), chosen)
         LOG.debug('Chose datastore %(datastore)s and host %(host)s for '

@@ -37,6 +37,7 @@ from cinder_vmdk_ext import pools
 from cinder_vmdk_ext import preflight
 from cinder_vmdk_ext import promises
 from cinder_vmdk_ext import reporting
+from cinder_vmdk_ext import reservations
 from cinder_vmdk_ext import selector
 from cinder_vmdk_ext import session as sessions
 from cinder_vmdk_ext import soap
@@ -69,6 +70,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(config.vmdk_ext_opts)
+        self._reservations = reservations.Reservations()
         # Until the options are read: as upstream.
         self._settings = model.Settings('', datastore_pools=False)
         self._client: soap.Client | None = None
@@ -145,14 +147,16 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         watched = self._directory, self._settings.storage_policies
         self._reader = liveview.LiveView(
             self._watch(session, self._client), inventory.InventoryReader(
-                session, self._client, *watched), *watched)
+                session, self._client, *watched), *watched,
+            observe=self._reservations.observe)
         self._own_volumeops = volumeops.VolumeOps(
             session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
             client=self._client)
         self._own_ds_sel = selector.DatastoreSelector(
             self._own_volumeops, session, max_objects,
             ds_regex=self._settings.datastore_regex, reader=self._reader,
-            directory=self._directory, settings=self._settings)
+            directory=self._directory, settings=self._settings,
+            books=self._reservations)
         self._locator = location.Locator(self._own_volumeops, self._reader)
         self._reporter = reporting.Reporter(
             self._reader, self._settings,

@@ -27,7 +27,7 @@ KNOW_UPSTREAM = frozenset(
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
     'devices', 'exceptions', 'exchange', 'moves',
-    'liveview', 'tasks', 'updates',
+    'liveview', 'spread', 'tasks', 'updates',
     'collector', 'exceptions', 'inventory', 'policies', 'preflight',
     'repetition', 'selector', 'services', 'session', 'soap', 'volumeops',
     'wiring'})

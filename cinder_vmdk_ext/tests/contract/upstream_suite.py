@@ -35,7 +35,7 @@ OURS: dict[str, tuple[str, tuple[str, ...]]] = {
         'cinder_vmdk_ext.volumeops.VolumeOps', ('client',)),
     'datastore.DatastoreSelector': (
         'cinder_vmdk_ext.selector.DatastoreSelector',
-        ('reader', 'directory', 'settings')),
+        ('reader', 'directory', 'settings', 'books')),
 }
 
 
