@@ -27,6 +27,16 @@ vmdk_ext_opts = [
              'scheduler chose. If false, the backend is a single pool and the '
              'driver chooses the datastore itself, as the upstream driver '
              'does.'),
+    cfg.BoolOpt(
+        'vmdk_ext_storage_pods',
+        default=False,
+        help='Report a datastore cluster (StoragePod) whose Storage DRS is '
+             'on and fully automated as one scheduler pool instead of each of '
+             'its datastores: Storage DRS moves disks among them. Its free '
+             'capacity is that of the datastore with the most free space, '
+             'since a disk lies on one datastore. Datastores of all other '
+             'clusters stay pools by themselves. Without effect if '
+             'vmdk_ext_datastore_pools is false.'),
     cfg.FloatOpt(
         'vmdk_ext_min_free_gib',
         default=0.0,
@@ -80,6 +90,7 @@ def settings(configuration: Any) -> model.Settings:
     return model.Settings(
         backend_name=get('volume_backend_name') or 'VmdkExtDriver',
         datastore_pools=bool(get('vmdk_ext_datastore_pools')),
+        storage_pods=bool(get('vmdk_ext_storage_pods')),
         cluster_names=tuple(get('vmware_cluster_name') or ()),
         datastore_regex=_regex(get('vmware_datastore_regex')),
         storage_policies=tuple(get('vmware_storage_profile') or ()),

@@ -34,10 +34,11 @@ class Locator:
     """Finds the pool of volumes by their backings."""
 
     def __init__(self, ops: volumeops.VolumeOps,
-                 reader: inventory.Reader,
+                 reader: inventory.Reader, settings: model.Settings,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._ops = ops
         self._reader = reader
+        self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: Seen | None = None
@@ -69,8 +70,7 @@ class Locator:
         if seen is None or now - seen.read_at >= max_age_seconds:
             known = self._reader.read()
             seen = Seen(self._ops.read_backings(), known,
-                        {moref: name for name, moref
-                         in pools.names(known).items()}, now)
+                        pools.by_datastore(known, self._settings), now)
             with self._lock:
                 self._seen = seen
         return seen

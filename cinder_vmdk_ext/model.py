@@ -25,6 +25,8 @@ class Settings:
 
     backend_name: str
     datastore_pools: bool = True
+    # Whether a datastore cluster that balances itself is one pool.
+    storage_pods: bool = False
     cluster_names: tuple[str, ...] = ()
     datastore_regex: re.Pattern[str] | None = None
     storage_policies: tuple[str, ...] = ()
@@ -119,6 +121,11 @@ class StoragePod:
     # recommendations that a person has to apply ("manual").
     drs_enabled: bool = False
     automation: str = 'manual'
+
+    @property
+    def balances_itself(self) -> bool:
+        """Whether Storage DRS moves disks among its members unasked."""
+        return self.drs_enabled and self.automation == 'automated'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,12 @@ keys call "gb".
 
 import decimal
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
+from typing import NamedTuple
 from urllib import parse
 
 from cinder_vmdk_ext import model
@@ -24,32 +26,76 @@ DEFAULT_RATIO = 20.0
 AUTO_RATIO_MIN_USED_GIB = 10
 
 
+class Pool(NamedTuple):
+    """What the scheduler sees as one: a datastore or a datastore cluster."""
+
+    name: str
+    datastores: tuple[model.Datastore, ...]
+    pod: model.StoragePod | None = None  # None: of one datastore
+
+
+def listed(inventory: model.Inventory,
+           settings: model.Settings) -> list[Pool]:
+    """All pools; each datastore is in one of them.
+
+    With ``storage_pods``, a datastore cluster that balances itself is a pool:
+    a disk would not stay on the member that a scheduler chose. Those of every
+    other cluster are pools by themselves.
+    """
+    pooled = _pooled(inventory, settings)
+    found = []
+    for name, moref in _named(inventory).items():
+        if moref in inventory.datastores:
+            if moref not in pooled:
+                found.append(Pool(name, (inventory.datastores[moref],)))
+            continue
+        pod = inventory.storage_pods[moref]
+        members = _members(pod, inventory)
+        if members and pooled.get(members[0].moref) is pod:
+            found.append(Pool(name, members, pod))
+    return found
+
+
+def by_datastore(inventory: model.Inventory,
+                 settings: model.Settings) -> dict[str, str]:
+    """Name of the pool that holds each datastore, by the latter's moref."""
+    return {datastore.moref: pool.name
+            for pool in listed(inventory, settings)
+            for datastore in pool.datastores}
+
+
+def resolve(name: str, inventory: model.Inventory,
+            settings: model.Settings) -> Pool | None:
+    """The pool that a name stands for, or stood for; None: it never did.
+
+    Volumes go on to name a datastore whose cluster became a pool, or the
+    other way round: the first name stands for the cluster, and the second for
+    all its members.
+    """
+    pools = listed(inventory, settings)
+    for pool in pools:
+        if pool.name == name:
+            return pool
+    datastore = find(name, inventory)
+    if datastore is not None:
+        return next(pool for pool in pools if datastore in pool.datastores)
+    pod = _find_pod(name, inventory)
+    return Pool(name, _members(pod, inventory), pod) if pod else None
+
+
 def names(inventory: model.Inventory) -> dict[str, str]:
-    """Pool name of every datastore: ``{pool name: datastore moref}``.
+    """Name of every datastore as a pool: ``{pool name: datastore moref}``.
 
     A pool is called by its datastore's name, as the vCenter stores it. Names
-    are unique within a datacenter only: the datastore that is known longest
-    keeps the plain name, so that a namesake that appears later renames no
-    pool; the others get their datacenter's name added, or their reference
-    where that name would not tell them apart.
+    are unique within a folder only: the datastore, or datastore cluster, that
+    is known longest keeps the plain name, so that a namesake that appears
+    later renames no pool; the others get their datacenter's name added, or
+    their reference where that name would not tell them apart.
     A ``#`` would end the backend's part of a Cinder host and is written
     ``%23``, as the vCenter writes ``%2f`` for a slash.
     """
-    named: dict[str, str] = {}
-    for datastore in sorted(inventory.datastores.values(),
-                            key=lambda d: _age(d.moref)):
-        plain, placed, unique = _possible_names(datastore, inventory)
-        name = plain
-        if name in named and placed and (
-                _datacenter_name(datastore, inventory)
-                not in inventory.shared_datacenter_names):
-            name = placed
-        if name in named:
-            name = unique
-        while name in named:  # a datastore is called like another's pool
-            name += f' ({datastore.moref})'
-        named[name] = datastore.moref
-    return named
+    return {name: moref for name, moref in _named(inventory).items()
+            if moref in inventory.datastores}
 
 
 def find(pool: str, inventory: model.Inventory) -> model.Datastore | None:
@@ -58,44 +104,100 @@ def find(pool: str, inventory: model.Inventory) -> model.Datastore | None:
     Names with the datacenter or the reference added go on to be understood
     once a namesake is gone and the plain name would do.
     """
-    moref = names(inventory).get(pool)
-    if moref is not None:
-        return inventory.datastores[moref]
+    named = _named(inventory)
+    if pool in named:
+        return inventory.datastores.get(named[pool])
     matching = [datastore for datastore in inventory.datastores.values()
                 if pool in _possible_names(datastore, inventory)]
     return matching[0] if len(matching) == 1 else None
 
 
 def name_of(datastore: model.Datastore, inventory: model.Inventory) -> str:
-    """The pool name of a datastore of this inventory."""
+    """The name of a datastore of this inventory as a pool."""
     return next(name for name, moref in names(inventory).items()
                 if moref == datastore.moref)
 
 
-def _possible_names(datastore: model.Datastore,
+def _named(inventory: model.Inventory) -> dict[str, str]:
+    """Morefs of datastores and of datastore clusters by distinct names.
+
+    Whether clusters are pools has no part in it: a choice that the operator
+    changes is not to change a name's meaning.
+    """
+    named: dict[str, str] = {}
+    things: list[model.Datastore | model.StoragePod] = [
+        *inventory.datastores.values(), *inventory.storage_pods.values()]
+    for thing in sorted(things, key=lambda thing: _age(thing.moref)):
+        plain, placed, unique = _possible_names(thing, inventory)
+        name = plain
+        if name in named and placed and (
+                _datacenter_name(thing, inventory)
+                not in inventory.shared_datacenter_names):
+            name = placed
+        if name in named:
+            name = unique
+        while name in named:  # one is called like another's pool
+            name += f' ({thing.moref})'
+        named[name] = thing.moref
+    return named
+
+
+def _pooled(inventory: model.Inventory, settings: model.Settings
+            ) -> dict[str, model.StoragePod]:
+    """The datastore clusters that are pools, by each member's moref."""
+    if not settings.storage_pods:
+        return {}
+    return {moref: pod for pod in inventory.storage_pods.values()
+            if pod.balances_itself for moref in pod.datastores
+            if moref in inventory.datastores}
+
+
+def _members(pod: model.StoragePod,
+             inventory: model.Inventory) -> tuple[model.Datastore, ...]:
+    return tuple(inventory.datastores[moref]
+                 for moref in sorted(pod.datastores, key=_age)
+                 if moref in inventory.datastores)
+
+
+def _find_pod(name: str,
+              inventory: model.Inventory) -> model.StoragePod | None:
+    named = _named(inventory)
+    if name in named:
+        return inventory.storage_pods.get(named[name])
+    matching = [pod for pod in inventory.storage_pods.values()
+                if name in _possible_names(pod, inventory)]
+    return matching[0] if len(matching) == 1 else None
+
+
+def _possible_names(thing: model.Datastore | model.StoragePod,
                     inventory: model.Inventory) -> tuple[str, str, str]:
     """Plain, with its datacenter if that is known, and with its reference."""
-    name = datastore.name.replace('#', '%23')
-    place = _datacenter_name(datastore, inventory).replace('#', '%23')
+    name = thing.name.replace('#', '%23')
+    place = _datacenter_name(thing, inventory).replace('#', '%23')
     return (name, f'{name} ({place})' if place else '',
-            f'{name} ({datastore.moref})')
+            f'{name} ({thing.moref})')
 
 
-def _datacenter_name(datastore: model.Datastore,
+def _datacenter_name(thing: model.Datastore | model.StoragePod,
                      inventory: model.Inventory) -> str:
-    datacenter = inventory.datacenters.get(datastore.datacenter or '')
+    if isinstance(thing, model.StoragePod):
+        members = _members(thing, inventory)
+        if not members:
+            return ''
+        thing = members[0]
+    datacenter = inventory.datacenters.get(thing.datacenter or '')
     return datacenter.name if datacenter else ''
 
 
 def _age(moref: str) -> tuple[int, str]:
     """Order of creation: a vCenter numbers its references as it makes them."""
-    digits = moref.rpartition('-')[2]
-    return (int(digits) if digits.isdecimal() else 0), moref
+    digits = re.search('[0-9]*$', moref)
+    return (int(digits[0]) if digits and digits[0] else 0), moref
 
 
 def report(inventory: model.Inventory, settings: model.Settings,
            promised_gib: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The ``pools`` list of the driver's statistics, one per datastore.
+    """The ``pools`` list of the driver's statistics.
 
     Datastores that belong to the backend are listed even while they take no
     volumes (maintenance, full, no host): they then carry figures which
@@ -104,25 +206,74 @@ def report(inventory: model.Inventory, settings: model.Settings,
     :param promised_gib: by pool name, the size of volumes that are to be
         created on first use and take no space yet
     """
-    named = names(inventory)
     promised = Counter[str]()
-    for pool, size_gib in promised_gib.items():
-        moref = named.get(pool, '')
-        if not moref and (datastore := find(pool, inventory)):
-            moref = datastore.moref  # it was called so before
-        promised[moref] += size_gib
-    pools = []
-    for name, moref in named.items():
-        datastore = inventory.datastores[moref]
-        refused = placement.ineligibility(datastore, inventory, settings)
-        if refused is not None and not refused.passing:
-            continue
-        state = {'pool_state': refused.code if refused else 'available',
-                 'pool_state_reason': refused.reason if refused else ''}
-        pools.append(_figures([datastore], settings, refused is not None,
-                              promised[moref])
-                     | _description(name, datastore, inventory) | state)
-    return pools
+    for name, size_gib in promised_gib.items():
+        pool = resolve(name, inventory, settings)
+        for each in pool.datastores[:1] if pool else ():
+            promised[each.moref] += size_gib
+    reports = []
+    for pool in listed(inventory, settings):
+        states = [(each, placement.ineligibility(each, inventory, settings))
+                  for each in pool.datastores]
+        belonging = {each.moref: (each, why) for each, why in states
+                     if why is None or why.passing}
+        if belonging:
+            promised_here = sum(promised[each.moref]
+                                for each in pool.datastores)
+            make = _report_pod if pool.pod else _report_datastore
+            reports.append(make(pool, list(belonging.values()), inventory,
+                                settings, promised_here))
+    return reports
+
+
+_States = list[tuple[model.Datastore, model.Ineligibility | None]]
+
+
+def _report_datastore(pool: Pool, states: _States, inventory: model.Inventory,
+                      settings: model.Settings,
+                      promised_gib: int) -> dict[str, Any]:
+    [(datastore, refused)] = states
+    return (_figures([datastore], settings, refused is not None, promised_gib)
+            | _description(pool.name, datastore, inventory)
+            | {'pool_state': refused.code if refused else 'available',
+               'pool_state_reason': refused.reason if refused else ''})
+
+
+def _report_pod(pool: Pool, states: _States, inventory: model.Inventory,
+                settings: model.Settings,
+                promised_gib: int) -> dict[str, Any]:
+    """Sums over the members that take volumes now.
+
+    But a disk lies on one of them: what is told as free is the largest gap,
+    for the scheduler compares a thick disk with that and nothing else.
+    """
+    eligible = [each for each, why in states if why is None]
+    counted = eligible or [each for each, _why in states]
+    largest = _down(max(map(_free_bytes, counted)))
+    figures = _figures(counted, settings, not eligible, promised_gib)
+    figures['free_capacity_gb'] = min(figures['free_capacity_gb'], largest)
+    refusals = {each.plain_name: why for each, why in states if why}
+    codes = {why.code for why in refusals.values()}
+    state = 'available' if eligible else (
+        codes.pop() if len(codes) == 1 else 'unavailable')
+    members = [each for each, _why in states]
+    return figures | {
+        'pool_name': pool.name,
+        'datastore_cluster': parse.unquote(pool.pod.name) if pool.pod else '',
+        'datastore_cluster_moref': pool.pod.moref if pool.pod else '',
+        'datastores': [each.plain_name for each in members],
+        'datastore_type': ', '.join(sorted({each.type for each in members})),
+        'datacenter': parse.unquote(_datacenter_name(members[0], inventory)),
+        'datastore_free_gb': _down(sum(map(_free_bytes, counted))),
+        'max_contiguous_gb': largest if eligible else 0,
+        # Any member may be chosen.
+        'storage_profiles': sorted(
+            policy for policy, morefs in inventory.compliant.items()
+            if all(each.moref in morefs for each in members)),
+        'pool_state': state,
+        'pool_state_reason': '; '.join(
+            f'{name}: {why.reason}' for name, why in refusals.items()),
+    }
 
 
 def report_backend(inventory: model.Inventory, settings: model.Settings,

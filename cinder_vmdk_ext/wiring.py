@@ -157,7 +157,8 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             ds_regex=self._settings.datastore_regex, reader=self._reader,
             directory=self._directory, settings=self._settings,
             books=self._reservations)
-        self._locator = location.Locator(self._own_volumeops, self._reader)
+        self._locator = location.Locator(self._own_volumeops, self._reader,
+                                         self._settings)
         self._reporter = reporting.Reporter(
             self._reader, self._settings,
             functools.partial(promises.promised_gib, self.host,
@@ -284,7 +285,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
                         error)
             return None, None
         for volume in volumes:
-            pool = known.get(volume['id'])
+            pool = known.get(volume['id']) or self._present_name(volume)
             if not self._settings.datastore_pools:
                 # Also of volumes that have no backing: their pool is gone.
                 pool = self._settings.backend_name
@@ -294,6 +295,14 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
                 for volume in volumes
                 if volume['id'] in known and not promises.is_backed(volume)
                 ], None
+
+    def _present_name(self, volume: Any) -> str | None:
+        """What the pool of a volume that has no backing is called by now."""
+        pool = self._pool_of(volume)
+        if pool is None or not promises.is_promised(volume):
+            return None
+        found = pools.resolve(pool, self._inventory(), self._settings)
+        return found.name if found else None
 
     def _tell_host(self, volume: Any, pool: str) -> None:
         """Make the pool in the volume's host the one that holds its disk."""
@@ -317,10 +326,10 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             return
         moref = vim_util.get_moref_value(
             self.volumeops.get_datastore(backing))
-        seen = self._reader.read()
-        datastore = seen.datastores.get(moref)
-        if datastore is not None:
-            self._tell_host(volume, pools.name_of(datastore, seen))
+        pool = pools.by_datastore(self._reader.read(),
+                                  self._settings).get(moref)
+        if pool is not None:
+            self._tell_host(volume, pool)
 
     # -- Placement ----------------------------------------------------------
 
@@ -383,12 +392,13 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
     def _pinned(self, pool: str) -> frozenset[str]:
         """The datastores of a pool."""
         seen = self._inventory()
-        datastore = pools.find(pool, seen)
-        if datastore is None:
-            known = dict.fromkeys(pools.names(seen), 'there')
+        found = pools.resolve(pool, seen, self._settings)
+        if found is None:
+            known = {each.name: 'there'
+                     for each in pools.listed(seen, self._settings)}
             raise exceptions.UnknownPool(
                 pool, known | pools.ineligible_names(seen, self._settings))
-        return frozenset({datastore.moref})
+        return frozenset(each.moref for each in found.datastores)
 
     # -- Volume types -------------------------------------------------------
 
