@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(sys.executable).parent
 SAMPLE = ROOT / 'etc' / 'cinder_vmdk_ext.conf.sample'
 STESTR_WORKERS = 2
+# A test that hangs shall not hang all that waits for it.
+STESTR_LIMIT_SECONDS = 30 * 60
 
 
 @dataclasses.dataclass
@@ -117,10 +120,23 @@ def stestr() -> Counts:
     run.
     """
     before = _recorded_runs()
-    status = subprocess.run(
+    process = subprocess.Popen(
         [str(BIN / 'stestr'), 'run', '--concurrency', str(STESTR_WORKERS)],
         cwd=ROOT,
-    ).returncode
+        start_new_session=True,
+    )
+    try:
+        status = process.wait(STESTR_LIMIT_SECONDS)
+    except BaseException as error:
+        # The workers too: they are in the session that it leads.
+        os.killpg(process.pid, signal.SIGKILL)
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        print(
+            f'The tests did not end within {STESTR_LIMIT_SECONDS} s, '
+            'and were killed. One that started and did not end hangs.'
+        )
+        return Counts(failed=1)
     if _recorded_runs() == before:
         print('stestr recorded no run: see above')
         return Counts(failed=1)
