@@ -11,6 +11,7 @@ those of any other call. Instances are safe to share between threads.
 
 import base64
 import copy
+import re
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ _XSD = 'http://www.w3.org/2001/XMLSchema'
 _NAMESPACES = {'soapenv': _ENVELOPE, 'xsi': XSI, 'xsd': _XSD, None: VIM}
 _TYPE = f'{{{XSI}}}type'
 _FAULT = f'{{{_ENVELOPE}}}Fault'
+_PARSING = {'encoding': 'UTF-8', 'resolve_entities': False,
+            'no_network': True, 'huge_tree': True}
+_DOCUMENT_TYPE = re.compile(
+    rb'(\xef\xbb\xbf)?\s*((<\?.*?\?>|<!--.*?-->)\s*)*<!DOCTYPE', re.DOTALL)
 
 CONNECT_SECONDS = 20
 READ_SECONDS = 120
@@ -137,11 +142,14 @@ class Client:
                 f'{method}: {self._url} answers HTTP {reply.status}')
         parser = etree.XMLPullParser(
             events=('end',), tag=[f'{{{VIM}}}{name}' for name in names] + [
-                _FAULT], resolve_entities=False, no_network=True,
-            huge_tree=True)
+                _FAULT], **_PARSING)
         complete = False
+        begun = False
         try:
             for piece in reply.stream(SLICE_BYTES):
+                if not begun:
+                    _refuse_document_type(piece)
+                    begun = True
                 parser.feed(piece)
                 for _event, element in parser.read_events():
                     if element.tag == _FAULT:
@@ -151,7 +159,7 @@ class Client:
                 time.sleep(0)
             parser.close()
             complete = True
-        except (urllib3.exceptions.HTTPError, OSError,
+        except (urllib3.exceptions.HTTPError, OSError, ValueError,
                 etree.XMLSyntaxError) as error:
             raise exceptions.VimConnectionException(
                 f'{method}: the reply of {self._url} broke off ({error})',
@@ -235,16 +243,23 @@ def _body(method: str, url: str,
         raise exceptions.VimConnectionException(
             f'{method}: {url} answers HTTP {reply.status}')
     try:
-        root = etree.fromstring(reply.data, etree.XMLParser(
-            resolve_entities=False, no_network=True, huge_tree=True))
+        _refuse_document_type(reply.data)
+        root = etree.fromstring(reply.data, etree.XMLParser(**_PARSING))
         response = root.find(f'{{{_ENVELOPE}}}Body')[0]
-    except (etree.XMLSyntaxError, TypeError, IndexError) as error:
+    except (urllib3.exceptions.HTTPError, OSError, ValueError,
+            etree.XMLSyntaxError, TypeError, IndexError) as error:
         raise exceptions.VimConnectionException(
             f'{method}: the reply of {url} is no SOAP message ({error})',
             error)
     if response.tag == _FAULT:
         raise _fault(method, response)
     return response
+
+
+def _refuse_document_type(beginning: bytes) -> None:
+    """SOAP has none, and what it declares would change what is read."""
+    if _DOCUMENT_TYPE.match(beginning):
+        raise ValueError('it has a document type')
 
 
 def _fault(method: str, fault: etree._Element
