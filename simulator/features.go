@@ -4,10 +4,13 @@ package main
 
 import (
 	"vcenter-sim/internal/access"
+	"vcenter-sim/internal/alarms"
+	"vcenter-sim/internal/browser"
 	"vcenter-sim/internal/collector"
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/door"
 	"vcenter-sim/internal/faults"
+	"vcenter-sim/internal/iorm"
 	"vcenter-sim/internal/journal"
 	"vcenter-sim/internal/logins"
 	"vcenter-sim/internal/machines"
@@ -32,6 +35,9 @@ var features = []core.Feature{
 	access.Feature,
 	volumes.Feature,
 	pods.Feature,
+	browser.Feature,
+	iorm.Feature,
+	alarms.Feature,
 	policies.Feature,
 
 	machines.Feature,

@@ -354,3 +354,76 @@ class VolumeTestCase(vcenter_case.VCenterCase):
         self.assertIn('cinder', [each.name for each in datastore.availableField])
         fields.SetField(datastore, key, '')
         self.assertEqual(1, len(datastore.customValue))
+
+
+class BrowserTestCase(vcenter_case.VCenterCase):
+
+    def setUp(self):
+        super().setUp()
+        self.browser = self.datastore('LocalDS_0').browser
+        self.vm = self.make_vm('browsed', 'LocalDS_0', disks_mib=[8])
+        self.addCleanup(self.destroy, self.vm)
+        self.wait(self.content.virtualDiskManager.CreateVirtualDisk_Task(
+            '[LocalDS_0] browsed/thick.vmdk', self.datacenter, vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
+                diskType='preallocated', adapterType='busLogic', capacityKb=4 << 10)))
+        self.addCleanup(lambda: self.wait(self.content.virtualDiskManager.DeleteVirtualDisk_Task(
+            '[LocalDS_0] browsed/thick.vmdk', self.datacenter)))
+
+    def search(self, path='[LocalDS_0] browsed', deep=False, **spec):
+        search = vim.host.DatastoreBrowser.SearchSpec(**spec) if spec else None
+        method = self.browser.SearchDatastoreSubFolders_Task if deep else self.browser.SearchDatastore_Task
+        return method(path, search)
+
+    def files(self, **spec):
+        return {each.path: each for each in self.wait(self.search(**spec)).file}
+
+    def test_SearchDatastore_Task_without_a_specification_finds_all_and_tells_their_paths(self):
+        files = self.files()
+        self.assertLessEqual({'browsed.vmx', 'browsed.vmdk', 'browsed-flat.vmdk', 'thick.vmdk', 'thick-flat.vmdk'}, set(files))
+        self.assertEqual((None, None, None), (files['thick.vmdk'].fileSize, files['thick.vmdk'].owner,
+                                              files['thick.vmdk'].modification))
+
+    def test_SearchDatastore_Task_tells_sizes_as_they_count_on_the_datastore(self):
+        details = vim.host.DatastoreBrowser.FileInfo.Details(fileType=True, fileSize=True, modification=True, fileOwner=True)
+        files = self.files(details=details)
+        self.assertIsInstance(files['browsed.vmx'], vim.host.DatastoreBrowser.VmConfigInfo)
+        thick, thin = files['thick.vmdk'], files['browsed.vmdk']
+        for disk in thick, thin:
+            self.assertIsInstance(disk, vim.host.DatastoreBrowser.VmDiskInfo)
+        self.assertEqual('root', thick.owner)
+        self.assertIsNotNone(thick.modification)
+        self.assertEqual(4 << 20, files['thick-flat.vmdk'].fileSize)
+        self.assertLess(thick.fileSize - (4 << 20), 4096, 'the extent and the descriptor')
+        self.assertLess(thin.fileSize, 1 << 20, 'nothing was written to it')
+
+    def test_SearchDatastore_Task_for_disks_tells_what_they_are(self):
+        query = vim.host.DatastoreBrowser.VmDiskQuery(details=vim.host.DatastoreBrowser.VmDiskQuery.Details(
+            diskType=True, capacityKb=True, hardwareVersion=True, controllerType=True, diskExtents=True, thin=True))
+        files = self.files(query=[query], matchPattern=['*.vmdk'])
+        self.assertEqual({'browsed.vmdk', 'thick.vmdk'}, set(files), 'extents are no disks')
+        thick, thin = files['thick.vmdk'], files['browsed.vmdk']
+        device = vim.vm.device
+        self.assertEqual((4 << 10, False, device.VirtualDisk.FlatVer2BackingInfo, ['thick-flat.vmdk'],
+                          device.VirtualBusLogicController),
+                         (thick.capacityKb, thick.thin, thick.diskType, list(thick.diskExtents), thick.controllerType))
+        self.assertEqual((8 << 10, True), (thin.capacityKb, thin.thin))
+        self.assertGreater(thin.hardwareVersion, 0)
+        query.filter = vim.host.DatastoreBrowser.VmDiskQuery.Filter(thin=True)
+        self.assertEqual({'browsed.vmdk'}, set(self.files(query=[query])))
+
+    def test_SearchDatastore_Task_matches_patterns(self):
+        self.assertEqual({'thick.vmdk', 'thick-flat.vmdk'}, set(self.files(matchPattern=['THICK*'], searchCaseInsensitive=True)))
+        self.assertEqual(set(), set(self.files(matchPattern=['THICK*'])))
+        self.assertEqual({'browsed.vmx'}, set(self.files(matchPattern=['browsed.vm?'])))
+
+    def test_SearchDatastoreSubFolders_Task_lists_each_folder(self):
+        results = self.wait(self.search('[LocalDS_0]', deep=True, matchPattern=['*.vmdk']))
+        found = {each.folderPath: {file.path for file in each.file} for each in results}
+        self.assertEqual(set(), found['[LocalDS_0]'])
+        self.assertLessEqual({'thick.vmdk', 'browsed.vmdk'}, found['[LocalDS_0] browsed'])
+
+    def test_a_search_that_can_not_be_made_fails_in_its_task(self):
+        for path, kind in (('[LocalDS_0] nowhere', vim.fault.FileNotFound), ('[LocalDS_1] x', vim.fault.InvalidDatastore),
+                           ('no path', vim.fault.InvalidDatastorePath), ('[LocalDS_0] ../..', vim.fault.InvalidDatastorePath)):
+            with self.subTest(path):
+                self.assertIsInstance(self.fault_of(self.search(path)), kind)
