@@ -61,7 +61,8 @@ func controllerKeys(existing []types.BaseVirtualDevice, changes []types.BaseVirt
 		device.Key = key
 	}
 	for _, change := range changes {
-		if spec := change.GetVirtualDeviceConfigSpec(); spec.Operation == types.VirtualDeviceConfigSpecOperationAdd &&
+		// An edit may put a disk on a controller that the same request adds.
+		if spec := change.GetVirtualDeviceConfigSpec(); spec.Operation != types.VirtualDeviceConfigSpecOperationRemove &&
 			spec.Device != nil {
 			device := spec.Device.GetVirtualDevice()
 			if key, ok := fresh[device.ControllerKey]; ok && device.ControllerKey != 0 {
