@@ -10,6 +10,7 @@ import (
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/door"
 	"vcenter-sim/internal/faults"
+	"vcenter-sim/internal/guard"
 	"vcenter-sim/internal/iorm"
 	"vcenter-sim/internal/journal"
 	"vcenter-sim/internal/logins"
@@ -42,6 +43,7 @@ var features = []core.Feature{
 
 	machines.Feature,
 	updates.Feature,
+	guard.Feature,
 
 	// These stand between the clients and all others, so they come last.
 	logins.Feature,
