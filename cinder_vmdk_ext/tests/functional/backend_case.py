@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver with a real database and a simulated vCenter, in one process.
+
+What the driver did is looked at by pyVmomi, and disks' bytes through the
+simulator's control endpoint: never by the driver's own code.
+"""
+
+import hashlib
+import json
+import tempfile
+import unittest
+import urllib.parse
+import urllib.request
+from typing import Any
+from typing import NamedTuple
+
+from oslo_config import cfg
+from oslo_utils import units
+from pyVim import task as vim_task
+from pyVmomi import vim
+import testtools
+
+from cinder import context as cinder_context
+from cinder import coordination
+from cinder import objects
+from cinder.volume import volume_types
+
+from cinder_vmdk_ext import driver
+from cinder_vmdk_ext.tests import control
+from cinder_vmdk_ext.tests import database
+from cinder_vmdk_ext.tests import section
+from cinder_vmdk_ext.tests import simulator
+
+HOST = f'cinder-1@{section.NAME}'
+
+
+class Truth(NamedTuple):
+    """A volume's disk, as pyVmomi finds it."""
+
+    vm: Any
+    disk: Any
+    path: str
+    datastore: str
+    size_gib: int
+
+    @property
+    def provisioning(self):
+        backing = self.disk.backing
+        if backing.thinProvisioned:
+            return 'thin'
+        return 'eagerZeroedThick' if backing.eagerlyScrub else 'thick'
+
+    @property
+    def adapter(self):
+        return next(type(device).__name__.rpartition('.')[2]
+                    for device in self.vm.config.hardware.device
+                    if device.key == self.disk.controllerKey)
+
+
+class BackendCase(testtools.TestCase):
+    """One simulated vCenter a class; a driver and a database a test."""
+
+    VCENTER: dict[str, Any] = {'ds': 4, 'cluster': 1, 'host': 2, 'vm': 2,
+                               'standalone_host': 0, 'ds_capacity': '100GiB',
+                               'ds_mount_all': True}
+    OPTIONS: dict[str, Any] = {}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.vcenter = simulator.Simulator(**cls.VCENTER)
+        cls.vcenter.start()
+        cls.addClassCleanup(cls.vcenter.stop)
+        cls.service = cls.vcenter.connect()
+        cls.control = control.Control(cls.vcenter.control_url)
+        cls._start_coordination()
+        cls.own_disks = {
+            vm.name: [device.backing.uuid for device
+                      in vm.config.hardware.device
+                      if isinstance(device, vim.vm.device.VirtualDisk)]
+            for vm in cls.instances()}
+        cls.shared_driver = cls.set_up_driver()
+
+    @classmethod
+    def _start_coordination(cls):
+        folder = tempfile.TemporaryDirectory(prefix='cinder-locks-')
+        cls.addClassCleanup(folder.cleanup)
+        cfg.CONF.set_override('backend_url', f'file://{folder.name}',
+                              'coordination')
+        cfg.CONF.set_override('lock_path', folder.name, 'oslo_concurrency')
+        if not coordination.COORDINATOR.started:
+            coordination.COORDINATOR.start()
+            cls.addClassCleanup(coordination.COORDINATOR.stop)
+
+    def setUp(self):
+        super().setUp()
+        self.database = self.useFixture(database.Database())
+        self.context = self.database.context
+        self.driver = self.shared_driver
+        self.addCleanup(self.control.reset_faults)
+        self.addCleanup(self._remove_shadow_vms)
+
+    @classmethod
+    def set_up_driver(cls, **options):
+        made = driver.VmdkExtDriver(
+            configuration=section.read(**section.of_vcenter(
+                cls.vcenter, **(cls.OPTIONS | options))), host=HOST)
+        made.do_setup(cinder_context.get_admin_context())
+        cls.addClassCleanup(made.session.logout)
+        return made
+
+    def make_driver(self, **options):
+        """A driver of its own, as a fresh cinder-volume has one."""
+        # The options are the process's: the shared driver gets its own back.
+        self.addCleanup(section.read, **section.of_vcenter(self.vcenter,
+                                                           **self.OPTIONS))
+        return self.set_up_driver(**options)
+
+    # -- What a user does, through the driver as the manager calls it --------
+
+    def new_volume(self, pool='LocalDS_1', size_gib=1, type_id=None, **fields):
+        """A volume in the database that the scheduler gave to a pool."""
+        if type_id:
+            fields['volume_type_id'] = type_id
+        return self.database.volume(size_gib, host=f'{HOST}#{pool}', **fields)
+
+    def made(self, volume, model_update):
+        """What the manager does after the driver made a volume."""
+        volume.update(model_update or {})
+        volume.status = 'available'
+        volume.save()
+        return volume
+
+    def create(self, pool='LocalDS_1', size_gib=1, type_id=None, content=b''):
+        volume = self.new_volume(pool, size_gib, type_id)
+        self.made(volume, self.driver.create_volume(volume))
+        if content:
+            self.write(volume, content)
+        return volume
+
+    def snapshot(self, volume):
+        made = self.new_snapshot(volume)
+        made.update(self.driver.create_snapshot(made) or {})
+        made.status = 'available'
+        made.save()
+        return made
+
+    def new_snapshot(self, volume):
+        made = objects.Snapshot(
+            self.context, volume_id=volume.id, volume_size=volume.size,
+            status='creating', user_id='user', progress='0%',
+            project_id=volume.project_id, display_name='a snapshot',
+            volume_type_id=volume.volume_type_id)
+        made.create()
+        return objects.Snapshot.get_by_id(self.context, made.id)
+
+    def volume_type(self, name, **specs):
+        return volume_types.get_volume_type(
+            self.context, self.database.volume_type(name, **specs).id)
+
+    def there(self, pool):
+        """The ``host`` argument of retype and migrate_volume."""
+        return {'host': f'{HOST}#{pool}', 'capabilities': {
+            'location_info': self.driver._location_info()}}
+
+    def attach(self, volume, instance=None):
+        """Attach as Nova does: the disk, and the keys that Nova leaves."""
+        instance = instance or self.instances()[0]
+        connector = {'instance': instance._moId, 'ip': '127.0.0.1',
+                     'host': 'compute', 'initiator': 'iqn'}
+        self.made(volume, self.driver.create_export(self.context, volume,
+                                                    connector))
+        self.driver.initialize_connection(volume, connector)
+        truth = self.truth(volume)
+        backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+            fileName=truth.path, diskMode='persistent')
+        controller = next(device.key for device
+                          in instance.config.hardware.device
+                          if isinstance(device,
+                                        vim.vm.device.VirtualSCSIController))
+        self.wait(instance.ReconfigVM_Task(vim.vm.ConfigSpec(
+            deviceChange=[vim.vm.device.VirtualDeviceSpec(
+                operation='add', device=vim.vm.device.VirtualDisk(
+                    key=-1, controllerKey=controller, unitNumber=-1,
+                    capacityInKB=truth.disk.capacityInKB, backing=backing))],
+            extraConfig=[
+                vim.option.OptionValue(key=f'volume-{volume.id}',
+                                       value=truth.disk.backing.uuid),
+                vim.option.OptionValue(key='nvp.vm-uuid',
+                                       value=instance.config.instanceUuid)])))
+        attachment = objects.VolumeAttachment(
+            self.context, volume_id=volume.id, attach_status='attached',
+            instance_uuid=instance.config.instanceUuid, attach_mode='rw',
+            connector=connector)
+        attachment.create()
+        volume.status = 'in-use'
+        volume.attach_status = 'attached'
+        volume.save()
+        volume.refresh()
+        volume.volume_attachment = (
+            objects.VolumeAttachmentList.get_all_by_volume_id(
+                self.context, volume.id))
+        return instance
+
+    def detach(self, volume, instance):
+        """Detach as Nova does; the file stays."""
+        disk = self.disk_on(instance, volume)
+        self.wait(instance.ReconfigVM_Task(vim.vm.ConfigSpec(
+            deviceChange=[vim.vm.device.VirtualDeviceSpec(
+                operation='remove', device=disk)],
+            extraConfig=[vim.option.OptionValue(key=f'volume-{volume.id}',
+                                                value='')])))
+        for attachment in volume.volume_attachment:
+            attachment.destroy()
+        volume.status, volume.attach_status = 'available', 'detached'
+        volume.save()
+        volume.volume_attachment = objects.VolumeAttachmentList(objects=[])
+
+    def report(self):
+        """Statistics, as the manager asks for them once a minute."""
+        return self.driver.get_volume_stats(refresh=True)
+
+    def fresh(self, volume):
+        """The volume as the database has it now."""
+        return objects.Volume.get_by_id(self.context, volume.id)
+
+    # -- What there is, by pyVmomi and the simulator's control endpoint ------
+
+    @staticmethod
+    def wait(task):
+        vim_task.WaitForTask(task)
+        return task.info.result
+
+    @classmethod
+    def all(cls, kind):
+        content = cls.service.content
+        view = content.viewManager.CreateContainerView(
+            content.rootFolder, [kind], True)
+        try:
+            return list(view.view)
+        finally:
+            view.Destroy()
+
+    @classmethod
+    def instances(cls):
+        return [vm for vm in cls.all(vim.VirtualMachine)
+                if vm.name.startswith('DC0_')]
+
+    @classmethod
+    def shadow_vms(cls):
+        """Every VM that is no instance, templates as well, by name."""
+        return {vm.name: vm for vm in cls.all(vim.VirtualMachine)
+                if not vm.name.startswith('DC0_')}
+
+    def datastore(self, name):
+        return next(each for each in self.all(vim.Datastore)
+                    if each.name == name)
+
+    def truth(self, volume):
+        """The volume's shadow VM and its disk.
+
+        :returns: None when the vCenter has no such VM
+        """
+        vm = self.service.content.searchIndex.FindByUuid(
+            None, volume.id, True, True)
+        if vm is None:
+            return None
+        disks = [device for device in vm.config.hardware.device
+                 if isinstance(device, vim.vm.device.VirtualDisk)]
+        self.assertEqual(1, len(disks), vm.name)
+        return Truth(vm, disks[0], disks[0].backing.fileName,
+                     disks[0].backing.datastore.name,
+                     disks[0].capacityInBytes // units.Gi)
+
+    def disk_on(self, instance, volume):
+        return next(device for device in instance.config.hardware.device
+                    if isinstance(device, vim.vm.device.VirtualDisk)
+                    and device.backing.uuid == volume.id)
+
+    def assert_on(self, pool, volume):
+        """The database and the vCenter agree on where the volume is."""
+        self.assertEqual(f'{HOST}#{pool}', self.fresh(volume).host)
+        self.assertEqual(pool, self.truth(volume).datastore)
+
+    def write(self, volume, content, offset=0):
+        """Write to a volume's disk, as a guest would."""
+        self._disk_request('PUT', '', self.truth(volume).path, content,
+                           offset=offset)
+
+    def checksum(self, volume):
+        """SHA-256 over the whole disk."""
+        return self.checksum_of(self.truth(volume).path)
+
+    def checksum_of(self, path):
+        return self._disk_request('GET', '/checksum', path)['sha256']
+
+    def read(self, volume, length, offset=0):
+        datastore, _, path = self.truth(volume).path[1:].partition('] ')
+        query = urllib.parse.urlencode({
+            'datastore': datastore, 'path': path, 'offset': offset,
+            'length': length})
+        with urllib.request.urlopen(
+                f'{self.vcenter.control_url}/disk?{query}') as reply:
+            return reply.read()
+
+    def _disk_request(self, method, what, path, body=None, **query):
+        datastore, _, path = path[1:].partition('] ')
+        query = urllib.parse.urlencode(
+            {'datastore': datastore, 'path': path} | query)
+        request = urllib.request.Request(
+            f'{self.vcenter.control_url}/disk{what}?{query}', data=body,
+            method=method)
+        with urllib.request.urlopen(request) as reply:
+            answer = reply.read()
+        return _json(answer)
+
+    def _remove_shadow_vms(self):
+        for instance in self.instances():
+            own = set(self.own_disks[instance.name])
+            extra = [device for device in instance.config.hardware.device
+                     if isinstance(device, vim.vm.device.VirtualDisk)
+                     and device.backing.uuid not in own]
+            if extra:
+                self.wait(instance.ReconfigVM_Task(vim.vm.ConfigSpec(
+                    deviceChange=[vim.vm.device.VirtualDeviceSpec(
+                        operation='remove', device=device)
+                        for device in extra])))
+        for vm in self.shadow_vms().values():
+            self.wait(vm.Destroy_Task())
+
+
+def content(seed, size=64 * units.Ki):
+    """Bytes that tell one volume from another."""
+    return hashlib.shake_128(str(seed).encode()).digest(size)
+
+
+def _json(text):
+    return json.loads(text) if text else {}
+
+
+def load_tests(loader, tests, pattern):
+    """This module holds no tests of its own."""
+    return unittest.TestSuite()
+
+
