@@ -17,6 +17,8 @@ from cinder_vmdk_ext import soap
 
 _SERVICE = soap.Ref('ServiceInstance', 'ServiceInstance')
 _SECONDS = 30
+# OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
+_OTHER_NAME = (62, 64)
 
 
 def check(make_client: Callable[[], soap.Client], configuration: Any) -> None:
@@ -62,7 +64,7 @@ def refused_login(fault: vmware_exceptions.VimFaultException,
 def _unreachable(address: str, error: Any, configuration: Any) -> Exception:
     cause = error.cause
     if isinstance(cause, (urllib3.exceptions.SSLError, ssl.SSLError)):
-        return _untrusted(address, cause, configuration)
+        return _insecure(address, cause, configuration)
     if isinstance(cause, urllib3.exceptions.NameResolutionError):
         return exceptions.InvalidSettings(
             'vmware_host_ip',
@@ -76,6 +78,22 @@ def _unreachable(address: str, error: Any, configuration: Any) -> Exception:
     return exceptions.InvalidSettings(
         'vmware_host_ip', f'{address} cannot be reached ({cause})',
         'correct it or vmware_host_port, or start the vCenter')
+
+
+def _insecure(address: str, cause: Exception,
+              configuration: Any) -> Exception:
+    found = next((error for error in (cause, *cause.args)
+                  if isinstance(error, ssl.SSLCertVerificationError)), None)
+    if found is None:
+        return exceptions.InvalidSettings(
+            'vmware_host_port',
+            f'{address} does not speak TLS as a vCenter does ({cause})',
+            'correct it or vmware_host_ip')
+    if found.verify_code in _OTHER_NAME:
+        return exceptions.InvalidSettings(
+            'vmware_host_ip', f'the certificate of {address} is for another '
+            f'name ({cause})', 'set it to a name in the certificate')
+    return _untrusted(address, cause, configuration)
 
 
 def _untrusted(address: str, cause: Exception,
