@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -32,6 +33,9 @@ type HttpNfcLease struct {
 	token     string
 	importing bool
 	vm        *types.ManagedObjectReference
+
+	transfers sync.WaitGroup
+	broken    atomic.Bool // a transfer has failed
 
 	lock     sync.Mutex
 	disks    map[string]place // by the name in the URL
@@ -129,7 +133,8 @@ func (l *HttpNfcLease) end(ctx *simulator.Context) {
 
 // HttpNfcLeaseComplete ends the lease; what was imported stays.
 func (l *HttpNfcLease) HttpNfcLeaseComplete(ctx *simulator.Context, _ *types.HttpNfcLeaseComplete) soap.HasFault {
-	if l.State != types.HttpNfcLeaseStateReady {
+	l.transfers.Wait() // a client may say so when it has sent all, before it has heard that all has come
+	if l.State != types.HttpNfcLeaseStateReady || l.broken.Load() {
 		return core.Fault(&types.InvalidState{})
 	}
 	l.end(ctx)
@@ -235,6 +240,9 @@ func (l *HttpNfcLease) receive(w http.ResponseWriter, r *http.Request, name stri
 		http.Error(w, "this lease is an export's", http.StatusForbidden)
 		return
 	}
+	l.transfers.Add(1)
+	arrived := sync.OnceFunc(l.transfers.Done)
+	defer arrived()
 	sum := &counter{Hash: sha1.New()}
 	budget := &budget{store: l.store, at: at}
 	defer budget.release()
@@ -248,6 +256,8 @@ func (l *HttpNfcLease) receive(w http.ResponseWriter, r *http.Request, name stri
 		if fault == nil {
 			fault = &types.SystemError{Reason: err.Error()}
 		}
+		l.broken.Store(true)
+		arrived() // who waits for that has the lock that fail needs
 		l.fail(ctx, fault)
 		_, _ = io.Copy(io.Discard, r.Body) // so that the client gets to read the answer
 		http.Error(w, err.Error(), http.StatusInternalServerError)

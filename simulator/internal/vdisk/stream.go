@@ -44,12 +44,11 @@ func WriteStream(out io.Writer, disk Content) error {
 }
 
 type streamWriter struct {
-	out     *bufio.Writer
-	header  sparseHeader
-	at      int64 // bytes written
-	grains  map[int64]uint32
-	highest int64
-	err     error
+	out    *bufio.Writer
+	header sparseHeader
+	at     int64 // bytes written
+	grains map[int64]uint32
+	err    error
 }
 
 func (w *streamWriter) write(p []byte) {
@@ -81,19 +80,36 @@ func (w *streamWriter) marker(sectors uint64, kind uint32) {
 
 func (w *streamWriter) content(disk Content) {
 	w.grains = make(map[int64]uint32)
+	if err := EachGrain(disk, func(data []byte, off int64) error {
+		w.grain(off/grainBytes, data)
+		return w.err
+	}); w.err == nil {
+		w.err = err
+	}
+}
+
+// EachGrain hands over the grains (64 KiB, the last one filled up with zeros) that hold more than zeros, in order.
+func EachGrain(disk Content, take func(data []byte, off int64) error) error {
 	capacity := disk.CapacityBytes()
 	grain := make([]byte, grainBytes)
 	done := int64(-1)
 	for _, r := range disk.Ranges() {
-		for index := max(r.Start/grainBytes, done+1); index*grainBytes < r.End && w.err == nil; index++ {
+		for index := max(r.Start/grainBytes, done+1); index*grainBytes < r.End; index++ {
 			done = index
 			clear(grain)
 			n := min(grainBytes, capacity-index*grainBytes)
-			if w.err = disk.ReadAt(grain[:n], index*grainBytes); w.err == nil && !allZero(grain) {
-				w.grain(index, grain)
+			if err := disk.ReadAt(grain[:n], index*grainBytes); err != nil {
+				return err
+			}
+			if allZero(grain) {
+				continue
+			}
+			if err := take(grain, index*grainBytes); err != nil {
+				return err
 			}
 		}
 	}
+	return nil
 }
 
 func (w *streamWriter) grain(index int64, data []byte) {
@@ -101,7 +117,7 @@ func (w *streamWriter) grain(index int64, data []byte) {
 	z, _ := zlib.NewWriterLevel(&packed, zlib.BestSpeed)
 	_, _ = z.Write(data)
 	_ = z.Close()
-	w.grains[index], w.highest = uint32(w.at/SectorBytes), index
+	w.grains[index] = uint32(w.at / SectorBytes)
 	head := make([]byte, 12)
 	binary.LittleEndian.PutUint64(head, uint64(index*grainSectors))
 	binary.LittleEndian.PutUint32(head[8:], uint32(packed.Len()))

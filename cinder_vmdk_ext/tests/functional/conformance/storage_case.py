@@ -69,6 +69,10 @@ class StorageCase(vcenter_case.VCenterCase):
         """:returns: SHA-256 of the whole disk, zeros included"""
         return self.control('GET', f'/disk/checksum?{self._query(path)}')['sha256']
 
+    def grains(self, path):
+        """:returns: a checksum of a large disk that takes no time; as grain_sum()"""
+        return self.control('GET', f'/disk/checksum?{self._query(path, grains=1)}')['sha256']
+
     def disk_info(self, path):
         return self.control('GET', f'/disk/info?{self._query(path)}')
 
@@ -125,4 +129,16 @@ def sha256(data, size=None):
     digest = hashlib.sha256(data)
     if size is not None:
         digest.update(bytes(size - len(data)))
+    return digest.hexdigest()
+
+
+def grain_sum(data, size):
+    """SHA-256 of the grains of 64 KiB that are not all zeros, each after its offset, and of the size."""
+    digest = hashlib.sha256()
+    zeros = bytes(64 << 10)
+    for offset in range(0, len(data), 64 << 10):
+        grain = data[offset:offset + (64 << 10)].ljust(64 << 10, b'\0')
+        if grain != zeros:
+            digest.update(offset.to_bytes(8, 'big') + grain)
+    digest.update(size.to_bytes(8, 'big'))
     return digest.hexdigest()
