@@ -39,10 +39,6 @@ func start(s *core.Sim) error {
 	define(s)
 	f := &feature{raised: make(map[raisedKey][]types.ManagedObjectReference)}
 	figures.Watch(s, f.judge)
-	ctx := s.Context()
-	for _, entity := range ctx.Map.All("Datastore") {
-		f.judge(ctx, entity.Reference())
-	}
 	return nil
 }
 
@@ -71,9 +67,9 @@ func define(s *core.Sim) {
 }
 
 // judge raises, changes and clears the alarms of one datastore.
-func (f *feature) judge(ctx *simulator.Context, ref types.ManagedObjectReference) {
+func (f *feature) judge(ctx *simulator.Context, on types.ManagedObjectReference) {
 	usage := int64(-1)
-	datastore, ok := ctx.Map.Get(ref).(*simulator.Datastore)
+	datastore, ok := ctx.Map.Get(on).(*simulator.Datastore)
 	if ok {
 		ctx.WithLock(datastore, func() {
 			if summary := datastore.Summary; summary.Capacity > 0 && summary.Accessible {
@@ -83,16 +79,22 @@ func (f *feature) judge(ctx *simulator.Context, ref types.ManagedObjectReference
 	}
 	overall := types.ManagedEntityStatusGreen
 	known := make(map[types.ManagedObjectReference]bool)
-	for _, object := range ctx.Map.AllReference("Alarm") {
-		alarm := object.(*simulator.Alarm)
+	manager := ctx.Map.AlarmManager()
+	var alarms []types.ManagedObjectReference
+	ctx.WithLock(manager, func() { alarms = slices.Clone(manager.GetAlarmResponse.Returnval) })
+	for _, ref := range alarms {
+		alarm, ok := ctx.Map.Get(ref).(*simulator.Alarm)
+		if !ok {
+			continue
+		}
 		known[alarm.Self] = true
 		var status types.ManagedEntityStatus
 		ctx.WithLock(alarm, func() { status = verdict(&alarm.Info, usage) })
 		overall = worse(overall, status)
-		f.show(ctx, raisedKey{alarm.Self, ref}, status)
+		f.show(ctx, raisedKey{alarm.Self, on}, status)
 	}
 	for key := range f.raised { // of alarms that were removed
-		if key.datastore == ref && !known[key.alarm] {
+		if key.datastore == on && !known[key.alarm] {
 			f.show(ctx, key, types.ManagedEntityStatusGreen)
 		}
 	}

@@ -16,12 +16,15 @@ import (
 	"vcenter-sim/internal/core"
 )
 
-// Watch has f called, soon after it happened, with each datastore whose summary, name or parent has changed, that was added,
-// or that is gone (ctx.Map.Get finds it no more). The calls come one after the other and hold no locks; changes that come
-// fast are told once, as they were at last.
+// Watch has f called with each datastore that there is, and from then on, soon after it happened, with each whose summary,
+// name or parent has changed, that was added, or that is gone (ctx.Map.Get finds it no more). The calls come one after the
+// other and hold no locks; changes that come fast are told once, as they were at last.
 func Watch(s *core.Sim, f func(ctx *simulator.Context, datastore types.ManagedObjectReference)) {
 	l := &listener{changed: make(map[types.ManagedObjectReference]bool), wake: make(chan struct{}, 1)}
 	l.Self = types.ManagedObjectReference{Type: "DatastoreListener", Value: nextName()}
+	for _, entity := range s.Map().All("Datastore") {
+		l.note(entity.Reference())
+	}
 	s.Map().AddHandler(l)
 	stop := make(chan struct{})
 	s.OnStop(func() { close(stop) })

@@ -36,31 +36,44 @@ func Datacenter(ctx *simulator.Context, ref types.ManagedObjectReference) *simul
 // Datastores lists the datastores of a datacenter (of all, if it is nil), sorted by name.
 func Datastores(ctx *simulator.Context, datacenter *simulator.Datacenter) []*simulator.Datastore {
 	var list []*simulator.Datastore
-	if datacenter == nil {
-		for _, entity := range ctx.Map.All("Datastore") {
-			list = append(list, entity.(*simulator.Datastore))
-		}
-	} else {
-		var refs []types.ManagedObjectReference
-		ctx.WithLock(datacenter, func() { refs = slices.Clone(datacenter.Datastore) })
-		for _, ref := range refs {
-			if datastore, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok {
-				list = append(list, datastore)
-			}
-		}
-	}
+	each(ctx, datacenter, func(datastore *simulator.Datastore) bool {
+		list = append(list, datastore)
+		return true
+	})
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list
 }
 
 // Datastore finds a datastore by its name in a datacenter (in all, if it is nil), or nil.
-func Datastore(ctx *simulator.Context, datacenter *simulator.Datacenter, name string) *simulator.Datastore {
-	for _, datastore := range Datastores(ctx, datacenter) {
+func Datastore(ctx *simulator.Context, datacenter *simulator.Datacenter, name string) (found *simulator.Datastore) {
+	each(ctx, datacenter, func(datastore *simulator.Datastore) bool {
 		if datastore.Name == name {
-			return datastore
+			found = datastore
+		}
+		return found == nil
+	})
+	return found
+}
+
+// each calls f with datastores until it returns false.
+func each(ctx *simulator.Context, datacenter *simulator.Datacenter, f func(*simulator.Datastore) bool) {
+	var datacenters []*simulator.Datacenter
+	if datacenter != nil {
+		datacenters = []*simulator.Datacenter{datacenter}
+	} else {
+		for _, entity := range ctx.Map.All("Datacenter") {
+			datacenters = append(datacenters, entity.(*simulator.Datacenter))
 		}
 	}
-	return nil
+	for _, datacenter := range datacenters {
+		var refs []types.ManagedObjectReference
+		ctx.WithLock(datacenter, func() { refs = slices.Clone(datacenter.Datastore) })
+		for _, ref := range refs {
+			if datastore, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok && !f(datastore) {
+				return
+			}
+		}
+	}
 }
 
 // Machine finds a virtual machine by its name or its reference's value ("vm-62"), or nil.

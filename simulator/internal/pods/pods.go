@@ -80,10 +80,17 @@ func start(s *core.Sim) error {
 	f.control(s)
 	maintenance.Evacuate = f.evacuate
 	figures.Watch(s, func(ctx *simulator.Context, ref types.ManagedObjectReference) {
-		if datastore, ok := ctx.Map.Get(ref).(*simulator.Datastore); !ok || datastore.Parent.Type == "StoragePod" {
+		datastore, ok := ctx.Map.Get(ref).(*simulator.Datastore)
+		if !ok { // gone, from wherever it was
 			for _, entity := range ctx.Map.All("StoragePod") {
 				refresh(ctx, entity.(*simulator.StoragePod))
 			}
+			return
+		}
+		var parent types.ManagedObjectReference
+		ctx.WithLock(datastore, func() { parent = *datastore.Parent })
+		if pod, ok := ctx.Map.Get(parent).(*simulator.StoragePod); ok {
+			refresh(ctx, pod)
 		}
 	})
 	return nil
