@@ -253,6 +253,9 @@ def main() -> int:
     )
     arguments = parser.parse_args()
 
+    # When it is told to end, what it started ends too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+
     # Every tool of the virtualenv is to be found by those that call each other
     # by name.
     os.environ['PATH'] = f'{BIN}{os.pathsep}{os.environ["PATH"]}'
