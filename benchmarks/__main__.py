@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure upstream's driver and ours side by side (``make bench``)."""
+
+import argparse
+import os
+import pathlib
+
+from benchmarks import measuring
+from benchmarks import report
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog='make bench')
+    parser.add_argument('--quick', action='store_true',
+                        help='the smaller sizes, no delays: two minutes')
+    parser.add_argument('--into', type=pathlib.Path,
+                        default=ROOT / 'docs' / 'benchmarks',
+                        help='folder for the table, the figures and the plot')
+    arguments = parser.parse_args()
+    results = measuring.quick() if arguments.quick else measuring.full()
+    for path in report.write(results, arguments.into,
+                             'quick' if arguments.quick else 'full'):
+        print(f'wrote {os.path.relpath(path)}')
+
+
+if __name__ == '__main__':
+    main()

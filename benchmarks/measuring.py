@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which simulators are started, and what each driver is put through."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+from pyVmomi import vim
+
+from cinder_vmdk_ext.tests import control
+from cinder_vmdk_ext.tests import simulator
+
+DRIVERS = ('upstream', 'ours')
+OPERATIONS = ('stats', 'select', 'create', 'delete', 'attach', 'snapshot',
+              'template', 'clone', 'linked_clone', 'extend', 'retype',
+              'retype_disk')
+TIMEOUT_SECONDS = 1800
+
+Result = dict[str, Any]
+
+
+class Size(NamedTuple):
+    """An inventory."""
+
+    datastores: int
+    hosts: int
+    machines: int
+
+    def __str__(self) -> str:
+        return f'{self.datastores}x{self.hosts}x{self.machines}'
+
+
+SMALL, MEDIUM, LARGE = (Size(10, 8, 100), Size(100, 32, 1000),
+                        Size(500, 64, 5000))
+
+
+@contextlib.contextmanager
+def vcenter(size: Size) -> Iterator[simulator.Simulator]:
+    """A simulated vCenter of a size, with every datastore on every host."""
+    with simulator.Simulator(
+            ds=size.datastores, cluster=1, host=size.hosts,
+            standalone_host=0, vm=size.machines, ds_mount_all=True,
+            ds_capacity='10TiB', autostart=False) as started:
+        yield started
+
+
+class Site:
+    """A simulated vCenter, and both drivers on it in turn."""
+
+    def __init__(self, size: Size, started: simulator.Simulator) -> None:
+        self.size = size
+        self._vcenter = started
+        self._control = control.Control(started.control_url)
+        content = started.connect().content
+        view = content.viewManager.CreateContainerView(
+            content.rootFolder, [vim.VirtualMachine], True)
+        self._instance = view.view[0]._moId
+        view.Destroy()
+
+    def compare(self, operations: tuple[str, ...], *, delay_ms: int = 0,
+                task_ms: int = 0, drivers: tuple[str, ...] = DRIVERS,
+                **more: Any) -> list[Result]:
+        """Put the drivers through operations, one driver after the other.
+
+        :param delay_ms: by which every call is delayed
+        :param task_ms: how long every task runs at least
+        """
+        found = []
+        for driver in drivers:
+            with self._slowed(delay_ms, task_ms):
+                found += self._run({'driver': driver,
+                                    'operations': operations, **more})
+        conditions = {'size': str(self.size), 'delay_ms': delay_ms,
+                      'task_ms': task_ms,
+                      'runtime': more.get('runtime', 'native')}
+        return [conditions | result for result in found]
+
+    @contextlib.contextmanager
+    def _slowed(self, delay_ms: int, task_ms: int) -> Iterator[None]:
+        if task_ms:
+            self._control.fault(method='.*_Task', delay_ms=delay_ms,
+                                task_delay_ms=task_ms)
+        if delay_ms:
+            self._control.fault(method='.*', delay_ms=delay_ms)
+        try:
+            yield
+        finally:
+            self._control.reset_faults()
+
+    def _run(self, plan: dict[str, Any]) -> list[Result]:
+        where = {name: getattr(self._vcenter, name) for name in (
+            'host', 'port', 'user', 'password', 'cacert', 'control_url')}
+        plan = {'vcenter': where, 'instance': self._instance,
+                'datastores': self.size.datastores} | plan
+        worker = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m', 'benchmarks.worker'],
+            input=json.dumps(plan), capture_output=True, text=True,
+            timeout=TIMEOUT_SECONDS)
+        if worker.returncode:
+            raise SystemExit(f'{plan["driver"]} on {self.size} failed:\n'
+                             f'{worker.stderr[-4000:]}')
+        return [json.loads(line) for line in worker.stdout.splitlines()
+                if line.startswith('{')]
+
+
+def quick() -> list[Result]:
+    """Counts of every operation, at the two smaller sizes, with no delay."""
+    found = []
+    for size in (SMALL, MEDIUM):
+        with vcenter(size) as started:
+            site = Site(size, started)
+            found += site.compare(OPERATIONS + ('lose_session',)
+                                  if size == SMALL else
+                                  ('stats', 'select', 'create', 'delete'))
+    return found
+
+
+def counts() -> list[Result]:
+    """Ours alone at the smallest size: what a test can check."""
+    with vcenter(SMALL) as started:
+        return Site(SMALL, started).compare(OPERATIONS, drivers=('ours',))
+
+
+def full() -> list[Result]:
+    """All sizes, delays and loads. Takes about half an hour."""
+    found = []
+    for size in (SMALL, MEDIUM, LARGE):
+        with vcenter(size) as started:
+            site = Site(size, started)
+            found += site.compare(OPERATIONS)
+            if size == SMALL:
+                for delay_ms in (5, 20):
+                    found += site.compare(OPERATIONS, delay_ms=delay_ms,
+                                          task_ms=500)
+                found += site.compare(('lose_session',))
+            for runtime in ('native', 'eventlet'):
+                # Fifty of upstream's in a large inventory take ten minutes.
+                for driver in DRIVERS:
+                    count = 50 if driver == 'ours' or size == SMALL else 6
+                    found += site.compare(
+                        ('create', 'parallel'), delay_ms=5, task_ms=500,
+                        drivers=(driver,), parallel=count, runtime=runtime)
+    return found

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results as a table (Markdown), as data (JSON) and as a picture (PNG)."""
+
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from benchmarks import measuring
+
+_HEADER = ('operation', 'upstream: calls', 'KB', 'CPU ms', 'ms',
+           'ours: calls', 'KB', 'CPU ms', 'ms')
+
+
+def write(results: list[measuring.Result], folder: pathlib.Path,
+          name: str) -> list[pathlib.Path]:
+    """Write ``NAME.md``, ``NAME.json`` and, of a full run, ``NAME.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, table = folder / f'{name}.json', folder / f'{name}.md'
+    data.write_text(json.dumps(results, indent=1) + '\n')
+    table.write_text(markdown(results))
+    written = [data, table]
+    if name == 'full':
+        picture = folder / f'{name}.png'
+        plot(results, picture)
+        written.append(picture)
+    return written
+
+
+def markdown(results: list[measuring.Result]) -> str:
+    """One table for each inventory and condition."""
+    parts = ['# Upstream\'s driver and ours, in the same run\n', _LEGEND]
+    for condition in _distinct(_condition(each) for each in results):
+        here = [each for each in results if _condition(each) == condition]
+        parts.append(f'\n## {_title(condition)}\n')
+        parts.append(_table(here))
+    return '\n'.join(parts)
+
+
+_LEGEND = '''
+An inventory is *datastores* x *hosts* x *virtual machines*, every datastore
+on every host. Calls and bytes are counted by the simulated vCenter; a `+n`
+are the replies to the long poll in that time, which cost no round trip of
+their own. CPU is the driver's process alone, with its database. Counts can be
+compared between machines; times only within one table.
+'''
+
+
+def _condition(result: measuring.Result) -> tuple[Any, ...]:
+    return tuple(result[key] for key in ('size', 'delay_ms', 'task_ms',
+                                         'runtime'))
+
+
+def _title(condition: tuple[Any, ...]) -> str:
+    size, delay_ms, task_ms, runtime = condition
+    title = f'{size}, {delay_ms} ms a call'
+    if task_ms:
+        title += f', tasks of {task_ms} ms'
+    return title + (f', {runtime}' if runtime != 'native' else '')
+
+
+def _table(results: list[measuring.Result]) -> str:
+    by_name: dict[str, dict[str, measuring.Result]] = {}
+    for each in results:
+        by_name.setdefault(each['operation'], {})[each['driver']] = each
+    rows = [_HEADER, ('---',) * len(_HEADER)]
+    rows += [(name, *_figures(found.get('upstream')),
+              *_figures(found.get('ours')))
+             for name, found in by_name.items()]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows) + '\n'
+
+
+def _figures(result: measuring.Result | None) -> tuple[str, ...]:
+    if result is None:
+        return ('-',) * 4
+    if result.get('error'):
+        return (f'failed: {result["error"].partition(":")[0]}', *('-',) * 3)
+    calls = str(result['calls'])
+    if result['notices']:
+        calls += f'+{result["notices"]}'
+    wall = f'{result["wall_ms"]:.0f}'
+    if 'count' in result:
+        done = result['count'] - len(result['failures'])
+        rate = done / result['wall_ms'] * 1000
+        wall += f' ({done} of {result["count"]}: {rate:.2f}/s)'
+    return (calls, f'{result["bytes"] / 1000:.1f}',
+            f'{result["cpu_ms"]:.1f}', wall)
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def plot(results: list[measuring.Result], path: pathlib.Path) -> None:
+    """CPU and bytes of the hot path against the size of the inventory."""
+    # Only `make bench` needs it (benchmarks/requirements.txt).
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    shown = ('stats', 'select', 'create', 'delete')
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.5))
+    for axis, key, label in zip(
+            axes, ('cpu_ms', 'bytes', 'wall_ms'),
+            ('CPU of the driver, ms', 'bytes', 'time, ms'), strict=True):
+        for driver, style in (('upstream', '--'), ('ours', '-')):
+            for number, operation in enumerate(shown):
+                points = [
+                    (int(each['size'].partition('x')[0]), each[key])
+                    for each in results if each['driver'] == driver
+                    and each['operation'] == operation
+                    and not each['delay_ms'] and not each.get('error')]
+                axis.plot(*zip(*points, strict=True), style, marker='o',
+                          color=f'C{number}', label=f'{operation}, {driver}')
+        axis.set(xscale='log', yscale='symlog', xlabel='datastores',
+                 ylabel=label)
+        axis.grid(True, alpha=0.3)
+    axes[0].legend(fontsize='small')
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
