@@ -144,7 +144,10 @@ func worse(a, b types.ManagedEntityStatus) types.ManagedEntityStatus {
 
 // show has the datastore, and all that it is in, show a status; green shows nothing.
 func (f *feature) show(ctx *simulator.Context, key raisedKey, status types.ManagedEntityStatus) {
-	before := f.raised[key]
+	before, known := f.raised[key]
+	if !known { // an alarm of before a restart
+		before = showing(ctx, key)
+	}
 	var now []types.ManagedObjectReference
 	if status != types.ManagedEntityStatusGreen {
 		now = above(ctx, key.datastore)
@@ -179,6 +182,24 @@ func above(ctx *simulator.Context, ref types.ManagedObjectReference) []types.Man
 		}
 		ref = *entity.Entity().Parent
 	}
+}
+
+// showing lists the objects that show an alarm, if the datastore does.
+func showing(ctx *simulator.Context, key raisedKey) []types.ManagedObjectReference {
+	datastore, ok := ctx.Map.Get(key.datastore).(*simulator.Datastore)
+	if !ok {
+		return nil
+	}
+	raised := false
+	ctx.WithLock(datastore, func() {
+		raised = slices.ContainsFunc(datastore.TriggeredAlarmState, func(state types.AlarmState) bool {
+			return state.Alarm == key.alarm && state.Entity == key.datastore
+		})
+	})
+	if !raised {
+		return nil
+	}
+	return above(ctx, key.datastore)
 }
 
 // set changes one object's list of alarms.
