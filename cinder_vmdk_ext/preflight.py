@@ -83,8 +83,10 @@ def _unreachable(address: str, error: Any, configuration: Any) -> Exception:
 def _insecure(address: str, cause: Exception,
               configuration: Any) -> Exception:
     found = next((error for error in (cause, *cause.args)
-                  if isinstance(error, ssl.SSLCertVerificationError)), None)
-    if found is None:
+                  if isinstance(error, ssl.SSLError)), None)
+    if found is None or found.library != 'SSL':  # the CA file's own fault
+        return _untrusted(address, cause, configuration)
+    if not isinstance(found, ssl.SSLCertVerificationError):
         return exceptions.InvalidSettings(
             'vmware_host_port',
             f'{address} does not speak TLS as a vCenter does ({cause})',
