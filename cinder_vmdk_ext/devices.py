@@ -102,6 +102,11 @@ def adapter_of(disk: Disk, devices: Iterable[Device]) -> str | None:
     return None
 
 
+def unit_number(disk: Disk) -> int:
+    """The disk's place on its controller."""
+    return _number(disk.device.element, 'unitNumber') or 0
+
+
 def change(operation: str, device: object, *, profile_id: str | None = None,
            file_operation: str | None = None) -> soap.Typed:
     """A VirtualDeviceConfigSpec."""

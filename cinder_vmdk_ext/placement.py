@@ -139,6 +139,22 @@ def place(requirement: model.Requirement, inventory: model.Inventory,
     return model.Placement(datastore, host, pool)
 
 
+def register_on(datastore: model.Datastore, inventory: model.Inventory,
+                settings: model.Settings, tie_break: TieBreak
+                ) -> model.Placement | None:
+    """Where to register a VM whose disk is on a datastore already.
+
+    :returns: None when no host can use the datastore now
+    """
+    hosts = _candidate_hosts(datastore, model.Requirement(0), inventory,
+                             settings)
+    if not hosts:
+        return None
+    host = inventory.hosts[tie_break(sorted(hosts))]
+    return model.Placement(datastore, host,
+                           inventory.clusters[host.parent].resource_pool)
+
+
 def _considered(requirement: model.Requirement,
                 inventory: model.Inventory) -> Iterable[model.Datastore]:
     if requirement.pinned is None:

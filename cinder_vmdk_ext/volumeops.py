@@ -107,27 +107,36 @@ class VolumeOps(upstream.VMwareVolumeOps):
         collector.collect(reply, found)
         return found.get(soap.from_suds(entity), {})
 
+    def read_vms(self, morefs: Iterable[str],
+                 paths: tuple[str, ...]) -> collector.Properties:
+        """Properties of many VMs, by their moref values, in one call.
+
+        A VM that has gone meanwhile is left out.
+        """
+        vms = [soap.Ref('VirtualMachine', moref) for moref in morefs]
+        found: collector.Properties = {}
+        if vms:
+            collector.collect(self._call(
+                'RetrievePropertiesEx',
+                self._session.vim.service_content.propertyCollector, {
+                    'specSet': soap.Typed('', {
+                        'propSet': soap.property_spec('VirtualMachine', paths),
+                        'objectSet': [soap.Typed('', {'obj': vm,
+                                                      'skip': False})
+                                      for vm in vms],
+                        'reportMissingObjectsInResults': True}),
+                    'options': soap.Typed('', {})}), found)
+        return found
+
     def disks_of(self, morefs: Iterable[str]) -> dict[str, list[devices.Disk]]:
         """The disks of many VMs in one call, by the VMs' moref values.
 
         A VM that has gone meanwhile is left out.
         """
-        vms = [soap.Ref('VirtualMachine', moref) for moref in morefs]
-        if not vms:
-            return {}
-        found: collector.Properties = {}
-        collector.collect(self._call(
-            'RetrievePropertiesEx',
-            self._session.vim.service_content.propertyCollector, {
-                'specSet': soap.Typed('', {
-                    'propSet': soap.property_spec('VirtualMachine', (
-                        'config.hardware.device',)),
-                    'objectSet': [soap.Typed('', {'obj': vm, 'skip': False})
-                                  for vm in vms],
-                    'reportMissingObjectsInResults': True}),
-                'options': soap.Typed('', {})}), found)
         return {vm.value: devices.disks(devices.parse(
-            seen.get('config.hardware.device'))) for vm, seen in found.items()}
+                    seen.get('config.hardware.device')))
+                for vm, seen in self.read_vms(
+                    morefs, ('config.hardware.device',)).items()}
 
     def devices_of(self, vm: Any) -> list[devices.Device]:
         """The virtual devices of a VM."""
@@ -323,7 +332,59 @@ class VolumeOps(upstream.VMwareVolumeOps):
         config = self._shadow_config(extra_config)
         self.reconfigure(backing, name=name,
                          instanceUuid=config['instanceUuid'],
-                         extraConfig=config['extraConfig'])
+                         extraConfig=config['extraConfig'],
+                         managedBy=config['managedBy'])
+
+    def disown(self, backing: Any, uuid: str,
+               extra_config: dict[str, str]) -> None:
+        """Make a shadow VM one of nobody's; all else stays as it is.
+
+        :param uuid: its instance UUID from now on
+        """
+        self.reconfigure(backing, instanceUuid=uuid,
+                         extraConfig=_options(extra_config),
+                         managedBy=soap.Typed('', {'extensionKey': '',
+                                                   'type': ''}))
+
+    def rename(self, vm: Any, name: str) -> None:
+        """Give a VM or a template another name (Rename_Task)."""
+        self._task('Rename_Task', vm, {'newName': name})
+
+    def rename_snapshot(self, snapshot: Any, name: str,
+                        description: str | None) -> None:
+        """Give a snapshot in a VM's tree another name (RenameSnapshot)."""
+        self._call('RenameSnapshot', snapshot, {
+            'name': name, 'description': description or ''})
+
+    def attach_file(self, backing: Any, path: str, size_bytes: int,
+                    adapter: str, profile_id: str | None) -> None:
+        """Give a shadow VM without disks one whose file is there already.
+
+        :param path: '[datastore] folder/name.vmdk'
+        """
+        hardware = self.devices_of(backing)
+        key = devices.NEW_CONTROLLER
+        before: list[soap.Typed] = []
+        if adapter == 'ide':
+            key = devices.disk_controller(hardware) or 200
+        else:
+            before = [devices.change('add', devices.new_controller(adapter,
+                                                                   hardware))]
+        self.reconfigure(backing, deviceChange=[*before, devices.change(
+            'add', devices.existing_disk(path, size_bytes, key),
+            profile_id=profile_id)])
+
+    def attach_again(self, vm: Any, disk: devices.Disk) -> None:
+        """Give a VM back a disk that was taken from it."""
+        self.reconfigure(vm, deviceChange=[devices.change(
+            'add', devices.existing_disk(
+                disk.path, disk.capacity_bytes,
+                disk.device.controller_key or 0,
+                devices.unit_number(disk)))])
+
+    def take_away(self, vm: Any, disk: devices.Disk) -> None:
+        """Take a disk from a VM; its file stays."""
+        self.reconfigure(vm, deviceChange=devices.removal([disk.device]))
 
     def point_to(self, backing: Any, path: str, size_bytes: int) -> None:
         """Have a shadow VM name another file as its disk; touches no file.
