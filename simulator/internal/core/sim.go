@@ -50,6 +50,7 @@ type Sim struct {
 	overrides  map[string][]override
 	wrappers   []func(http.Handler) http.Handler
 	stops      []func()
+	kept       map[string]Keep
 
 	sessionsLock sync.Mutex
 	sessions     map[string]string // session key -> user name
@@ -60,6 +61,8 @@ type Settings struct {
 	APIVersion string
 	User       string
 	Password   string
+	// Restored tells that the inventory was loaded, with all that is in it: flags that add to it, and defaults, do not apply.
+	Restored bool
 	// DataDir holds everything that the simulator keeps on disk. It is removed at the end.
 	DataDir string
 }
