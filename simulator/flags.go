@@ -13,6 +13,7 @@ import (
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/inventory"
 	"vcenter-sim/internal/process"
+	"vcenter-sim/internal/state"
 )
 
 // options are the command line.
@@ -20,6 +21,7 @@ type options struct {
 	inventory inventory.Options
 	server    process.Options
 	delays    core.Delays
+	state     state.Flags
 }
 
 // parse reads the command line. Its error is one line that names the flag, the value and the remedy.
@@ -54,6 +56,7 @@ func parse(args []string) (*options, error) {
 	set.Var((*capacities)(i), "ds-capacity", "capacity of all datastores (`SIZE`, as 100GiB) or of one (NAME=SIZE); repeatable")
 	set.BoolVar(&i.MountEverywhere, "ds-mount-all", false, "mount every datastore on every host of its datacenter")
 
+	o.state.Declare(set)
 	delay := set.Int("delay", 0, "delay every call by this many `MILLISECONDS`")
 	methodDelay := set.String("method-delay", "", "delay methods, as `METHOD:MILLISECONDS,...`")
 	set.Float64Var(&o.delays.Jitter, "delay-jitter", 0, "variation `COEFFICIENT` (standard deviation/mean) of the delays")
@@ -86,6 +89,9 @@ func parse(args []string) (*options, error) {
 		return nil, err
 	}
 	if err := o.inventory.Check(); err != nil {
+		return nil, err
+	}
+	if err := o.state.Check(); err != nil {
 		return nil, err
 	}
 	return o, o.server.Check()

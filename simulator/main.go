@@ -14,6 +14,7 @@ import (
 
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/inventory"
+	"vcenter-sim/internal/state"
 )
 
 func main() {
@@ -42,16 +43,30 @@ func run(options *options) error {
 	}
 	defer server.Close()
 
-	model, err := inventory.Create(options.inventory)
+	shape := options.inventory
+	var saved *state.Saved
+	if options.state.Load != "" {
+		if saved, err = state.Open(options.state.Load); err != nil {
+			return err
+		}
+		options.inventory, shape = saved.Options(), saved.Bare()
+	}
+	model, err := inventory.Create(shape)
 	if err != nil {
 		return err
 	}
 	defer model.Remove()
+	if saved != nil {
+		if err := saved.Restore(model.Model, model.Dir); err != nil {
+			return fmt.Errorf("-state-load: %w", err)
+		}
+	}
 
 	sim := core.New(model.Model, core.Settings{
 		APIVersion: options.inventory.APIVersion,
 		User:       options.server.User,
 		Password:   options.server.Password,
+		Restored:   saved != nil,
 		DataDir:    model.Dir,
 	})
 	defer sim.Stop()
@@ -60,6 +75,14 @@ func run(options *options) error {
 		if err := feature.Start(sim); err != nil {
 			return fmt.Errorf("%s: %w", feature.Name, err)
 		}
+	}
+	if saved != nil {
+		if err := saved.Finish(sim); err != nil {
+			return fmt.Errorf("-state-load: %w", err)
+		}
+	}
+	if err := options.state.Start(sim, options.inventory); err != nil {
+		return err
 	}
 	sim.SetDelays(options.delays)
 	if err := server.Serve(sim); err != nil {

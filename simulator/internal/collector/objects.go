@@ -24,3 +24,6 @@ func Managed(ctx *simulator.Context, ref types.ManagedObjectReference) (mo.Refer
 func References(value reflect.Value, property string) []types.ManagedObjectReference {
 	return references(value, property)
 }
+
+// ManagedValue finds the API's own type in an object.
+func ManagedValue(obj mo.Reference) reflect.Value { return managed(obj) }

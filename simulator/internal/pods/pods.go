@@ -65,6 +65,9 @@ type feature struct {
 
 func start(s *core.Sim) error {
 	f := &feature{sim: s, open: make(map[string]*placement)}
+	if s.Settings.Restored {
+		wanted = nil
+	}
 	for _, each := range wanted {
 		if err := f.make(s.Context(), each); err != nil {
 			return fmt.Errorf("-datastore-cluster %s: %w", each.name, err)

@@ -61,6 +61,10 @@ func start(s *core.Sim) error {
 			pending: make(map[types.ManagedObjectReference]func(*simulator.Context, types.AnyType)),
 		},
 	}
+	f.keep(s)
+	if s.Settings.Restored {
+		wanted = nil
+	}
 	for _, text := range wanted {
 		name, datastores, _ := strings.Cut(text, "=")
 		if _, err := f.table.set(s.Context(), name, split(datastores)); err != nil {

@@ -41,6 +41,7 @@ type feature struct {
 
 func start(s *core.Sim) error {
 	f := &feature{sim: s, disks: &disks{}}
+	f.keep(s)
 	ctx := s.Context()
 	for _, entity := range ctx.Map.All("Datacenter") {
 		datacenter := entity.(*simulator.Datacenter)

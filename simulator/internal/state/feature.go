@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"errors"
+	"flag"
+	"log"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/control"
+	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/inventory"
+)
+
+// Flags are where to load from and save to.
+type Flags struct {
+	// Load is the folder of a saved state to begin with, or "".
+	Load string
+	// Save is the folder to save the state to at the end, or "".
+	Save string
+	// Follow is a folder that is kept up to date all the time, for a supervisor that starts the vCenter again.
+	Follow string
+}
+
+// Declare declares the flags.
+func (f *Flags) Declare(set *flag.FlagSet) {
+	set.StringVar(&f.Load, "state-load", "", "begin with the state that was saved in `FOLDER`; flags of the inventory do not apply")
+	set.StringVar(&f.Save, "state-save", "", "save the state in `FOLDER` at the end; what was saved there is replaced")
+	set.StringVar(&f.Follow, "state-follow", "", "keep the state in `FOLDER` up to date (what -supervise uses)")
+}
+
+// Check finds folders that cannot be used, before any work is done, and makes them independent of the working directory.
+func (f *Flags) Check() error {
+	for _, dir := range []*string{&f.Load, &f.Save, &f.Follow} {
+		if *dir == "" {
+			continue
+		}
+		absolute, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		*dir = absolute
+	}
+	if f.Save != "" {
+		return mayReplace(f.Save)
+	}
+	return nil
+}
+
+// Start serves the control endpoint, and keeps the state saved as the flags say.
+func (f *Flags) Start(s *core.Sim, options inventory.Options) error {
+	s.Control.HandleFunc("POST /state", func(w http.ResponseWriter, r *http.Request) {
+		var request struct {
+			Directory string `json:"directory"`
+		}
+		err := control.Decode(r.Body, &request)
+		if err == nil && !filepath.IsAbs(request.Directory) {
+			err = errors.New("directory: give an absolute path: {\"directory\": \"/...\"}")
+		}
+		if err == nil {
+			err = Save(s, options, request.Directory)
+		}
+		if err != nil {
+			control.Refuse(w, http.StatusBadRequest, err)
+			return
+		}
+		control.Answer(w, request)
+	})
+	if f.Save != "" {
+		s.OnStop(func() {
+			if err := Save(s, options, f.Save); err != nil {
+				log.Printf("-state-save: %v", err)
+			}
+		})
+	}
+	if f.Follow == "" {
+		return nil
+	}
+	w, err := newWriter(s, options, f.Follow, s.Settings.DataDir)
+	if err != nil {
+		return err
+	}
+	follow(s, w)
+	return nil
+}
+
+// follower writes what changes, soon after it has changed.
+type follower struct {
+	mo.SearchIndex
+	writer *writer
+
+	lock    sync.Mutex
+	changed map[ref]bool
+	wake    chan struct{}
+}
+
+const (
+	soon = 50 * time.Millisecond
+	// share is how often the time that a look at all objects takes is waited for before the next one.
+	share = 20
+)
+
+func follow(s *core.Sim, w *writer) {
+	f := &follower{writer: w, changed: make(map[ref]bool), wake: make(chan struct{}, 1)}
+	f.Self = ref{Type: "StateFollower", Value: "state"}
+	s.Map().AddHandler(f)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	s.OnStop(func() {
+		close(stop)
+		<-stopped
+	})
+	go f.run(stop, stopped)
+}
+
+func (f *follower) run(stop <-chan struct{}, stopped chan<- struct{}) {
+	defer close(stopped)
+	all := time.NewTimer(0)
+	for {
+		var err error
+		select {
+		case <-stop:
+			return
+		case <-all.C: // the library changes objects without a word
+			begin := time.Now()
+			err = f.writer.writeAll()
+			all.Reset(max(time.Second, share*time.Since(begin)))
+		case <-f.wake:
+			select {
+			case <-stop:
+				return
+			case <-time.After(soon):
+			}
+			err = f.writer.writeSome(f.take())
+		}
+		if err != nil {
+			log.Printf("-state-follow: %v", err)
+		}
+	}
+}
+
+func (f *follower) note(objects ...ref) {
+	f.lock.Lock()
+	for _, obj := range objects {
+		f.changed[obj] = true
+	}
+	f.lock.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (f *follower) take() map[ref]bool {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	taken := f.changed
+	f.changed = make(map[ref]bool)
+	return taken
+}
+
+// PutObject implements simulator.RegisterObject.
+func (f *follower) PutObject(_ *simulator.Context, obj mo.Reference) { f.note(obj.Reference()) }
+
+// RemoveObject implements simulator.RegisterObject.
+func (f *follower) RemoveObject(_ *simulator.Context, self types.ManagedObjectReference) {
+	f.note(self)
+}
+
+// UpdateObject implements simulator.RegisterObject.
+func (f *follower) UpdateObject(_ *simulator.Context, obj mo.Reference, _ []types.PropertyChange) {
+	task, ok := obj.(*mo.Task)
+	if !ok {
+		f.note(obj.Reference())
+		return
+	}
+	if task.Info.State == types.TaskInfoStateSuccess || task.Info.State == types.TaskInfoStateError {
+		if task.Info.Entity != nil {
+			f.note(*task.Info.Entity)
+		}
+		if made, ok := task.Info.Result.(ref); ok {
+			f.note(made)
+		}
+	}
+}
