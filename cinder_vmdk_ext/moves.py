@@ -359,14 +359,15 @@ class Moves(exchange.Exchange):
 
     def _is_on(self, pool: str | None, volume: Any, backing: Any) -> bool:
         """Whether a volume's disk lies on a pool; None is anywhere."""
-        if pool is None or pool == self._settings.backend_name:
+        pinned = self._pinned(pool) if pool is not None else None
+        if pinned is None:
             return True
         if self._in_use(volume):
             moref = self._attached_disk(volume)[1].datastore
         else:
             moref = vim_util.get_moref_value(
                 self.volumeops.get_datastore(backing))
-        return moref in self._pinned(pool)
+        return moref in pinned
 
 
 def _temporary_name(volume: Any, purpose: str) -> str:

@@ -366,6 +366,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             if intent.excluded:
                 req[self.ds_sel.HARD_ANTI_AFFINITY_DS] = list(intent.excluded)
             if intent.pool is not None:
+                # None, too, where the pool is any datastore.
                 req[selector.PINNED_DATASTORES] = self._pinned(intent.pool)
         return super()._select_datastore(req, host)
 
@@ -373,9 +374,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         """The pool that the scheduler chose; None where it chose none."""
         if not self._settings.datastore_pools:
             return None
-        pool = volume_utils.extract_host(field(volume, 'host') or '', 'pool')
-        # As the single pool that upstream's driver reports is called.
-        return None if pool == self._settings.backend_name else pool
+        return volume_utils.extract_host(field(volume, 'host') or '', 'pool')
 
     @staticmethod
     def _datastore_ref(moref: str) -> Any:
@@ -389,11 +388,16 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         found = self._directory.policy_id(name) if name else None
         return found.uniqueId if found is not None else None
 
-    def _pinned(self, pool: str) -> frozenset[str]:
-        """The datastores of a pool."""
+    def _pinned(self, pool: str) -> frozenset[str] | None:
+        """The datastores of a pool; None: any.
+
+        :raises UnknownPool: it stands for none
+        """
         seen = self._inventory()
         found = pools.resolve(pool, seen, self._settings)
         if found is None:
+            if pool == self._settings.backend_name:
+                return None  # the single pool that upstream's driver reports
             known = {each.name: 'there'
                      for each in pools.listed(seen, self._settings)}
             raise exceptions.UnknownPool(
