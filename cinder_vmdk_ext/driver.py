@@ -7,13 +7,14 @@ The class is put together from one class for each kind of operation, all on
 
 from cinder import interface
 
+from cinder_vmdk_ext import adoption
 from cinder_vmdk_ext import healing
 from cinder_vmdk_ext import spread
 
 
 @interface.volumedriver
 @spread.holding(*spread.CHOOSING)
-class VmdkExtDriver(healing.Healing, spread.Spread):
+class VmdkExtDriver(healing.Healing, spread.Spread, adoption.Adoption):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     .. code-block:: default

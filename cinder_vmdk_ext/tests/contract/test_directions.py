@@ -14,19 +14,19 @@ PLUGIN = 'cinder_vmdk_ext'
 UPSTREAM = 'cinder.volume.drivers.vmware'
 
 # Decisions on plain values: they import each other and the standard library.
-PURE = frozenset({'model', 'placement', 'pools'})
+PURE = frozenset({'manageable', 'model', 'placement', 'pools'})
 # A decision that is to be repeated is handed its clock and its tie-break.
 NOT_FOR_PURE = frozenset(
     {'time', 'random', 'datetime', 'socket', 'threading', 'logging'}
 )
 # The only modules that know upstream's driver.
 KNOW_UPSTREAM = frozenset(
-    {'config', 'creation', 'exceptions', 'exchange', 'moves', 'selector',
+    {'adoption', 'config', 'creation', 'exceptions', 'exchange', 'moves', 'selector',
      'snapshots', 'volumeops', 'wiring'}
 )
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
-    'devices', 'exceptions', 'exchange', 'moves',
+    'adoption', 'census', 'devices', 'exceptions', 'exchange', 'moves',
     'liveview', 'spread', 'tasks', 'updates',
     'collector', 'exceptions', 'inventory', 'policies', 'preflight',
     'repetition', 'selector', 'services', 'session', 'soap', 'volumeops',
