@@ -3,16 +3,22 @@
 package collector
 
 import (
+	"reflect"
+
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
 )
 
-// FetchResponse is the answer to Fetch, with which pyVmomi reads one property, for a property that is not set. Its name is the
-// API's: the library makes the element's name of it.
-type FetchResponse struct{}
+// FetchResponse is the answer to Fetch, with which pyVmomi reads one property. Its name is the API's: the library makes the
+// element's name of it.
+type FetchResponse struct {
+	Returnval types.AnyType `xml:"returnval,omitempty,typeattr"`
+}
 
 type fetchBody struct {
 	Res    *FetchResponse `xml:"urn:vim25 FetchResponse,omitempty"`
@@ -21,13 +27,23 @@ type fetchBody struct {
 
 func (b *fetchBody) Fault() *soap.Fault { return b.Fault_ }
 
-// unsetIsNothing has Fetch answer with nothing for a property that is not set. (The library answers as to another method, and
-// pyVmomi takes that for a property that does not exist.)
-func unsetIsNothing(s *core.Sim) {
+// mendFetch has Fetch answer with nothing for a property that is not set (the library answers as to another method, and pyVmomi
+// takes that for a property that does not exist), and with all of the service's content (the library leaves out what an old
+// ovftool does not know, the manager of first class disks among it).
+func mendFetch(s *core.Sim) {
 	s.Around(func(_ *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
 		answer := next()
-		if _, other := answer.(*methods.RetrievePropertiesExBody); other && call.Name == "Fetch" && answer.Fault() == nil {
+		if call.Name != "Fetch" || answer.Fault() != nil {
+			return answer
+		}
+		if _, other := answer.(*methods.RetrievePropertiesExBody); other {
 			return &fetchBody{Res: &FetchResponse{}}
+		}
+		request := reflect.ValueOf(call.Body).Elem()
+		if request.FieldByName("This").Interface() == any(vim25.ServiceInstance) &&
+			request.FieldByName("Prop").String() == "content" {
+			service := s.Map().Get(vim25.ServiceInstance).(*simulator.ServiceInstance)
+			return &fetchBody{Res: &FetchResponse{Returnval: service.Content}}
 		}
 		return answer
 	})

@@ -15,7 +15,7 @@ import (
 var Feature = core.Feature{Name: "property collector", Start: start}
 
 func start(s *core.Sim) error {
-	unsetIsNothing(s)
+	mendFetch(s)
 	core.Override(s, func(ctx *simulator.Context, req *types.RetrievePropertiesEx, next core.Next) soap.HasFault {
 		if fault := flatten(ctx, req.SpecSet); fault != nil {
 			return core.Fault(fault)
