@@ -31,6 +31,9 @@ func start(sim *core.Sim) error {
 	s.overrideRelocate()
 	s.overrideTransfers()
 	s.overrideTemplates()
+	s.overrideTree()
+	s.overridePromote()
+	s.overrideFirstClassDisks()
 	s.serveFolder()
 	s.serveLeases()
 	s.serveControl()
@@ -40,10 +43,11 @@ func start(sim *core.Sim) error {
 // adopt takes over what the inventory was made with: the virtual machines' disks, which the library left empty, and the space
 // that others' files take.
 func (s *Store) adopt(ctx *simulator.Context) error {
+	fresh := !s.sim.Settings.Restored // else the disks have their content, and the files are those of before
 	for _, entity := range ctx.Map.All("VirtualMachine") {
 		vm := entity.(*simulator.VirtualMachine)
 		for _, disk := range disks(vm.Config.Hardware.Device) {
-			if err := s.adoptDisk(ctx, disk); err != nil {
+			if err := s.adoptDisk(ctx, disk, fresh); err != nil {
 				return err
 			}
 		}
@@ -51,7 +55,7 @@ func (s *Store) adopt(ctx *simulator.Context) error {
 	}
 	for _, entity := range ctx.Map.All("Datastore") {
 		ds := entity.(*simulator.Datastore)
-		if bytes := inventory.Used[ds.Self]; bytes > 0 {
+		if bytes := inventory.Used[ds.Self]; fresh && bytes > 0 {
 			at := place{ds, path.Join("other", "archive.vmdk")}
 			if fault := s.CreateDisk(ctx, at, vdisk.Spec{CapacityBytes: bytes}); fault != nil {
 				return &os.PathError{Op: "fill", Path: at.String(), Err: os.ErrInvalid}
@@ -62,9 +66,9 @@ func (s *Store) adopt(ctx *simulator.Context) error {
 	return nil
 }
 
-func (s *Store) adoptDisk(ctx *simulator.Context, disk *types.VirtualDisk) error {
+func (s *Store) adoptDisk(ctx *simulator.Context, disk *types.VirtualDisk, fresh bool) error {
 	at, ok := placeOfDisk(ctx, disk)
-	if !ok {
+	if !ok || !fresh {
 		return nil
 	}
 	_ = os.Remove(at.local())

@@ -296,3 +296,25 @@ class NamesTestCase(MovesCase):
         spec = vim.vm.ConfigSpec(name='x', guestId='otherGuest', files=vim.vm.FileInfo(vmPathName='[Nowhere]'))
         fault = self.fault_of(self.datacenter.vmFolder.CreateVM_Task(spec, self.pool))
         self.assertIsInstance(fault, vim.fault.InvalidDatastore)
+
+    def test_rename_and_move_into_a_folder_mind_the_names(self):
+        vm, _ = self.vm_with_disk()
+        other, _ = self.vm_with_disk()
+        self.assertIsInstance(self.fault_of(vm.Rename_Task(other.name)), vim.fault.DuplicateName)
+        self.wait(vm.Rename_Task('renamed'))
+        self.assertEqual(('renamed', 'renamed'), (vm.name, vm.config.name))
+        folder = self.datacenter.vmFolder.CreateFolder('target')
+        self.wait(folder.MoveIntoFolder_Task([vm]))
+        self.assertEqual(folder, vm.parent)
+        self.wait(other.Rename_Task('renamed'))
+        self.assertIsInstance(self.fault_of(folder.MoveIntoFolder_Task([other])), vim.fault.DuplicateName)
+        self.wait(folder.Destroy_Task())
+        self.assertEqual([other], self.all(vim.VirtualMachine))
+
+    def test_promotion_makes_a_linked_clone_independent(self):
+        vm, _ = self.vm_with_disk(data=FIRST)
+        snapshot = self.snapshot(vm)
+        clone, _ = self.clone(vm, 'promoted', snapshot=snapshot, diskMoveType='createNewChildDiskBacking')
+        self.wait(clone.PromoteDisks_Task(unlink=True, disks=[]))
+        self.assertIsNone(self.disks(clone)[0].backing.parent)
+        self.assertEqual(ONE, self.checksum(self.path_of(clone)))

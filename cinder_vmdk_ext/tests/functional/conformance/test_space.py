@@ -214,3 +214,23 @@ class SpaceTestCase(storage_case.StorageCase):
         tasks = [vm.Destroy_Task() for vm in self.all(vim.VirtualMachine)]
         for task in tasks:
             self.wait(task)
+
+
+class FirstClassDisksTestCase(storage_case.StorageCase):
+
+    flags = {'ds': 1, 'vm': 0, 'ds_capacity': '10GiB'}
+
+    def create(self, size_mib, kind):
+        return self.content.vStorageObjectManager.CreateDisk_Task(spec=vim.vslm.CreateSpec(
+            name='fcd', capacityInMB=size_mib, backingSpec=vim.vslm.CreateSpec.DiskFileBackingSpec(
+                datastore=self.datastore(), provisioningType=kind)))
+
+    def test_they_take_and_give_back_and_do_not_exceed(self):
+        before = self.free()
+        for kind, taken in (('thin', 0), ('eagerZeroedThick', GIB)):
+            disk = self.wait(self.create(1024, kind))
+            self.assertAlmostEqual(before - taken, self.free(), delta=SMALL)
+            self.check_space()
+            self.wait(self.content.vStorageObjectManager.DeleteVStorageObject_Task(disk.config.id, self.datastore()))
+            self.assertEqual(before, self.free())
+        self.assertIsInstance(self.fault_of(self.create(20 << 10, 'eagerZeroedThick')), vim.fault.NoDiskSpace)
