@@ -5,6 +5,7 @@ package main
 import (
 	"vcenter-sim/internal/access"
 	"vcenter-sim/internal/alarms"
+	"vcenter-sim/internal/attributes"
 	"vcenter-sim/internal/browser"
 	"vcenter-sim/internal/collector"
 	"vcenter-sim/internal/core"
@@ -39,11 +40,12 @@ var features = []core.Feature{
 	browser.Feature,
 	iorm.Feature,
 	alarms.Feature,
+	attributes.Feature,
 	policies.Feature,
 
+	guard.Feature,
 	machines.Feature,
 	updates.Feature,
-	guard.Feature,
 
 	// These stand between the clients and all others, so they come last.
 	logins.Feature,

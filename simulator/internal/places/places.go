@@ -8,12 +8,17 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
+
+// Naming is held for reading while the library makes a virtual machine at a datastore path, and for writing while a datastore
+// gets another name or goes: the library looks for the name several times, and cannot do without it.
+var Naming sync.RWMutex
 
 // Datacenter finds the datacenter that an entity lies in, or nil.
 func Datacenter(ctx *simulator.Context, ref types.ManagedObjectReference) *simulator.Datacenter {

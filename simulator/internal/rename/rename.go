@@ -5,6 +5,7 @@ package rename
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/simulator"
@@ -62,8 +63,16 @@ func Rename(ctx *simulator.Context, datastore *simulator.Datastore, name string)
 	if other := places.Datastore(ctx, datacenter, name); other != nil {
 		return &types.DuplicateName{Name: name, Object: other.Self}
 	}
+	places.Naming.Lock()
+	defer places.Naming.Unlock()
+	machines := places.Machines(ctx, datastore.Self)
+	// None of them does anything while the name that it knows means nothing.
+	slices.SortFunc(machines, func(a, b *simulator.VirtualMachine) int { return strings.Compare(a.Self.Value, b.Self.Value) })
+	for _, vm := range machines {
+		defer ctx.Map.AcquireLock(ctx, vm)()
+	}
 	renameDatastore(ctx, datastore, name)
-	for _, vm := range places.Machines(ctx, datastore.Self) {
+	for _, vm := range machines {
 		renameInMachine(ctx, vm, datastore, old, name)
 	}
 	renameInCatalog(ctx, datastore.Self, old, name)

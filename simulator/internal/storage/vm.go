@@ -16,6 +16,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/places"
 )
 
 func (s *Store) overrideMachines() {
@@ -267,6 +268,11 @@ func poolHosts(ctx *simulator.Context, pool *types.ManagedObjectReference) ([]ty
 func (s *Store) libraryCreate(
 	ctx *simulator.Context, folder *simulator.Folder, req *types.CreateVM_Task,
 ) (*simulator.VirtualMachine, types.BaseMethodFault) {
+	places.Naming.RLock()
+	defer places.Naming.RUnlock()
+	if places.DatastoreOf(ctx, folder.Self, req.Config.Files.VmPathName) == nil { // renamed, or gone, meanwhile
+		return nil, &types.InvalidDatastorePath{DatastorePath: req.Config.Files.VmPathName}
+	}
 	body := folder.CreateVMTask(core.NewContext(ctx), req).(*methods.CreateVM_TaskBody)
 	info, fault := waitFor(ctx, body.Res.Returnval)
 	if fault != nil {

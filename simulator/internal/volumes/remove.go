@@ -80,6 +80,8 @@ func (f *feature) removeFrom(
 // destroy removes a datastore from the inventory, and with a VMFS volume its files. It fails with ResourceInUse while a
 // virtual machine or template lies there.
 func (f *feature) destroy(ctx *simulator.Context, datastore *simulator.Datastore) types.BaseMethodFault {
+	places.Naming.Lock()
+	defer places.Naming.Unlock()
 	ref := datastore.Self
 	if ctx.Map.Get(ref) == nil {
 		return &types.ManagedObjectNotFound{Obj: ref}

@@ -136,7 +136,7 @@ class MountTestCase(vcenter_case.VCenterCase):
         storage.UnmountVmfsVolume(uuid)
         self.assertEqual((False, False), (self.mount_of(datastore, host).mounted, self.mount_of(datastore, host).accessible))
         self.assertTrue(datastore.summary.accessible, 'the other hosts still mount it')
-        watch._take(5)
+        watch.take(5)
         self.assertGreater(len(watch.seen['host']), told)
         with self.assertRaises(vim.fault.InvalidState):
             storage.UnmountVmfsVolume(uuid)
@@ -349,11 +349,20 @@ class VolumeTestCase(vcenter_case.VCenterCase):
     def test_AddCustomFieldDef_and_SetField_on_a_datastore(self):
         fields, datastore = self.content.customFieldsManager, self.datastore('LocalDS_0')
         key = fields.AddCustomFieldDef('cinder', vim.Datastore).key
+
+        def values():
+            return [(each.key, each.value) for each in datastore.customValue]
+
+        watch = self.watch(datastore, 'customValue')
         fields.SetField(datastore, key, 'drain')
-        self.assertEqual([(key, 'drain')], [(each.key, each.value) for each in datastore.customValue])
+        self.assertEqual([(key, 'drain')], values())
+        self.until(lambda: watch.take() or [each.value for each in watch.seen['customValue'][-1]] == ['drain'])
         self.assertIn('cinder', [each.name for each in datastore.availableField])
-        fields.SetField(datastore, key, '')
-        self.assertEqual(1, len(datastore.customValue))
+        datastore.setCustomValue('cinder', 'serve')
+        self.assertEqual([(key, 'serve')], values())
+        self.until(lambda: watch.take() or [each.value for each in watch.seen['customValue'][-1]] == ['serve'])
+        with self.assertRaises(vmodl.fault.InvalidArgument):
+            datastore.setCustomValue('unknown', 'x')
 
 
 class BrowserTestCase(vcenter_case.VCenterCase):

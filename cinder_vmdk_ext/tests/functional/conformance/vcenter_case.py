@@ -155,9 +155,10 @@ class Watch:
             propSet=[collector.PropertySpec(type=type(obj), pathSet=list(paths))]), False)
         self._version = None
         self.seen = {path: [] for path in paths}
-        self._take()
+        self.take()
 
-    def _take(self, wait_s=0):
+    def take(self, wait_s=0):
+        """Take the next updates into seen."""
         updates = self._collector.WaitForUpdatesEx(
             self._version, vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=wait_s))
         if updates is None:
@@ -173,4 +174,4 @@ class Watch:
         deadline = time.monotonic() + timeout_s
         while value not in self.seen[path]:
             self._case.assertLess(time.monotonic(), deadline, f'{path} was {self.seen[path]}, never {value!r}')
-            self._take(1)
+            self.take(1)
