@@ -9,12 +9,14 @@ from cinder import interface
 
 from cinder_vmdk_ext import adoption
 from cinder_vmdk_ext import healing
+from cinder_vmdk_ext import images
 from cinder_vmdk_ext import spread
 
 
 @interface.volumedriver
 @spread.holding(*spread.CHOOSING)
-class VmdkExtDriver(healing.Healing, spread.Spread, adoption.Adoption):
+class VmdkExtDriver(healing.Healing, spread.Spread, images.Images,
+                    adoption.Adoption):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     .. code-block:: default

@@ -7,6 +7,8 @@
       UnknownPool                           volume.host names no datastore
     BackingLost(VolumeBackendAPIException)  a disk was made, and is not there
     OutcomeUnknown(VimConnectionException)  done or not? look before repeating
+    TransferFailed(ImageTransferException)  a file or disk did not get through
+    UnusableImage(ImageUnacceptable)        its data is not as described
 
 Each message is one sentence for an operator: the thing, its value, the remedy.
 Bases are those that upstream's and Cinder's handlers already look for.
@@ -83,6 +85,20 @@ class OutcomeUnknown(vmware_exceptions.VimConnectionException):
             f'{method}{about}: the vCenter did not answer to the end, so '
             'whether it was done is unknown; look before it is repeated',
             cause)
+
+
+class TransferFailed(vmware_exceptions.ImageTransferException):
+    """An upload or download did not succeed; nothing of it is to be used."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f'The transfer failed: {problem}; {remedy}')
+
+
+class UnusableImage(exception.ImageUnacceptable):
+    """The data of an image is not what its properties say, or not safe."""
+
+    def __init__(self, image_id: str, reason: str) -> None:
+        super().__init__(image_id=image_id, reason=reason)
 
 
 class BackingLost(exception.VolumeBackendAPIException):

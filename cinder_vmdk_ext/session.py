@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_service import loopingcall
 from oslo_vmware import api
 from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
@@ -30,6 +31,7 @@ LOG = logging.getLogger(__name__)
 PATIENCE_SECONDS = 60.0
 # A task goes on in the hosts while the vCenter restarts, which takes minutes.
 TASK_PATIENCE_SECONDS = 900.0
+LEASE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 # A vCenter locks an account after five wrong passwords in three minutes.
@@ -323,6 +325,22 @@ class Session(api.VMwareAPISession):
         if self.task_waiter is not None:
             return self.task_waiter(task)
         return super().wait_for_task(task)
+
+    def wait_for_lease_ready(self, lease: Any) -> None:
+        """Wait until an HttpNfcLease can be used, or has failed.
+
+        :raises VimException: why it cannot, also after five minutes
+        """
+        deadline = self._clock() + LEASE_SECONDS
+        while self._clock() < deadline:
+            try:
+                self._poll_lease(lease)
+            except loopingcall.LoopingCallDone:
+                return
+            self._sleep(min(self._task_poll_interval, 1))
+        raise vmware_exceptions.VimException(
+            f'The lease {vim_util.get_moref_value(lease)} is not ready after '
+            f'{LEASE_SECONDS:g} s.')
 
     def _poll_task(self, task: Any, ctx: Any) -> None:
         key = vim_util.get_moref_value(task)

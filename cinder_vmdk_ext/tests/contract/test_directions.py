@@ -21,8 +21,8 @@ NOT_FOR_PURE = frozenset(
 )
 # The only modules that know upstream's driver.
 KNOW_UPSTREAM = frozenset(
-    {'adoption', 'config', 'creation', 'exceptions', 'exchange', 'images', 'moves',
-     'selector', 'snapshots', 'volumeops', 'wiring'}
+    {'adoption', 'config', 'creation', 'exceptions', 'exchange', 'images',
+     'moves', 'selector', 'snapshots', 'volumeops', 'wiring'}
 )
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({

@@ -449,5 +449,3 @@ class LoginTestCase(SessionCase):
         for secret in (wrong, 'no&lt;such&gt;', f'>{self.vcenter.password}<',
                        f"'{self.vcenter.password}'"):
             self.assertNotIn(secret, text)
-
-
