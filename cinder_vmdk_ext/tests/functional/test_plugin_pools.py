@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools of a vCenter as Cinder sees them, and volumes on them."""
+
+import time
+
+from pyVmomi import vim
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import promises
+from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.tests import section
+from cinder_vmdk_ext.tests.unit import scheduling
+
+HOST = backend_case.HOST
+GIB = 1 << 30
+
+
+def by_name(stats):
+    return {pool['pool_name']: pool for pool in stats['pools']}
+
+
+class PoolsTestCase(backend_case.BackendCase):
+    """One honest pool per datastore, of any vCenter's figures."""
+
+    # Sizes, free space and mounts that differ (simulator/README.md).
+    VCENTER = {'ds': 5, 'dc': 1, 'cluster': 2, 'host': 2, 'vm': 0,
+               'standalone_host': 0}
+
+    def test_figures_are_the_vcenters_own(self):
+        pools = by_name(self.report())
+        for each in self.all(vim.Datastore):
+            pool, summary = pools.pop(each.name), each.summary
+            self.assertEqual(
+                (summary.capacity // GIB, summary.freeSpace // GIB,
+                 each.name, 'vmfs', summary.url, each._moId, 'DC0',
+                 'available'),
+                (pool['total_capacity_gb'], pool['datastore_free_gb'],
+                 pool['datastore'],
+                 pool['datastore_type'], pool['datastore_url'],
+                 pool['datastore_moref'], pool['datacenter'],
+                 pool['pool_state']))
+            provisioned = (summary.capacity - summary.freeSpace
+                           + (summary.uncommitted or 0)) / GIB
+            self.assertTrue(provisioned <= pool['provisioned_capacity_gb']
+                            < provisioned + 0.02, pool)
+        self.assertEqual({}, pools)
+
+    def test_a_datastore_that_goes_down_stays_listed_and_takes_nothing(self):
+        datastore = self.datastore('LocalDS_1')
+        self.wait(datastore.DatastoreEnterMaintenanceMode().task)
+        self.addCleanup(lambda: self.wait(
+            datastore.DatastoreExitMaintenanceMode_Task()))
+        pool = self.until_pool('LocalDS_1', 'maintenance')
+        self.assertEqual(0, pool['free_capacity_gb'])
+        found = scheduling.pool_states(self.driver._stats)
+        for thick in (False, True):
+            self.assertFalse(scheduling.passes(
+                found['LocalDS_1'], scheduling.request(1, thick=thick)))
+            self.assertTrue(scheduling.passes(
+                found['LocalDS_0'], scheduling.request(1, thick=thick)))
+
+    def until_pool(self, name, state, seconds=10):
+        """Notices of change arrive a moment after the change."""
+        deadline = time.monotonic() + seconds
+        while True:
+            pool = by_name(self.report())[name]
+            if pool['pool_state'] == state:
+                return pool
+            self.assertLess(time.monotonic(), deadline, pool)
+            time.sleep(0.1)
+
+    def test_clusters_and_regex_and_policy_choose_the_pools(self):
+        one = self.make_driver(vmware_cluster_name='DC0_C0',
+                               vmware_datastore_regex='LocalDS_[1-4]',
+                               vmware_storage_profile='VM Encryption Policy')
+        hosts = {host._moId for cluster in self.all(
+            vim.ClusterComputeResource) if cluster.name == 'DC0_C0'
+            for host in cluster.host}
+        expected = {
+            each.name for each in self.all(vim.Datastore)
+            if each.name != 'LocalDS_0'
+            and hosts & {mount.key._moId for mount in each.host}}
+        self.assertLess(expected, {each.name for each
+                                   in self.all(vim.Datastore)})
+        self.assertEqual(expected, set(by_name(
+            one.get_volume_stats(refresh=True))))
+
+
+class VolumesTestCase(backend_case.BackendCase):
+    """Volumes are where the scheduler said, or an error says why not."""
+
+    def restarted(self):
+        """The driver as it is when it has not asked the vCenter yet."""
+        self.driver._wire(self.driver._session)
+        return self.driver
+
+    def refusal(self, call, *args):
+        with self.assertRaises(exceptions.NoPlacement) as caught:
+            call(*args)
+        message = str(caught.exception)
+        self.assertEqual(1, len(message.splitlines()), message)
+        self.assertEqual({}, self.shadow_vms())
+        return message
+
+    def test_a_pool_that_is_gone(self):
+        volume = self.new_volume('LocalDS_9')
+        message = self.refusal(self.driver.create_volume, volume)
+        for word in ("'LocalDS_9'", 'removed', 'LocalDS_0: there',
+                     'LocalDS_3: there'):
+            self.assertIn(word, message)
+
+    def test_a_pool_that_is_full(self):
+        thick = self.volume_type('thick', vmdk_type='thick')['id']
+        volume = self.new_volume('LocalDS_1', 500, thick)
+        message = self.refusal(self.driver.create_volume, volume)
+        self.assertIn('a thick disk of 500 GiB', message)
+        self.assertRegex(message, r'LocalDS_1: [0-9.]+ GiB are free, '
+                         r'500\.00 GiB are needed')
+        self.assertNotIn('LocalDS_2', message)
+
+    def test_a_pool_in_maintenance(self):
+        datastore = self.datastore('LocalDS_1')
+        self.wait(datastore.DatastoreEnterMaintenanceMode().task)
+        self.addCleanup(lambda: self.wait(
+            datastore.DatastoreExitMaintenanceMode_Task()))
+        volume = self.new_volume('LocalDS_1')
+        deadline = time.monotonic() + 10
+        while self.driver._inventory().datastores[
+                datastore._moId].maintenance_mode == 'normal':
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        self.assertIn('LocalDS_1: it is in maintenance mode',
+                      self.refusal(self.driver.create_volume, volume))
+
+    def test_a_datastore_that_is_called_like_the_backend(self):
+        datastore = self.datastore('LocalDS_3')
+        self.wait(datastore.Rename_Task(section.NAME))
+        self.addCleanup(lambda: self.wait(datastore.Rename_Task('LocalDS_3')))
+        deadline = time.monotonic() + 10
+        while section.NAME not in by_name(self.report()):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        for _ in range(3):  # as good as surely not by chance
+            volume = self.create(section.NAME)
+            self.assertEqual(section.NAME, self.truth(volume).datastore)
+
+    def test_a_volume_of_upstreams_single_pool_goes_anywhere(self):
+        volume = self.create(section.NAME)
+        self.assertIsNotNone(self.truth(volume))
+
+    def test_a_name_that_cinder_cannot_hold(self):
+        datastore = self.datastore('LocalDS_2')
+        self.wait(datastore.Rename_Task('a#b@c.d 50%'))
+        self.addCleanup(lambda: self.wait(datastore.Rename_Task('LocalDS_2')))
+        deadline = time.monotonic() + 10
+        while True:
+            names = {pool['datastore_moref']: name for name, pool
+                     in by_name(self.report()).items()}
+            name = names[datastore._moId]
+            if name != 'LocalDS_2':
+                break
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        self.assertNotIn('#', name)
+        volume = self.create(name)
+        self.assertEqual(datastore._moId,
+                         self.truth(volume).disk.backing.datastore._moId)
+
+    # -- Statistics outlive sessions and the vCenter's silence ---------------
+
+    def test_a_session_that_ends_between_reports_is_replaced(self):
+        before = sorted(by_name(self.report()))
+        for session in self.control.sessions():
+            if 'pyvmomi' not in session['user_agent'].lower():
+                self.control.kill_session(session)
+        begun = time.monotonic()
+        stats = self.report()
+        self.assertEqual(('up', 0), (stats['backend_state'],
+                                     stats['stats_age_seconds']))
+        self.assertEqual(before, sorted(by_name(stats)))
+        self.assertLess(time.monotonic() - begun, 8)
+
+    def test_a_vcenter_that_refuses_everything_leaves_the_last_good_list(
+            self):
+        made = self.restarted()
+        self.addCleanup(self.restarted)
+        before = by_name(made.get_volume_stats(refresh=True))
+        made._stream.stop()  # or the report would be made from memory
+        self.control.fault(method='RetrievePropertiesEx|CreateContainerView',
+                           fault={'type': 'SystemError'})
+        stats = made.get_volume_stats(refresh=True)
+        self.assertEqual('down', stats['backend_state'])
+        self.assertGreaterEqual(stats['stats_age_seconds'], 0)
+        after = by_name(stats)
+        self.assertEqual(set(before), set(after))
+        self.assertEqual({'down'}, {pool['backend_state']
+                                    for pool in after.values()})
+        self.control.reset_faults()
+        self.assertEqual('up', made.get_volume_stats(refresh=True)[
+            'backend_state'])
+
+    # -- Volumes from before the plugin, and after it ------------------------
+
+    def legacy(self, pool, host=HOST):
+        """A volume with a disk on a pool, which its host does not name."""
+        volume = self.create(pool)
+        volume.update({'host': host, 'provider_id': None})
+        volume.save()
+        return volume
+
+    def test_get_pool_names_the_datastore_of_the_disk(self):
+        volumes = [self.legacy('LocalDS_0'), self.legacy('LocalDS_2')]
+        unmade = self.new_volume()
+        driver = self.restarted()
+        self.assertEqual(['LocalDS_0', 'LocalDS_2', None], [
+            driver.get_pool(volume) for volume in [*volumes, unmade]])
+
+    def test_one_bulk_read_serves_one_volume_and_two_hundred(self):
+        volumes = [self.legacy('LocalDS_0'), self.legacy('LocalDS_1')]
+        counts = []
+        for asked in (volumes[:1], (volumes * 100)):
+            driver = self.restarted()
+            driver.get_volume_stats(refresh=True)
+            self.control.reset_journal()
+            for volume in asked:
+                self.assertEqual(self.truth_of(volume),
+                                 driver.get_pool(volume))
+            counts.append(self.calls_of(driver))
+        self.assertEqual(counts[0], counts[1])
+
+    def truth_of(self, volume):
+        if not hasattr(self, '_known'):
+            self._known = {}
+        if volume.id not in self._known:
+            self._known[volume.id] = self.truth(volume).datastore
+        return self._known[volume.id]
+
+    def calls_of(self, driver):
+        return {name: each['calls'] for name, each
+                in self.control.journal()['methods'].items()
+                if name in ('RetrievePropertiesEx', 'CreateContainerView',
+                            'DestroyView', 'ContinueRetrievePropertiesEx')}
+
+    def test_hosts_are_put_right_as_the_service_starts(self):
+        legacy = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
+        moved = self.legacy('LocalDS_2', f'{HOST}#LocalDS_1')
+        right = self.create('LocalDS_1')
+        unmade = self.new_volume('LocalDS_3')
+        volumes = [legacy, moved, right, unmade]
+        driver = self.restarted()
+        updates, _ = driver.update_provider_info(volumes, [])
+        self.assertEqual({legacy.id, moved.id},
+                         {update['id'] for update in updates})
+        self.assertEqual(
+            [f'{HOST}#LocalDS_{number}' for number in (0, 2, 1, 3)],
+            [self.fresh(volume).host for volume in volumes])
+
+    def test_without_an_answer_hosts_stay_as_they_are(self):
+        volume = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
+        driver = self.restarted()
+        driver._stream.stop()
+        self.control.fault(method='RetrievePropertiesEx|CreateContainerView',
+                           fault={'type': 'SystemError'})
+        self.addCleanup(self.restarted)
+        found = driver.update_provider_info([volume], [])
+        self.control.reset_faults()
+        self.assertEqual((None, None), found)
+        self.assertEqual(f'{HOST}#{section.NAME}', self.fresh(volume).host)
+
+    def test_the_off_switch_is_one_pool_and_takes_hosts_back(self):
+        pooled, unmade = self.create('LocalDS_1'), self.new_volume('LocalDS_2')
+        driver = self.make_driver(vmdk_ext_datastore_pools=False)
+        stats = driver.get_volume_stats(refresh=True)
+        self.assertNotIn('pools', stats)
+        self.assertEqual(400, stats['total_capacity_gb'])
+        driver.update_provider_info([pooled, unmade], [])
+        self.assertEqual([f'{HOST}#{section.NAME}'] * 2, [
+            self.fresh(volume).host for volume in (pooled, unmade)])
+        volume = self.new_volume(section.NAME)
+        driver.create_volume(volume)
+        self.assertIsNotNone(self.truth(volume))
+        self.assertEqual(section.NAME, driver.get_pool(volume))
+
+
+class LazyTestCase(backend_case.BackendCase):
+    """Volumes that are made at first use, at the host of the instance."""
+
+    VCENTER = {'ds': 4, 'cluster': 2, 'host': 1, 'vm': 1,
+               'standalone_host': 0, 'ds_capacity': '100GiB'}
+    OPTIONS = {'vmware_lazy_create': True}
+
+    def connector(self, instance):
+        return {'instance': instance._moId, 'ip': '127.0.0.1',
+                'host': 'compute', 'initiator': 'iqn'}
+
+    def test_nothing_is_made_before_and_the_space_is_promised(self):
+        volume = self.create('LocalDS_1', 7)
+        self.assertIsNone(self.truth(volume))
+        self.assertTrue(promises.is_promised(self.fresh(volume)))
+        pool = by_name(self.report())['LocalDS_1']
+        self.assertEqual(7, pool['provisioned_capacity_gb'])
+
+    def test_at_attach_it_lands_on_its_pool_and_is_promised_no_more(self):
+        instance = self.instances()[0]
+        volume = self.create('LocalDS_0', 7)
+        self.driver.create_export(self.context, volume,
+                                  self.connector(instance))
+        found = self.driver.initialize_connection(volume,
+                                                  self.connector(instance))
+        self.assertEqual(self.truth(volume).vm._moId,
+                         found['data']['volume'])
+        self.assert_on('LocalDS_0', volume)
+        self.assertTrue(promises.is_backed(self.fresh(volume)))
+
+    def test_a_pool_that_the_instances_host_does_not_see(self):
+        """Of two clusters each sees a datastore that the other does not."""
+        instance = self.instances()[0]
+        unseen = next(each.name for each in self.all(vim.Datastore)
+                      if instance.runtime.host not in
+                      [mount.key for mount in each.host])
+        volume = self.create(unseen)
+        with self.assertRaises(exceptions.NoPlacement) as caught:
+            self.driver.initialize_connection(volume,
+                                              self.connector(instance))
+        message = str(caught.exception)
+        self.assertIn(f'{unseen}: host {instance.runtime.host.name!r} '
+                      'cannot use it', message)
+        self.assertIsNone(self.truth(volume))
