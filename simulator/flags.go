@@ -14,6 +14,7 @@ import (
 	"vcenter-sim/internal/inventory"
 	"vcenter-sim/internal/process"
 	"vcenter-sim/internal/state"
+	"vcenter-sim/internal/supervisor"
 )
 
 // options are the command line.
@@ -22,6 +23,7 @@ type options struct {
 	server    process.Options
 	delays    core.Delays
 	state     state.Flags
+	processes supervisor.Flags
 }
 
 // parse reads the command line. Its error is one line that names the flag, the value and the remedy.
@@ -57,6 +59,7 @@ func parse(args []string) (*options, error) {
 	set.BoolVar(&i.MountEverywhere, "ds-mount-all", false, "mount every datastore on every host of its datacenter")
 
 	o.state.Declare(set)
+	o.processes.Declare(set)
 	delay := set.Int("delay", 0, "delay every call by this many `MILLISECONDS`")
 	methodDelay := set.String("method-delay", "", "delay methods, as `METHOD:MILLISECONDS,...`")
 	set.Float64Var(&o.delays.Jitter, "delay-jitter", 0, "variation `COEFFICIENT` (standard deviation/mean) of the delays")
@@ -91,6 +94,7 @@ func parse(args []string) (*options, error) {
 	if err := o.inventory.Check(); err != nil {
 		return nil, err
 	}
+	o.server.PID = o.processes.Parent
 	if err := o.state.Check(); err != nil {
 		return nil, err
 	}

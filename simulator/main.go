@@ -15,6 +15,7 @@ import (
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/inventory"
 	"vcenter-sim/internal/state"
+	"vcenter-sim/internal/supervisor"
 )
 
 func main() {
@@ -23,13 +24,19 @@ func main() {
 	if errors.Is(err, flag.ErrHelp) {
 		os.Exit(0)
 	}
-	if err == nil {
+	status := 0
+	switch {
+	case err != nil:
+	case options.processes.Supervise:
+		status, err = supervisor.Run(os.Args[1:], options.server.KeepCertificate)
+	default:
 		err = run(options)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "vcenter-sim:", err)
-		os.Exit(1)
+		status = 1
 	}
+	os.Exit(status)
 }
 
 // run serves until it is told to end.
@@ -81,6 +88,7 @@ func run(options *options) error {
 			return fmt.Errorf("-state-load: %w", err)
 		}
 	}
+	options.state.Reload = options.processes.Reload
 	if err := options.state.Start(sim, options.inventory); err != nil {
 		return err
 	}
@@ -89,6 +97,11 @@ func run(options *options) error {
 		return err
 	}
 	fmt.Println(server.Announcement())
-	<-signals
+	select {
+	case <-signals:
+	case <-options.state.Reloads():
+	case <-options.processes.Orphaned():
+		return os.RemoveAll(options.processes.Dir)
+	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -63,6 +64,28 @@ func selfSigned(host string) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// KeepCertificate writes the certificate to serve with, and its key, into a folder, so that another process can serve with
+// the same. Those that were given stay where they are.
+func (o *Options) KeepCertificate(dir string) (certFile, keyFile string, err error) {
+	if o.CertFile != "" {
+		return o.CertFile, o.KeyFile, nil
+	}
+	certificate, err := o.certificate()
+	if err != nil {
+		return "", "", err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		return "", "", err
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	if err := os.WriteFile(keyFile, text, 0o600); err != nil {
+		return "", "", err
+	}
+	return certFile, keyFile, writeCertificate(certFile, certificate)
 }
 
 // writeCertificate writes the whole chain that is served.

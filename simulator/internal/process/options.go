@@ -16,6 +16,8 @@ type Options struct {
 	Password string
 	// CertFile and KeyFile are PEM files; without them a certificate is made.
 	CertFile, KeyFile string
+	// PID is the process to signal, if it is not this one.
+	PID int
 	// CACertOut is a file to write the certificate to with which TLS verifies.
 	CACertOut string
 }

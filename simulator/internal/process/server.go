@@ -84,7 +84,11 @@ func (s *Server) Serve(sim *core.Sim) (err error) {
 
 // Announcement is the line that says where the server is, in the form in which vcsim says it.
 func (s *Server) Announcement() string {
-	line := fmt.Sprintf("export GOVC_URL=%s GOVC_SIM_PID=%d", s.url, os.Getpid())
+	pid := os.Getpid()
+	if s.options.PID != 0 {
+		pid = s.options.PID
+	}
+	line := fmt.Sprintf("export GOVC_URL=%s GOVC_SIM_PID=%d", s.url, pid)
 	if s.control != nil {
 		line += fmt.Sprintf(" VCENTER_SIM_CONTROL=http://%s", s.control.Addr())
 	}

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"log"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -28,7 +29,14 @@ type Flags struct {
 	Save string
 	// Follow is a folder that is kept up to date all the time, for a supervisor that starts the vCenter again.
 	Follow string
+	// Reload has the vCenter started again from a saved state, once this process has ended.
+	Reload func(dir string) error
+
+	reloads chan struct{}
 }
+
+// Reloads is closed when the vCenter is to be loaded anew.
+func (f *Flags) Reloads() <-chan struct{} { return f.reloads }
 
 // Declare declares the flags.
 func (f *Flags) Declare(set *flag.FlagSet) {
@@ -57,25 +65,29 @@ func (f *Flags) Check() error {
 
 // Start serves the control endpoint, and keeps the state saved as the flags say.
 func (f *Flags) Start(s *core.Sim, options inventory.Options) error {
-	s.Control.HandleFunc("POST /state", func(w http.ResponseWriter, r *http.Request) {
-		var request struct {
-			Directory string `json:"directory"`
-		}
-		err := control.Decode(r.Body, &request)
-		if err == nil && !filepath.IsAbs(request.Directory) {
-			err = errors.New("directory: give an absolute path: {\"directory\": \"/...\"}")
+	f.reloads = make(chan struct{})
+	reload := sync.OnceFunc(func() { close(f.reloads) })
+	s.Control.HandleFunc("POST /state", onFolder(func(dir string) error { return Save(s, options, dir) }))
+	s.Control.HandleFunc("POST /state/load", onFolder(func(dir string) error {
+		_, err := Open(dir)
+		if err == nil {
+			err = f.Reload(dir)
 		}
 		if err == nil {
-			err = Save(s, options, request.Directory)
+			f.Save = ""                                  // what is to be loaded may be there
+			time.AfterFunc(100*time.Millisecond, reload) // after the answer
 		}
-		if err != nil {
-			control.Refuse(w, http.StatusBadRequest, err)
-			return
-		}
-		control.Answer(w, request)
+		return err
+	}))
+	started := time.Now()
+	s.Control.HandleFunc("GET /process", func(w http.ResponseWriter, _ *http.Request) {
+		control.Answer(w, map[string]any{"pid": os.Getpid(), "started": started, "restored": s.Settings.Restored})
 	})
 	if f.Save != "" {
 		s.OnStop(func() {
+			if f.Save == "" {
+				return
+			}
 			if err := Save(s, options, f.Save); err != nil {
 				log.Printf("-state-save: %v", err)
 			}
@@ -88,8 +100,34 @@ func (f *Flags) Start(s *core.Sim, options inventory.Options) error {
 	if err != nil {
 		return err
 	}
+	if s.Settings.Restored { // the files have moved here; should this process end now, the next one must know
+		if err := w.describe(); err != nil {
+			return err
+		}
+	}
 	follow(s, w)
 	return nil
+}
+
+// onFolder does something with the folder that a request names.
+func onFolder(do func(dir string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var request struct {
+			Directory string `json:"directory"`
+		}
+		err := control.Decode(r.Body, &request)
+		if err == nil && !filepath.IsAbs(request.Directory) {
+			err = errors.New("directory: give an absolute path: {\"directory\": \"/...\"}")
+		}
+		if err == nil {
+			err = do(request.Directory)
+		}
+		if err != nil {
+			control.Refuse(w, http.StatusBadRequest, err)
+			return
+		}
+		control.Answer(w, request)
+	}
 }
 
 // follower writes what changes, soon after it has changed.
