@@ -115,6 +115,7 @@ func (f *feature) evacuate(ctx *simulator.Context, datastore *simulator.Datastor
 		return nil
 	}
 	var open []types.ClusterRecommendation
+	var moves []*placement
 	for _, vm := range places.Machines(ctx, datastore.Self) {
 		how := behavior(ctx, pod, vm.Self)
 		if how == off {
@@ -143,13 +144,24 @@ func (f *feature) evacuate(ctx *simulator.Context, datastore *simulator.Datastor
 			open = append(open, first)
 			continue
 		}
-		go func() {
-			if _, fault := f.do(core.NewContext(ctx), p); fault != nil {
-				log.Printf("Storage DRS: %s stays on %s: %s", ref, datastore.Name, core.Message(fault))
-			}
-		}()
+		moves = append(moves, p)
 	}
+	go f.moveAll(core.NewContext(ctx), datastore, moves)
 	return open
+}
+
+// moveAll moves one virtual machine after the other, as long as the datastore is to be emptied.
+func (f *feature) moveAll(ctx *simulator.Context, datastore *simulator.Datastore, moves []*placement) {
+	for _, p := range moves {
+		var mode string
+		ctx.WithLock(datastore, func() { mode = datastore.Summary.MaintenanceMode })
+		if mode == string(types.DatastoreSummaryMaintenanceModeStateNormal) {
+			return // cancelled
+		}
+		if _, fault := f.do(ctx, p); fault != nil {
+			log.Printf("Storage DRS: %s stays on %s: %s", p.spec.Vm, datastore.Name, core.Message(fault))
+		}
+	}
 }
 
 // leaving moves what a virtual machine has on one datastore to another, and leaves what it has elsewhere where it is.
