@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests ask of a simulated vCenter beside the vSphere API (simulator/docs/control.md)."""
+"""What tests ask of a simulated vCenter beside the vSphere API.
+
+The requests are described in simulator/docs/control.md.
+"""
 
 import requests
 
@@ -17,25 +20,33 @@ class Control:
     def __init__(self, url):
         self.url = url
 
-    def call(self, method, path, body=None, **query):
+    def call(self, method, path, body=None, /, **query):
         """One request.
 
         :param body: what to send as JSON, or bytes to send as they are
         :returns: the reply's JSON, or its text if it is none
         :raises ControlError: with the endpoint's words
         """
-        payload = {'data': body} if isinstance(body, bytes) else {'json': body} if body is not None else {}
-        reply = requests.request(method, self.url + path, params=query, timeout=60, **payload)
-        is_json = reply.headers.get('Content-Type', '').startswith('application/json')
+        payload = {}
+        if body is not None:
+            payload['data' if isinstance(body, bytes) else 'json'] = body
+        reply = requests.request(method, self.url + path, params=query,
+                                 timeout=60, **payload)
+        content_type = reply.headers.get('Content-Type', '')
+        is_json = content_type.startswith('application/json')
         answer = reply.json() if is_json else reply.text
         if reply.status_code >= 400:
-            raise ControlError(answer.get('error') if isinstance(answer, dict) else f'{reply.status_code} {answer}')
+            words = answer.get('error') if isinstance(answer, dict) else None
+            raise ControlError(words or f'{reply.status_code} {answer}')
         return answer
 
     # Faults
 
     def fault(self, **rule):
-        """Add a rule: ``fault(method='CreateVM_Task', count=1, task_fault={'type': 'NoDiskSpace'})``.
+        """Add a rule.
+
+        For example ``fault(method='CreateVM_Task', count=1,
+        task_fault={'type': 'NoDiskSpace'})``.
 
         :returns: the rule, with its id
         """
@@ -46,7 +57,7 @@ class Control:
         return self.call('GET', '/faults')
 
     def remove_fault(self, rule):
-        """Take away one rule, as fault() returned it; tasks that hang by it go on."""
+        """Take away a rule that fault() returned; its tasks go on."""
         return self.call('DELETE', f'/faults/{rule["id"]}')
 
     def reset_faults(self):
@@ -60,7 +71,10 @@ class Control:
     # Journal
 
     def journal(self):
-        """What was called since the last reset: calls, faults, request_bytes and response_bytes, also by method."""
+        """What was called since the last reset, in all and by method.
+
+        :returns: calls, faults, request_bytes, response_bytes, methods ...
+        """
         return self.call('GET', '/journal')
 
     def calls(self, last=100):
@@ -85,8 +99,30 @@ class Control:
 
         :returns: those that were ended
         """
-        return self.call('DELETE', '/sessions', **({'user': user} if user else {}))
+        query = {'user': user} if user else {}
+        return self.call('DELETE', '/sessions', **query)
 
     def kill_session(self, session):
         """End one session, as sessions() lists it."""
         return self.call('DELETE', f'/sessions/{session["id"]}')
+
+    # State
+
+    def save_state(self, directory):
+        """Save the state in a folder, in place of what is saved there.
+
+        :param directory: an absolute path
+        """
+        return self.call('POST', '/state', {'directory': str(directory)})
+
+    def load_state(self, directory):
+        """Have a supervised simulator start again from a saved state."""
+        return self.call('POST', '/state/load',
+                         {'directory': str(directory)})
+
+    def process(self):
+        """The process that serves: pid, started, restored.
+
+        With supervision it is a child of the one that was started.
+        """
+        return self.call('GET', '/process')
