@@ -10,7 +10,8 @@ from cinder_vmdk_ext.tests.contract import seams
 from cinder_vmdk_ext.tests.contract import test_directions
 
 ROOT = seams.PACKAGE.parent
-PARTS = ('cinder_vmdk_ext', 'docs', 'etc', 'sandbox', 'simulator', 'tools')
+PARTS = ('benchmarks', 'cinder_vmdk_ext', 'docs', 'etc', 'sandbox',
+         'simulator', 'tools')
 SOURCES = frozenset({'.py', '.go', '.sh'})
 IMPORTED_AS = {'suds-community': 'suds'}
 LINK = re.compile(r'\]\((?!https?:)([^)#\s]+)')
