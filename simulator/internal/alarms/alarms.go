@@ -62,8 +62,14 @@ func define(s *core.Sim) {
 		},
 	}}
 	alarm.Info.Alarm, alarm.Info.Key = alarm.Self, ""
-	s.Map().Put(alarm)
-	manager.GetAlarmResponse.Returnval = append(manager.GetAlarmResponse.Returnval, alarm.Self)
+	if s.Map().Get(alarm.Self) == nil { // else it is a vCenter that was saved
+		s.Map().Put(alarm)
+	}
+	for _, each := range s.Map().AllReference("Alarm") {
+		if !slices.Contains(manager.GetAlarmResponse.Returnval, each.Reference()) {
+			manager.GetAlarmResponse.Returnval = append(manager.GetAlarmResponse.Returnval, each.Reference())
+		}
+	}
 }
 
 // judge raises, changes and clears the alarms of one datastore.

@@ -34,7 +34,8 @@ func defaults() *types.StorageIORMInfo {
 
 func start(s *core.Sim) error {
 	for _, entity := range s.Map().All("Datastore") {
-		if datastore := entity.(*simulator.Datastore); datastore.Capability.StorageIORMSupported {
+		datastore := entity.(*simulator.Datastore)
+		if datastore.Capability.StorageIORMSupported && datastore.IormConfiguration == nil {
 			datastore.IormConfiguration = defaults()
 		}
 	}

@@ -46,6 +46,17 @@ func start(s *core.Sim) error {
 		return &methods.DatastoreEnterMaintenanceModeBody{
 			Res: &types.DatastoreEnterMaintenanceModeResponse{Returnval: result}}
 	})
+	s.Keep("datastore maintenance mode", core.Keep{
+		Save: func() any { return true },
+		Load: func([]byte) error { // tasks do not survive, so nobody waits any more
+			for _, datastore := range places.Datastores(s.Context(), nil) {
+				if mode(s.Context(), datastore) == entering {
+					setMode(s.Context(), datastore, normal)
+				}
+			}
+			return nil
+		},
+	})
 	core.Override(s, func(ctx *simulator.Context, req *types.DatastoreExitMaintenanceMode_Task, _ core.Next) soap.HasFault {
 		datastore := ctx.Map.Get(req.This).(*simulator.Datastore)
 		task := core.StartTask(ctx, req.This, "DatastoreExitMaintenanceMode_Task", func(ctx *simulator.Context,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datastores are renamed, serviced, mounted, made and destroyed as in a vCenter."""
 
+import tempfile
+
 from pyVmomi import vim
 from pyVmomi import vmodl
 
@@ -436,3 +438,52 @@ class BrowserTestCase(vcenter_case.VCenterCase):
                            ('no path', vim.fault.InvalidDatastorePath), ('[LocalDS_0] ../..', vim.fault.InvalidDatastorePath)):
             with self.subTest(path):
                 self.assertIsInstance(self.fault_of(self.search(path)), kind)
+
+
+class RestartTestCase(vcenter_case.VCenterCase):
+    """What was done to datastores is still so after the vCenter was saved and loaded."""
+
+    flags = {**vcenter_case.VCenterCase.flags, 'ds': 4, 'vm': 0, 'policy': 'gold=LocalDS_1', 'disk': '10GiB',
+             'datastore_cluster': 'Pod=LocalDS_2,LocalDS_3:automated', 'ds_capacity': ['100GiB', 'LocalDS_3=1GiB']}
+
+    def test_a_saved_vCenter_has_its_datastores_as_they_were(self):
+        self.datastore('LocalDS_1').RenameDatastore('Renamed')
+        self.wait(self.datastore('Renamed').DatastoreEnterMaintenanceMode().task)
+        stays = self.make_vm('stays', 'LocalDS_0', disks_mib=[1])
+        self.datastore('LocalDS_0').DatastoreEnterMaintenanceMode()
+        self.control('POST', '/mounts', {'datastore': 'LocalDS_2', 'accessible': False})
+        self.wait(self.content.virtualDiskManager.CreateVirtualDisk_Task(
+            '[LocalDS_3] full.vmdk', self.datacenter, vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
+                diskType='preallocated', adapterType='lsiLogic', capacityKb=950 << 10)))
+        self.until(lambda: self.datastore('LocalDS_3').triggeredAlarmState)
+        self.wait(self.content.storageResourceManager.ConfigureDatastoreIORM_Task(
+            self.datastore('LocalDS_3'), vim.StorageResourceManager.IORMConfigSpec(enabled=True)))
+        policies = self.control('GET', '/policies')
+        moref = stays._moId
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.control('POST', '/state', {'directory': folder + '/state'})
+            self.vcenter.stop()
+            cls = type(self)
+            cls.vcenter = vcenter_case.simulator.Simulator(state_load=folder + '/state')
+            self.addClassCleanup(cls.vcenter.stop)
+            cls.vcenter.start()
+        cls.client = cls.vcenter.connect()
+        cls.content = cls.client.content
+
+        self.assertEqual('inMaintenance', self.datastore('Renamed').summary.maintenanceMode)
+        self.assertEqual('normal', self.datastore('LocalDS_0').summary.maintenanceMode, 'its task did not survive')
+        self.assertFalse(self.datastore('LocalDS_2').summary.accessible)
+        pod, full = self.named(vim.StoragePod, 'Pod'), self.datastore('LocalDS_3')
+        self.assertEqual({'LocalDS_2', 'LocalDS_3'}, {each.name for each in pod.childEntity})
+        self.assertEqual('automated', pod.podStorageDrsEntry.storageDrsConfig.podConfig.defaultVmBehavior)
+        self.assertTrue(full.iormConfiguration.enabled)
+        self.assertEqual(policies, self.control('GET', '/policies'))
+        vm = self.named(vim.VirtualMachine, 'stays')
+        self.assertEqual((moref, '[LocalDS_0] stays/stays.vmdk'), (vm._moId, self.disks(vm)[0].backing.fileName))
+        disks = self.all(vim.HostSystem)[0].configManager.datastoreSystem.QueryAvailableDisksForVmfs(None)
+        self.assertEqual([10 * GIB], [each.capacity.block * each.capacity.blockSize for each in disks])
+        self.assertEqual(['red'], [each.overallStatus for each in full.triggeredAlarmState])
+        self.assertEqual('Datastore usage on disk', full.triggeredAlarmState[0].alarm.info.name)
+        self.wait(self.content.virtualDiskManager.DeleteVirtualDisk_Task('[LocalDS_3] full.vmdk', self.datacenter))
+        self.until(lambda: not full.triggeredAlarmState and not self.datacenter.triggeredAlarmState)
