@@ -214,7 +214,7 @@ class Requirement:
 
     def __str__(self) -> str:
         text = (f'a {"thin" if self.thin else "thick"} disk of '
-                f'{self.size_bytes / GIB:.3g} GiB')
+                f'{round(self.size_bytes / GIB, 2):.10g} GiB')
         if self.policy:
             text += f' with storage policy {self.policy!r}'
         return text

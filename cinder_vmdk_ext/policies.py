@@ -6,7 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from oslo_log import log as logging
+from oslo_vmware import exceptions
 from oslo_vmware import pbm
+
+LOG = logging.getLogger(__name__)
 
 
 class PolicyDirectory:
@@ -38,23 +42,36 @@ class PolicyDirectory:
         """Datastores that comply with the policy (PbmQueryMatchingHub).
 
         Datastore clusters among the answers are left to their members. A
-        policy that is gone has no compliant datastores.
+        policy that is gone has no compliant datastores. Without an answer
+        those of the last one stand.
+
+        :raises VMwareDriverException: there never was an answer
         """
         now = self._clock()
         with self._lock:
             since, known = self._compliant.get(name, (None, frozenset()))
         if since is not None and now - since < self._lifetime_seconds:
             return known
+        try:
+            known = self._read_compliant(name)
+        except exceptions.VMwareDriverException as error:
+            if since is None:
+                raise
+            LOG.warning('The datastores of storage policy %(name)s cannot be '
+                        'read; those known stand: %(error)s',
+                        {'name': name, 'error': error})
+        with self._lock:
+            self._compliant[name] = now, known
+        return known
+
+    def _read_compliant(self, name: str) -> frozenset[str]:
         profile_id = self.policy_id(name)
         # None asks about all of the vCenter's datastores: one call, whatever
         # their number.
         hubs = pbm.filter_hubs_by_profile(
             self._session, None, profile_id) if profile_id else None
-        known = frozenset(hub.hubId for hub in hubs or ()
-                          if hub.hubType == 'Datastore')
-        with self._lock:
-            self._compliant[name] = now, known
-        return known
+        return frozenset(hub.hubId for hub in hubs or ()
+                         if hub.hubType == 'Datastore')
 
     def _refresh_ids(self) -> dict[str, Any]:
         ids = {profile.name: profile.profileId

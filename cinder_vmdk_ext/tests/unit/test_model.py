@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plain values that decisions are made on."""
+
+import dataclasses
+import unittest
+
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.tests.unit import worlds
+
+GIB = model.GIB
+
+
+class SettingsTestCase(unittest.TestCase):
+
+    def test_the_larger_floor_counts(self):
+        settings = worlds.settings(min_free_gib=5, min_free_percent=10)
+        self.assertEqual(5 * GIB, settings.floor_bytes(20 * GIB))
+        self.assertEqual(10 * GIB, settings.floor_bytes(100 * GIB))
+
+
+class DatastoreTestCase(unittest.TestCase):
+
+    def test_the_plain_name_is_what_an_administrator_sees(self):
+        self.assertEqual('a/b\\c%d', worlds.datastore(
+            name='a%2fb%5cc%25d').plain_name)
+
+    def test_provisioned_is_never_negative(self):
+        for figures in ({'free_gib': 200}, {'uncommitted_bytes': -GIB},
+                        {'capacity_gib': -5, 'free_gib': 7}):
+            self.assertGreaterEqual(
+                worlds.datastore(**figures).provisioned_bytes, 0)
+
+    def test_a_frozen_value_cannot_change(self):
+        with self.assertRaises(dataclasses.FrozenInstanceError):
+            worlds.datastore().name = 'lead'
+
+
+class HostTestCase(unittest.TestCase):
+
+    def test_only_a_connected_host_out_of_maintenance_lives(self):
+        self.assertTrue(worlds.host().live)
+        for state in ('disconnected', 'notResponding', 'unknown'):
+            self.assertFalse(worlds.host(connection_state=state).live)
+        self.assertFalse(worlds.host(in_maintenance=True).live)
+
+
+class InventoryTestCase(unittest.TestCase):
+
+    def test_hosts_in_reach_are_those_of_the_clusters(self):
+        inventory = worlds.inventory(hosts=(
+            worlds.host('host-1', 'cluster-1'),
+            worlds.host('host-2', 'cluster-2'),
+            worlds.host('host-3', 'domain-3', in_maintenance=True)))
+        for names, expected in (
+                ((), {'host-1', 'host-2', 'host-3'}),
+                (('c1',), {'host-1'}), (('c1', 'c2'), {'host-1', 'host-2'}),
+                (('c3',), set()), (('gone',), set())):
+            self.assertEqual(expected, inventory.hosts_in_reach(
+                worlds.settings(cluster_names=names)))
+
+    def test_same_named_clusters_are_one(self):
+        hosts = (worlds.host('host-1', 'cluster-1'),
+                 worlds.host('host-2', 'cluster-2'))
+        clusters = {moref: dataclasses.replace(cluster, name='c%2f1')
+                    for moref, cluster
+                    in worlds.inventory(hosts=hosts).clusters.items()}
+        inventory = dataclasses.replace(worlds.inventory(hosts=hosts),
+                                        clusters=clusters)
+        self.assertEqual({'host-1', 'host-2'}, inventory.hosts_in_reach(
+            worlds.settings(cluster_names=('c/1',))))
+
+
+class RequirementTestCase(unittest.TestCase):
+
+    def test_it_says_what_is_asked(self):
+        self.assertEqual('a thick disk of 5 GiB',
+                         str(model.Requirement(5 * GIB)))
+        self.assertEqual("a thin disk of 0.5 GiB with storage policy 'gold'",
+                         str(model.Requirement(GIB // 2, thin=True,
+                                               policy='gold')))
+
+    def test_a_large_size_is_told_in_whole(self):
+        self.assertEqual('a thick disk of 12345 GiB',
+                         str(model.Requirement(12345 * GIB)))
