@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from oslo_log import log as logging
-from oslo_service import loopingcall
 from oslo_vmware import api
 from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
@@ -60,11 +59,13 @@ class Session(api.VMwareAPISession):
                      soap.CONNECT_SECONDS, soap.READ_SECONDS),
                  clock: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep,
+                 note: Callable[[str | None], None] = lambda cookie: None,
                  **kwargs: Any) -> None:
         """Log in, unless ``create_session=False`` is given.
 
         :param api_retry_count: how often a call is repeated at most
         :param timeouts_seconds: for a connection, and for a reply
+        :param note: is told each session's cookie, and None at its end
         :param kwargs: as of oslo.vmware's class
         :raises VimFaultException: the login was refused
         :raises VimConnectionException: the vCenter does not answer
@@ -75,6 +76,7 @@ class Session(api.VMwareAPISession):
         self._timeouts_seconds = timeouts_seconds
         self._clock = clock
         self._sleep = sleep
+        self._note = note
         self._closed = False
         self._logging_in = threading.Lock()
         self._making_services = threading.RLock()
@@ -188,6 +190,7 @@ class Session(api.VMwareAPISession):
                           locale='en')
         self._session_username = found.userName
         self._session_id = found.key
+        self._note(vim.get_http_cookie())
         LOG.info('Logged in to the vCenter %(host)s as %(user)s; the session '
                  'is ...%(key)s.', {'host': self._host,
                                     'user': found.userName,
@@ -227,6 +230,7 @@ class Session(api.VMwareAPISession):
             if self._session_id is not None:
                 self._log_out()
                 self._session_id = None
+                self._note(None)
         for made in (self._vim, self._pbm):
             if made is not None:
                 made.client.options.transport.session.close()
@@ -335,7 +339,8 @@ class Session(api.VMwareAPISession):
         while self._clock() < deadline:
             try:
                 self._poll_lease(lease)
-            except loopingcall.LoopingCallDone:
+            # In releases of oslo.vmware before 4.9 this class is its own.
+            except api.loopingcall.LoopingCallDone:
                 return
             self._sleep(min(self._task_poll_interval, 1))
         raise vmware_exceptions.VimException(

@@ -26,6 +26,7 @@ from cinder.volume.drivers.vmware import vmdk
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
+from cinder_vmdk_ext import closing
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import inventory
@@ -70,6 +71,9 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(config.vmdk_ext_opts)
+        self._noted_session = closing.Note()
+        closing.at_exit(self, self._noted_session, functools.partial(
+            _make_client, self.configuration))
         self._reservations = reservations.Reservations()
         # Until the options are read: as upstream.
         self._settings = model.Settings('', datastore_pools=False)
@@ -100,16 +104,31 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         :raises InvalidSettings: an option is missing or wrong
         """
         try:
+            self._set_up(context)
+        except Exception:
+            # Cinder gives up on this object, or tries again with a new login.
+            self._end_session()
+            raise
+
+    def _set_up(self, context: Any) -> None:
+        try:
             super().do_setup(context)
         except vmdk_exceptions.ClusterNotFoundException as error:
             raise self._unknown_cluster(error.kwargs['cluster']) from None
         if self._directory is not None:
             self._check_policies(self._directory)
 
-    def _create_session(self) -> Any:
-        preflight.check(self._make_client, self.configuration)
+    def _end_session(self) -> None:
+        """End the session of an earlier setup, or of a process that died."""
+        if self._stream is not None:
+            self._stream.stop()
         if isinstance(self._session, sessions.Session):
             self._session.logout()
+        closing.end(self._noted_session, self._make_client)
+
+    def _create_session(self) -> Any:
+        preflight.check(self._make_client, self.configuration)
+        self._end_session()
         try:
             session = self._make_session()
         except vmware_exceptions.VimFaultException as fault:
@@ -127,15 +146,10 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             port=options.vmware_host_port, cacert=options.vmware_ca_file,
             insecure=options.vmware_insecure,
             pool_size=options.vmware_connection_pool_size,
-            op_id_prefix='c-vol')
+            op_id_prefix='c-vol', note=self._noted_session.write)
 
     def _make_client(self, cookie: Any = None) -> soap.Client:
-        return soap.Client(
-            self.configuration.vmware_host_ip,
-            self.configuration.vmware_host_port,
-            ca_file=self.configuration.vmware_ca_file,
-            insecure=self.configuration.vmware_insecure, cookie=cookie,
-            pool_size=self.configuration.vmware_connection_pool_size)
+        return _make_client(self.configuration, cookie)
 
     def _wire(self, session: Any) -> None:
         """Build the collaborators of a session anew; makes no calls."""
@@ -425,6 +439,14 @@ def field(volume: Any, name: str) -> Any:
         return volume[name]
     except KeyError:
         return None
+
+
+def _make_client(configuration: Any, cookie: Any = None) -> soap.Client:
+    return soap.Client(
+        configuration.vmware_host_ip, configuration.vmware_host_port,
+        ca_file=configuration.vmware_ca_file,
+        insecure=configuration.vmware_insecure, cookie=cookie,
+        pool_size=configuration.vmware_connection_pool_size)
 
 
 def newest_pbm_version(version: str) -> str | None:

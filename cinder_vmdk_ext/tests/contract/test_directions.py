@@ -26,11 +26,10 @@ KNOW_UPSTREAM = frozenset(
 )
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
-    'adoption', 'census', 'collector', 'devices', 'exceptions', 'exchange',
-    'imagedata', 'inventory',
-    'liveview', 'moves', 'policies', 'preflight', 'repetition', 'selector',
-    'services', 'session', 'soap', 'spread', 'tasks', 'transfers', 'updates',
-    'volumeops', 'wiring'})
+    'adoption', 'census', 'closing', 'collector', 'devices', 'exceptions',
+    'exchange', 'imagedata', 'inventory', 'liveview', 'moves', 'policies',
+    'preflight', 'repetition', 'selector', 'services', 'session', 'soap',
+    'spread', 'tasks', 'transfers', 'updates', 'volumeops', 'wiring'})
 VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',
     'urllib.request', f'{PLUGIN}.soap', f'{PLUGIN}.collector')
