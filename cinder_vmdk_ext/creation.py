@@ -38,8 +38,7 @@ class Creation(snapshots.Snapshots):
         backing = super()._create_backing(volume, host, create_params)
         temporary = (create_params or {}).get(vmdk.CREATE_PARAM_TEMP_BACKING)
         if promises.is_promised(volume) and not temporary:
-            volume.provider_id = promises.BACKED
-            volume.save()
+            promises.remember(volume, promises.BACKED)
         return backing
 
     def create_volume_from_snapshot(self, volume: Any,
@@ -161,9 +160,6 @@ class Creation(snapshots.Snapshots):
                             lambda: self._volume_specs(volume)):
             super().copy_image_to_volume(context, volume, image_service,
                                          image_id, disable_sparse)
-        if promises.is_promised(volume):
-            volume.provider_id = promises.BACKED
-            volume.save()
 
     def _get_temp_image_folder(self, image_size_in_bytes: int) -> Any:
         try:

@@ -17,6 +17,7 @@ from cinder.volume import volume_utils
 
 PROMISED = 'vmdk-ext:promised'
 BACKED = 'vmdk-ext:backed'
+DELETING = 'vmdk-ext:deleting'
 
 
 def promised_gib(host: str | None, cluster_name: str | None
@@ -46,6 +47,13 @@ def is_promised(volume: Any) -> bool:
 def is_backed(volume: Any) -> bool:
     """Whether the volume is known to have been given a backing."""
     return _get(volume, 'provider_id') == BACKED
+
+
+def remember(volume: Any, state: str) -> None:
+    """Write down, at once, what is known of a volume's backing."""
+    if hasattr(volume, 'save') and volume['provider_id'] != state:
+        volume.provider_id = state
+        volume.save()
 
 
 def _get(volume: Any, field: str) -> Any:

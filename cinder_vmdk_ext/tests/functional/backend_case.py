@@ -341,5 +341,3 @@ def _json(text):
 def load_tests(loader, tests, pattern):
     """This module holds no tests of its own."""
     return unittest.TestSuite()
-
-

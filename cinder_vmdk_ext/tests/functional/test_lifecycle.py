@@ -394,7 +394,8 @@ class MoveTestCase(backend_case.BackendCase):
         self.report()
         disk = self.disk_on(instance, volume)
         self.control.call('POST', '/sdrs/move', {
-            'vm': instance.name, 'disk': str(disk.key), 'datastore': 'LocalDS_3'})
+            'vm': instance.name, 'disk': str(disk.key),
+            'datastore': 'LocalDS_3'})
         moved = self.disk_on(instance, volume).backing.fileName
         self.assertNotEqual(disk.backing.fileName, moved)
         self.report()

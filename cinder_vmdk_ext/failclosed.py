@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A disk that is lost is never made anew, and never deleted in silence.
+
+Upstream takes a backing that it does not find for one that was never made.
+The volume's ``provider_id`` knows better (:mod:`cinder_vmdk_ext.promises`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+
+from cinder import coordination
+
+from cinder_vmdk_ext import creation
+from cinder_vmdk_ext import promises
+
+LOG = logging.getLogger(__name__)
+
+
+class FailClosed(creation.Creation):
+    """Operations in which upstream makes an empty disk, or says "done"."""
+
+    def delete_volume(self, volume: Any) -> None:
+        """Delete a volume's disk; may be repeated until it succeeds (Cinder).
+
+        :raises BackingLost: it is gone, and not by an earlier delete;
+            ``cinder unmanage`` forgets such a volume
+        """
+        backing = self._existing_backing(volume)
+        if backing:
+            # For the repeat of a delete whose end nobody heard of.
+            promises.remember(volume, promises.DELETING)
+            self.volumeops.delete_backing(backing)
+
+    def initialize_connection(self, volume: Any, connector: Any) -> Any:
+        """Connection info for an attachment (Cinder hook).
+
+        A promised volume gets its disk now; of several first attachments at
+        once only one makes it.
+
+        :raises BackingLost: the volume's disk is gone
+        """
+        return self._with_backing(volume, lambda: super(
+            FailClosed, self).initialize_connection(volume, connector))
+
+    def copy_volume_to_image(self, context: Any, volume: Any,
+                             image_service: Any, image_meta: Any) -> Any:
+        """Upload a volume as an image (Cinder hook).
+
+        :raises BackingLost: the volume's disk is gone
+        """
+        return self._with_backing(volume, lambda: super(
+            FailClosed, self).copy_volume_to_image(
+                context, volume, image_service, image_meta))
+
+    def _with_backing(self, volume: Any, act: Callable[[], Any]) -> Any:
+        if promises.is_backed(volume):
+            self._existing_backing(volume)
+        if not promises.is_promised(volume):
+            return act()
+        lock = coordination.synchronized(f'vmdk-ext-make-{volume["id"]}')
+        return lock(act)()
+
+    def copy_image_to_volume(self, context: Any, volume: Any,
+                             image_service: Any, image_id: str,
+                             disable_sparse: bool = False) -> None:
+        """Write an image to a volume (Cinder hook).
+
+        A volume that has a disk keeps it until the image's stands (reimage).
+        """
+        old = (self._existing_backing(volume)
+               if promises.is_backed(volume) else None)
+        target = _Aside(volume) if old else volume
+        super().copy_image_to_volume(context, target, image_service, image_id,
+                                     disable_sparse)
+        if old:
+            new = self.volumeops.get_backing(target['name'], target['id'])
+            self._replace(volume, old, new)
+        promises.remember(volume, promises.BACKED)
+
+
+class _Aside:
+    """A volume under another name, to be built beside the volume itself."""
+
+    def __init__(self, volume: Any) -> None:
+        identity = uuidutils.generate_uuid()
+        self._volume = volume
+        self._own = {'id': identity,
+                     'name': f'{volume["name"]}-reimage-{identity}'}
+
+    def __getitem__(self, field: str) -> Any:
+        return self._own[field] if field in self._own else self._volume[field]
+
+    def __getattr__(self, field: str) -> Any:
+        return (self._own[field] if field in self._own
+                else getattr(self._volume, field))
