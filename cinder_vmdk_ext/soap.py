@@ -194,10 +194,17 @@ class Client:
         self._pool.close()
 
 
-def _envelope(method: str, this: Ref, arguments: dict[str, Any]) -> bytes:
+def message(method: str) -> tuple[etree._Element, etree._Element,
+                                  etree._Element]:
+    """A SOAP message without arguments: envelope, header and request."""
     envelope = etree.Element(f'{{{_ENVELOPE}}}Envelope', nsmap=_NAMESPACES)
+    header = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Header')
     body = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Body')
-    request = etree.SubElement(body, f'{{{VIM}}}{method}')
+    return envelope, header, etree.SubElement(body, f'{{{VIM}}}{method}')
+
+
+def _envelope(method: str, this: Ref, arguments: dict[str, Any]) -> bytes:
+    envelope, _header, request = message(method)
     _write(request, '_this', this)
     for name, value in arguments.items():
         _write(request, name, value)
@@ -243,11 +250,25 @@ def _body(method: str, url: str,
         raise exceptions.VimConnectionException(
             f'{method}: {url} answers HTTP {reply.status}')
     try:
-        _refuse_document_type(reply.data)
-        root = etree.fromstring(reply.data, etree.XMLParser(**_PARSING))
+        content = reply.data
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise exceptions.VimConnectionException(
+            f'{method}: the reply of {url} broke off ({error})', error)
+    return returned(method, url, content)
+
+
+def returned(method: str, url: str, content: bytes) -> etree._Element:
+    """The response element of a reply.
+
+    :raises VimFaultException: the vCenter's fault
+    :raises VimConnectionException: it is no SOAP message
+    """
+    try:
+        _refuse_document_type(content)
+        root = etree.fromstring(content, etree.XMLParser(**_PARSING))
         response = root.find(f'{{{_ENVELOPE}}}Body')[0]
-    except (urllib3.exceptions.HTTPError, OSError, ValueError,
-            etree.XMLSyntaxError, TypeError, IndexError) as error:
+    except (ValueError, etree.XMLSyntaxError, TypeError,
+            IndexError) as error:
         raise exceptions.VimConnectionException(
             f'{method}: the reply of {url} is no SOAP message ({error})',
             error)
@@ -300,8 +321,8 @@ def value(element: etree._Element) -> Any:
     Data objects, and arrays of them, come back as the element itself.
     """
     kind = _local(element.get(_TYPE) or '')
-    if kind in _SCALARS:
-        return _SCALARS[kind](element.text or '')
+    if kind in SCALARS:
+        return SCALARS[kind](element.text or '')
     if kind == 'ManagedObjectReference':
         return ref(element)
     if kind == 'ArrayOfManagedObjectReference':
@@ -311,7 +332,7 @@ def value(element: etree._Element) -> Any:
     return element
 
 
-_SCALARS: dict[str, Callable[[str], Any]] = {
+SCALARS: dict[str, Callable[[str], Any]] = {
     'string': str,
     'anyURI': str,
     'boolean': lambda text: text in ('true', '1'),
