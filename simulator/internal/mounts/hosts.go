@@ -3,6 +3,8 @@
 package mounts
 
 import (
+	"time"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -16,11 +18,12 @@ import (
 // accessibility of datastores follow.
 func hosts(s *core.Sim) {
 	core.Override(s, func(ctx *simulator.Context, req *types.EnterMaintenanceMode_Task, _ core.Next) soap.HasFault {
-		task := hostTask(ctx, req.This, "EnterMaintenanceMode_Task", func(ctx *simulator.Context, host *simulator.HostSystem,
-		) types.BaseMethodFault {
-			return setMaintenance(ctx, host, true)
-		})
-		return &methods.EnterMaintenanceMode_TaskBody{Res: &types.EnterMaintenanceMode_TaskResponse{Returnval: task}}
+		own := core.NewContext(ctx)
+		task := core.NewTask(own, req.This, "EnterMaintenanceMode_Task")
+		e := &evacuation{sim: s, host: ctx.Map.Get(req.This).(*simulator.HostSystem), task: task,
+			all: req.EvacuatePoweredOffVms != nil && *req.EvacuatePoweredOffVms}
+		go e.run(own, time.Duration(req.Timeout)*time.Second)
+		return &methods.EnterMaintenanceMode_TaskBody{Res: &types.EnterMaintenanceMode_TaskResponse{Returnval: task.Self}}
 	})
 	core.Override(s, func(ctx *simulator.Context, req *types.ExitMaintenanceMode_Task, _ core.Next) soap.HasFault {
 		task := hostTask(ctx, req.This, "ExitMaintenanceMode_Task", func(ctx *simulator.Context, host *simulator.HostSystem,

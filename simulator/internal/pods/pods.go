@@ -74,7 +74,11 @@ func start(s *core.Sim) error {
 		}
 	}
 	for _, entity := range s.Map().All("StoragePod") {
-		refresh(s.Context(), entity.(*simulator.StoragePod))
+		pod := entity.(*simulator.StoragePod)
+		if pod.PodStorageDrsEntry.StorageDrsConfig.PodConfig.DefaultVmBehavior == "" { // made by the flag -pod
+			complete(pod)
+		}
+		refresh(s.Context(), pod)
 	}
 	f.inventory(s)
 	f.configure(s)

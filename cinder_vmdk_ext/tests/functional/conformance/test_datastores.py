@@ -214,6 +214,31 @@ class MountTestCase(vcenter_case.VCenterCase):
         watch.until('runtime.inMaintenanceMode', False)
         self.assertFalse(host.summary.runtime.inMaintenanceMode)
 
+    def test_EnterMaintenanceMode_Task_has_DRS_move_what_runs_on_the_host(self):
+        vm = self.make_vm('runs', 'LocalDS_0', disks_mib=[1])
+        self.wait(vm.PowerOn())
+        host = vm.runtime.host
+        self.wait(host.EnterMaintenanceMode_Task(0))
+        self.assertNotEqual(host, vm.runtime.host)
+        self.assertEqual('poweredOn', vm.runtime.powerState)
+        self.wait(host.ExitMaintenanceMode_Task(0))
+        self.destroy(vm)
+
+    def test_EnterMaintenanceMode_Task_waits_for_what_can_not_be_moved(self):
+        standalone = next(each for each in self.all(vim.ComputeResource) if not isinstance(each, vim.ClusterComputeResource))
+        host = standalone.host[0]
+        spec = vim.vm.ConfigSpec(name='stays', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]'))
+        vm = self.wait(self.datacenter.vmFolder.CreateVM_Task(spec, standalone.resourcePool, host))
+        self.wait(vm.PowerOn())
+        self.assertIsInstance(self.fault_of(host.EnterMaintenanceMode_Task(1)), vim.fault.Timedout)
+        task = host.EnterMaintenanceMode_Task(0)
+        self.assertFalse(host.runtime.inMaintenanceMode)
+        self.wait(vm.PowerOff())
+        self.wait(task)
+        self.assertTrue(host.runtime.inMaintenanceMode)
+        self.wait(host.ExitMaintenanceMode_Task(0))
+        self.destroy(vm)
+
     def test_a_datastore_is_inaccessible_while_no_host_is_connected(self):
         datastore, hosts = self.datastore('LocalDS_2'), self.all(vim.HostSystem)
         watch = self.watch(datastore, 'summary.accessible')
