@@ -70,6 +70,22 @@ func Message(fault types.BaseMethodFault) string {
 		return fmt.Sprintf("The resource '%s' is in use.", f.Name)
 	case *types.SystemError:
 		return "A general system error occurred: " + f.Reason
+	case *types.InvalidDatastore:
+		return fmt.Sprintf("Invalid datastore '%s'.", f.Name)
+	case *types.InaccessibleDatastore:
+		return fmt.Sprintf("Unable to access the datastore '%s'.", f.Name)
+	case *types.DatastoreNotWritableOnHost:
+		return fmt.Sprintf("Unable to write to the datastore '%s' on host '%s'.", f.Name, f.Host.Value)
+	case *types.InvalidDatastoreState:
+		return fmt.Sprintf("The operation is not allowed in the current state of the datastore '%s'.", f.DatastoreName)
+	case *types.InvalidState:
+		return "The operation is not allowed in the current state."
+	case *types.InvalidName:
+		return fmt.Sprintf("The name '%s' is not valid.", f.Name)
+	case *types.AlreadyExists:
+		return fmt.Sprintf("The specified key, name, or identifier '%s' already exists.", f.Name)
+	case *types.Timedout:
+		return "Operation timed out."
 	case *types.InvalidPowerState:
 		return fmt.Sprintf("The attempted operation cannot be performed in the current state (%s).", f.ExistingState)
 	case *types.NotFound:
