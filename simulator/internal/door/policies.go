@@ -25,10 +25,6 @@ func answerPolicyQueries(s *core.Sim) {
 		answer.Res.Returnval = profiles
 		return answer
 	})
-	// Every datastore fits every policy, until somebody says otherwise.
-	core.Override(s, func(_ *simulator.Context, req *pbm.PbmQueryMatchingHub, _ core.Next) soap.HasFault {
-		return &methods.PbmQueryMatchingHubBody{Res: &pbm.PbmQueryMatchingHubResponse{Returnval: req.HubsToSearch}}
-	})
 }
 
 // withoutKubernetesNames leaves out elements that are younger than oslo.vmware's WSDLs; suds refuses what it does not know.
