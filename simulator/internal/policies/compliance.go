@@ -132,3 +132,50 @@ func home(ctx *simulator.Context, e entity) *simulator.Datastore {
 	datastore, _ := ctx.Map.Get(*disk).(*simulator.Datastore)
 	return datastore
 }
+
+// rollup is the compliance of virtual machines with all that they have, in one word: the worst.
+func (f *feature) rollup(s *core.Sim) {
+	core.Override(s, func(ctx *simulator.Context, req *pbm.PbmCheckRollupCompliance, _ core.Next) soap.HasFault {
+		results, fault := f.rollUp(core.NewContext(ctx), req.Entity)
+		if fault != nil {
+			return core.Fault(fault)
+		}
+		return &methods.PbmCheckRollupComplianceBody{Res: &pbm.PbmCheckRollupComplianceResponse{Returnval: results}}
+	})
+	core.Override(s, func(ctx *simulator.Context, req *pbm.PbmFetchRollupComplianceResult, _ core.Next) soap.HasFault {
+		results, fault := f.rollUp(core.NewContext(ctx), req.Entity)
+		if fault != nil {
+			return core.Fault(fault)
+		}
+		return &methods.PbmFetchRollupComplianceResultBody{Res: &pbm.PbmFetchRollupComplianceResultResponse{Returnval: results}}
+	})
+}
+
+func (f *feature) rollUp(ctx *simulator.Context, refs []pbm.PbmServerObjectRef,
+) ([]pbm.PbmRollupComplianceResult, types.BaseMethodFault) {
+	var results []pbm.PbmRollupComplianceResult
+	for _, ref := range refs {
+		whole := ref
+		whole.ObjectType = bothType
+		parts, fault := f.check(ctx, []pbm.PbmServerObjectRef{whole}, nil)
+		if fault != nil {
+			return nil, fault
+		}
+		result := pbm.PbmRollupComplianceResult{
+			OldestCheckTime: time.Now(), Entity: ref, Result: parts,
+			OverallComplianceTaskStatus: string(pbm.PbmComplianceResultComplianceTaskStatusSuccess),
+			OverallComplianceStatus:     string(pbm.PbmComplianceStatusNotApplicable),
+		}
+		for _, part := range parts {
+			switch status := pbm.PbmComplianceStatus(part.ComplianceStatus); {
+			case status == pbm.PbmComplianceStatusNonCompliant:
+				result.OverallComplianceStatus = string(status)
+			case status == pbm.PbmComplianceStatusCompliant &&
+				result.OverallComplianceStatus == string(pbm.PbmComplianceStatusNotApplicable):
+				result.OverallComplianceStatus = string(status)
+			}
+		}
+		results = append(results, result)
+	}
+	return results, nil
+}

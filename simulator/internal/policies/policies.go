@@ -86,6 +86,7 @@ func start(s *core.Sim) error {
 	f.associated(s)
 	f.placement(s)
 	f.compliance(s)
+	f.rollup(s)
 	f.control(s)
 	return nil
 }

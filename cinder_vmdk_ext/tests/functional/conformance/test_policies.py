@@ -190,6 +190,13 @@ class AssociationTestCase(PolicyCase):
         fetched = compliance.FetchComplianceResult([self.ref(vm)], None)[0]
         self.assertEqual(('nonCompliant', policies['gold'].profileId.uniqueId),
                          (fetched.complianceStatus, fetched.profile.uniqueId))
+        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[vim.vm.device.VirtualDeviceSpec(
+            operation='edit', device=self.disks(vm)[0], profile=self.wish(policies['any']))])))
+        self.assertEqual(['nonCompliant', 'compliant'], status(both))
+        rollup = compliance.CheckRollupCompliance([self.ref(vm)])[0]
+        self.assertEqual(('nonCompliant', 2), (rollup.overallComplianceStatus, len(rollup.result)))
+        self.wait(vm.RelocateVM_Task(vim.vm.RelocateSpec(datastore=self.datastore('LocalDS_1'))))
+        self.assertEqual('compliant', compliance.FetchRollupComplianceResult([self.ref(vm)])[0].overallComplianceStatus)
         self.destroy(vm)
         with self.assertRaises(vmodl.fault.InvalidArgument):
             compliance.CheckCompliance([self.ref(vm)], None)

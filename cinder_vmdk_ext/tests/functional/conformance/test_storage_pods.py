@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datastore clusters sum up their members, and Storage DRS recommends, places and moves."""
 
+from oslo_vmware import api
+from oslo_vmware.objects import datastore as oslo_datastore
+from oslo_vmware import vim_util
 from pyVmomi import vim
 from pyVmomi import vmodl
 
@@ -239,3 +242,35 @@ class MovingTestCase(PodCase):
         self.wait(member.DatastoreExitMaintenanceMode_Task())
         self.configure(defaultVmBehavior='manual')
         self.destroy(vm)
+
+
+class OsloTestCase(PodCase):
+    """The same through oslo.vmware."""
+
+    def test_a_pod_is_found_and_a_place_in_it_recommended_and_applied(self):
+        session = api.VMwareAPISession(self.vcenter.host, self.vcenter.user, self.vcenter.password, 1, 0.1,
+                                       port=self.vcenter.port, cacert=self.vcenter.cacert)
+        self.addCleanup(session.logout)
+        pod, name = oslo_datastore.get_dsc_ref_and_name(session, 'Pod')
+        self.assertEqual((self.pod._moId, 'Pod'), (vim_util.get_moref_value(pod), name))
+        self.assertEqual((pod.value, 'Pod'), (oslo_datastore.get_dsc_ref_and_name(session, pod.value)[0].value, name))
+        self.assertTrue(oslo_datastore.sdrs_enabled(session, pod))
+
+        factory = session.vim.client.factory
+        config = factory.create('ns0:VirtualMachineConfigSpec')
+        config.name, config.guestId, config.numCPUs, config.memoryMB = 'by-oslo', 'otherGuest', 1, 4
+        pool = vim_util.get_moref(self.pool._moId, 'ResourcePool')
+        folder = vim_util.get_moref(self.datacenter.vmFolder._moId, 'Folder')
+        key = oslo_datastore.get_recommended_datastore_create(session, pod, config, pool, folder)
+        task = session.invoke_api(session.vim, 'ApplyStorageDrsRecommendation_Task',
+                                  session.vim.service_content.storageResourceManager, key=[key])
+        vm = session.wait_for_task(task).result.vm
+        made = self.named(vim.VirtualMachine, 'by-oslo')
+        self.assertEqual(made._moId, vim_util.get_moref_value(vm))
+        self.assertEqual(['LocalDS_1'], [each.name for each in made.datastore])
+
+        spec = factory.create('ns0:VirtualMachineCloneSpec')
+        spec.location, spec.powerOn, spec.template = factory.create('ns0:VirtualMachineRelocateSpec'), False, False
+        key = oslo_datastore.get_recommended_datastore_clone(session, pod, spec, vm, folder, 'cloned-by-oslo', pool)
+        self.assertIsNotNone(key)
+        self.destroy(made)
