@@ -151,8 +151,9 @@ class Moves(exchange.Exchange):
         backing = self._existing_backing(volume)
         if backing:
             pool = volume_utils.extract_host(host['host'], 'pool')
-            self._move(volume, backing, pool, lambda: self._volume_specs(
-                volume))
+            if not self._is_on(pool, volume, backing):
+                self._move(volume, backing, pool,
+                           lambda: self._volume_specs(volume))
         return True, None
 
     def _move(self, volume: Any, backing: Any, pool: str | None, specs: Any,

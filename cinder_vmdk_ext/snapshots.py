@@ -148,10 +148,15 @@ class Snapshots(exchange.Exchange):
         :raises BackingLost: the volume's disk or the snapshot is gone
         :raises InvalidSnapshot: a template cannot replace a disk on which
             COW snapshots depend
+        :raises InvalidVolume: the volume is attached
         """
         backing = self._existing_backing(volume)
         if not backing:
             return
+        if self._in_use(volume):
+            raise exception.InvalidVolume(
+                reason=f'volume {volume["id"]} is attached, and its instance '
+                'would go on with the old disk; detach it first')
         if not snapshot['provider_location']:
             self._existing_snapshot(backing, snapshot)
             self.volumeops.revert_to_snapshot(backing, snapshot['name'])

@@ -200,6 +200,7 @@ class BackendCase(testtools.TestCase):
         volume.volume_attachment = (
             objects.VolumeAttachmentList.get_all_by_volume_id(
                 self.context, volume.id))
+        volume.obj_reset_changes(['volume_attachment'])
         return instance
 
     def detach(self, volume, instance):
@@ -215,6 +216,7 @@ class BackendCase(testtools.TestCase):
         volume.status, volume.attach_status = 'available', 'detached'
         volume.save()
         volume.volume_attachment = objects.VolumeAttachmentList(objects=[])
+        volume.obj_reset_changes(['volume_attachment'])
 
     def report(self):
         """Statistics, as the manager asks for them once a minute."""

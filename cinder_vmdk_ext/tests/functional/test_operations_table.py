@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each operation does to a volume, detached and attached, here and there.
+
+Every cell of docs/operations.md is an operation that runs here. Write the
+page anew with ``python -m
+cinder_vmdk_ext.tests.functional.test_operations_table --write``.
+"""
+
+import os
+import pathlib
+import sys
+import unittest
+from typing import Any
+
+from oslo_vmware import exceptions as vmware_exceptions
+from pyVmomi import vim
+
+from cinder import exception
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests.functional import backend_case
+
+PAGE = pathlib.Path(__file__).parents[3] / 'docs' / 'operations.md'
+HEAD = '''\
+# What each operation does
+
+`make test` runs every cell of this table against the simulated vCenter and
+fails when one no longer holds. "Another cluster" is a datastore that only
+the hosts of the other cluster mount. "Instance's host" is the ESX host of the
+instance that a volume is attached to.
+
+Each cell says what came of it: **stays** or **moves** (to the pool that was
+asked for, which the volume's host then names), the vCenter's tasks that it
+took, and in every case that succeeded that the content was compared and is
+the same. What is refused leaves the volume as it was; the reason is given.
+
+| operation | volume | same pool | another pool | another cluster |
+|---|---|---|---|---|
+'''
+PLACES = ('LocalDS_0', 'LocalDS_1', 'LocalDS_3')
+REFUSALS = (exceptions.NoPlacement, vmware_exceptions.VimException,
+            exception.InvalidVolume, exception.InvalidSnapshot)
+TASKS = ('CloneVM_Task', 'RelocateVM_Task', 'ExtendVirtualDisk_Task',
+         'RevertToSnapshot_Task', 'CreateSnapshot_Task')
+
+
+class TableTestCase(backend_case.BackendCase):
+    """The page, made by running it."""
+
+    VCENTER = {'ds': 4, 'dc': 1, 'cluster': 2, 'host': 1, 'vm': 1,
+               'standalone_host': 0, 'ds_capacity': '100GiB'}
+    OPTIONS = {'vmware_snapshot_format': 'template'}
+
+    maxDiff = None
+
+    def operations(self) -> dict[str, Any]:
+        return {
+            'clone (full)': self.clone('full'),
+            'clone (linked)': self.clone('linked'),
+            'snapshot, then a volume of it': self.volume_of_snapshot,
+            'extend': self.extend,
+            'retype, nothing to change': self.retype('thin', 'lsiLogic'),
+            'retype, disk type': self.retype('eagerZeroedThick', 'lsiLogic'),
+            'retype, adapter': self.retype('thin', 'paraVirtual'),
+            'migrate': self.migrate,
+            'revert to a snapshot': self.revert,
+        }
+
+    # Each acts on a volume and a pool; it gives the volume to look at, or
+    # None where the pool has no meaning.
+
+    def clone(self, kind):
+        def act(volume, pool):
+            made = self.new_volume(pool, type_id=self.types['thin', kind])
+            self.made(made, self.driver.create_cloned_volume(made, volume))
+            return made
+        return act
+
+    def volume_of_snapshot(self, volume, pool):
+        snapshot = self.snapshot(volume)
+        made = self.new_volume(pool)
+        self.made(made, self.driver.create_volume_from_snapshot(
+            made, snapshot))
+        return made
+
+    def extend(self, volume, pool):
+        if pool != 'LocalDS_0':
+            return None
+        self.driver.extend_volume(volume, 2)
+        return volume
+
+    def retype(self, provisioning, adapter):
+        def act(volume, pool):
+            new = self.forms[provisioning, adapter]
+            if not self.driver.retype(self.context, volume, new, {},
+                                      self.there(pool)):
+                return False
+            volume.host = self.there(pool)['host']
+            volume.save()
+            return volume
+        return act
+
+    def migrate(self, volume, pool):
+        self.driver.migrate_volume(self.context, volume, self.there(pool))
+        volume.host = self.there(pool)['host']
+        volume.save()
+        return volume
+
+    def revert(self, volume, pool):
+        if pool != 'LocalDS_0':
+            return None
+        snapshot = self.snapshot(volume)
+        self.write(volume, backend_case.content('later'))
+        self.driver.revert_to_snapshot(self.context, volume, snapshot)
+        return volume
+
+    def cell(self, operation, attached, pool):
+        content = backend_case.content('kept')
+        volume = self.create('LocalDS_0', content=content)
+        volume.volume_type_id = self.types['thin', 'full']
+        volume.save()
+        if attached:
+            self.attach(volume, self.instance)
+        self.control.reset_journal()
+        try:
+            seen = operation(volume, pool)
+        except REFUSALS as error:
+            self.assert_untouched(volume, content)
+            return f'refused: {_brief(error)}'
+        if seen is None:
+            return '—'
+        if seen is False:
+            self.assert_untouched(volume, content)
+            return 'refused; Cinder may migrate the volume'
+        calls = self.control.journal()['methods']
+        took = ', '.join(
+            name.removesuffix('_Task') + (f' ×{calls[name]["calls"]}'
+                                          if calls[name]['calls'] > 1 else '')
+            for name in TASKS if name in calls)
+        truth = self.truth(seen)
+        self.assertEqual(pool, truth.datastore)
+        self.assertEqual(content, self.read(seen, len(content)))
+        verb = 'stays' if pool == 'LocalDS_0' else 'moves'
+        if seen is not volume:
+            verb = 'on the pool'
+            self.assert_untouched(volume, content)
+        linked = ', a delta' if truth.disk.backing.parent else ''
+        return f'{verb}{linked}' + (f' ({took})' if took else '')
+
+    def assert_untouched(self, volume, content):
+        self.assertEqual('LocalDS_0', self.truth(volume).datastore)
+        self.assertEqual(content, self.read(volume, len(content)))
+
+    def table(self) -> str:
+        self.types = {
+            ('thin', kind): self.volume_type(kind, clone_type=kind)['id']
+            for kind in ('full', 'linked')}
+        self.forms = {(kind, adapter): self.volume_type(
+            f'{kind}-{adapter}', vmdk_type=kind, adapter_type=adapter)
+            for kind in ('thin', 'eagerZeroedThick')
+            for adapter in ('lsiLogic', 'paraVirtual')}
+        there = {mount.key._moId for mount in
+                 self.datastore('LocalDS_3').host}
+        self.instance = next(vm for vm in self.instances()
+                             if vm.runtime.host._moId not in there)
+        lines = []
+        for name, operation in self.operations().items():
+            for attached in (False, True):
+                cells = []
+                for pool in PLACES:
+                    cells.append(self.cell(operation, attached, pool))
+                    self._remove_shadow_vms()
+                state = 'attached' if attached else 'detached'
+                lines.append(f'| {name} | {state} | {" | ".join(cells)} |\n')
+        return HEAD + ''.join(lines)
+
+    def test_the_page_is_what_happens(self):
+        self.assertEqual(1, len({
+            host._moId for host in self.all(vim.HostSystem)
+            if host._moId in {mount.key._moId for mount in
+                              self.datastore('LocalDS_3').host}}))
+        made = self.table()
+        if os.environ.get('WRITE_OPERATIONS_TABLE'):
+            PAGE.write_text(made)
+        self.assertEqual(PAGE.read_text(), made)
+
+
+def _brief(error: Exception) -> str:
+    text = str(error).partition('\n')[0]
+    for word, brief in (
+            ('no host that is asked for', "the instance's host cannot use "
+             'the datastore'),
+            ("instance's", text)):
+        if word in text:
+            return brief
+    return text[:90]
+
+
+if __name__ == '__main__':
+    if '--write' in sys.argv:
+        sys.argv.remove('--write')
+        os.environ['WRITE_OPERATIONS_TABLE'] = '1'
+    unittest.main()
