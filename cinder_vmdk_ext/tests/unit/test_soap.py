@@ -38,6 +38,15 @@ def fault(detail, text='said no'):
         f'{text}</faultstring><detail>{detail}</detail></soapenv:Fault>')
 
 
+def called(body):
+    """The element of the method in a request."""
+    return etree.fromstring(body).find('{*}Body')[0]
+
+
+def argument(body):
+    return called(body)[1].text
+
+
 class ClientCase(unittest.TestCase):
 
     def setUp(self):
@@ -61,7 +70,7 @@ class ClientCase(unittest.TestCase):
 
     def sent(self):
         """The method's element in the last request."""
-        return etree.fromstring(self.server.requests[-1].body)[0][0]
+        return called(self.server.requests[-1].body)
 
 
 class CallTestCase(ClientCase):
@@ -94,7 +103,7 @@ class CallTestCase(ClientCase):
 
     def test_any_text_survives_both_ways(self):
         self.server.answer = lambda request: request.reply(response(
-            '<returnval>' + etree.fromstring(request.body)[0][0][1].text
+            '<returnval>' + argument(request.body)
             .replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
             + '</returnval>'))
         self.assertEqual(NASTY, self.ask({'name': NASTY})[0].text)
@@ -113,7 +122,7 @@ class CallTestCase(ClientCase):
     def test_threads_get_their_own_replies(self):
         self.server.answer = lambda request: request.reply(response(
             '<returnval>'
-            + etree.fromstring(request.body)[0][0][1].text + '</returnval>'))
+            + argument(request.body) + '</returnval>'))
         wrong = []
 
         def ask(mine):

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of the wiring can be told without a vCenter."""
+
+import unittest
+
+from oslo_vmware import pbm
+
+from cinder.volume.drivers.vmware import vmdk
+
+from cinder_vmdk_ext import driver
+from cinder_vmdk_ext.tests import section
+from cinder_vmdk_ext import wiring
+
+
+class VersionTestCase(unittest.TestCase):
+    """Which description of the storage policy service is taken."""
+
+    def test_a_version_that_oslo_vmware_lacks_takes_the_newest_below(self):
+        self.assertEqual('8.0', wiring.newest_pbm_version('9.0.0'))
+        self.assertIsNotNone(pbm.get_pbm_wsdl_location(
+            wiring.newest_pbm_version('99.1.2')))
+
+    def test_never_one_that_is_newer(self):
+        self.assertEqual('7.0', wiring.newest_pbm_version('7.9.9'))
+
+    def test_none_below_the_oldest(self):
+        self.assertIsNone(wiring.newest_pbm_version('5.0.0'))
+
+
+class OptionsTestCase(unittest.TestCase):
+
+    def test_upstreams_options_and_ours(self):
+        names = {option.name for option
+                 in driver.VmdkExtDriver.get_driver_options()}
+        self.assertLess({option.name for option in vmdk.vmdk_opts}, names)
+        self.assertIn('vmdk_ext_datastore_pools', names)
+
+    def test_before_it_is_set_up_the_driver_reports_as_upstreams_does(self):
+        made = driver.VmdkExtDriver(configuration=section.read(),
+                                    host='cinder-1@vmdk')
+        self.assertEqual('unknown', made.get_volume_stats(True)[
+            'free_capacity_gb'])
+        self.assertFalse(made.get_pool({'id': 'x', 'name': 'x'}))
