@@ -110,12 +110,14 @@ class TableTestCase(backend_case.BackendCase):
         if pool != 'LocalDS_0':
             return None
         snapshot = self.snapshot(volume)
-        self.write(volume, backend_case.content('later'))
+        self.now = backend_case.content('later')
+        self.write(volume, self.now)
         self.driver.revert_to_snapshot(self.context, volume, snapshot)
         return volume
 
     def cell(self, operation, attached, pool):
         content = backend_case.content('kept')
+        self.now = content  # what the volume holds
         volume = self.create('LocalDS_0', content=content)
         volume.volume_type_id = self.types['thin', 'full']
         volume.save()
@@ -125,12 +127,12 @@ class TableTestCase(backend_case.BackendCase):
         try:
             seen = operation(volume, pool)
         except REFUSALS as error:
-            self.assert_untouched(volume, content)
+            self.assert_untouched(volume)
             return f'refused: {_brief(error)}'
         if seen is None:
             return '—'
         if seen is False:
-            self.assert_untouched(volume, content)
+            self.assert_untouched(volume)
             return 'refused; Cinder may migrate the volume'
         calls = self.control.journal()['methods']
         took = ', '.join(
@@ -143,13 +145,13 @@ class TableTestCase(backend_case.BackendCase):
         verb = 'stays' if pool == 'LocalDS_0' else 'moves'
         if seen is not volume:
             verb = 'on the pool'
-            self.assert_untouched(volume, content)
+            self.assert_untouched(volume)
         linked = ', a delta' if truth.disk.backing.parent else ''
         return f'{verb}{linked}' + (f' ({took})' if took else '')
 
-    def assert_untouched(self, volume, content):
+    def assert_untouched(self, volume):
         self.assertEqual('LocalDS_0', self.truth(volume).datastore)
-        self.assertEqual(content, self.read(volume, len(content)))
+        self.assertEqual(self.now, self.read(volume, len(self.now)))
 
     def table(self) -> str:
         self.types = {
