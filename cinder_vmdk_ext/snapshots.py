@@ -16,6 +16,7 @@ from cinder import objects
 from cinder.volume.drivers.vmware import vmdk
 from cinder.volume.drivers.vmware import volumeops as upstream
 
+from cinder_vmdk_ext import census
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import exchange
 from cinder_vmdk_ext import promises
@@ -74,6 +75,7 @@ class Snapshots(exchange.Exchange):
             datastore=datastore or self.volumeops.get_datastore(backing),
             extra_config={upstream.BACKING_UUID_KEY: snapshot['id'],
                           SNAPSHOT_ID: snapshot['id'],
+                          census.SOURCE_VOLUME: volume['id'],
                           # Else it would pass for the volume's own VM.
                           vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: ''},
             only_disk=only_disk)

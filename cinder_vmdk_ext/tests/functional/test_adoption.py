@@ -1,0 +1,671 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks that Cinder did not make: listed, taken where they lie, and left."""
+
+import re
+
+from pyVmomi import vim
+
+from cinder import exception
+from cinder import objects
+
+from cinder_vmdk_ext.tests.functional import backend_case
+
+GIB_KIB = 1 << 20
+# The simulator reads all of a disk to sum it up.
+SMALL_GIB = 1 / 64
+LISTED = {'marker': None, 'limit': 1000, 'offset': 0,
+          'sort_keys': ['reference'], 'sort_dirs': ['asc']}
+
+
+class AdoptionCase(backend_case.BackendCase):
+    """VMs and files that somebody made without Cinder."""
+
+    OPTIONS = {'vmware_snapshot_format': 'COW'}
+
+    def make_vm(self, name, datastore='LocalDS_1', *, sizes_gib=(SMALL_GIB,),
+                folder=None, mode='persistent', thin=True):
+        """A VM that is switched off, with disks of its own."""
+        changes = [vim.vm.device.VirtualDeviceSpec(
+            operation='add', device=vim.vm.device.ParaVirtualSCSIController(
+                key=1000, busNumber=0, sharedBus='noSharing'))]
+        changes += [vim.vm.device.VirtualDeviceSpec(
+            operation='add', fileOperation='create',
+            device=vim.vm.device.VirtualDisk(
+                key=-1 - unit, controllerKey=1000, unitNumber=unit,
+                capacityInKB=int(size_gib * GIB_KIB),
+                backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+                    fileName=f'[{datastore}]', diskMode=mode,
+                    thinProvisioned=thin)))
+            for unit, size_gib in enumerate(sizes_gib)]
+        datacenter = self.service.content.rootFolder.childEntity[0]
+        cluster = datacenter.hostFolder.childEntity[0]
+        return self.wait((folder or datacenter.vmFolder).CreateVM_Task(
+            vim.vm.ConfigSpec(
+                name=name, memoryMB=64, numCPUs=1, guestId='otherGuest',
+                files=vim.vm.FileInfo(vmPathName=f'[{datastore}]'),
+                deviceChange=changes), cluster.resourcePool))
+
+    @staticmethod
+    def disks(vm):
+        return [device for device in vm.config.hardware.device
+                if isinstance(device, vim.vm.device.VirtualDisk)]
+
+    def path(self, vm):
+        return self.disks(vm)[0].backing.fileName
+
+    def reference(self, vm):
+        return {'source-name': f'{self.path(vm)}@DC0/vm/{vm.name}'}
+
+    def fill(self, path, seed):
+        self._disk_request('PUT', '', path, backend_case.content(seed))
+        return self.checksum_of(path)
+
+    def leave_file(self, name, datastore='LocalDS_1'):
+        """A disk on a datastore that no VM uses."""
+        vm = self.make_vm('gone', datastore)
+        path = self.path(vm)
+        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation='remove',
+                                            device=self.disks(vm)[0])])))
+        self.wait(vm.Destroy_Task())
+        wanted = f'[{datastore}] {name}.vmdk'
+        datacenter = self.service.content.rootFolder.childEntity[0]
+        if '/' in name:
+            self.service.content.fileManager.MakeDirectory(
+                wanted.rpartition('/')[0], datacenter, True)
+        self.wait(self.service.content.virtualDiskManager
+                  .MoveVirtualDisk_Task(path, datacenter, wanted, datacenter,
+                                        True))
+        self.addCleanup(self.remove_file, wanted)
+        return wanted
+
+    def remove_file(self, path):
+        datacenter = self.service.content.rootFolder.childEntity[0]
+        try:
+            self.wait(self.service.content.virtualDiskManager
+                      .DeleteVirtualDisk_Task(path, datacenter))
+        except vim.fault.FileFault:
+            pass
+
+    def manage(self, reference, pool='LocalDS_3', type_id=None):
+        """As the manager does; the scheduler thought of some pool."""
+        volume = self.new_volume(pool, 0, type_id)
+        size_gib = self.driver.manage_existing_get_size(volume, reference)
+        update = self.driver.manage_existing(volume, reference)
+        return self.made(volume, (update or {}) | {'size': size_gib})
+
+    def listed(self, volumes=(), **query):
+        return self.driver.get_manageable_volumes(list(volumes),
+                                                  **(LISTED | query))
+
+    def entry(self, path, volumes=()):
+        return next(each for each in self.listed(volumes)
+                    if str(each['reference'].get('source-name')
+                           ).startswith(path))
+
+
+class ManageTestCase(AdoptionCase):
+    """A disk becomes a volume's."""
+
+    def test_it_is_taken_from_its_vm_where_it_lies(self):
+        source = self.make_vm('server')
+        path, checksum = self.path(source), self.fill(self.path(source), 1)
+        volume = self.manage(self.reference(source))
+        self.assert_on('LocalDS_1', volume)
+        truth = self.truth(volume)
+        self.assertEqual((path, volume.name, volume.id),
+                         (truth.path, truth.vm.name,
+                          truth.disk.backing.uuid))
+        self.assertEqual([], self.disks(source))
+        self.assertEqual(checksum, self.checksum(volume))
+        self.assertEqual('org.openstack.storage',
+                         truth.vm.config.managedBy.extensionKey)
+
+    def test_its_host_needs_no_repair(self):
+        volume = self.manage(self.reference(self.make_vm('server')))
+        before = volume.host
+        self.report()
+        self.assertEqual(before, self.fresh(volume).host)
+
+    def test_it_outlives_the_vm_that_had_it(self):
+        source = self.make_vm('server')
+        checksum = self.fill(self.path(source), 2)
+        volume = self.manage(self.reference(source))
+        self.wait(source.Destroy_Task())
+        self.assertEqual(checksum, self.checksum(volume))
+
+    def test_it_is_a_volume_like_any_other(self):
+        source = self.make_vm('server', sizes_gib=(1,))
+        checksum = self.fill(self.path(source), 3)
+        volume = self.manage(self.reference(source))
+        instance = self.attach(volume)
+        volume = self.fresh(volume)
+        self.detach(volume, instance)
+        volume = self.fresh(volume)
+        snapshot = self.snapshot(volume)
+        copy = self.new_volume('LocalDS_2')
+        self.made(copy, self.driver.create_volume_from_snapshot(copy,
+                                                                snapshot))
+        self.assertEqual(checksum, self.checksum(copy))
+        self.driver.delete_snapshot(snapshot)
+        self.assertEqual((True, None), self.driver.migrate_volume(
+            self.context, volume, self.there('LocalDS_0')))
+        self.driver.extend_volume(volume, 2)
+        self.assertEqual(2, self.truth(volume).size_gib)
+        self.driver.delete_volume(volume)
+        self.assertIsNone(self.truth(volume))
+
+    def test_the_rest_of_its_vm_stays(self):
+        source = self.make_vm('server', sizes_gib=(1, 2))
+        first, second = (disk.backing.fileName
+                         for disk in self.disks(source))
+        volume = self.manage(
+            {'source-name': f'{second}@/DC0/vm/server'})
+        self.assertEqual(2, self.truth(volume).size_gib)
+        self.assertEqual([first], [disk.backing.fileName
+                                   for disk in self.disks(source)])
+
+    def test_part_of_a_gib_counts_as_one(self):
+        source = self.make_vm('server', sizes_gib=(1.25,))
+        volume = self.new_volume('LocalDS_1', 0)
+        self.assertEqual(2, self.driver.manage_existing_get_size(
+            volume, self.reference(source)))
+
+    def test_it_gets_the_adapter_of_its_type(self):
+        wanted = self.volume_type('lsi', adapter_type='lsiLogic')
+        volume = self.manage(self.reference(self.make_vm('server')),
+                             type_id=wanted['id'])
+        self.assertEqual('VirtualLsiLogicController',
+                         self.truth(volume).adapter)
+
+    def test_a_type_that_it_does_not_fit_is_refused(self):
+        source = self.make_vm('server')
+        thick = self.volume_type('thick', vmdk_type='eagerZeroedThick')
+        error = self.assertRaises(
+            exception.ManageExistingVolumeTypeMismatch, self.manage,
+            self.reference(source), type_id=thick['id'])
+        self.assertIn('the disk is thin', str(error))
+        self.assertEqual(1, len(self.disks(source)))
+
+    def test_a_disk_left_as_a_file(self):
+        path = self.leave_file('left #1 @home 50%')
+        checksum = self.fill(path, 4)
+        volume = self.manage({'source-name': path})
+        self.assert_on('LocalDS_1', volume)
+        self.assertEqual((path, checksum), (self.truth(volume).path,
+                                            self.checksum(volume)))
+
+
+class ReferencesTestCase(AdoptionCase):
+    """Which disk is meant, whatever people call their things."""
+
+    def test_names_in_any_script_and_with_any_sign(self):
+        for number, name in enumerate((
+                'a@b', '@', 'a@b@c', '50%', 'a%2fb', 'größe 1', '机器', '#1',
+                'x.vmdk', '[ds] a.vmdk', 'a b')):
+            with self.subTest(name):
+                vm = self.make_vm(f'plain-{number}')
+                self.wait(vm.Rename_Task(name))
+                volume = self.manage({
+                    'source-name': f'{self.path(vm)}@DC0/vm/{name}'})
+                self.assertIsNotNone(self.truth(volume))
+                self.assertEqual([], self.disks(vm))
+
+    def test_what_the_list_says_is_understood(self):
+        folder = self.service.content.rootFolder.childEntity[0].vmFolder
+        below = folder.CreateFolder('team@north/50%')
+        self.addCleanup(lambda: self.wait(below.Destroy_Task()))
+        vm = self.make_vm('s@rver', folder=below)
+        entry = self.entry(self.path(vm))
+        self.assertTrue(entry['safe_to_manage'], entry)
+        volume = self.manage(entry['reference'])
+        self.assertEqual([], self.disks(vm))
+        self.wait(vm.Destroy_Task())
+        self.driver.delete_volume(volume)
+
+    def test_by_the_uuid_of_a_disk(self):
+        vm = self.make_vm('server', sizes_gib=(1, 2))
+        wanted = self.disks(vm)[1].backing
+        volume = self.manage({'source-id': wanted.uuid})
+        self.assertEqual(wanted.fileName, self.truth(volume).path)
+
+    def test_by_the_uuid_of_a_vm(self):
+        vm = self.make_vm('server')
+        path = self.path(vm)
+        volume = self.manage({'source-id': vm.config.instanceUuid.upper()})
+        self.assertEqual(path, self.truth(volume).path)
+
+    def test_a_vm_of_several_disks_is_ambiguous(self):
+        vm = self.make_vm('server', sizes_gib=(1, 2))
+        self.assert_refused('may mean any of',
+                            {'source-id': vm.config.instanceUuid})
+
+    def test_a_reference_that_means_two_disks_is_refused(self):
+        path = self.leave_file('twice.vmdk@DC0/vm/gold')
+        vm = self.make_vm('gold.vmdk')
+        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation='remove',
+                                            device=self.disks(vm)[0])])))
+        other = self.leave_file('twice')
+        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(
+                operation='add', device=vim.vm.device.VirtualDisk(
+                    key=-1, controllerKey=1000, unitNumber=0,
+                    backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+                        fileName=other, diskMode='persistent')))])))
+        self.assertEqual(path, f'{other}@DC0/vm/gold.vmdk')
+        self.assert_refused('may mean any of', {'source-name': path})
+
+    def test_nonsense_is_refused_with_the_remedy(self):
+        vm = self.make_vm('server')
+        for wrong in ({}, {'source-name': ''}, {'source-name': '@'},
+                      {'source-name': 'server'},
+                      {'source-name': '[LocalDS_1] no/no.vmdk'},
+                      {'source-name': '[no] no/no.vmdk'},
+                      {'source-name': '[LocalDS_1] no/no.vmdk@DC0/vm/server'},
+                      {'source-name': f'{self.path(vm)}@DC0/vm/other'},
+                      {'source-name': f'{self.path(vm)}@DC0/vm'},
+                      {'source-id': 'server'}, {'source-id': vm.name},
+                      {'source-id': 'x', 'source-name': 'y'}):
+            with self.subTest(wrong):
+                self.assert_refused('vmdk_path@vm_inventory_path', wrong)
+
+    def assert_refused(self, reason, reference):
+        error = self.assertRaises(exception.ManageExistingInvalidReference,
+                                  self.manage, reference)
+        self.assertIn(reason, str(error))
+
+
+class FailedManageTestCase(AdoptionCase):
+    """Whatever fails, the VM keeps its disk as it was."""
+
+    STEPS = [('CreateVM_Task', 0), *(('ReconfigVM_Task', skip)
+                                     for skip in range(4))]
+
+    def test_failure_at_each_step(self):
+        for method, skip in self.STEPS:
+            for effect in ({'task_fault': {'type': 'NoDiskSpace'}},
+                           {'task_fault': {'type': 'SystemError'},
+                            'after_work': True},
+                           {'fault': {'type': 'SystemError'}},
+                           {'cut': 'before'}, {'cut': 'after'}):
+                with self.subTest(f'{method} {skip} {effect}'):
+                    self.check(effect | {'method': method, 'skip': skip,
+                                         'count': 1})
+
+    def check(self, rule):
+        source = self.make_vm('server')
+        path = self.path(source)
+        before = self.facts(source)
+        rule = self.control.fault(**rule)
+        try:
+            volume = self.manage(self.reference(source))
+            self.assert_hit(rule)
+        except Exception:
+            self.assert_hit(rule)
+            self.assertEqual(before, self.facts(source))
+            self.assertEqual(['server'], sorted(self.shadow_vms()))
+            # Usable: it can be managed after all.
+            volume = self.manage(self.reference(source))
+        self.assertEqual([], self.disks(source))
+        self.assertEqual((path, volume.id),
+                         (self.truth(volume).path,
+                          self.truth(volume).disk.backing.uuid))
+        self.assertEqual(before['checksum'], self.checksum(volume))
+        self.driver.delete_volume(volume)
+        self.wait(source.Destroy_Task())
+        self.assertEqual([], sorted(self.shadow_vms()))
+
+    def assert_hit(self, rule):
+        [found] = [each for each in self.control.faults()
+                   if each['id'] == rule['id']]
+        self.assertEqual(1, found['hits'])
+        self.control.reset_faults()
+
+    def facts(self, vm):
+        [disk] = self.disks(vm)
+        return {'path': disk.backing.fileName, 'uuid': disk.backing.uuid,
+                'controller': disk.controllerKey, 'unit': disk.unitNumber,
+                'size': disk.capacityInBytes, 'name': vm.name,
+                'checksum': self.checksum_of(disk.backing.fileName)}
+
+    def test_a_file_stays_as_it_was(self):
+        path = self.leave_file('left')
+        checksum = self.checksum_of(path)
+        for skip in range(3):
+            with self.subTest(skip):
+                self.control.fault(method='ReconfigVM_Task', skip=skip,
+                                   count=1, task_fault={'type': 'SystemError'})
+                self.assertRaises(Exception, self.manage,
+                                  {'source-name': path})
+                self.control.reset_faults()
+                self.assertEqual({}, self.shadow_vms())
+                self.assertEqual(checksum, self.checksum_of(path))
+        self.assertEqual(path, self.truth(
+            self.manage({'source-name': path})).path)
+
+
+class UnsafeTestCase(AdoptionCase):
+    """What is not taken, and the reason told; in the list as on demand."""
+
+    def assert_unsafe(self, reason, vm):
+        entry = self.entry(self.path(vm))
+        self.assertFalse(entry['safe_to_manage'])
+        self.assertRegex(entry['reason_not_safe'], reason)
+        error = self.assertRaises(exception.ManageExistingInvalidReference,
+                                  self.manage, self.reference(vm))
+        self.assertRegex(str(error), reason)
+
+    def test_a_running_vm(self):
+        vm = self.make_vm('server')
+        self.wait(vm.PowerOnVM_Task())
+        self.addCleanup(lambda: self.wait(vm.PowerOffVM_Task()))
+        self.assert_unsafe("'server' is poweredOn", vm)
+        self.wait(vm.PowerOffVM_Task())
+        self.manage(self.reference(vm))
+        self.wait(vm.PowerOnVM_Task())
+
+    def test_a_vm_with_snapshots(self):
+        vm = self.make_vm('server')
+        self.wait(vm.CreateSnapshot_Task('a', None, False, False))
+        self.assert_unsafe('delta of another disk', vm)
+
+    def test_a_template(self):
+        vm = self.make_vm('server')
+        vm.MarkAsTemplate()
+        self.assert_unsafe('is a template', vm)
+
+    def test_an_independent_disk(self):
+        self.assert_unsafe('independent_persistent', self.make_vm(
+            'server', mode='independent_persistent'))
+
+    def test_a_disk_of_two_vms(self):
+        first, second = self.make_vm('first'), self.make_vm('second')
+        self.wait(second.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(
+                operation='add', device=vim.vm.device.VirtualDisk(
+                    key=-1, controllerKey=1000, unitNumber=3,
+                    backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+                        fileName=self.path(first),
+                        diskMode='persistent')))])))
+        self.assert_unsafe("also a disk of VM '(first|second)'", first)
+        self.wait(second.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation='remove',
+                                            device=self.disks(second)[1])])))
+
+    def test_a_datastore_that_is_not_the_backends(self):
+        self.driver = self.make_driver(vmware_datastore_regex='LocalDS_[023]')
+        self.assert_unsafe('vmware_datastore_regex', self.make_vm('server'))
+
+    def test_a_datastore_below_its_floor_is_no_hindrance(self):
+        self.driver = self.make_driver(vmdk_ext_min_free_percent=100)
+        volume = self.manage(self.reference(self.make_vm('server')))
+        self.assertEqual('LocalDS_1', self.truth(volume).datastore)
+
+    def test_a_volume_of_cinders(self):
+        volume = self.create()
+        truth = self.truth(volume)
+        entry = self.entry(truth.path, [volume])
+        self.assertEqual((False, volume.id, 'it is managed already'),
+                         (entry['safe_to_manage'], entry['cinder_id'],
+                          entry['reason_not_safe']))
+        self.assertRaises(
+            exception.ManageExistingAlreadyManaged, self.manage,
+            {'source-id': truth.disk.backing.uuid})
+
+    def test_a_volume_on_an_instance_is_told_once(self):
+        volume = self.create()
+        self.attach(volume)
+        entries = [each for each in self.listed([volume])
+                   if each['cinder_id'] == volume.id]
+        self.assertEqual(1, len(entries))
+
+    def test_a_volume_that_this_cinder_does_not_know(self):
+        volume = self.create()
+        path = self.truth(volume).path
+        volume.destroy()
+        entry = self.entry(path)
+        self.assertIn('another Cinder', entry['reason_not_safe'])
+        self.assertIsNone(entry['cinder_id'])
+
+    def test_several_disks_may_belong_together(self):
+        vm = self.make_vm('server', sizes_gib=(1, 2))
+        entry = self.entry(self.path(vm))
+        self.assertFalse(entry['safe_to_manage'])
+        self.assertIn('2 disks', entry['reason_not_safe'])
+
+    def test_files_below_snapshots_are_no_files_left(self):
+        volume = self.create()
+        base = self.truth(volume).path
+        self.snapshot(volume)
+        listed = [str(each['reference']) for each in self.listed([volume])]
+        self.assertFalse([each for each in listed if base in each], listed)
+        error = self.assertRaises(exception.ManageExistingInvalidReference,
+                                  self.manage, {'source-name': base})
+        self.assertIn('part of the snapshots', str(error))
+
+
+class ListTestCase(AdoptionCase):
+    """manageable-list."""
+
+    def test_disks_and_files_with_what_there_is_to_know(self):
+        path = self.leave_file('left')
+        vm = self.make_vm('server', sizes_gib=(1.5,), thin=False)
+        entry = self.entry(self.path(vm))
+        self.assertEqual(
+            {'reference': self.reference(vm), 'size': 2,
+             'safe_to_manage': True, 'reason_not_safe': None,
+             'cinder_id': None}, {name: entry[name] for name in entry
+                                  if name != 'extra_info'})
+        self.assertEqual('server', entry['extra_info']['vm'])
+        self.assertEqual('thick', entry['extra_info']['disk_type'])
+        entry = self.entry(path)
+        self.assertEqual(({'source-name': path}, True, 1), (
+            entry['reference'], entry['safe_to_manage'], entry['size']))
+
+    def test_pages_and_order(self):
+        for number in range(3):
+            self.make_vm(f'server-{number}', sizes_gib=(3 - number,))
+        sorting = {'sort_keys': ['size', 'reference'],
+                   'sort_dirs': ['desc', 'asc']}
+        whole = self.listed(**sorting)
+        sizes = [each['size'] for each in whole]
+        self.assertEqual(sorted(sizes, reverse=True), sizes)
+        first = self.listed(limit=2, **sorting)
+        second = self.listed(limit=2, offset=1, marker=first[-1]['reference'],
+                             **sorting)
+        self.assertEqual((whole[:2], whole[3:5]), (first, second))
+
+    def test_cinder_takes_it_as_objects(self):
+        self.make_vm('server')
+        made = objects.ManageableVolumeList.from_primitives(
+            self.context, self.listed())
+        self.assertTrue(all(each.extra_info for each in made))
+
+    def test_calls_do_not_grow_with_the_vms(self):
+        self.listed()
+        self.control.reset_journal()
+        self.listed()
+        few = self.control.journal()['calls']
+        for number in range(10):
+            self.make_vm(f'server-{number}')
+        self.control.reset_journal()
+        self.listed()
+        self.assertLessEqual(self.control.journal()['calls'], few + 1)
+
+
+class UnmanageTestCase(AdoptionCase):
+    """A volume is left to the administrator, and comes back."""
+
+    def test_nothing_but_the_marks_is_changed(self):
+        volume = self.create(content=backend_case.content(5))
+        before, checksum = self.truth(volume), self.checksum(volume)
+        self.driver.unmanage(volume)
+        volume.destroy()
+        self.assertIsNone(self.truth(volume))
+        [vm] = self.shadow_vms().values()
+        self.assertEqual((before.path, before.disk.backing.uuid, volume.name),
+                         (self.path(vm), self.disks(vm)[0].backing.uuid,
+                          vm.name))
+        self.assertEqual(checksum, self.checksum_of(before.path))
+        self.assertIsNone(vm.config.managedBy)
+        marks = {option.key: option.value for option in vm.config.extraConfig}
+        self.assertFalse(marks.get('cinder.volume.id'))
+
+    def test_it_is_listed_and_managed_again_as_it_is(self):
+        volume = self.create(content=backend_case.content(6))
+        path, checksum = self.truth(volume).path, self.checksum(volume)
+        self.driver.unmanage(volume)
+        volume.destroy()
+        entry = self.entry(path)
+        self.assertTrue(entry['safe_to_manage'], entry)
+        again = self.manage(entry['reference'])
+        self.assert_on('LocalDS_1', again)
+        self.assertEqual((path, again.name, again.id, checksum), (
+            self.truth(again).path, self.truth(again).vm.name,
+            self.truth(again).disk.backing.uuid, self.checksum(again)))
+        self.assertEqual(1, len(self.shadow_vms()))
+
+    def test_what_upstreams_driver_left_is_managed_too(self):
+        volume = self.create()
+        [vm] = self.shadow_vms().values()
+        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[
+            vim.option.OptionValue(key='cinder.volume.id', value='')])))
+        volume.destroy()
+        again = self.manage(self.entry(self.path(vm))['reference'])
+        self.assertEqual(vm, self.truth(again).vm)
+
+    def test_failing_to_take_it_over_leaves_it_as_it_was(self):
+        for skip in range(2):
+            for after_work in (False, True):
+                with self.subTest(f'{skip} {after_work}'):
+                    volume = self.create()
+                    self.driver.unmanage(volume)
+                    volume.destroy()
+                    [vm] = self.shadow_vms().values()
+                    uuid = self.disks(vm)[0].backing.uuid
+                    reference = self.reference_of(vm)
+                    self.control.fault(
+                        method='ReconfigVM_Task', skip=skip, count=1,
+                        task_fault={'type': 'SystemError'},
+                        after_work=after_work)
+                    try:
+                        self.manage(reference)
+                    except Exception:
+                        self.assertEqual(
+                            (volume.name, uuid),
+                            (vm.name, self.disks(vm)[0].backing.uuid))
+                        self.manage(reference)
+                    self.control.reset_faults()
+                    self.wait(vm.Destroy_Task())
+
+    def reference_of(self, vm):
+        return {'source-id': vm.config.instanceUuid}
+
+    def test_one_that_was_never_made_is_nothing_to_do(self):
+        self.driver = self.make_driver(vmware_lazy_create=True)
+        volume = self.create()
+        self.driver.unmanage(volume)
+        self.assertEqual({}, self.shadow_vms())
+
+
+class SnapshotsTestCase(AdoptionCase):
+    """manage and unmanage of snapshots, in both formats."""
+
+    def listed_snapshots(self, snapshots=()):
+        return self.driver.get_manageable_snapshots(list(snapshots), **LISTED)
+
+    def manage_snapshot(self, volume, reference):
+        made = self.new_snapshot(volume)
+        self.assertEqual(volume.size,
+                         self.driver.manage_existing_snapshot_get_size(
+                             made, reference))
+        made.update(self.driver.manage_existing_snapshot(made, reference))
+        made.save()
+        return made
+
+    def test_one_that_an_administrator_took(self):
+        volume = self.create(content=backend_case.content(7))
+        before = self.checksum(volume)
+        vm = self.truth(volume).vm
+        self.wait(vm.CreateSnapshot_Task('before the upgrade', None, False,
+                                         False))
+        [entry] = self.listed_snapshots()
+        self.assertEqual(
+            (True, {'source-name': volume.name}, volume.size),
+            (entry['safe_to_manage'], entry['source_reference'],
+             entry['size']))
+        made = self.manage_snapshot(volume, entry['reference'])
+        self.assertEqual(made.name, vm.snapshot.rootSnapshotList[0].name)
+        self.write(volume, b'something else')
+        self.driver.revert_to_snapshot(self.context, volume, made)
+        self.assertEqual(before, self.checksum(volume))
+        [entry] = self.listed_snapshots([made])
+        self.assertEqual((False, made.id),
+                         (entry['safe_to_manage'], entry['cinder_id']))
+
+    def test_by_name_unless_two_are_called_so(self):
+        volume = self.create()
+        vm = self.truth(volume).vm
+        self.wait(vm.CreateSnapshot_Task('once', None, False, False))
+        self.manage_snapshot(volume, {'source-name': 'once'})
+        for _number in range(2):
+            self.wait(vm.CreateSnapshot_Task('twice', None, False, False))
+        error = self.assertRaises(
+            exception.ManageExistingInvalidReference, self.manage_snapshot,
+            volume, {'source-name': 'twice'})
+        self.assertTrue(re.search(r'snapshot-\d+, snapshot-\d+', str(error)))
+
+    def test_one_that_is_not_there_or_cinders_already_is_refused(self):
+        volume = self.create()
+        snapshot = self.snapshot(volume)
+        for error, reference in (
+                (exception.ManageExistingInvalidReference,
+                 {'source-name': 'no'}),
+                (exception.ManageExistingInvalidReference,
+                 {'source-id': 'snapshot-0'}),
+                (exception.ManageExistingInvalidReference,
+                 {'source-id': 'vm-0'}),
+                (exception.ManageExistingInvalidReference, {}),
+                (exception.ManageExistingAlreadyManaged,
+                 {'source-name': snapshot.name})):
+            with self.subTest(reference):
+                self.assertRaises(error, self.manage_snapshot, volume,
+                                  reference)
+
+    def test_unmanaged_and_managed_again(self):
+        for snapshot_format in ('COW', 'template'):
+            with self.subTest(snapshot_format):
+                self.driver = self.make_driver(
+                    vmware_snapshot_format=snapshot_format)
+                volume = self.create(content=backend_case.content(8))
+                before = self.checksum(volume)
+                snapshot = self.snapshot(volume)
+                self.driver.unmanage_snapshot(snapshot)
+                snapshot.destroy()
+                path = self.truth(volume).path
+                self.driver.unmanage(volume)
+                volume.destroy()
+                again = self.manage({'source-name': path} if snapshot_format
+                                    == 'template' else
+                                    self.entry(path)['reference'])
+                [entry] = self.listed_snapshots()
+                self.assertTrue(entry['safe_to_manage'], entry)
+                made = self.manage_snapshot(again, entry['reference'])
+                self.write(again, b'something else')
+                self.driver.revert_to_snapshot(self.context, again, made)
+                self.assertEqual(before, self.checksum(again))
+                self.driver.delete_snapshot(made)
+                self.driver.delete_volume(again)
+                self.assertEqual({}, self.shadow_vms())
+
+    def test_a_template_of_another_volume_is_refused(self):
+        self.driver = self.make_driver(vmware_snapshot_format='template')
+        snapshot = self.snapshot(self.create())
+        self.driver.unmanage_snapshot(snapshot)
+        snapshot.destroy()
+        [entry] = self.listed_snapshots()
+        error = self.assertRaises(
+            exception.ManageExistingInvalidReference, self.manage_snapshot,
+            self.create(), entry['reference'])
+        self.assertIn('is a copy of', str(error))
