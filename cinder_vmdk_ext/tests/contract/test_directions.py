@@ -20,16 +20,15 @@ NOT_FOR_PURE = frozenset(
     {'time', 'random', 'datetime', 'socket', 'threading', 'logging'}
 )
 # The only modules that know upstream's driver.
-KNOW_UPSTREAM = frozenset(
-    {'adoption', 'config', 'creation', 'exceptions', 'exchange', 'images',
-     'moves', 'selector', 'snapshots', 'volumeops', 'wiring'}
-)
+KNOW_UPSTREAM = frozenset({
+    'adoption', 'creation', 'exceptions', 'exchange', 'images', 'moves',
+    'selector', 'snapshots', 'volumeops', 'wiring'})
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
-    'adoption', 'census', 'closing', 'collector', 'devices', 'exceptions',
-    'exchange', 'imagedata', 'inventory', 'liveview', 'moves', 'policies',
-    'preflight', 'repetition', 'selector', 'services', 'session', 'soap',
-    'spread', 'tasks', 'transfers', 'updates', 'volumeops', 'wiring'})
+    'census', 'closing', 'collector', 'devices', 'imagedata', 'inventory',
+    'lean', 'liveview', 'policies', 'preflight', 'repetition', 'schema',
+    'services', 'session', 'soap', 'tasks', 'transfers', 'updates',
+    'volumeops', 'wiring'})
 VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',
     'urllib.request', f'{PLUGIN}.soap', f'{PLUGIN}.collector')
@@ -112,6 +111,15 @@ class DirectionsTestCase(unittest.TestCase):
                          if any(within(name, library)
                                 for library in VCENTER_LIBRARIES)]
                 self.assertEqual([], found, module)
+
+    def test_no_module_is_in_these_tables_in_vain(self):
+        for table, libraries in ((KNOW_UPSTREAM, (UPSTREAM,)),
+                                 (TALK_TO_VCENTER, VCENTER_LIBRARIES)):
+            for module in table:
+                self.assertTrue(
+                    any(within(name, library)
+                        for name in imports(self.modules[module])
+                        - ONLY_VALUES for library in libraries), module)
 
     def test_nothing_reads_cinders_database_behind_its_back(self):
         for module, tree in self.modules.items():
