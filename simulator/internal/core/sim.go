@@ -51,6 +51,7 @@ type Sim struct {
 	wrappers   []func(http.Handler) http.Handler
 	stops      []func()
 	kept       map[string]Keep
+	serving    chan struct{}
 
 	sessionsLock sync.Mutex
 	sessions     map[string]string // session key -> user name
@@ -76,6 +77,7 @@ func New(model *simulator.Model, settings Settings) *Sim {
 		Control:   http.NewServeMux(),
 		overrides: make(map[string][]override),
 		sessions:  make(map[string]string),
+		serving:   make(chan struct{}),
 	}
 	s.dispatcher = &dispatcher{sim: s}
 	s.dispatcher.Self = types.ManagedObjectReference{Type: "Dispatcher", Value: "dispatcher"}
@@ -119,6 +121,13 @@ func (s *Sim) Handler() http.Handler {
 	}
 	return h
 }
+
+// Serving is closed when the vCenter serves. What a feature does by itself, in goroutines, waits for it: until then the library
+// changes its registry without a lock.
+func (s *Sim) Serving() <-chan struct{} { return s.serving }
+
+// Serve says that the vCenter serves.
+func (s *Sim) Serve() { close(s.serving) }
 
 // OnStop has f called when the simulator ends.
 func (s *Sim) OnStop(f func()) { s.stops = append(s.stops, f) }

@@ -30,6 +30,11 @@ func Watch(s *core.Sim, f func(ctx *simulator.Context, datastore types.ManagedOb
 	s.OnStop(func() { close(stop) })
 	ctx := s.Context()
 	go func() {
+		select {
+		case <-stop:
+			return
+		case <-s.Serving():
+		}
 		for {
 			select {
 			case <-stop:

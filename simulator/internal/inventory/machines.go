@@ -125,12 +125,29 @@ func machineSpec(name string) types.VirtualMachineConfigSpec {
 		home+" "+path.Join(name, "disk1.vmdk"))
 	disk.CapacityInKB = 10 << 20
 	disk.StorageIOAllocation = &types.StorageIOAllocationInfo{Limit: types.NewInt64(-1)}
-	nic := esx.EthernetCard
-	changes, _ := append(devices, scsi, cdrom, disk, &nic).ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
+	changes, _ := append(devices, scsi, cdrom, disk, networkCard()).ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
 	return types.VirtualMachineConfigSpec{
 		Name: name, GuestId: string(types.VirtualMachineGuestOsIdentifierOtherGuest),
 		Files: &types.VirtualMachineFileInfo{VmPathName: home}, DeviceChange: changes,
 	}
+}
+
+// networkCard copies the library's card, all of it: the library writes to the parts.
+func networkCard() *types.VirtualE1000 {
+	card := esx.EthernetCard
+	if backing, ok := card.Backing.(*types.VirtualEthernetCardNetworkBackingInfo); ok {
+		own := *backing
+		card.Backing = &own
+	}
+	if card.Connectable != nil {
+		own := *card.Connectable
+		card.Connectable = &own
+	}
+	if card.WakeOnLanEnabled != nil {
+		card.WakeOnLanEnabled = types.NewBool(*card.WakeOnLanEnabled)
+	}
+	card.DeviceInfo = nil // the library describes the card
+	return &card
 }
 
 // taskWatcher hears of tasks that end.

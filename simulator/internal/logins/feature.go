@@ -102,6 +102,11 @@ func (l *logins) expire(stop <-chan struct{}) {
 	if l.timeout == 0 {
 		return
 	}
+	select {
+	case <-stop:
+		return
+	case <-l.sim.Serving():
+	}
 	ticker := time.NewTicker(min(max(l.timeout/10, 10*time.Millisecond), time.Second))
 	defer ticker.Stop()
 	for {

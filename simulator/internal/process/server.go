@@ -72,6 +72,7 @@ func (s *Server) Serve(sim *core.Sim) (err error) {
 	server.Config.Handler = sim.Handler()
 	server.Config.ReadHeaderTimeout = time.Minute
 	s.url = server.URL
+	sim.Serve()
 	s.close = func() {
 		_ = server.Listener.Close()
 		server.CloseClientConnections()

@@ -160,6 +160,11 @@ func follow(s *core.Sim, w *writer) {
 
 func (f *follower) run(stop <-chan struct{}, stopped chan<- struct{}) {
 	defer close(stopped)
+	select {
+	case <-stop:
+		return
+	case <-f.writer.sim.Serving():
+	}
 	all := time.NewTimer(0)
 	for {
 		var err error
