@@ -206,13 +206,16 @@ def report(inventory: model.Inventory, settings: model.Settings,
     :param promised_gib: by pool name, the size of volumes that are to be
         created on first use and take no space yet
     """
+    found = listed(inventory, settings)
+    named = {pool.name: pool for pool in found}
     promised = Counter[str]()
     for name, size_gib in promised_gib.items():
-        pool = resolve(name, inventory, settings)
+        # Names from before take longer to find, and are few.
+        pool = named.get(name) or resolve(name, inventory, settings)
         for each in pool.datastores[:1] if pool else ():
             promised[each.moref] += size_gib
     reports = []
-    for pool in listed(inventory, settings):
+    for pool in found:
         states = [(each, placement.ineligibility(each, inventory, settings))
                   for each in pool.datastores]
         belonging = {each.moref: (each, why) for each, why in states
