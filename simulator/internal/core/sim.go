@@ -46,6 +46,7 @@ type Sim struct {
 	Control *http.ServeMux
 
 	dispatcher *dispatcher
+	inner      *innerTasks
 	arounds    []Around
 	overrides  map[string][]override
 	wrappers   []func(http.Handler) http.Handler
@@ -82,6 +83,7 @@ func New(model *simulator.Model, settings Settings) *Sim {
 	s.dispatcher = &dispatcher{sim: s}
 	s.dispatcher.Self = types.ManagedObjectReference{Type: "Dispatcher", Value: "dispatcher"}
 	s.Attach(model.Map())
+	s.inner = newInnerTasks(model.Map())
 	s.trackSessions()
 	return s
 }

@@ -357,17 +357,17 @@ func (c *cloning) configure(machine *simulator.VirtualMachine) types.BaseMethodF
 		return nil
 	}
 	if spec := c.req.Spec.Customization; spec != nil {
-		body := machine.CustomizeVMTask(own, &types.CustomizeVM_Task{This: machine.Self, Spec: *spec}).(*methods.CustomizeVM_TaskBody)
-		if body.Res != nil {
-			if _, fault := waitFor(c.ctx, body.Res.Returnval); fault != nil {
-				return fault
-			}
+		req := &types.CustomizeVM_Task{This: machine.Self, Spec: *spec}
+		if fault := c.store.inner(c.ctx, machine.Self, func(ctx *simulator.Context) soap.HasFault {
+			return machine.CustomizeVMTask(ctx, req)
+		}); fault != nil {
+			return fault
 		}
 	}
 	if c.req.Spec.PowerOn {
-		body := machine.PowerOnVMTask(own, &types.PowerOnVM_Task{This: machine.Self}).(*methods.PowerOnVM_TaskBody)
-		_, fault := waitFor(c.ctx, body.Res.Returnval)
-		return fault
+		return c.store.inner(c.ctx, machine.Self, func(ctx *simulator.Context) soap.HasFault {
+			return machine.PowerOnVMTask(ctx, &types.PowerOnVM_Task{This: machine.Self})
+		})
 	}
 	return nil
 }

@@ -55,9 +55,9 @@ func (s *Store) createFirstClass(ctx *simulator.Context, req *types.CreateDisk_T
 		return nil, fault
 	}
 	defer release()
-	own := core.NewContext(ctx)
-	body := own.Map.VStorageObjectManager().CreateDiskTask(own, req).(*methods.CreateDisk_TaskBody)
-	info, fault := waitFor(ctx, body.Res.Returnval)
+	info, fault := s.sim.Inner(ctx, req.This, func(ctx *simulator.Context) soap.HasFault {
+		return ctx.Map.VStorageObjectManager().CreateDiskTask(ctx, req)
+	})
 	if fault != nil {
 		return nil, fault
 	}
@@ -77,16 +77,30 @@ func (s *Store) createFirstClass(ctx *simulator.Context, req *types.CreateDisk_T
 	return *disk, nil
 }
 
+// deleteFirstClass deletes the files first: the library does that some time after its task has ended.
 func (s *Store) deleteFirstClass(ctx *simulator.Context, req *types.DeleteVStorageObject_Task) types.BaseMethodFault {
 	ds, fault := datastore(ctx, req.Datastore)
 	if fault != nil {
 		return fault
 	}
-	own := core.NewContext(ctx)
-	body := own.Map.VStorageObjectManager().DeleteVStorageObjectTask(own, req).(*methods.DeleteVStorageObject_TaskBody)
-	if _, fault := waitFor(ctx, body.Res.Returnval); fault != nil {
-		return fault
+	manager := ctx.Map.VStorageObjectManager()
+	var answer soap.HasFault
+	ctx.WithLock(manager, func() {
+		answer = manager.RetrieveVStorageObject(ctx, &types.RetrieveVStorageObject{This: req.This, Id: req.Id, Datastore: req.Datastore})
+	})
+	if body, ok := answer.(*methods.RetrieveVStorageObjectBody); ok && body.Res != nil {
+		config := &body.Res.Returnval.Config
+		if len(config.ConsumerId) > 0 {
+			return &types.InvalidState{}
+		}
+		var p object.DatastorePath
+		if backing, ok := config.Backing.(*types.BaseConfigInfoDiskFileBackingInfo); ok && p.FromString(backing.FilePath) {
+			if fault := s.deleteDisk(ctx, place{ds, path.Clean(p.Path)}, types.ManagedObjectReference{}); fault != nil {
+				return fault
+			}
+		}
 	}
-	s.Touch(ctx, ds, path.Join(Dir(ds), "fcd"))
-	return nil
+	return s.inner(ctx, req.This, func(ctx *simulator.Context) soap.HasFault {
+		return ctx.Map.VStorageObjectManager().DeleteVStorageObjectTask(ctx, req)
+	})
 }

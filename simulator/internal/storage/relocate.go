@@ -563,11 +563,7 @@ func (r *relocation) moveCompute() types.BaseMethodFault {
 		if !ok {
 			return &types.ManagedObjectNotFound{Obj: *ref}
 		}
-		own := core.NewContext(r.ctx)
-		body := folder.MoveIntoFolderTask(own, &types.MoveIntoFolder_Task{
-			This: *ref, List: []types.ManagedObjectReference{r.vm.Self}}).(*methods.MoveIntoFolder_TaskBody)
-		_, fault := waitFor(r.ctx, body.Res.Returnval)
-		return fault
+		return r.store.moveIntoFolder(r.ctx, folder, []types.ManagedObjectReference{r.vm.Self})
 	}
 	return nil
 }

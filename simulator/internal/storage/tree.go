@@ -103,9 +103,9 @@ func (s *Store) moveIntoFolder(
 	if len(moving) == 0 {
 		return nil
 	}
-	body := folder.MoveIntoFolderTask(core.NewContext(ctx), &types.MoveIntoFolder_Task{This: folder.Self, List: moving}).(*methods.MoveIntoFolder_TaskBody)
-	_, fault := waitFor(ctx, body.Res.Returnval)
-	return fault
+	return s.inner(ctx, folder.Self, func(ctx *simulator.Context) soap.HasFault {
+		return folder.MoveIntoFolderTask(ctx, &types.MoveIntoFolder_Task{This: folder.Self, List: moving})
+	})
 }
 
 // destroyFolder does what Folder.Destroy_Task does: all that is in the folder goes first. (The library leaves virtual machines
@@ -130,11 +130,7 @@ func (s *Store) destroyFolder(ctx *simulator.Context, folder *simulator.Folder) 
 			return fault
 		}
 	}
-	own := core.NewContext(ctx)
-	body, ok := folder.DestroyTask(own, &types.Destroy_Task{This: folder.Self}).(*methods.Destroy_TaskBody)
-	if !ok || body.Res == nil {
-		return &types.NotSupported{}
-	}
-	_, fault := waitFor(ctx, body.Res.Returnval)
-	return fault
+	return s.inner(ctx, folder.Self, func(ctx *simulator.Context) soap.HasFault {
+		return folder.DestroyTask(ctx, &types.Destroy_Task{This: folder.Self})
+	})
 }

@@ -273,22 +273,21 @@ func (s *Store) libraryCreate(
 	if places.DatastoreOf(ctx, folder.Self, req.Config.Files.VmPathName) == nil { // renamed, or gone, meanwhile
 		return nil, &types.InvalidDatastorePath{DatastorePath: req.Config.Files.VmPathName}
 	}
-	body := folder.CreateVMTask(core.NewContext(ctx), req).(*methods.CreateVM_TaskBody)
-	info, fault := waitFor(ctx, body.Res.Returnval)
+	info, fault := s.sim.Inner(ctx, folder.Self, func(ctx *simulator.Context) soap.HasFault {
+		return folder.CreateVMTask(ctx, req)
+	})
 	if fault != nil {
 		return nil, fault
 	}
 	return ctx.Map.Get(info.Result.(types.ManagedObjectReference)).(*simulator.VirtualMachine), nil
 }
 
-// waitFor waits for a task of the library's.
-func waitFor(ctx *simulator.Context, ref types.ManagedObjectReference) (types.TaskInfo, types.BaseMethodFault) {
-	task := ctx.Map.Get(ref).(*simulator.Task)
-	task.Wait()
-	if task.Info.Error != nil {
-		return task.Info, task.Info.Error.Fault
-	}
-	return task.Info, nil
+// inner runs a task of the library's within one of ours.
+func (s *Store) inner(
+	ctx *simulator.Context, entity types.ManagedObjectReference, start func(*simulator.Context) soap.HasFault,
+) types.BaseMethodFault {
+	_, fault := s.sim.Inner(ctx, entity, start)
+	return fault
 }
 
 // reconfigure does what VirtualMachine.ReconfigVM_Task does.
@@ -333,13 +332,10 @@ func (s *Store) reconfigure(
 func (s *Store) libraryReconfigure(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, spec *types.VirtualMachineConfigSpec,
 ) types.BaseMethodFault {
-	own := core.NewContext(ctx)
-	var ref types.ManagedObjectReference
-	own.WithLock(vm, func() {
-		ref = vm.ReconfigVMTask(own, &types.ReconfigVM_Task{This: vm.Self, Spec: *spec}).(*methods.ReconfigVM_TaskBody).Res.Returnval
+	return s.inner(ctx, vm.Self, func(ctx *simulator.Context) (answer soap.HasFault) {
+		ctx.WithLock(vm, func() { answer = vm.ReconfigVMTask(ctx, &types.ReconfigVM_Task{This: vm.Self, Spec: *spec}) })
+		return answer
 	})
-	_, fault := waitFor(ctx, ref)
-	return fault
 }
 
 // destroy does what VirtualMachine.Destroy_Task does: it unregisters the virtual machine and deletes its files.

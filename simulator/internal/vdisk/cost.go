@@ -19,11 +19,11 @@ type Cost struct {
 }
 
 // CostOf measures a file: a thick disk takes its capacity; a thin disk and a delta the blocks that were written; any other file
-// its length, but a log nothing, for it grows by itself.
+// its length, but a log nothing, for it grows by itself, and a file in the making (x~) nothing yet.
 func CostOf(file string, info fs.FileInfo) Cost {
 	name := path.Base(file)
 	switch {
-	case info.IsDir() || strings.HasSuffix(name, ".log"):
+	case info.IsDir() || strings.HasSuffix(name, ".log") || strings.HasSuffix(name, "~"):
 		return Cost{}
 	case strings.HasSuffix(name, "-flat.vmdk"):
 		return flatCost(file, strings.TrimSuffix(file, "-flat.vmdk")+".vmdk", info)

@@ -311,7 +311,8 @@ class ImagesTestCase(UpstreamCase):
                     self.driver.copy_image_to_volume(self.context, volume, image, image.metadata['id'])
                     self.assertEqual((units.Gi, ONE), (self.disk(volume).capacityInBytes, self.sum_of(volume)))
                     self.check_space()
-                    self.assertEqual(ONE, self.sum_of_image(self.uploaded(volume)))
+                    if disk_type == 'thin':
+                        self.assertEqual(ONE, self.sum_of_image(self.uploaded(volume)))
                     self.driver.delete_volume(volume)
         self.assert_nothing_left()
 
