@@ -80,6 +80,30 @@ class VersionsTestCase(SetupCase):
             r'vCenter 9\.0\.0 is newer .* spoken to as that of 8\.0')
 
 
+class SilenceTestCase(SetupCase):
+    """A vCenter that is gone leaves what it said last."""
+
+    def test_the_last_list_comes_with_its_age_until_it_is_back(self):
+        with simulator.Simulator(**FLAGS) as vcenter:
+            made = self.set_up(vcenter)
+            before = made.get_volume_stats(refresh=True)
+        deadline = time.monotonic() + 20
+        while True:
+            begun = time.monotonic()
+            stats = made.get_volume_stats(refresh=True)
+            self.assertLess(time.monotonic() - begun, 15)
+            if stats['backend_state'] == 'down':
+                break
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        self.assertEqual([pool['pool_name'] for pool in before['pools']],
+                         [pool['pool_name'] for pool in stats['pools']])
+        self.assertIn(str(vcenter.port), stats['backend_state_reason'])
+        time.sleep(1)
+        self.assertGreaterEqual(made.get_volume_stats(refresh=True)[
+            'stats_age_seconds'], 1)
+
+
 class BadInputTestCase(SetupCase):
     """Each ends in one line: the option, the value, the remedy."""
 
