@@ -28,6 +28,7 @@ class LiveView:
     """
 
     types = frozenset({*inventory.PATHS, 'ClusterComputeResource'})
+    late = False
 
     def __init__(self, stream: updates.Stream,
                  reader: inventory.InventoryReader,

@@ -75,6 +75,7 @@ class TaskWaiter:
     """
 
     types = frozenset({'Task'})
+    late = False
 
     def __init__(self, stream: updates.Stream, *,
                  poll_seconds: float = 2.0,

@@ -57,6 +57,8 @@ class Listener(Protocol):
 
     # The managed types that its filters report.
     types: frozenset[str]
+    # Whether the others are to be told everything before it is.
+    late: bool
 
     def filters(self, conversation: 'Conversation',
                 content: Any) -> list[soap.Typed]:
@@ -169,6 +171,10 @@ class Conversation:
         if left > 0:
             self.decided.wait(left)
 
+    def now(self) -> float:
+        """The time, as ``started_at`` counts it."""
+        return self._clock()
+
     def nudge(self) -> None:
         """Somebody has just reached the vCenter: do not wait to try again."""
         self._wake.set()
@@ -217,6 +223,9 @@ class Conversation:
         while not self._ended:
             try:
                 self._open()
+                while not self._synced and not self._ended:
+                    self._follow()
+                self._listen(late=True)
                 while not self._ended:
                     self._follow()
                     failures = 0
@@ -237,12 +246,18 @@ class Conversation:
             soap.from_suds(content.propertyCollector))[0])
         self.own('DestroyPropertyCollector', self._collector)
         self._version = ''
-        sinks: dict[str, Sink] = {}
+        self._sinks = {}
+        self._listen(late=False)
+
+    def _listen(self, late: bool) -> None:
+        content = self._stream.session.vim.service_content
+        sinks = dict(self._sinks)
         for listener in self._stream.listeners:
-            for spec in listener.filters(self, content):
-                self.add_filter(spec)
-            sink = listener.sink()
-            sinks.update((kind, sink) for kind in listener.types)
+            if listener.late == late:
+                for spec in listener.filters(self, content):
+                    self.add_filter(spec)
+                sink = listener.sink()
+                sinks.update((kind, sink) for kind in listener.types)
         self._sinks = sinks
 
     def _follow(self) -> None:
