@@ -51,13 +51,18 @@ class Healing(moves.Moves):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settled: dict[str, _Mark] = {}
+        self._looked_at: location.Seen | None = None
+        self._all_settled = True
 
     def _update_volume_stats(self) -> None:
         super()._update_volume_stats()
         if self._locator is None or self._stats.get('backend_state') != 'up':
             return
         try:
-            self._heal(self._locator.look())
+            seen = self._locator.look()
+            if seen is not self._looked_at:
+                self._heal(seen)
+                self._looked_at = seen if self._all_settled else None
         except Exception as error:
             # Statistics are not to fail for it; the next report tries again.
             LOG.warning('Moves from outside were not looked for: %s', error)
@@ -68,6 +73,7 @@ class Healing(moves.Moves):
                  for vm in seen.backings.all}
         changed = [vm for vm in seen.backings.all
                    if self._settled.get(vm.moref) != marks[vm.moref]]
+        self._all_settled = True
         if not changed:
             return
         unsettled = set()
@@ -90,6 +96,7 @@ class Healing(moves.Moves):
                 LOG.warning('Volume %(volume)s was not followed to where it '
                             'is: %(error)s',
                             {'volume': volume.id, 'error': error})
+        self._all_settled = not unsettled
         self._settled = {moref: mark for moref, mark in marks.items()
                          if moref not in unsettled}
 

@@ -62,6 +62,8 @@ class Locator:
     def look(self, max_age_seconds: float = 0.0) -> Seen:
         """All VMs and datastores, as they are or were not long ago.
 
+        The same object as long as nothing has changed.
+
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         with self._lock:
@@ -69,7 +71,11 @@ class Locator:
         now = self._clock()
         if seen is None or now - seen.read_at >= max_age_seconds:
             known = self._reader.read()
-            seen = Seen(self._ops.read_backings(), known,
+            backings = self._ops.read_backings()
+            if seen is not None and (seen.backings is backings
+                                     and seen.inventory is known):
+                return seen
+            seen = Seen(backings, known,
                         pools.by_datastore(known, self._settings), now)
             with self._lock:
                 self._seen = seen

@@ -8,6 +8,7 @@ references, as in upstream's methods.
 from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
+from typing import Protocol
 
 from lxml import etree
 from oslo_vmware import vim_util
@@ -20,9 +21,10 @@ from cinder_vmdk_ext import devices
 from cinder_vmdk_ext import soap
 
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
-_PATHS = {'VirtualMachine': ('name', 'config.instanceUuid', _VOLUME_ID,
-                             'config.files.vmPathName', 'config.template',
-                             'config.changeVersion', 'datastore')}
+BACKING_PATHS = {
+    'VirtualMachine': ('name', 'config.instanceUuid', _VOLUME_ID,
+                       'config.files.vmPathName', 'config.template',
+                       'config.changeVersion', 'datastore')}
 
 
 class Backing(NamedTuple):
@@ -66,10 +68,21 @@ class Backings:
         """The VM of that instance UUID."""
         return self._by_uuid.get(uuid)
 
+    def by_name(self, name: str) -> Backing | None:
+        """A VM of that name that is no template."""
+        return self._by_name.get(name)
+
     def find(self, volume_id: str, name: str) -> Backing | None:
         """The volume's shadow VM: by UUID, or by name as in old releases."""
         return (self._by_uuid.get(volume_id) or self._by_mark.get(volume_id)
                 or self._by_name.get(name))
+
+
+class BackingReader(Protocol):
+    """Where the shadow VMs are known."""
+
+    def read_backings(self) -> Backings:
+        """All shadow VMs, as they are."""
 
 
 class VolumeOps(upstream.VMwareVolumeOps):
@@ -79,15 +92,51 @@ class VolumeOps(upstream.VMwareVolumeOps):
                  extension_type: str, *, client: soap.Client) -> None:
         super().__init__(session, max_objects, extension_key, extension_type)
         self._client = client
+        # Keeps all VMs in memory, if there is one.
+        self.backing_view: BackingReader | None = None
+        self._looks_by_name = False
+        self._name_regex: Any = None
 
     def read_backings(self) -> Backings:
+        """All shadow VMs, as they are.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        if self.backing_view is not None:
+            return self.backing_view.read_backings()
+        return self.read_all_backings()
+
+    def read_all_backings(self) -> Backings:
         """All shadow VMs in one bulk read.
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
-        found = collector.read_all(self._session, self._client, _PATHS)
-        return Backings(_backing(moref, seen)
+        found = collector.read_all(self._session, self._client, BACKING_PATHS)
+        return Backings(backing_of(moref, seen)
                         for (_kind, moref), seen in found.items())
+
+    def build_backing_ref_cache(self, name_regex: Any = None) -> None:
+        """Find backings of old releases later: when one is first missed.
+
+        Their VMs are known by name only, so all VMs have to be read.
+        """
+        self._name_regex = name_regex
+        self._looks_by_name = True
+
+    def get_backing(self, name: str, backing_uuid: str) -> Any:
+        """The backing of that UUID, or of that name as in old releases.
+
+        :returns: its reference; None when there is none
+        """
+        found = super().get_backing(name, backing_uuid)
+        if found or not self._looks_by_name or (
+                self._name_regex and not self._name_regex.match(name)):
+            return found
+        named = self.read_backings().by_name(name)
+        # Another volume's VM that only has this name is not this backing.
+        if named is None or (named.uuid and named.uuid == named.volume_id):
+            return None
+        return vim_util.get_moref(named.moref, 'VirtualMachine')
 
     # -- Reading ------------------------------------------------------------
 
@@ -472,7 +521,14 @@ def _chosen(hardware: Iterable[devices.Device],
     raise vmdk_exceptions.VirtualDiskNotFoundException()
 
 
-def _backing(moref: str, seen: dict[str, Any]) -> Backing:
+def backing_value(path: str, element: etree._Element) -> Any:
+    """A property of a VM as :func:`backing_of` takes it; holds no XML."""
+    found = soap.value(element)
+    return _option_value(found) if path == _VOLUME_ID else found
+
+
+def backing_of(moref: str, seen: dict[str, Any]) -> Backing:
+    """A shadow VM of its properties (:data:`BACKING_PATHS`)."""
     path = seen.get('config.files.vmPathName') or ''
     return Backing(
         moref, seen.get('name') or '',
@@ -486,5 +542,5 @@ def _backing(moref: str, seen: dict[str, Any]) -> Backing:
 
 def _option_value(option: Any) -> str | None:
     if not isinstance(option, etree._Element):
-        return None
+        return option
     return option.findtext(f'{{{soap.VIM}}}value')

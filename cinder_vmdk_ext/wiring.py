@@ -27,6 +27,7 @@ from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
 from cinder_vmdk_ext import closing
+from cinder_vmdk_ext import backingview
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import inventory
@@ -166,6 +167,9 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         self._own_volumeops = volumeops.VolumeOps(
             session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
             client=self._client)
+        if self._stream is not None:
+            self._own_volumeops.backing_view = backingview.BackingView(
+                self._stream, self._own_volumeops)
         self._own_ds_sel = selector.DatastoreSelector(
             self._own_volumeops, session, max_objects,
             ds_regex=self._settings.datastore_regex, reader=self._reader,

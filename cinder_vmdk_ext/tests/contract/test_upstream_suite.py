@@ -27,6 +27,9 @@ NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
         _SELECTOR: ('test_select_datastore',
                     'test_is_datastore_compliant_false',
                     'test_is_datastore_compliant_true')},
+    'all VMs are read when a backing of an old release is first missed, not '
+    'at every start (volumeops.py)': {
+        _VOLUMEOPS: ('test_build_backing_ref_cache',)},
     'a copy is made by one CloneVM on the pool in the volume\'s host, in the '
     'form that its type asks for; upstream copies twice (creation.py)': {
         _DRIVER: ('test_create_cloned_volume',
