@@ -67,6 +67,15 @@ vmdk_ext_opts = [
         min=0,
         help='How long the list of datastores that comply with a storage '
              'policy is used before it is asked for again.'),
+    cfg.BoolOpt(
+        'vmdk_ext_connector_credentials',
+        default=False,
+        help="Give the vCenter's address, user and password to os-brick's "
+             'vmdk connector, which cannot attach a volume to a host without '
+             'them (for backups, for example). Every member of a project can '
+             'then read them by the Volume API, and they are stored with the '
+             'attachment in the database. If false, such an attachment is '
+             'refused; Nova needs no credentials.'),
 ]
 
 

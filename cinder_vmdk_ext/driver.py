@@ -8,6 +8,7 @@ The class is put together from one class for each kind of operation, all on
 from cinder import interface
 
 from cinder_vmdk_ext import adoption
+from cinder_vmdk_ext import connections
 from cinder_vmdk_ext import failclosed
 from cinder_vmdk_ext import healing
 from cinder_vmdk_ext import images
@@ -17,7 +18,8 @@ from cinder_vmdk_ext import spread
 @interface.volumedriver
 @spread.holding(*spread.CHOOSING)
 class VmdkExtDriver(healing.Healing, failclosed.FailClosed, spread.Spread,
-                    images.Images, adoption.Adoption):
+                    images.Images, connections.Connections,
+                    adoption.Adoption):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     .. code-block:: default

@@ -8,6 +8,7 @@
     BackingLost(VolumeBackendAPIException)  a disk was made, and is not there
     OutcomeUnknown(VimConnectionException)  done or not? look before repeating
     TransferFailed(ImageTransferException)  a file or disk did not get through
+    ConnectorRefused(InvalidConnectorException)  it would need a password
     UnusableImage(ImageUnacceptable)        its data is not as described
 
 Each message is one sentence for an operator: the thing, its value, the remedy.
@@ -92,6 +93,16 @@ class TransferFailed(vmware_exceptions.ImageTransferException):
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f'The transfer failed: {problem}; {remedy}')
+
+
+class ConnectorRefused(exception.InvalidConnectorException):
+    """A volume cannot be attached in this way without giving a password."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "os-brick's vmdk connector would need the vCenter's password, "
+            'which this backend gives to nobody; see '
+            'vmdk_ext_connector_credentials')
 
 
 class UnusableImage(exception.ImageUnacceptable):

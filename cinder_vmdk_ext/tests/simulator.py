@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import tempfile
 import time
+from urllib import parse
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _READY = re.compile(r'export GOVC_URL=https://(?P<user>[^:]+):(?P<password>[^@]+)@(?P<host>[^/]+):(?P<port>\d+)/sdk '
@@ -92,6 +93,7 @@ class Simulator:
                 for name, value in found.groupdict().items():
                     setattr(self, name, value)
                 self.port, self.pid = int(self.port), int(self.pid)
+                self.user, self.password = parse.unquote(self.user), parse.unquote(self.password)
                 return
 
     def stop(self):

@@ -63,6 +63,9 @@ NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
             'test_retype_with_diff_profile_and_ds_compliance',
             'test_retype_with_diff_profile_and_ds_sel_no_candidate',
             'test_retype_with_in_use_volume')},
+    'the vCenter\'s credentials are given to nobody by default '
+    '(connections.py)': {
+        _DRIVER: ('test_get_connection_info_vmdk_connector',)},
     'images go by transfers of our own, whose status and length are '
     'checked and whose waits end; a disk is not deleted before its new image '
     'stands (images.py)': {
