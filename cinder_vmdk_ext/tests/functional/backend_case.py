@@ -8,6 +8,7 @@ simulator's control endpoint: never by the driver's own code.
 import hashlib
 import json
 import tempfile
+import time
 import unittest
 import urllib.parse
 import urllib.request
@@ -220,7 +221,25 @@ class BackendCase(testtools.TestCase):
 
     def report(self):
         """Statistics, as the manager asks for them once a minute."""
+        self.catch_up()
         return self.driver.get_volume_stats(refresh=True)
+
+    def catch_up(self):
+        """Wait until the driver was told of what others have just changed.
+
+        A vCenter tells that within milliseconds, which matters to a test
+        only.
+        """
+        view, ops = self.driver._reader, self.driver.volumeops
+        for _ in range(200):
+            known = view.known()
+            if known is None or (
+                    known.datastores == view._reader.read().datastores
+                    and sorted(ops.read_backings().all)
+                    == sorted(ops.read_all_backings().all)):
+                return
+            time.sleep(0.02)
+        self.fail('the driver was not told of a change')
 
     def fresh(self, volume):
         """The volume as the database has it now."""
