@@ -345,8 +345,12 @@ func (s *Store) target(
 	return at, release, nil
 }
 
+// fileName is a name without what a file's name cannot have, written as vCenter writes it.
+func fileName(name string) string { return strings.NewReplacer("/", "%2f", "\\", "%5c").Replace(name) }
+
 // freeName finds a name that no file has: NAME, NAME_1, NAME_2 ... and keeps it from others until it is released.
 func (s *Store) freeName(folder place, name, extension string) (place, func()) {
+	name = fileName(name)
 	for i := 0; ; i++ {
 		candidate := name + extension
 		if i > 0 {

@@ -222,7 +222,7 @@ func (r *relocation) layers() types.BaseMethodFault {
 	if r.to != r.home.ds {
 		folder, release := r.store.freeName(place{r.to, ""}, r.vm.Name, "")
 		r.releases = append(r.releases, release)
-		r.newHome = folder.join(r.vm.Name + ".vmx")
+		r.newHome = folder.join(fileName(r.vm.Name) + ".vmx")
 	}
 	for _, d := range r.disks {
 		if fault := r.diskLayers(d); fault != nil {
@@ -233,7 +233,7 @@ func (r *relocation) layers() types.BaseMethodFault {
 }
 
 func (r *relocation) diskLayers(d *moveDisk) types.BaseMethodFault {
-	folder := place{d.ds, r.vm.Name}
+	folder := place{d.ds, fileName(r.vm.Name)}
 	if d.ds == r.newHome.ds {
 		folder = r.newHome.dir()
 	}

@@ -193,7 +193,7 @@ func (s *Store) homeFor(home place, spec *types.VirtualMachineConfigSpec) (relea
 		name = spec.Name
 	}
 	folder, release := s.freeName(place{home.ds, ""}, name, "")
-	return release, folder.join(spec.Name + ".vmx")
+	return release, folder.join(fileName(spec.Name) + ".vmx")
 }
 
 // chooseHost finds a host for a virtual machine: the one asked for, or one of the pool's, that mounts the datastores.
