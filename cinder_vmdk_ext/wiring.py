@@ -252,6 +252,9 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             super()._update_volume_stats()
             return
         self._stats = self._backend_stats() | self._reporter.report()
+        for pool in self._stats.get('pools', ()):
+            # A migration is handed the pool's capabilities, no others.
+            pool['location_info'] = self._stats['location_info']
 
     def _backend_stats(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What upstream lacks, through the real API and the real scheduler."""
+
+from pathlib import Path
+import shutil
+import tempfile
+import time
+import unittest
+import uuid
+
+from pyVmomi import vim
+
+import sandbox
+from sandbox import attachments
+from sandbox import configuration
+from sandbox import inspection
+
+BYTES_PER_GIB = 1024 ** 3
+
+
+class OperationsTestCase(unittest.TestCase):
+    """migrate, retype, manage, revert, extend in use, groups, transfer."""
+
+    @classmethod
+    def setUpClass(cls):
+        configuration.BUILD.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix='test-sandbox-',
+                                       dir=configuration.BUILD))
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cls.sandbox = cls.enterClassContext(sandbox.Sandbox(
+            folder, runtime='threads',
+            simulator_arguments=['-ds', '3', '-ds-capacity', '100GiB']))
+        cls.inspector = cls.enterClassContext(
+            inspection.Inspector(cls.sandbox.vcenter))
+        cls.clients = cls.sandbox.clients
+        cls.cinder = cls.sandbox.cinder
+        cls.attacher = attachments.Attacher(cls.clients, cls.inspector)
+
+    def setUp(self):
+        super().setUp()
+        self.made = []
+        self.before = set(self.inspector.shadow_vms())
+        self.addCleanup(self.assert_nothing_left)
+        self.addCleanup(self.delete_made)
+
+    def delete_made(self):
+        for collection, resource in reversed(self.made):
+            resource.delete()
+            self.clients.wait_until_gone(collection, resource.id)
+
+    def assert_nothing_left(self):
+        self.assertEqual(self.before, set(self.inspector.shadow_vms()))
+
+    def keep(self, collection, resource):
+        self.made.append((collection, resource))
+        return resource
+
+    def create(self, **arguments):
+        volume = self.keep(self.cinder.volumes, self.cinder.volumes.create(
+            **({'size': 1, 'volume_type': 'thin'} | arguments)))
+        return self.clients.settled_volume(volume.id)
+
+    def settle(self, volume, *statuses):
+        """Wait for a status; Cinder goes through several."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            volume = self.cinder.volumes.get(volume.id)
+            if volume.status in statuses:
+                return volume
+            time.sleep(0.3)
+        self.fail(f'{volume.id} is {volume.status}, not {statuses}')
+
+    @staticmethod
+    def host(volume):
+        return getattr(volume, 'os-vol-host-attr:host')
+
+    def disk(self, volume):
+        disk, = self.inspector.shadow_vms()[volume.id].disks
+        self.assertEqual(self.host(volume).partition('#')[2], disk.datastore)
+        return disk
+
+    def another_pool(self, volume):
+        return next(pool.name for pool in self.cinder.pools.list()
+                    if pool.name != self.host(volume))
+
+    def test_migrate(self):
+        volume = self.create()
+        there = self.another_pool(volume)
+        self.clients.cinder('migrate', volume.id, there)
+        deadline = time.monotonic() + 60
+        while self.host(volume) != there and time.monotonic() < deadline:
+            time.sleep(0.3)
+            volume = self.cinder.volumes.get(volume.id)
+        self.assertEqual(there, self.host(volume))
+        self.disk(volume)
+
+    def test_retype_on_demand(self):
+        volume = self.create()
+        self.clients.cinder('retype', '--migration-policy', 'on-demand',
+                            volume.id, 'eagerZeroedThick')
+        volume = self.settle(volume, 'available')
+        self.assertEqual('eagerZeroedThick', volume.volume_type)
+        self.assertEqual('eagerZeroedThick', self.disk(volume).disk_type)
+
+    def test_revert_to_snapshot(self):
+        volume = self.create()
+        snapshot = self.keep(self.cinder.volume_snapshots,
+                             self.cinder.volume_snapshots.create(volume.id))
+        self.clients.settled_snapshot(snapshot.id)
+        before = self.disk(volume).path
+        self.clients.cinder('--os-volume-api-version', '3.40',
+                            'revert-to-snapshot', snapshot.id)
+        volume = self.settle(volume, 'available')
+        self.assertNotEqual(before, self.disk(volume).path)
+
+    def test_extend_in_use(self):
+        volume = self.create()
+        attachment = self.attacher.attach(volume.id,
+                                          self.attacher.instances()[0])
+        self.settle(volume, 'in-use')
+        self.clients.cinder('--os-volume-api-version', '3.42', 'extend',
+                            volume.id, '2')
+        deadline = time.monotonic() + 60
+        while volume.size != 2 and time.monotonic() < deadline:
+            time.sleep(0.3)
+            volume = self.cinder.volumes.get(volume.id)
+        self.assertEqual(2, volume.size)
+        self.assertEqual(2 * BYTES_PER_GIB, self.disk(volume).size_bytes)
+        self.attacher.detach(attachment)
+        self.settle(volume, 'available')
+
+    def test_transfer(self):
+        volume = self.create()
+        transfer = self.cinder.transfers.create(volume.id)
+        self.cinder.transfers.accept(transfer.id, transfer.auth_key)
+        volume = self.settle(volume, 'available')
+        self.disk(volume)
+
+    def test_unmanage_and_manage_again(self):
+        volume = self.create()
+        machine = self.inspector.shadow_vms()[volume.id]
+        path, host = machine.disks[0].path, self.host(volume)
+        self.cinder.volumes.unmanage(volume.id)
+        self.clients.wait_until_gone(self.cinder.volumes, volume.id)
+        self.made.clear()
+        listed = self.clients.cinder('--os-volume-api-version', '3.8',
+                                     'manageable-list', host)
+        self.assertIn(machine.name, listed)
+        reference = f'{path}@/DC0/vm/{self._inventory_path(machine)}'
+        name = f'managed-{uuid.uuid4()}'
+        self.clients.cinder('manage', '--name', name, '--volume-type', 'thin',
+                            host, reference)
+        found, = [each for each in self.cinder.volumes.list()
+                  if each.name == name]
+        self.keep(self.cinder.volumes, found)
+        found = self.settle(found, 'available')
+        self.assertEqual(1, found.size)
+        self.disk(found)
+
+    def _inventory_path(self, machine):
+        entity = vim.VirtualMachine(machine.moref,
+                                    self.inspector.service._stub)
+        names = []
+        while not isinstance(entity.parent, vim.Datacenter):
+            names.append(entity.name)
+            entity = entity.parent
+        return '/'.join(reversed(names))
