@@ -3,7 +3,6 @@
 package faults
 
 import (
-	"reflect"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -40,7 +39,7 @@ func (f *faults) inTask(ctx *simulator.Context, call *core.Call, rule *Rule, nex
 		}
 	})
 	answer := next()
-	if ref := taskOf(answer); !hooked && ref.IsValid() {
+	if ref := core.TaskRef(answer); !hooked && ref != nil {
 		standIn(ctx, call, rule, ref)
 	}
 	return answer
@@ -61,14 +60,14 @@ func (r *Rule) wait(ctx *simulator.Context, task *simulator.Task) bool {
 
 // standIn puts a task of ours in the place of one of the library's, which has begun and cannot be held up. It ends as
 // the library's does, later.
-func standIn(ctx *simulator.Context, call *core.Call, rule *Rule, ref reflect.Value) {
+func standIn(ctx *simulator.Context, call *core.Call, rule *Rule, ref *types.ManagedObjectReference) {
 	own := core.NewContext(ctx)
-	inner, ok := own.Map.Get(ref.Interface().(types.ManagedObjectReference)).(*simulator.Task)
+	inner, ok := own.Map.Get(*ref).(*simulator.Task)
 	if !ok {
 		return
 	}
 	task := core.NewTask(own, call.This, call.Name)
-	ref.Set(reflect.ValueOf(task.Self))
+	*ref = task.Self
 	go func() {
 		rule.wait(own, task)
 		inner.Wait()
@@ -84,22 +83,6 @@ func standIn(ctx *simulator.Context, call *core.Call, rule *Rule, ref reflect.Va
 		}
 		core.FinishTask(own, task, info.Result, fault)
 	}()
-}
-
-// taskOf finds the reference to a task in an answer.
-func taskOf(answer soap.HasFault) reflect.Value {
-	if answer == nil || answer.Fault() != nil {
-		return reflect.Value{}
-	}
-	response := reflect.ValueOf(answer).Elem().FieldByName("Res")
-	if !response.IsValid() || response.Kind() != reflect.Pointer || response.IsNil() {
-		return reflect.Value{}
-	}
-	value := response.Elem().FieldByName("Returnval")
-	if !value.IsValid() || value.Type() != reflect.TypeFor[types.ManagedObjectReference]() {
-		return reflect.Value{}
-	}
-	return value
 }
 
 // taskBody answers any method that returns a task.

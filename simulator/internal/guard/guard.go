@@ -1,29 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guard keeps the process alive whatever a client asks for.
+// Package guard mends the library's tasks: none ends the process, and each bears its method's name.
 package guard
 
 import (
 	"fmt"
 	"log"
 	"runtime/debug"
+	"strings"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
 )
 
 // Feature lets a panic in one of the library's tasks end that task only. (Methods, and tasks that core.StartTask starts, are
-// guarded where they are called.)
+// guarded where they are called.) It also names these tasks as a vCenter does, by their methods: pyVmomi trips over a
+// TaskInfo.name that is no method's.
 var Feature = core.Feature{Name: "guard", Start: start}
 
 func start(s *core.Sim) error {
 	g := &guard{}
 	g.Self = types.ManagedObjectReference{Type: "TaskGuard", Value: "guard"}
 	s.Map().AddHandler(g)
+	s.Around(name)
 	return nil
+}
+
+func name(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+	answer := next()
+	if ref := core.TaskRef(answer); ref != nil && ctx.Map.Path == vim25.Path {
+		if task, ok := ctx.Map.Get(*ref).(*simulator.Task); ok {
+			core.NewContext(ctx).WithLock(task, func() {
+				if task.Info.Name != call.Name && strings.HasSuffix(call.Name, "_Task") {
+					task.Info.Name = call.Name
+				}
+			})
+		}
+	}
+	return answer
 }
 
 // guard is told of each task before its work begins: the library puts it into the inventory first.

@@ -340,6 +340,13 @@ class UpdatesTestCase(unittest.TestCase):
         self.assertIn('info', self.changes(self.wait())[0][2])
         WaitForTask(task)
 
+    def test_a_task_bears_its_methods_name(self):
+        vm = next(vm for vm in self.datacenter.vmFolder.childEntity if isinstance(vm, vim.VirtualMachine))
+        for call, name in ((vm.PowerOff, 'PowerOff'), (vm.PowerOn, 'PowerOn'), (lambda: vm.Rename(vm.name + '!'), 'Rename')):
+            task = call()
+            self.assertEqual(name, task.info.name.info.name)
+            WaitForTask(task)
+
     # Sessions
 
     def test_a_session_does_not_see_anothers_collector(self):
