@@ -9,6 +9,12 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
+
+
+# The name of its threads, which are not those of what is tested.
+THREADS = 'faulty-proxy'
 
 
 class FaultyProxy:
@@ -73,13 +79,17 @@ class FaultyProxy:
         for each in broken:
             _close(each)
 
+    def open_sockets(self) -> int:
+        """How many sockets it has, which are not those of what is tested."""
+        with self._lock:
+            return len(self._sockets) + (self._listener is not None)
+
     def _listen(self) -> None:
         listener = socket.create_server((self.host, self.port), backlog=128)
         self.port = listener.getsockname()[1]
         self._listener = listener
         self._mode = 'passing'
-        threading.Thread(target=self._accept, args=(listener,),
-                         daemon=True).start()
+        _in_thread(self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -88,8 +98,7 @@ class FaultyProxy:
             except OSError:
                 return
             self.accepted += 1
-            threading.Thread(target=self._serve, args=(client,),
-                             daemon=True).start()
+            _in_thread(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
         try:
@@ -100,8 +109,7 @@ class FaultyProxy:
         server.settimeout(None)
         with self._lock:
             self._sockets |= {client, server}
-        threading.Thread(target=self._pump, args=(server, client, 'reply'),
-                         daemon=True).start()
+        _in_thread(self._pump, server, client, 'reply')
         self._pump(client, server, 'request')
 
     def _pump(self, source: socket.socket, sink: socket.socket,
@@ -119,6 +127,11 @@ class FaultyProxy:
             self._sockets -= {source, sink}
         _close(source)
         _close(sink)
+
+
+def _in_thread(work: Callable[..., None], *args: Any) -> None:
+    threading.Thread(target=work, args=args, name=THREADS,
+                     daemon=True).start()
 
 
 def _close(connection: socket.socket) -> None:
