@@ -476,3 +476,82 @@ class RetypeTestCase(backend_case.BackendCase):
         self.snapshot(volume)
         self.assertFalse(self.retype(volume, self.eager))
         self.assertEqual('thin', self.truth(volume).provisioning)
+
+
+class FailureTestCase(backend_case.BackendCase):
+    """Whatever step of a move fails, the volume is whole and is itself."""
+
+    STEPS = 8
+
+    def fail_at_each_step(self, make, act, methods):
+        """Run an operation on fresh volumes, with each step failing in turn.
+
+        :returns: how many of them failed
+        """
+        failures = 0
+        for skip in range(self.STEPS):
+            volume = make(skip)
+            before = self.read(volume, 64 * 1024)
+            self.control.fault(method=methods, skip=skip, count=1,
+                               task_fault={'type': 'InvalidState'})
+            try:
+                act(volume)
+            except vmware_exceptions.VimException:
+                failures += 1
+            self.control.reset_faults()
+            truth = self.truth(volume)
+            self.assertEqual(volume.name, truth.vm.name, skip)
+            self.assertEqual(before, self.read(volume, 64 * 1024), skip)
+            # The record follows with the next report, if not before.
+            self.report()
+            if volume.status == 'available':
+                self.driver.delete_volume(self.fresh(volume))
+                self.assertEqual(
+                    [], [name for name in self.shadow_vms()
+                         if volume.id in name], skip)
+        self.assertGreater(failures, 0)
+        return failures
+
+    def test_migrate_detached(self):
+        self.fail_at_each_step(
+            lambda n: self.create(content=content(n)),
+            lambda volume: self.driver.migrate_volume(
+                self.context, volume, self.there('LocalDS_2')),
+            '(Clone|Reconfig|Relocate)VM_Task|MoveIntoFolder_Task')
+
+    def test_migrate_attached(self):
+        def make(number):
+            volume = self.create(content=content(number))
+            self.instance = self.attach(volume)
+            return volume
+
+        def act(volume):
+            self.driver.migrate_volume(self.context, volume,
+                                       self.there('LocalDS_2'))
+
+        for skip in range(5):
+            volume = make(skip)
+            before = self.read(volume, 64 * 1024)
+            self.control.fault(method='(Reconfig|Relocate)VM_Task', skip=skip,
+                               count=1, task_fault={'type': 'InvalidState'})
+            try:
+                act(volume)
+            except vmware_exceptions.VimException:
+                pass
+            self.control.reset_faults()
+            # What one failed step left is put right by the next report.
+            self.report()
+            disk = self.disk_on(self.instance, volume)
+            self.assertEqual(disk.backing.fileName,
+                             self.truth(volume).path, skip)
+            self.assertEqual(before, self.read(volume, 64 * 1024), skip)
+            self.detach(self.fresh(volume), self.instance)
+            self._remove_shadow_vms()
+
+    def test_extend_with_a_move(self):
+        thick = self.volume_type('thick', vmdk_type='thick')['id']
+        self.create(size_gib=95, type_id=thick)
+        self.fail_at_each_step(
+            lambda n: self.create(type_id=thick, content=content(n)),
+            lambda volume: self.driver.extend_volume(volume, 9),
+            '(Reconfig|Relocate)VM_Task|ExtendVirtualDisk_Task')
