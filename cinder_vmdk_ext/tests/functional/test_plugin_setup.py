@@ -36,6 +36,11 @@ class SetupCase(unittest.TestCase):
         level = root.level
         root.addHandler(handler)
         root.setLevel(logging.DEBUG)
+        # Of suds the messages, and not each step by which it reads a WSDL.
+        for name, suds_level in (('suds', logging.INFO),
+                                 ('suds.client', logging.DEBUG),
+                                 ('suds.transport', logging.DEBUG)):
+            logging.getLogger(name).setLevel(suds_level)
         self.addCleanup(root.setLevel, level)
         self.addCleanup(root.removeHandler, handler)
         return text
