@@ -10,6 +10,7 @@ from cinder import interface
 from cinder_vmdk_ext import adoption
 from cinder_vmdk_ext import connections
 from cinder_vmdk_ext import failclosed
+from cinder_vmdk_ext import groups
 from cinder_vmdk_ext import healing
 from cinder_vmdk_ext import images
 from cinder_vmdk_ext import spread
@@ -19,7 +20,7 @@ from cinder_vmdk_ext import spread
 @spread.holding(*spread.CHOOSING)
 class VmdkExtDriver(healing.Healing, failclosed.FailClosed, spread.Spread,
                     images.Images, connections.Connections,
-                    adoption.Adoption):
+                    adoption.Adoption, groups.Groups):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     .. code-block:: default

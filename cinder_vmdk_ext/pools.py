@@ -326,6 +326,7 @@ def _figures(datastores: Iterable[model.Datastore], settings: model.Settings,
         'reserved_percentage': settings.reserved_percentage,
         'QoS_support': False,
         'multiattach': False,
+        'consistent_group_snapshot_enabled': True,
     }
 
 

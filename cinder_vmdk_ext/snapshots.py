@@ -62,7 +62,8 @@ class Snapshots(exchange.Exchange):
                 'delete some of them first')
 
     def _create_template(self, snapshot: Any, volume: Any, backing: Any,
-                         in_use: bool) -> str:
+                         in_use: bool, moment: Any = None) -> str:
+        """:param moment: a snapshot of the instance, to be copied from"""
         source, only_disk = backing, None
         datastore = None
         if in_use:
@@ -78,7 +79,7 @@ class Snapshots(exchange.Exchange):
                           census.SOURCE_VOLUME: volume['id'],
                           # Else it would pass for the volume's own VM.
                           vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: ''},
-            only_disk=only_disk)
+            snapshot=moment, only_disk=only_disk)
         try:
             self.volumeops.mark_backing_as_template(template)
             return self.volumeops.get_inventory_path(template)

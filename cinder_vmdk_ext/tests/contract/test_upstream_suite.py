@@ -78,6 +78,13 @@ NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
             'test_copy_temp_image',
             'test_copy_volume_to_image',
             'test_copy_volume_to_image_with_no_backing')},
+    'a disk that is to be managed is made ready before its VM loses it, and '
+    'what is unmanaged can be managed again (adoption.py)': {
+        _DRIVER: ('test_manage_existing',
+                  'test_manage_existing_get_size_1__16384__1_',
+                  'test_manage_existing_get_size_2__1048576__1_',
+                  'test_manage_existing_get_size_3__1572864__2_',
+                  'test_unmanage')},
     'the whole tree of snapshots is read; upstream sees its first root only '
     '(volumeops.py)': {
         _VOLUMEOPS: ('test_get_snapshot', 'test_snapshot_exists')},

@@ -3,6 +3,7 @@
 
 import re
 
+from oslo_vmware import exceptions as vmware_exceptions
 from pyVmomi import vim
 
 from cinder import exception
@@ -28,15 +29,14 @@ class AdoptionCase(backend_case.BackendCase):
         changes = [vim.vm.device.VirtualDeviceSpec(
             operation='add', device=vim.vm.device.ParaVirtualSCSIController(
                 key=1000, busNumber=0, sharedBus='noSharing'))]
-        changes += [vim.vm.device.VirtualDeviceSpec(
-            operation='add', fileOperation='create',
-            device=vim.vm.device.VirtualDisk(
-                key=-1 - unit, controllerKey=1000, unitNumber=unit,
-                capacityInKB=int(size_gib * GIB_KIB),
-                backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-                    fileName=f'[{datastore}]', diskMode=mode,
-                    thinProvisioned=thin)))
-            for unit, size_gib in enumerate(sizes_gib)]
+        for unit, size_gib in enumerate(sizes_gib):
+            backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+                fileName=f'[{datastore}]', diskMode=mode, thinProvisioned=thin)
+            changes.append(vim.vm.device.VirtualDeviceSpec(
+                operation='add', fileOperation='create',
+                device=vim.vm.device.VirtualDisk(
+                    key=-1 - unit, controllerKey=1000, unitNumber=unit,
+                    capacityInKB=int(size_gib * GIB_KIB), backing=backing)))
         datacenter = self.service.content.rootFolder.childEntity[0]
         cluster = datacenter.hostFolder.childEntity[0]
         return self.wait((folder or datacenter.vmFolder).CreateVM_Task(
@@ -336,7 +336,7 @@ class FailedManageTestCase(AdoptionCase):
             with self.subTest(skip):
                 self.control.fault(method='ReconfigVM_Task', skip=skip,
                                    count=1, task_fault={'type': 'SystemError'})
-                self.assertRaises(Exception, self.manage,
+                self.assertRaises(vmware_exceptions.VimException, self.manage,
                                   {'source-name': path})
                 self.control.reset_faults()
                 self.assertEqual({}, self.shadow_vms())

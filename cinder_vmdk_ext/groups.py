@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cinder's generic volume groups.
+
+A group has no form of its own in the vCenter; what is done to it is done to
+each of its volumes. What is more is one moment for all of them, which a group
+type with ``consistent_group_snapshot_enabled='<is> True'`` asks for: volumes
+that are detached do not change, and those on one instance are held still by a
+snapshot of that VM. Of volumes on several instances there is no such moment,
+and that is said.
+"""
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_vmware import vim_util
+
+from cinder import exception
+from cinder import objects
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext import creation
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import promises
+
+LOG = logging.getLogger(__name__)
+
+Update = dict[str, Any]
+
+
+class Groups(creation.Creation):
+    """Operations on groups of volumes."""
+
+    def create_group(self, context: Any, group: Any) -> Update:
+        """Nothing to make; groups are Cinder's alone (Cinder hook)."""
+        return {'status': 'available'}
+
+    def update_group(self, context: Any, group: Any, add_volumes: Any = None,
+                     remove_volumes: Any = None) -> tuple[None, None, None]:
+        """Nothing to change (Cinder hook)."""
+        return None, None, None
+
+    def delete_group(self, context: Any, group: Any, volumes: Any
+                     ) -> tuple[Update, list[Update]]:
+        """Delete the volumes of a group (Cinder hook).
+
+        :returns: the group's status, and that of each volume: one that could
+            not be deleted does not keep the others
+        """
+        updates = [self._told(volume, self.delete_volume, 'deleted',
+                              'error_deleting') for volume in volumes]
+        return _of_group(updates, group.status, 'error_deleting'), updates
+
+    # -- Group snapshots ----------------------------------------------------
+
+    def create_group_snapshot(self, context: Any, group_snapshot: Any,
+                              snapshots: Any) -> tuple[Update, list[Update]]:
+        """Take a snapshot of each volume of a group (Cinder hook).
+
+        If the group type asks for consistency, of one moment, and of all
+        volumes or of none.
+
+        :returns: the group snapshot's status, and that of each snapshot
+        """
+        if not volume_utils.is_group_a_cg_snapshot_type(group_snapshot):
+            updates = [self._told(snapshot, self.create_snapshot, 'available',
+                                  'error', self._forget_snapshot)
+                       for snapshot in snapshots]
+            return _of_group(updates, 'available', 'error'), updates
+        try:
+            with self._one_moment(context, [each.volume for each in snapshots],
+                                  f'group-snapshot-{group_snapshot.id}'
+                                  ) as moment:
+                made = [(snapshot, self._snapshot_at(snapshot, moment))
+                        for snapshot in snapshots]
+        except Exception as error:
+            LOG.error('Group snapshot %(id)s was not taken: %(error)s',
+                      {'id': group_snapshot.id, 'error': error})
+            for snapshot in snapshots:
+                self._forget_snapshot(snapshot)
+            return {'status': 'error'}, [
+                {'id': each.id, 'status': 'error'} for each in snapshots]
+        return {'status': 'available'}, [
+            update | {'id': snapshot.id, 'status': 'available'}
+            for snapshot, update in made]
+
+    def delete_group_snapshot(self, context: Any, group_snapshot: Any,
+                              snapshots: Any) -> tuple[Update, list[Update]]:
+        """Delete the snapshots of a group snapshot (Cinder hook).
+
+        :returns: the group snapshot's status, and that of each snapshot
+        """
+        updates = [self._told(snapshot, self.delete_snapshot, 'deleted',
+                              'error_deleting') for snapshot in snapshots]
+        return _of_group(updates, group_snapshot.status,
+                         'error_deleting'), updates
+
+    def _snapshot_at(self, snapshot: Any, moment: Any) -> Update:
+        volume = snapshot.volume
+        if moment is None or not self._in_use(volume):
+            return self.create_snapshot(snapshot)
+        return {'provider_location': self._create_template(
+                    snapshot, volume, self._existing_backing(volume), True,
+                    moment),
+                'provider_id': promises.BACKED}
+
+    # -- Groups from others -------------------------------------------------
+
+    def create_group_from_src(self, context: Any, group: Any, volumes: Any,
+                              group_snapshot: Any = None,
+                              snapshots: Any = None, source_group: Any = None,
+                              source_vols: Any = None
+                              ) -> tuple[Update, list[Update]]:
+        """Create a group's volumes from those of another (Cinder hook).
+
+        Of all volumes or of none: Cinder takes every volume for made unless
+        this raises.
+        """
+        try:
+            if snapshots:
+                updates = self._from_snapshots(volumes, snapshots)
+            else:
+                updates = self._from_volumes(context, group, volumes,
+                                             source_vols or ())
+        except Exception:
+            for volume in volumes:
+                self._forget_volume(volume)
+            raise
+        return {'status': 'available'}, updates
+
+    def _from_snapshots(self, volumes: Any, snapshots: Any) -> list[Update]:
+        by_id = {each.id: each for each in snapshots}
+        return [self.create_volume_from_snapshot(
+                    volume, by_id[volume.snapshot_id])
+                | {'id': volume.id, 'status': 'available'}
+                for volume in volumes]
+
+    def _from_volumes(self, context: Any, group: Any, volumes: Any,
+                      sources: Any) -> list[Update]:
+        by_id = {each.id: each for each in sources}
+        if not volume_utils.is_group_a_cg_snapshot_type(group):
+            return [self.create_cloned_volume(volume,
+                                              by_id[volume.source_volid])
+                    | {'id': volume.id, 'status': 'available'}
+                    for volume in volumes]
+        with self._one_moment(context, sources,
+                              f'group-{group.id}') as moment:
+            return [self._clone_at(volume, by_id[volume.source_volid], moment)
+                    | {'id': volume.id, 'status': 'available'}
+                    for volume in volumes]
+
+    def _clone_at(self, volume: Any, source: Any, moment: Any) -> Update:
+        if moment is None or not self._in_use(source):
+            return self.create_cloned_volume(volume, source)
+        self._check_specs(lambda: self._volume_specs(volume))
+        instance, disk = self._attached_disk(source)
+        self._copy(volume, instance, snapshot=moment, only_disk=disk.uuid)
+        return {'provider_id': promises.BACKED}
+
+    # -- One moment ---------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _one_moment(self, context: Any, volumes: list[Any],
+                    name: str) -> Iterator[Any]:
+        """Have the content of all volumes stand still for the block.
+
+        Yields a snapshot of the instance that has the attached ones; None if
+        none is attached. What is held is what the disks hold, as if the power
+        had failed at that moment (crash-consistent).
+
+        :raises InvalidVolume: volumes are on several instances, or one was
+            attached meanwhile
+        """
+        attached = [each for each in volumes if self._in_use(each)]
+        instances = {vim_util.get_moref_value(vm): vm for vm, _disk
+                     in map(self._attached_disk, attached)}
+        if len(instances) > 1:
+            raise exception.InvalidVolume(
+                reason=f'its group is on {len(instances)} instances, and no '
+                'snapshot holds several still at one moment; detach all '
+                'volumes but those of one instance, or use a group type '
+                'without consistent_group_snapshot_enabled')
+        instance = next(iter(instances.values()), None)
+        if instance is None:
+            yield None
+        else:
+            with self._held_still(context, instance, name) as moment:
+                yield moment
+        for volume in volumes:
+            now = objects.Volume.get_by_id(context, volume.id)
+            if self._in_use(now) and volume not in attached:
+                raise exception.InvalidVolume(
+                    reason=f'volume {volume.id} was attached meanwhile')
+
+    @contextlib.contextmanager
+    def _held_still(self, context: Any, instance: Any,
+                    name: str) -> Iterator[Any]:
+        """A snapshot of an instance that is gone again after the block."""
+        uuid = self.volumeops.properties(
+            instance, 'config.instanceUuid')['config.instanceUuid']
+        shadows = []
+        try:
+            # A disk that two VMs name may pass for shared; what was written
+            # meanwhile would then not be merged into it afterwards.
+            for each in objects.VolumeAttachmentList.get_all_by_instance_uuid(
+                    context, uuid):
+                volume = objects.Volume.get_by_id(context, each.volume_id)
+                backing = self.volumeops.get_backing(volume.name, volume.id)
+                if backing:
+                    shadows.append((volume, backing))
+                    self.volumeops.let_go(backing)
+            yield self.volumeops.create_snapshot(instance, name, None)
+        finally:
+            try:
+                self.volumeops.delete_snapshot(instance, name)
+            except exceptions.VMWARE_ERRORS as error:
+                LOG.error('Snapshot %(name)s stays on the instance %(vm)s, '
+                          'delete it: %(error)s', {
+                              'name': name, 'error': error,
+                              'vm': vim_util.get_moref_value(instance)})
+            for volume, backing in shadows:
+                self._point_back(volume, backing)
+
+    def _point_back(self, volume: Any, backing: Any) -> None:
+        try:
+            _instance, disk = self._attached_disk(volume)
+            self.volumeops.point_to(backing, disk.path, disk.capacity_bytes)
+        except Exception as error:
+            LOG.warning('The shadow VM of volume %(volume)s names no disk '
+                        'until statistics are next reported: %(error)s',
+                        {'volume': volume.id, 'error': error})
+
+    # -- Each by itself -----------------------------------------------------
+
+    def _told(self, thing: Any, act: Callable[[Any], Update | None],
+              done: str, failed: str,
+              undo: Callable[[Any], None] = lambda thing: None) -> Update:
+        """Do it to one volume or snapshot, and tell how it is afterwards."""
+        try:
+            update = act(thing) or {}
+        except Exception as error:
+            LOG.error('%(kind)s %(id)s of a group: %(error)s',
+                      {'kind': type(thing).__name__, 'id': thing.id,
+                       'error': error})
+            undo(thing)
+            return {'id': thing.id, 'status': failed}
+        return update | {'id': thing.id, 'status': done}
+
+    def _forget_snapshot(self, snapshot: Any) -> None:
+        """Delete what there may be of a snapshot that was not taken."""
+        def delete() -> None:
+            template = self.volumeops.get_backing_by_uuid(snapshot.id)
+            if template:
+                self.volumeops.delete_backing(template)
+                return
+            backing = self.volumeops.get_backing(snapshot.volume.name,
+                                                 snapshot.volume.id)
+            if backing:
+                self.volumeops.delete_snapshot(backing, snapshot.name)
+        _or_warn('Snapshot', snapshot.id, delete)
+
+    def _forget_volume(self, volume: Any) -> None:
+        """Delete what there may be of a volume that was not made."""
+        def delete() -> None:
+            backing = self.volumeops.get_backing(volume.name, volume.id)
+            if backing:
+                self.volumeops.delete_backing(backing)
+        _or_warn('Volume', volume.id, delete)
+
+
+def _or_warn(kind: str, identifier: str, act: Callable[[], None]) -> None:
+    try:
+        act()
+    except Exception as error:
+        LOG.warning('%(kind)s %(id)s was not made, and something of it may be '
+                    'left: %(error)s',
+                    {'kind': kind, 'id': identifier, 'error': error})
+
+
+def _of_group(updates: Iterable[Update], done: str, failed: str) -> Update:
+    return {'status': failed if any(each['status'] == failed
+                                    for each in updates) else done}
