@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from oslo_vmware import exceptions
-from oslo_vmware import vim_util
 import requests
 import urllib3
 
@@ -106,10 +105,7 @@ def told(error: Exception) -> str:
 def target(arguments: tuple[Any, ...]) -> str | None:
     """The managed object that a call is about, if its arguments tell."""
     for argument in arguments:
-        try:
-            value = vim_util.get_moref_value(argument)
-        except AttributeError:
-            value = getattr(argument, 'value', None)
+        value = getattr(argument, 'value', None)
         if isinstance(value, str):
             return value
     return None
