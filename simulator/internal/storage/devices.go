@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/simulator"
@@ -451,8 +452,8 @@ func (s *Store) add(c *diskChange, vm *simulator.VirtualMachine, devices []types
 	}
 	disk.DiskObjectId = fmt.Sprintf("%s-%d", strings.TrimPrefix(vm.Self.Value, "vm-"), disk.Key)
 	if controller != nil {
-		base := controller.GetVirtualController()
-		base.Device = append(base.Device, disk.Key)
+		keys := append(slices.Clone(controller.GetVirtualController().Device), disk.Key)
+		devices = replaceDevice(devices, withDisks(controller, keys))
 	}
 	return append(devices, disk)
 }
@@ -560,18 +561,20 @@ func removeDevice(devices []types.BaseVirtualDevice, key int32) []types.BaseVirt
 		if device.GetVirtualDevice().Key == key {
 			continue
 		}
-		if controller, ok := device.(types.BaseVirtualController); ok {
-			base := controller.GetVirtualController()
-			for i, k := range base.Device {
-				if k == key {
-					base.Device = append(append([]int32(nil), base.Device[:i]...), base.Device[i+1:]...)
-					break
-				}
-			}
+		if controller, ok := device.(types.BaseVirtualController); ok && slices.Contains(controller.GetVirtualController().Device, key) {
+			keys := slices.DeleteFunc(slices.Clone(controller.GetVirtualController().Device), func(k int32) bool { return k == key })
+			device = withDisks(controller, keys)
 		}
 		kept = append(kept, device)
 	}
 	return kept
+}
+
+// withDisks is a controller with other devices on it. The one that is given may be on its way to a client, and stays as it is.
+func withDisks(controller types.BaseVirtualController, keys []int32) types.BaseVirtualDevice {
+	fresh := deepCopy(controller)
+	fresh.GetVirtualController().Device = keys
+	return fresh.(types.BaseVirtualDevice)
 }
 
 func unitTaken(devices []types.BaseVirtualDevice, controller, unit int32) bool {

@@ -32,6 +32,7 @@ type Store struct {
 	// attached holds, by virtual machine, the descriptors of the disks that it writes to and of those that these read through.
 	attached map[types.ManagedObjectReference]*attachment
 	tops     map[string]int // how many virtual machines write to a disk
+	users    map[string]map[types.ManagedObjectReference]bool // those that write to a disk or read through it
 	folders  map[string]types.ManagedObjectReference
 
 	claimsLock sync.Mutex
@@ -64,7 +65,7 @@ var (
 func newStore(s *core.Sim) *Store {
 	store := &Store{
 		sim: s, volumes: make(map[string]*volume), attached: make(map[types.ManagedObjectReference]*attachment),
-		tops: make(map[string]int), folders: make(map[string]types.ManagedObjectReference), claims: make(map[string]bool),
+		tops: make(map[string]int), users: make(map[string]map[types.ManagedObjectReference]bool), folders: make(map[string]types.ManagedObjectReference), claims: make(map[string]bool),
 	}
 	storesLock.Lock()
 	stores[s] = store
@@ -186,11 +187,12 @@ func (s *Store) Publish(ctx *simulator.Context, ds *simulator.Datastore) {
 			return
 		}
 		now := time.Now()
-		info.FreeSpace, info.Timestamp = free, &now
+		fresh := deepCopy(ds.Info) // the one that is there may be on its way to a client
+		fresh.GetDatastoreInfo().FreeSpace, fresh.GetDatastoreInfo().Timestamp = free, &now
 		ctx.Update(ds, []types.PropertyChange{
 			{Name: "summary.freeSpace", Val: free},
 			{Name: "summary.uncommitted", Val: uncommitted},
-			{Name: "info", Val: ds.Info},
+			{Name: "info", Val: fresh},
 		})
 	})
 }
