@@ -63,11 +63,12 @@ class Exchange(wiring.WiredDriver):
         """
         try:
             # vCenter lets nobody change the UUID of a delta disk.
-            self.volumeops.shape(
+            disk = self.volumeops.shape(
                 backing, disk_uuid=None if linked else volume['id'],
                 adapter=self._get_adapter_type(volume))
-            if not linked:
-                self._grow(backing, volume, volume['size'])
+            if not linked and disk.capacity_bytes < volume['size'] * units.Gi:
+                self._extend_backing(backing, volume['size'],
+                                     disk.provisioning)
         except Exception:
             self._discard(backing)
             raise

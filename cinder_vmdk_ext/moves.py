@@ -77,8 +77,8 @@ class Moves(exchange.Exchange):
         if self._in_use(volume):
             self._extend_attached(volume, backing, new_size)
             return
-        disk = self.volumeops.disk_of(backing)
-        if self.volumeops.snapshots(backing):
+        disk, has_snapshots = self.volumeops.examine(backing)
+        if has_snapshots:
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} has COW snapshots, which '
                 'vSphere lets nobody extend a disk below; delete them, or '
@@ -87,11 +87,17 @@ class Moves(exchange.Exchange):
             self._extend_linked(volume, backing, disk, new_size)
             return
         try:
-            self._extend_backing(backing, new_size, disk.provisioning)
+            self._extend_disk(disk, new_size)
         except vmware_exceptions.NoDiskSpaceException:
             LOG.info('Volume %s does not fit where it is when it is '
                      'extended; it is moved.', volume['id'])
             self._extend_elsewhere(volume, backing, disk, new_size)
+
+    def _extend_disk(self, disk: devices.Disk, new_size: int) -> None:
+        self.volumeops.extend_virtual_disk(
+            new_size, disk.path,
+            self.volumeops.get_dc(self._datastore_ref(disk.datastore)),
+            disk.provisioning == 'eagerZeroedThick')
 
     def _extend_attached(self, volume: Any, backing: Any,
                          new_size: int) -> None:

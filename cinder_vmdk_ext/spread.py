@@ -76,6 +76,13 @@ class Spread(creation.Creation):
                             {'volume': volume['id'], 'error': error,
                              'datastores': ', '.join(operation.datastores)})
                 refused |= operation.datastores
+            except vmware_exceptions.ManagedObjectNotFoundException as error:
+                # A folder, perhaps, that somebody removed since it was made.
+                if not self.volumeops.forget_folders():
+                    raise
+                LOG.info('Volume %(volume)s is tried again in folders that '
+                         'are found anew: %(error)s',
+                         {'volume': volume['id'], 'error': error})
             except exceptions.NoPlacement:
                 if full is None:
                     raise

@@ -18,6 +18,7 @@ from cinder.volume.drivers.vmware import volumeops as upstream
 
 from cinder_vmdk_ext import collector
 from cinder_vmdk_ext import devices
+from cinder_vmdk_ext import places
 from cinder_vmdk_ext import soap
 
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
@@ -85,7 +86,7 @@ class BackingReader(Protocol):
         """All shadow VMs, as they are."""
 
 
-class VolumeOps(upstream.VMwareVolumeOps):
+class VolumeOps(places.PlaceOps):
     """Volume operations; calls that differ from upstream's."""
 
     def __init__(self, session: Any, max_objects: int, extension_key: str,
@@ -200,6 +201,15 @@ class VolumeOps(upstream.VMwareVolumeOps):
         for disk in devices.disks(self.devices_of(backing)):
             return disk
         raise vmdk_exceptions.VirtualDiskNotFoundException()
+
+    def examine(self, backing: Any) -> tuple[devices.Disk, bool]:
+        """The disk of a shadow VM, and whether the VM has snapshots.
+
+        :raises VirtualDiskNotFoundException: it has no disk
+        """
+        seen = self.properties(backing, 'config.hardware.device', 'snapshot')
+        return (_chosen(devices.parse(seen.get('config.hardware.device')),
+                        None), _has_snapshots(seen.get('snapshot')))
 
     def get_snapshot(self, backing: Any, name: str) -> Any:
         """The snapshot of that name, wherever in the tree; None if none is.
@@ -352,13 +362,15 @@ class VolumeOps(upstream.VMwareVolumeOps):
 
     def shape(self, backing: Any, *, disk_uuid: str | None = None,
               adapter: str | None = None, profile_id: str | None = None
-              ) -> None:
+              ) -> devices.Disk:
         """Give a shadow VM's disk a UUID, an adapter and a policy.
 
         None leaves the thing as it is; an empty ``profile_id`` takes the
         policy away.
         One ReconfigVM_Task, so that all of it happens or nothing, and none
         when the disk is already as asked.
+
+        :returns: the disk as it was
         """
         hardware = self.devices_of(backing)
         disk = _chosen(hardware, None)
@@ -366,11 +378,12 @@ class VolumeOps(upstream.VMwareVolumeOps):
             disk_uuid = None
         before, key, after = devices.to_adapter(disk, hardware, adapter)
         if disk_uuid is None and key is None and profile_id is None:
-            return
+            return disk
         edit = devices.change('edit', devices.edited(
             disk, uuid=disk_uuid, controller_key=key), profile_id=profile_id)
         self.reconfigure(backing, deviceChange=[*before, edit, *after],
                          vmProfile=devices.profile(profile_id))
+        return disk
 
     def identify(self, backing: Any, name: str,
                  extra_config: dict[str, str]) -> None:
@@ -511,6 +524,11 @@ def _locator(disk: devices.Disk, datastore: Any, provisioning: str | None,
         'diskBackingInfo': devices.placed_backing(provisioning)
         if provisioning else None,
         'profile': devices.profile(profile_id) if profile_id else None})
+
+
+def _has_snapshots(tree: Any) -> bool:
+    return (isinstance(tree, etree._Element)
+            and tree.find(f'{{{soap.VIM}}}rootSnapshotList') is not None)
 
 
 def _chosen(hardware: Iterable[devices.Device],

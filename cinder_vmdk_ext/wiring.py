@@ -79,7 +79,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         # Until the options are read: as upstream.
         self._settings = model.Settings('', datastore_pools=False)
         self._client: soap.Client | None = None
-        self._reader: inventory.Reader | None = None
+        self._reader: liveview.LiveView | None = None
         self._stream: updates.Stream | None = None
         self._directory: policies.PolicyDirectory | None = None
         self._own_volumeops: volumeops.VolumeOps | None = None
@@ -167,6 +167,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         self._own_volumeops = volumeops.VolumeOps(
             session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
             client=self._client)
+        self._own_volumeops.inventory_view = self._reader
         if self._stream is not None:
             self._own_volumeops.backing_view = backingview.BackingView(
                 self._stream, self._own_volumeops)
