@@ -282,6 +282,32 @@ class VolumesTestCase(backend_case.BackendCase):
         self.assertEqual(section.NAME, driver.get_pool(volume))
 
 
+class NamesakesTestCase(backend_case.BackendCase):
+    """Two datacenters, each with datastores of the same names."""
+
+    VCENTER = {'ds': 2, 'dc': 2, 'cluster': 1, 'host': 1, 'vm': 0,
+               'standalone_host': 0, 'ds_capacity': '100GiB'}
+
+    def test_each_has_a_pool_and_a_volume_lands_on_the_very_one(self):
+        pools = by_name(self.report())
+        self.assertEqual(4, len(pools))
+        self.assertEqual(2, len({pool['datacenter']
+                                 for pool in pools.values()}))
+        for name, pool in pools.items():
+            volume = self.create(name)
+            disk = self.truth(volume).disk
+            self.assertEqual(pool['datastore_moref'],
+                             disk.backing.datastore._moId, name)
+            self.assertEqual(f'{HOST}#{name}', self.fresh(volume).host)
+
+    def test_they_are_told_apart_by_their_datacenter(self):
+        self.assertEqual(
+            [('LocalDS_0', 'LocalDS_0'), ('LocalDS_1', 'LocalDS_1')],
+            sorted((name.partition(' (')[0], pool['datastore'])
+                   for name, pool in by_name(self.report()).items()
+                   if name.endswith(f' ({pool["datacenter"]})')))
+
+
 class LazyTestCase(backend_case.BackendCase):
     """Volumes that are made at first use, at the host of the instance."""
 
