@@ -307,16 +307,25 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
                         error)
             return None, None
         for volume in volumes:
-            pool = known.get(volume['id']) or self._present_name(volume)
-            if not self._settings.datastore_pools:
-                # Also of volumes that have no backing: their pool is gone.
-                pool = self._settings.backend_name
-            if pool is not None:
-                self._tell_host(volume, pool)
+            try:
+                self._put_right(volume, known.get(volume['id']))
+            except Exception as error:
+                # Deleted by another service, say; the others are to start.
+                LOG.warning('The pool of volume %(volume)s was not checked: '
+                            '%(error)s', {'volume': volume['id'],
+                                          'error': error})
         return [{'id': volume['id'], 'provider_id': promises.BACKED}
                 for volume in volumes
                 if volume['id'] in known and not promises.is_backed(volume)
                 ], None
+
+    def _put_right(self, volume: Any, found: str | None) -> None:
+        pool = found or self._present_name(volume)
+        if not self._settings.datastore_pools:
+            # Also of volumes that have no backing: their pool is gone.
+            pool = self._settings.backend_name
+        if pool is not None:
+            self._tell_host(volume, pool)
 
     def _present_name(self, volume: Any) -> str | None:
         """What the pool of a volume that has no backing is called by now."""
