@@ -46,6 +46,14 @@ func (s *Store) Learn(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 	}
 	s.unlearn(vm.Self)
 	s.attached[vm.Self] = a
+	for _, set := range []map[string]bool{a.tops, a.parents} {
+		for disk := range set {
+			if s.users[disk] == nil {
+				s.users[disk] = make(map[types.ManagedObjectReference]bool)
+			}
+			s.users[disk][vm.Self] = true
+		}
+	}
 	s.lock.Unlock()
 }
 
@@ -60,6 +68,13 @@ func (s *Store) unlearn(vm types.ManagedObjectReference) {
 	if a := s.attached[vm]; a != nil {
 		for disk := range a.tops {
 			s.countTop(disk, -1)
+		}
+		for _, set := range []map[string]bool{a.tops, a.parents} {
+			for disk := range set {
+				if delete(s.users[disk], vm); len(s.users[disk]) == 0 {
+					delete(s.users, disk)
+				}
+			}
 		}
 	}
 	delete(s.attached, vm)
@@ -87,8 +102,8 @@ func (s *Store) isRunning(ref types.ManagedObjectReference) bool {
 func (s *Store) user(local string, except types.ManagedObjectReference) (types.ManagedObjectReference, bool) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	for vm, a := range s.attached {
-		if vm != except && (a.tops[local] || a.parents[local]) && s.isRunning(vm) {
+	for vm := range s.users[local] {
+		if vm != except && s.isRunning(vm) {
 			return vm, true
 		}
 	}
@@ -128,11 +143,9 @@ func (s *Store) lockedBelow(p place) types.BaseMethodFault {
 func (s *Store) readers(local string, except types.ManagedObjectReference) int {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	count := 0
-	for vm, a := range s.attached {
-		if vm != except && (a.tops[local] || a.parents[local]) {
-			count++
-		}
+	count := len(s.users[local])
+	if s.users[local][except] {
+		count--
 	}
 	return count
 }

@@ -32,8 +32,10 @@ type Store struct {
 	// attached holds, by virtual machine, the descriptors of the disks that it writes to and of those that these read through.
 	attached map[types.ManagedObjectReference]*attachment
 	tops     map[string]int // how many virtual machines write to a disk
-	users    map[string]map[types.ManagedObjectReference]bool // those that write to a disk or read through it
-	folders  map[string]types.ManagedObjectReference
+
+	// users are, by disk, those that write to it or read through it.
+	users   map[string]map[types.ManagedObjectReference]bool
+	folders map[string]types.ManagedObjectReference
 
 	claimsLock sync.Mutex
 	claims     map[string]bool // names that somebody is about to use
