@@ -255,6 +255,13 @@ class VolumesTestCase(backend_case.BackendCase):
             [f'{HOST}#LocalDS_{number}' for number in (0, 2, 1, 3)],
             [self.fresh(volume).host for volume in volumes])
 
+    def test_a_volume_that_goes_meanwhile_keeps_no_other_back(self):
+        going = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
+        staying = self.legacy('LocalDS_1', f'{HOST}#{section.NAME}')
+        self.fresh(going).destroy()
+        self.restarted().update_provider_info([going, staying], [])
+        self.assertEqual(f'{HOST}#LocalDS_1', self.fresh(staying).host)
+
     def test_without_an_answer_hosts_stay_as_they_are(self):
         volume = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
         driver = self.restarted()
