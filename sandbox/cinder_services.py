@@ -14,6 +14,7 @@ OS_CINDER_DISABLE_EVENTLET_PATCHING=1 runs it on native threads.
 # that is installed; it has to come first.
 from cinder.cmd import volume as _patched  # noqa: F401, I100, I202
 
+import atexit
 import json
 import logging as python_logging
 import os
@@ -254,7 +255,9 @@ def main() -> None:
     api.stop()
     for one in reversed(services):
         one.stop()
-    # Looping calls on native threads would keep the process for seconds.
+    # Looping calls on native threads would keep the process for seconds, so
+    # what is to be done at an exit is done here: a driver ends its session.
+    atexit._run_exitfuncs()
     os._exit(0)
 
 
