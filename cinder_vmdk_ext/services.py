@@ -25,6 +25,7 @@ from suds import plugin
 from suds.sax import element
 
 from cinder_vmdk_ext import lean
+from cinder_vmdk_ext import soap
 
 # Documents of the vCenter's WSDL, which several sessions in turn may need.
 _DOCUMENTS = service.MemoryCache()
@@ -44,6 +45,7 @@ class Transport(service.RequestsTransport):
     def __init__(self, timeouts_seconds: tuple[float, float],
                  secret: str = '', **kwargs: Any) -> None:
         super().__init__(connection_timeout=timeouts_seconds, **kwargs)
+        self.session.headers['User-Agent'] = soap.USER_AGENT
         self._secret = saxutils.escape(secret).encode()
         self.stand_in = secrets.token_hex(16) if secret else ''
 

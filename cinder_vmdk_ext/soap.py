@@ -39,6 +39,9 @@ _PARSING = {'encoding': 'UTF-8', 'resolve_entities': False,
 _DOCUMENT_TYPE = re.compile(
     rb'(\xef\xbb\xbf)?\s*((<\?.*?\?>|<!--.*?-->)\s*)*<!DOCTYPE', re.DOTALL)
 
+# By this an administrator of the vCenter knows whose a session is.
+USER_AGENT = 'cinder-vmdk-ext'
+
 CONNECT_SECONDS = 20
 READ_SECONDS = 120
 # What is parsed at a stretch: a millisecond's work.
@@ -175,7 +178,8 @@ class Client:
               read_seconds: float, preload_content: bool = True
               ) -> urllib3.BaseHTTPResponse:
         headers = {'Content-Type': 'text/xml; charset=utf-8',
-                   'SOAPAction': '"urn:vim25/6.7"'}
+                   'SOAPAction': '"urn:vim25/6.7"',
+                   'User-Agent': USER_AGENT}
         cookie = self._cookie()
         if cookie:
             headers['Cookie'] = f'vmware_soap_session={cookie}'

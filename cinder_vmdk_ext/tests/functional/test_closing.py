@@ -52,6 +52,10 @@ class SetupTestCase(ClosingCase):
         made = self.make_driver()
         made.do_setup(cinder_context.get_admin_context())
         self.assertEqual(1, self.others())
+        agents = {each.userAgent for each
+                  in self.content.sessionManager.sessionList
+                  if each.key not in self.own}
+        self.assertEqual({'cinder-vmdk-ext'}, agents)
         made.do_setup(cinder_context.get_admin_context())
         self.assertEqual(1, self.others())
         made._end_session()
