@@ -25,7 +25,6 @@ KNOW_UPSTREAM = frozenset({
     'selector', 'snapshots', 'volumeops', 'wiring'})
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
-    'places',
     'census', 'closing', 'collector', 'devices', 'imagedata', 'inventory',
     'lean', 'liveview', 'policies', 'preflight', 'repetition', 'schema',
     'services', 'session', 'soap', 'tasks', 'transfers', 'updates',
