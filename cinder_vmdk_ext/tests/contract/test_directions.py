@@ -22,10 +22,11 @@ NOT_FOR_PURE = frozenset(
 # The only modules that know upstream's driver.
 KNOW_UPSTREAM = frozenset({
     'adoption', 'creation', 'exceptions', 'exchange', 'images', 'moves',
-    'selector', 'snapshots', 'volumeops', 'wiring'})
+    'places', 'selector', 'snapshots', 'volumeops', 'wiring'})
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
-    'census', 'closing', 'collector', 'devices', 'imagedata', 'inventory',
+    'backingview', 'census', 'closing', 'collector', 'devices', 'imagedata',
+    'inventory',
     'lean', 'liveview', 'policies', 'preflight', 'repetition', 'schema',
     'services', 'session', 'soap', 'tasks', 'transfers', 'updates',
     'volumeops', 'wiring'})
