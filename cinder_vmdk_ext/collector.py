@@ -16,7 +16,9 @@ Properties = dict[soap.Ref, dict[str, Any]]
 
 
 def read_all(session: Any, client: soap.Client,
-             paths: Mapping[str, tuple[str, ...]]) -> Properties:
+             paths: Mapping[str, tuple[str, ...]],
+             managers: Mapping[str, tuple[str, ...]] | None = None
+             ) -> Properties:
     """Properties of all objects of some types, wherever they are.
 
     Takes three calls (CreateContainerView, RetrievePropertiesEx,
@@ -26,21 +28,24 @@ def read_all(session: Any, client: soap.Client,
     repetition would wait for it without end.
 
     :param paths: property paths by managed type
+    :param managers: and those of objects that the ServiceContent names, by
+        their names there
     :returns: ``{reference: {path: value}}``; absent properties are left out
     :raises VimFaultException, VimConnectionException: as oslo.vmware does
     """
     try:
-        return _read(session, client, paths)
+        return _read(session, client, paths, managers or {})
     except exceptions.VimFaultException as fault:
         if exceptions.NOT_AUTHENTICATED not in fault.fault_list:
             raise
     # It has just answered, so this login does not wait for ever.
     session._create_session()
-    return _read(session, client, paths)
+    return _read(session, client, paths, managers or {})
 
 
 def _read(session: Any, client: soap.Client,
-          paths: Mapping[str, tuple[str, ...]]) -> Properties:
+          paths: Mapping[str, tuple[str, ...]],
+          managers: Mapping[str, tuple[str, ...]]) -> Properties:
     content = session.vim.service_content
     reply = client.call(
         'CreateContainerView', soap.from_suds(content.viewManager), {
@@ -49,13 +54,22 @@ def _read(session: Any, client: soap.Client,
     view = soap.ref(reply[0])
     try:
         return _retrieve(client, soap.from_suds(content.propertyCollector),
-                         soap.view_filter(view, paths))
+                         soap.view_filter(view, paths,
+                                          named(content, managers)))
     finally:
         try:
             client.call('DestroyView', view)
         except exceptions.VMwareDriverException as error:
             # It goes with the session at the latest.
             LOG.debug('View %s was not destroyed: %s', view.value, error)
+
+
+def named(content: Any, managers: Mapping[str, tuple[str, ...]]
+          ) -> dict[soap.Ref, tuple[str, ...]]:
+    """Objects by the names that a ServiceContent has for them."""
+    found = ((getattr(content, name, None), paths)
+             for name, paths in managers.items())
+    return {soap.from_suds(ref): paths for ref, paths in found if ref}
 
 
 def _retrieve(client: soap.Client, property_collector: soap.Ref,

@@ -53,6 +53,20 @@ vmdk_ext_opts = [
         help='Free space in percent of the capacity below which a datastore '
              'takes no more volumes. Thin disks grow after they are created, '
              'so a floor keeps a datastore from running full under them.'),
+    cfg.StrOpt(
+        'vmdk_ext_drain_attribute',
+        default='cinder_state',
+        help='Custom attribute of datastores that takes one out of placement '
+             "while its value is 'drain'. The datastore stays listed as a "
+             'pool, with zero free capacity and the number of volumes that '
+             'are left on it. Maintenance mode does the same. Empty: no '
+             'attribute does.'),
+    cfg.StrOpt(
+        'vmdk_ext_drain_tag',
+        help='Tag that takes a datastore out of placement as '
+             'vmdk_ext_drain_attribute does, given as TAG or CATEGORY:TAG. '
+             'If it is set, the tagging service of the vCenter is asked once '
+             'a minute.'),
     cfg.IntOpt(
         'vmdk_ext_max_snapshot_depth',
         default=30,
@@ -100,6 +114,8 @@ def settings(configuration: Any) -> model.Settings:
         backend_name=get('volume_backend_name') or 'VmdkExtDriver',
         datastore_pools=bool(get('vmdk_ext_datastore_pools')),
         storage_pods=bool(get('vmdk_ext_storage_pods')),
+        drain_attribute=get('vmdk_ext_drain_attribute') or None,
+        drain_tag=get('vmdk_ext_drain_tag') or None,
         cluster_names=tuple(get('vmware_cluster_name') or ()),
         datastore_regex=_regex(get('vmware_datastore_regex')),
         storage_policies=tuple(get('vmware_storage_profile') or ()),

@@ -19,7 +19,7 @@ PATHS = {
     'Datastore': ('name', 'summary.capacity', 'summary.freeSpace',
                   'summary.uncommitted', 'summary.accessible',
                   'summary.maintenanceMode', 'summary.type', 'summary.url',
-                  'host'),
+                  'host', 'customValue'),
     'HostSystem': ('name', 'parent', 'runtime.connectionState',
                    'runtime.inMaintenanceMode'),
     'ComputeResource': ('name', 'resourcePool', 'host'),
@@ -27,6 +27,10 @@ PATHS = {
     'StoragePod': ('name', 'childEntity', f'{_POD_CONFIG}.enabled',
                    f'{_POD_CONFIG}.defaultVmBehavior'),
 }
+
+
+# Objects that lie in no folder, by their names in the ServiceContent.
+MANAGERS = {'customFieldsManager': ('field',)}
 
 
 class Policies(Protocol):
@@ -63,7 +67,8 @@ class InventoryReader:
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
-        found = collector.read_all(self._session, self._client, PATHS)
+        found = collector.read_all(self._session, self._client, PATHS,
+                                   MANAGERS)
         return with_policies(build(found), self._policies,
                              self._policy_names)
 
@@ -98,6 +103,7 @@ class Assembly:
         self._clusters: dict[str, model.Cluster] = {}
         self._datacenters: dict[str, model.Datacenter] = {}
         self._pods: dict[str, model.StoragePod] = {}
+        self._attributes: dict[int, str] = {}
         # A datastore does not name its datacenter; datacenters list them.
         self._listed: dict[str, frozenset[str]] = {}
 
@@ -116,6 +122,8 @@ class Assembly:
             self._list(moref, _targets(seen.get('datastore')))
         elif kind == 'StoragePod':
             self._pods[moref] = storage_pod(moref, seen)
+        elif kind == 'CustomFieldsManager':
+            self._attributes = attributes(seen.get('field'))
         elif kind in _COMPUTE:
             self._clusters[moref] = cluster(kind, moref, seen)
 
@@ -133,7 +141,8 @@ class Assembly:
         """What is known now; it does not change with later calls."""
         return model.Inventory(
             dict(self._datastores), dict(self._hosts), dict(self._clusters),
-            dict(self._datacenters), storage_pods=dict(self._pods))
+            dict(self._datacenters), storage_pods=dict(self._pods),
+            attributes=self._attributes)
 
     def _datacenter_of(self, moref: str) -> str | None:
         return next((datacenter for datacenter, members
@@ -156,6 +165,10 @@ def value(kind: str, path: str, element: etree._Element) -> Any:
     """A property as :class:`Assembly` takes it; holds no XML any more."""
     if kind == 'Datastore' and path == 'host':
         return mounts(element)
+    if path == 'customValue':
+        return custom_values(element)
+    if path == 'field':
+        return attributes(element)
     return soap.value(element)
 
 
@@ -175,7 +188,8 @@ def datastore(moref: str, seen: dict[str, Any],
         maintenance_mode=seen.get('summary.maintenanceMode') or 'normal',
         datacenter=datacenter,
         mounted_hosts=mounted,
-        usable_hosts=usable)
+        usable_hosts=usable,
+        custom_values=custom_values(seen.get('customValue')))
 
 
 def host(moref: str, seen: dict[str, Any]) -> model.Host:
@@ -201,6 +215,29 @@ def storage_pod(moref: str, seen: dict[str, Any]) -> model.StoragePod:
                   if member.type == 'Datastore'),
         bool(seen.get(f'{_POD_CONFIG}.enabled')),
         seen.get(f'{_POD_CONFIG}.defaultVmBehavior') or 'manual')
+
+
+def attributes(array: Any) -> dict[int, str]:
+    """Names of custom attributes that datastores may have, by their keys."""
+    if isinstance(array, dict):
+        return array
+    if not isinstance(array, etree._Element):
+        return {}
+    return {int(field.findtext(_KEY) or 0):
+            field.findtext(f'{{{soap.VIM}}}name') or '' for field in array
+            if (field.findtext(f'{{{soap.VIM}}}managedObjectType')
+                or 'Datastore') == 'Datastore'}
+
+
+def custom_values(array: Any) -> tuple[tuple[int, str], ...]:
+    """Keys and values of an object's custom attributes."""
+    if isinstance(array, tuple):
+        return array
+    if not isinstance(array, etree._Element):
+        return ()
+    return tuple((int(each.findtext(_KEY) or 0),
+                  each.findtext(f'{{{soap.VIM}}}value') or '')
+                 for each in array)
 
 
 def mounts(array: etree._Element | None

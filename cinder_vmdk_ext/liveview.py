@@ -8,6 +8,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
+from cinder_vmdk_ext import collector
 from cinder_vmdk_ext import inventory
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import soap
@@ -27,7 +28,8 @@ class LiveView:
     between threads.
     """
 
-    types = frozenset({*inventory.PATHS, 'ClusterComputeResource'})
+    types = frozenset({*inventory.PATHS, 'ClusterComputeResource',
+                       'CustomFieldsManager'})
     late = False
 
     def __init__(self, stream: updates.Stream,
@@ -104,7 +106,8 @@ class LiveView:
                 'type': list(inventory.PATHS), 'recursive': True})
         view = soap.ref(reply[0])
         conversation.own('DestroyView', view)
-        return [soap.view_filter(view, inventory.PATHS)]
+        return [soap.view_filter(view, inventory.PATHS, collector.named(
+            content, inventory.MANAGERS))]
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""

@@ -33,6 +33,9 @@ class Settings:
     reserved_percentage: int = 0
     # None stands for Cinder's 'auto'.
     max_over_subscription_ratio: float | None = 20.0
+    # The custom attribute, and the tag, that take a datastore out of use.
+    drain_attribute: str | None = None
+    drain_tag: str | None = None
     min_free_gib: float = 0.0
     min_free_percent: float = 0.0
 
@@ -59,6 +62,8 @@ class Datastore:
     mounted_hosts: frozenset[str] = frozenset()
     # Those of mounted_hosts that may write: mounted, accessible, readWrite.
     usable_hosts: frozenset[str] = frozenset()
+    # Custom attributes: (key, value); the inventory knows the keys' names.
+    custom_values: tuple[tuple[int, str], ...] = ()
 
     @property
     def plain_name(self) -> str:
@@ -144,6 +149,10 @@ class Inventory:
         default_factory=dict)
     storage_pods: Mapping[str, StoragePod] = dataclasses.field(
         default_factory=dict)
+    # Names of custom attributes by key.
+    attributes: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    # Datastores that carry the tag by which they are drained.
+    tagged: frozenset[str] = frozenset()
 
     @functools.cached_property
     def live_hosts(self) -> frozenset[str]:
@@ -166,6 +175,11 @@ class Inventory:
         """Names of several datacenters each, in different folders."""
         count = Counter(each.name for each in self.datacenters.values())
         return frozenset(name for name in count if count[name] > 1)
+
+    def attribute(self, datastore: Datastore, name: str) -> str | None:
+        """A datastore's custom attribute of that name; None: it has none."""
+        return next((value for key, value in datastore.custom_values
+                     if self.attributes.get(key) == name), None)
 
     def hosts_in_reach(self, settings: Settings) -> frozenset[str]:
         """Hosts of the configured clusters, or all where none is configured.

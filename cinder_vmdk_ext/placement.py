@@ -14,6 +14,11 @@ from cinder_vmdk_ext import model
 
 TieBreak = Callable[[Sequence[str]], str]
 
+# The value of the custom attribute that drains a datastore.
+DRAIN = 'drain'
+# Codes of an Ineligibility after which volumes are to leave the datastore.
+LEAVING = frozenset({'drain', 'maintenance'})
+
 _MAINTENANCE = {'enteringMaintenance': 'is entering maintenance mode',
                 'inMaintenance': 'is in maintenance mode'}
 
@@ -67,6 +72,9 @@ def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
     if datastore.maintenance_mode in _MAINTENANCE:
         return because('maintenance',
                        f'it {_MAINTENANCE[datastore.maintenance_mode]}')
+    drained = _drained(datastore, inventory, settings)
+    if drained is not None:
+        return because('drain', drained)
     if datastore.capacity_bytes <= 0:
         return because('capacity', 'the vCenter reports no capacity for it')
     usable = datastore.usable_hosts & inventory.hosts_in_reach(settings)
@@ -82,6 +90,19 @@ def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
     if datastore.free_bytes < floor_bytes:
         return because('floor', f'{_gib(datastore.free_bytes)} are free, '
                        f'below the floor of {_gib(floor_bytes)}')
+    return None
+
+
+def _drained(datastore: model.Datastore, inventory: model.Inventory,
+             settings: model.Settings) -> str | None:
+    """What takes a datastore out of use that could be used."""
+    name = settings.drain_attribute
+    if name:
+        value = inventory.attribute(datastore, name) or ''
+        if value.strip().lower() == DRAIN:
+            return f'it is drained: its attribute {name!r} says {value!r}'
+    if settings.drain_tag and datastore.moref in inventory.tagged:
+        return f'it is drained: it has the tag {settings.drain_tag!r}'
     return None
 
 

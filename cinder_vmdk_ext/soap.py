@@ -356,13 +356,20 @@ def property_spec(kind: str, paths: list[str] | tuple[str, ...]) -> Typed:
     return Typed('', {'type': kind, 'all': False, 'pathSet': list(paths)})
 
 
-def view_filter(view: Ref,
-                paths: Mapping[str, tuple[str, ...]]) -> Typed:
-    """A PropertyFilterSpec over the objects of a view, by managed type."""
+def view_filter(view: Ref, paths: Mapping[str, tuple[str, ...]],
+                others: Mapping[Ref, tuple[str, ...]] | None = None) -> Typed:
+    """A PropertyFilterSpec over the objects of a view, by managed type.
+
+    :param others: paths of single objects, which are in no view
+    """
+    others = others or {}
     walk = Typed('TraversalSpec', {'name': 'view', 'type': 'ContainerView',
                                    'path': 'view', 'skip': False})
     return Typed('', {
-        'propSet': [property_spec(kind, names)
-                    for kind, names in paths.items()],
-        'objectSet': Typed('', {'obj': view, 'skip': True,
-                                'selectSet': walk})})
+        'propSet': [property_spec(kind, names) for kind, names in (
+            *paths.items(), *((ref.type, names)
+                              for ref, names in others.items()))],
+        'objectSet': [Typed('', {'obj': view, 'skip': True,
+                                 'selectSet': walk}),
+                      *(Typed('', {'obj': ref, 'skip': False})
+                        for ref in others)]})

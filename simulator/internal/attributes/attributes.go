@@ -15,7 +15,7 @@ import (
 	"vcenter-sim/internal/core"
 )
 
-// Feature is CustomFieldsManager.SetField and ExtensibleManagedObject.setCustomValue. The library keeps the values, and tells
+// Feature is CustomFieldsManager and ExtensibleManagedObject.setCustomValue. The library keeps attributes and values, and tells
 // nobody; of what lies in an inventory it lets only some take setCustomValue.
 var Feature = core.Feature{Name: "custom attributes", Start: start}
 
@@ -50,7 +50,25 @@ func start(s *core.Sim) error {
 		tell(ctx, req.This)
 		return &methods.SetCustomValueBody{Res: &types.SetCustomValueResponse{}}
 	})
+	core.Override(s, func(ctx *simulator.Context, req *types.AddCustomFieldDef, next core.Next) soap.HasFault {
+		return tellFields(ctx, next())
+	})
+	core.Override(s, func(ctx *simulator.Context, req *types.RenameCustomFieldDef, next core.Next) soap.HasFault {
+		return tellFields(ctx, next())
+	})
+	core.Override(s, func(ctx *simulator.Context, req *types.RemoveCustomFieldDef, next core.Next) soap.HasFault {
+		return tellFields(ctx, next())
+	})
 	return nil
+}
+
+// tellFields tells which attributes there are. The manager is locked: it is what was called.
+func tellFields(ctx *simulator.Context, answer soap.HasFault) soap.HasFault {
+	if answer.Fault() == nil {
+		manager := ctx.Map.CustomFieldsManager()
+		ctx.Update(manager, []types.PropertyChange{{Name: "field", Val: slices.Clone(manager.Field)}})
+	}
+	return answer
 }
 
 func tell(ctx *simulator.Context, ref types.ManagedObjectReference) {
