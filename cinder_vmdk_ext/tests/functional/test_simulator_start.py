@@ -5,6 +5,7 @@ import glob
 import os
 import ssl
 import tempfile
+import time
 import unittest
 import urllib.request
 
@@ -63,6 +64,21 @@ class StartTestCase(unittest.TestCase):
         with simulator.Simulator(vm=0) as vcenter:
             vcenter.password = 'wrong'
             self.assertRaises(vim.fault.InvalidLogin, vcenter.connect)
+
+    def test_task_delay_delays_each_task_once_and_none_for_another(self):
+        with simulator.Simulator(vm=0, task_delay=500) as vcenter:
+            client = vcenter.connect()
+            datacenter = client.content.rootFolder.childEntity[0]
+            pool = datacenter.hostFolder.childEntity[0].resourcePool
+            start = time.monotonic()
+            tasks = [datacenter.vmFolder.CreateVM_Task(vim.vm.ConfigSpec(
+                name=f'vm-{i}', guestId='otherGuest', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]')), pool) for i in range(8)]
+            while any(task.info.state == 'running' for task in tasks):
+                time.sleep(0.02)
+            self.assertEqual({'success'}, {task.info.state for task in tasks})
+            for task in tasks:
+                self.assertGreaterEqual((task.info.completeTime - task.info.startTime).total_seconds(), 0.5)
+            self.assertLess(time.monotonic() - start, 8 * 0.5)
 
     def test_ends_with_its_files(self):
         with tempfile.TemporaryDirectory() as folder:

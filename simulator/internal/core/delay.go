@@ -40,7 +40,7 @@ func simulatedTaskDelay() {
 // SetDelays turns the delays on.
 func (s *Sim) SetDelays(d Delays) {
 	taskDelay.Store(int64(d.Task))
-	simulator.TaskDelay.Delay = int(d.Task / time.Millisecond)
+	delayLibrary(d.Task)
 	if d.All <= 0 && len(d.Methods) == 0 {
 		return
 	}
@@ -54,4 +54,17 @@ func (s *Sim) SetDelays(d Delays) {
 		}
 		return next()
 	})
+}
+
+// delayLibrary delays the tasks that are still the library's own. Those that are a part of ours (Sim.Inner) have waited already.
+func delayLibrary(wait time.Duration) {
+	if wait <= 0 {
+		return
+	}
+	milliseconds := int(wait / time.Millisecond)
+	delays := map[string]int{"LockHandoff": 0} // the object can be read meanwhile
+	for _, name := range []string{"PowerOn", "PowerOff", "Suspend", "Reset", "EnterMaintenanceMode", "ExitMaintenanceMode"} {
+		delays[name] = milliseconds
+	}
+	simulator.TaskDelay.MethodDelay = delays
 }
