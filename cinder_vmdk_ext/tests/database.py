@@ -11,11 +11,15 @@ from oslo_db.sqlalchemy import engines
 from oslo_utils import uuidutils
 
 from cinder import context
-from cinder.db import api
 from cinder.db import migration
 from cinder import exception
 from cinder import objects
 from cinder.volume import volume_types
+
+try:
+    from cinder.db.sqlalchemy import api  # until Cinder 28
+except ImportError:
+    from cinder.db import api
 
 _empty: bytes | None = None
 
