@@ -29,7 +29,8 @@ from cinder_vmdk_ext.tests import faulty_proxy
 from cinder_vmdk_ext.tests.functional.conformance import vcenter_case
 
 THREADS = 50
-CALLS = int(os.environ.get('VMDK_EXT_TEST_CALLS', 1000))
+CALLS = int(os.environ.get('VMDK_EXT_TEST_CALLS', 3000))
+POLICY_CALLS = CALLS // 15
 UPSTREAM = os.environ.get('VMDK_EXT_TEST_SESSION') == 'oslo.vmware'
 
 
@@ -125,14 +126,42 @@ class ThreadsTestCase(SessionCase):
                 if not good:
                     wrong.append(found)
 
-        # Threads then take turns within a call too, as on a busy machine.
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(0.0005)
-        try:
-            self.in_threads(work)
-        finally:
-            sys.setswitchinterval(before)
+        self.take_turns_often()
+        self.in_threads(work)
         self.assertEqual([], wrong, f'{len(wrong)} of {CALLS} replies')
+
+    def test_the_storage_policy_service_keeps_replies_apart_too(self):
+        """It is still spoken to by suds."""
+        made = self.log_in()
+        made.pbm_wsdl_loc_set(pbm.get_pbm_wsdl_location('8.0'))
+        names = {each.profileId.uniqueId: each.name
+                 for each in pbm.get_all_profiles(made)}
+        manager = made.pbm.service_content.profileManager
+        ids = [each.profileId for each in pbm.get_all_profiles(made)]
+        left = iter(range(POLICY_CALLS))
+        wrong = []
+
+        def work(number):
+            for turn in left:
+                one = ids[number % len(ids)]
+                asked = ids if turn % 3 == 0 else [one]
+                try:
+                    found = [each.name for each in made.invoke_api(
+                        made.pbm, 'PbmRetrieveContent', manager,
+                        profileIds=asked)]
+                except Exception as error:
+                    found = error
+                if found != [names[each.uniqueId] for each in asked]:
+                    wrong.append(found)
+
+        self.take_turns_often()
+        self.in_threads(work, 20)
+        self.assertEqual([], wrong, f'{len(wrong)} of {POLICY_CALLS} replies')
+
+    def take_turns_often(self):
+        """Threads then do so within a call too, as on a busy machine."""
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.0005)
 
     def refs(self, made, kind):
         return [each.obj for each in made.invoke_api(
