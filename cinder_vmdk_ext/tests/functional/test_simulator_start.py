@@ -7,6 +7,7 @@ import ssl
 import tempfile
 import time
 import unittest
+from unittest import mock
 import urllib.request
 
 from pyVmomi import vim
@@ -118,7 +119,6 @@ class BadInputTestCase(unittest.TestCase):
         self.check(['-tlskey'], tlscert='cert.pem')
 
     def test_a_program_that_is_not_there(self):
-        os.environ['VCENTER_SIM'] = '/nonexistent/vcenter-sim'
-        self.addCleanup(os.environ.pop, 'VCENTER_SIM')
-        with self.assertRaisesRegex(simulator.SimulatorError, 'make simulator'):
-            simulator.Simulator().start()
+        with mock.patch.dict(os.environ, VCENTER_SIM='/nonexistent/vcenter-sim'):
+            with self.assertRaisesRegex(simulator.SimulatorError, 'make simulator'):
+                simulator.Simulator().start()
