@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"time"
 
 	_ "github.com/vmware/govmomi/vapi/simulator" // REST: tags
 	_ "github.com/vmware/govmomi/vslm/simulator" // first class disks
@@ -70,7 +69,6 @@ func (s *Server) Serve(sim *core.Sim) (err error) {
 	}()
 	server := sim.Model.Service.NewServer()
 	server.Config.Handler = sim.Handler()
-	server.Config.ReadHeaderTimeout = time.Minute
 	s.url = server.URL
 	sim.Serve()
 	s.close = func() {
