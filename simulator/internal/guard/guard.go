@@ -4,13 +4,16 @@
 package guard
 
 import (
+	"context"
 	"fmt"
 	"log"
+	"reflect"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -31,18 +34,36 @@ func start(s *core.Sim) error {
 	return nil
 }
 
+type nameKey struct{}
+
+// pendingName is the name of a method whose task has not begun.
+type pendingName struct {
+	name string
+	used atomic.Bool
+}
+
 func name(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
-	answer := next()
-	if ref := core.TaskRef(answer); ref != nil && ctx.Map.Path == vim25.Path {
-		if task, ok := ctx.Map.Get(*ref).(*simulator.Task); ok {
-			core.NewContext(ctx).WithLock(task, func() {
-				if task.Info.Name != call.Name && strings.HasSuffix(call.Name, "_Task") {
-					task.Info.Name = call.Name
-				}
-			})
-		}
+	if strings.HasSuffix(call.Name, "_Task") && ctx.Context != nil {
+		ctx.Context = context.WithValue(ctx.Context, nameKey{}, &pendingName{name: call.Name})
 	}
-	return answer
+	return next()
+}
+
+// nameOf finds the method that has started a task: by the context that the library keeps with the task. It is "" for a task
+// that is only a part of another one.
+func nameOf(task *simulator.Task) string {
+	field := reflect.ValueOf(task).Elem().FieldByName("ctx")
+	if !field.IsValid() || field.Kind() != reflect.Pointer || field.IsNil() {
+		return ""
+	}
+	ctx := (*simulator.Context)(unsafe.Pointer(field.Pointer()))
+	if ctx.Context == nil {
+		return ""
+	}
+	if pending, ok := ctx.Value(nameKey{}).(*pendingName); ok && !pending.used.Swap(true) {
+		return pending.name
+	}
+	return ""
 }
 
 // guard is told of each task before its work begins: the library puts it into the inventory first.
@@ -55,6 +76,9 @@ func (*guard) PutObject(_ *simulator.Context, obj mo.Reference) {
 	task, ok := obj.(*simulator.Task)
 	if !ok || task.Execute == nil {
 		return
+	}
+	if name := nameOf(task); name != "" {
+		task.Info.Name = name
 	}
 	run := task.Execute
 	task.Execute = func(task *simulator.Task) (result types.AnyType, fault types.BaseMethodFault) {
