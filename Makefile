@@ -24,6 +24,7 @@ venv: $(STAMP) ## the virtualenv build/venv with Cinder, its clients, the test t
 
 $(STAMP): $(REQUIREMENTS) constraints.txt setup.cfg setup.py pyproject.toml tools/make_venv.sh
 	@echo "== virtualenv"
+	@mkdir -p build; tools/warm_go.sh $(VENV) >build/warm_go.log 2>&1 &
 	@tools/make_venv.sh $(VENV) $(REQUIREMENTS)
 	@touch $@
 

