@@ -14,7 +14,7 @@ PLUGIN = 'cinder_vmdk_ext'
 UPSTREAM = 'cinder.volume.drivers.vmware'
 
 # Decisions on plain values: they import each other and the standard library.
-PURE = frozenset({'manageable', 'model', 'placement', 'pools'})
+PURE = frozenset({'audit', 'manageable', 'model', 'placement', 'pools'})
 # A decision that is to be repeated is handed its clock and its tie-break.
 NOT_FOR_PURE = frozenset(
     {'time', 'random', 'datetime', 'socket', 'threading', 'logging'}
@@ -25,7 +25,8 @@ KNOW_UPSTREAM = frozenset({
     'places', 'selector', 'snapshots', 'volumeops', 'wiring'})
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
-    'backingview', 'census', 'closing', 'collector', 'devices', 'imagedata',
+    'backingview', 'census', 'closing', 'collector', 'devices', 'evidence',
+    'imagedata',
     'inventory',
     'lean', 'liveview', 'policies', 'preflight', 'repetition', 'schema',
     'services', 'session', 'soap', 'tasks', 'transfers', 'updates',

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cinder-vmdk-ext audit`` and ``cinder-vmdk-ext sweep``."""
+
+import argparse
+import sys
+from typing import Any
+
+from cliff import lister
+from oslo_utils import units
+
+from cinder_vmdk_ext import audit
+from cinder_vmdk_ext.cmd import backend
+from cinder_vmdk_ext import evidence
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import quarantine
+
+_COLUMNS = ('Backend', 'Kind', 'Thing', 'Name', 'Reference', 'Owner',
+            'Place', 'MiB', 'Age (h)', 'Detail')
+Row = tuple[Any, ...]
+
+
+class _OfBackends(lister.Lister):
+    """What both commands have in common."""
+
+    app: Any  # main.Application
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--config-file', action='append', default=[], metavar='FILE',
+            help='cinder.conf of cinder-volume; may be repeated')
+        parser.add_argument(
+            '--backend', metavar='NAME',
+            help='section of the backend; default: all of this driver')
+        return parser
+
+
+class Audit(_OfBackends):
+    """Compare Cinder's records, the vCenter's VMs and the datastores' files.
+
+    Changes nothing. Exits with 1 when it finds something (but for what a
+    sweep has moved to quarantine), else with 0.
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace
+                    ) -> tuple[Row, list[Row]]:
+        """Look, and list the findings."""
+        backend.load(parsed_args.config_file)
+        rows = []
+        for name in backend.names(parsed_args.backend):
+            with backend.opened(name) as driver:
+                found = audit.compare(evidence.Reader(driver).read())
+            rows += [_row(name, each) for each in found]
+            if any(each.kind != 'quarantined' for each in found):
+                self.app.found = True
+        return _COLUMNS, rows
+
+
+class Sweep(_OfBackends):
+    """Move to quarantine what is nobody's and old enough.
+
+    Without --act it only lists what it would move. VMs go to the folder
+    OpenStack/Quarantine, files to openstack-quarantine on their datastore;
+    no disk is deleted, and nothing is touched that a record may need.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--act', action='store_true',
+                            help='move them, and ask before each')
+        parser.add_argument('--yes', action='store_true',
+                            help='with --act: do not ask')
+        parser.add_argument(
+            '--minimum-age', type=_hours, default=24.0, metavar='HOURS',
+            help='leave what was changed later (default: 24)')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace
+                    ) -> tuple[Row, list[Row]]:
+        """Look, and list or move."""
+        backend.load(parsed_args.config_file)
+        rows = []
+        for name in backend.names(parsed_args.backend):
+            with backend.opened(name) as driver:
+                for each in self._due(driver, parsed_args):
+                    done = 'would be moved'
+                    if parsed_args.act:
+                        done = self._move(driver, each, parsed_args)
+                    rows.append((*_row(name, each), done))
+        return (*_COLUMNS, 'Done'), rows
+
+    @staticmethod
+    def _due(driver: Any, parsed_args: argparse.Namespace
+             ) -> list[audit.Finding]:
+        found = audit.compare(evidence.Reader(driver).read())
+        return quarantine.due(found, parsed_args.minimum_age * 3600)
+
+    def _move(self, driver: Any, finding: audit.Finding,
+              parsed_args: argparse.Namespace) -> str:
+        if not parsed_args.yes and not _agreed(finding):
+            return 'left'
+        # Time has passed since it was found, perhaps at the question.
+        if finding.reference not in {each.reference for each
+                                     in self._due(driver, parsed_args)}:
+            return 'left: it is needed by now'
+        try:
+            quarantine.Quarantine(driver).move(finding)
+        except exceptions.VMWARE_ERRORS as error:
+            self.app.failed = True
+            return f'failed: {error}'
+        return 'moved'
+
+
+def _agreed(finding: audit.Finding) -> bool:
+    print(f'Move {finding.kind} {finding.thing} {finding.name} '
+          f'({finding.reference}: {finding.detail}) aside? [y/N] ',
+          end='', file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ('y', 'yes')
+
+
+def _row(backend_name: str, finding: audit.Finding) -> Row:
+    age = finding.age_seconds
+    return (backend_name, finding.kind, finding.thing, finding.name,
+            finding.reference, finding.owner, finding.place,
+            round(finding.space_bytes / units.Mi, 1),
+            None if age is None else round(age / 3600, 1), finding.detail)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < float('inf'):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no number of hours; give 24, or 0 for any age')
+    return hours

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens a backend of a cinder.conf, beside the service that serves it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from oslo_config import cfg
+
+from cinder.common import config as cinder_config
+from cinder import context as cinder_context
+from cinder import objects
+from cinder.volume import configuration
+from cinder.volume import driver as volume_driver
+
+from cinder_vmdk_ext import driver
+from cinder_vmdk_ext import exceptions
+
+_DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
+_OPTIONS = (cfg.StrOpt('volume_driver'), cfg.StrOpt('backend_host'))
+
+
+def load(config_files: list[str]) -> None:
+    """Read Cinder's configuration; without files from its usual places."""
+    objects.register_all()
+    options: dict[str, Any] = {'project': 'cinder'}
+    if config_files:
+        options['default_config_files'] = config_files
+        options['default_config_dirs'] = []
+    cinder_config.CONF([], **options)
+
+
+def names(wanted: str | None = None) -> list[str]:
+    """Sections of the enabled backends that this driver serves.
+
+    :raises InvalidSettings: there are none, or not the one that is wanted
+    """
+    conf = cinder_config.CONF
+    found = []
+    for name in conf.enabled_backends or ():
+        conf.register_opts(_OPTIONS, group=name)
+        if conf[name].volume_driver == _DRIVER:
+            found.append(name)
+    if wanted is not None and wanted not in found:
+        raise exceptions.InvalidSettings(
+            '--backend', f'{wanted!r} is no enabled backend of {_DRIVER}',
+            f'name one of: {", ".join(found) or "there are none"}')
+    if not found:
+        raise exceptions.InvalidSettings(
+            'enabled_backends', f'no enabled backend has the driver {_DRIVER}',
+            'give the cinder.conf of cinder-volume with --config-file')
+    return [wanted] if wanted else found
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[Any]:
+    """The driver of a backend, with a session that ends with the block."""
+    conf = cinder_config.CONF
+    section = configuration.Configuration(volume_driver.volume_opts,
+                                          config_group=name)
+    host = section.safe_get('backend_host') or conf.host
+    cluster = conf.cluster if 'cluster' in conf else None
+    made = driver.VmdkExtDriver(
+        configuration=section, host=f'{host}@{name}',
+        cluster_name=f'{cluster}@{name}' if cluster else None)
+    try:
+        made.do_setup(cinder_context.get_admin_context())
+        yield made
+    finally:
+        made._end_session()

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit finds what is wrong, and a sweep moves only what is nobody's."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from oslo_utils import uuidutils
+from pyVmomi import vim
+
+from cinder.db import api
+
+from cinder_vmdk_ext import audit
+from cinder_vmdk_ext import evidence
+from cinder_vmdk_ext import exchange
+from cinder_vmdk_ext import quarantine
+from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.tests import section
+
+content = backend_case.content
+
+
+class AuditCase(backend_case.BackendCase):
+    """Audits of one backend."""
+
+    def audit(self):
+        return audit.compare(evidence.Reader(self.driver).read())
+
+    def kinds(self):
+        return [(each.kind, each.thing, each.owner) for each in self.audit()]
+
+    def sweep(self, minimum_age_seconds=0):
+        mover = quarantine.Quarantine(self.driver)
+        due = quarantine.due(self.audit(), minimum_age_seconds)
+        for each in due:
+            mover.move(each)
+        return due
+
+    def rename(self, vm, **spec):
+        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(**spec)))
+
+    def copy_of(self, volume, name, **config):
+        vm = self.truth(volume).vm
+        return self.wait(vm.CloneVM_Task(
+            vm.parent, name, vim.vm.CloneSpec(
+                location=vim.vm.RelocateSpec(), template=False,
+                powerOn=False, config=vim.vm.ConfigSpec(**config))))
+
+
+class FindingsTestCase(AuditCase):
+    """One kind of finding each."""
+
+    OPTIONS = {'vmware_snapshot_format': 'template'}
+
+    def setUp(self):
+        super().setUp()
+        self.volume = self.create(content=content('audited'))
+
+    def test_nothing_is_found_where_all_is_well(self):
+        self.snapshot(self.volume)
+        clone = self.new_volume('LocalDS_2')
+        self.made(clone, self.driver.create_cloned_volume(clone, self.volume))
+        self.assertEqual([], self.audit())
+
+    def test_a_vm_without_a_record_is_an_orphan(self):
+        self.volume.destroy()
+        found, = self.audit()
+        self.assertEqual(('orphan', 'vm', self.volume.id, 'LocalDS_1'),
+                         (found.kind, found.thing, found.owner, found.place))
+        self.assertGreater(found.space_bytes, 0)
+        self.assertTrue(found.sweepable)
+
+    def test_a_template_without_a_record_is_an_orphan(self):
+        snapshot = self.snapshot(self.volume)
+        snapshot.destroy()
+        self.assertEqual([('orphan', 'template', snapshot.id)], self.kinds())
+
+    def test_a_record_without_its_vm_is_lost(self):
+        self.wait(self.truth(self.volume).vm.Destroy_Task())
+        found, = self.audit()
+        self.assertEqual(('lost', 'volume', self.volume.id, 'LocalDS_1'),
+                         (found.kind, found.thing, found.owner, found.place))
+        self.assertFalse(found.sweepable)
+
+    def test_the_file_of_a_lost_volume_is_told_and_left_alone(self):
+        truth = self.truth(self.volume)
+        truth.vm.UnregisterVM()
+        self.addCleanup(self._delete, truth.path)
+        lost, file = self.audit()
+        self.assertEqual('lost', lost.kind)
+        self.assertIn(truth.path, lost.detail)
+        self.assertEqual(('orphan', 'file', truth.path, False),
+                         (file.kind, file.thing, file.reference,
+                          file.sweepable))
+
+    def test_a_snapshot_without_its_template_is_lost(self):
+        snapshot = self.snapshot(self.volume)
+        self.wait(self.shadow_vms()[snapshot.name].Destroy_Task())
+        self.assertEqual([('lost', 'snapshot', snapshot.id)], self.kinds())
+
+    def test_a_volume_on_another_pool_is_misplaced(self):
+        self.volume.host = f'{backend_case.HOST}#LocalDS_2'
+        self.volume.save()
+        self.assertEqual([('misplaced', 'vm', self.volume.id)], self.kinds())
+
+    def test_a_second_vm_of_a_volume_is_a_duplicate_and_stays(self):
+        self.copy_of(self.volume, 'another', instanceUuid=(
+            uuidutils.generate_uuid()))
+        found, = self.audit()
+        self.assertEqual(('duplicated', 'another', False),
+                         (found.kind, found.name, found.sweepable))
+
+    def test_leftovers_name_their_volume(self):
+        name = f'{self.volume.name}-retype-{uuidutils.generate_uuid()}'
+        self.copy_of(self.volume, name)
+        replaced = self.copy_of(self.volume, f'{self.volume.name}-replaced')
+        self.rename(replaced, extraConfig=[
+            vim.option.OptionValue(key=exchange.REPLACED,
+                                   value=self.volume.id)])
+        self.assertEqual([('leftover', 'vm', self.volume.id)] * 2,
+                         self.kinds())
+
+    def test_a_temporary_snapshot_is_a_leftover(self):
+        other = uuidutils.generate_uuid()
+        self.wait(self.truth(self.volume).vm.CreateSnapshot_Task(
+            f'temp-snapshot-{other}', '', False, False))
+        self.assertEqual([('leftover', 'vm-snapshot', other)], self.kinds())
+        before = self.checksum(self.volume)
+        self.sweep()
+        self.assertEqual([], self.audit())
+        self.assertEqual(before, self.checksum(self.volume))
+
+    def test_another_volumes_files_are_none_of_ours(self):
+        self._make_disk('[LocalDS_0] somebody/else.vmdk')
+        self.assertEqual([], self.audit())
+
+    def test_a_temporary_image_is_a_leftover_that_is_moved(self):
+        path = '[LocalDS_0] cinder_temp/image.vmdk'
+        self._make_disk(path)
+        found, = self.audit()
+        self.assertEqual(('leftover', 'file', path),
+                         (found.kind, found.thing, found.reference))
+        self.sweep()
+        moved, = self.audit()
+        self.addCleanup(self._delete, moved.reference)
+        self.assertEqual('quarantined', moved.kind)
+        self.assertIn(f'{audit.QUARANTINE_PATH}/', moved.reference)
+
+    def _make_disk(self, path):
+        content = self.service.content
+        content.fileManager.MakeDirectory(
+            path.rpartition('/')[0], content.rootFolder.childEntity[0], True)
+        self.wait(content.virtualDiskManager.CreateVirtualDisk_Task(
+            path, content.rootFolder.childEntity[0],
+            vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
+                diskType='thin', adapterType='lsiLogic', capacityKb=1024)))
+        self.addCleanup(self._delete, path)
+
+    def _delete(self, path):
+        content = self.service.content
+        try:
+            self.wait(content.virtualDiskManager.DeleteVirtualDisk_Task(
+                path, content.rootFolder.childEntity[0]))
+        except vim.fault.FileNotFound:
+            pass
+
+
+class SweepTestCase(AuditCase):
+    """What may be moved is moved whole, and nothing else."""
+
+    def setUp(self):
+        super().setUp()
+        self.volume = self.create(content=content('swept'))
+
+    def leftover(self):
+        return self.copy_of(
+            self.volume,
+            f'{self.volume.name}-extend-{uuidutils.generate_uuid()}')
+
+    def test_a_leftover_goes_to_quarantine_with_its_disk(self):
+        vm = self.leftover()
+        before = self.checksum(self.volume)
+        self.sweep()
+        self.assertEqual('Quarantine', vm.parent.name)
+        found, = self.audit()
+        self.assertEqual(('quarantined', self.volume.id),
+                         (found.kind, found.owner))
+        self.assertEqual(before, self.checksum_of(next(
+            device.backing.fileName for device in vm.config.hardware.device
+            if isinstance(device, vim.vm.device.VirtualDisk))))
+        self.assertEqual(before, self.checksum(self.volume))
+        self.assertEqual([], self.sweep())
+
+    def test_what_is_young_stays(self):
+        self.leftover()
+        self.assertEqual([], self.sweep(minimum_age_seconds=3600))
+
+    def test_what_may_be_all_that_is_left_stays(self):
+        self.leftover()
+        self.wait(self.truth(self.volume).vm.Destroy_Task())
+        self.assertEqual([], self.sweep())
+
+    def test_what_an_operation_may_be_using_stays(self):
+        self.leftover()
+        self.volume.status = 'retyping'
+        self.volume.save()
+        self.assertEqual([], self.sweep())
+
+
+class CommandTestCase(AuditCase):
+    """The command, as an operator gives it, in a process of its own."""
+
+    def run_command(self, *words, answers=''):
+        with api.main_context_manager.reader.using(self.context) as session:
+            database = session.get_bind().url
+        options = section.of_vcenter(
+            self.vcenter,
+            volume_driver='cinder_vmdk_ext.driver.VmdkExtDriver')
+        lines = ['[DEFAULT]', f'enabled_backends = {section.NAME}',
+                 'host = cinder-1', 'transport_url = fake:/',
+                 '[database]', f'connection = {database}',
+                 f'[{section.NAME}]']
+        lines += [f'{name} = {str(value).replace("$", "$$")}'
+                  for name, value in options.items()]
+        with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+            file.write('\n'.join(lines) + '\n')
+            file.flush()
+            return subprocess.run(
+                [sys.executable, '-W', 'ignore', '-m',
+                 'cinder_vmdk_ext.cmd.main', *words,
+                 '--config-file', file.name],
+                input=answers, capture_output=True, text=True, timeout=120,
+                env=os.environ)
+
+    def test_audit_and_sweep(self):
+        volume = self.create()
+        sessions = len(self.control.sessions())
+        self.assertEqual(0, self.run_command('audit').returncode)
+        volume.destroy()
+        done = self.run_command('audit', '--format', 'json')
+        self.assertEqual(1, done.returncode, done.stderr)
+        found, = json.loads(done.stdout)
+        self.assertEqual(('vmdk', 'orphan', volume.id), (
+            found['Backend'], found['Kind'], found['Owner']))
+        vm = self.shadow_vms()[volume.name]
+        listed = self.run_command('sweep', '--minimum-age', '0')
+        self.assertIn('would be moved', listed.stdout)
+        asked = self.run_command('sweep', '--minimum-age', '0', '--act',
+                                 answers='n\n')
+        self.assertIn('left', asked.stdout)
+        self.assertNotEqual('Quarantine', vm.parent.name)
+        moved = self.run_command('sweep', '--minimum-age', '0', '--act',
+                                 answers='y\n')
+        self.assertIn('moved', moved.stdout, moved.stderr)
+        self.assertEqual('Quarantine', vm.parent.name)
+        self.assertEqual(sessions, len(self.control.sessions()))
+        for each in (done, listed, asked, moved):
+            self.assertNotIn(section.PASSWORD, each.stdout + each.stderr)
+
+    def test_one_clear_error_for_a_backend_that_is_not_there(self):
+        done = self.run_command('audit', '--backend', 'nowhere')
+        self.assertEqual(1, done.returncode)
+        self.assertIn("'nowhere' is no enabled backend", done.stderr)
+        self.assertIn(section.NAME, done.stderr)
+        self.assertNotIn('Traceback', done.stderr)
