@@ -2,6 +2,7 @@
 """The vCenter's VMs in memory, as far as they tell which is whose backing."""
 
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,10 @@ from cinder_vmdk_ext import liveview
 from cinder_vmdk_ext import soap
 from cinder_vmdk_ext import updates
 from cinder_vmdk_ext import volumeops
+
+# How long a reader waits for all VMs to be told before it reads them itself.
+FILL_SECONDS = 30.0
+POLL_SECONDS = 0.05
 
 
 class BackingView:
@@ -37,11 +42,29 @@ class BackingView:
         conversation = self._stream.conversation()
         if conversation is not None:
             conversation.await_decision(liveview.SYNC_SECONDS)
-            stage = conversation.sink('VirtualMachine')
-            if (isinstance(stage, _Stage) and stage.await_all(conversation)
-                    and conversation.live):
+            stage = self._whole_stage(conversation)
+            if stage is not None:
                 return stage.backings()
         return self._ops.read_all_backings()
+
+    def filling(self) -> bool:
+        """Whether the VMs are being told for the first time."""
+        conversation = self._stream.conversation()
+        if conversation is None or not conversation.live:
+            return False
+        stage = conversation.sink('VirtualMachine')
+        return not (isinstance(stage, _Stage) and stage.whole)
+
+    def _whole_stage(self, conversation: updates.Conversation
+                     ) -> '_Stage | None':
+        """All VMs, as soon as they have been told; None: not to be had."""
+        deadline = time.monotonic() + FILL_SECONDS
+        while conversation.live and time.monotonic() < deadline:
+            stage = conversation.sink('VirtualMachine')
+            if isinstance(stage, _Stage) and stage.whole:
+                return stage
+            time.sleep(POLL_SECONDS)
+        return None
 
     # -- As a listener ------------------------------------------------------
 
@@ -69,17 +92,16 @@ class _Stage:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._whole = threading.Event()
+        self._whole = False
         self._seen: dict[str, dict[str, Any]] = {}
         self._changed: set[str] = set()
         self._known: dict[str, volumeops.Backing] = {}
         self._backings: volumeops.Backings | None = None
 
-    def await_all(self, conversation: updates.Conversation) -> bool:
-        """Whether all VMs are known; waits a little for it at the start."""
-        left = (conversation.started_at + liveview.SYNC_SECONDS
-                - conversation.now())
-        return self._whole.is_set() or (left > 0 and self._whole.wait(left))
+    @property
+    def whole(self) -> bool:
+        """Whether all VMs have been told."""
+        return self._whole
 
     def backings(self) -> volumeops.Backings:
         with self._lock:
@@ -112,4 +134,4 @@ class _Stage:
                 self._known.update(made)
                 self._backings = None
             self._changed.clear()
-        self._whole.set()
+        self._whole = True

@@ -144,6 +144,7 @@ class Conversation:
         self._collector: soap.Ref | None = None
         self._version = ''
         self._sinks: dict[str, Sink] = {}
+        self._begun: set[Sink] = set()
         self._belongings: list[tuple[str, soap.Ref]] = []
 
     # -- For those who ask --------------------------------------------------
@@ -170,10 +171,6 @@ class Conversation:
         left = self.started_at + seconds - self._clock()
         if left > 0:
             self.decided.wait(left)
-
-    def now(self) -> float:
-        """The time, as ``started_at`` counts it."""
-        return self._clock()
 
     def nudge(self) -> None:
         """Somebody has just reached the vCenter: do not wait to try again."""
@@ -286,25 +283,36 @@ class Conversation:
                 else:
                     truncated = part.text == 'true'
         self._version = version
-        if truncated:
-            return
-        if answered or not self._synced:
-            for sink in set(self._sinks.values()):
-                sink.settle()
         self._heard_at = self._clock()
-        if not self._synced and not self._ended:
+        if answered or not self._synced:
+            self._settle(truncated)
+        if not truncated and not self._synced and not self._ended:
             self._synced = True
             self.decided.set()
+
+    def _settle(self, truncated: bool) -> None:
+        """Have what was told used; a sink's beginning only as a whole."""
+        for sink in set(self._sinks.values()):
+            if not truncated or sink in self._begun:
+                sink.settle()
+                self._begun.add(sink)
 
     def _abandoned(self) -> bool:
         return self._ended  # by another thread, perhaps just now
 
     def _tell(self, update: etree._Element) -> None:
-        ref = soap.ref(update.find(_OBJ))
-        sink = self._sinks.get(ref.type)
-        if sink is not None:
-            sink.update(update.findtext(_KIND) or '', ref,
-                        map(_change, update.iterfind(_CHANGE_SET)))
+        kind = ref = None
+        changes = []
+        for part in update:
+            if part.tag == _CHANGE_SET:
+                changes.append(_change(part))
+            elif part.tag == _KIND:
+                kind = part.text
+            elif part.tag == _OBJ:
+                ref = soap.ref(part)
+        sink = self._sinks.get(ref.type) if ref else None
+        if sink is not None and ref is not None:
+            sink.update(kind or '', ref, changes)
 
     def _fail(self, error: Exception, failures: int) -> None:
         """Leave what was told behind, and wait a little."""
@@ -350,9 +358,17 @@ class Conversation:
 
 
 def _change(entry: etree._Element) -> Change:
-    removed = entry.findtext(_OP) in ('remove', 'indirectRemove')
-    return Change(entry.findtext(_NAME) or '',
-                  None if removed else entry.find(_VAL))
+    path = operation = value = None
+    for part in entry:
+        if part.tag == _VAL:
+            value = part
+        elif part.tag == _NAME:
+            path = part.text
+        elif part.tag == _OP:
+            operation = part.text
+    if operation in ('remove', 'indirectRemove'):
+        value = None
+    return Change(path or '', value)
 
 
 _RETURNED = f'{{{soap.VIM}}}returnval'
