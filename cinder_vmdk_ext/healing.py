@@ -58,6 +58,8 @@ class Healing(moves.Moves):
         super()._update_volume_stats()
         if self._locator is None or self._stats.get('backend_state') != 'up':
             return
+        if not self.volumeops.backings_known():
+            return  # they are being told; the next report looks
         try:
             seen = self._locator.look()
             if seen is not self._looked_at:

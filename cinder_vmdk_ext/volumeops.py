@@ -85,6 +85,9 @@ class BackingReader(Protocol):
     def read_backings(self) -> Backings:
         """All shadow VMs, as they are."""
 
+    def filling(self) -> bool:
+        """Whether they are being told for the first time."""
+
 
 class VolumeOps(places.PlaceOps):
     """Volume operations; calls that differ from upstream's."""
@@ -106,6 +109,11 @@ class VolumeOps(places.PlaceOps):
         if self.backing_view is not None:
             return self.backing_view.read_backings()
         return self.read_all_backings()
+
+    def backings_known(self) -> bool:
+        """Whether :meth:`read_backings` takes no waiting for a bulk of news.
+        """
+        return self.backing_view is None or not self.backing_view.filling()
 
     def read_all_backings(self) -> Backings:
         """All shadow VMs in one bulk read.
