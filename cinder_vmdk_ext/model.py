@@ -160,6 +160,12 @@ class Inventory:
         return frozenset(h.moref for h in self.hosts.values() if h.live)
 
     @functools.cached_property
+    def registering_hosts(self) -> frozenset[str]:
+        """Live hosts whose resource pool is known, so that VMs fit in."""
+        return frozenset(moref for moref in self.live_hosts
+                         if self.hosts[moref].parent in self.clusters)
+
+    @functools.cached_property
     def hosts_by_cluster_name(self) -> Mapping[str, frozenset[str]]:
         """Member hosts of each cluster; same-named clusters are joined."""
         members: dict[str, frozenset[str]] = {}

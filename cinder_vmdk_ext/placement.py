@@ -193,14 +193,12 @@ def _candidate_hosts(datastore: model.Datastore,
                      requirement: model.Requirement,
                      inventory: model.Inventory,
                      settings: model.Settings) -> frozenset[str]:
-    hosts = datastore.usable_hosts & inventory.live_hosts
     # The host of an instance may lie outside the configured clusters: the
     # disk has to be where the instance is, whatever new volumes prefer.
     wanted = requirement.hosts
     if wanted is None:
         wanted = inventory.hosts_in_reach(settings)
-    return frozenset(host for host in hosts & wanted
-                     if inventory.hosts[host].parent in inventory.clusters)
+    return datastore.usable_hosts & inventory.registering_hosts & wanted
 
 
 def _out_of_reach(requirement: model.Requirement,
