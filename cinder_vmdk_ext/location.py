@@ -59,6 +59,20 @@ class Locator:
                 found[volume['id']] = pool
         return found
 
+    def volumes_by_datastore(self) -> dict[str, list[str]]:
+        """Ids of the volumes with files on each datastore, by its moref.
+
+        Also those of other backends: they keep a datastore from being empty
+        just the same.
+        """
+        found: dict[str, list[str]] = {}
+        for vm in self.look(KEEP_SECONDS).backings.all:
+            volume_id = vm.volume_id or (
+                vm.uuid if vm.name == f'volume-{vm.uuid}' else '')
+            for moref in vm.datastores if volume_id else ():
+                found.setdefault(moref, []).append(volume_id)
+        return found
+
     def look(self, max_age_seconds: float = 0.0) -> Seen:
         """All VMs and datastores, as they are or were not long ago.
 
