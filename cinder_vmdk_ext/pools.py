@@ -6,6 +6,7 @@ space: capacities down, what is promised up. Units are GiB, which Cinder's
 keys call "gb".
 """
 
+import dataclasses
 import decimal
 import math
 import re
@@ -196,7 +197,8 @@ def _age(moref: str) -> tuple[int, str]:
 
 
 def report(inventory: model.Inventory, settings: model.Settings,
-           promised_gib: Mapping[str, int]) -> list[dict[str, Any]]:
+           promised_gib: Mapping[str, int],
+           left: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
     """The ``pools`` list of the driver's statistics.
 
     Datastores that belong to the backend are listed even while they take no
@@ -205,6 +207,7 @@ def report(inventory: model.Inventory, settings: model.Settings,
 
     :param promised_gib: by pool name, the size of volumes that are to be
         created on first use and take no space yet
+    :param left: volumes on each datastore that is to be emptied, by its moref
     """
     found = listed(inventory, settings)
     named = {pool.name: pool for pool in found}
@@ -216,7 +219,7 @@ def report(inventory: model.Inventory, settings: model.Settings,
             promised[each.moref] += size_gib
     reports = []
     for pool in found:
-        states = [(each, placement.ineligibility(each, inventory, settings))
+        states = [(each, _state(each, inventory, settings, left or {}))
                   for each in pool.datastores]
         belonging = {each.moref: (each, why) for each, why in states
                      if why is None or why.passing}
@@ -227,6 +230,28 @@ def report(inventory: model.Inventory, settings: model.Settings,
             reports.append(make(pool, list(belonging.values()), inventory,
                                 settings, promised_here))
     return reports
+
+
+def leaving(inventory: model.Inventory,
+            settings: model.Settings) -> frozenset[str]:
+    """Datastores (morefs) of the backend that their volumes are to leave."""
+    return frozenset(
+        moref for moref, datastore in inventory.datastores.items()
+        if (why := placement.ineligibility(datastore, inventory, settings))
+        and why.code in placement.LEAVING)
+
+
+def _state(datastore: model.Datastore, inventory: model.Inventory,
+           settings: model.Settings, left: Mapping[str, int]
+           ) -> model.Ineligibility | None:
+    refused = placement.ineligibility(datastore, inventory, settings)
+    if (refused is None or refused.code not in placement.LEAVING
+            or datastore.moref not in left):
+        return refused
+    count = left[datastore.moref]
+    return dataclasses.replace(refused, reason=(
+        f'{refused.reason}; {count or "no"} '
+        f'{"volume is" if count == 1 else "volumes are"} left on it'))
 
 
 _States = list[tuple[model.Datastore, model.Ineligibility | None]]

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -15,6 +16,8 @@ from cinder_vmdk_ext import model
 from cinder_vmdk_ext import pools
 
 LOG = logging.getLogger(__name__)
+
+MOST_VOLUMES_SHOWN = 20
 
 
 class Reader(Protocol):
@@ -42,12 +45,19 @@ class Reporter:
 
     def __init__(self, reader: Reader, settings: model.Settings,
                  promised_gib: Callable[[], Mapping[str, int]],
-                 clock: Callable[[], float] = time.monotonic) -> None:
-        """:param promised_gib: size of lazily created volumes by pool name"""
+                 clock: Callable[[], float] = time.monotonic,
+                 volumes: Callable[[], Mapping[str, Sequence[str]]] = dict
+                 ) -> None:
+        """:param promised_gib: size of lazily created volumes by pool name
+        :param volumes: ids of the volumes on each datastore, by its moref;
+            asked while there is a datastore that is to be emptied
+        """
         self._reader = reader
         self._settings = settings
         self._promised_gib = promised_gib
         self._clock = clock
+        self._volumes = volumes
+        self._left: dict[str, Sequence[str]] = {}
         self._lock = threading.Lock()
         self._good: _Good | None = None
         self._told: dict[str, str] = {}
@@ -103,10 +113,35 @@ class Reporter:
         if not self._settings.datastore_pools:
             return pools.report_backend(inventory, self._settings,
                                         sum(promised_gib.values()))
-        listed = pools.report(inventory, self._settings, promised_gib)
+        left = self._look_what_is_left(inventory)
+        listed = pools.report(inventory, self._settings, promised_gib, left)
         if not listed:
             return _nothing(self._settings)
         return {'pools': listed}
+
+    def _look_what_is_left(self, inventory: model.Inventory
+                           ) -> dict[str, int]:
+        """How many volumes are on datastores that are to be emptied."""
+        leaving = pools.leaving(inventory, self._settings)
+        found: Mapping[str, Sequence[str]] = {}
+        if leaving:
+            try:
+                found = self._volumes()
+            except Exception as error:
+                # The figures do not depend on it.
+                LOG.warning('What is left on datastores that are drained was '
+                            'not looked at: %s', error)
+                return {}
+        left = {moref: sorted(found.get(moref, ())) for moref in leaving}
+        with self._lock:
+            before, self._left = self._left, dict(left)
+        for moref in sorted(leaving):
+            if before.get(moref) != left[moref]:
+                LOG.info('Volumes left on datastore %(name)s, which is to be '
+                         'emptied: %(volumes)s.',
+                         {'name': inventory.datastores[moref].plain_name,
+                          'volumes': _shortened(left[moref])})
+        return {moref: len(ids) for moref, ids in left.items()}
 
     def _tell_changes(self, inventory: model.Inventory) -> None:
         """Log a datastore when it stops or starts to take volumes."""
@@ -118,6 +153,12 @@ class Reporter:
                      {'name': name, 'reason': now[name]})
         for name in sorted(before.keys() - now.keys()):
             LOG.info('Datastore %s takes volumes again, or is gone.', name)
+
+
+def _shortened(ids: Sequence[str]) -> str:
+    shown = ', '.join(ids[:MOST_VOLUMES_SHOWN])
+    more = len(ids) - MOST_VOLUMES_SHOWN
+    return f'{shown} and {more} more' if more > 0 else shown or 'none'
 
 
 def _with_state(figures: dict[str, Any],

@@ -43,6 +43,7 @@ from cinder_vmdk_ext import reservations
 from cinder_vmdk_ext import selector
 from cinder_vmdk_ext import session as sessions
 from cinder_vmdk_ext import soap
+from cinder_vmdk_ext import tags
 from cinder_vmdk_ext import tasks
 from cinder_vmdk_ext import typespecs
 from cinder_vmdk_ext import updates
@@ -79,7 +80,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         # Until the options are read: as upstream.
         self._settings = model.Settings('', datastore_pools=False)
         self._client: soap.Client | None = None
-        self._reader: liveview.LiveView | None = None
+        self._reader: inventory.Reader | None = None
         self._stream: updates.Stream | None = None
         self._directory: policies.PolicyDirectory | None = None
         self._own_volumeops: volumeops.VolumeOps | None = None
@@ -160,14 +161,15 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         self._directory = policies.PolicyDirectory(
             session, self.configuration.vmdk_ext_policy_cache_seconds)
         watched = self._directory, self._settings.storage_policies
-        self._reader = liveview.LiveView(
+        live = liveview.LiveView(
             self._watch(session, self._client), inventory.InventoryReader(
                 session, self._client, *watched), *watched,
             observe=self._reservations.observe)
+        self._reader = self._with_tags(live)
         self._own_volumeops = volumeops.VolumeOps(
             session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
             client=self._client)
-        self._own_volumeops.inventory_view = self._reader
+        self._own_volumeops.inventory_view = live
         if self._stream is not None:
             self._own_volumeops.backing_view = backingview.BackingView(
                 self._stream, self._own_volumeops)
@@ -181,7 +183,19 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         self._reporter = reporting.Reporter(
             self._reader, self._settings,
             functools.partial(promises.promised_gib, self.host,
-                              self.cluster_name))
+                              self.cluster_name),
+            volumes=self._locator.volumes_by_datastore)
+
+    def _with_tags(self, reader: inventory.Reader) -> inventory.Reader:
+        name = self._settings.drain_tag
+        if name is None:
+            return reader
+        options = self.configuration
+        return tags.Reader(reader, tags.Tagged(lambda: tags.Service(
+            options.vmware_host_ip, options.vmware_host_port,
+            options.vmware_host_username, options.vmware_host_password,
+            not options.vmware_insecure and (options.vmware_ca_file or True)),
+            name))
 
     def _watch(self, session: Any, client: soap.Client) -> updates.Stream:
         """Prepare the one long poll, in place of an older session's."""

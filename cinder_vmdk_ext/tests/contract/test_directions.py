@@ -29,7 +29,7 @@ TALK_TO_VCENTER = frozenset({
     'imagedata',
     'inventory',
     'lean', 'liveview', 'policies', 'preflight', 'repetition', 'schema',
-    'services', 'session', 'soap', 'tasks', 'transfers', 'updates',
+    'services', 'session', 'soap', 'tags', 'tasks', 'transfers', 'updates',
     'volumeops', 'wiring'})
 VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',

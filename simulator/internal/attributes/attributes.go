@@ -57,7 +57,17 @@ func start(s *core.Sim) error {
 		return tellFields(ctx, next())
 	})
 	core.Override(s, func(ctx *simulator.Context, req *types.RemoveCustomFieldDef, next core.Next) soap.HasFault {
-		return tellFields(ctx, next())
+		had := ""
+		for _, field := range ctx.Map.CustomFieldsManager().Field {
+			if field.Key == req.Key {
+				had = field.ManagedObjectType
+			}
+		}
+		answer := tellFields(ctx, next())
+		for _, entity := range ctx.Map.All(had) {
+			tell(ctx, entity.Reference())
+		}
+		return answer
 	})
 	return nil
 }
