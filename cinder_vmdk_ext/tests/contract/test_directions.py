@@ -26,11 +26,9 @@ KNOW_UPSTREAM = frozenset({
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
     'backingview', 'census', 'closing', 'collector', 'devices', 'evidence',
-    'imagedata',
-    'inventory',
-    'lean', 'liveview', 'policies', 'preflight', 'repetition', 'schema',
-    'services', 'session', 'soap', 'tags', 'tasks', 'transfers', 'updates',
-    'volumeops', 'wiring'})
+    'imagedata', 'inventory', 'lean', 'liveview', 'policies', 'preflight',
+    'repetition', 'schema', 'services', 'session', 'soap', 'tags', 'tasks',
+    'transfers', 'updates', 'volumeops', 'wiring'})
 VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',
     'urllib.request', f'{PLUGIN}.soap', f'{PLUGIN}.collector')
