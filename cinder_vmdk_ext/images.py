@@ -7,7 +7,6 @@ from typing import Any
 
 from oslo_log import log as logging
 from oslo_utils import units
-from oslo_utils import uuidutils
 
 from cinder import exception
 from cinder.image import image_utils
@@ -86,39 +85,28 @@ class Images(exchange.Exchange):
             image_id: str, image_size: int, adapter_type: str) -> None:
         """Import a streamOptimized image as the volume's disk.
 
-        A disk that the volume has already is replaced when the new one
-        stands, and not before.
-
-        :raises TransferFailed, UnusableImage: the volume is as it was
+        :raises TransferFailed, UnusableImage: nothing of it is left
         """
-        old = self._existing_backing(volume)
-        name = volume['name']
-        if old:
-            name = f'{name}-reimage-{uuidutils.generate_uuid()}'
-        new = self._import_image(context, volume, image_service, image_id,
-                                 image_size, adapter_type, name, bool(old))
-        if old:
-            self._replace(volume, old, new)
-            return
+        backing = self._import_image(context, volume, image_service, image_id,
+                                     image_size, adapter_type)
         try:
-            self.volumeops.update_backing_disk_uuid(new, volume['id'])
+            self.volumeops.update_backing_disk_uuid(backing, volume['id'])
         except Exception:
-            self._discard(new)
+            self._discard(backing)
             raise
 
     def _import_image(self, context: Any, volume: Any, image_service: Any,
-                      image_id: str, image_size: int, adapter_type: str,
-                      name: str, temporary: bool) -> Any:
+                      image_id: str, image_size: int,
+                      adapter_type: str) -> Any:
         _host, pool, folder, summary = self._select_ds_for_volume(volume)
         spec = self.session.vim.client.factory.create(
             'ns0:VirtualMachineImportSpec')
         # The import takes the disk's capacity from its data.
         spec.configSpec = self.volumeops.get_create_spec(
-            name, 0, self._get_disk_type(volume), summary.name,
+            volume['name'], 0, self._get_disk_type(volume), summary.name,
             profile_id=self._get_storage_profile_id(volume),
             adapter_type=adapter_type,
-            extra_config=None if temporary
-            else self._get_extra_config(volume))
+            extra_config=self._get_extra_config(volume))
         chunks: Iterable[bytes] = self._data_of(context, image_service,
                                                 image_id)
         container = image_service.show(context, image_id).get(

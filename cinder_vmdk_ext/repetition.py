@@ -6,6 +6,7 @@ A reply can be lost on its way, so a call that failed may have been executed.
 
 import http.client
 import re
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,8 +39,9 @@ _HARMLESS = frozenset({
 _NOT_PASSED_ON = (404, 503)
 _NEVER_CONNECTED = (urllib3.exceptions.NewConnectionError,
                     urllib3.exceptions.ConnectTimeoutError,
-                    urllib3.exceptions.SSLError,
                     urllib3.exceptions.ProxyError,
+                    # Other errors of TLS may come after the call was sent.
+                    ssl.SSLCertVerificationError,
                     requests.ConnectTimeout,
                     http.client.CannotSendRequest,
                     http.client.CannotSendHeader)

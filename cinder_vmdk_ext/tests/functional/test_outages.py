@@ -84,6 +84,7 @@ class Service:
 
     def _delete(self, volume):
         """As a user does: again and again, until it is gone."""
+        tries_left = 30  # after the end
         while True:
             try:
                 volume = objects.Volume.get_by_id(self._case.context,
@@ -92,6 +93,9 @@ class Service:
             except Exception as error:
                 self.fail(error)
                 if self._stop.wait(1):
+                    time.sleep(1)
+                    tries_left -= 1
+                if not tries_left:
                     self.errors.append(f'{volume.id}: {error!r}')
                     return
             else:
@@ -180,6 +184,7 @@ class OutagesTestCase(backend_case.BackendCase):
     def test_the_service_goes_on_and_leaks_nothing(self):
         self.warm_up()
         before = self.resources()
+        self.addCleanup(self.reconnect)
         service = Service(self)
         service.start()
         deadline = time.monotonic() + MINUTES * 60

@@ -2,6 +2,7 @@
 """Which calls may be made again."""
 
 import http.client
+import ssl
 import unittest
 
 from oslo_vmware import exceptions
@@ -64,7 +65,8 @@ class NeverSentTestCase(unittest.TestCase):
                         None, 'refused'))),
                 requests.ConnectTimeout(),
                 requests.exceptions.SSLError(urllib3.exceptions.MaxRetryError(
-                    None, '/sdk', urllib3.exceptions.SSLError('untrusted'))),
+                    None, '/sdk', urllib3.exceptions.SSLError(
+                        ssl.SSLCertVerificationError('untrusted')))),
                 http.client.CannotSendRequest()):
             self.assertTrue(repetition.never_sent(lost(cause)), cause)
 
@@ -77,6 +79,9 @@ class NeverSentTestCase(unittest.TestCase):
     def test_a_connection_that_broke_may_have_carried_all(self):
         for cause in (
                 requests.ReadTimeout(), None,
+                requests.exceptions.SSLError(urllib3.exceptions.MaxRetryError(
+                    None, '/sdk', urllib3.exceptions.SSLError(
+                        ssl.SSLEOFError('UNEXPECTED_EOF_WHILE_READING')))),
                 requests.ConnectionError(urllib3.exceptions.ProtocolError(
                     'aborted', ConnectionResetError())),
                 requests.exceptions.ChunkedEncodingError()):
