@@ -64,6 +64,9 @@ func (e *engine) PutObject(ctx *simulator.Context, obj mo.Reference) {
 		return // nothing leads to it that would not tell by itself
 	}
 	e.lock.Lock()
+	if w := e.watches[obj.Reference()]; w != nil { // moved, without a word
+		e.note(w, obj.Reference(), everything)
+	}
 	e.relate(ctx, obj)
 	e.lock.Unlock()
 	e.updateViews(ctx, obj)

@@ -353,3 +353,79 @@ class UpdatesTestCase(unittest.TestCase):
         other = self.vcenter.connect()
         collector = PC(self.collector._moId, other._stub)
         self.assertRaises(vmodl.fault.ManagedObjectNotFound, collector.WaitForUpdatesEx, '', PC.WaitOptions(maxWaitSeconds=0))
+
+
+class MirrorTestCase(unittest.TestCase):
+    """A client that only listens knows the inventory as well as one that asks, whatever others do meanwhile."""
+
+    def test_two_hundred_operations_in_parallel(self):
+        with simulator.Simulator(ds=2, ds_capacity='100GiB') as vcenter:
+            client = vcenter.connect()
+            content = client.content
+            view = content.viewManager.CreateContainerView(content.rootFolder, [vim.ManagedEntity], True)
+            down = PC.TraversalSpec(name='down', type=vim.Folder, path='childEntity', skip=False,
+                                    selectSet=[PC.SelectionSpec(name='down')])
+            vms = content.rootFolder.childEntity[0].vmFolder
+            starts = [PC.ObjectSpec(obj=view, skip=True, selectSet=[PC.TraversalSpec(type=type(view), path='view', skip=False)]),
+                      PC.ObjectSpec(obj=vms, skip=True, selectSet=[down])]
+            filters = [content.propertyCollector.CreateFilter(PC.FilterSpec(
+                objectSet=[start], propSet=[PC.PropertySpec(type=vim.ManagedEntity, pathSet=['name', 'parent'])]), False)
+                for start in starts]
+            mirrors = {each: {} for each in filters}
+            working = [threading.Thread(target=self.work, args=(vcenter.connect(), number)) for number in range(8)]
+            for thread in working:
+                thread.start()
+            version = ''
+            while True:
+                alive = any(thread.is_alive() for thread in working)
+                update = content.propertyCollector.WaitForUpdatesEx(version, PC.WaitOptions(maxWaitSeconds=1 if alive else 0))
+                if update is None:
+                    if alive:
+                        continue
+                    break
+                version = update.version
+                self.reflect(update, mirrors)
+            for asked, told in ((view.view, mirrors[filters[0]]), (self.below(vms), mirrors[filters[1]])):
+                asked = self.inventory(asked)
+                differences = {obj: (asked.get(obj), told.get(obj)) for obj in {*asked, *told} if asked.get(obj) != told.get(obj)}
+                self.assertEqual({}, differences)
+
+    def work(self, client, number):
+        datacenter = client.content.rootFolder.childEntity[0]
+        pool = datacenter.hostFolder.childEntity[0].resourcePool
+        collector = client.content.propertyCollector
+        for turn in range(5):
+            folder = datacenter.vmFolder.CreateFolder(f'folder {number} {turn}')
+            WaitForTask(folder.Rename(f'renamed {number} {turn}'), pc=collector)
+            spec = vim.vm.ConfigSpec(name=f'vm {number} {turn}', files=vim.vm.FileInfo(vmPathName='[LocalDS_1]'))
+            task = folder.CreateVM_Task(spec, pool)
+            WaitForTask(task, pc=collector)
+            vm = task.info.result
+            if turn % 2:
+                WaitForTask(datacenter.vmFolder.MoveInto([vm]), pc=collector)
+            else:
+                WaitForTask(vm.Rename(f'vm renamed {number} {turn}'), pc=collector)
+            if turn % 3 == 0:
+                WaitForTask(vm.Destroy(), pc=collector)
+            if turn == 4:
+                WaitForTask(folder.Destroy(), pc=collector)
+
+    def reflect(self, update, mirrors):
+        for each in update.filterSet:
+            mirror = mirrors[each.filter]
+            for one in each.objectSet:
+                if one.kind == 'leave':
+                    del mirror[one.obj]
+                elif one.kind == 'enter':
+                    mirror[one.obj] = {}
+                for change in one.changeSet:
+                    mirror[one.obj][change.name] = change.val
+
+    def inventory(self, objects):
+        return {obj: {'name': obj.name, 'parent': obj.parent} for obj in objects}
+
+    def below(self, folder):
+        for child in folder.childEntity:
+            yield child
+            if isinstance(child, vim.Folder):
+                yield from self.below(child)
