@@ -65,10 +65,23 @@ class Transport(service.RequestsTransport):
         if self._secret:
             request.message = request.message.replace(
                 self.stand_in.encode(), self._secret)
+        if self.session.trust_env:
+            self._read_environment(request.url)
         reply = super().send(request)
         if reply.code not in _ANSWERS:
             raise HTTPStatus(reply.code, request.url)
         return reply
+
+    def _read_environment(self, url: str) -> None:
+        """Take proxies and authorities from the environment, once.
+
+        requests looks for them at every call, for a millisecond.
+        """
+        found = self.session.merge_environment_settings(
+            url, {}, None, self.verify, None)
+        self.session.proxies.update(found['proxies'])
+        self.verify = found['verify']
+        self.session.trust_env = False
 
 
 class HTTPStatus(requests.HTTPError):
