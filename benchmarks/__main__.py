@@ -19,9 +19,12 @@ def main() -> None:
                         default=ROOT / 'docs' / 'benchmarks',
                         help='folder for the table, the figures and the plot')
     arguments = parser.parse_args()
-    results = measuring.quick() if arguments.quick else measuring.full()
-    for path in report.write(results, arguments.into,
-                             'quick' if arguments.quick else 'full'):
+    name = 'quick' if arguments.quick else 'full'
+    results = []
+    for result in measuring.quick() if arguments.quick else measuring.full():
+        print(report.line(result), flush=True)
+        results.append(result)
+    for path in report.write(results, arguments.into, name):
         print(f'wrote {os.path.relpath(path)}')
 
 

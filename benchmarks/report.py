@@ -27,6 +27,13 @@ def write(results: list[measuring.Result], folder: pathlib.Path,
     return written
 
 
+def line(result: measuring.Result) -> str:
+    """A result in one line, as it comes."""
+    figures = ', '.join(_figures(result)) if 'calls' in result else ''
+    return (f'{result["driver"]:9}{_title(_condition(result)):40}'
+            f'{result["operation"]:32}{figures}')
+
+
 def markdown(results: list[measuring.Result]) -> str:
     """One table for each inventory and condition."""
     parts = ['# Upstream\'s driver and ours, in the same run\n', _LEGEND]
@@ -41,7 +48,8 @@ _LEGEND = '''
 An inventory is *datastores* x *hosts* x *virtual machines*, every datastore
 on every host. Calls and bytes are counted by the simulated vCenter; a `+n`
 are the replies to the long poll in that time, which cost no round trip of
-their own. CPU is the driver's process alone, with its database. Counts can be
+their own. CPU is the driver's process alone; volume types are answered from memory, as
+Cinder's database is not what is measured. Counts can be
 compared between machines; times only within one table.
 '''
 
