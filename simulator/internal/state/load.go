@@ -91,7 +91,7 @@ func (s *Saved) Restore(model *simulator.Model, dir string) error {
 		return err
 	}
 	clear(inventory.Used)
-	if err := s.apply(model.Service.Context); err != nil {
+	if err := s.apply(model.Service.Context, false); err != nil {
 		return err
 	}
 	ownField(model.Map(), "counter").SetInt(s.description.Counter)
@@ -102,7 +102,7 @@ func (s *Saved) Restore(model *simulator.Model, dir string) error {
 // Finish undoes what features did to the inventory when they started, and gives them back what they keep.
 func (s *Saved) Finish(sim *core.Sim) error {
 	ctx := sim.Context()
-	if err := s.apply(ctx); err != nil {
+	if err := s.apply(ctx, true); err != nil {
 		return err
 	}
 	for name, keep := range sim.Kept() {
@@ -123,8 +123,9 @@ func (s *Saved) Finish(sim *core.Sim) error {
 	return nil
 }
 
-// apply makes all objects what they were.
-func (s *Saved) apply(ctx *simulator.Context) error {
+// apply makes all objects what they were. Once more, it leaves machines alone: no feature sets anything of theirs when it
+// starts, and they are what takes long.
+func (s *Saved) apply(ctx *simulator.Context, again bool) error {
 	for _, obj := range ctx.Map.AllReference("") {
 		self := obj.Reference()
 		if _, known := kept[self.Type]; known && s.records[self] == nil {
@@ -133,24 +134,40 @@ func (s *Saved) apply(ctx *simulator.Context) error {
 	}
 	for self, r := range s.records {
 		obj := ctx.Map.Get(self)
-		if obj == nil {
-			create := kept[self.Type].make
-			if create == nil {
-				return fmt.Errorf("%s was added to the inventory later, and cannot be made again", self)
-			}
-			obj = create()
-			if err := r.decode(obj); err != nil {
-				return err
-			}
-			ctx.Map.Put(obj)
-		}
 		var err error
-		ctx.WithLock(obj, func() { err = r.decode(obj) })
+		switch {
+		case obj == nil:
+			err = s.make(ctx, self, r)
+		case again && (self.Type == "VirtualMachine" || self.Type == "VirtualMachineSnapshot"):
+		default:
+			ctx.WithLock(obj, func() { err = r.decode(obj) })
+		}
 		if err != nil {
 			return err
 		}
 	}
 	relate(ctx)
+	return nil
+}
+
+// make makes an object that a bare inventory does not have.
+func (s *Saved) make(ctx *simulator.Context, self ref, r *record) error {
+	create := kept[self.Type].make
+	if create == nil {
+		return fmt.Errorf("%s was added to the inventory later, and cannot be made again", self)
+	}
+	obj := create()
+	if err := r.decode(obj); err != nil {
+		return err
+	}
+	entity, ok := obj.(mo.Entity)
+	if !ok {
+		ctx.Map.Put(obj)
+		return nil
+	}
+	config, overall, role := entity.Entity().ConfigStatus, entity.Entity().OverallStatus, entity.Entity().EffectiveRole
+	ctx.Map.Put(obj) // says that all is well
+	entity.Entity().ConfigStatus, entity.Entity().OverallStatus, entity.Entity().EffectiveRole = config, overall, role
 	return nil
 }
 
