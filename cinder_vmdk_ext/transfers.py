@@ -83,7 +83,9 @@ class Transfers:
 
     def _path_of(self, datacenter: Any) -> str:
         # As vCenter names it, without the root folder.
-        return vim_util.get_inventory_path(self._session.vim, datacenter)
+        path = self._session.invoke_api(
+            vim_util, 'get_inventory_path', self._session.vim, datacenter)
+        return str(path).strip('/')
 
     # -- Disks --------------------------------------------------------------
 
