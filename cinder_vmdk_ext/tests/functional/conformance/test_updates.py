@@ -8,7 +8,9 @@ import unittest
 from pyVim.task import WaitForTask
 from pyVmomi import vim
 from pyVmomi import vmodl
+import requests
 
+from cinder_vmdk_ext.tests import control as control_endpoint
 from cinder_vmdk_ext.tests import simulator
 
 PC = vmodl.query.PropertyCollector
@@ -158,6 +160,22 @@ class UpdatesTestCase(unittest.TestCase):
         self.rename(self.folder, 'checked')
         self.assertEqual([('modify', self.folder, {'name': 'checked'})],
                          self.changes(self.collector.CheckForUpdates(update.version)))
+
+    def test_a_wait_whose_client_has_gone_away_ends(self):
+        control = control_endpoint.Control(self.vcenter.control_url)
+        self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        body = ('<?xml version="1.0"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
+                f'<WaitForUpdatesEx xmlns="urn:vim25"><_this type="PropertyCollector">{self.collector._moId}</_this>'
+                f'<version>{version}</version></WaitForUpdatesEx></soapenv:Body></soapenv:Envelope>')
+        with self.assertRaises(requests.Timeout):
+            requests.post(f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', data=body, timeout=1,
+                          headers={'Cookie': self.client._stub.cookie.split(';')[0], 'SOAPAction': 'urn:vim25/8.0'},
+                          verify=self.vcenter.cacert)
+        deadline = time.monotonic() + 5
+        while control.journal()['running']:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
 
     # Truncation
 
