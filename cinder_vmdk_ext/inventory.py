@@ -68,7 +68,7 @@ class InventoryReader:
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         found = collector.read_all(self._session, self._client, PATHS,
-                                   MANAGERS)
+                                   MANAGERS, value=value)
         return with_policies(build(found), self._policies,
                              self._policy_names)
 
