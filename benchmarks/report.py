@@ -48,9 +48,9 @@ _LEGEND = '''
 An inventory is *datastores* x *hosts* x *virtual machines*, every datastore
 on every host. Calls and bytes are counted by the simulated vCenter; a `+n`
 are the replies to the long poll in that time, which cost no round trip of
-their own. CPU is the driver's process alone; volume types are answered from memory, as
-Cinder's database is not what is measured. Counts can be
-compared between machines; times only within one table.
+their own. CPU is the driver's process alone; volume types are answered from
+memory, as Cinder's database is not what is measured. Counts can be compared
+between machines; times only within one table.
 '''
 
 
