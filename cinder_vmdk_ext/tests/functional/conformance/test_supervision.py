@@ -82,6 +82,8 @@ class AnyRequestTestCase(unittest.TestCase):
                 arguments = ''.join(self.nonsense(parameter) for parameter in parameters) if nonsense else ''
                 self.post(_ENVELOPE.format(method=method, type=kind, value=value, arguments=arguments))
         self.check_alive()
+        for kind, obj in self.known.items():  # none is left locked
+            self.post(_ENVELOPE.format(method='Fetch', type=kind, value=obj._moId, arguments='<prop>name</prop>'))
 
     def test_what_is_no_call_at_all(self):
         for text in '', '<', '<a/>', '\0' * 1000, _ENVELOPE.format(method='NoSuchMethod', type='Folder', value='x', arguments=''):
