@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Five hundred datastores on sixty-four hosts: nobody waits, nothing grows.
+
+What is limited is processor time and memory, not time on the wall, which
+depends on what else the machine does.
+"""
+
+import json
+import subprocess
+import sys
+import unittest
+
+from cinder_vmdk_ext.tests import simulator
+
+PROGRAM = '''
+import eventlet
+eventlet.monkey_patch()
+import gc, json, os, sys, threading, time
+from cinder_vmdk_ext import (
+    backingview, inventory, liveview, model, placement, pools, reporting,
+    reservations, session, soap, updates, volumeops)
+host, port, user, password, cacert = sys.argv[1:]
+s = session.Session(host, user, password, 3, 0.5, port=int(port),
+                    cacert=cacert, insecure=False)
+http = soap.Client(host, int(port), ca_file=cacert,
+                   cookie=s.vim.get_http_cookie)
+stream = updates.Stream(s, http)
+reader = inventory.InventoryReader(s, http)
+view = liveview.LiveView(stream, reader)
+ops = volumeops.VolumeOps(s, 100, 'key', 'type', client=http)
+ops.backing_view = backingview.BackingView(stream, ops)
+settings = model.Settings('vmdk')
+reporter = reporting.Reporter(view, settings, dict)
+books = reservations.Reservations()
+
+def resident_bytes():
+    gc.collect()
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+# The longest processor time between two turns of another greenthread.
+longest = {}
+doing = 'nothing'
+
+def tick():
+    before = time.thread_time()
+    while True:
+        eventlet.sleep(0)
+        now = time.thread_time()
+        longest[doing] = max(longest.get(doing, 0), now - before)
+        before = now
+
+# What is imported is no garbage, and takes a collection 50 ms to find out.
+gc.collect()
+gc.freeze()
+eventlet.spawn(tick)
+eventlet.sleep(0.2)
+report = {}
+
+def measured(name, action):
+    global doing
+    doing = name
+    eventlet.sleep(0)
+    found = action()
+    eventlet.sleep(0)
+    doing = 'nothing'
+    return found
+
+before = resident_bytes()
+known = measured('first view', view.read)
+report['view_bytes'] = resident_bytes() - before
+report['datastores'] = len(known.datastores)
+measured('first report', reporter.report)
+measured('report', reporter.report)
+measured('direct read', reader.read)
+measured('selection', lambda: books.place(
+    model.Requirement(1 << 30), view.read(), settings, min))
+measured('VMs', ops.read_backings)
+before = resident_bytes()
+for _ in range(10000):
+    with books.operation():
+        books.place(model.Requirement(
+            1 << 30, thin=True, pinned=frozenset(list(known.datastores)[:1])),
+            view.read(), settings, min)
+    reporter.report()
+report['growth_bytes'] = resident_bytes() - before
+stream.stop()
+s.logout()
+longest.pop('nothing')
+report['longest_ms'] = {name: 1000 * each for name, each in longest.items()}
+print(json.dumps(report))
+'''
+
+
+class ScaleTestCase(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        with simulator.Simulator(
+                ds=500, host=64, cluster=1, standalone_host=0, vm=500,
+                ds_mount_all=True, autostart=False) as vcenter:
+            ended = subprocess.run(
+                [sys.executable, '-W', 'ignore', '-c', PROGRAM, vcenter.host,
+                 str(vcenter.port), vcenter.user, vcenter.password,
+                 vcenter.cacert], capture_output=True, text=True, timeout=300)
+        if ended.returncode:
+            raise AssertionError(ended.stderr[-4000:])
+        cls.report = json.loads(ended.stdout.splitlines()[-1])
+
+    def test_the_view_takes_at_most_50_mb(self):
+        self.assertEqual(500, self.report['datastores'])
+        self.assertLessEqual(self.report['view_bytes'], 50e6)
+
+    def test_other_greenthreads_never_wait_more_than_20_ms(self):
+        for name, longest_ms in self.report['longest_ms'].items():
+            with self.subTest(name):
+                self.assertLessEqual(longest_ms, 20)
+
+    def test_memory_does_not_grow_over_10000_operations(self):
+        self.assertLessEqual(self.report['growth_bytes'], 5e6)
+
+
+if __name__ == '__main__':
+    unittest.main()
