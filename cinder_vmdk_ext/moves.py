@@ -5,6 +5,7 @@ Each either succeeds, or leaves the volume as it was; and wherever the disk
 ends up, the volume's host names the datastore that holds it.
 """
 
+from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
@@ -48,9 +49,21 @@ class Moves(exchange.Exchange):
         """
         if self._is_seen_by(host, backing):
             return
-        with self.selecting(None, lambda: self._volume_specs(volume)):
-            super()._relocate_backing(volume, backing, host)
+        relocate = super()._relocate_backing
+        self._near(volume, lambda: relocate(volume, backing, host))
         self._follow_disk(volume, backing)
+
+    def _near(self, volume: Any, select: Callable[[], Any],
+              excluded: tuple[str, ...] = ()) -> Any:
+        """Select a datastore of the volume's pool, or else any."""
+        for pool in (self._pool_of(volume), None):
+            try:
+                with self.selecting(pool, lambda: self._volume_specs(volume),
+                                    excluded):
+                    return select()
+            except exceptions.NoPlacement:
+                if pool is None:
+                    raise
 
     def _is_seen_by(self, host: Any, backing: Any) -> bool:
         if self._reader is None:
@@ -130,11 +143,12 @@ class Moves(exchange.Exchange):
 
     def _extend_elsewhere(self, volume: Any, backing: Any, disk: devices.Disk,
                           new_size: int) -> None:
-        with self.selecting(None, lambda: self._volume_specs(volume),
-                            excluded=(disk.datastore,)):
-            (host, pool, summary) = self._select_datastore({
-                self.ds_sel.SIZE_BYTES: new_size * units.Gi,
-                self.ds_sel.PROFILE_NAME: self._get_storage_profile(volume)})
+        wanted = {
+            self.ds_sel.SIZE_BYTES: new_size * units.Gi,
+            self.ds_sel.PROFILE_NAME: self._get_storage_profile(volume)}
+        (host, pool, summary) = self._near(
+            volume, lambda: self._select_datastore(wanted),
+            excluded=(disk.datastore,))
         self._relocate(volume, backing, summary.datastore, host, pool)
         self._follow_disk(volume, backing)
         self._extend_backing(backing, new_size, disk.provisioning)

@@ -127,7 +127,27 @@ def unfit(datastore: model.Datastore, requirement: model.Requirement,
     if not requirement.thin and datastore.free_bytes < requirement.size_bytes:
         return (f'{_gib(datastore.free_bytes)} are free, '
                 f'{_gib(requirement.size_bytes)} are needed')
-    return None
+    return _overcommitted(datastore, requirement, settings)
+
+
+def _overcommitted(datastore: model.Datastore, requirement: model.Requirement,
+                   settings: model.Settings) -> str | None:
+    """Why a thin disk would promise more than one of several may promise.
+
+    Of a pool of one datastore the scheduler has reckoned this itself; of a
+    pool of several it knows the sums.
+    """
+    ratio = settings.max_over_subscription_ratio
+    if not requirement.thin or ratio is None or len(
+            requirement.pinned or ()) < 2:
+        return None
+    usable = datastore.capacity_bytes * (
+        100 - settings.reserved_percentage) / 100
+    promised = datastore.provisioned_bytes + requirement.size_bytes
+    if promised <= usable * ratio:
+        return None
+    return (f'{_gib(promised)} would be promised, {ratio:g} times its '
+            f'{_gib(int(usable))} may be')
 
 
 def place(requirement: model.Requirement, inventory: model.Inventory,

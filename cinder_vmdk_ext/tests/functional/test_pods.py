@@ -125,6 +125,22 @@ class PodTestCase(backend_case.BackendCase):
                                   largest + 1, type_id=thick['id'])
         self.assertEqual(set(MEMBERS), set(error.reasons))
 
+    def test_what_is_too_large_for_a_member_is_extended_on_the_other(self):
+        thick = self.volume_type('thick', vmdk_type='thick')
+        first = self.create('tier', 60, type_id=thick['id'])
+        second = self.new_volume('tier', 20, type_id=thick['id'])
+        second.host = f'{backend_case.HOST}#{self.truth(first).datastore}'
+        other = self.make_driver(vmdk_ext_storage_pods=False)
+        self.made(second, other.create_volume(second))
+        self.assertEqual(self.truth(first).datastore,
+                         self.truth(second).datastore)
+        self.report()
+        second = self.fresh(second)
+        self.driver.extend_volume(second, 70)
+        self.assertNotEqual(self.truth(first).datastore,
+                            self.truth(second).datastore)
+        self.assert_in_pod(second)
+
     def test_a_drained_member_takes_nothing_more(self):
         manager = self.service.content.customFieldsManager
         field = manager.AddCustomFieldDef('cinder_state', vim.Datastore)

@@ -248,5 +248,30 @@ class PodSchedulerTestCase(unittest.TestCase):
                         {'id': 'an-id', 'size': size_gib}, update_time=False)
 
 
+class PodPlacementTestCase(unittest.TestCase):
+    """What the scheduler cannot reckon of a cluster, placement does."""
+
+    def place(self, inventory, size_gib, settings, thin=True):
+        return placement.place(
+            model.Requirement(size_gib * GIB, thin, pinned=frozenset(
+                {'datastore-1', 'datastore-2'})), inventory, settings, min)
+
+    def test_thin_disks_overcommit_no_member_beyond_the_ratio(self):
+        settings = dataclasses.replace(ON, max_over_subscription_ratio=2.0)
+        inventory = two_and_one(pod(), uncommitted_bytes=100 * GIB)
+        # Promised: 40 and 170 of 200 GiB each.
+        self.assertEqual('datastore-1', self.place(
+            inventory, 160, settings).datastore.moref)
+        reasons = self.place(inventory, 161, settings)
+        self.assertIn('201.00 GiB would be promised', reasons['gold-1'])
+
+    def test_of_one_datastore_the_scheduler_has_reckoned_it(self):
+        settings = dataclasses.replace(ON, max_over_subscription_ratio=2.0)
+        self.assertIsInstance(placement.place(
+            model.Requirement(500 * GIB, True,
+                              pinned=frozenset({'datastore-1'})),
+            two_and_one(), settings, min), model.Placement)
+
+
 if __name__ == '__main__':
     unittest.main()
