@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parallel creates share the datastores out, and none is filled too far."""
+
+import threading
+import time
+import unittest
+
+from oslo_vmware import exceptions as vmware_exceptions
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import section
+from cinder_vmdk_ext.tests.functional import backend_case
+
+
+class SpreadCase(backend_case.BackendCase):
+    """Four datastores of 10 GiB, of which the driver chooses."""
+
+    VCENTER = backend_case.BackendCase.VCENTER | {'ds_capacity': '10GiB',
+                                                  'vm': 0}
+    OPTIONS = {'vmdk_ext_datastore_pools': False}
+
+    def thick(self, size_gib):
+        return self.new_volume(section.NAME, size_gib, self._thick)
+
+    def setUp(self):
+        super().setUp()
+        self._thick = self.volume_type('thick', vmdk_type='thick')['id']
+
+    def in_parallel(self, volumes):
+        """Create them at once; the errors of those that failed."""
+        failed = []
+
+        def create(volume):
+            try:
+                self.driver.create_volume(volume)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=create, args=(volume,))
+                   for volume in volumes]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(60)
+        return failed
+
+    def datastores_of(self, volumes):
+        found = [self.truth(volume) for volume in volumes]
+        return sorted(each.datastore for each in found if each)
+
+    def test_parallel_creates_spread(self):
+        # Slow enough that all choose before any disk is there.
+        self.control.fault(method='CreateVM_Task', task_delay_ms=500)
+        volumes = [self.thick(4) for _ in range(8)]
+        self.assertEqual([], self.in_parallel(volumes))
+        self.assertEqual(
+            [f'LocalDS_{number // 2}' for number in range(8)],
+            self.datastores_of(volumes))
+
+    def test_no_datastore_is_overfilled(self):
+        self.control.fault(method='CreateVM_Task', task_delay_ms=500)
+        volumes = [self.thick(4) for _ in range(11)]
+        failed = self.in_parallel(volumes)
+        self.assertEqual([exceptions.NoPlacement] * 3,
+                         [type(error) for error in failed])
+        self.assertEqual(8, len(self.datastores_of(volumes)))
+
+    def test_what_failed_and_what_was_deleted_is_given_again(self):
+        self.control.fault(method='CreateVM_Task', count=4,
+                           task_fault={'type': 'InvalidState'})
+        volumes = [self.thick(9) for _ in range(4)]
+        self.assertEqual(4, len(self.in_parallel(volumes)))
+        again = [self.thick(9) for _ in range(4)]
+        self.assertEqual([], self.in_parallel(again))
+        for volume in again:
+            self.driver.delete_volume(volume)
+        self.until_free(9)
+        self.assertEqual([], self.in_parallel(
+            [self.thick(9) for _ in range(4)]))
+
+    def until_free(self, size_gib):
+        """The vCenter tells of space that was given back a moment later."""
+        for _ in range(200):
+            seen = self.driver._reader.read()
+            if all(each.free_bytes >= size_gib << 30
+                   for each in seen.datastores.values()):
+                return
+            time.sleep(0.02)
+        self.fail('the space was not given back')
+
+    def test_a_full_datastore_is_passed_over(self):
+        self.control.fault(
+            method='CreateVM_Task', argument='LocalDS_[0-2]', task_fault={
+                'type': 'NoDiskSpace', 'fields': {'datastore': 'x'}})
+        volume = self.thick(1)
+        self.driver.create_volume(volume)
+        self.assertEqual(['LocalDS_3'], self.datastores_of([volume]))
+
+    def test_when_all_are_full_the_vcenters_word_is_told(self):
+        self.control.fault(
+            method='CreateVM_Task', task_fault={
+                'type': 'NoDiskSpace', 'fields': {'datastore': 'x'}})
+        with self.assertRaises(vmware_exceptions.NoDiskSpaceException):
+            self.driver.create_volume(self.thick(1))
+
+    def test_a_folder_that_was_removed_is_made_again(self):
+        first = self.thick(1)
+        self.driver.create_volume(first)
+        folder = self.truth(first).vm.parent
+        self.driver.delete_volume(first)
+        self.wait(folder.Destroy_Task())
+        again = self.thick(1)
+        self.driver.create_volume(again)
+        self.assertEqual(1, len(self.datastores_of([again])))
+
+
+if __name__ == '__main__':
+    unittest.main()
