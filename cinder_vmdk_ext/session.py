@@ -26,13 +26,14 @@ from cinder_vmdk_ext import soap
 
 LOG = logging.getLogger(__name__)
 
-# Calls are repeated within this time; it outlasts a vCenter's short hiccups.
-PATIENCE_SECONDS = 60.0
+# Calls are repeated within this time, and vmware_api_retry_count times: by
+# default about a minute, which outlasts a hiccup of the vCenter or network.
+PATIENCE_SECONDS = 300.0
 # A task goes on in the hosts while the vCenter restarts, which takes minutes.
 TASK_PATIENCE_SECONDS = 900.0
 LEASE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 30.0
 # A vCenter locks an account after five wrong passwords in three minutes.
 REFUSAL_SECONDS = 60.0
 # A session that the vCenter keeps denying will not be had by another login.
