@@ -256,7 +256,7 @@ class Session(api.VMwareAPISession):
             it or as a VimFaultException
         """
         name = args[0] if method == 'call' and args else method
-        pauses = self._pauses()
+        pauses = self._pauses(self._clock() + self._patience_seconds)
         lost: Any = _NOTHING_LOST
         denials = 0
         while True:
@@ -296,9 +296,8 @@ class Session(api.VMwareAPISession):
             raise exceptions.OutcomeUnknown(
                 name, repetition.target(args), error) from error
 
-    def _pauses(self) -> Iterator[float]:
-        """Seconds to wait before each repetition, until patience ends."""
-        deadline = self._clock() + self._patience_seconds
+    def _pauses(self, deadline: float) -> Iterator[float]:
+        """Seconds to wait before each repetition, until the deadline."""
         for count in range(self._api_retry_count):
             longest = min(_FIRST_PAUSE_SECONDS * 2 ** count,
                           _LONGEST_PAUSE_SECONDS)
