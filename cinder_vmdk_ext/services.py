@@ -42,6 +42,8 @@ class Transport(service.RequestsTransport):
         messages to its debug log, and there it shall not be found
     """
 
+    verify: str | bool
+
     def __init__(self, timeouts_seconds: tuple[float, float],
                  secret: str = '', **kwargs: Any) -> None:
         super().__init__(connection_timeout=timeouts_seconds, **kwargs)
