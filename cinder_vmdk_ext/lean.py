@@ -174,7 +174,7 @@ class Client:
                  arguments: dict[str, Any]) -> bytes:
         envelope, header, request = soap.message(method)
         for name, text in self._headers():
-            etree.SubElement(header, name).text = text
+            etree.SubElement(header, f'{{{soap.VIM}}}{name}').text = text
         self._coder.encode_fields(request, method, parameters, arguments)
         return etree.tostring(envelope, xml_declaration=True,
                               encoding='UTF-8')
