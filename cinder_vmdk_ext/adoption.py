@@ -286,7 +286,7 @@ class Adoption(exchange.Exchange):
                 self._take_away(source, held)
             self._name(volume, backing, {TAKING: ''})
         except Exception:
-            self._give_back(temporary, source, held, path, uuid)
+            self._undo_taking(temporary, source, held, path, uuid)
             raise
 
     def _make_shell(self, volume: Any, disk: manageable.Disk, uuid: str,
@@ -337,9 +337,9 @@ class Adoption(exchange.Exchange):
             lambda: self.volumeops.properties(backing, 'name').get(
                 'name') == volume['name'])
 
-    def _give_back(self, temporary: str, source: Any,
-                   held: devices.Disk | None, path: str,
-                   uuid: str | None) -> None:
+    def _undo_taking(self, temporary: str, source: Any,
+                     held: devices.Disk | None, path: str,
+                     uuid: str | None) -> None:
         """Undo: the source has its disk as it was, and nothing is left.
 
         What cannot be undone is logged; never is a VM destroyed that still
