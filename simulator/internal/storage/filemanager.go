@@ -3,7 +3,6 @@
 package storage
 
 import (
-	"io"
 	"os"
 	"path"
 
@@ -163,40 +162,12 @@ func (s *Store) copyFile(ctx *simulator.Context, from, to place, force bool) typ
 		return fault
 	}
 	defer release()
-	err = copySparse(from.local(), to.local())
+	err = vdisk.CopySparse(from.local(), to.local())
 	s.Touch(ctx, to.ds, to.local())
 	s.touchExtentOf(ctx, to)
 	if err != nil {
 		_ = os.Remove(to.local())
 		return fileFault(to, err)
-	}
-	return nil
-}
-
-// copySparse copies a file and keeps its holes.
-func copySparse(from, to string) error {
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	info, err := source.Stat()
-	if err != nil {
-		return err
-	}
-	target, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer target.Close()
-	if err := target.Truncate(info.Size()); err != nil {
-		return err
-	}
-	for _, r := range vdisk.FileRanges(source, info.Size()) {
-		section := io.NewSectionReader(source, r.Start, r.End-r.Start)
-		if _, err := io.Copy(io.NewOffsetWriter(target, r.Start), section); err != nil {
-			return err
-		}
 	}
 	return nil
 }

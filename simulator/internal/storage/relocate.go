@@ -59,10 +59,12 @@ type moveDisk struct {
 	backing *types.VirtualDiskFlatVer2BackingInfo // what it is to become, or nil
 }
 
-// layerMove is one file of a disk's chain that goes: it is renamed, or copied because others need it where it is.
+// layerMove is one file of a disk's chain that goes: it is renamed, or copied because others need it where it is. Or the whole
+// chain becomes one flat disk.
 type layerMove struct {
 	from, to place
 	copy     bool
+	flatten  bool
 	spec     *vdisk.Spec // how a flat disk is to take its space, if that changes
 }
 
@@ -246,7 +248,7 @@ func (r *relocation) diskLayers(d *moveDisk) types.BaseMethodFault {
 		}
 		spec := d.spec(r.store.provisioning(r.ctx, d.from, descriptor))
 		spec.UUID = descriptor.UUID()
-		r.moves = append(r.moves, layerMove{from: d.from, to: base, copy: true, spec: &spec})
+		r.moves = append(r.moves, layerMove{from: d.from, to: base, flatten: true, spec: &spec})
 		return nil
 	}
 	family, fault := r.family(d)
@@ -315,8 +317,7 @@ func (r *relocation) family(d *moveDisk) ([]layerMove, types.BaseMethodFault) {
 	return r.arrange(d, depth, shared)
 }
 
-// arrange decides what happens to the layers that others read through: with sharing allowed they stay, else the lowest layer
-// that is the virtual machine's own gets a copy of all that is below it.
+// arrange decides what happens to the layers that others read through: with sharing allowed they stay, else they are copied.
 func (r *relocation) arrange(d *moveDisk, depth map[string]int, shared map[string]bool) ([]layerMove, types.BaseMethodFault) {
 	locals := make([]string, 0, len(depth))
 	for local := range depth {
@@ -327,26 +328,15 @@ func (r *relocation) arrange(d *moveDisk, depth map[string]int, shared map[strin
 	})
 	allow := d.how == types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndAllowSharing
 	var moves []layerMove
-	var copied *layerMove
 	for _, local := range locals {
+		if allow && shared[local] {
+			continue
+		}
 		at, ok := r.store.placeOf(r.ctx, local)
 		if !ok {
 			return nil, &types.FileNotFound{FileFault: types.FileFault{File: local}}
 		}
-		switch {
-		case !shared[local]:
-			moves = append(moves, layerMove{from: at})
-		case !allow: // the highest that is shared holds, read through, what the others below it hold
-			descriptor, err := vdisk.ReadDescriptor(local)
-			if err != nil {
-				return nil, fileFault(at, err)
-			}
-			spec := r.store.provisioning(r.ctx, at, descriptor)
-			copied = &layerMove{from: at, copy: true, spec: &spec}
-		}
-	}
-	if copied != nil {
-		moves = append([]layerMove{*copied}, moves...)
+		moves = append(moves, layerMove{from: at, copy: shared[local]})
 	}
 	return moves, nil
 }
@@ -425,26 +415,36 @@ func (r *relocation) moveFiles() types.BaseMethodFault {
 }
 
 func (m *layerMove) run() error {
-	if m.copy {
-		source, err := vdisk.Open(m.from.local())
-		if err != nil {
-			return err
-		}
-		defer source.Close()
-		spec := *m.spec
-		spec.CapacityBytes = source.CapacityBytes()
-		if err := vdisk.CreateFlat(m.to.local(), spec); err != nil {
-			return err
-		}
-		return fill(m.to, source)
+	var err error
+	switch {
+	case m.flatten:
+		return m.flattened()
+	case m.copy:
+		err = vdisk.Copy(m.from.local(), m.to.local())
+	default:
+		err = vdisk.Move(m.from.local(), m.to.local())
 	}
-	if err := vdisk.Move(m.from.local(), m.to.local()); err != nil || m.spec == nil {
+	if err != nil || m.spec == nil {
 		return err
 	}
 	return changeDescriptor(m.to, func(d *vdisk.Descriptor) error {
 		d.SetProvisioning(m.spec.Thin, m.spec.Eager)
 		return nil
 	})
+}
+
+func (m *layerMove) flattened() error {
+	source, err := vdisk.Open(m.from.local())
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	spec := *m.spec
+	spec.CapacityBytes = source.CapacityBytes()
+	if err := vdisk.CreateFlat(m.to.local(), spec); err != nil {
+		return err
+	}
+	return fill(m.to, source)
 }
 
 // rehang tells a moved delta where the disk below it has gone.
@@ -495,7 +495,7 @@ func (r *relocation) publish() {
 	consolidated := false
 	for _, m := range r.moves {
 		moved[m.from.local()] = m.to
-		consolidated = consolidated || m.copy
+		consolidated = consolidated || m.flatten
 	}
 	refresh := func(devices []types.BaseVirtualDevice) {
 		for _, disk := range disks(devices) {

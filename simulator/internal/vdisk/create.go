@@ -4,6 +4,7 @@ package vdisk
 
 import (
 	"fmt"
+	"io"
 	"math/rand"
 	"os"
 	"path"
@@ -191,31 +192,68 @@ func Remove(file string) error {
 
 // Move renames a disk's files, within one file system, and rewrites what the descriptor says about them.
 func Move(from, to string) error {
+	if err := transfer(from, to, os.Rename); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(from); os.IsNotExist(err) {
+		return nil // it was the only file
+	}
+	return os.Remove(from)
+}
+
+// Copy copies one disk's files as they are; the copy reads through the same parents.
+func Copy(from, to string) error { return transfer(from, to, CopySparse) }
+
+func transfer(from, to string, file func(from, to string) error) error {
 	d, err := ReadDescriptor(from)
 	if err != nil {
 		return err
 	}
 	if d.CreateType == TypeMonolithicSparse || d.CreateType == TypeStreamOptimized {
-		return os.Rename(from, to)
+		return file(from, to)
 	}
 	parent := ParentPath(from, d)
-	old := ExtentPath(from, d)
 	suffix := "-flat"
 	if d.CreateType == TypeDelta {
 		suffix = "-delta"
 	}
 	extent := ExtentName(to, suffix)
-	if err := os.Rename(old, extent); err != nil {
+	if err := file(ExtentPath(from, d), extent); err != nil {
 		return err
 	}
 	d.Extents[0].File = path.Base(extent)
 	if parent != "" {
 		d.ParentHint = ParentHint(to, parent)
 	}
-	if err := d.Write(to); err != nil {
+	return d.Write(to)
+}
+
+// CopySparse copies a file and keeps its holes.
+func CopySparse(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
 		return err
 	}
-	return os.Remove(from)
+	defer source.Close()
+	info, err := source.Stat()
+	if err != nil {
+		return err
+	}
+	target, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	if err := target.Truncate(info.Size()); err != nil {
+		return err
+	}
+	for _, r := range FileRanges(source, info.Size()) {
+		section := io.NewSectionReader(source, r.Start, r.End-r.Start)
+		if _, err := io.Copy(io.NewOffsetWriter(target, r.Start), section); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // WriteFlat writes a flat extent with a content into a new file.
