@@ -15,7 +15,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt $(wildcard sandbox/requirements.txt)
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator test lint demo sandbox sandbox-stop bench tox genconfig seams clean
+.PHONY: help venv simulator test lint demo sandbox sandbox-stop bench crash-matrix tox genconfig seams clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ sandbox-stop: ## stop what `make sandbox` started
 
 bench: $(STAMP) $(SIMULATOR) ## figures beside upstream's driver into docs/benchmarks; QUICK=1 for counts only, in two minutes
 	@$(if $(QUICK),,$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt &&) $(BIN)/python -W ignore -m benchmarks $(if $(QUICK),--quick)
+
+crash-matrix: $(STAMP) $(SIMULATOR) ## every operation cut off at every call, into docs/crash-matrix.md
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.crash_matrix
 
 tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cinder28,cinder29
 	@test -x build/tox-venv/bin/tox || { $(BIN)/python -m venv build/tox-venv && build/tox-venv/bin/pip install --quiet 'tox>=4.12'; }

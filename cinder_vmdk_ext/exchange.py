@@ -32,9 +32,39 @@ class Exchange(wiring.WiredDriver):
         """
         backing = self.volumeops.get_backing(volume['name'], volume['id'])
         if not backing and promises.is_backed(volume):
+            backing = self._half_replaced(volume)
+        if not backing and promises.is_backed(volume):
             raise exceptions.BackingLost('volume', volume['id'],
                                          wiring.field(volume, 'host'))
         return backing
+
+    def _half_replaced(self, volume: Any) -> Any:
+        """Undo an exchange of backings that was broken off halfway.
+
+        Then the old one is marked as replaced, and the new one still has its
+        temporary name. The old one alone may be the forgotten rest of an
+        earlier exchange, whose content is old: the volume is lost then.
+
+        :returns: the old backing, with its identity; None: it was not so
+        """
+        old = self.volumeops.marked(REPLACED, volume['id'])
+        names = [name for _moref, name in old]
+        if len(old) != 1 or not any(
+                vm.name.startswith(f'{volume["name"]}-')
+                and vm.name not in names
+                for vm in self.volumeops.read_all_backings().all):
+            return None
+        backing = vim_util.get_moref(old[0][0], 'VirtualMachine')
+        LOG.warning('Volume %(volume)s gets its backing %(vm)s back: the one '
+                    'that was to replace it never did.',
+                    {'volume': volume['id'], 'vm': old[0][0]})
+        self._restore_identity(volume, backing)
+        return backing
+
+    def _restore_identity(self, volume: Any, old: Any) -> None:
+        self.volumeops.identify(old, volume['name'],
+                                self._get_extra_config(volume)
+                                | {REPLACED: ''})
 
     def _attached_disk(self, volume: Any) -> tuple[Any, devices.Disk]:
         """The instance that a volume is attached to, and its disk there.
@@ -96,20 +126,23 @@ class Exchange(wiring.WiredDriver):
         """
         try:
             self.volumeops.shape(new, disk_uuid=volume['id'])
-            self.volumeops.identify(old, f'{volume["name"]}-replaced', {
-                upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
-                vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: '',
-                REPLACED: volume['id']})
         except Exception:
             self._discard(new)
             raise
+        # A name of its own: one that was left behind may have been so too.
+        identity = uuidutils.generate_uuid()
         try:
+            self.volumeops.identify(
+                old, f'{volume["name"]}-replaced-{identity}', {
+                    upstream.BACKING_UUID_KEY: identity,
+                    vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: '',
+                    REPLACED: volume['id']})
             self.volumeops.identify(new, volume['name'],
                                     self._get_extra_config(volume))
         except Exception:
-            self.volumeops.identify(
-                old, volume['name'],
-                self._get_extra_config(volume) | {REPLACED: ''})
+            # It may have been done and only its reply be lost. Should this
+            # fail too, both stay, and the next operation finds them so.
+            self._restore_identity(volume, old)
             self._discard(new)
             raise
         self._discard(old)

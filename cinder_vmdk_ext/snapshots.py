@@ -129,6 +129,7 @@ class Snapshots(exchange.Exchange):
         backing = self._existing_backing(volume)
         if not backing or not self.volumeops.get_snapshot(backing,
                                                           snapshot['name']):
+            self._delete_unfinished(snapshot)
             return
         if self._in_use(volume):
             raise exception.InvalidSnapshot(
@@ -136,6 +137,13 @@ class Snapshots(exchange.Exchange):
                 f'volume {volume["id"]}, which is attached; detach the '
                 'volume first')
         self.volumeops.delete_snapshot(backing, snapshot['name'])
+
+    def _delete_unfinished(self, snapshot: Any) -> None:
+        """Delete a template of which Cinder was never told."""
+        if getattr(snapshot, 'provider_id', promises.BACKED) is None:
+            template = self.volumeops.get_backing_by_uuid(snapshot['id'])
+            if template:
+                self.volumeops.delete_backing(template)
 
     def snapshot_revert_use_temp_snapshot(self) -> bool:
         """Whether Cinder must save the volume before a revert: it need not.

@@ -124,6 +124,18 @@ class VolumeOps(places.PlaceOps):
         return Backings(backing_of(moref, seen)
                         for (_kind, moref), seen in found.items())
 
+    def marked(self, key: str, value: str) -> list[tuple[str, str]]:
+        """VMs with that extra configuration, in one bulk read.
+
+        :returns: moref and name of each
+        """
+        path = f'config.extraConfig["{key}"]'
+        return [(moref, seen.get('name') or '')
+                for (_kind, moref), seen in collector.read_all(
+                    self._session, self._client,
+                    {'VirtualMachine': ('name', path)}).items()
+                if _option_value(seen.get(path)) == value]
+
     def build_backing_ref_cache(self, name_regex: Any = None) -> None:
         """Find backings of old releases later: when one is first missed.
 
