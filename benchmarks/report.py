@@ -30,7 +30,7 @@ def write(results: list[measuring.Result], folder: pathlib.Path,
 def line(result: measuring.Result) -> str:
     """A result in one line, as it comes."""
     figures = ', '.join(_figures(result)) if 'calls' in result else ''
-    return (f'{result["driver"]:9}{_title(_condition(result)):40}'
+    return (f'{result["driver"]:9}{_title(_condition(result)):50}'
             f'{result["operation"]:32}{figures}')
 
 
