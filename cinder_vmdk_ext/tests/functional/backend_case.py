@@ -108,6 +108,7 @@ class BackendCase(testtools.TestCase):
                 cls.vcenter, **(cls.OPTIONS | options))), host=HOST)
         made.do_setup(cinder_context.get_admin_context())
         cls.addClassCleanup(made.session.logout)
+        cls.addClassCleanup(made._stream.stop)
         return made
 
     def make_driver(self, **options):

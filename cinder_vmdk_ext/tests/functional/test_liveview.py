@@ -37,6 +37,7 @@ class LiveViewCase(vcenter_case.VCenterCase):
 
     def setUp(self):
         super().setUp()
+        self.others = set(threading.enumerate())
         self.sim = control.Control(self.vcenter.control_url)
         self.addCleanup(self.sim.reset_faults)
         self.http = soap.Client(
@@ -47,6 +48,11 @@ class LiveViewCase(vcenter_case.VCenterCase):
         self.addCleanup(self.stream.stop)
         self.reader = inventory.InventoryReader(self.session, self.http)
         self.view = liveview.LiveView(self.stream, self.reader)
+
+    def threads(self):
+        """Names of the threads that were started since the test began."""
+        return [each.name for each in threading.enumerate()
+                if each not in self.others]
 
     def synced(self):
         """What memory holds, as soon as it is to be trusted."""
@@ -83,8 +89,7 @@ class ReadTestCase(LiveViewCase):
         self.sim.reset_journal()
         time.sleep(0.2)
         self.assertEqual({}, self.calls())
-        self.assertNotIn('vmdk-ext-updates',
-                         [each.name for each in threading.enumerate()])
+        self.assertNotIn('vmdk-ext-updates', self.threads())
 
     def test_the_first_read_is_what_a_reader_tells(self):
         self.assertEqual(self.reader.read(), self.view.read())
@@ -115,8 +120,7 @@ class ReadTestCase(LiveViewCase):
         self.view.read()
         self.sim.reset_journal()
         self.stream.stop()
-        self.until(lambda: 'vmdk-ext-updates' not in [
-            each.name for each in threading.enumerate()])
+        self.until(lambda: 'vmdk-ext-updates' not in self.threads())
         calls = self.calls()
         self.assertEqual((1, 1), (calls['DestroyPropertyCollector'],
                                   calls['DestroyView']))
