@@ -49,6 +49,11 @@ class Client:
             raise answer
         return answer
 
+    def stream(self, method, this, arguments, names, read_seconds=0):
+        tags = {f'{{{soap.VIM}}}{name}' for name in names}
+        yield from [element for element in self.call(
+            method, this, arguments).iter() if element.tag in tags]
+
     @property
     def methods(self):
         return [method for method, _, _ in self.calls]
