@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What upstream lacks, through the real API and the real scheduler."""
 
+import functools
 from pathlib import Path
+import re
 import shutil
 import tempfile
 import time
@@ -156,6 +158,70 @@ class OperationsTestCase(unittest.TestCase):
         found = self.settle(found, 'available')
         self.assertEqual(1, found.size)
         self.disk(found)
+
+    def test_unmanage_a_snapshot_and_manage_it_again(self):
+        volume = self.create()
+        snapshot = self.cinder.volume_snapshots.create(volume.id)
+        self.clients.settled_snapshot(snapshot.id)
+        name = f'snapshot-{snapshot.id}'
+        self.clients.cinder('--os-volume-api-version', '3.8',
+                            'snapshot-unmanage', snapshot.id)
+        self.clients.wait_until_gone(self.cinder.volume_snapshots,
+                                     snapshot.id)
+        listed = self.clients.cinder('--os-volume-api-version', '3.8',
+                                     'snapshot-manageable-list',
+                                     self.host(volume))
+        line = next(line for line in listed.splitlines() if name in line)
+        reference = re.search("'source-id': '([^']*)'", line).group(1)
+        self.clients.cinder('--os-volume-api-version', '3.8',
+                            'snapshot-manage', '--name', 'again',
+                            '--id-type', 'source-id', volume.id, reference)
+        found, = [each for each in self.cinder.volume_snapshots.list()
+                  if each.volume_id == volume.id]
+        self.keep(self.cinder.volume_snapshots, found)
+        self.clients.settled_snapshot(found.id)
+        copy = self.create(volume_type=None, snapshot_id=found.id)
+        self.disk(copy)
+
+    def test_group_snapshot(self):
+        run = functools.partial(self.clients.cinder,
+                                '--os-volume-api-version', '3.14')
+        run('group-type-create', 'together')
+        run('group-create', '--name', 'pair', 'together', 'thin')
+        self.wait_until('available', 'group-list', 'pair')
+        group = self._id(run('group-list'), 'pair')
+        for name in ('one', 'two'):
+            run('create', '--group-id', group, '--volume-type', 'thin',
+                '--name', name, '1')
+        members = [each for each in self.cinder.volumes.list()
+                   if each.name in ('one', 'two')]
+        for each in members:
+            self.disk(self.clients.settled_volume(each.id))
+        run('group-snapshot-create', '--name', 'both', group)
+        self.wait_until('available', 'group-snapshot-list', 'both')
+        run('group-snapshot-delete',
+            self._id(run('group-snapshot-list'), 'both'))
+        self.wait_until(None, 'group-snapshot-list', 'both')
+        run('group-delete', '--delete-volumes', group)
+        for each in members:
+            self.clients.wait_until_gone(self.cinder.volumes, each.id)
+
+    def wait_until(self, status, command, name):
+        """Wait for a status in a client's list; None: not listed."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            line = next((line for line in self.clients.cinder(
+                '--os-volume-api-version', '3.14', command).splitlines()
+                if f' {name} ' in line), None)
+            if line is None if status is None else status in (line or ''):
+                return
+            time.sleep(0.5)
+        self.fail(f'{name} is not {status}: {line}')
+
+    @staticmethod
+    def _id(table, name):
+        line = next(line for line in table.splitlines() if f' {name} ' in line)
+        return line.split('|')[1].strip()
 
     def _inventory_path(self, machine):
         entity = vim.VirtualMachine(machine.moref,
