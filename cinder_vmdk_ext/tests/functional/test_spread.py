@@ -65,8 +65,8 @@ class SpreadCase(backend_case.BackendCase):
                          [type(error) for error in failed])
         self.assertEqual(8, len(self.datastores_of(volumes)))
 
-    @unittest.skip('known gap: space that is given back is at times told '
-                   'late, and a create is refused meanwhile')
+    @unittest.skip('known gap: the claim of a volume that is deleted before '
+                   'a report showed its space is held for LAG_SECONDS')
     def test_what_failed_and_what_was_deleted_is_given_again(self):
         self.control.fault(method='CreateVM_Task', count=4,
                            task_fault={'type': 'InvalidState'})
@@ -76,18 +76,9 @@ class SpreadCase(backend_case.BackendCase):
         self.assertEqual([], self.in_parallel(again))
         for volume in again:
             self.driver.delete_volume(volume)
-        # The figures and the reservations learn of it one after the other.
-        for _ in range(10):
-            self.until_free(9)
-            more = [self.thick(9) for _ in range(4)]
-            failed = self.in_parallel(more)
-            if not failed:
-                break
-            for volume in more:
-                if self.truth(volume):
-                    self.driver.delete_volume(volume)
-            time.sleep(1)
-        self.assertEqual([], failed)
+        self.until_free(9)
+        self.assertEqual([], self.in_parallel(
+            [self.thick(9) for _ in range(4)]))
 
     def until_free(self, size_gib):
         """The vCenter tells of space that was given back a moment later."""
