@@ -34,6 +34,9 @@ class Claim:
     # placed elsewhere, not so that they are refused.
     thin: bool = False
     ended_at: float | None = None
+    # The vCenter's figures have included it, be they as they may by now: a
+    # volume may be deleted before anybody looks again.
+    shown: bool = False
 
 
 class Operation:
@@ -149,11 +152,13 @@ class Reservations:
 
     def _forget(self, inventory: model.Inventory) -> None:
         """Drop the claims of what has ended and is shown, or never will be."""
+        self._note_shown(inventory)
         now = self._clock()
         kept = []
         for claim in self._claims:
             if claim.ended_at is not None:
-                if claim.thin or now - claim.ended_at >= LAG_SECONDS:
+                if (claim.thin or claim.shown
+                        or now - claim.ended_at >= LAG_SECONDS):
                     continue
                 known = inventory.datastores.get(claim.datastore)
                 if known is None or (known.free_bytes
@@ -161,6 +166,15 @@ class Reservations:
                     continue
             kept.append(claim)
         self._claims = kept
+
+    def _note_shown(self, inventory: model.Inventory) -> None:
+        """Mark the claims of datastores that show all that is claimed."""
+        for moref in {claim.datastore for claim in self._claims}:
+            known = inventory.datastores.get(moref)
+            if (known is not None
+                    and known.free_bytes <= self._once_taken(known)):
+                for claim in self._claims:
+                    claim.shown |= claim.datastore == moref
 
     def _deducted(self, inventory: model.Inventory,
                   requirement: model.Requirement,
@@ -187,11 +201,15 @@ class Reservations:
 
         A fall of the vCenter's figure since a claim counts as that claim's.
         """
+        return min(known.free_bytes, self._once_taken(known))
+
+    def _once_taken(self, known: model.Datastore) -> int:
+        """Free space that the claims alone would leave."""
         expected = known.capacity_bytes
         for claim in self._claims:
             if claim.datastore == known.moref and not claim.thin:
                 expected = min(expected, claim.free_bytes) - claim.size_bytes
-        return min(known.free_bytes, expected)
+        return expected
 
     def _for_ranking(self, known: model.Datastore, free_bytes: int,
                      settings: model.Settings) -> int:

@@ -65,8 +65,6 @@ class SpreadCase(backend_case.BackendCase):
                          [type(error) for error in failed])
         self.assertEqual(8, len(self.datastores_of(volumes)))
 
-    @unittest.skip('known gap: the claim of a volume that is deleted before '
-                   'a report showed its space is held for LAG_SECONDS')
     def test_what_failed_and_what_was_deleted_is_given_again(self):
         self.control.fault(method='CreateVM_Task', count=4,
                            task_fault={'type': 'InvalidState'})
