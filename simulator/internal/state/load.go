@@ -18,6 +18,10 @@ import (
 	"vcenter-sim/internal/storage"
 )
 
+// unsaved is more references than are given between a save and the next one. A client that still waits for a task of before must
+// not be told of another one that has its reference.
+const unsaved = 100_000
+
 // Saved is a state that was saved.
 type Saved struct {
 	dir         string
@@ -94,8 +98,12 @@ func (s *Saved) Restore(model *simulator.Model, dir string) error {
 	if err := s.apply(model.Service.Context, false); err != nil {
 		return err
 	}
-	ownField(model.Map(), "counter").SetInt(s.description.Counter)
-	core.SetTaskNumber(s.description.Tasks)
+	counter, tasks := s.description.Counter, s.description.Tasks
+	if s.description.Files != "" { // the process ended unexpectedly, and may have given more numbers than it had saved
+		counter, tasks = counter+unsaved, tasks+unsaved
+	}
+	ownField(model.Map(), "counter").SetInt(counter)
+	core.SetTaskNumber(tasks)
 	return nil
 }
 

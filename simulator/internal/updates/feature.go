@@ -3,6 +3,7 @@
 package updates
 
 import (
+	"net/http"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/collector"
+	"vcenter-sim/internal/control"
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/logins"
 )
@@ -30,7 +32,21 @@ func start(s *core.Sim) error {
 	core.Override(s, e.onCheckForUpdates)
 	core.Override(s, e.onCancel)
 	core.Override(s, e.onCreateContainerView)
+	s.Control.HandleFunc("GET /watching", func(w http.ResponseWriter, _ *http.Request) {
+		control.Answer(w, e.watching())
+	})
 	return nil
+}
+
+// watching counts what all sessions together have the vCenter watch.
+func (e *engine) watching() map[string]int {
+	e.lock.Lock()
+	defer e.lock.Unlock()
+	filters := 0
+	for _, c := range e.collectors {
+		filters += len(c.filters)
+	}
+	return map[string]int{"collectors": len(e.collectors), "filters": filters, "views": len(e.views)}
 }
 
 // onCreateFilter implements PropertyCollector.CreateFilter.
