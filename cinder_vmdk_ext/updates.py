@@ -238,10 +238,12 @@ class Conversation:
     def _open(self) -> None:
         self._identity = self._stream.session.vim.get_http_cookie()
         content = self._stream.session.vim.service_content
-        self._collector = soap.ref(self._client.call(
+        collector = soap.ref(self._client.call(
             'CreatePropertyCollector',
             soap.from_suds(content.propertyCollector))[0])
-        self.own('DestroyPropertyCollector', self._collector)
+        self._destroy()  # what could not be reached when it was to go
+        self._collector = collector
+        self.own('DestroyPropertyCollector', collector)
         self._version = ''
         self._sinks = {}
         self._listen(late=False)
@@ -346,15 +348,25 @@ class Conversation:
             LOG.warning('Cannot log in to the vCenter again: %s', error)
 
     def _destroy(self) -> None:
-        belongings, self._belongings = self._belongings, []
-        for method, made in belongings:
-            self._quietly(method, made)
+        """Destroy what was made; what is not reached is kept for later.
 
-    def _quietly(self, method: str, this: soap.Ref) -> None:
+        The vCenter would go on to watch for it as long as the session lives.
+        """
+        belongings, self._belongings = self._belongings, []
+        while belongings and self._quietly(*belongings[0]):
+            belongings.pop(0)
+        self._belongings = belongings + self._belongings
+
+    def _quietly(self, method: str, this: soap.Ref) -> bool:
+        """:returns: whether the vCenter answered"""
         try:
             self._client.call(method, this, read_seconds=GRACE_SECONDS)
+        except exceptions.VimConnectionException as error:
+            LOG.debug('%s: %s', method, error)
+            return False
         except exceptions.VMwareDriverException as error:
             LOG.debug('%s: %s', method, error)
+        return True
 
 
 def _change(entry: etree._Element) -> Change:

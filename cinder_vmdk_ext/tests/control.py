@@ -106,6 +106,10 @@ class Control:
         """End one session, as sessions() lists it."""
         return self.call('DELETE', f'/sessions/{session["id"]}')
 
+    def watching(self):
+        """How many collectors, filters and views all sessions have."""
+        return self.call('GET', '/watching')
+
     # State
 
     def save_state(self, directory):

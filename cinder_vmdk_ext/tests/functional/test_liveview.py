@@ -243,6 +243,21 @@ class LossTestCase(LiveViewCase):
                      - calls['DestroyPropertyCollector'],
                      calls['CreateContainerView'] - calls['DestroyView']))
 
+    def test_what_was_not_reached_to_be_destroyed_is_destroyed_later(self):
+        self.view.read()
+        self.synced()
+        before = self.sim.watching()
+        datastore = self.all(vim.Datastore)[0]
+        self.sim.fault(method='Destroy.*|Create.*', count=3, cut='before')
+        self.sim.fault(method='WaitForUpdatesEx', count=1,
+                       fault={'type': 'InvalidCollectorVersion'})
+        self.sim.reset_journal()
+        datastore.RenameDatastore('another-name')
+        self.until(lambda: self.calls().get('DestroyView', 0) >= 1)
+        self.synced()
+        self.until(lambda: self.sim.watching() == before,
+                   message=lambda: f'{before}, {self.sim.watching()}')
+
 
 class RestartTestCase(LiveViewCase):
 
