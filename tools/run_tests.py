@@ -26,7 +26,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(sys.executable).parent
 SIMULATOR = ROOT / 'simulator'
 SAMPLE = ROOT / 'etc' / 'cinder_vmdk_ext.conf.sample'
-STESTR_WORKERS = 2
+# The tests mostly wait (for a service that starts, a pause that ends): more of
+# them at a time than there are processors.
+STESTR_WORKERS = 4
 # A test that hangs shall not hang all that waits for it.
 STESTR_LIMIT_SECONDS = 30 * 60
 

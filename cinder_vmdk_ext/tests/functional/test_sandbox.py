@@ -4,39 +4,17 @@
 What the API says is never trusted: pyVmomi looks into the vCenter.
 """
 from concurrent import futures
-from pathlib import Path
-import shutil
-import tempfile
-import unittest
 
+from cinder_vmdk_ext.tests.functional import sandbox_case
 import sandbox
 from sandbox import attachments
-from sandbox import configuration
-from sandbox import inspection
-
-BYTES_PER_GIB = 1024 ** 3
 
 
 class _Lifecycle:
     """The tests; the classes below say in which runtime."""
 
-    runtime: configuration.Runtime
-
-    @classmethod
-    def setUpClass(cls):
-        configuration.BUILD.mkdir(exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix='test-sandbox-',
-                                       dir=configuration.BUILD))
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cls.sandbox = cls.enterClassContext(sandbox.Sandbox(
-            folder, runtime=cls.runtime,
-            extra_backends=[sandbox.Backend(
-                'lazy', options={'vmware_lazy_create': True})],
-            simulator_arguments=['-ds', '3', '-ds-capacity', '100GiB']))
-        cls.inspector = cls.enterClassContext(
-            inspection.Inspector(cls.sandbox.vcenter))
-        cls.cinder = cls.sandbox.cinder
-        cls.clients = cls.sandbox.clients
+    arguments = {'extra_backends': [sandbox.Backend(
+        'lazy', options={'vmware_lazy_create': True})]}
 
     def setUp(self):
         super().setUp()
@@ -83,7 +61,7 @@ class _Lifecycle:
              for backend in ('vcenter', 'lazy')}, set(pools))
         for name, summary in datastores.items():
             pool = pools['sandbox@vcenter#%s' % name]
-            self.assertEqual(summary.capacity // BYTES_PER_GIB,
+            self.assertEqual(summary.capacity // sandbox_case.BYTES_PER_GIB,
                              pool.total_capacity_gb)
 
     def test_the_openstack_client_shows_the_datastore(self):
@@ -108,7 +86,7 @@ class _Lifecycle:
         self.assertEqual({name: name for name in disks},
                          {name: disk.disk_type
                           for name, disk in disks.items()})
-        self.assertEqual({BYTES_PER_GIB},
+        self.assertEqual({sandbox_case.BYTES_PER_GIB},
                          {disk.size_bytes for disk in disks.values()})
 
     def test_many_volumes_at_once_are_each_where_their_host_says(self):
@@ -192,11 +170,11 @@ class _Lifecycle:
             self.assertNotIn(password, log.read_text(), log)
 
 
-class EventletTestCase(_Lifecycle, unittest.TestCase):
+class EventletTestCase(_Lifecycle, sandbox_case.SandboxCase):
 
     runtime = 'eventlet'
 
 
-class ThreadsTestCase(_Lifecycle, unittest.TestCase):
+class ThreadsTestCase(_Lifecycle, sandbox_case.SandboxCase):
 
     runtime = 'threads'

@@ -5,40 +5,18 @@ A shorter sequence: every step passes the API, the scheduler and the volume
 service, and the pools are those that ``cinder get-pools`` shows.
 """
 
-from pathlib import Path
 import random
-import shutil
-import tempfile
 import time
-import unittest
 
 from pyVim import task as vim_task
 from pyVmomi import vim
 
-import sandbox
-from sandbox import configuration
-from sandbox import inspection
-
-BYTES_PER_GIB = 1024 ** 3
+from cinder_vmdk_ext.tests.functional import sandbox_case
 STEPS = 12
 
 
-class BooksTestCase(unittest.TestCase):
+class BooksTestCase(sandbox_case.SandboxCase):
     """Random operations, then the figures and the hosts are compared."""
-
-    @classmethod
-    def setUpClass(cls):
-        configuration.BUILD.mkdir(exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix='test-sandbox-',
-                                       dir=configuration.BUILD))
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cls.sandbox = cls.enterClassContext(sandbox.Sandbox(
-            folder, runtime='threads',
-            simulator_arguments=['-ds', '3', '-ds-capacity', '100GiB']))
-        cls.inspector = cls.enterClassContext(
-            inspection.Inspector(cls.sandbox.vcenter))
-        cls.cinder = cls.sandbox.cinder
-        cls.clients = cls.sandbox.clients
 
     def test_books_balance_after_a_random_sequence(self):
         choose = random.Random(20)
@@ -142,8 +120,8 @@ class BooksTestCase(unittest.TestCase):
 
     def true(self):
         return {name: (
-            summary.capacity // BYTES_PER_GIB,
-            summary.freeSpace // BYTES_PER_GIB,
+            summary.capacity // sandbox_case.BYTES_PER_GIB,
+            summary.freeSpace // sandbox_case.BYTES_PER_GIB,
             (summary.capacity - summary.freeSpace
-             + (summary.uncommitted or 0)) // BYTES_PER_GIB)
+             + (summary.uncommitted or 0)) // sandbox_case.BYTES_PER_GIB)
             for name, summary in self.inspector.datastores().items()}

@@ -2,40 +2,22 @@
 """What upstream lacks, through the real API and the real scheduler."""
 
 import functools
-from pathlib import Path
 import re
-import shutil
-import tempfile
 import time
-import unittest
 import uuid
 
 from pyVmomi import vim
 
-import sandbox
+from cinder_vmdk_ext.tests.functional import sandbox_case
 from sandbox import attachments
-from sandbox import configuration
-from sandbox import inspection
-
-BYTES_PER_GIB = 1024 ** 3
 
 
-class OperationsTestCase(unittest.TestCase):
+class OperationsTestCase(sandbox_case.SandboxCase):
     """migrate, retype, manage, revert, extend in use, groups, transfer."""
 
     @classmethod
     def setUpClass(cls):
-        configuration.BUILD.mkdir(exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix='test-sandbox-',
-                                       dir=configuration.BUILD))
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cls.sandbox = cls.enterClassContext(sandbox.Sandbox(
-            folder, runtime='threads',
-            simulator_arguments=['-ds', '3', '-ds-capacity', '100GiB']))
-        cls.inspector = cls.enterClassContext(
-            inspection.Inspector(cls.sandbox.vcenter))
-        cls.clients = cls.sandbox.clients
-        cls.cinder = cls.sandbox.cinder
+        super().setUpClass()
         cls.attacher = attachments.Attacher(cls.clients, cls.inspector)
 
     def setUp(self):
@@ -127,7 +109,8 @@ class OperationsTestCase(unittest.TestCase):
             time.sleep(0.3)
             volume = self.cinder.volumes.get(volume.id)
         self.assertEqual(2, volume.size)
-        self.assertEqual(2 * BYTES_PER_GIB, self.disk(volume).size_bytes)
+        self.assertEqual(2 * sandbox_case.BYTES_PER_GIB,
+                         self.disk(volume).size_bytes)
         self.attacher.detach(attachment)
         self.settle(volume, 'available')
 

@@ -4,16 +4,14 @@ import contextlib
 import io
 import json
 import os
-from pathlib import Path
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import psutil
 
+from cinder_vmdk_ext.tests.functional import sandbox_case
 import sandbox
 from sandbox import cloud
 from sandbox import configuration
@@ -26,10 +24,7 @@ class FolderTestCase(unittest.TestCase):
 
     def setUp(self):
         super().setUp()
-        configuration.BUILD.mkdir(exist_ok=True)
-        self.parent = Path(tempfile.mkdtemp(prefix='test-sandbox-',
-                                            dir=configuration.BUILD))
-        self.addCleanup(shutil.rmtree, self.parent, ignore_errors=True)
+        self.parent = sandbox_case.new_folder(self.addCleanup)
         self.folder = self.parent / 'one'
         self.addCleanup(cloud.stop, self.folder)
 
