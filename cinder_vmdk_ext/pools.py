@@ -8,9 +8,11 @@ keys call "gb".
 
 import dataclasses
 import decimal
+import functools
 import math
 import re
 from collections import Counter
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -129,18 +131,24 @@ def _named(inventory: model.Inventory) -> dict[str, str]:
     things: list[model.Datastore | model.StoragePod] = [
         *inventory.datastores.values(), *inventory.storage_pods.values()]
     for thing in sorted(things, key=lambda thing: _age(thing.moref)):
-        plain, placed, unique = _possible_names(thing, inventory)
-        name = plain
-        if name in named and placed and (
-                _datacenter_name(thing, inventory)
-                not in inventory.shared_datacenter_names):
-            name = placed
-        if name in named:
-            name = unique
-        while name in named:  # one is called like another's pool
-            name += f' ({thing.moref})'
+        name = _plain(thing)
+        if name in named:  # which is seldom, and the rest is dear
+            name = _told_apart(thing, inventory, named)
         named[name] = thing.moref
     return named
+
+
+def _told_apart(thing: model.Datastore | model.StoragePod,
+                inventory: model.Inventory, named: Container[str]) -> str:
+    """A name for what has a namesake."""
+    _name, name, unique = _possible_names(thing, inventory)
+    if not name or name in named or (
+            _datacenter_name(thing, inventory)
+            in inventory.shared_datacenter_names):
+        name = unique
+    while name in named:  # one is called like another's pool
+        name += f' ({thing.moref})'
+    return name
 
 
 def _pooled(inventory: model.Inventory, settings: model.Settings
@@ -173,10 +181,14 @@ def _find_pod(name: str,
 def _possible_names(thing: model.Datastore | model.StoragePod,
                     inventory: model.Inventory) -> tuple[str, str, str]:
     """Plain, with its datacenter if that is known, and with its reference."""
-    name = thing.name.replace('#', '%23')
+    name = _plain(thing)
     place = _datacenter_name(thing, inventory).replace('#', '%23')
     return (name, f'{name} ({place})' if place else '',
             f'{name} ({thing.moref})')
+
+
+def _plain(thing: model.Datastore | model.StoragePod) -> str:
+    return thing.name.replace('#', '%23')
 
 
 def _datacenter_name(thing: model.Datastore | model.StoragePod,
@@ -190,6 +202,7 @@ def _datacenter_name(thing: model.Datastore | model.StoragePod,
     return datacenter.name if datacenter else ''
 
 
+@functools.lru_cache(maxsize=10000)
 def _age(moref: str) -> tuple[int, str]:
     """Order of creation: a vCenter numbers its references as it makes them."""
     digits = re.search('[0-9]*$', moref)
