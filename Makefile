@@ -52,8 +52,8 @@ lint: $(STAMP) ## the checks without the tests
 demo: $(STAMP) $(SIMULATOR) ## a real Cinder and a simulated vCenter: volumes made, changed, checked and deleted
 	@$(BIN)/python -m sandbox demo $(ARGS)
 
-sandbox: $(STAMP) $(SIMULATOR) ## the same Cinder and vCenter, left running for you
-	@$(BIN)/python -m sandbox start $(ARGS)
+sandbox: $(STAMP) $(SIMULATOR) ## the same Cinder and vCenter, left running for you; CLUSTER=3 for three cinder-volume, active at once
+	@$(BIN)/python -m sandbox start $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)
 
 sandbox-stop: ## stop what `make sandbox` started
 	@$(BIN)/python -m sandbox stop $(ARGS)

@@ -9,12 +9,14 @@ from typing import Any
 
 if TYPE_CHECKING:
     from sandbox.cloud import Sandbox
+    from sandbox.cluster import Cluster
     from sandbox.configuration import Backend
     from sandbox.errors import SandboxError
 
-__all__ = ['Backend', 'Sandbox', 'SandboxError']
+__all__ = ['Backend', 'Cluster', 'Sandbox', 'SandboxError']
 
 _HOMES = {'Backend': 'sandbox.configuration',
+          'Cluster': 'sandbox.cluster',
           'Sandbox': 'sandbox.cloud',
           'SandboxError': 'sandbox.errors'}
 

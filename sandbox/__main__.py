@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+import functools
 from pathlib import Path
 import signal
 import sys
@@ -66,13 +68,18 @@ def _sandbox(options: argparse.Namespace, folder: Path,
         overrides.setdefault(section, {})[option] = value
     if options.debug:
         overrides.setdefault('DEFAULT', {})['debug'] = 'true'
-    return cloud.Sandbox(
+    kind: Callable[..., cloud.Sandbox] = cloud.Sandbox
+    if options.cluster is not None:
+        # Its libraries are not needed without.
+        from sandbox import cluster
+        kind = functools.partial(cluster.Cluster, size=options.cluster)
+    return kind(
         folder, runtime=options.runtime, driver=options.driver,
         options={'vmware_lazy_create': options.lazy}, overrides=overrides,
         extra_backends=[configuration.Backend(name)
                         for name in options.backend],
         simulator_arguments=options.sim_arg,
-        progress=progress)  # type: ignore[arg-type]
+        progress=progress)
 
 
 def _how_to_talk(sandbox: cloud.Sandbox) -> str:
@@ -111,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         'start', help='start one and leave it running')
     _add_folder(start)
     _add_what_to_run(start)
+    start.add_argument('--cluster', metavar='N', type=int,
+                       help='N cinder-volume processes, active at once, on '
+                            'RabbitMQ, MariaDB and Redis')
     start.set_defaults(command=_start)
 
     stop = commands.add_parser('stop', help='stop it')
@@ -120,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         'demo', help='start one of its own, show volumes, check, stop')
     _add_what_to_run(demo)
-    demo.set_defaults(command=_demo)
+    demo.set_defaults(command=_demo, cluster=None)
     return parser
 
 

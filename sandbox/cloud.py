@@ -217,20 +217,14 @@ class Sandbox:
                 processes.explain(log_file))
 
     def _start_cinder(self) -> None:
+        self._start_serving('cinder', 'sandbox.cinder_services')
+
+    def _start_serving(self, name: str, module: str) -> None:
+        """Start the process that serves the API, and wait until it does."""
         ready_file = self.folder / 'run' / 'cinder.ready.json'
         ready_file.unlink(missing_ok=True)
-        variables = {
-            'OS_CINDER_DISABLE_EVENTLET_PATCHING':
-                '1' if self.runtime == 'threads' else '0',
-            'PYTHONPATH': os.pathsep.join(filter(None, [
-                str(configuration.REPOSITORY),
-                os.environ.get('PYTHONPATH')])),
-        }
-        process = processes.ManagedProcess.start(
-            'cinder', [sys.executable, '-m', 'sandbox.cinder_services',
-                       str(ready_file),
-                       '--config-file', str(self.cinder_conf)],
-            self.folder, environment=variables)
+        process = self._start_program(
+            name, [sys.executable, '-m', module, str(ready_file)])
 
         def probe() -> dict[str, Any] | None:
             if not ready_file.exists():
@@ -245,6 +239,22 @@ class Sandbox:
         self.cinder_url = 'http://127.0.0.1:%d' % answer['port']
         self.clients = clients.Clients(self.endpoint)
 
+    def _start_program(self, name: str, command: Sequence[str],
+                       *more_configuration: Path
+                       ) -> processes.ManagedProcess:
+        """Start a program of Cinder's with the sandbox's cinder.conf."""
+        variables = {
+            'OS_CINDER_DISABLE_EVENTLET_PATCHING':
+                '1' if self.runtime == 'threads' else '0',
+            'PYTHONPATH': os.pathsep.join(filter(None, [
+                str(configuration.REPOSITORY),
+                os.environ.get('PYTHONPATH')])),
+        }
+        files = [word for path in (self.cinder_conf, *more_configuration)
+                 for word in ('--config-file', str(path))]
+        return processes.ManagedProcess.start(
+            name, [*command, *files], self.folder, environment=variables)
+
     def _create_volume_types(self) -> None:
         for wanted in configuration.volume_types(self.backends):
             created = self.cinder.volume_types.create(wanted.name)
@@ -254,17 +264,23 @@ class Sandbox:
     def _wait_for_pools(self) -> None:
         """Wait until every backend is up and the scheduler knows its pools."""
         process = processes.ManagedProcess.load(self._cinder_pid_file)
-        wanted = {backend.name for backend in self.backends}
+        backends = {backend.name for backend in self.backends}
+        hosts = {'%s@%s' % (host, backend)
+                 for host in self._volume_hosts() for backend in backends}
 
         def probe() -> bool | None:
-            up = {_backend_name(one.host)
-                  for one in self.cinder.services.list(binary='cinder-volume')
+            up = {one.host for one
+                  in self.cinder.services.list(binary='cinder-volume')
                   if one.state == 'up'}
             with_pools = {_backend_name(pool.name)
                           for pool in self.cinder.pools.list()}
-            return True if wanted <= up & with_pools else None
+            return True if hosts <= up and backends <= with_pools else None
 
         process.wait_until_ready(probe, _READY_TIMEOUT_SECONDS)
+
+    def _volume_hosts(self) -> list[str]:
+        """What the volume services call their hosts."""
+        return [configuration.HOST]
 
     def _describe(self) -> None:
         text = json.dumps(self.description(), indent=4) + '\n'
@@ -300,11 +316,14 @@ def stop(folder: Path) -> list[str]:
 
 def stop_processes(folder: Path) -> list[str]:
     """End the processes whose pid files are in a folder."""
-    # Cinder before its vCenter, or it would complain to its log in between.
-    pid_files = sorted(folder.glob('run/*.pid.json'))
-    return [process.name
-            for process in map(processes.ManagedProcess.load, pid_files)
-            if process.stop()]
+    # Cinder before its vCenter and its servers, or it would complain to its
+    # log in between.
+    found = [processes.ManagedProcess.load(pid_file)
+             for pid_file in sorted(folder.glob('run/*.pid.json'))]
+    cinder = [one for one in found if one.name.startswith('cinder')]
+    others = [one for one in found if one not in cinder]
+    return [one.name for some in (cinder, others)
+            for one in processes.stop_all(some)]
 
 
 def refuse_if_running(folder: Path) -> None:

@@ -27,6 +27,9 @@ RUNTIMES: tuple[Runtime, ...] = typing.get_args(Runtime)
 # a project.
 PROJECT_ID = '00000000000000000000000000000001'
 
+# What Cinder calls the host of its services.
+HOST = 'sandbox'
+
 # One option may have several values (vmware_cluster_name, for one).
 OptionValue = typing.Union[str, int, float, bool, Path, Sequence[str]]
 Options = Mapping[str, OptionValue]
@@ -101,7 +104,7 @@ def cinder_options(folder: Path, backends: Sequence[Backend]) -> Options:
     """The [DEFAULT] section: everything in one folder and on loopback."""
     etc = installed_etc()
     return {
-        'host': 'sandbox',
+        'host': HOST,
         'my_ip': '127.0.0.1',
         'auth_strategy': 'noauth',
         'transport_url': 'fake:/',
@@ -165,7 +168,7 @@ def write_cinder_conf(folder: Path, backends: Sequence[Backend],
     for name in ('etc', 'state', 'locks', 'tmp'):
         (folder / name).mkdir(parents=True, exist_ok=True)
     path = folder / 'etc' / 'cinder.conf'
-    write_private(path, _as_ini(sections))
+    write_private(path, as_ini(sections))
     _write_api_paste(folder / 'etc' / 'api-paste.ini')
     return path
 
@@ -210,7 +213,8 @@ def write_private(path: Path, text: str) -> None:
         stream.write(text)
 
 
-def _as_ini(sections: Mapping[str, Options]) -> str:
+def as_ini(sections: Mapping[str, Options]) -> str:
+    """Section name -> options, in the form that oslo.config reads."""
     lines = []
     for section, options in sections.items():
         lines.append('[%s]' % section)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import json
 import os
@@ -118,22 +119,22 @@ class ManagedProcess:
     def stop(self, timeout_seconds: float = 15.0) -> bool:
         """End it: SIGTERM, and SIGKILL if that is not heard.
 
+        What it has launched and not ended itself is killed.
+
         :returns: whether there was anything to end
+        """
+        return bool(stop_all([self], timeout_seconds))
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would: nothing gets the chance to tidy up.
+
+        What it has launched is killed with it, as in a crash of the machine.
         """
         process = self._find()
         if process is not None:
-            process.send_signal(signal.SIGTERM)
-            if not self._gone_within(timeout_seconds):
-                process.kill()
-                self._gone_within(timeout_seconds)
-        self.pid_file.unlink(missing_ok=True)
-        return process is not None
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash would: nothing gets the chance to tidy up."""
-        process = self._find()
-        if process is not None:
+            children = _children(process)
             process.kill()
+            _kill(children)
             self._gone_within(10.0)
         self.pid_file.unlink(missing_ok=True)
 
@@ -160,6 +161,45 @@ class ManagedProcess:
                 > _CREATION_TOLERANCE_SECONDS):
             return None
         return process
+
+
+def stop_all(those: Sequence[ManagedProcess],
+             timeout_seconds: float = 15.0) -> list[ManagedProcess]:
+    """End processes, all at once; see `ManagedProcess.stop`.
+
+    :returns: those that there was anything to end of
+    """
+    found = {one: process for one in those
+             if (process := one._find()) is not None}
+    children = [child for process in found.values()
+                for child in _children(process)]
+    # Once each: a second one would cut short what the first has begun.
+    for process in found.values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + timeout_seconds
+    for one, process in found.items():
+        if not one._gone_within(deadline - time.monotonic()):
+            _kill([process])
+            one._gone_within(timeout_seconds)
+    _kill(children)
+    for one in those:
+        one.pid_file.unlink(missing_ok=True)
+    return list(found)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        children: list[psutil.Process] = process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return children
+
+
+def _kill(those: Sequence[psutil.Process]) -> None:
+    for one in those:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()  # never another one of the same pid: psutil looks
 
 
 # Children of this very process have to be reaped, or they stay as zombies.

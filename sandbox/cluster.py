@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sandbox in which several cinder-volume processes serve one backend.
+
+Cinder's API, scheduler and volume services are processes of their own, on
+RabbitMQ, MariaDB and, for their locks, Redis: all real, and all of this
+sandbox alone.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+import sysconfig
+from typing import Any
+
+from sandbox import cloud
+from sandbox import configuration
+from sandbox import errors
+from sandbox import mariadb
+from sandbox import processes
+from sandbox import rabbitmq
+from sandbox import redis_server
+from sandbox import servers
+
+# The volume services' name for what they are together.
+NAME = 'sandbox'
+PROGRAMS = (*rabbitmq.PROGRAMS, *mariadb.PROGRAMS, *redis_server.PROGRAMS)
+
+
+class Cluster(cloud.Sandbox):
+    """A real Cinder whose volume service is several, active at once.
+
+    :param size: how many cinder-volume processes
+    :param settings: all others are those of `cloud.Sandbox`
+    """
+
+    def __init__(self, folder: Path = cloud.DEFAULT_FOLDER, *, size: int = 3,
+                 **settings: Any) -> None:
+        super().__init__(folder, **settings)
+        if size < 1:
+            raise errors.SandboxError(
+                'a cluster of %d services cannot serve; give 1 or more'
+                % size)
+        self.size = size
+
+    # -- start and stop ----------------------------------------------------
+
+    def start(self) -> None:
+        # Before a folder is emptied for nothing.
+        servers.require(PROGRAMS)
+        super().start()
+
+    def kill_volume_service(self, number: int) -> None:
+        """SIGKILL one cinder-volume with all that it has launched.
+
+        :param number: which one, from 1
+        """
+        self.volume_process(number).kill()
+
+    def start_volume_service(self, number: int) -> None:
+        """Start a cinder-volume, without waiting for it."""
+        self._start_program(
+            self._volume_name(number), [_program('cinder-volume')],
+            self._write_volume_conf(number))
+
+    def volume_process(self, number: int) -> processes.ManagedProcess:
+        """The process of a cinder-volume that was started."""
+        return processes.ManagedProcess.load(
+            self.folder / 'run'
+            / ('%s.pid.json' % self._volume_name(number)))
+
+    def wait_until_ready(self) -> None:
+        """Return when all volume services are up and there are pools."""
+        self._wait_for_pools()
+
+    # -- what others need to know ------------------------------------------
+
+    @property
+    def volume_conf(self) -> Path:
+        """What the first cinder-volume reads beside cinder.conf."""
+        return self._conf_of(1)
+
+    @property
+    def cinder_log(self) -> Path:
+        """The folder of their logs, one for each process."""
+        return self.folder / 'log'
+
+    def description(self) -> dict[str, Any]:
+        return {**super().description(), 'cluster': {
+            'name': NAME,
+            'hosts': self._volume_hosts(),
+        }}
+
+    # -- steps of the start ------------------------------------------------
+
+    def _start(self) -> None:
+        self._progress('starting RabbitMQ, Redis and MariaDB')
+        broker = rabbitmq.start(self.folder)
+        locks = redis_server.start(self.folder)
+        database = mariadb.start(self.folder)
+        for section, option, server in (
+                ('DEFAULT', 'transport_url', broker),
+                ('database', 'connection', database),
+                ('coordination', 'backend_url', locks)):
+            server.wait_until_ready()
+            self.overrides[section] = {
+                option: server.url, **self.overrides.get(section, {})}
+        super()._start()
+
+    def _start_cinder(self) -> None:
+        self._start_program('cinder-scheduler',
+                            [_program('cinder-scheduler')])
+        for number in range(1, self.size + 1):
+            self.start_volume_service(number)
+        self._start_serving('cinder-api', 'sandbox.api_service')
+
+    @property
+    def _cinder_pid_file(self) -> Path:
+        return self.volume_process(1).pid_file
+
+    def _volume_hosts(self) -> list[str]:
+        return ['volume-%d' % number for number in range(1, self.size + 1)]
+
+    def _volume_name(self, number: int) -> str:
+        """The name of a volume service's process, log and pid file."""
+        return 'cinder-volume-%d' % number
+
+    def _conf_of(self, number: int) -> Path:
+        return self.folder / 'etc' / ('volume-%d.conf' % number)
+
+    def _write_volume_conf(self, number: int) -> Path:
+        """What one volume service has to itself, as on its own machine."""
+        own = self.folder / 'state' / ('volume-%d' % number)
+        for name in ('locks', 'tmp'):
+            (own / name).mkdir(parents=True, exist_ok=True)
+        path = self._conf_of(number)
+        configuration.write_private(path, configuration.as_ini({
+            'DEFAULT': {
+                'host': 'volume-%d' % number,
+                'cluster': NAME,
+                'state_path': own,
+                'image_conversion_dir': own / 'tmp',
+            },
+            'oslo_concurrency': {'lock_path': own / 'locks'},
+            **{backend.name: {'vmware_tmp_dir': own / 'tmp'}
+               for backend in self.backends},
+        }))
+        return path
+
+
+def _program(name: str) -> str:
+    """A program of the Cinder that is installed beside this Python."""
+    return str(Path(sysconfig.get_path('scripts')) / name)
