@@ -25,9 +25,16 @@ class Seen(NamedTuple):
     pool_names: dict[str, str]  # by the datastore's moref
     read_at: float
 
+    def home_of(self, vm: volumeops.Backing) -> str | None:
+        """The datastore (moref) of a VM's own files; None: nobody tells.
+
+        That of its disk differs where a move was broken off halfway.
+        """
+        return _home(vm, self.inventory)
+
     def pool_of(self, vm: volumeops.Backing) -> str | None:
         """The pool that holds a VM; None when it cannot be told."""
-        return self.pool_names.get(_home(vm, self.inventory) or '')
+        return self.pool_names.get(self.home_of(vm) or '')
 
 
 class Locator:
@@ -43,20 +50,30 @@ class Locator:
         self._lock = threading.Lock()
         self._seen: Seen | None = None
 
-    def locate(self, volumes: Iterable[Any]) -> dict[str, str]:
+    def locate(self, volumes: Iterable[Any],
+               fresh: bool = False) -> dict[str, str]:
         """Pool name by volume id, of those volumes that have a backing.
 
-        Takes one bulk read of the vCenter, and none within the next minute.
+        Takes one bulk read of the vCenter, and none within the next minute;
+        and another one if VMs are spread over datastores.
 
+        :param fresh: look now, whatever was read within this minute
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
-        seen = self.look(KEEP_SECONDS)
+        seen = self.look(0.0 if fresh else KEEP_SECONDS)
+        backings = {volume['id']: seen.backings.find(volume['id'],
+                                                     volume['name'])
+                    for volume in volumes}
+        spread = [vm.moref for vm in backings.values()
+                  if vm is not None and len(vm.datastores) > 1]
+        disks = self._ops.disks_of(spread) if spread else {}
         found = {}
-        for volume in volumes:
-            backing = seen.backings.find(volume['id'], volume['name'])
-            pool = backing and seen.pool_of(backing)
+        for volume_id, vm in backings.items():
+            pool = vm and seen.pool_of(vm)
+            if vm is not None and disks.get(vm.moref):
+                pool = seen.pool_names.get(disks[vm.moref][0].datastore, pool)
             if pool:
-                found[volume['id']] = pool
+                found[volume_id] = pool
         return found
 
     def volumes_by_datastore(self) -> dict[str, list[str]]:

@@ -174,6 +174,9 @@ class Moves(exchange.Exchange):
             if not self._is_on(pool, volume, backing):
                 self._move(volume, backing, pool,
                            lambda: self._volume_specs(volume))
+            elif self._in_use(volume):
+                # An earlier move may have been broken off halfway.
+                self._follow_instance(volume, backing)
         return True, None
 
     def _move(self, volume: Any, backing: Any, pool: str | None, specs: Any,
@@ -223,13 +226,32 @@ class Moves(exchange.Exchange):
                     there, volume['project_id']))
 
     def _follow_instance(self, volume: Any, backing: Any) -> None:
-        """Point the shadow VM to where the instance has the disk now."""
+        """Bring the shadow VM to where the instance has the disk now.
+
+        What is so already is left alone; so it may be repeated.
+        """
         _instance, disk = self._attached_disk(volume)
-        self.volumeops.point_to(backing, disk.path, disk.capacity_bytes)
         try:
-            # The disk is there already: what moves is the VM's own folder.
-            self.volumeops.relocate_home(
-                backing, self._datastore_ref(disk.datastore))
+            self._point_shadow(backing, disk)
+        except exceptions.OutcomeUnknown as error:
+            LOG.info('Volume %(volume)s: %(error)s; it is looked at again.',
+                     {'volume': volume['id'], 'error': error})
+            self._point_shadow(backing, disk)
+        self._bring_home(volume, backing, disk)
+
+    def _point_shadow(self, backing: Any, disk: devices.Disk) -> None:
+        own = devices.disks(self.volumeops.devices_of(backing))
+        if [each.path for each in own] != [disk.path]:
+            self.volumeops.point_to(backing, disk.path, disk.capacity_bytes)
+
+    def _bring_home(self, volume: Any, backing: Any,
+                    disk: devices.Disk) -> None:
+        """Move a shadow VM's own files to where its disk is; never fails."""
+        try:
+            if not self.volumeops.is_beside(backing, disk):
+                # The disk is there already: what moves is the VM's folder.
+                self.volumeops.relocate_home(
+                    backing, self._datastore_ref(disk.datastore))
         except exceptions.VMWARE_ERRORS as error:
             LOG.warning("Volume %(volume)s: the shadow VM's own files stay "
                         'where they were: %(error)s',

@@ -124,6 +124,12 @@ class VolumeOps(places.PlaceOps):
         return Backings(backing_of(moref, seen)
                         for (_kind, moref), seen in found.items())
 
+    def read_backing(self, moref: str) -> Backing | None:
+        """A shadow VM as it is now, whatever memory says; None: it is gone."""
+        found = self.read_vms([moref], BACKING_PATHS['VirtualMachine'])
+        return next((backing_of(moref, seen) for seen in found.values()),
+                    None)
+
     def marked(self, key: str, value: str) -> list[tuple[str, str]]:
         """VMs with that extra configuration, in one bulk read.
 
@@ -372,6 +378,12 @@ class VolumeOps(places.PlaceOps):
             location['profile'] = devices.profile(profile_id)
         self._task('RelocateVM_Task', vm, {
             'spec': soap.Typed('', _in_order(location, _RELOCATE))})
+
+    def is_beside(self, backing: Any, disk: devices.Disk) -> bool:
+        """Whether a shadow VM's own files are on the datastore of a disk."""
+        path = self.properties(backing, 'config.files.vmPathName').get(
+            'config.files.vmPathName') or ''
+        return path.partition(']')[0] == disk.path.partition(']')[0]
 
     def relocate_home(self, backing: Any, datastore: Any) -> None:
         """Move a shadow VM's own files to where its disk is already."""

@@ -3,6 +3,7 @@
 
 import unittest
 
+from cinder_vmdk_ext import devices
 from cinder_vmdk_ext import location
 from cinder_vmdk_ext.tests.unit import worlds
 from cinder_vmdk_ext import volumeops
@@ -18,8 +19,9 @@ def vm(moref='vm-1', name='', datastores=('datastore-1',), **more):
 class Reads:
     """A vCenter with these VMs, which counts how often it is read."""
 
-    def __init__(self, *vms):
+    def __init__(self, *vms, disk_on=None):
         self.vms = vms
+        self.disk_on = disk_on  # the datastore of each one's disk
         self.count = 0
         self.inventory = worlds.inventory(
             worlds.datastore(), worlds.datastore('datastore-2', 'lead'))
@@ -27,6 +29,11 @@ class Reads:
     def read_backings(self):
         self.count += 1
         return volumeops.Backings(self.vms)
+
+    def disks_of(self, morefs):
+        disks = [devices.Disk(None, '', self.disk_on, '', 0, True, False,
+                              None)] if self.disk_on else []
+        return {moref: disks for moref in morefs}
 
     def read(self):
         return self.inventory
@@ -38,8 +45,8 @@ class LocatorTestCase(unittest.TestCase):
         super().setUp()
         self.now = 0.0
 
-    def locate(self, *vms, volume_id=ID, name=f'volume-{ID}'):
-        reads = Reads(*vms)
+    def locate(self, *vms, volume_id=ID, name=f'volume-{ID}', **more):
+        reads = Reads(*vms, **more)
         found = self.locator(reads).locate([{'id': volume_id, 'name': name}])
         return found.get(volume_id)
 
@@ -68,7 +75,13 @@ class LocatorTestCase(unittest.TestCase):
     def test_a_volume_without_a_vm_has_no_place(self):
         self.assertIsNone(self.locate(vm(uuid='another')))
 
-    def test_of_several_datastores_that_of_the_vmx_file(self):
+    def test_of_several_datastores_that_of_the_disk(self):
+        """As after a move that was broken off halfway."""
+        both = ('datastore-1', 'datastore-2')
+        self.assertEqual('gold', self.locate(
+            vm(uuid=ID, datastores=both, home='lead'), disk_on='datastore-1'))
+
+    def test_of_several_datastores_without_a_disk_that_of_the_vmx_file(self):
         both = ('datastore-1', 'datastore-2')
         self.assertEqual('lead', self.locate(vm(uuid=ID, datastores=both,
                                                 home='lead')))
