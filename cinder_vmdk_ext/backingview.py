@@ -77,7 +77,10 @@ class BackingView:
                 'type': list(volumeops.BACKING_PATHS), 'recursive': True})
         view = soap.ref(reply[0])
         conversation.own('DestroyView', view)
-        return [soap.view_filter(view, volumeops.BACKING_PATHS)]
+        # The view itself is told of too: without it a vCenter that has no VM
+        # would have nothing to tell, and nobody would know that this is all.
+        return [soap.view_filter(view, volumeops.BACKING_PATHS,
+                                 {view: ('type',)})]
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""

@@ -5,6 +5,7 @@ import time
 
 from pyVmomi import vim
 
+from cinder_vmdk_ext import backingview
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import promises
 from cinder_vmdk_ext.tests.functional import backend_case
@@ -306,6 +307,13 @@ class NamesakesTestCase(backend_case.BackendCase):
             self.assertEqual(pool['datastore_moref'],
                              disk.backing.datastore._moId, name)
             self.assertEqual(f'{HOST}#{name}', self.fresh(volume).host)
+
+    def test_that_there_is_no_vm_is_known_without_waiting_for_one(self):
+        self.driver.get_volume_stats(refresh=True)  # starts the long poll
+        begun = time.monotonic()
+        self.assertEqual([], self.driver.volumeops.read_backings().all)
+        self.assertLess(time.monotonic() - begun,
+                        backingview.FILL_SECONDS / 2)
 
     def test_they_are_told_apart_by_their_datacenter(self):
         self.assertEqual(
