@@ -6,10 +6,9 @@ first; its VM loses it in one step, after which only the shadow VM's name is
 changed, and gets it back if that fails.
 """
 
-import contextlib
 import random
 from collections.abc import Callable
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from oslo_log import log as logging
@@ -17,7 +16,6 @@ from oslo_utils import uuidutils
 from oslo_vmware import vim_util
 
 from cinder import context as cinder_context
-from cinder import coordination
 from cinder import exception
 from cinder import objects
 from cinder.volume.drivers.vmware import vmdk
@@ -28,6 +26,7 @@ from cinder_vmdk_ext import census
 from cinder_vmdk_ext import devices
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import exchange
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import manageable
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import placement
@@ -228,12 +227,9 @@ class Adoption(exchange.Exchange):
                 self._take_disk(volume, disk)
         return self._managed(volume, disk)
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[None]:
         """Let nobody else take disks of this vCenter meanwhile."""
-        name = f'vmdk-ext-adopt-{self._location_info().rpartition(":")[2]}'
-        with coordination.COORDINATOR.get_lock(name):
-            yield
+        return locks.adoption(self._location_info().rpartition(':')[2])
 
     def _check_type(self, volume: Any, disk: manageable.Disk) -> None:
         wanted = self._volume_specs(volume).get('vmware:vmdk_type')

@@ -13,15 +13,42 @@ from cinder_vmdk_ext import failclosed
 from cinder_vmdk_ext import groups
 from cinder_vmdk_ext import healing
 from cinder_vmdk_ext import images
+from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import promises
 from cinder_vmdk_ext import spread
+
+# Cinder's hooks that change volumes' VMs, or copy what others must not change
+# meanwhile, and their parameters that tell which. Attaching locks only where
+# it changes something; what a group does, it does to each of its volumes.
+_ALONE = {
+    'create_cloned_volume': ('src_vref',),
+    'create_volume_from_snapshot': ('snapshot',),
+    'copy_image_to_volume': ('volume',),
+    'copy_volume_to_image': ('volume',),
+    'create_snapshot': ('snapshot',),
+    'delete_snapshot': ('snapshot',),
+    'revert_to_snapshot': ('volume',),
+    'extend_volume': ('volume',),
+    'retype': ('volume',),
+    'migrate_volume': ('volume',),
+    'update_migrated_volume': ('volume', 'new_volume'),
+    'accept_transfer': ('volume',),
+    'unmanage': ('volume',),
+    'delete_volume': ('volume',),
+}
 
 
 @interface.volumedriver
+@promises.noting(*promises.HOOKS)
+@locks.holding(_ALONE)
 @spread.holding(*spread.CHOOSING)
 class VmdkExtDriver(healing.Healing, failclosed.FailClosed, spread.Spread,
                     images.Images, connections.Connections,
                     adoption.Adoption, groups.Groups):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
+
+    Several cinder-volume services of one cluster may serve one backend: what
+    they share is in Cinder's database and the vCenter, under its locks.
 
     .. code-block:: default
 
@@ -29,3 +56,9 @@ class VmdkExtDriver(healing.Healing, failclosed.FailClosed, spread.Spread,
     """
 
     VERSION = '0.1.0'
+    SUPPORTS_ACTIVE_ACTIVE = True
+
+    @classmethod
+    def clean_volume_file_locks(cls, volume_id: str) -> None:
+        """Remove a deleted volume's lock from disk (Cinder hook)."""
+        locks.forget_volume(volume_id)

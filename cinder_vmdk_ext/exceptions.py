@@ -9,6 +9,7 @@
     OutcomeUnknown(VimConnectionException)  done or not? look before repeating
     TransferFailed(ImageTransferException)  a file or disk did not get through
     ConnectorRefused(InvalidConnectorException)  it would need a password
+    LockUnavailable(LockCreationFailed)     the locks' service is not there
     UnusableImage(ImageUnacceptable)        its data is not as described
 
 Each message is one sentence for an operator: the thing, its value, the remedy.
@@ -103,6 +104,16 @@ class ConnectorRefused(exception.InvalidConnectorException):
             "os-brick's vmdk connector would need the vCenter's password, "
             'which this backend gives to nobody; see '
             'vmdk_ext_connector_credentials')
+
+
+class LockUnavailable(exception.LockCreationFailed):
+    """A lock cannot be had, so what it is for was not begun."""
+
+    def __init__(self, name: str, cause: Exception | None) -> None:
+        super().__init__(
+            f'Lock {name} cannot be had ({cause or "it was refused"}); see '
+            'that the service which [coordination] backend_url names runs '
+            'and answers, and repeat the request')
 
 
 class UnusableImage(exception.ImageUnacceptable):

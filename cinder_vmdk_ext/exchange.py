@@ -13,6 +13,7 @@ from cinder.volume.drivers.vmware import volumeops as upstream
 
 from cinder_vmdk_ext import devices
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import promises
 from cinder_vmdk_ext import wiring
 
@@ -32,7 +33,11 @@ class Exchange(wiring.WiredDriver):
         """
         backing = self.volumeops.get_backing(volume['name'], volume['id'])
         if not backing and promises.is_backed(volume):
-            backing = self._half_replaced(volume)
+            # Unless one is being put in its place by another operation.
+            with locks.volumes(volume['id']):
+                backing = (self.volumeops.get_backing(volume['name'],
+                                                      volume['id'])
+                           or self._half_replaced(volume))
         if not backing and promises.is_backed(volume):
             raise exceptions.BackingLost('volume', volume['id'],
                                          wiring.field(volume, 'host'))

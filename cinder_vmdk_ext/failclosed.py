@@ -11,9 +11,8 @@ from typing import Any
 from oslo_log import log as logging
 from oslo_utils import uuidutils
 
-from cinder import coordination
-
 from cinder_vmdk_ext import creation
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import promises
 
 LOG = logging.getLogger(__name__)
@@ -56,12 +55,29 @@ class FailClosed(creation.Creation):
                 context, volume, image_service, image_meta))
 
     def _with_backing(self, volume: Any, act: Callable[[], Any]) -> Any:
+        """Act on a volume that is known to have a backing, or may get one.
+
+        One that may get it is acted on by one thread, of one service, at a
+        time.
+        """
         if promises.is_backed(volume):
             self._existing_backing(volume)
-        if not promises.is_promised(volume):
             return act()
-        lock = coordination.synchronized(f'vmdk-ext-make-{volume["id"]}')
-        return lock(act)()
+        with locks.volumes(volume['id']):
+            if promises.is_promised(volume):
+                volume.refresh()  # another may have made it meanwhile
+            if promises.is_backed(volume):
+                self._existing_backing(volume)
+            done = act()
+            if promises.is_promised(volume):
+                self._complete(volume)
+        return done
+
+    def _complete(self, volume: Any) -> None:
+        """Finish what a service made, and died before it wrote that down."""
+        self.volumeops.shape(self._existing_backing(volume),
+                             disk_uuid=volume['id'])
+        promises.remember(volume, promises.BACKED)
 
     def copy_image_to_volume(self, context: Any, volume: Any,
                              image_service: Any, image_id: str,

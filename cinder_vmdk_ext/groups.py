@@ -24,6 +24,7 @@ from cinder.volume import volume_utils
 
 from cinder_vmdk_ext import creation
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import promises
 
 LOG = logging.getLogger(__name__)
@@ -93,8 +94,9 @@ class Groups(creation.Creation):
 
         :returns: the group snapshot's status, and that of each snapshot
         """
-        updates = [self._told(snapshot, self.delete_snapshot, 'deleted',
-                              'error_deleting') for snapshot in snapshots]
+        with locks.snapshots(*(each.id for each in snapshots)):
+            updates = [self._told(snapshot, self.delete_snapshot, 'deleted',
+                                  'error_deleting') for snapshot in snapshots]
         return _of_group(updates, group_snapshot.status,
                          'error_deleting'), updates
 
@@ -133,10 +135,11 @@ class Groups(creation.Creation):
 
     def _from_snapshots(self, volumes: Any, snapshots: Any) -> list[Update]:
         by_id = {each.id: each for each in snapshots}
-        return [self.create_volume_from_snapshot(
-                    volume, by_id[volume.snapshot_id])
-                | {'id': volume.id, 'status': 'available'}
-                for volume in volumes]
+        with locks.snapshots(*by_id):
+            return [self.create_volume_from_snapshot(
+                        volume, by_id[volume.snapshot_id])
+                    | {'id': volume.id, 'status': 'available'}
+                    for volume in volumes]
 
     def _from_volumes(self, context: Any, group: Any, volumes: Any,
                       sources: Any) -> list[Update]:
@@ -174,6 +177,14 @@ class Groups(creation.Creation):
         :raises InvalidVolume: volumes are on several instances, or one was
             attached meanwhile
         """
+        with locks.volumes(*(each.id for each in volumes),
+                           *_beside(context, volumes)):
+            with self._still(context, volumes, name) as moment:
+                yield moment
+
+    @contextlib.contextmanager
+    def _still(self, context: Any, volumes: list[Any],
+               name: str) -> Iterator[Any]:
         attached = [each for each in volumes if self._in_use(each)]
         instances = {vim_util.get_moref_value(vm): vm for vm, _disk
                      in map(self._attached_disk, attached)}
@@ -269,6 +280,15 @@ class Groups(creation.Creation):
             if backing:
                 self.volumeops.delete_backing(backing)
         _or_warn('Volume', volume.id, delete)
+
+
+def _beside(context: Any, volumes: Iterable[Any]) -> set[str]:
+    """Ids of all volumes on the instances that some are attached to."""
+    instances = {attachment.instance_uuid for volume in volumes
+                 for attachment in volume.volume_attachment or ()}
+    return {attachment.volume_id for uuid in instances if uuid
+            for attachment in objects.VolumeAttachmentList
+            .get_all_by_instance_uuid(context, uuid)}
 
 
 def _or_warn(kind: str, identifier: str, act: Callable[[], None]) -> None:

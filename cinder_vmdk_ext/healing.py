@@ -6,6 +6,10 @@ name all leave the volume's host naming the wrong pool, and an attached disk's
 shadow VM pointing to a file that is not there any more. With every report of
 statistics the VMs that changed since the last one are looked at, and what
 they tell is written down.
+
+Every service of a cluster looks, so what seems wrong is looked at once more by
+the one that has the volume's lock, in the record and in the vCenter: memory
+may be behind what another has just done.
 """
 
 from collections.abc import Iterable
@@ -21,16 +25,13 @@ from cinder.volume import volume_utils
 
 from cinder_vmdk_ext import devices
 from cinder_vmdk_ext import location
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import moves
+from cinder_vmdk_ext import records
 from cinder_vmdk_ext import volumeops
 
 LOG = logging.getLogger(__name__)
 
-# Of volumes in another state an operation is under way, which itself knows
-# where the disk goes.
-_AT_REST = ('available', 'in-use', 'error', 'reserved', 'maintenance',
-            'error_extending', 'error_restoring', 'error_managing')
-_NOT_MIGRATING = (None, '', 'success', 'error')
 # From as many changed instances on, one query for all attached volumes is
 # cheaper than one for each instance.
 _MANY_INSTANCES = 50
@@ -84,15 +85,15 @@ class Healing(moves.Moves):
             vm = seen.backings.find(volume.id, volume.name)
             if vm is None:
                 continue
-            if (volume.status in _AT_REST
-                    and volume.migration_status in _NOT_MIGRATING):
+            if records.is_at_rest(volume):
                 resting.append((volume, vm))
             else:
                 unsettled.add(vm.moref)
-        disks = self._disks_of_attached(resting, seen)
+        disks = self._disks_to_see(resting, seen)
         for volume, vm in resting:
             try:
-                self._heal_volume(volume, vm, seen, disks)
+                if not self._heal_volume(volume, vm, seen, disks):
+                    unsettled.add(vm.moref)
             except Exception as error:
                 unsettled.add(vm.moref)
                 LOG.warning('Volume %(volume)s was not followed to where it '
@@ -120,8 +121,10 @@ class Healing(moves.Moves):
             return {attachment.volume_id for uuid in instances
                     for attachment in objects.VolumeAttachmentList
                     .get_all_by_instance_uuid(context, uuid)}
+        backend = ({'cluster_name': self.cluster_name} if self.cluster_name
+                   else {'host': self.host})
         return {volume.id for volume in objects.VolumeList.get_all(
-                    context, filters={'host': self.host, 'status': 'in-use'})
+                    context, filters=backend | {'status': 'in-use'})
                 for attachment in volume.volume_attachment
                 if attachment.instance_uuid in instances}
 
@@ -132,14 +135,16 @@ class Healing(moves.Moves):
         return volume_utils.extract_host(volume.host or '',
                                          'backend') == self.host
 
-    def _disks_of_attached(
+    def _disks_to_see(
             self, volumes: list[tuple[Any, volumeops.Backing]],
             seen: location.Seen) -> dict[str, list[devices.Disk]]:
-        """Disks of attached volumes' shadow VMs and instances, in bulk."""
+        """Disks in bulk: of shadow VMs that are spread over datastores, and
+        of attached volumes' shadow VMs and instances.
+        """
         morefs = set()
         for volume, vm in volumes:
             instances = _instances(volume, seen)
-            if instances:
+            if instances or len(vm.datastores) > 1:
                 morefs |= {vm.moref} | {each.moref for each in instances}
         found: dict[str, list[devices.Disk]] = {}
         for chunk in _chunks(sorted(morefs), _IDS_A_QUERY):
@@ -148,42 +153,82 @@ class Healing(moves.Moves):
 
     def _heal_volume(self, volume: Any, vm: volumeops.Backing,
                      seen: location.Seen,
-                     disks: dict[str, list[devices.Disk]]) -> None:
-        pool = seen.pool_of(vm)
-        attached = [disk for instance in _instances(volume, seen)
-                    for disk in disks.get(instance.moref, ())
-                    if disk.uuid.lower() == volume.id.lower()]
-        if attached:
-            # What the instance has is the truth; the shadow VM may be behind.
-            disk = attached[0]
-            pool = seen.pool_names.get(disk.datastore, pool)
-            if disk.path not in {own.path for own
-                                 in disks.get(vm.moref, ())}:
-                LOG.info("Volume %(volume)s: the instance's disk is now "
-                         '%(path)s; the shadow VM follows.',
-                         {'volume': volume.id, 'path': disk.path})
-                self._follow_instance(volume, vim_util.get_moref(
-                    vm.moref, 'VirtualMachine'))
-        if pool is not None and self._settings.datastore_pools:
-            self._tell_host_if_at_rest(volume, pool)
+                     disks: dict[str, list[devices.Disk]]) -> bool:
+        """Put a volume right, if something seems wrong.
 
-    def _tell_host_if_at_rest(self, volume: Any, pool: str) -> None:
+        :returns: False: it is being worked on, and is to be looked at again
+        """
+        pool = seen.pool_of(vm)
+        disk = _true_disk(volume, vm, seen, disks)
+        if disk is not None:
+            pool = seen.pool_names.get(disk.datastore, pool)
+        strayed = disk is not None and (
+            _is_another(disk, disks.get(vm.moref))
+            or seen.home_of(vm) != disk.datastore)
+        told = (pool is None or not self._settings.datastore_pools
+                or records.on_pool(volume, pool)['host'] == volume.host)
+        if told and not strayed:
+            return True
+        with locks.volume_if_free(volume.id) as alone:
+            return alone and self._look_again(volume, vm, seen)
+
+    def _look_again(self, volume: Any, vm: volumeops.Backing,
+                    seen: location.Seen) -> bool:
+        """Put a volume right by what is so now; nobody else changes it."""
+        volume.refresh()
+        now = self.volumeops.read_backing(vm.moref)
+        if now is None or not records.is_at_rest(volume):
+            return False
+        disks = self._disks_to_see([(volume, now)], seen)
+        disk = _true_disk(volume, now, seen, disks)
+        backing = vim_util.get_moref(vm.moref, 'VirtualMachine')
+        if disk is not None and _is_another(disk, disks.get(vm.moref)):
+            LOG.info("Volume %(volume)s: the instance's disk is now "
+                     '%(path)s; the shadow VM follows.',
+                     {'volume': volume.id, 'path': disk.path})
+            self._follow_instance(volume, backing)
+        elif disk is not None and seen.home_of(now) != disk.datastore:
+            # A move was broken off halfway.
+            self._bring_home(volume, backing, disk)
+        pool = seen.pool_of(now)
+        if disk is not None:
+            pool = seen.pool_names.get(disk.datastore, pool)
+        return (pool is None or not self._settings.datastore_pools
+                or self._record(volume, pool))
+
+    @staticmethod
+    def _record(volume: Any, pool: str) -> bool:
         """Write the pool, unless an operation has begun meanwhile."""
-        host = volume_utils.append_host(
-            volume_utils.extract_host(volume.host, 'backend'), pool)
-        if host == volume.host:
-            return
-        values = {'host': host}
-        if volume.cluster_name:
-            values['cluster_name'] = volume_utils.append_host(
-                volume_utils.extract_host(volume.cluster_name, 'backend'),
-                pool)
         before = volume.host
-        if volume.conditional_update(values, {'host': before,
-                                              'status': volume.status}):
-            LOG.info('Volume %(volume)s was moved from outside: its host was '
-                     '%(before)s and is %(host)s.',
-                     {'volume': volume.id, 'before': before, 'host': host})
+        values = records.on_pool(volume, pool)
+        if values['host'] == before:
+            return True
+        if not records.change(volume, values):
+            return False
+        LOG.info('Volume %(volume)s was moved from outside: its host was '
+                 '%(before)s and is %(host)s.',
+                 {'volume': volume.id, 'before': before,
+                  'host': volume.host})
+        return True
+
+
+def _true_disk(volume: Any, vm: volumeops.Backing, seen: location.Seen,
+               disks: dict[str, list[devices.Disk]]
+               ) -> devices.Disk | None:
+    """The volume's disk on its instance, else on its shadow VM.
+
+    What the instance has is the truth; the shadow VM may be behind.
+    """
+    attached = [disk for instance in _instances(volume, seen)
+                for disk in disks.get(instance.moref, ())
+                if disk.uuid.lower() == volume.id.lower()]
+    return next(iter((*attached, *disks.get(vm.moref, ()))), None)
+
+
+def _is_another(disk: devices.Disk,
+                own: Iterable[devices.Disk] | None) -> bool:
+    """Whether a shadow VM does not name the disk that the instance has."""
+    return disk.path not in {each.path for each in own or ()}
 
 
 def _instances(volume: Any, seen: location.Seen) -> list[volumeops.Backing]:

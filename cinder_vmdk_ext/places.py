@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things are in the inventory tree: datacenters and VM folders."""
 
-import threading
 from typing import Any
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from oslo_vmware import vim_util
 
 from cinder.volume.drivers.vmware import volumeops as upstream
 
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
 
 
@@ -27,8 +27,6 @@ class PlaceOps(upstream.VMwareVolumeOps):
         super().__init__(*args, **kwargs)
         self._folder_cache: dict[str, Any] = {}
         self.inventory_view: Known | None = None
-        self._folder_locks: dict[str, threading.Lock] = {}
-        self._folder_locks_lock = threading.Lock()
 
     def get_dc(self, child: Any) -> Any:
         """The datacenter of an object.
@@ -90,12 +88,15 @@ class PlaceOps(upstream.VMwareVolumeOps):
                                    path_comp: list[str]) -> Any:
         """The VM folder at a path, made where it is missing.
 
-        Threads that want the same path at once make it once.
+        Threads and services that want the same path at once make it once.
         """
-        path = '/'.join([vim_util.get_moref_value(datacenter), *path_comp])
-        with self._folder_locks_lock:
-            lock = self._folder_locks.setdefault(path, threading.Lock())
-        with lock:
+        path = '/'.join(['', vim_util.get_moref_value(datacenter),
+                         *path_comp])
+        known = self._folder_cache.get(path)
+        if known:
+            return known
+        vcenter = self._session.vim.service_content.about.instanceUuid
+        with locks.folder(vcenter, path):
             return super().create_vm_inventory_folder(datacenter, path_comp)
 
     def forget_folders(self) -> bool:

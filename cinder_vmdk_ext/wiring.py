@@ -38,6 +38,7 @@ from cinder_vmdk_ext import policies
 from cinder_vmdk_ext import pools
 from cinder_vmdk_ext import preflight
 from cinder_vmdk_ext import promises
+from cinder_vmdk_ext import records
 from cinder_vmdk_ext import reporting
 from cinder_vmdk_ext import reservations
 from cinder_vmdk_ext import selector
@@ -77,6 +78,9 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         closing.at_exit(self, self._noted_session, functools.partial(
             _make_client, self.configuration))
         self._reservations = reservations.Reservations()
+        self._promised = promises.Sizes(functools.partial(
+            promises.promised_gib, self.host, self.cluster_name),
+            shared=bool(self.cluster_name))
         # Until the options are read: as upstream.
         self._settings = model.Settings('', datastore_pools=False)
         self._client: soap.Client | None = None
@@ -182,9 +186,9 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
                                          self._settings)
         self._reporter = reporting.Reporter(
             self._reader, self._settings,
-            functools.partial(promises.promised_gib, self.host,
-                              self.cluster_name),
-            volumes=self._locator.volumes_by_datastore)
+            self._promised.gib, volumes=self._locator.volumes_by_datastore,
+            # A migration is handed the pool's capabilities, no others.
+            everywhere=lambda: {'location_info': self._location_info()})
 
     def _with_tags(self, reader: inventory.Reader) -> inventory.Reader:
         name = self._settings.drain_tag
@@ -267,9 +271,6 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             super()._update_volume_stats()
             return
         self._stats = self._backend_stats() | self._reporter.report()
-        for pool in self._stats.get('pools', ()):
-            # A migration is handed the pool's capabilities, no others.
-            pool['location_info'] = self._stats['location_info']
 
     def _backend_stats(self) -> dict[str, Any]:
         return {
@@ -310,17 +311,21 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         A host that names another pool than the datastore that holds the disk
         is put right: that of a volume which upstream's driver made (its pool
         is the backend's name), or which was moved while the service was down.
-        All volumes take one bulk read.
+        All volumes take one bulk read. Those that another service of the
+        cluster is busy with are left alone.
+
+        :returns: nothing for Cinder to write: it would write over what was
+            changed since it read its records
         """
         if self._locator is None or not volumes:
             return None, None
         try:
-            known = self._locator.locate(volumes)
+            known = self._locator.locate(volumes, fresh=True)
         except vmware_exceptions.VMwareDriverException as error:
             LOG.warning('The pools of existing volumes were not checked: %s',
                         error)
             return None, None
-        for volume in volumes:
+        for volume in filter(records.is_at_rest, volumes):
             try:
                 self._put_right(volume, known.get(volume['id']))
             except Exception as error:
@@ -328,18 +333,20 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
                 LOG.warning('The pool of volume %(volume)s was not checked: '
                             '%(error)s', {'volume': volume['id'],
                                           'error': error})
-        return [{'id': volume['id'], 'provider_id': promises.BACKED}
-                for volume in volumes
-                if volume['id'] in known and not promises.is_backed(volume)
-                ], None
+        return None, None
 
     def _put_right(self, volume: Any, found: str | None) -> None:
         pool = found or self._present_name(volume)
         if not self._settings.datastore_pools:
             # Also of volumes that have no backing: their pool is gone.
             pool = self._settings.backend_name
-        if pool is not None:
-            self._tell_host(volume, pool)
+        values = records.on_pool(volume, pool) if pool is not None else {}
+        if found is not None:
+            values['provider_id'] = promises.BACKED
+        if any(volume[field] != value for field, value in values.items()):
+            before = volume['host']
+            if records.change(volume, values) and before != volume['host']:
+                _log_move(volume, before)
 
     def _present_name(self, volume: Any) -> str | None:
         """What the pool of a volume that has no backing is called by now."""
@@ -350,20 +357,17 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         return found.name if found else None
 
     def _tell_host(self, volume: Any, pool: str) -> None:
-        """Make the pool in the volume's host the one that holds its disk."""
-        backend = volume_utils.extract_host(volume['host'], 'backend')
-        host = volume_utils.append_host(backend, pool)
-        if volume['host'] == host:
+        """Make the pool in the volume's host the one that holds its disk.
+
+        For the operation that has moved it, which the record waits for.
+        """
+        before = volume['host']
+        values = records.on_pool(volume, pool)
+        if before == values['host']:
             return
-        LOG.info('Volume %(volume)s is on pool %(pool)s; its host said '
-                 '%(host)s.', {'volume': volume['id'], 'pool': pool,
-                               'host': volume['host']})
-        volume.host = host
-        if volume.cluster_name:
-            volume.cluster_name = volume_utils.append_host(
-                volume_utils.extract_host(volume.cluster_name, 'backend'),
-                pool)
+        volume.update(values)
         volume.save()
+        _log_move(volume, before)
 
     def _follow_disk(self, volume: Any, backing: Any) -> None:
         """After a move: name the datastore that now holds the disk."""
@@ -462,6 +466,12 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         if not type_id:
             return {}
         return volume_types.get_volume_type_extra_specs(type_id) or {}
+
+
+def _log_move(volume: Any, before: str) -> None:
+    LOG.info('Volume %(volume)s: its host was %(before)s and is %(host)s.',
+             {'volume': volume['id'], 'before': before,
+              'host': volume['host']})
 
 
 def field(volume: Any, name: str) -> Any:

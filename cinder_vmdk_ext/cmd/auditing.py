@@ -7,11 +7,13 @@ from typing import Any
 
 from cliff import lister
 from oslo_utils import units
+from oslo_utils import uuidutils
 
 from cinder_vmdk_ext import audit
 from cinder_vmdk_ext.cmd import backend
 from cinder_vmdk_ext import evidence
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import quarantine
 
 _COLUMNS = ('Backend', 'Kind', 'Thing', 'Name', 'Reference', 'Owner',
@@ -84,11 +86,15 @@ class Sweep(_OfBackends):
         rows = []
         for name in backend.names(parsed_args.backend):
             with backend.opened(name) as driver:
-                for each in self._due(driver, parsed_args):
-                    done = 'would be moved'
-                    if parsed_args.act:
-                        done = self._move(driver, each, parsed_args)
-                    rows.append((*_row(name, each), done))
+                due = self._due(driver, parsed_args)
+                if parsed_args.act:
+                    with backend.locking():
+                        done = [self._move(driver, each, parsed_args)
+                                for each in due]
+                else:
+                    done = ['would be moved'] * len(due)
+            rows += [(*_row(name, each), how)
+                     for each, how in zip(due, done)]
         return (*_COLUMNS, 'Done'), rows
 
     @staticmethod
@@ -101,15 +107,18 @@ class Sweep(_OfBackends):
               parsed_args: argparse.Namespace) -> str:
         if not parsed_args.yes and not _agreed(finding):
             return 'left'
-        # Time has passed since it was found, perhaps at the question.
-        if finding.reference not in {each.reference for each
-                                     in self._due(driver, parsed_args)}:
-            return 'left: it is needed by now'
-        try:
-            quarantine.Quarantine(driver).move(finding)
-        except exceptions.VMWARE_ERRORS as error:
-            self.app.failed = True
-            return f'failed: {error}'
+        owner = [finding.owner] if uuidutils.is_uuid_like(
+            finding.owner) else []
+        with locks.volumes(*owner):
+            # Time has passed since it was found, perhaps at the question.
+            if finding.reference not in {each.reference for each
+                                         in self._due(driver, parsed_args)}:
+                return 'left: it is needed by now'
+            try:
+                quarantine.Quarantine(driver).move(finding)
+            except exceptions.VMWARE_ERRORS as error:
+                self.app.failed = True
+                return f'failed: {error}'
         return 'moved'
 
 

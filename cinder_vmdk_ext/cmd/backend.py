@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from oslo_config import cfg
+from tooz import coordination as tooz
 
 from cinder.common import config as cinder_config
 from cinder import context as cinder_context
+from cinder import coordination
 from cinder import objects
 from cinder.volume import configuration
 from cinder.volume import driver as volume_driver
@@ -68,3 +70,16 @@ def opened(name: str) -> Iterator[Any]:
         yield made
     finally:
         made._end_session()
+
+
+@contextlib.contextmanager
+def locking() -> Iterator[None]:
+    """Have the locks of the services that are running, in this block."""
+    try:
+        coordination.COORDINATOR.start()
+    except (tooz.ToozError, OSError) as error:
+        raise exceptions.LockUnavailable('service', error) from error
+    try:
+        yield
+    finally:
+        coordination.COORDINATOR.stop()

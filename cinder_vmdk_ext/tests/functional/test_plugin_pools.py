@@ -249,12 +249,35 @@ class VolumesTestCase(backend_case.BackendCase):
         unmade = self.new_volume('LocalDS_3')
         volumes = [legacy, moved, right, unmade]
         driver = self.restarted()
-        updates, _ = driver.update_provider_info(volumes, [])
-        self.assertEqual({legacy.id, moved.id},
-                         {update['id'] for update in updates})
+        self.assertEqual((None, None),
+                         driver.update_provider_info(volumes, []))
+        volumes = [self.fresh(volume) for volume in volumes]
+        self.assertEqual([True, True, True, False],
+                         [promises.is_backed(each) for each in volumes])
         self.assertEqual(
             [f'{HOST}#LocalDS_{number}' for number in (0, 2, 1, 3)],
-            [self.fresh(volume).host for volume in volumes])
+            [volume.host for volume in volumes])
+
+    def test_what_another_service_is_busy_with_is_left_to_it(self):
+        busy = {}
+        for status in ('creating', 'deleting', 'retyping', 'extending'):
+            volume = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
+            volume.status = status
+            volume.save()
+            busy[status] = volume
+        migrating = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
+        migrating.migration_status = 'migrating'
+        migrating.save()
+        begun = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
+        # By another service, since the records were read.
+        self.fresh(begun).conditional_update({'status': 'deleting'},
+                                             {'status': 'available'})
+        volumes = [*busy.values(), migrating, begun]
+        self.restarted().update_provider_info(volumes, [])
+        for volume in map(self.fresh, volumes):
+            self.assertEqual((f'{HOST}#{section.NAME}', None),
+                             (volume.host, volume.provider_id),
+                             volume.status)
 
     def test_a_volume_that_goes_meanwhile_keeps_no_other_back(self):
         going = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
@@ -276,7 +299,8 @@ class VolumesTestCase(backend_case.BackendCase):
         self.assertEqual(f'{HOST}#{section.NAME}', self.fresh(volume).host)
 
     def test_the_off_switch_is_one_pool_and_takes_hosts_back(self):
-        pooled, unmade = self.create('LocalDS_1'), self.new_volume('LocalDS_2')
+        pooled = self.create('LocalDS_1')
+        unmade = self.made(self.new_volume('LocalDS_2'), {})
         driver = self.make_driver(vmdk_ext_datastore_pools=False)
         stats = driver.get_volume_stats(refresh=True)
         self.assertNotIn('pools', stats)
