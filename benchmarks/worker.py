@@ -28,7 +28,6 @@ import warnings  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 
 from cinder import coordination  # noqa: E402
-from cinder import objects  # noqa: E402
 from cinder.volume.drivers.vmware import vmdk  # noqa: E402
 from cinder.volume import volume_types  # noqa: E402
 
@@ -132,15 +131,6 @@ class Bench:
         self.made(volume, self.driver.create_volume(volume))
         return volume
 
-    def new_snapshot(self, volume):
-        made = objects.Snapshot(
-            self.context, volume_id=volume.id, volume_size=volume.size,
-            status='creating', user_id='user', progress='0%',
-            project_id=volume.project_id, display_name='a snapshot',
-            volume_type_id=volume.volume_type_id)
-        made.create()
-        return objects.Snapshot.get_by_id(self.context, made.id)
-
     # -- The operations ------------------------------------------------------
 
     def run(self):
@@ -195,7 +185,7 @@ class Bench:
     def snapshot(self, kind='COW'):
         cfg.CONF.set_override('vmware_snapshot_format', kind, section.NAME)
         volume = self.created()
-        snapshot = self.new_snapshot(volume)
+        snapshot = self.database.snapshot(volume)
         self.measure(f'snapshot, {kind}', lambda: snapshot.update(
             self.driver.create_snapshot(snapshot) or {}))
         snapshot.save()

@@ -63,6 +63,16 @@ class Database(fixtures.Fixture):
         made.create()
         return made
 
+    def snapshot(self, volume):
+        """A snapshot as the manager hands it to a driver."""
+        made = objects.Snapshot(
+            self.context, volume_id=volume.id, volume_size=volume.size,
+            status='creating', user_id='user', progress='0%',
+            project_id=volume.project_id, display_name='a snapshot',
+            volume_type_id=volume.volume_type_id)
+        made.create()
+        return objects.Snapshot.get_by_id(self.context, made.id)
+
     def _plain_type_id(self):
         try:
             return volume_types.get_by_name_or_id(self.context, 'plain')['id']

@@ -148,13 +148,7 @@ class BackendCase(testtools.TestCase):
         return made
 
     def new_snapshot(self, volume):
-        made = objects.Snapshot(
-            self.context, volume_id=volume.id, volume_size=volume.size,
-            status='creating', user_id='user', progress='0%',
-            project_id=volume.project_id, display_name='a snapshot',
-            volume_type_id=volume.volume_type_id)
-        made.create()
-        return objects.Snapshot.get_by_id(self.context, made.id)
+        return self.database.snapshot(volume)
 
     def volume_type(self, name, **specs):
         return volume_types.get_volume_type(
