@@ -20,6 +20,10 @@ LOG = logging.getLogger(__name__)
 MOST_VOLUMES_SHOWN = 20
 
 
+_UP = {'backend_state': 'up', 'backend_state_reason': '',
+       'stats_age_seconds': 0}
+
+
 class Reader(Protocol):
     """Where the inventory comes from."""
 
@@ -46,17 +50,19 @@ class Reporter:
     def __init__(self, reader: Reader, settings: model.Settings,
                  promised_gib: Callable[[], Mapping[str, int]],
                  clock: Callable[[], float] = time.monotonic,
-                 volumes: Callable[[], Mapping[str, Sequence[str]]] = dict
-                 ) -> None:
+                 volumes: Callable[[], Mapping[str, Sequence[str]]] = dict,
+                 everywhere: Callable[[], dict[str, Any]] = dict) -> None:
         """:param promised_gib: size of lazily created volumes by pool name
         :param volumes: ids of the volumes on each datastore, by its moref;
             asked while there is a datastore that is to be emptied
+        :param everywhere: what the report says, and each of its pools
         """
         self._reader = reader
         self._settings = settings
         self._promised_gib = promised_gib
         self._clock = clock
         self._volumes = volumes
+        self._everywhere = everywhere
         self._left: dict[str, Sequence[str]] = {}
         self._lock = threading.Lock()
         self._good: _Good | None = None
@@ -82,9 +88,7 @@ class Reporter:
                                or type(error).__name__)
         with self._lock:
             self._good = good
-        return _with_state(good.figures, {
-            'backend_state': 'up', 'backend_state_reason': '',
-            'stats_age_seconds': 0})
+        return _with_state(good.figures, {})
 
     def _fresh(self, inventory: model.Inventory,
                promised_gib: Mapping[str, int], read_at: float) -> _Good:
@@ -94,7 +98,8 @@ class Reporter:
                 and good.made_of[1] == promised_gib
                 and not self._left):
             return good._replace(read_at=read_at)
-        figures = self._figures(inventory, promised_gib)
+        figures = _with_state(self._figures(inventory, promised_gib),
+                              _UP | self._everywhere())
         self._tell_changes(inventory)
         return _Good(figures, read_at, (inventory, promised_gib))
 
@@ -167,7 +172,8 @@ def _with_state(figures: dict[str, Any],
     stats = figures | state
     if 'pools' in figures:
         # Cinder looks for a backend's state in its pools (service-list).
-        stats['pools'] = [pool | state for pool in figures['pools']]
+        stats['pools'] = ([pool | state for pool in figures['pools']]
+                          if state else list(map(dict, figures['pools'])))
     return stats
 
 

@@ -105,6 +105,7 @@ class PodTestCase(backend_case.BackendCase):
                                 vmdk_ext_storage_pods=False)
         volume = self.new_volume('LocalDS_1', 3)
         self.made(volume, lazy.create_volume(volume))
+        self.driver = self.make_driver()
         before = self.pools()['tier']['provisioned_capacity_gb']
         self.driver.update_provider_info([volume], [])
         self.assertEqual(f'{backend_case.HOST}#tier', self.fresh(volume).host)

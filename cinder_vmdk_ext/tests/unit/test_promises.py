@@ -65,3 +65,84 @@ class PromisesTestCase(unittest.TestCase):
     def test_what_is_no_volume_object_is_neither(self):
         self.assertFalse(promises.is_promised({'id': 'x'}))
         self.assertFalse(promises.is_backed({'id': 'x'}))
+
+
+class _Volume:
+    def __init__(self, provider_id=None):
+        self.provider_id = provider_id
+
+
+@promises.noting('act')
+class _Driver:
+    def __init__(self, sizes):
+        self._promised = sizes
+
+    def act(self, *things, outcome=None):
+        for thing in things:
+            if isinstance(thing, _Volume):
+                thing.provider_id = promises.BACKED
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+class SizesTestCase(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.now = 1000.0
+        self.queries = 0
+        self.sizes = self.of_backend(shared=False)
+        self.driver = _Driver(self.sizes)
+
+    def of_backend(self, shared):
+        return promises.Sizes(self.query, shared, clock=lambda: self.now)
+
+    def query(self):
+        self.queries += 1
+        return {'gold': self.queries}
+
+    def asked_after(self, seconds=1.0):
+        """Whether a report so much later asks the database."""
+        self.now += seconds
+        before = self.queries
+        found = self.sizes.gib()
+        self.assertEqual({'gold': self.queries}, found)
+        return self.queries > before
+
+    def test_an_answer_holds_while_nothing_is_done(self):
+        self.assertTrue(self.asked_after())
+        self.assertFalse(self.asked_after(60))
+
+    def test_but_for_ten_minutes_at_most(self):
+        self.assertTrue(self.asked_after())
+        self.assertTrue(self.asked_after(promises.KEEP_SECONDS))
+
+    def test_a_backend_that_is_shared_is_asked_about_each_time(self):
+        self.sizes = self.of_backend(shared=True)
+        self.assertTrue(self.asked_after())
+        self.assertTrue(self.asked_after())
+
+    def test_what_has_nothing_to_do_with_promises_changes_nothing(self):
+        self.assertTrue(self.asked_after())
+        self.driver.act(None, 'x', _Volume(), [_Volume(promises.BACKED)],
+                        outcome={'provider_id': promises.BACKED})
+        self.assertFalse(self.asked_after())
+
+    def test_until_cinder_has_written_an_outcome_each_report_asks(self):
+        self.assertTrue(self.asked_after())
+        for things, outcome in (
+                ([_Volume(promises.PROMISED)], None),
+                ([[_Volume(promises.PROMISED)]], None),
+                ([], {'provider_id': promises.PROMISED}),
+                ([], (None, [{'provider_id': promises.PROMISED}])),
+                ([_Volume(promises.PROMISED)], ValueError())):
+            with self.subTest(things=things, outcome=outcome):
+                try:
+                    self.driver.act(*things, outcome=outcome)
+                except ValueError:
+                    pass
+                self.assertTrue(self.asked_after(0))
+                self.assertTrue(self.asked_after())
+                self.assertTrue(self.asked_after(promises.SETTLE_SECONDS))
+                self.assertFalse(self.asked_after())
