@@ -248,20 +248,35 @@ def mounts(array: etree._Element | None
     ``accessible`` false.
     """
     # An empty array may come as text.
-    if not isinstance(array, etree._Element):
+    if not isinstance(array, etree._Element) or not len(array):
         return _NO_MOUNTS
-    # Nearly always every mount is fine, and that is told without looking at
-    # each: a large inventory has tens of thousands.
-    keys = _texts(array, _KEY)
-    if (_texts(array, _ACCESS_MODE) == ['readWrite'] * len(keys)
-            and _texts(array, _ACCESSIBLE) == ['true'] * len(keys)
-            and _texts(array, _MOUNTED) in ([], ['true'] * len(keys))
-            and len(array) == len(keys)):
-        everywhere = _host_set(keys)
-        return everywhere, everywhere
-    return _host_set(keys), _host_set(
-        key for mount in array for key in _texts(mount, _KEY)
-        if _usable(mount))
+    # A large inventory has tens of thousands of mounts, but most datastores
+    # are mounted alike: one differs from the next in its path alone.
+    text = _TEXT(array)
+    path = next((found.text for found in array[0].iter(_PATH)), '')
+    if path and path.startswith('/'):
+        text = text.replace(path, '/')
+    fields = tuple(field.tag for field in array[0].iter())
+    return _mounts_alike((fields, text), array)
+
+
+def _mounts_alike(form: tuple[tuple[str, ...], str], array: etree._Element
+                  ) -> tuple[frozenset[str], frozenset[str]]:
+    """:param form: that of arrays which say the same"""
+    found = _known_mounts.get(form)
+    if found is None:
+        if len(_known_mounts) >= _MOST_FORMS:
+            _known_mounts.clear()
+        found = _known_mounts[form] = _read_mounts(array)
+    return found
+
+
+def _read_mounts(array: etree._Element
+                 ) -> tuple[frozenset[str], frozenset[str]]:
+    mounted = _host_set(key for mount in array for key in _texts(mount, _KEY))
+    usable = _host_set(key for mount in array if _usable(mount)
+                       for key in _texts(mount, _KEY))
+    return mounted, mounted if usable == mounted else usable
 
 
 def _usable(mount: etree._Element) -> bool:
@@ -284,7 +299,12 @@ def _mounts_seen(seen: Any) -> tuple[frozenset[str], frozenset[str]]:
 
 
 _NO_MOUNTS: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+_known_mounts: dict[tuple[tuple[str, ...], str],
+                    tuple[frozenset[str], frozenset[str]]] = {}
+_MOST_FORMS = 1000
+_TEXT = etree.XPath('string()', smart_strings=False)
 _KEY = f'{{{soap.VIM}}}key'
+_PATH = f'{{{soap.VIM}}}path'
 _ACCESS_MODE = f'{{{soap.VIM}}}accessMode'
 _MOUNTED = f'{{{soap.VIM}}}mounted'
 _ACCESSIBLE = f'{{{soap.VIM}}}accessible'
