@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 
 from pyVmomi import vim
@@ -21,7 +22,8 @@ from cinder import monkey_patch; monkey_patch.patch()
 import json
 import sys
 import eventlet
-from cinder import context
+from oslo_config import cfg
+from cinder import context, coordination
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext.tests import database, section
 assert eventlet.patcher.is_monkey_patched('thread')
@@ -29,6 +31,8 @@ cinder = database.Database()
 cinder.setUp()
 made = driver.VmdkExtDriver(configuration=section.read(
     **json.loads(sys.argv[1])), host='cinder-1@vmdk')
+cfg.CONF.set_override('backend_url', 'file://' + sys.argv[2], 'coordination')
+coordination.COORDINATOR.start()
 made.do_setup(context.get_admin_context())
 volumes = [cinder.volume(1, f'cinder-1@vmdk#LocalDS_{number % 3}')
            for number in range(6)]
@@ -69,10 +73,11 @@ class EventletTestCase(unittest.TestCase):
     def run_program(self, options):
         environment = {name: value for name, value in os.environ.items()
                        if name != 'OS_CINDER_DISABLE_EVENTLET_PATCHING'}
-        ended = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-c', _PROGRAM,
-             json.dumps(options)], capture_output=True, text=True,
-            timeout=120, env=environment)
+        with tempfile.TemporaryDirectory(prefix='cinder-locks-') as locks:
+            ended = subprocess.run(
+                [sys.executable, '-W', 'ignore', '-c', _PROGRAM,
+                 json.dumps(options), locks], capture_output=True, text=True,
+                timeout=120, env=environment)
         self.assertEqual(0, ended.returncode, ended.stderr[-4000:])
         return json.loads(ended.stdout.splitlines()[-1])
 
