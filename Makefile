@@ -15,7 +15,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt $(wildcard sandbox/requirements.txt)
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator test lint demo sandbox sandbox-stop bench crash-matrix tox genconfig seams clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop bench crash-matrix tox genconfig seams clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ sandbox-stop: ## stop what `make sandbox` started
 
 bench: $(STAMP) $(SIMULATOR) ## figures beside upstream's driver into docs/benchmarks; QUICK=1 for counts only, in two minutes
 	@$(if $(QUICK),,$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt &&) $(BIN)/python -W ignore -m benchmarks $(if $(QUICK),--quick)
+
+simulator-races: $(STAMP) $(SIMULATOR) ## the simulated vCenter under Go's race detector and a mixed load; ARGS='--seconds 300'
+	@go=$$(tools/find_go.sh $(VENV)) && (cd simulator && CGO_ENABLED=1 $$go build -race -buildvcs=false -o ../$(SIMULATOR)-race .)
+	@VCENTER_SIM=$(SIMULATOR)-race $(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.conformance.mixed_load $(ARGS)
 
 crash-matrix: $(STAMP) $(SIMULATOR) ## every operation cut off at every call, into docs/crash-matrix.md
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.crash_matrix

@@ -12,6 +12,7 @@ import (
 	"vcenter-sim/internal/door"
 	"vcenter-sim/internal/faults"
 	"vcenter-sim/internal/guard"
+	"vcenter-sim/internal/history"
 	"vcenter-sim/internal/iorm"
 	"vcenter-sim/internal/journal"
 	"vcenter-sim/internal/logins"
@@ -44,6 +45,7 @@ var features = []core.Feature{
 	policies.Feature,
 
 	guard.Feature,
+	history.Feature,
 	machines.Feature,
 	updates.Feature,
 

@@ -65,7 +65,7 @@ func start(s *core.Sim) error {
 		}
 		answer := tellFields(ctx, next())
 		for _, entity := range ctx.Map.All(had) {
-			tell(ctx, entity.Reference())
+			tell(ctx, core.Ref(entity))
 		}
 		return answer
 	})

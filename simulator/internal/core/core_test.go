@@ -6,6 +6,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/find"
@@ -13,6 +14,7 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/task"
 	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -153,5 +155,29 @@ func TestSessionsAreKnown(t *testing.T) {
 	}
 	if s.LoggedIn(keys[0]) || len(s.Sessions()) != 0 {
 		t.Error("a session outlives its logout")
+	}
+}
+
+func TestWhatIsExpectedIsLockedUntilItIsReady(t *testing.T) {
+	s, _ := start(t, nil)
+	ctx := s.Context()
+	ready := Expect(ctx, func(obj mo.Reference) bool {
+		folder, ok := obj.(*simulator.Folder)
+		return ok && folder.Name == "expected"
+	})
+	folder := &simulator.Folder{}
+	folder.Name = "expected"
+	s.Map().Put(folder)
+	seen := make(chan string, 1)
+	go s.Context().WithLock(folder, func() { seen <- folder.Name })
+	select {
+	case <-seen:
+		t.Fatal("another one has locked it")
+	case <-time.After(50 * time.Millisecond):
+	}
+	folder.Name = "filled in"
+	ready()
+	if name := <-seen; name != "filled in" {
+		t.Errorf("it was seen as %q", name)
 	}
 }

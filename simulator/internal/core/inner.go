@@ -4,6 +4,7 @@ package core
 
 import (
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
@@ -22,6 +23,26 @@ type innerTasks struct {
 	lock   sync.Mutex
 	hidden map[types.ManagedObjectReference]int // entities on which inner tasks begin now
 	ended  map[types.ManagedObjectReference]chan struct{}
+
+	prepare   []func(*simulator.Context, *simulator.Task)
+	listeners []func(*simulator.Context, types.TaskInfo)
+}
+
+// PrepareTask has f change each task, the library's and those that clients never see among them, before anybody else looks at
+// it. The task is locked then.
+func (s *Sim) PrepareTask(f func(ctx *simulator.Context, task *simulator.Task)) {
+	s.inner.prepare = append(s.inner.prepare, f)
+}
+
+// OnTask has f told what each task that clients know says, when it is made and whenever that changes. The task is locked then.
+func (s *Sim) OnTask(f func(ctx *simulator.Context, info types.TaskInfo)) {
+	s.inner.listeners = append(s.inner.listeners, f)
+}
+
+func (i *innerTasks) tell(ctx *simulator.Context, info types.TaskInfo) {
+	for _, f := range i.listeners {
+		f(ctx, info)
+	}
 }
 
 func newInnerTasks(registry *simulator.Registry) *innerTasks {
@@ -38,22 +59,48 @@ func newInnerTasks(registry *simulator.Registry) *innerTasks {
 
 // PutObject implements simulator.RegisterObject.
 func (i *innerTasks) PutObject(ctx *simulator.Context, obj mo.Reference) {
-	if task, ok := obj.(*simulator.Task); ok && task.Info.Entity != nil {
+	task, ok := obj.(*simulator.Task)
+	if !ok || task.Info.Entity == nil {
+		return
+	}
+	inner := false
+	ctx.WithLock(task, func() {
 		i.lock.Lock()
-		inner := i.hidden[*task.Info.Entity] > 0
-		if inner {
+		if inner = i.hidden[*task.Info.Entity] > 0; inner {
 			i.ended[task.Self] = make(chan struct{})
 		}
 		i.lock.Unlock()
-		if inner {
-			return
+		for _, f := range i.prepare {
+			f(ctx, task)
 		}
+		if !inner {
+			i.tell(ctx, task.Info)
+		}
+	})
+	if !inner {
+		i.list(ctx, task)
 	}
-	i.manager.PutObject(ctx, obj)
+}
+
+// list puts a task into recentTask of the TaskManager, and of the entity: that soon, as whoever makes the task has locked it.
+func (i *innerTasks) list(ctx *simulator.Context, task *simulator.Task) {
+	i.manager.Lock()
+	ctx.Update(i.manager, withRecent(i.manager.RecentTask, task.Self))
+	i.manager.Unlock()
+	if entity, ok := ctx.Map.Get(*task.Info.Entity).(mo.Entity); ok {
+		own := NewContext(ctx)
+		go own.WithLock(entity, func() { own.Update(entity, withRecent(entity.Entity().RecentTask, task.Self)) })
+	}
+}
+
+func withRecent(tasks []types.ManagedObjectReference, task types.ManagedObjectReference) []types.PropertyChange {
+	const most = 200 // a vCenter's limit
+	tasks = append(slices.Clone(tasks), task)
+	return []types.PropertyChange{{Name: "recentTask", Val: tasks[max(0, len(tasks)-most):]}}
 }
 
 // UpdateObject implements simulator.RegisterObject.
-func (i *innerTasks) UpdateObject(ctx *simulator.Context, obj mo.Reference, changes []types.PropertyChange) {
+func (i *innerTasks) UpdateObject(ctx *simulator.Context, obj mo.Reference, _ []types.PropertyChange) {
 	task, ok := obj.(*mo.Task)
 	if !ok {
 		return
@@ -62,7 +109,7 @@ func (i *innerTasks) UpdateObject(ctx *simulator.Context, obj mo.Reference, chan
 	ended, inner := i.ended[task.Self]
 	i.lock.Unlock()
 	if !inner {
-		i.manager.UpdateObject(ctx, obj, changes)
+		i.tell(ctx, task.Info)
 	} else if state := task.Info.State; state == types.TaskInfoStateSuccess || state == types.TaskInfoStateError {
 		select {
 		case <-ended:

@@ -84,6 +84,7 @@ func New(model *simulator.Model, settings Settings) *Sim {
 	s.dispatcher.Self = types.ManagedObjectReference{Type: "Dispatcher", Value: "dispatcher"}
 	s.Attach(model.Map())
 	s.inner = newInnerTasks(model.Map())
+	listenForBirths(model.Map())
 	s.trackSessions()
 	return s
 }

@@ -40,7 +40,7 @@ func NewTask(ctx *simulator.Context, entity types.ManagedObjectReference, name s
 		id = name[:n]
 	}
 	if _, ok := ctx.Map.Get(entity).(mo.Entity); !ok { // TaskInfo.entity is a ManagedEntity, and VirtualDiskManager is none
-		entity = ctx.Map.Get(vim25.ServiceInstance).(*simulator.ServiceInstance).Content.RootFolder
+		entity = *RootFolder(ctx)
 	}
 	task := simulator.CreateTask(entity, id, nil)
 	task.Info.Name = name
@@ -58,6 +58,12 @@ func NewTask(ctx *simulator.Context, entity types.ManagedObjectReference, name s
 	task.Info.Key, task.Info.Task = task.Self.Value, task.Self
 	ctx.Map.Put(task)
 	return task
+}
+
+// RootFolder is the entity of a task that is about none.
+func RootFolder(ctx *simulator.Context) *types.ManagedObjectReference {
+	root := ctx.Map.Get(vim25.ServiceInstance).(*simulator.ServiceInstance).Content.RootFolder
+	return &root
 }
 
 // FinishTask ends a task with a result, or with a fault in TaskInfo.error.

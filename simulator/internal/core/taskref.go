@@ -5,9 +5,15 @@ package core
 import (
 	"reflect"
 
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
+
+// Ref reads an object's reference, and nothing else of it: obj.Reference() copies much of the object, which others may change.
+func Ref(obj mo.Reference) types.ManagedObjectReference {
+	return reflect.ValueOf(obj).Elem().FieldByName("Self").Interface().(types.ManagedObjectReference)
+}
 
 // TaskRef points at the reference to a task in a method's answer; it is nil if the answer holds none.
 func TaskRef(answer soap.HasFault) *types.ManagedObjectReference {

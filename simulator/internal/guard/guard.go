@@ -27,9 +27,7 @@ import (
 var Feature = core.Feature{Name: "guard", Start: start}
 
 func start(s *core.Sim) error {
-	g := &guard{}
-	g.Self = types.ManagedObjectReference{Type: "TaskGuard", Value: "guard"}
-	s.Map().AddHandler(g)
+	s.PrepareTask(prepare)
 	s.Around(name)
 	return nil
 }
@@ -66,34 +64,25 @@ func nameOf(task *simulator.Task) string {
 	return ""
 }
 
-// guard is told of each task before its work begins: the library puts it into the inventory first.
-type guard struct {
-	mo.SearchIndex
-}
-
-// PutObject implements simulator.RegisterObject.
-func (*guard) PutObject(_ *simulator.Context, obj mo.Reference) {
-	task, ok := obj.(*simulator.Task)
-	if !ok || task.Execute == nil {
+// prepare names a task of the library's, and guards it.
+func prepare(ctx *simulator.Context, task *simulator.Task) {
+	if task.Execute == nil {
 		return
 	}
 	if name := nameOf(task); name != "" {
 		task.Info.Name = name
 	}
-	run := task.Execute
+	if _, entity := ctx.Map.Get(*task.Info.Entity).(mo.Entity); !entity { // TaskInfo.entity is a ManagedEntity
+		task.Info.Entity, task.Info.EntityName = core.RootFolder(ctx), "Datacenters"
+	}
+	run, name := task.Execute, task.Info.Name
 	task.Execute = func(task *simulator.Task) (result types.AnyType, fault types.BaseMethodFault) {
 		defer func() {
 			if cause := recover(); cause != nil {
-				log.Printf("%s: %v\n%s", task.Info.Name, cause, debug.Stack())
+				log.Printf("%s: %v\n%s", name, cause, debug.Stack())
 				result, fault = nil, &types.SystemError{Reason: fmt.Sprint(cause)}
 			}
 		}()
 		return run(task)
 	}
 }
-
-// UpdateObject implements simulator.RegisterObject.
-func (*guard) UpdateObject(*simulator.Context, mo.Reference, []types.PropertyChange) {}
-
-// RemoveObject implements simulator.RegisterObject.
-func (*guard) RemoveObject(*simulator.Context, types.ManagedObjectReference) {}

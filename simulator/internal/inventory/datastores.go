@@ -15,6 +15,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/core"
 )
 
 const gib = int64(1) << 30
@@ -66,14 +68,16 @@ func addDatastores(model *simulator.Model, options *Options) error {
 			capacity, used := options.sizeOf(index)
 			datastore, err := first, error(nil)
 			if index > 0 {
-				datastore, err = AddDatastore(model.Service.Context, datastoreName(index), options.mountedOn(index, groups))
+				datastore, err = AddDatastore(model.Service.Context, datastoreName(index), options.mountedOn(index, groups),
+					func(datastore *simulator.Datastore) { FormatVMFS(datastore, capacity) })
 			} else {
-				err = adopt(first)
+				if err = adopt(first); err == nil {
+					FormatVMFS(first, capacity)
+				}
 			}
 			if err != nil {
 				return err
 			}
-			FormatVMFS(datastore, capacity)
 			if used > 0 {
 				Used[datastore.Self] = used
 			}
@@ -101,8 +105,10 @@ func newURL() (url, dir string) {
 }
 
 // AddDatastore puts a new, empty datastore into the inventory and mounts it on hosts of one datacenter. What it is
-// (FormatVMFS) and how large, is up to the caller.
-func AddDatastore(ctx *simulator.Context, name string, hosts []*simulator.HostSystem) (*simulator.Datastore, error) {
+// (FormatVMFS) and how large, format says, before anybody else looks.
+func AddDatastore(
+	ctx *simulator.Context, name string, hosts []*simulator.HostSystem, format func(*simulator.Datastore),
+) (*simulator.Datastore, error) {
 	if len(hosts) == 0 {
 		return nil, errors.New("a datastore needs a host")
 	}
@@ -110,6 +116,10 @@ func AddDatastore(ctx *simulator.Context, name string, hosts []*simulator.HostSy
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	defer core.Expect(ctx, func(obj mo.Reference) bool {
+		datastore, ok := obj.(*simulator.Datastore)
+		return ok && datastore.Info.GetDatastoreInfo().Url == url
+	})()
 	system := ctx.Map.Get(*hosts[0].ConfigManager.DatastoreSystem).(*simulator.HostDatastoreSystem)
 	answer := system.CreateLocalDatastore(ctx, &types.CreateLocalDatastore{This: system.Self, Name: name, Path: url})
 	if fault := answer.Fault(); fault != nil {
@@ -121,6 +131,7 @@ func AddDatastore(ctx *simulator.Context, name string, hosts []*simulator.HostSy
 	for _, host := range hosts[1:] {
 		Mount(ctx, datastore, host)
 	}
+	format(datastore)
 	return datastore, nil
 }
 

@@ -106,7 +106,7 @@ func hubs(ctx *simulator.Context, named []pbm.PbmPlacementHub) []pbm.PbmPlacemen
 		all = append(all, pbm.PbmPlacementHub{HubType: datastore.Self.Type, HubId: datastore.Self.Value})
 	}
 	for _, pod := range ctx.Map.All("StoragePod") {
-		all = append(all, pbm.PbmPlacementHub{HubType: "StoragePod", HubId: pod.Reference().Value})
+		all = append(all, pbm.PbmPlacementHub{HubType: "StoragePod", HubId: core.Ref(pod).Value})
 	}
 	return all
 }

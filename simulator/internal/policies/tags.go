@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 
 	pbm "github.com/vmware/govmomi/pbm/types"
 	"github.com/vmware/govmomi/vim25/types"
@@ -22,6 +23,7 @@ type (
 
 // tagging is what the library's REST endpoint for tags tells in Go.
 type tagging interface {
+	sync.Locker // which its HTTP methods hold, and those here do not
 	AttachedTags(types.ManagedObjectReference) ([]string, types.BaseMethodFault)
 	GetTagCategoryAndName(string) (string, string, types.BaseMethodFault)
 }
@@ -43,6 +45,8 @@ func (t tagDemands) satisfied(f *feature, datastore types.ManagedObjectReference
 	if tags == nil {
 		return false
 	}
+	tags.Lock()
+	defer tags.Unlock()
 	attached, _ := tags.AttachedTags(datastore)
 	var has []string
 	for _, id := range attached {

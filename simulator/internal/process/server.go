@@ -55,7 +55,14 @@ func (o *Options) Prepare() (*Server, error) {
 func (s *Server) Register(sim *core.Sim) {
 	service := sim.Model.Service
 	service.Listen = &url.URL{Host: s.options.Listen, User: url.UserPassword(s.options.User, s.options.Password)}
-	service.TLS = &tls.Config{Certificates: []tls.Certificate{s.certificate}, MinVersion: tls.VersionTLS12}
+	service.TLS = &tls.Config{
+		Certificates: []tls.Certificate{s.certificate}, MinVersion: tls.VersionTLS12,
+		// The library listens before it is told, in Serve, who answers.
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			<-sim.Serving()
+			return nil, nil
+		},
+	}
 	service.RegisterEndpoints = true
 	service.RegisterSDK(sim.Map(), sim.Map().Path+"/vimService")
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -61,7 +62,7 @@ func (w *writer) writeAll() error {
 	defer w.lock.Unlock()
 	alive := make(map[ref]bool)
 	for _, obj := range w.sim.Map().AllReference("") {
-		self := obj.Reference()
+		self := core.Ref(obj)
 		if _, known := kept[self.Type]; known {
 			alive[self] = true
 			if err := w.write(self); err != nil {
@@ -146,7 +147,9 @@ func (w *writer) describe() error {
 }
 
 // counter is the number from which the library makes references.
-func counter(registry *simulator.Registry) int64 { return ownField(registry, "counter").Int() }
+func counter(registry *simulator.Registry) int64 {
+	return atomic.LoadInt64(ownField(registry, "counter").Addr().Interface().(*int64))
+}
 
 // Save writes the whole state into a folder. What was there is replaced in the end, in one step.
 func Save(s *core.Sim, options inventory.Options, dir string) error {

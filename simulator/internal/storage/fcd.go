@@ -55,9 +55,12 @@ func (s *Store) createFirstClass(ctx *simulator.Context, req *types.CreateDisk_T
 		return nil, fault
 	}
 	defer release()
+	var done func()
 	info, fault := s.sim.Inner(ctx, req.This, func(ctx *simulator.Context) soap.HasFault {
+		done = ctx.Map.AcquireLock(ctx, ds) // the library reads it
 		return ctx.Map.VStorageObjectManager().CreateDiskTask(ctx, req)
 	})
+	done()
 	if fault != nil {
 		return nil, fault
 	}
@@ -86,6 +89,7 @@ func (s *Store) deleteFirstClass(ctx *simulator.Context, req *types.DeleteVStora
 	manager := ctx.Map.VStorageObjectManager()
 	var answer soap.HasFault
 	ctx.WithLock(manager, func() {
+		defer ctx.Map.AcquireLock(ctx, ds)() // the library reads it
 		answer = manager.RetrieveVStorageObject(ctx, &types.RetrieveVStorageObject{This: req.This, Id: req.Id, Datastore: req.Datastore})
 	})
 	if body, ok := answer.(*methods.RetrieveVStorageObjectBody); ok && body.Res != nil {

@@ -230,26 +230,26 @@ func sameReferences(a, b []types.ManagedObjectReference) bool {
 // relink brings the datastores' list of virtual machines in line.
 func (l *layouter) relink() {
 	for _, ds := range l.order {
-		setReferences(l.ctx, ds, "vm", ds.Vm, l.vm.Self, true)
+		setReferences(l.ctx, ds, "vm", &ds.Vm, l.vm.Self, true)
 	}
 	for _, ref := range l.before {
 		if ds, ok := l.ctx.Map.Get(ref).(*simulator.Datastore); ok {
-			setReferences(l.ctx, ds, "vm", ds.Vm, l.vm.Self, l.usage[ds.Self] != nil)
+			setReferences(l.ctx, ds, "vm", &ds.Vm, l.vm.Self, l.usage[ds.Self] != nil)
 		}
 	}
 }
 
 // setReferences puts a reference into an object's list, or takes it out.
 func setReferences(
-	ctx *simulator.Context, obj mo.Reference, property string, list []types.ManagedObjectReference,
+	ctx *simulator.Context, obj mo.Reference, property string, list *[]types.ManagedObjectReference,
 	ref types.ManagedObjectReference, there bool,
 ) {
-	if slices.Contains(list, ref) == there {
-		return
-	}
 	ctx.WithLock(obj, func() {
+		if slices.Contains(*list, ref) == there {
+			return
+		}
 		var kept []types.ManagedObjectReference
-		for _, known := range list {
+		for _, known := range *list {
 			if known != ref {
 				kept = append(kept, known)
 			}

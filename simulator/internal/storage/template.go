@@ -58,10 +58,10 @@ func listMachine(ctx *simulator.Context, ref *types.ManagedObjectReference, vm t
 	}
 	switch obj := ctx.Map.Get(*ref).(type) {
 	case *simulator.HostSystem:
-		setReferences(ctx, obj, "vm", obj.Vm, vm, there)
+		setReferences(ctx, obj, "vm", &obj.Vm, vm, there)
 	case *simulator.ResourcePool:
-		setReferences(ctx, obj, "vm", obj.Vm, vm, there)
+		setReferences(ctx, obj, "vm", &obj.Vm, vm, there)
 	case *simulator.VirtualApp:
-		setReferences(ctx, mo.Reference(obj), "vm", obj.Vm, vm, there)
+		setReferences(ctx, mo.Reference(obj), "vm", &obj.Vm, vm, there)
 	}
 }

@@ -3,6 +3,7 @@
 package storage
 
 import (
+	"crypto/sha256"
 	"os"
 	"path"
 	"strings"
@@ -270,16 +271,31 @@ func (s *Store) libraryCreate(
 ) (*simulator.VirtualMachine, types.BaseMethodFault) {
 	places.Naming.RLock()
 	defer places.Naming.RUnlock()
-	if places.DatastoreOf(ctx, folder.Self, req.Config.Files.VmPathName) == nil { // renamed, or gone, meanwhile
+	ds := places.DatastoreOf(ctx, folder.Self, req.Config.Files.VmPathName)
+	if ds == nil { // renamed, or gone, meanwhile
 		return nil, &types.InvalidDatastorePath{DatastorePath: req.Config.Files.VmPathName}
 	}
+	var done []func()
 	info, fault := s.sim.Inner(ctx, folder.Self, func(ctx *simulator.Context) soap.HasFault {
+		// The library reads the datastore, and fills in the machine that all can see already, without a lock.
+		done = append(done, core.Expect(ctx, func(obj mo.Reference) bool {
+			vm, ok := obj.(*simulator.VirtualMachine)
+			return ok && vm.Config.Uuid == libraryUUID(req.Config.Files.VmPathName)
+		}), ctx.Map.AcquireLock(ctx, ds))
 		return folder.CreateVMTask(ctx, req)
 	})
+	for _, f := range done {
+		f()
+	}
 	if fault != nil {
 		return nil, fault
 	}
 	return ctx.Map.Get(info.Result.(types.ManagedObjectReference)).(*simulator.VirtualMachine), nil
+}
+
+// libraryUUID is what the library calls a new machine before it looks at the specification.
+func libraryUUID(vmPathName string) string {
+	return uuid.NewHash(sha256.New(), uuid.NameSpaceOID, []byte(vmPathName), 5).String()
 }
 
 // inner runs a task of the library's within one of ours.
@@ -408,7 +424,7 @@ func (s *Store) unlink(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 	s.Unlearn(vm.Self)
 	for _, ref := range touched {
 		if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok {
-			setReferences(ctx, ds, "vm", ds.Vm, vm.Self, false)
+			setReferences(ctx, ds, "vm", &ds.Vm, vm.Self, false)
 			s.Publish(ctx, ds)
 		}
 	}

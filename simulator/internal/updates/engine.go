@@ -13,6 +13,8 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/core"
 )
 
 // engine hears of all changes of the inventory. It is one of the registry's handlers, and the only one of this package.
@@ -64,8 +66,8 @@ func (e *engine) PutObject(ctx *simulator.Context, obj mo.Reference) {
 		return // nothing leads to it that would not tell by itself
 	}
 	e.lock.Lock()
-	if w := e.watches[obj.Reference()]; w != nil { // moved, without a word
-		e.note(w, obj.Reference(), everything)
+	if w := e.watches[core.Ref(obj)]; w != nil { // moved, without a word
+		e.note(w, core.Ref(obj), everything)
 	}
 	e.relate(ctx, obj)
 	e.lock.Unlock()
@@ -74,7 +76,7 @@ func (e *engine) PutObject(ctx *simulator.Context, obj mo.Reference) {
 
 // UpdateObject implements simulator.RegisterObject.
 func (e *engine) UpdateObject(ctx *simulator.Context, obj mo.Reference, changes []types.PropertyChange) {
-	self := obj.Reference()
+	self := core.Ref(obj)
 	e.lock.Lock()
 	moved := false
 	watched := e.watches[self]
@@ -155,7 +157,7 @@ func (e *engine) taskChanged(task *mo.Task) {
 
 // relate looks anew at the traversals that lead, or led, to an object. The engine is locked.
 func (e *engine) relate(ctx *simulator.Context, obj mo.Reference) {
-	self := obj.Reference()
+	self := core.Ref(obj)
 	if w := e.watches[self]; w != nil {
 		for n := range w.sources {
 			n.filter.notes().touch(n, self)

@@ -9,6 +9,8 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"vcenter-sim/internal/core"
+
 	"vcenter-sim/internal/collector"
 )
 
@@ -206,7 +208,7 @@ func (v *containerView) DestroyView(ctx *simulator.Context, _ *types.DestroyView
 
 // updateViews takes an object that was made or moved into the views to which it belongs.
 func (e *engine) updateViews(ctx *simulator.Context, obj mo.Reference) {
-	self := obj.Reference()
+	self := core.Ref(obj)
 	for _, v := range e.viewsOf(self.Type) {
 		in := v.contains(ctx, obj)
 		changed := false

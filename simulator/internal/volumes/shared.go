@@ -42,15 +42,15 @@ func (f *feature) shared(s *core.Sim) {
 		if req.Path == "" {
 			return core.Fault(&types.InvalidArgument{InvalidProperty: "path"})
 		}
-		datastore, err := inventory.AddDatastore(ctx, name, []*simulator.HostSystem{host})
-		if err != nil {
-			return core.Fault(&types.SystemError{Reason: err.Error()})
-		}
-		f.formatted(ctx, datastore, datacenter, func() {
+		datastore, err := inventory.AddDatastore(ctx, name, []*simulator.HostSystem{host}, func(datastore *simulator.Datastore) {
 			datastore.Info.(*types.LocalDatastoreInfo).Path = req.Path
 			figures(datastore, string(types.HostFileSystemVolumeFileSystemTypeOTHER))
 			datastore.Summary.MultipleHostAccess = types.NewBool(false)
 		})
+		if err != nil {
+			return core.Fault(&types.SystemError{Reason: err.Error()})
+		}
+		f.made(ctx, datastore, datacenter)
 		return &methods.CreateLocalDatastoreBody{Res: &types.CreateLocalDatastoreResponse{Returnval: datastore.Self}}
 	})
 }
@@ -76,9 +76,12 @@ func (f *feature) createNAS(ctx *simulator.Context, req *types.CreateNasDatastor
 	}
 	name := places.Escape(path.Base(spec.LocalPath))
 	for _, datastore := range places.Datastores(ctx, datacenter) {
-		info, ok := datastore.Info.(*types.NasDatastoreInfo)
-		same := ok && info.Nas.RemoteHost == spec.RemoteHost && info.Nas.RemotePath == spec.RemotePath
-		mounted := slices.ContainsFunc(datastore.Host, func(m types.DatastoreHostMount) bool { return m.Key == host.Self })
+		var same, mounted bool
+		ctx.WithLock(datastore, func() {
+			info, ok := datastore.Info.(*types.NasDatastoreInfo)
+			same = ok && info.Nas.RemoteHost == spec.RemoteHost && info.Nas.RemotePath == spec.RemotePath
+			mounted = slices.ContainsFunc(datastore.Host, func(m types.DatastoreHostMount) bool { return m.Key == host.Self })
+		})
 		switch {
 		case same && mounted:
 			return nil, &types.AlreadyExists{Name: datastore.Name}
@@ -89,11 +92,13 @@ func (f *feature) createNAS(ctx *simulator.Context, req *types.CreateNasDatastor
 			return nil, &types.DuplicateName{Name: name, Object: datastore.Self}
 		}
 	}
-	datastore, err := inventory.AddDatastore(ctx, name, []*simulator.HostSystem{host})
+	datastore, err := inventory.AddDatastore(ctx, name, []*simulator.HostSystem{host}, func(datastore *simulator.Datastore) {
+		formatNAS(datastore, kind, &spec)
+	})
 	if err != nil {
 		return nil, &types.SystemError{Reason: err.Error()}
 	}
-	f.formatted(ctx, datastore, datacenter, func() { formatNAS(datastore, kind, &spec) })
+	f.made(ctx, datastore, datacenter)
 	return datastore, nil
 }
 
@@ -146,18 +151,15 @@ func (f *feature) add(ctx *simulator.Context, name string, first *simulator.Host
 			hosts = append(hosts, host)
 		}
 	}
-	datastore, err := inventory.AddDatastore(ctx, name, hosts)
+	datastore, err := inventory.AddDatastore(ctx, name, hosts, format)
 	if err == nil {
-		f.formatted(ctx, datastore, datacenter, func() { format(datastore) })
+		f.made(ctx, datastore, datacenter)
 	}
 	return datastore, err
 }
 
-// formatted fills in what a new datastore is, and tells whoever waits for updates: the library does so of the object alone.
-func (f *feature) formatted(
-	ctx *simulator.Context, datastore *simulator.Datastore, datacenter *simulator.Datacenter, format func(),
-) {
-	ctx.WithLock(datastore, format)
+// made tells whoever waits for updates of a new datastore: the library does so of the object alone.
+func (f *feature) made(ctx *simulator.Context, datastore *simulator.Datastore, datacenter *simulator.Datacenter) {
 	if space := f.space(); space != nil {
 		space.Publish(ctx, datastore)
 	}
