@@ -33,11 +33,14 @@ from cinder_vmdk_ext import placement
 from cinder_vmdk_ext import pools
 from cinder_vmdk_ext import promises
 from cinder_vmdk_ext import typespecs
+from cinder_vmdk_ext import wiring
 
 LOG = logging.getLogger(__name__)
 
 # Extra configuration of a VM that is to become a volume's.
 TAKING = 'vmdk-ext.taking-for-volume'
+# The state of a volume that is deleted after its managing failed.
+_NOT_MANAGED = 'error_managing_deleting'
 
 _REMEDY = ("give source-name as 'vmdk_path@vm_inventory_path' (for example "
            "'[ds] vm/vm.vmdk@dc/vm/folder/vm'), or as '[datastore] "
@@ -384,6 +387,35 @@ class Adoption(exchange.Exchange):
                           {'vm': vm.name, 'error': error})
             raise
 
+    def delete_volume(self, volume: Any) -> None:
+        """Delete a volume, but no disk that was not managed to the end (hook).
+
+        Whoever deletes the record of a failed ``cinder manage`` wants the
+        disk as it was; it is left, to be managed again.
+        """
+        if wiring.field(volume, 'status') == _NOT_MANAGED:
+            self._give_back(volume)
+            self.unmanage(volume)
+        else:
+            super().delete_volume(volume)
+
+    def _give_back(self, volume: Any) -> None:
+        """Undo a taking that was broken off before the VM was the volume's."""
+        for moref, _name in self.volumeops.marked(TAKING, volume['id']):
+            shell = vim_util.get_moref(moref, 'VirtualMachine')
+            held = self._census.disks([moref])
+            if held and not self._has_another(moref, held[0]):
+                self._leave(shell, volume)
+                continue
+            if held:
+                self.volumeops.let_go(shell)
+            self._discard(shell)
+
+    def _has_another(self, moref: str, disk: manageable.Disk) -> bool:
+        return any(each.machine is not None and each.machine.moref != moref
+                   and each.place == disk.place
+                   for each in self._census.disks_on(disk.datastore))
+
     def unmanage(self, volume: Any) -> None:
         """Leave the shadow VM and its disk to the administrator (Cinder).
 
@@ -396,8 +428,11 @@ class Adoption(exchange.Exchange):
                 LOG.warning('Volume %s is unmanaged; its shadow VM was gone '
                             'before.', volume['id'])
             return
+        self._leave(backing, volume)
+
+    def _leave(self, backing: Any, volume: Any) -> None:
         self.volumeops.disown(backing, uuidutils.generate_uuid(), {
-            vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: '',
+            vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: '', TAKING: '',
             census.UNMANAGED: volume['id']})
 
     # -- Snapshots ----------------------------------------------------------

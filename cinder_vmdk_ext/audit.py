@@ -178,6 +178,9 @@ class _Comparison:
         self._volumes = {each.id: each for each in evidence.volumes}
         self._by_name = {each.name: each.id for each in evidence.volumes}
         self._snapshots = {each.id: each for each in evidence.snapshots}
+        # Upstream writes it with a slash before it.
+        self._by_path = {each.path.strip('/'): each.id
+                         for each in evidence.snapshots if each.template}
         self._holders: dict[str, list[Machine]] = {}
         self._templates: dict[str, list[Machine]] = {}
         self._temporary: list[tuple[str, Machine]] = []
@@ -191,9 +194,7 @@ class _Comparison:
             return
         temporary = _TEMPORARY.fullmatch(vm.name)
         if vm.template:
-            of = vm.snapshot_id or _id_in(_SNAPSHOT, vm.name)
-            if vm.uuid in self._snapshots:
-                of = vm.uuid
+            of = self._snapshot_of(vm)
             if of:
                 self._templates.setdefault(of, []).append(vm)
         elif vm.uuid in self._volumes:
@@ -211,6 +212,14 @@ class _Comparison:
                   or _id_in(_VOLUME, vm.name))
             if of and not vm.unmanaged and (vm.ours or vm.volume_id):
                 self._holders.setdefault(of, []).append(vm)
+
+    def _snapshot_of(self, template: Machine) -> str:
+        """Whose a template is: one that was managed has older marks too."""
+        named = _id_in(_SNAPSHOT, template.name)
+        for known in (template.uuid, self._by_path.get(template.path), named):
+            if known in self._snapshots:
+                return known
+        return template.snapshot_id or named
 
     def findings(self) -> Iterator[Finding]:
         yield from self._of_volumes()
@@ -276,16 +285,13 @@ class _Comparison:
                 else 'no trace of it')
 
     def _of_snapshots(self) -> Iterator[Finding]:
-        by_path = {vm.path: vm for vm in self._evidence.machines
-                   if vm.template}
         for record in self._evidence.snapshots:
             if (not record.mine or record.status != 'available'
                     or not record.backed):
                 continue
             if record.template:
                 there = any(vm.template for vm
-                            in self._templates.get(record.id, ())) or (
-                                record.path in by_path)
+                            in self._templates.get(record.id, ()))
             else:
                 vm = self._used(record.volume_id)
                 there = vm is not None and record.name in {

@@ -42,9 +42,9 @@ _ALONE = {
 @promises.noting(*promises.HOOKS)
 @locks.holding(_ALONE)
 @spread.holding(*spread.CHOOSING)
-class VmdkExtDriver(healing.Healing, failclosed.FailClosed, spread.Spread,
-                    images.Images, connections.Connections,
-                    adoption.Adoption, groups.Groups):
+class VmdkExtDriver(healing.Healing, adoption.Adoption,
+                    failclosed.FailClosed, spread.Spread, images.Images,
+                    connections.Connections, groups.Groups):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     Several cinder-volume services of one cluster may serve one backend: what

@@ -518,6 +518,17 @@ class UnmanageTestCase(AdoptionCase):
         marks = {option.key: option.value for option in vm.config.extraConfig}
         self.assertFalse(marks.get('cinder.volume.id'))
 
+    def test_what_was_not_managed_to_the_end_is_not_deleted(self):
+        source = self.make_vm('server')
+        checksum = self.fill(self.path(source), 5)
+        volume = self.manage(self.reference(source))
+        path = self.truth(volume).path
+        volume.status = 'error_managing_deleting'
+        self.driver.delete_volume(volume)
+        volume.destroy()
+        self.assertEqual(checksum, self.checksum_of(path))
+        self.manage(self.entry(path)['reference'])
+
     def test_it_is_listed_and_managed_again_as_it_is(self):
         volume = self.create(content=backend_case.content(6))
         path, checksum = self.truth(volume).path, self.checksum(volume)

@@ -48,6 +48,18 @@ class CompareTestCase(unittest.TestCase):
         vm = audit.Machine('vm-2', 'web', uuid=OTHER)
         self.assertEqual([], kinds(machines=[VM, vm]))
 
+    def test_a_template_that_was_managed_is_its_records(self):
+        """It has the marks of the snapshot that it was before."""
+        for name, path in ((f'snapshot-{OTHER}', ''),
+                           ('by hand', '/dc/vm/by hand')):
+            template = audit.Machine(
+                'vm-2', name, path=f'dc/vm/{name}', uuid='older',
+                snapshot_id='older', ours=True, template=True)
+            snapshot = audit.Snapshot(OTHER, f'snapshot-{OTHER}', ID,
+                                      template=True, path=path)
+            self.assertEqual([], kinds(machines=[VM, template],
+                                       snapshots=[snapshot]))
+
     def test_an_unmanaged_disk_is_never_swept(self):
         left = audit.Machine('vm-2', f'volume-{OTHER}', ours=True)
         found, = compare(machines=[VM, left])
