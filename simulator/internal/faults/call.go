@@ -30,7 +30,11 @@ func (f *faults) around(ctx *simulator.Context, call *core.Call, next core.Next)
 	case rule.Cut == "before":
 		panic(http.ErrAbortHandler) // net/http's way to break a connection
 	case rule.Cut == "after":
-		next()
+		if rule.concernsTasks() {
+			f.inTask(ctx, call, rule, next)
+		} else {
+			next()
+		}
 		panic(http.ErrAbortHandler)
 	case rule.KillSessions != "":
 		f.kill(ctx, rule.KillSessions)

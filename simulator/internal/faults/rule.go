@@ -134,8 +134,10 @@ func (r *Rule) checkNumbers() error {
 
 func (r *Rule) checkEffects() error {
 	ends := 0
+	// A call that is executed and not answered may have a task, as any other.
+	unheard := r.Cut == "after"
 	for _, given := range []bool{
-		r.Fault != nil, r.TaskFault != nil, r.Cut != "", r.KillSessions != "", r.Status != 0,
+		r.Fault != nil, r.TaskFault != nil && !unheard, r.Cut != "", r.KillSessions != "", r.Status != 0,
 	} {
 		if given {
 			ends++
@@ -149,8 +151,9 @@ func (r *Rule) checkEffects() error {
 			"task_hang")
 	case r.AfterWork && r.TaskFault == nil:
 		return errors.New("after_work: it belongs to task_fault")
-	case (r.TaskHang || r.TaskDelayMS > 0) && ends == 1 && r.TaskFault == nil:
-		return errors.New("task_hang and task_delay_ms: a call that fails has no task; give them alone or with task_fault")
+	case (r.TaskHang || r.TaskDelayMS > 0) && ends == 1 && r.TaskFault == nil && !unheard:
+		return errors.New("task_hang and task_delay_ms: a call that fails has no task; give them alone, with task_fault or with " +
+			"cut after")
 	case r.KillSessions != "" && r.KillSessions != "caller" && r.KillSessions != "all" &&
 		!strings.HasPrefix(r.KillSessions, "user:"):
 		return fmt.Errorf("kill_sessions: %q is none of caller, all, user:NAME", r.KillSessions)

@@ -11,19 +11,19 @@ import (
 
 func TestBadRulesAreRefusedWithTheReason(t *testing.T) {
 	for rule, words := range map[string]string{
-		``:                                    "empty",
-		`{`:                                   "unexpected",
-		`[]`:                                  "",
-		`{"delay_ms": 1} {}`:                  "more than one",
-		`{"delay": 1}`:                        `unknown field "delay"`,
-		`{"method": "[", "delay_ms": 1}`:      "method",
-		`{"fault": {"type": "Nothing"}}`:      "Nothing",
-		`{"fault": {"type": ""}}`:             "no fault",
-		`{"fault": {"type": "AboutInfo"}}`:    "no fault",
-		`{"task_hang": true, "cut": "after"}`: "no task",
-		`{"path": "/", "task_hang": true}`:    "transfers",
-		`{"after_work": true, "delay_ms": 1}`: "task_fault",
-		`{"kill_sessions": "mine"}`:           "caller, all",
+		``:                                     "empty",
+		`{`:                                    "unexpected",
+		`[]`:                                   "",
+		`{"delay_ms": 1} {}`:                   "more than one",
+		`{"delay": 1}`:                         `unknown field "delay"`,
+		`{"method": "[", "delay_ms": 1}`:       "method",
+		`{"fault": {"type": "Nothing"}}`:       "Nothing",
+		`{"fault": {"type": ""}}`:              "no fault",
+		`{"fault": {"type": "AboutInfo"}}`:     "no fault",
+		`{"task_hang": true, "cut": "before"}`: "no task",
+		`{"path": "/", "task_hang": true}`:     "transfers",
+		`{"after_work": true, "delay_ms": 1}`:  "task_fault",
+		`{"kill_sessions": "mine"}`:            "caller, all",
 	} {
 		_, err := newRule([]byte(rule))
 		if err == nil || !strings.Contains(err.Error(), words) {
