@@ -19,6 +19,7 @@ quarantined
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ _SNAPSHOT = re.compile(f'snapshot-({_ID})')
 # What operations call VMs that are to become the volume's, or were it.
 _TEMPORARY = re.compile(f'volume-({_ID})-[a-z]+(?:-{_ID})?')
 _TEMPORARY_SNAPSHOT = re.compile(f'temp-snapshot-({_ID})')
+# By what an instance is held still for a group, of which this is the id.
+_MOMENT = re.compile(f'group(?:-snapshot)?-({_ID})')
 _FILE_OF = re.compile(f'(?:^|/)(volume|snapshot)-({_ID})')
 _TEMPORARY_PATH = 'cinder_temp/'
 # Folders of a VM, in which vCenter numbers namesakes: volume-..._1/.
@@ -333,15 +336,24 @@ class _Comparison:
                               sweepable=why is None and vm.ours)
         for vm in self._evidence.machines:
             for point in vm.points:
-                owner = _id_in(_TEMPORARY_SNAPSHOT, point.name)
-                if owner:
-                    volume = self._volumes.get(owner)
-                    busy = volume is not None and not volume.at_rest
-                    yield Finding(
-                        'leftover', 'vm-snapshot', point.name, point.moref,
-                        owner, vm.place, 0, point.age_seconds,
-                        f'in the tree of {vm.name}', not busy and vm.ours,
-                        vm.moref)
+                yield from self._of_point(vm, point)
+
+    def _of_point(self, vm: Machine, point: Point) -> Iterator[Finding]:
+        found = functools.partial(
+            Finding, 'leftover', 'vm-snapshot', point.name, point.moref,
+            place=vm.place, space_bytes=0, age_seconds=point.age_seconds,
+            machine=vm.moref)
+        owner = _id_in(_TEMPORARY_SNAPSHOT, point.name)
+        if owner:
+            volume = self._volumes.get(owner)
+            busy = volume is not None and not volume.at_rest
+            yield found(owner=owner, detail=f'in the tree of {vm.name}',
+                        sweepable=not busy and vm.ours)
+        owner = _id_in(_MOMENT, point.name)
+        if owner:
+            yield found(owner=owner, detail=(
+                f'holds the disks of {vm.name} still; delete the group '
+                'snapshot or group of that id, unless it is being made'))
 
     # -- Files --------------------------------------------------------------
 

@@ -51,6 +51,9 @@ class Groups(creation.Creation):
         :returns: the group's status, and that of each volume: one that could
             not be deleted does not keep the others
         """
+        self._release(context, group, [
+            objects.Volume.get_by_id(context, each.source_volid)
+            for each in volumes if each.source_volid], _moment(group))
         updates = [self._told(volume, self.delete_volume, 'deleted',
                               'error_deleting') for volume in volumes]
         return _of_group(updates, group.status, 'error_deleting'), updates
@@ -73,7 +76,7 @@ class Groups(creation.Creation):
             return _of_group(updates, 'available', 'error'), updates
         try:
             with self._one_moment(context, [each.volume for each in snapshots],
-                                  f'group-snapshot-{group_snapshot.id}'
+                                  _moment(group_snapshot)
                                   ) as moment:
                 made = [(snapshot, self._snapshot_at(snapshot, moment))
                         for snapshot in snapshots]
@@ -94,6 +97,9 @@ class Groups(creation.Creation):
 
         :returns: the group snapshot's status, and that of each snapshot
         """
+        self._release(context, group_snapshot,
+                      [each.volume for each in snapshots],
+                      _moment(group_snapshot))
         with locks.snapshots(*(each.id for each in snapshots)):
             updates = [self._told(snapshot, self.delete_snapshot, 'deleted',
                                   'error_deleting') for snapshot in snapshots]
@@ -150,7 +156,7 @@ class Groups(creation.Creation):
                     | {'id': volume.id, 'status': 'available'}
                     for volume in volumes]
         with self._one_moment(context, sources,
-                              f'group-{group.id}') as moment:
+                              _moment(group)) as moment:
             return [self._clone_at(volume, by_id[volume.source_volid], moment)
                     | {'id': volume.id, 'status': 'available'}
                     for volume in volumes]
@@ -210,12 +216,38 @@ class Groups(creation.Creation):
     def _held_still(self, context: Any, instance: Any,
                     name: str) -> Iterator[Any]:
         """A snapshot of an instance that is gone again after the block."""
+        with self._without_shadows(context, instance):
+            try:
+                yield self.volumeops.create_snapshot(instance, name, None)
+            finally:
+                self._let_move(instance, name)
+
+    def _let_move(self, instance: Any, name: str) -> None:
+        """Remove the snapshot that held an instance still; never fails."""
+        try:
+            try:
+                self.volumeops.delete_snapshot(instance, name)
+            except exceptions.OutcomeUnknown:
+                if self.volumeops.get_snapshot(instance, name):
+                    self.volumeops.delete_snapshot(instance, name)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.error('Snapshot %(name)s stays on the instance %(vm)s until '
+                      'what it was for is deleted: %(error)s', {
+                          'name': name, 'error': error,
+                          'vm': vim_util.get_moref_value(instance)})
+
+    @contextlib.contextmanager
+    def _without_shadows(self, context: Any,
+                         instance: Any) -> Iterator[None]:
+        """Have no shadow VM name a disk of an instance for the block.
+
+        A disk that two VMs name may pass for shared; what was written since a
+        snapshot would then not be merged into it when that is removed.
+        """
         uuid = self.volumeops.properties(
             instance, 'config.instanceUuid')['config.instanceUuid']
         shadows = []
         try:
-            # A disk that two VMs name may pass for shared; what was written
-            # meanwhile would then not be merged into it afterwards.
             for each in objects.VolumeAttachmentList.get_all_by_instance_uuid(
                     context, uuid):
                 volume = objects.Volume.get_by_id(context, each.volume_id)
@@ -223,17 +255,27 @@ class Groups(creation.Creation):
                 if backing:
                     shadows.append((volume, backing))
                     self.volumeops.let_go(backing)
-            yield self.volumeops.create_snapshot(instance, name, None)
+            yield
         finally:
-            try:
-                self.volumeops.delete_snapshot(instance, name)
-            except exceptions.VMWARE_ERRORS as error:
-                LOG.error('Snapshot %(name)s stays on the instance %(vm)s, '
-                          'delete it: %(error)s', {
-                              'name': name, 'error': error,
-                              'vm': vim_util.get_moref_value(instance)})
             for volume, backing in shadows:
                 self._point_back(volume, backing)
+
+    def _release(self, context: Any, record: Any, volumes: list[Any],
+                 name: str) -> None:
+        """Remove a moment's snapshot that was left when it was broken off.
+
+        :param record: the group, or group snapshot, that it was for
+        """
+        if not volume_utils.is_group_a_cg_snapshot_type(record):
+            return
+        attached = [each for each in volumes if self._in_use(each)]
+        with locks.volumes(*(each.id for each in attached)):
+            instances = {vim_util.get_moref_value(vm): vm for vm, _disk
+                         in map(self._attached_disk, attached)}
+            for instance in instances.values():
+                if self.volumeops.get_snapshot(instance, name):
+                    with self._without_shadows(context, instance):
+                        self.volumeops.delete_snapshot(instance, name)
 
     def _point_back(self, volume: Any, backing: Any) -> None:
         try:
@@ -289,6 +331,13 @@ def _beside(context: Any, volumes: Iterable[Any]) -> set[str]:
     return {attachment.volume_id for uuid in instances if uuid
             for attachment in objects.VolumeAttachmentList
             .get_all_by_instance_uuid(context, uuid)}
+
+
+def _moment(record: Any) -> str:
+    """What the snapshot of an instance is called that is taken for it."""
+    kind = ('group-snapshot' if isinstance(record, objects.GroupSnapshot)
+            else 'group')
+    return f'{kind}-{record.id}'
 
 
 def _or_warn(kind: str, identifier: str, act: Callable[[], None]) -> None:

@@ -223,7 +223,7 @@ class CrashCase(backend_case.BackendCase):
                 self.restart()
             if not succeeded:
                 (attempt.again or attempt.act)()
-            left = self.check(attempt.expected())
+            left = self.check(attempt.expected)
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             problem = f'{type(error).__name__}: {error} ({last.name})'
@@ -231,12 +231,14 @@ class CrashCase(backend_case.BackendCase):
         return Outcome(name, mode, call, hit['method'], succeeded, left,
                        problem[:400])
 
-    def check(self, expected):
+    def check(self, expect):
         """All is well but for leftovers, which a sweep moves.
 
-        :returns: how many those were
+        :param expect: of the attempt, called after statistics
+        :returns: how many leftovers there were
         """
         self.report()
+        expected = expect()
         for volume_id, checksum in expected.items():
             truth = self.truth(self.fresh_by_id(volume_id))
             assert truth is not None, f'volume {volume_id} has no VM'
@@ -264,6 +266,9 @@ class CrashCase(backend_case.BackendCase):
         self.settle()
         while self.undo:
             self.undo.pop()()
+        for instance in self.instances():
+            if instance.snapshot:
+                self.wait(instance.RemoveAllSnapshots_Task())
         self._remove_shadow_vms()
         for snapshot in objects.SnapshotList.get_all(self.context, {}):
             snapshot.destroy()
