@@ -55,6 +55,12 @@ class BackingView:
         stage = conversation.sink('VirtualMachine')
         return not (isinstance(stage, _Stage) and stage.whole)
 
+    def moref_of(self, uuid: str) -> str | None:
+        """The VM that had an instance UUID when last told, without a call."""
+        conversation = self._stream.conversation()
+        stage = conversation and conversation.sink('VirtualMachine')
+        return stage.moref_of(uuid) if isinstance(stage, _Stage) else None
+
     def _whole_stage(self, conversation: updates.Conversation
                      ) -> '_Stage | None':
         """All VMs, as soon as they have been told; None: not to be had."""
@@ -99,7 +105,12 @@ class _Stage:
         self._seen: dict[str, dict[str, Any]] = {}
         self._changed: set[str] = set()
         self._known: dict[str, volumeops.Backing] = {}
+        self._morefs: dict[str, str] = {}  # by instance UUID
         self._backings: volumeops.Backings | None = None
+
+    def moref_of(self, uuid: str) -> str | None:
+        with self._lock:
+            return self._morefs.get(uuid)
 
     @property
     def whole(self) -> bool:
@@ -133,8 +144,12 @@ class _Stage:
                     for moref in self._changed if moref in self._seen}
             with self._lock:
                 for moref in self._changed:
-                    self._known.pop(moref, None)
+                    old = self._known.pop(moref, None)
+                    if old and self._morefs.get(old.uuid) == moref:
+                        del self._morefs[old.uuid]
                 self._known.update(made)
+                self._morefs.update((vm.uuid, moref)
+                                    for moref, vm in made.items())
                 self._backings = None
             self._changed.clear()
         self._whole = True

@@ -4,6 +4,7 @@
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_utils import uuidutils
 
 from cinder.volume.drivers.vmware import vmdk
 from cinder.volume.drivers.vmware import volumeops as upstream
@@ -58,7 +59,8 @@ class Creation(snapshots.Snapshots):
             return {'provider_id': promises.PROMISED}
         point = self._existing_snapshot(backing, snapshot)
         if self._may_link(volume, snapshot['volume'], snapshot['volume_size']):
-            self._link(volume, backing, point)
+            self._link(volume, backing, point,
+                       self._folder_beside(backing, volume))
         else:
             self._copy(volume, backing, snapshot=point)
         return {'provider_id': promises.BACKED}
@@ -117,27 +119,39 @@ class Creation(snapshots.Snapshots):
     def _link_to_current(self, volume: Any, source: Any) -> None:
         """A linked clone of a VM as it is now."""
         name = f'temp-snapshot-{volume["id"]}'
-        point = self.volumeops.create_snapshot(source, name, None)
+        adapter = self.volumeops.adapter_of(source)
+        folder = self._folder_beside(source, volume)
+        # An earlier attempt may have left one of that name.
+        point = self.volumeops.create_snapshot(source, name,
+                                               uuidutils.generate_uuid())
         try:
-            self._link(volume, source, point)
+            self._link(volume, source, point, folder, adapter)
         finally:
             try:
-                self.volumeops.delete_snapshot(source, name)
+                self.volumeops.remove_snapshot(point)
             except exceptions.VMWARE_ERRORS as error:
                 LOG.warning('Snapshot %(name)s stays on the source of volume '
                             '%(volume)s: %(error)s',
                             {'name': name, 'volume': volume['id'],
                              'error': error})
 
-    def _link(self, volume: Any, source: Any, snapshot: Any) -> None:
-        """A delta of a snapshot's disk as the volume's backing."""
-        folder = self._get_volume_group_folder(
-            self.volumeops.get_dc(source), volume['project_id'])
+    def _folder_beside(self, source: Any, volume: Any) -> Any:
+        """The folder of a volume whose delta lies where its source does."""
+        return self._get_volume_group_folder(self.volumeops.get_dc(source),
+                                             volume['project_id'])
+
+    def _link(self, volume: Any, source: Any, snapshot: Any, folder: Any,
+              adapter: str | None = None) -> None:
+        """A delta of a snapshot's disk as the volume's backing.
+
+        :param adapter: the disk's in the snapshot, if it is known
+        """
         backing = self.volumeops.clone(
             volume['name'], source, folder=folder, datastore=None,
             snapshot=snapshot, linked=True,
             extra_config=self._get_extra_config(volume))
-        self._finish(volume, backing, linked=True)
+        if adapter != self._get_adapter_type(volume):
+            self._finish(volume, backing, linked=True)
 
     def clone_image(self, context: Any, volume: Any, image_location: Any,
                     image_meta: Any, image_service: Any) -> Any:

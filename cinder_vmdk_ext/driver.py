@@ -8,6 +8,7 @@ The class is put together from one class for each kind of operation, all on
 from cinder import interface
 
 from cinder_vmdk_ext import adoption
+from cinder_vmdk_ext import ahead
 from cinder_vmdk_ext import connections
 from cinder_vmdk_ext import failclosed
 from cinder_vmdk_ext import groups
@@ -37,10 +38,25 @@ _ALONE = {
     'delete_volume': ('volume',),
 }
 
+# And what they want to know of the VMs that they look up, read as they do.
+_HARDWARE = 'config.hardware.device'
+_AHEAD = {
+    'create_cloned_volume': (_HARDWARE, 'datastore'),
+    'create_volume_from_snapshot': (_HARDWARE, 'snapshot', 'datastore'),
+    'create_snapshot': ('snapshot', 'datastore'),
+    'delete_snapshot': ('snapshot',),
+    'revert_to_snapshot': ('snapshot',),
+    'extend_volume': (_HARDWARE, 'snapshot'),
+    'retype': (_HARDWARE, 'snapshot', 'datastore'),
+    'migrate_volume': (_HARDWARE, 'datastore'),
+    'initialize_connection': ('datastore', 'runtime.host'),
+}
+
 
 @interface.volumedriver
 @promises.noting(*promises.HOOKS)
 @locks.holding(_ALONE)
+@ahead.reading(_AHEAD)
 @spread.holding(*spread.CHOOSING)
 class VmdkExtDriver(healing.Healing, adoption.Adoption,
                     failclosed.FailClosed, spread.Spread, images.Images,

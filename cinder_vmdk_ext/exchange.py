@@ -123,14 +123,18 @@ class Exchange(wiring.WiredDriver):
                         '%(error)s', {'vm': vim_util.get_moref_value(backing),
                                       'error': error})
 
-    def _replace(self, volume: Any, old: Any, new: Any) -> None:
+    def _replace(self, volume: Any, old: Any, new: Any,
+                 adapter: str | None = None) -> None:
         """Make ``new`` the volume's backing, and delete ``old``.
 
         Until the last step the old backing is whole; a failure gives it its
         identity back and deletes the new one.
+
+        :param adapter: that the new one is to have; None: as it is
         """
         try:
-            self.volumeops.shape(new, disk_uuid=volume['id'])
+            self.volumeops.shape(new, disk_uuid=volume['id'],
+                                 adapter=adapter)
         except Exception:
             self._discard(new)
             raise

@@ -375,12 +375,7 @@ class Moves(exchange.Exchange):
             resource_pool=resource_pool, provisioning=after.provisioning,
             profile_id=self._policy_id(after.policy),
             extra_config={vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: ''})
-        try:
-            self.volumeops.shape(new, adapter=after.adapter)
-        except Exception:
-            self._discard(new)
-            raise
-        self._replace(volume, backing, new)
+        self._replace(volume, backing, new, after.adapter)
 
     def _retype_in_place(self, volume: Any, backing: Any, before: _Form,
                          after: _Form) -> None:

@@ -19,6 +19,7 @@ from oslo_vmware import api
 from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
 
+from cinder_vmdk_ext import ahead
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import repetition
 from cinder_vmdk_ext import services
@@ -326,6 +327,7 @@ class Session(api.VMwareAPISession):
         :raises OutcomeUnknown: its state can no longer be read
         :raises VimException: why the task failed
         """
+        ahead.forget()
         if self.task_waiter is not None:
             return self.task_waiter(task)
         return super().wait_for_task(task)

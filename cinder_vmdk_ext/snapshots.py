@@ -65,23 +65,25 @@ class Snapshots(exchange.Exchange):
                          in_use: bool, moment: Any = None) -> str:
         """:param moment: a snapshot of the instance, to be copied from"""
         source, only_disk = backing, None
-        datastore = None
         if in_use:
             source, disk = self._attached_disk(volume)
             only_disk = disk.uuid
             datastore = self._datastore_ref(disk.datastore)
+        else:
+            datastore = self.volumeops.get_datastore(backing)
         template = self.volumeops.clone(
             snapshot['name'], source,
-            folder=self._get_snapshot_group_folder(volume, backing),
-            datastore=datastore or self.volumeops.get_datastore(backing),
+            folder=self._get_volume_group_folder(
+                self.volumeops.get_dc(datastore), volume['project_id'],
+                snapshot=True),
+            datastore=datastore,
             extra_config={upstream.BACKING_UUID_KEY: snapshot['id'],
                           SNAPSHOT_ID: snapshot['id'],
                           census.SOURCE_VOLUME: volume['id'],
                           # Else it would pass for the volume's own VM.
                           vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: ''},
-            snapshot=moment, only_disk=only_disk)
+            snapshot=moment, only_disk=only_disk, template=True)
         try:
-            self.volumeops.mark_backing_as_template(template)
             return self.volumeops.get_inventory_path(template)
         except Exception:
             self._discard(template)
@@ -127,16 +129,20 @@ class Snapshots(exchange.Exchange):
             return
         volume = snapshot['volume']
         backing = self._existing_backing(volume)
-        if not backing or not self.volumeops.get_snapshot(backing,
-                                                          snapshot['name']):
-            self._delete_unfinished(snapshot)
-            return
-        if self._in_use(volume):
+        if not backing:
+            deleted = False
+        elif not self._in_use(volume):
+            deleted = self.volumeops.delete_snapshot(backing,
+                                                     snapshot['name'])
+        elif self.volumeops.get_snapshot(backing, snapshot['name']):
             raise exception.InvalidSnapshot(
                 reason=f'snapshot {snapshot["id"]} lies below the disk of '
                 f'volume {volume["id"]}, which is attached; detach the '
                 'volume first')
-        self.volumeops.delete_snapshot(backing, snapshot['name'])
+        else:
+            deleted = False
+        if not deleted:
+            self._delete_unfinished(snapshot)
 
     def _delete_unfinished(self, snapshot: Any) -> None:
         """Delete a template of which Cinder was never told."""

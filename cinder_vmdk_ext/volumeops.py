@@ -16,14 +16,16 @@ from oslo_vmware import vim_util
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 from cinder.volume.drivers.vmware import volumeops as upstream
 
+from cinder_vmdk_ext import ahead
 from cinder_vmdk_ext import collector
 from cinder_vmdk_ext import devices
 from cinder_vmdk_ext import places
 from cinder_vmdk_ext import soap
 
+_UUID = 'config.instanceUuid'
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
 BACKING_PATHS = {
-    'VirtualMachine': ('name', 'config.instanceUuid', _VOLUME_ID,
+    'VirtualMachine': ('name', _UUID, _VOLUME_ID,
                        'config.files.vmPathName', 'config.template',
                        'config.changeVersion', 'datastore')}
 
@@ -87,6 +89,9 @@ class BackingReader(Protocol):
 
     def filling(self) -> bool:
         """Whether they are being told for the first time."""
+
+    def moref_of(self, uuid: str) -> str | None:
+        """The VM that probably has an instance UUID, without a call."""
 
 
 class VolumeOps(places.PlaceOps):
@@ -165,13 +170,67 @@ class VolumeOps(places.PlaceOps):
             return None
         return vim_util.get_moref(named.moref, 'VirtualMachine')
 
+    def get_backing_by_uuid(self, uuid: str) -> Any:
+        """The VM of that instance UUID, which may be a template.
+
+        :returns: its reference; None when there is none
+        """
+        found = self._read_ahead(uuid)
+        if found is None:
+            return super().get_backing_by_uuid(uuid)
+        return vim_util.get_moref(found, 'VirtualMachine')
+
+    def _read_ahead(self, uuid: str) -> str | None:
+        """The VM where memory supposes it, if it says itself it is that."""
+        wanted = ahead.current()
+        if wanted is None or self.backing_view is None:
+            return None
+        found = wanted.found(uuid)
+        if found is not None:
+            return found
+        moref = self.backing_view.moref_of(uuid)
+        if moref is None:
+            return None
+        told = self.read_vms([moref, *wanted.others], (_UUID, *wanted.paths))
+        seen = told.get(soap.Ref('VirtualMachine', moref), {})
+        if seen.get(_UUID) != uuid:
+            return None
+        wanted.keep(uuid, moref, ((vm.value, properties)
+                                  for vm, properties in told.items()))
+        return moref
+
+    def _told_ahead(self, vm: Any, *paths: str) -> dict[str, Any] | None:
+        wanted = ahead.current()
+        if wanted is None:
+            return None
+        return wanted.take(vim_util.get_moref_value(vm), paths)
+
     # -- Reading ------------------------------------------------------------
+
+    def get_host(self, instance: Any) -> Any:
+        """The host that a VM is on."""
+        told = self._told_ahead(instance, 'runtime.host')
+        host = told and told.get('runtime.host')
+        if not host:
+            return super().get_host(instance)
+        return vim_util.get_moref(host.value, host.type)
+
+    def get_datastore(self, backing: Any) -> Any:
+        """The datastore that a shadow VM is on; of several the first."""
+        told = self._told_ahead(backing, 'datastore')
+        datastores = told and told.get('datastore')
+        if not datastores:
+            return super().get_datastore(backing)
+        return vim_util.get_moref(datastores[0].value, datastores[0].type)
 
     def properties(self, entity: Any, *paths: str) -> dict[str, Any]:
         """Properties of one managed object; absent ones are left out.
 
         :raises ManagedObjectNotFoundException: it is gone
         """
+        told = self._told_ahead(entity, *paths)
+        if told is not None:
+            return told
         content = self._session.vim.service_content
         reply = self._call('RetrievePropertiesEx', content.propertyCollector, {
             'specSet': soap.Typed('', {
@@ -228,6 +287,14 @@ class VolumeOps(places.PlaceOps):
             return disk
         raise vmdk_exceptions.VirtualDiskNotFoundException()
 
+    def adapter_of(self, backing: Any) -> str | None:
+        """The adapter of a shadow VM's disk; None: of another kind.
+
+        :raises VirtualDiskNotFoundException: it has no disk
+        """
+        hardware = self.devices_of(backing)
+        return devices.adapter_of(_chosen(hardware, None), hardware)
+
     def examine(self, backing: Any) -> tuple[devices.Disk, bool]:
         """The disk of a shadow VM, and whether the VM has snapshots.
 
@@ -276,14 +343,29 @@ class VolumeOps(places.PlaceOps):
 
     # -- Making and changing ------------------------------------------------
 
+    def delete_snapshot(self, backing: Any, name: str) -> bool:
+        """Delete a snapshot by its name; its children stay.
+
+        :returns: whether there was one
+        """
+        snapshot = self.get_snapshot(backing, name)
+        if snapshot:
+            self.remove_snapshot(snapshot)
+        return bool(snapshot)
+
+    def remove_snapshot(self, snapshot: Any) -> None:
+        """Delete one snapshot of a tree; its children stay."""
+        self._task('RemoveSnapshot_Task', snapshot, {'removeChildren': False})
+
     def clone(self, name: str, source: Any, *, folder: Any, datastore: Any,
               host: Any = None, resource_pool: Any = None,
               extra_config: dict[str, str] | None = None,
               snapshot: Any = None, linked: bool = False,
               provisioning: str | None = None,
               profile_id: str | None = None,
-              only_disk: str | None = None) -> Any:
-        """Clone a VM as a shadow VM (CloneVM_Task).
+              only_disk: str | None = None, template: bool = False,
+              bios_uuid: str | None = None) -> Any:
+        """Clone a VM as a shadow VM, or as a template (CloneVM_Task).
 
         :param snapshot: clone from this snapshot of the source
         :param linked: make a delta of the snapshot's disk instead of a copy
@@ -294,6 +376,7 @@ class VolumeOps(places.PlaceOps):
         :returns: the clone's reference
         """
         config = self._shadow_config(extra_config or {})
+        config['uuid'] = bios_uuid
         disk = None
         if only_disk is not None or provisioning or profile_id:
             hardware = self.devices_of(source)
@@ -313,7 +396,7 @@ class VolumeOps(places.PlaceOps):
             'folder': soap.from_suds(folder), 'name': name,
             'spec': soap.Typed('', {
                 'location': soap.Typed('', _in_order(location, _RELOCATE)),
-                'template': False,
+                'template': template,
                 'config': soap.Typed('', _in_order(config, _CONFIG)),
                 'powerOn': False,
                 'snapshot': soap.from_suds(snapshot) if snapshot else None})
@@ -523,7 +606,7 @@ class VolumeOps(places.PlaceOps):
 
 
 # Fields in the order of the API, as far as they are used.
-_CONFIG = ('name', 'instanceUuid', 'annotation', 'numCPUs', 'memoryMB',
+_CONFIG = ('name', 'uuid', 'instanceUuid', 'annotation', 'numCPUs', 'memoryMB',
            'deviceChange', 'extraConfig', 'vmProfile', 'managedBy')
 _RELOCATE = ('datastore', 'diskMoveType', 'pool', 'host', 'disk', 'profile')
 
@@ -585,7 +668,7 @@ def backing_of(moref: str, seen: dict[str, Any]) -> Backing:
         tuple(ref.value for ref in seen.get('datastore') or ()),
         path[1:].partition(']')[0] if path.startswith('[') else '',
         bool(seen.get('config.template')),
-        seen.get('config.instanceUuid') or '',
+        seen.get(_UUID) or '',
         _option_value(seen.get(_VOLUME_ID)) or '',
         seen.get('config.changeVersion') or '')
 
