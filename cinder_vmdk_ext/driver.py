@@ -14,6 +14,7 @@ from cinder_vmdk_ext import failclosed
 from cinder_vmdk_ext import groups
 from cinder_vmdk_ext import healing
 from cinder_vmdk_ext import images
+from cinder_vmdk_ext import keeping
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import promises
 from cinder_vmdk_ext import spread
@@ -58,7 +59,7 @@ _AHEAD = {
 @locks.holding(_ALONE)
 @ahead.reading(_AHEAD)
 @spread.holding(*spread.CHOOSING)
-class VmdkExtDriver(healing.Healing, adoption.Adoption,
+class VmdkExtDriver(keeping.Keeping, healing.Healing, adoption.Adoption,
                     failclosed.FailClosed, spread.Spread, images.Images,
                     connections.Connections, groups.Groups):
     """VMDK volumes in vCenter, one scheduler pool per datastore.

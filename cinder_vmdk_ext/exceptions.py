@@ -5,6 +5,7 @@
     InvalidExtraSpec(InvalidVolumeType)     a volume type asks for nonsense
     NoPlacement(NoValidDatastoreException)  no datastore fits; each one's why
       UnknownPool                           volume.host names no datastore
+      PromiseLost                           nor is it the one of the promise
     BackingLost(VolumeBackendAPIException)  a disk was made, and is not there
     OutcomeUnknown(VimConnectionException)  done or not? look before repeating
     TransferFailed(ImageTransferException)  a file or disk did not get through
@@ -69,6 +70,19 @@ class UnknownPool(NoPlacement):
         vmdk_exceptions.NoValidDatastoreException.__init__(
             self, f'Pool {pool!r} names no datastore of this vCenter (was it '
             f'renamed or removed?); datastores there: {_told(self.reasons)}.')
+
+
+class PromiseLost(NoPlacement):
+    """The datastore is gone on which a volume's space was promised."""
+
+    def __init__(self, volume_id: str, pool: str, place: str) -> None:
+        self.pool = pool
+        self.reasons = {}
+        vmdk_exceptions.NoValidDatastoreException.__init__(
+            self, f'The space of volume {volume_id}, which has no disk yet, '
+            f'was promised on pool {pool!r} ({place}), which is gone; a '
+            'datastore of that name is another one. Move the volume to '
+            'another pool (cinder migrate), or delete it.')
 
 
 class OutcomeUnknown(vmware_exceptions.VimConnectionException):

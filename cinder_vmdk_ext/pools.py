@@ -86,6 +86,30 @@ def resolve(name: str, inventory: model.Inventory,
     return Pool(name, _members(pod, inventory), pod) if pod else None
 
 
+def identity(pool: Pool) -> str:
+    """What tells a pool from one that is given its name later.
+
+    A datastore keeps its URL whatever it is called and however often it is
+    mounted; a datastore cluster, its reference.
+    """
+    if pool.pod is not None:
+        return pool.pod.moref
+    return pool.datastores[0].url or pool.datastores[0].moref
+
+
+def identified(place: str, inventory: model.Inventory,
+               settings: model.Settings) -> Pool | None:
+    """The pool that an :func:`identity` is part of; None: it is gone."""
+    pod = inventory.storage_pods.get(place)
+    for pool in listed(inventory, settings):
+        if pool.pod is not None and pool.pod.moref == place:
+            return pool
+        if any(place in (each.url, each.moref) for each in pool.datastores):
+            return pool
+    # Its members are pools by themselves by now.
+    return Pool(pod.name, _members(pod, inventory), pod) if pod else None
+
+
 def names(inventory: model.Inventory) -> dict[str, str]:
     """Name of every datastore as a pool: ``{pool name: datastore moref}``.
 

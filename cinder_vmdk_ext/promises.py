@@ -149,6 +149,8 @@ def remember(volume: Any, state: str) -> None:
     """Write down, at once, what is known of a volume's backing."""
     if hasattr(volume, 'save') and volume['provider_id'] != state:
         volume.provider_id = state
+        if state == BACKED:
+            volume.provider_location = None  # of the promise (keeping.py)
         volume.save()
 
 
