@@ -23,6 +23,7 @@ import (
 	"vcenter-sim/internal/policies"
 	"vcenter-sim/internal/rename"
 	"vcenter-sim/internal/storage"
+	"vcenter-sim/internal/tagging"
 	"vcenter-sim/internal/updates"
 	"vcenter-sim/internal/volumes"
 )
@@ -42,6 +43,7 @@ var features = []core.Feature{
 	iorm.Feature,
 	alarms.Feature,
 	attributes.Feature,
+	tagging.Feature,
 	policies.Feature,
 
 	guard.Feature,

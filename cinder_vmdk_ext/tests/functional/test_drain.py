@@ -138,6 +138,12 @@ class TagTestCase(DrainCase):
         self.assert_available()
 
 
+class OldTagTestCase(TagTestCase):
+    """The same at a vCenter that has no tags at /api yet."""
+
+    VCENTER = {**TagTestCase.VCENTER, 'api_version': '7.0.1.0'}
+
+
 class MaintenanceTestCase(DrainCase):
     """Maintenance mode."""
 

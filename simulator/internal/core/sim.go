@@ -51,6 +51,7 @@ type Sim struct {
 	overrides  map[string][]override
 	wrappers   []func(http.Handler) http.Handler
 	stops      []func()
+	begins     []func()
 	kept       map[string]Keep
 	serving    chan struct{}
 
@@ -129,8 +130,16 @@ func (s *Sim) Handler() http.Handler {
 // changes its registry without a lock.
 func (s *Sim) Serving() <-chan struct{} { return s.serving }
 
+// OnServe has f called when all is there and no client is answered yet: the library makes some of its handlers at last.
+func (s *Sim) OnServe(f func()) { s.begins = append(s.begins, f) }
+
 // Serve says that the vCenter serves.
-func (s *Sim) Serve() { close(s.serving) }
+func (s *Sim) Serve() {
+	for _, f := range s.begins {
+		f()
+	}
+	close(s.serving)
+}
 
 // OnStop has f called when the simulator ends.
 func (s *Sim) OnStop(f func()) { s.stops = append(s.stops, f) }

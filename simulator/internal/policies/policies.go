@@ -48,12 +48,13 @@ type feature struct {
 	sim          *core.Sim
 	table        *table
 	associations *associations
+	created      map[string]bool // the ids that PbmCreate gave; under the table's lock
 }
 
 func start(s *core.Sim) error {
 	f := &feature{
 		sim:   s,
-		table: &table{policies: make(map[string]*policy)},
+		table: &table{policies: make(map[string]*policy)}, created: make(map[string]bool),
 		associations: &associations{
 			Folder: mo.Folder{ManagedEntity: mo.ManagedEntity{ExtensibleManagedObject: mo.ExtensibleManagedObject{
 				Self: types.ManagedObjectReference{Type: "PolicyAssociations", Value: "associations"}}}},
@@ -83,6 +84,7 @@ func start(s *core.Sim) error {
 	s.Map().AddHandler(f.associations)
 	f.associations.listen(s)
 	f.profiles(s)
+	f.remember(s)
 	f.associated(s)
 	f.placement(s)
 	f.compliance(s)
@@ -105,14 +107,18 @@ func (f *feature) registry() *simulator.Registry {
 	return f.sim.Model.Service.Context.For(pbmpath.Path).Map
 }
 
+var profileManager = types.ManagedObjectReference{Type: "PbmProfileProfileManager", Value: "ProfileManager"}
+
 // library finds one of the policies that a vCenter comes with, or that a client made with PbmCreate.
 func (f *feature) library(id string) *pbm.PbmCapabilityProfile {
-	ref := types.ManagedObjectReference{Type: "PbmProfileProfileManager", Value: "ProfileManager"}
-	manager, ok := f.registry().Get(ref).(*pbmsim.ProfileManager)
+	manager, ok := f.registry().Get(profileManager).(*pbmsim.ProfileManager)
 	if !ok {
 		return nil
 	}
-	body := manager.PbmRetrieveContent(&pbm.PbmRetrieveContent{ProfileIds: []pbm.PbmProfileId{{UniqueId: id}}})
+	var body soap.HasFault
+	f.registry().WithLock(f.sim.Context(), profileManager, func() {
+		body = manager.PbmRetrieveContent(&pbm.PbmRetrieveContent{ProfileIds: []pbm.PbmProfileId{{UniqueId: id}}})
+	})
 	answer, ok := body.(*methods.PbmRetrieveContentBody)
 	if !ok || answer.Res == nil || len(answer.Res.Returnval) == 0 {
 		return nil
@@ -163,6 +169,9 @@ func (f *feature) profiles(s *core.Sim) {
 	core.Override(s, func(_ *simulator.Context, req *pbm.PbmDelete, next core.Next) soap.HasFault {
 		for _, id := range req.ProfileId {
 			f.table.remove(id.UniqueId)
+			f.table.Lock()
+			delete(f.created, id.UniqueId)
+			f.table.Unlock()
 		}
 		return next()
 	})

@@ -15,6 +15,7 @@ import (
 type kept struct {
 	Policies     []keptPolicy      `json:"policies"`
 	Associations []keptAssociation `json:"associations"`
+	Created      []json.RawMessage `json:"created"` // by PbmCreate
 }
 
 type keptPolicy struct {
@@ -36,7 +37,7 @@ func (f *feature) keep(s *core.Sim) {
 }
 
 func (f *feature) save() kept {
-	var k kept
+	k := kept{Created: f.keptProfiles()}
 	for _, line := range f.table.list() {
 		one := keptPolicy{Name: line.name, ID: line.id, All: line.all, Created: line.created}
 		for datastore := range line.datastores {
@@ -74,5 +75,5 @@ func (f *feature) load(text []byte) error {
 	for _, one := range k.Associations {
 		f.associations.known[entity{one.Kind, one.Key}] = one.Policy
 	}
-	return nil
+	return f.loadProfiles(k.Created)
 }

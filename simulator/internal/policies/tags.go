@@ -3,13 +3,12 @@
 package policies
 
 import (
-	"net/http"
-	"net/url"
 	"slices"
-	"sync"
 
 	pbm "github.com/vmware/govmomi/pbm/types"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/tagging"
 )
 
 // tagSpace is the namespace of the capabilities that a policy made from tags demands.
@@ -21,27 +20,12 @@ type (
 	tagDemands []tagDemand
 )
 
-// tagging is what the library's REST endpoint for tags tells in Go.
-type tagging interface {
-	sync.Locker // which its HTTP methods hold, and those here do not
-	AttachedTags(types.ManagedObjectReference) ([]string, types.BaseMethodFault)
-	GetTagCategoryAndName(string) (string, string, types.BaseMethodFault)
-}
-
-// tagging finds the library's handler of tags, which is there as soon as the vCenter is served.
-func (f *feature) tagging() tagging {
-	request := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/rest/com/vmware/cis/tagging/tag"}}
-	handler, _ := f.sim.Model.Service.ServeMux.Handler(request)
-	tags, _ := handler.(tagging)
-	return tags
-}
-
 // satisfied goes by the names of tags, whatever their category: a demand has the category's name, the library tells its id.
 func (t tagDemands) satisfied(f *feature, datastore types.ManagedObjectReference) bool {
 	if len(t) == 0 {
 		return true
 	}
-	tags := f.tagging()
+	tags := tagging.Of(f.sim)
 	if tags == nil {
 		return false
 	}

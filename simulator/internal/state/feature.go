@@ -9,11 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/control"
@@ -130,11 +133,12 @@ func onFolder(do func(dir string) error) http.HandlerFunc {
 	}
 }
 
-// follower writes what changes, soon after it has changed.
+// follower writes what changes: soon after it has changed, and before a client is answered that may have learnt of it.
 type follower struct {
 	mo.SearchIndex
 	writer *writer
 
+	writing sync.Mutex // held from taking the changes until they are written
 	lock    sync.Mutex
 	changed map[ref]bool
 	wake    chan struct{}
@@ -144,12 +148,27 @@ const (
 	soon = 50 * time.Millisecond
 	// share is how often the time that a look at all objects takes is waited for before the next one.
 	share = 20
+	// patience is how long an answer waits for the changes before it to be written.
+	patience = time.Second
 )
 
 func follow(s *core.Sim, w *writer) {
 	f := &follower{writer: w, changed: make(map[ref]bool), wake: make(chan struct{}, 1)}
 	f.Self = ref{Type: "StateFollower", Value: "state"}
 	s.Map().AddHandler(f)
+	s.Around(func(_ *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+		answer := next()
+		f.settle(strings.HasPrefix(call.Name, "Pbm"))
+		return answer
+	})
+	s.WrapHTTP(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r)
+			if rest := strings.HasPrefix(r.URL.Path, "/rest/") || strings.HasPrefix(r.URL.Path, "/api/"); rest && r.Method != http.MethodGet {
+				f.settle(true) // a short answer leaves when the handler returns
+			}
+		})
+	})
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	s.OnStop(func() {
 		close(stop)
@@ -167,13 +186,12 @@ func (f *follower) run(stop <-chan struct{}, stopped chan<- struct{}) {
 	}
 	all := time.NewTimer(0)
 	for {
-		var err error
 		select {
 		case <-stop:
 			return
 		case <-all.C: // the library changes objects without a word
 			begin := time.Now()
-			err = f.writer.writeAll()
+			f.write(f.writer.writeAll)
 			all.Reset(max(time.Second, share*time.Since(begin)))
 		case <-f.wake:
 			select {
@@ -181,11 +199,39 @@ func (f *follower) run(stop <-chan struct{}, stopped chan<- struct{}) {
 				return
 			case <-time.After(soon):
 			}
-			err = f.writer.writeSome(f.take())
+			f.write(f.writeChanged)
 		}
-		if err != nil {
-			log.Printf("-state-follow: %v", err)
-		}
+	}
+}
+
+func (f *follower) write(what func() error) {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	if err := what(); err != nil {
+		log.Printf("-state-follow: %v", err)
+	}
+}
+
+func (f *follower) writeChanged() error { return f.writer.writeSome(f.take()) }
+
+// settle returns when all changes up to now are on disk; with tables, also what features keep. What cannot be written yet, because
+// somebody has locked it for long, is not waited for longer than patience.
+func (f *follower) settle(tables bool) {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		f.write(func() error {
+			if f.lock.Lock(); len(f.changed) == 0 && !tables {
+				f.lock.Unlock()
+				return nil
+			}
+			f.lock.Unlock()
+			return f.writeChanged()
+		})
+	}()
+	select {
+	case <-written:
+	case <-time.After(patience):
 	}
 }
 
@@ -217,11 +263,18 @@ func (f *follower) RemoveObject(_ *simulator.Context, self types.ManagedObjectRe
 	f.note(self)
 }
 
+// lasting tells whether a change is to be written: tasks are not kept, and lists of machines are made again from the machines.
+func lasting(change types.PropertyChange) bool {
+	return change.Name != "recentTask" && change.Name != "vm"
+}
+
 // UpdateObject implements simulator.RegisterObject.
-func (f *follower) UpdateObject(_ *simulator.Context, obj mo.Reference, _ []types.PropertyChange) {
+func (f *follower) UpdateObject(_ *simulator.Context, obj mo.Reference, changes []types.PropertyChange) {
 	task, ok := obj.(*mo.Task)
 	if !ok {
-		f.note(obj.Reference())
+		if slices.ContainsFunc(changes, lasting) {
+			f.note(core.Ref(obj))
+		}
 		return
 	}
 	if task.Info.State == types.TaskInfoStateSuccess || task.Info.State == types.TaskInfoStateError {

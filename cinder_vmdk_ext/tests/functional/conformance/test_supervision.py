@@ -158,7 +158,6 @@ class SupervisedTestCase(unittest.TestCase):
         vm = task.info.result
         uuid, instance = vm.config.uuid, client.content.about.instanceUuid
         cookie = client._stub.cookie
-        time.sleep(1)  # what was changed in the last moment may be lost
         self.assertTrue(self.kill_child()['restored'])
 
         again = self.vcenter.connect()
@@ -177,7 +176,6 @@ class SupervisedTestCase(unittest.TestCase):
         for number in range(3):
             client = self.vcenter.connect()
             client.content.rootFolder.CreateFolder(f'folder-{number}')
-            time.sleep(1)
             self.kill_child()
         names = {child.name for child in self.vcenter.connect().content.rootFolder.childEntity}
         self.assertEqual({'DC0', 'folder-0', 'folder-1', 'folder-2'}, names)
@@ -188,7 +186,6 @@ class SupervisedTestCase(unittest.TestCase):
         used = {folder.CreateFolder(f'before-{number}')._moId for number in range(3)}
         task = folder.childEntity[0].Rename('DC0 renamed')
         WaitForTask(task)
-        time.sleep(1)
         self.kill_child()
         folder = self.vcenter.connect().content.rootFolder
         self.assertFalse(used & {folder.CreateFolder(f'after-{number}')._moId for number in range(3)})
