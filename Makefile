@@ -15,7 +15,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt $(wildcard sandbox/requirements.txt)
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop bench crash-matrix tox genconfig seams clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop bench crash-matrix cluster-run tox genconfig seams clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ simulator-races: $(STAMP) $(SIMULATOR) ## the simulated vCenter under Go's race 
 
 crash-matrix: $(STAMP) $(SIMULATOR) ## every operation cut off at every call, into docs/crash-matrix.md
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.crash_matrix
+
+cluster-run: $(STAMP) $(SIMULATOR) ## 300 operations on three cinder-volume that are killed in turn, into docs/cluster-run.md
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.cluster_run $(ARGS)
 
 tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cinder28,cinder29
 	@test -x build/tox-venv/bin/tox || { $(BIN)/python -m venv build/tox-venv && build/tox-venv/bin/pip install --quiet 'tox>=4.12'; }

@@ -20,6 +20,10 @@ from sandbox import rabbitmq
 from sandbox import redis_server
 from sandbox import servers
 
+_INITIALIZE_TIMEOUT_SECONDS = 90
+# What Cinder's manager logs then, for each backend.
+_INITIALIZED = b'Driver post RPC initialization completed successfully'
+
 # The volume services' name for what they are together.
 NAME = 'sandbox'
 PROGRAMS = (*rabbitmq.PROGRAMS, *mariadb.PROGRAMS, *redis_server.PROGRAMS)
@@ -40,6 +44,8 @@ class Cluster(cloud.Sandbox):
                 'a cluster of %d services cannot serve; give 1 or more'
                 % size)
         self.size = size
+        # Volume service -> where in its log its last start begins.
+        self._log_begins: dict[int, int] = {}
 
     # -- start and stop ----------------------------------------------------
 
@@ -57,19 +63,34 @@ class Cluster(cloud.Sandbox):
 
     def start_volume_service(self, number: int) -> None:
         """Start a cinder-volume, without waiting for it."""
+        log_file = self.folder / 'log' / ('%s.log' % self._volume_name(number))
+        self._log_begins[number] = (log_file.stat().st_size
+                                    if log_file.exists() else 0)
         self._start_program(
             self._volume_name(number), [_program('cinder-volume')],
             self._write_volume_conf(number))
+
+    def wait_until_initialized(self, number: int) -> None:
+        """Return when a cinder-volume that was started has its drivers.
+
+        :raises ProcessFailed: when it ends or stays silent instead
+        """
+        process = self.volume_process(number)
+
+        def probe() -> bool | None:
+            # Its record is written anew before it has any driver.
+            with open(process.log_file, 'rb') as log:
+                log.seek(self._log_begins[number])
+                said = log.read().count(_INITIALIZED)
+            return said >= len(self.backends) or None
+
+        process.wait_until_ready(probe, _INITIALIZE_TIMEOUT_SECONDS)
 
     def volume_process(self, number: int) -> processes.ManagedProcess:
         """The process of a cinder-volume that was started."""
         return processes.ManagedProcess.load(
             self.folder / 'run'
             / ('%s.pid.json' % self._volume_name(number)))
-
-    def wait_until_ready(self) -> None:
-        """Return when all volume services are up and there are pools."""
-        self._wait_for_pools()
 
     # -- what others need to know ------------------------------------------
 
@@ -103,6 +124,9 @@ class Cluster(cloud.Sandbox):
             server.wait_until_ready()
             self.overrides[section] = {
                 option: server.url, **self.overrides.get(section, {})}
+        # A service that starts while the vCenter does tries again.
+        self.overrides['DEFAULT'] = {
+            'reinit_driver_count': 6, **self.overrides['DEFAULT']}
         super()._start()
 
     def _start_cinder(self) -> None:

@@ -1,201 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services of one cluster, in processes of their own, on one backend."""
+"""Several cinder-volume processes of one cluster, one of which is killed.
 
-import time
+The short form of `make cluster-run`.
+"""
 
-from oslo_config import cfg
-from pyVmomi import vim
+import unittest
+from unittest import mock
 
-from cinder import exception
+from cinder_vmdk_ext.tests.functional import cluster_run
+from cinder_vmdk_ext.tests.functional import sandbox_case
+from sandbox import __main__ as program
+from sandbox import cluster
+from sandbox import errors
+from sandbox import servers
 
-from cinder_vmdk_ext import promises
-from cinder_vmdk_ext.tests import clustered
-from cinder_vmdk_ext.tests import database
-from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests import section
-
-content = backend_case.content
+MISSING = servers.missing_packages(cluster.PROGRAMS)
 
 
-class ClusterTestCase(backend_case.BackendCase):
-    """Two services; each operation begins while another is under way."""
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.services = []
-        for number in (1, 2):
-            cls.start_service(number)
-
-    @classmethod
-    def start_service(cls, number):
-        made = clustered.Process(number, section.of_vcenter(
-            cls.vcenter, vmware_snapshot_format='template'),
-            cfg.CONF.coordination.backend_url)
-        cls.addClassCleanup(made.kill)
-        cls.services[number - 1:number] = [made]
+class ProgramsTestCase(unittest.TestCase):
+    """Servers that are not installed are named, with the remedy."""
 
     def setUp(self):
         super().setUp()
-        self.one, self.two = self.services
-        self.path = str(database.api.main_context_manager.writer
-                        .get_engine().url.database)
-        for service in self.services:
-            service.begin('database', path=self.path)
-        for service in self.services:
-            service.end()
+        self.folder = sandbox_case.new_folder(self.addCleanup) / 'one'
+        self.enterContext(mock.patch.object(cluster, 'PROGRAMS', (
+            servers.Program('no-such-server', 'no-such-package'),
+            servers.Program('/no/such-*/server', 'another'),
+            servers.Program('sh', 'dash'))))
 
-    def new_volume(self, pool='LocalDS_1', size_gib=1, type_id=None,
-                   **fields):
-        return super().new_volume(
-            pool, size_gib, type_id,
-            cluster_name=f'{clustered.CLUSTER}#{pool}', **fields)
+    def test_what_is_missing_is_named_with_the_remedy(self):
+        with self.assertRaisesRegex(
+                errors.SandboxError, 'apt-get install '
+                '--no-install-recommends another no-such-package$'):
+            cluster.Cluster(self.folder).start()
 
-    def at_rest(self, **fields):
-        """A volume that one service has made."""
-        volume = self.new_volume(**fields)
-        self.one.ask('create', volume=volume.id)
-        return self.fresh(volume)
+    def test_nothing_is_begun_before_that(self):
+        self.assertEqual(1, program.main(
+            ['start', '--cluster', '3', '--dir', str(self.folder)]))
+        self.assertFalse(self.folder.exists())
 
-    def promised(self):
-        """A volume whose disk is made by the first attachment."""
-        return self.new_volume(status='available',
-                               provider_id=promises.PROMISED)
+    def test_a_cluster_of_none_is_refused(self):
+        with self.assertRaisesRegex(errors.SandboxError, 'give 1 or more'):
+            cluster.Cluster(self.folder, size=0)
 
-    def hold(self, method, skip=0):
-        """Have a task of a method hang; give back how to wait for it, and
-        how to let it go on.
-        """
-        rule = self.control.fault(method=method, skip=skip, count=1,
-                                  task_hang=True)
 
-        def reached():
-            for _ in range(500):
-                if any(each['id'] == rule['id'] and each['hits']
-                       for each in self.control.faults()):
-                    return
-                time.sleep(0.02)
-            self.fail(f'{method} was not called')
-        return reached, lambda: self.control.release(rule)
+@unittest.skipIf(MISSING, 'the cluster was not tried: these packages of '
+                 'Debian are not installed: %s' % ' '.join(MISSING))
+class ClusterTestCase(unittest.TestCase):
 
-    def overlap(self, method, first, second, skip=0):
-        """Begin the second while a task of the first hangs.
-
-        :param first, second: what the first and the second service are asked
-        """
-        reached, release = self.hold(method, skip)
-        self.one.begin(**first)
-        reached()
-        self.two.begin(**second)
-        time.sleep(0.5)  # the second comes as far as it can
-        release()
-        return self.one.end(), self.two.end()
-
-    def count(self, method):
-        return self.control.journal()['methods'].get(
-            method, {}).get('calls', 0)
-
-    def connector(self):
-        return {'instance': self.instances()[0]._moId, 'ip': '127.0.0.1',
-                'host': 'compute'}
-
-    def names_of(self, kind):
-        return sorted(each.name for each in self.all(kind))
-
-    def test_a_folder_that_both_miss_is_made_once(self):
-        volumes = [self.new_volume(project_id='of-both') for _ in range(2)]
-        self.control.reset_journal()
-        rule = self.control.fault(method='CreateFolder', delay_ms=300)
-        for service, volume in zip(self.services, volumes):
-            service.begin('create', volume=volume.id)
-        for service in self.services:
-            service.end()
-        self.control.remove_fault(rule)
-        self.assertEqual(1, self.names_of(vim.Folder).count(
-            'Project (of-both)'))
-        self.assertEqual(1, len({self.truth(volume).vm.parent._moId
-                                 for volume in volumes}))
-
-    def test_a_start_leaves_what_is_in_the_making_alone(self):
-        volume = self.new_volume('LocalDS_2')
-        self.overlap('CreateVM_Task', {'do': 'create', 'volume': volume.id},
-                     {'do': 'start'})
-        volume = self.fresh(volume)
-        self.assertEqual('available', volume.status)
-        self.assertTrue(promises.is_backed(volume))
-        self.assert_on('LocalDS_2', volume)
-        self.assertEqual([volume.name], list(self.shadow_vms()))
-
-    def test_a_delete_is_not_undone_by_the_repair(self):
-        volume = self.at_rest()
-        self.relocate(volume, 'LocalDS_3')
-        self.overlap('Destroy_Task', {'do': 'delete', 'volume': volume.id},
-                     {'do': 'report'})
-        self.assertEqual({}, self.shadow_vms())
-        self.assertRaises(exception.VolumeNotFound, self.fresh, volume)
-
-    def relocate(self, volume, pool):
-        """Move a shadow VM, as an administrator does."""
-        self.wait(self.truth(volume).vm.RelocateVM_Task(
-            vim.vm.RelocateSpec(datastore=self.datastore(pool))))
-
-    def test_both_notice_a_move_from_outside_and_one_writes_it(self):
-        volume = self.at_rest()
-        for service in self.services:
-            service.ask('report')
-        self.relocate(volume, 'LocalDS_3')
-        host = f'{backend_case.HOST}#LocalDS_3'
-        for _ in range(100):
-            for service in self.services:
-                service.begin('report')
-            for service in self.services:
-                self.assertEqual('up', service.end())
-            if self.fresh(volume).host == host:
-                break
-        self.assert_on('LocalDS_3', volume)
-        self.assertEqual(f'{clustered.CLUSTER}#LocalDS_3',
-                         self.fresh(volume).cluster_name)
-
-    def test_an_exchange_of_disks_is_not_taken_for_a_broken_one(self):
-        volume = self.at_rest()
-        self.write(volume, content('of the snapshot'))
-        before = self.checksum(volume)
-        snapshot = self.snapshot(volume)
-        self.write(volume, content('afterwards'))
-        # The old VM has lost its name, the new one has not got it.
-        copy = self.new_volume()
-        self.overlap(
-            'ReconfigVM_Task',
-            {'do': 'revert', 'volume': volume.id, 'snapshot': snapshot.id},
-            {'do': 'clone', 'volume': copy.id, 'source': volume.id}, skip=2)
-        self.assertEqual([before] * 2, [self.checksum(volume),
-                                        self.checksum(copy)])
-        self.assertEqual(
-            {volume.name, copy.name, snapshot.name}, set(self.shadow_vms()))
-
-    def test_of_two_first_attachments_one_makes_the_disk(self):
-        volume = self.promised()
-        self.control.reset_journal()
-        wanted = {'do': 'attach', 'volume': volume.id,
-                  'connector': self.connector()}
-        told = self.overlap('CreateVM_Task', wanted, wanted)
-        self.assertEqual((self.truth(volume).vm._moId,) * 2, told)
-        self.assertEqual(1, self.count('CreateVM_Task'))
-        self.assertTrue(promises.is_backed(self.fresh(volume)))
-        self.assertEqual([volume.name], list(self.shadow_vms()))
-
-    def test_the_lock_of_a_service_that_is_killed_is_free(self):
-        volume = self.promised()
-        wanted = {'do': 'attach', 'volume': volume.id,
-                  'connector': self.connector()}
-        reached, release = self.hold('CreateVM_Task')
-        self.one.begin(**wanted)
-        reached()
-        self.two.begin(**wanted)
-        self.one.kill()
-        told = self.two.end()
-        release()
-        self.start_service(1)
-        self.assertEqual(self.truth(volume).vm._moId, told)
-        self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
-        self.assertEqual([volume.name], list(self.shadow_vms()))
+    def test_all_is_true_after_one_service_was_killed(self):
+        folder = sandbox_case.new_folder(self.addCleanup) / 'one'
+        settings = cluster_run.Settings(
+            operations=18, clients=4, kills=1, restarts=0, size=2,
+            patience_seconds=10, task_milliseconds=200, session_seconds=10,
+            quiet_seconds=5)
+        report = cluster_run.run(settings, folder, lambda line: None)
+        told = '\n'.join([*report.lines(), *report.words])
+        self.assertEqual([], report.wrong, told)
+        self.assertEqual(1, report.figures['cinder-volume killed'], told)
+        self.assertEqual(18, sum(report.outcomes.values()), told)
+        self.assertGreater(report.figures['volumes after the operator'], 2,
+                           told)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many operations on a cluster whose services are killed meanwhile."""

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether Cinder's records are true, by others than the driver."""
+
+import json
+from pathlib import Path
+import subprocess
+import sysconfig
+import time
+
+from oslo_utils import units
+import redis
+
+from cinder_vmdk_ext.tests.functional.cluster import load
+from sandbox import inspection
+
+
+def differences(cloud, control, content):
+    """What pyVmomi sees that Cinder's API tells otherwise.
+
+    :param content: volume id -> its first bytes, as the client wrote them
+    :returns: one sentence for each
+    """
+    api = cloud.cinder
+    volumes, snapshots = api.volumes.list(), api.volume_snapshots.list()
+    with inspection.Inspector(cloud.vcenter) as vcenter:
+        machines = [machine for machine in vcenter.machines()
+                    if not machine.name.startswith('DC0_')]
+    found = []
+    for volume in volumes:
+        named = [machine for machine in machines
+                 if volume.id in (machine.instance_uuid,
+                                  machine.name.removeprefix('volume-'))]
+        if len(named) != 1:
+            found.append(f'{volume.id} has {len(named)} VMs')
+            continue
+        machines.remove(named[0])
+        found += _of_volume(volume, named[0], control,
+                            content.get(volume.id))
+    for snapshot in snapshots:
+        named = [machine for machine in machines
+                 if machine.name == f'snapshot-{snapshot.id}']
+        if len(named) != 1:
+            found.append(f'snapshot {snapshot.id} has {len(named)} VMs')
+        machines = [one for one in machines if one not in named]
+    return found + [f'{machine.name} is nobody\'s' for machine in machines]
+
+
+def _of_volume(volume, machine, control, content):
+    if len(machine.disks) != 1:
+        return [f'{volume.id} has {len(machine.disks)} disks']
+    disk, = machine.disks
+    facts = {
+        'status': (volume.status, 'available'),
+        'pool': (load.pool_of(volume), disk.datastore),
+        "cluster's pool": (volume.cluster_name.partition('#')[2],
+                           disk.datastore),
+        'size': (volume.size * units.Gi, disk.size_bytes),
+    }
+    if content is not None:
+        datastore, _, path = disk.path[1:].partition('] ')
+        facts['content'] = (content.decode(), control.call(
+            'GET', '/disk', None, datastore=datastore, path=path, offset=0,
+            length=len(content)))
+    return [f'{volume.id}: {name} is {told!r}, and in truth {true!r}'
+            for name, (told, true) in facts.items() if told != true]
+
+
+def audit(cloud):
+    """What `cinder-vmdk-ext audit` finds, as an operator runs it."""
+    done = subprocess.run(
+        [str(Path(sysconfig.get_path('scripts')) / 'cinder-vmdk-ext'),
+         'audit', '--config-file', str(cloud.cinder_conf),
+         '--config-file', str(cloud.volume_conf), '--format', 'json'],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        raise AssertionError(f'audit: {done.returncode}\n{done.stdout}'
+                             f'{done.stderr[-3000:]}') from None
+    return [f'{each["Kind"]} {each["Thing"]} {each["Name"]} '
+            f'{each["Owner"]} {each["Place"]} {each["Detail"]}'
+            for each in found]
+
+
+def sessions(control, expected, patience_seconds):
+    """How many sessions there are, once they are as few as expected.
+
+    Those of killed services end when the vCenter's time-out ends them.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        there = control.sessions()
+        if len(there) <= expected or time.monotonic() > deadline:
+            return len(there)
+        time.sleep(1)
+
+
+def locks(cloud):
+    """Locks that somebody holds, or has left behind."""
+    server = redis.Redis.from_url(
+        cloud.overrides['coordination']['backend_url'])
+    return [name.decode() for name in server.scan_iter('*_lock')]
