@@ -17,8 +17,10 @@ if PLAN.get('runtime') == 'eventlet':
 # Imported after the patching, as Cinder's own services do.
 import contextlib  # noqa: E402
 import functools  # noqa: E402
+import gc  # noqa: E402
 import logging  # noqa: E402
-import resource  # noqa: E402
+import os  # noqa: E402
+import statistics  # noqa: E402
 import tempfile  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
@@ -32,6 +34,7 @@ from cinder.volume.drivers.vmware import vmdk  # noqa: E402
 from cinder.volume import volume_types  # noqa: E402
 
 from cinder_vmdk_ext import driver as ours  # noqa: E402
+from cinder_vmdk_ext import model  # noqa: E402
 from cinder_vmdk_ext.tests import control  # noqa: E402
 from cinder_vmdk_ext.tests import database  # noqa: E402
 from cinder_vmdk_ext.tests import section  # noqa: E402
@@ -73,25 +76,36 @@ class Bench:
 
     # -- Measuring ----------------------------------------------------------
 
-    def measure(self, name, action, **more):
-        """Run an action and tell what it cost."""
+    def measure(self, name, action, times=1, **more):
+        """Run an action and tell what it cost.
+
+        :param times: of which the median is told, and the mean of calls
+        :returns: what the action returns the last time
+        """
         self.control.reset_journal()
-        cpu, begun = time.process_time(), time.monotonic()
-        error = None
-        try:
-            action()
-        except Exception as caught:
-            error = f'{type(caught).__name__}: {caught}'
-        wall, cpu = time.monotonic() - begun, time.process_time() - cpu
+        walls, cpus = [], []
+        error = found = None
+        for _ in range(times):
+            cpu, begun = time.process_time(), time.monotonic()
+            try:
+                found = action()
+            except Exception as caught:
+                error = f'{type(caught).__name__}: {caught}'
+            walls.append(time.monotonic() - begun)
+            cpus.append(time.process_time() - cpu)
         journal = self.control.journal()
         notices = journal['methods'].get(NOTICE, {})
-        self.tell(operation=name, error=error, wall_ms=wall * 1000,
-                  cpu_ms=cpu * 1000,
-                  calls=journal['calls'] - notices.get('calls', 0),
-                  notices=notices.get('calls', 0),
-                  bytes=journal['request_bytes'] + journal['response_bytes'],
+        self.tell(operation=name, error=error,
+                  wall_ms=statistics.median(walls) * 1000,
+                  cpu_ms=statistics.median(cpus) * 1000,
+                  calls=round((journal['calls'] - notices.get('calls', 0))
+                              / times, 1),
+                  notices=round(notices.get('calls', 0) / times),
+                  bytes=round((journal['request_bytes']
+                               + journal['response_bytes']) / times),
                   methods={method: each['calls'] for method, each
                            in journal['methods'].items()}, **more)
+        return found
 
     def tell(self, **result):
         print(json.dumps({'driver': self.plan['driver'], **result}),
@@ -125,6 +139,14 @@ class Bench:
         volume.update(update or {})
         volume.status = 'available'
         volume.save()
+        self.await_notice(volume.id)
+
+    def await_notice(self, uuid):
+        """Let the vCenter tell of a VM that was just made."""
+        deadline = time.monotonic() + 2
+        while (self.ours and time.monotonic() < deadline and not
+                self.driver.volumeops.backing_view.moref_of(uuid)):
+            time.sleep(0.005)
 
     def created(self, **more):
         volume = self.new_volume(**more)
@@ -138,7 +160,12 @@ class Bench:
         self.measure('do_setup', lambda: self.driver.do_setup(context))
         self.driver.check_for_setup_error()
         for name in self.plan['operations']:
-            getattr(self, name)()
+            try:
+                getattr(self, name)()
+            except Exception as error:
+                # Of what comes before an operation. The others go on.
+                self.tell(operation=name, error=f'{type(error).__name__}: '
+                          f'{error}')
         if self.ours:
             self.driver._stream.stop()
         self.driver.session.logout()
@@ -152,23 +179,24 @@ class Bench:
             self.driver.volumeops.read_backings()
             self.driver.get_volume_stats(refresh=True)
         self.measure('stats',
-                     lambda: self.driver.get_volume_stats(refresh=True))
+                     lambda: self.driver.get_volume_stats(refresh=True),
+                     times=25 if self.ours else 1)
 
     def select(self):
         volume = self.new_volume(pool=section.NAME)
         self.driver._select_ds_for_volume(volume)
         self.measure('select',
-                     lambda: self.driver._select_ds_for_volume(volume))
+                     lambda: self.driver._select_ds_for_volume(volume),
+                     times=5 if self.ours else 1)
 
     def create(self):
         volume = self.new_volume()
         self.measure('create, first',
                      lambda: self.driver.create_volume(volume))
-        # Another one, so that every pool's place is known.
-        volume = self.new_volume()
-        self.measure('create', lambda: self.made(
-            volume, self.driver.create_volume(volume)))
-        return volume
+        volumes = [self.new_volume() for _ in range(7 if self.ours else 1)]
+        each = iter(volumes)
+        self.measure('create', lambda: self.driver.create_volume(next(each)),
+                     times=len(volumes))
 
     def delete(self):
         volume = self.created()
@@ -186,12 +214,16 @@ class Bench:
         cfg.CONF.set_override('vmware_snapshot_format', kind, section.NAME)
         volume = self.created()
         snapshot = self.database.snapshot(volume)
-        self.measure(f'snapshot, {kind}', lambda: snapshot.update(
-            self.driver.create_snapshot(snapshot) or {}))
+        snapshot.update(self.measure(
+            f'snapshot, {kind}',
+            lambda: self.driver.create_snapshot(snapshot)) or {})
         snapshot.save()
+        if kind == 'template':
+            self.await_notice(snapshot.id)
         new = self.new_volume(pool=volume.host.partition('#')[2])
-        self.measure(f'volume from snapshot, {kind}', lambda: self.made(
-            new, self.driver.create_volume_from_snapshot(new, snapshot)))
+        self.made(new, self.measure(
+            f'volume from snapshot, {kind}',
+            lambda: self.driver.create_volume_from_snapshot(new, snapshot)))
         self.measure(f'delete snapshot, {kind}',
                      lambda: self.driver.delete_snapshot(snapshot))
 
@@ -202,8 +234,9 @@ class Bench:
         source = self.created(clone_type=kind)
         volume = self.new_volume(pool=source.host.partition('#')[2],
                                  clone_type=kind)
-        self.measure(f'clone, {kind}', lambda: self.made(
-            volume, self.driver.create_cloned_volume(volume, source)))
+        self.made(volume, self.measure(
+            f'clone, {kind}',
+            lambda: self.driver.create_cloned_volume(volume, source)))
 
     def linked_clone(self):
         self.clone('linked')
@@ -225,8 +258,8 @@ class Bench:
 
     def lose_session(self):
         self.created()
-        self.control.kill_sessions(self.vcenter.user)
         volume = self.new_volume()
+        self.control.kill_sessions(self.vcenter.user)
         self.measure('create, session lost',
                      lambda: self.driver.create_volume(volume))
 
@@ -252,16 +285,62 @@ class Bench:
 
         self.measure('parallel creates', run, count=count, failures=failures)
 
-    def ten_thousand_reads(self):
-        before = _resident_kib()
-        for _ in range(10000):
-            self.driver.get_volume_stats(refresh=True)
-        self.tell(operation='memory of 10,000 reports',
-                  kib=_resident_kib() - before)
+    # -- What ours alone is asked ---------------------------------------------
+
+    def memory(self):
+        """What the view takes, and what 10,000 operations add to it."""
+        before = _resident_bytes()
+        known = self.driver._reader.read()
+        self.tell(operation='memory of the view',
+                  bytes_held=_resident_bytes() - before)
+        self.driver.volumeops.read_backings()
+        place = self.driver._reservations
+        wanted = model.Requirement(1 << 30, pinned=frozenset(
+            list(known.datastores)[:1]))
+        for count in (1000, 10000):  # the first fills what has a bound
+            before = _resident_bytes()
+            for _ in range(count):
+                with place.operation():
+                    place.place(wanted, self.driver._reader.read(),
+                                self.driver._settings, min)
+                self.driver.get_volume_stats(refresh=True)
+        self.tell(operation='memory of 10,000 operations',
+                  bytes_held=_resident_bytes() - before)
+
+    def stall(self):
+        """The longest that a report keeps another greenthread waiting."""
+        longest = [0.0]
+        going = [True]
+
+        def tick():
+            before = time.thread_time()
+            while going:
+                time.sleep(0)
+                now = time.thread_time()
+                longest[0] = max(longest[0], now - before)
+                before = now
+
+        gc.collect()
+        gc.freeze()
+        self.driver._reader.read()
+        thread = threading.Thread(target=tick)
+        thread.start()
+        for name in ('first report', 'report'):
+            time.sleep(0.1)
+            longest[0] = 0.0
+            for _ in range(1 if name == 'first report' else 100):
+                self.driver._reporter.report()
+                time.sleep(0)
+            self.tell(operation=f'longest wait, {name}',
+                      longest_ms=longest[0] * 1000)
+        going.clear()
+        thread.join()
 
 
-def _resident_kib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _resident_bytes():
+    gc.collect()
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
 if __name__ == '__main__':

@@ -4,6 +4,8 @@
 import unittest
 
 from benchmarks import measuring
+from benchmarks import report
+from benchmarks import targets
 
 # Operation -> calls beside the long poll's, and kilobytes with its notices,
 # of which there may be more or fewer as they fall together.
@@ -40,6 +42,38 @@ class CountsTestCase(unittest.TestCase):
                                      found[name]['methods'])
                 self.assertLessEqual(found[name]['bytes'] / 1000, kilobytes,
                                      found[name]['methods'])
+
+
+class TargetsTestCase(unittest.TestCase):
+
+    def rows(self, *results):
+        return {row.metric: row for row in targets.rows([
+            {'delay_ms': 0, 'runtime': 'native', 'task_ms': 0,
+             'operation': 'stats', 'notices': 0, 'bytes': 0} | each
+            for each in results])}
+
+    def of_stats(self, ours_ms, **more):
+        metric = 'CPU of statistics at 100x32'
+        return self.rows(*({
+            'size': str(measuring.MEDIUM), 'driver': driver, 'cpu_ms': cpu_ms,
+            'wall_ms': cpu_ms, 'calls': 0} | more for driver, cpu_ms in (
+                ('upstream', 1000), ('ours', ours_ms))))[metric]
+
+    def test_a_target_is_reached_or_missed(self):
+        self.assertEqual(('1,000.0 ms', '0.05 ms', '20,000 times', True),
+                         self.of_stats(0.05)[2:])
+        self.assertEqual(('1,000.0 ms', '0.50 ms', '2,000 times', False),
+                         self.of_stats(0.5)[2:])
+
+    def test_what_was_not_measured_or_failed_is_not_reached(self):
+        for row in (*self.rows().values(),
+                    self.of_stats(0.05, error='ValueError: x')):
+            self.assertIsNone(row.reached)
+
+    def test_the_page_of_a_full_run_begins_with_the_targets(self):
+        page = report.markdown([], whole=True)
+        for row in targets.rows([]):
+            self.assertIn(f'| {row.metric} | {row.target} |', page)
 
 
 if __name__ == '__main__':

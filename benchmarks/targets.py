@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was to be reached, and what of it a run has measured."""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+from benchmarks import measuring
+
+Result = dict[str, Any]
+_TASK_MS = 500
+
+
+class Row(NamedTuple):
+    """One target."""
+
+    metric: str
+    target: str
+    upstream: str
+    ours: str
+    measured: str
+    reached: bool | None  # None: not measured in this run
+
+
+class _Missing(Exception):
+    """The run has no such result."""
+
+
+class Run:
+    """The results of one run, to be looked up."""
+
+    def __init__(self, results: list[Result]) -> None:
+        self._results = results
+
+    def get(self, driver: str, operation: str, size: measuring.Size,
+            delay_ms: int = 0, runtime: str = 'native') -> Result:
+        """The last such result.
+
+        :raises _Missing: there is none, or it failed
+        """
+        for each in reversed(self._results):
+            if (each['driver'] == driver and each['operation'] == operation
+                    and each['size'] == str(size)
+                    and each['delay_ms'] == delay_ms
+                    and each['runtime'] == runtime
+                    and not each.get('error')):
+                return each
+        raise _Missing
+
+    def both(self, key: str, operation: str, size: measuring.Size,
+             delay_ms: int = 0) -> tuple[float, float]:
+        """Upstream's figure and ours."""
+        upstream, ours = (self.get(driver, operation, size, delay_ms)[key]
+                          for driver in measuring.DRIVERS)
+        return upstream, ours
+
+
+def rows(results: list[Result]) -> list[Row]:
+    """Every target, with what the results say of it."""
+    run = Run(results)
+    found = []
+    for metric, target, look in _TARGETS:
+        try:
+            found.append(Row(metric, target, *look(run)))
+        except _Missing:
+            found.append(Row(metric, target, '', '', 'not measured', None))
+    return found
+
+
+_Found = tuple[str, str, str, bool]
+_Look = Callable[[Run], _Found]
+
+
+def _times(upstream: float, ours: float, wanted: float, unit: str,
+           most: float | None = None) -> _Found:
+    ratio = upstream / ours if ours > 0 else float('inf')
+    return (f'{upstream:,.1f} {unit}', f'{ours:,.2f} {unit}',
+            f'{ratio:,.0f} times', ratio >= wanted
+            and (most is None or ours <= most))
+
+
+def _no_calls(run: Run) -> _Found:
+    calls = {name: [run.both('calls', name, size) for size in _SIZES]
+             for name in ('stats', 'select')}
+    most = [max(pair[which] for pairs in calls.values() for pair in pairs)
+            for which in (0, 1)]
+    return f'{most[0]:g}', f'{most[1]:g}', f'{most[1]:g}', most[1] == 0
+
+
+def _cpu(operation: str, size: measuring.Size, wanted: float,
+         most: float | None = None) -> _Look:
+    return lambda run: _times(*run.both('cpu_ms', operation, size), wanted,
+                              'ms', most)
+
+
+def _bytes(run: Run) -> _Found:
+    upstream, ours = run.both('bytes', 'create', measuring.LARGE)
+    return _times(upstream / 1000, ours / 1000, 600, 'KB')
+
+
+def _calls_of_create(run: Run) -> _Found:
+    upstream, ours = zip(*(run.both('calls', 'create', size)
+                           for size in _SIZES), strict=True)
+    return (f'{max(upstream):g}', f'{max(ours):g}', f'{max(ours):g} + notices',
+            max(ours) <= 5)
+
+
+def _added(run: Run, driver: str) -> float:
+    """What a delete takes beyond its one task and its two round trips."""
+    return run.get(driver, 'delete', measuring.SMALL, 5)[
+        'wall_ms'] - _TASK_MS - 2 * 5
+
+
+def _latency(run: Run) -> _Found:
+    upstream, ours = (_added(run, driver) for driver in measuring.DRIVERS)
+    # The notice is one call more, which the vCenter holds for 5 ms as well.
+    return _times(upstream, ours, 50, 'ms', 20 + 5)
+
+
+def _overhead(run: Run) -> _Found:
+    upstream, ours = (
+        sum(run.get(driver, name, measuring.SMALL, 5)['wall_ms']
+            - tasks * _TASK_MS for name, tasks in (('create', 2),
+                                                   ('delete', 1)))
+        for driver in measuring.DRIVERS)
+    return _times(upstream, ours, 50, 'ms')
+
+
+def _rate(result: Result) -> float:
+    done = result['count'] - len(result['failures'])
+    return float(done / result['wall_ms'] * 1000)
+
+
+def _parallel(size: measuring.Size, wanted: float, runtime: str,
+              upstreams: str = 'native') -> _Look:
+    def look(run: Run) -> _Found:
+        upstream = _rate(run.get('upstream', 'parallel creates', size, 5,
+                                 upstreams))
+        ours = _rate(run.get('ours', 'parallel creates', size, 5, runtime))
+        return (f'{upstream:.2f} a second', f'{ours:.2f} a second',
+                f'{ours / upstream:,.1f} times', ours >= wanted * upstream)
+    return look
+
+
+def _resumed(run: Run) -> _Found:
+    upstream, ours = (
+        (run.get(driver, 'create, session lost', measuring.SMALL)['wall_ms']
+         - run.get(driver, 'create', measuring.SMALL)['wall_ms']) / 1000
+        for driver in measuring.DRIVERS)
+    return (f'{upstream:.1f} s', f'{ours:.2f} s', f'{ours:.2f} s',
+            ours <= 1)
+
+
+def _ours(operation: str, key: str, most: float, unit: str,
+          scale: float = 1, runtime: str = 'native') -> _Look:
+    def look(run: Run) -> _Found:
+        found = run.get('ours', operation, measuring.LARGE,
+                        runtime=runtime)[key] / scale
+        return '', f'{found:,.1f} {unit}', f'{found:,.1f} {unit}', (
+            found <= most)
+    return look
+
+
+_SIZES = (measuring.SMALL, measuring.MEDIUM, measuring.LARGE)
+_TARGETS: tuple[tuple[str, str, _Look], ...] = (
+    ('calls for statistics or selection on a warm view', '0', _no_calls),
+    ('CPU of statistics at 100x32', '10,000 times less',
+     _cpu('stats', measuring.MEDIUM, 10000)),
+    ('CPU of statistics at 500x64', '50,000 times less',
+     _cpu('stats', measuring.LARGE, 50000)),
+    ('client CPU of a create at 500x64', '1,000 times less, at most 8 ms',
+     _cpu('create', measuring.LARGE, 1000, 8)),
+    ('bytes of a create at 500x64', '600 times less', _bytes),
+    ('calls of a warm create, the most of all sizes', 'at most 5 + notices',
+     _calls_of_create),
+    ('latency added to a task', '50 times less, at most 20 ms + 1 round trip',
+     _latency),
+    ('overhead of create and delete above the task time, 5 ms a call',
+     '50 times less', _overhead),
+    ('50 parallel creates, small inventory, native threads', '8 times',
+     _parallel(measuring.SMALL, 8, 'native')),
+    ('50 parallel creates, small inventory, eventlet', '8 times',
+     _parallel(measuring.SMALL, 8, 'eventlet', 'eventlet')),
+    ('50 parallel creates at 500x64, native threads', '100 times',
+     _parallel(measuring.LARGE, 100, 'native')),
+    ('50 parallel creates at 500x64, eventlet', '100 times',
+     _parallel(measuring.LARGE, 100, 'eventlet')),
+    ('session lost, until an operation has resumed', 'at most 1 s', _resumed),
+    ('CPU of the first view at 500x64', 'at most 100 ms',
+     _ours('first view', 'cpu_ms', 100, 'ms')),
+    ('memory of the view at 500x64', 'at most 50 MB',
+     _ours('memory of the view', 'bytes_held', 50, 'MB', 1e6)),
+    ('memory that 10,000 operations add at 500x64', 'none (below 1 MB)',
+     _ours('memory of 10,000 operations', 'bytes_held', 1, 'MB', 1e6)),
+    ('wait of another greenthread for a report at 500x64', 'at most 20 ms',
+     _ours('longest wait, first report', 'longest_ms', 20, 'ms',
+           runtime='eventlet')),
+)
