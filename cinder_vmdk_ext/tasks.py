@@ -213,14 +213,7 @@ class TaskWaiter:
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
         """One, over the tasks that are recent (Listener)."""
-        recent = soap.Typed('TraversalSpec', {
-            'name': 'recent', 'type': 'TaskManager', 'path': 'recentTask',
-            'skip': False})
-        return [soap.Typed('', {
-            'propSet': soap.property_spec('Task', _TOLD),
-            'objectSet': soap.Typed('', {
-                'obj': soap.from_suds(content.taskManager), 'skip': True,
-                'selectSet': recent})})]
+        return [recent(content, _TOLD)]
 
     def sink(self) -> 'TaskWaiter':
         """Itself: what has ended stays so, whoever told it (Listener)."""
@@ -311,6 +304,18 @@ def _filter(task: soap.Ref, paths: tuple[str, ...]) -> soap.Typed:
     return soap.Typed('', {
         'propSet': soap.property_spec('Task', paths),
         'objectSet': soap.Typed('', {'obj': task, 'skip': False})})
+
+
+def recent(content: Any, paths: tuple[str, ...]) -> soap.Typed:
+    """A PropertyFilterSpec over the tasks that are recent."""
+    walk = soap.Typed('TraversalSpec', {
+        'name': 'recent', 'type': 'TaskManager', 'path': 'recentTask',
+        'skip': False})
+    return soap.Typed('', {
+        'propSet': soap.property_spec('Task', paths),
+        'objectSet': soap.Typed('', {
+            'obj': soap.from_suds(content.taskManager), 'skip': True,
+            'selectSet': walk})})
 
 
 def _has_ended(facts: Facts) -> bool:

@@ -34,6 +34,7 @@ from cinder_vmdk_ext import inventory
 from cinder_vmdk_ext import liveview
 from cinder_vmdk_ext import location
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext import outcomes
 from cinder_vmdk_ext import policies
 from cinder_vmdk_ext import pools
 from cinder_vmdk_ext import preflight
@@ -170,7 +171,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
                 session, self._client, *watched), *watched,
             observe=self._reservations.observe)
         self._reader = self._with_tags(live)
-        self._own_volumeops = volumeops.VolumeOps(
+        self._own_volumeops = outcomes.CertainOps(
             session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
             client=self._client)
         self._own_volumeops.inventory_view = live

@@ -26,7 +26,8 @@ KNOW_UPSTREAM = frozenset({
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
     'backingview', 'census', 'closing', 'collector', 'devices', 'evidence',
-    'imagedata', 'inventory', 'lean', 'liveview', 'policies', 'preflight',
+    'imagedata', 'inventory', 'lean', 'liveview', 'outcomes', 'policies',
+    'preflight',
     'repetition', 'schema', 'services', 'session', 'soap', 'tags', 'tasks',
     'transfers', 'updates', 'volumeops', 'wiring'})
 VCENTER_LIBRARIES = (

@@ -32,7 +32,7 @@ TEST_MODULES = (
 OURS: dict[str, tuple[str, tuple[str, ...]]] = {
     'vmdk.VMwareVcVmdkDriver': ('cinder_vmdk_ext.driver.VmdkExtDriver', ()),
     'volumeops.VMwareVolumeOps': (
-        'cinder_vmdk_ext.volumeops.VolumeOps', ('client',)),
+        'cinder_vmdk_ext.outcomes.CertainOps', ('client',)),
     'datastore.DatastoreSelector': (
         'cinder_vmdk_ext.selector.DatastoreSelector',
         ('reader', 'directory', 'settings', 'books')),

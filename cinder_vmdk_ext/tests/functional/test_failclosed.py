@@ -63,8 +63,11 @@ class LostTestCase(backend_case.BackendCase):
         self.driver = self.make_driver(vmware_lazy_create=True)
         volume = self.create()
         self.driver.extend_volume(volume, 2)
-        self.assertEqual((True, None), self.driver.migrate_volume(
-            self.context, volume, self.there('LocalDS_2')))
+        moved, update = self.driver.migrate_volume(
+            self.context, volume, self.there('LocalDS_2'))
+        self.assertEqual((True, {
+            'provider_location': self.datastore('LocalDS_2').summary.url}),
+            (moved, update))
         self.driver.delete_volume(volume)
         self.assertEqual({}, {name: vm for name, vm
                               in self.shadow_vms().items()
