@@ -60,7 +60,8 @@ def _read(session: Any, client: soap.Client,
         'CreateContainerView', soap.from_suds(content.viewManager), {
             'container': soap.from_suds(content.rootFolder),
             'type': list(paths), 'recursive': True})
-    view = soap.ref(reply[0])
+    with soap.understood('CreateContainerView'):
+        view = soap.ref(reply[0])
     try:
         return _retrieve(client, soap.from_suds(content.propertyCollector),
                          soap.view_filter(view, paths,
@@ -105,7 +106,8 @@ def _take(client: soap.Client, method: str, property_collector: soap.Ref,
     for part in client.stream(method, property_collector, arguments,
                               ('objects', 'token')):
         if part.getparent().tag == _RETURNED:
-            token = _part(part, found, value) or token
+            with soap.understood(method):
+                token = _part(part, found, value) or token
     return token
 
 
@@ -122,9 +124,10 @@ def _cancel(client: soap.Client, property_collector: soap.Ref,
 def collect(reply: etree._Element, found: Properties) -> str | None:
     """Add the objects of a RetrievePropertiesEx reply; its token, if any."""
     token = None
-    for result in reply:
-        for part in result:
-            token = _part(part, found, any_value) or token
+    with soap.understood('RetrievePropertiesEx'):
+        for result in reply:
+            for part in result:
+                token = _part(part, found, any_value) or token
     return token
 
 

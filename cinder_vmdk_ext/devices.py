@@ -67,11 +67,13 @@ class Disk(NamedTuple):
 def parse(array: etree._Element | None) -> list[Device]:
     """The devices of ``config.hardware.device``."""
     found = []
-    for element in array if isinstance(array, etree._Element) else ():
-        found.append(Device(
-            element, (element.get(_TYPE) or '').rpartition(':')[2],
-            int(_text(element, 'key') or 0),
-            _number(element, 'controllerKey'), _number(element, 'busNumber')))
+    with soap.understood('config.hardware.device'):
+        for element in array if isinstance(array, etree._Element) else ():
+            found.append(Device(
+                element, (element.get(_TYPE) or '').rpartition(':')[2],
+                int(_text(element, 'key') or 0),
+                _number(element, 'controllerKey'),
+                _number(element, 'busNumber')))
     return found
 
 
@@ -82,11 +84,13 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
         backing = device.element.find(_tag('backing'))
         if device.kind != 'VirtualDisk' or backing is None:
             continue
-        size_kib = _number(device.element, 'capacityInKB') or 0
+        with soap.understood('VirtualDisk'):
+            size_kib = _number(device.element, 'capacityInKB') or 0
+            size_bytes = _number(device.element, 'capacityInBytes')
         found.append(Disk(
             device, _text(backing, 'fileName') or '',
             _text(backing, 'datastore') or '', _text(backing, 'uuid') or '',
-            _number(device.element, 'capacityInBytes') or size_kib * 1024,
+            size_bytes or size_kib * 1024,
             _text(backing, 'thinProvisioned') == 'true',
             _text(backing, 'eagerlyScrub') == 'true',
             _text(backing, 'parent/fileName')))
@@ -104,7 +108,8 @@ def adapter_of(disk: Disk, devices: Iterable[Device]) -> str | None:
 
 def unit_number(disk: Disk) -> int:
     """The disk's place on its controller."""
-    return _number(disk.device.element, 'unitNumber') or 0
+    with soap.understood('VirtualDisk'):
+        return _number(disk.device.element, 'unitNumber') or 0
 
 
 def change(operation: str, device: object, *, profile_id: str | None = None,

@@ -89,8 +89,9 @@ def build(found: dict[soap.Ref, dict[str, Any]]) -> model.Inventory:
     takes the others down.
     """
     assembly = Assembly()
-    for ref, seen in found.items():
-        assembly.put(ref, seen)
+    with soap.understood('the inventory'):
+        for ref, seen in found.items():
+            assembly.put(ref, seen)
     return assembly.inventory()
 
 

@@ -10,6 +10,7 @@ those of any other call. Instances are safe to share between threads.
 """
 
 import base64
+import contextlib
 import copy
 import re
 import time
@@ -38,6 +39,8 @@ _PARSING = {'encoding': 'UTF-8', 'resolve_entities': False,
             'no_network': True, 'huge_tree': True}
 _DOCUMENT_TYPE = re.compile(
     rb'(\xef\xbb\xbf)?\s*((<\?.*?\?>|<!--.*?-->)\s*)*<!DOCTYPE', re.DOTALL)
+# Methods that answer with a reference: to a task, a view, a filter ...
+_MAKES = re.compile('Create|.*_Task$')
 
 # By this an administrator of the vCenter knows whose a session is.
 USER_AGENT = 'cinder-vmdk-ext'
@@ -278,6 +281,9 @@ def returned(method: str, url: str, content: bytes) -> etree._Element:
             error)
     if response.tag == _FAULT:
         raise _fault(method, response)
+    if _MAKES.match(method) and not response.findtext('*'):
+        raise exceptions.VimConnectionException(
+            f'{method}: the reply of {url} does not tell what was made')
     return response
 
 
@@ -349,6 +355,23 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     'base64Binary': base64.b64decode,
     'dateTime': timeutils.parse_isotime,
 }
+
+
+@contextlib.contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Have a reply that cannot be what it says be the vCenter's error.
+
+    For a block that takes values out of replies, and calls nobody.
+
+    :raises VimConnectionException: as for any reply that did not come whole
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError,
+            OverflowError) as error:
+        raise exceptions.VimConnectionException(
+            f'{what}: what the vCenter replied makes no sense ({error!r})',
+            error) from error
 
 
 def property_spec(kind: str, paths: list[str] | tuple[str, ...]) -> Typed:

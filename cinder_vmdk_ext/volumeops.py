@@ -662,6 +662,11 @@ def backing_value(path: str, element: etree._Element) -> Any:
 
 def backing_of(moref: str, seen: dict[str, Any]) -> Backing:
     """A shadow VM of its properties (:data:`BACKING_PATHS`)."""
+    with soap.understood('a VM'):
+        return _backing_of(moref, seen)
+
+
+def _backing_of(moref: str, seen: dict[str, Any]) -> Backing:
     path = seen.get('config.files.vmPathName') or ''
     return Backing(
         moref, seen.get('name') or '',

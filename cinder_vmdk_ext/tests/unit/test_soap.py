@@ -233,6 +233,13 @@ class NoAnswerTestCase(ClientCase):
                     .partition('?>')[2])
         self.assertNoAnswer('document type')
 
+    def test_a_reply_without_the_reference_that_it_is_to_hold(self):
+        for method in ('CreateVM_Task', 'Rename_Task', 'CreateFilter'):
+            for content in ('', '<returnval type="Task"/>'):
+                self.answer(response(content, method))
+                with self.assertRaises(exceptions.VimConnectionException):
+                    self.client.call(method, THIS)
+
 
 class FaultTestCase(ClientCase):
     """A vCenter's fault is named as oslo.vmware names it."""
