@@ -26,6 +26,7 @@ from tooz import coordination as tooz
 
 from cinder import coordination
 
+from cinder_vmdk_ext import ahead
 from cinder_vmdk_ext import exceptions
 
 LOG = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def _one(name: str, blocking: bool = True) -> Iterator[bool]:
         return
     token = _HELD.set(_HELD.get() | {name})
     try:
+        ahead.forget()  # who held it may have changed that
         yield True
     finally:
         _HELD.reset(token)

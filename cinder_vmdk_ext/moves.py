@@ -23,6 +23,7 @@ from cinder.volume.drivers.vmware import volumeops as upstream
 from cinder_vmdk_ext import devices
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import exchange
+from cinder_vmdk_ext import locks
 
 LOG = logging.getLogger(__name__)
 
@@ -50,8 +51,11 @@ class Moves(exchange.Exchange):
         if self._is_seen_by(host, backing):
             return
         relocate = super()._relocate_backing
-        self._near(volume, lambda: relocate(volume, backing, host))
-        self._follow_disk(volume, backing)
+        with locks.volumes(volume['id']):
+            if self._is_seen_by(host, backing):
+                return  # another attachment has moved it meanwhile
+            self._near(volume, lambda: relocate(volume, backing, host))
+            self._follow_disk(volume, backing)
 
     def _near(self, volume: Any, select: Callable[[], Any],
               excluded: tuple[str, ...] = ()) -> Any:
