@@ -23,6 +23,8 @@ from cinder_vmdk_ext import places
 from cinder_vmdk_ext import soap
 
 _UUID = 'config.instanceUuid'
+# By their keys: on the first SCSI controller, and on the first of IDE.
+_FIRST_DISKS = ('config.hardware.device[2000]', 'config.hardware.device[3000]')
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
 BACKING_PATHS = {
     'VirtualMachine': ('name', _UUID, _VOLUME_ID,
@@ -294,6 +296,23 @@ class VolumeOps(places.PlaceOps):
         """
         hardware = self.devices_of(backing)
         return devices.adapter_of(_chosen(hardware, None), hardware)
+
+    def update_backing_disk_uuid(self, backing: Any, disk_uuid: str) -> None:
+        """Give a shadow VM's disk a UUID (ReconfigVM_Task).
+
+        Upstream reads all devices for it; a fresh VM has one disk, whose key
+        is nearly always the first of its kind of controller.
+        """
+        disk = self._first_disk(backing) or self.disk_of(backing)
+        self.reconfigure(backing, deviceChange=[devices.change(
+            'edit', devices.edited(disk, uuid=disk_uuid))])
+
+    def _first_disk(self, backing: Any) -> devices.Disk | None:
+        array = etree.Element('devices')
+        array.extend(found for found in self.properties(
+            backing, *_FIRST_DISKS).values()
+            if isinstance(found, etree._Element))
+        return next(iter(devices.disks(devices.parse(array))), None)
 
     def examine(self, backing: Any) -> tuple[devices.Disk, bool]:
         """The disk of a shadow VM, and whether the VM has snapshots.
