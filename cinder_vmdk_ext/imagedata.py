@@ -124,15 +124,16 @@ def exactly(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
             "compare the image's size with its data")
 
 
-def sparse(chunks: Iterable[bytes], image_id: str,
-           disk_type: str) -> Iterator[bytes]:
+def sparse(chunks: Iterable[bytes], image_id: str, disk_type: str,
+           most_bytes: int | None = None) -> Iterator[bytes]:
     """The same chunks, of a VMDK that is whole and stands for itself.
 
     A descriptor inside an image names files. One that names others, a parent
     or another extent, would make a copy of somebody else's disk.
 
     :param disk_type: ``streamOptimized``, or ``monolithicSparse``
-    :raises UnusableImage: it is no such VMDK
+    :param most_bytes: of the disk's capacity; None: any will do
+    :raises UnusableImage: it is no such VMDK, or too large
     """
     inspector = format_inspector.VMDKInspector()
     # The last chunk is held back until all is known, so that the receiver of
@@ -155,7 +156,17 @@ def sparse(chunks: Iterable[bytes], image_id: str,
             image_id, f'it is no sound VMDK of the type {disk_type} '
             f'({_told(error)})') from error
     _check_descriptor(inspector.desc_text or '', image_id, disk_type)
+    check_capacity(inspector.virtual_size, image_id, most_bytes)
     yield last
+
+
+def check_capacity(size_bytes: int, image_id: str,
+                   most_bytes: int | None) -> None:
+    """:raises UnusableImage: a disk is larger than its volume"""
+    if most_bytes is not None and size_bytes > most_bytes:
+        raise exceptions.UnusableImage(
+            image_id, f'its disk holds {size_bytes} bytes and the volume '
+            f'{most_bytes}; make the volume larger')
 
 
 def _told(error: Exception) -> str:
@@ -181,6 +192,23 @@ def _check_descriptor(text: str, image_id: str, disk_type: str) -> None:
         raise exceptions.UnusableImage(
             image_id, 'it holds only changes to another disk; export the '
             'whole disk')
+    extents = [line.split() for line in text.splitlines()
+               if line.startswith(('rw ', 'rdonly ', 'noaccess '))]
+    if [extent[0] == 'rw' and extent[2:3] == ['sparse']
+            for extent in extents] != [True]:
+        raise exceptions.UnusableImage(
+            image_id, f'its descriptor names {len(extents)} extents, and not '
+            'the one that the file holds')
+
+
+def check_flat(size_bytes: int, image_id: str,
+               most_bytes: int | None = None) -> None:
+    """:raises UnusableImage: it cannot be a raw disk that fits"""
+    if not size_bytes or size_bytes % _SECTOR_BYTES:
+        raise exceptions.UnusableImage(
+            image_id, f'its {size_bytes} bytes are no whole number of sectors '
+            'of 512 bytes, so it is no preallocated disk')
+    check_capacity(size_bytes, image_id, most_bytes)
 
 
 def flat(chunks: Iterable[bytes], image_id: str,
@@ -189,10 +217,7 @@ def flat(chunks: Iterable[bytes], image_id: str,
 
     :raises UnusableImage: it is a VMDK of another type, or no whole disk
     """
-    if size_bytes % _SECTOR_BYTES:
-        raise exceptions.UnusableImage(
-            image_id, f'its {size_bytes} bytes are no whole number of sectors '
-            'of 512 bytes, so it is no preallocated disk')
+    check_flat(size_bytes, image_id)
     head = b''
     for chunk in chunks:
         if len(head) < len(_DESCRIPTOR_MAGIC):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images to volumes and volumes to images, without false success."""
 
+import contextvars
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +23,11 @@ LOG = logging.getLogger(__name__)
 
 # An image service that sends nothing for so long is taken for dead.
 STALL_SECONDS = 120.0
+# Bytes of the volume that is being written, further up the call chain.
+_ROOM: contextvars.ContextVar[int | None] = contextvars.ContextVar(
+    'vmdk_ext_room', default=None)
 _STREAM = vmdk.ImageDiskType.STREAM_OPTIMIZED
+_FLAT = 'preallocated'
 
 
 class Images(exchange.Exchange):
@@ -51,6 +56,26 @@ class Images(exchange.Exchange):
             yield from imagedata.in_time(
                 image_service.download(context, image_id), limits)
 
+    def copy_image_to_volume(self, context: Any, volume: Any,
+                             image_service: Any, image_id: str,
+                             disable_sparse: bool = False) -> None:
+        """Write an image to a volume that it fits into (Cinder hook).
+
+        :raises TransferFailed, UnusableImage: nothing of it is left
+        """
+        room = volume['size'] * units.Gi
+        image = image_service.show(context, image_id)
+        kind = (image['properties'] or {}).get('vmware_disktype', _FLAT)
+        if kind == _FLAT and image['disk_format'] == 'vmdk':
+            # Before a disk is made for it.
+            imagedata.check_flat(image['size'], image_id, room)
+        token = _ROOM.set(room)
+        try:
+            super().copy_image_to_volume(context, volume, image_service,
+                                         image_id, disable_sparse)
+        finally:
+            _ROOM.reset(token)
+
     def _copy_image(self, context: Any, dc_ref: Any, image_service: Any,
                     image_id: str, image_size_in_bytes: int, ds_name: str,
                     upload_file_path: str) -> None:
@@ -64,7 +89,8 @@ class Images(exchange.Exchange):
         if upload_file_path.endswith('-flat.vmdk'):
             chunks = imagedata.flat(chunks, image_id, image_size_in_bytes)
         else:
-            chunks = imagedata.sparse(chunks, image_id, 'monolithicSparse')
+            chunks = imagedata.sparse(chunks, image_id, 'monolithicSparse',
+                                      _ROOM.get())
         try:
             self._transfers.upload(dc_ref, ds_name, upload_file_path, chunks,
                                    image_size_in_bytes)
@@ -114,7 +140,7 @@ class Images(exchange.Exchange):
         if container == 'ova':
             image_size, chunks = imagedata.disk_in_ova(chunks, image_id)
         chunks = imagedata.sparse(imagedata.exactly(chunks, image_size),
-                                  image_id, _STREAM)
+                                  image_id, _STREAM, _ROOM.get())
         return self._transfers.import_disk(pool, folder, spec, chunks,
                                            image_size)
 

@@ -341,6 +341,47 @@ class WrongImagesTestCase(TransfersCase):
                      b'parentFileNameHint="/vmfs/volumes/other.vmdk"'):
             self.refuse(with_descriptor_line(self.stream, line))
 
+    def test_extents_that_are_not_the_files_own(self):
+        for line in (b'RW 2048 SPARSE "../other/other-flat.vmdk"',
+                     b'RW 2048 FLAT "/etc/passwd" 0',
+                     b'RW 2048 SPARSE "[LocalDS_0] other/other.vmdk"',
+                     b'RDONLY 2048 VMFSRDM "/vmfs/devices/disks/x"',
+                     b'\n'.join([b'RW 8 ZERO'] * 12)):
+            with self.subTest(line):
+                self.refuse(with_descriptor_line(self.stream, line))
+
+    def test_types_that_are_not_what_they_say(self):
+        for kind in (b'monolithicFlat', b'vmfs', b'vmfsSparse', b'custom',
+                     b'fullDevice', b'../../x'):
+            with self.subTest(kind):
+                self.refuse(self.stream.replace(
+                    b'createType="streamOptimized"',
+                    (b'createType="%s"' % kind).ljust(28), 1))
+
+    def test_a_disk_larger_than_the_volume(self):
+        """Whichever number of the header a receiver believes."""
+        larger = (2 * units.Gi // 512 + 128).to_bytes(8, 'little')
+        self.assertIn('make the volume larger', self.refuse(
+            self.stream[:12] + larger + self.stream[20:]))
+        option = {'size': 2 * units.Gi}
+        self.refuse(bytes(512), 'preallocated', **option)
+
+    def test_the_volume_is_unharmed_by_any_of_them(self):
+        volume = self.create(content=b'old')
+        before = self.checksum(volume)
+        for data, kind in ((b'', 'streamOptimized'),
+                           (self.stream[:5000], 'streamOptimized'),
+                           (b'QFI\xfb' + bytes(65536), 'sparse'),
+                           (bytes(513), 'preallocated')):
+            self.assertRaises(
+                (exception.ImageUnacceptable, exceptions.TransferFailed),
+                self.fill, ImageService(data, kind), volume)
+            row = self.fresh(volume)
+            self.assertEqual((before, 'available', 1, volume.host),
+                             (self.checksum(volume), row.status, row.size,
+                              row.host))
+            self.assertEqual([volume.name], list(self.shadow_vms()))
+
     def test_a_bare_descriptor_that_points_elsewhere(self):
         self.refuse(
             b'# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n'
