@@ -75,6 +75,10 @@ def resolve(name: str, inventory: model.Inventory,
     other way round: the first name stands for the cluster, and the second for
     all its members.
     """
+    moref = _named(inventory).get(name, '')
+    if (moref in inventory.datastores
+            and moref not in _pooled(inventory, settings)):
+        return Pool(name, (inventory.datastores[moref],))
     pools = listed(inventory, settings)
     for pool in pools:
         if pool.name == name:
