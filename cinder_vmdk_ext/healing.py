@@ -166,7 +166,7 @@ class Healing(moves.Moves):
             _is_another(disk, disks.get(vm.moref))
             or seen.home_of(vm) != disk.datastore)
         told = (pool is None or not self._settings.datastore_pools
-                or records.on_pool(volume, pool)['host'] == volume.host)
+                or records.says(volume, records.on_pool(volume, pool)))
         if told and not strayed:
             return True
         with locks.volume_if_free(volume.id) as alone:
@@ -201,7 +201,7 @@ class Healing(moves.Moves):
         """Write the pool, unless an operation has begun meanwhile."""
         before = volume.host
         values = records.on_pool(volume, pool)
-        if values['host'] == before:
+        if records.says(volume, values):
             return True
         if not records.change(volume, values):
             return False

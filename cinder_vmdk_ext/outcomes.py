@@ -16,6 +16,8 @@ from oslo_utils import uuidutils
 from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
 
+from cinder.volume.drivers.vmware import volumeops as upstream
+
 from cinder_vmdk_ext import ahead
 from cinder_vmdk_ext import collector
 from cinder_vmdk_ext import devices
@@ -92,6 +94,19 @@ class CertainOps(volumeops.VolumeOps):
             backing, lambda: mark(backing),
             lambda: bool(self.properties(backing, 'config.template').get(
                 'config.template')))
+
+    def identify(self, backing: Any, name: str,
+                 extra_config: dict[str, str]) -> None:
+        """As :meth:`volumeops.VolumeOps.identify` (ReconfigVM_Task)."""
+        identify = super().identify
+        uuid = extra_config.get(upstream.BACKING_UUID_KEY)
+
+        def is_done() -> bool:
+            seen = self.properties(backing, 'name', 'config.instanceUuid')
+            return (seen.get('name') == name
+                    and uuid in (None, seen.get('config.instanceUuid')))
+        self._certain_step(
+            backing, lambda: identify(backing, name, extra_config), is_done)
 
     # -- Moving -------------------------------------------------------------
 

@@ -34,6 +34,11 @@ def on_pool(volume: Any, pool: str) -> dict[str, str]:
             for field in ('host', 'cluster_name') if volume[field]}
 
 
+def says(volume: Any, values: dict[str, Any]) -> bool:
+    """Whether a record says so already."""
+    return all(volume[field] == value for field, value in values.items())
+
+
 def change(volume: Any, values: dict[str, Any]) -> bool:
     """Change a volume's record at once, if it is as it was read.
 

@@ -344,7 +344,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         values = records.on_pool(volume, pool) if pool is not None else {}
         if found is not None:
             values['provider_id'] = promises.BACKED
-        if any(volume[field] != value for field, value in values.items()):
+        if not records.says(volume, values):
             before = volume['host']
             if records.change(volume, values) and before != volume['host']:
                 _log_move(volume, before)

@@ -22,7 +22,7 @@ NOT_FOR_PURE = frozenset(
 # The only modules that know upstream's driver.
 KNOW_UPSTREAM = frozenset({
     'adoption', 'creation', 'exceptions', 'exchange', 'images', 'moves',
-    'places', 'selector', 'snapshots', 'volumeops', 'wiring'})
+    'outcomes', 'places', 'selector', 'snapshots', 'volumeops', 'wiring'})
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
     'backingview', 'census', 'closing', 'collector', 'devices', 'evidence',

@@ -101,6 +101,22 @@ class LostReplyTestCase(backend_case.BackendCase):
         self.assert_once('Destroy_Task')
         self.assertEqual({}, self.vms())
 
+    def test_the_exchange_of_a_volume_for_its_copy(self):
+        volume = self.create(content=content('kept'))
+        old = self.truth(volume).vm
+        wanted = self.volume_type('thick', vmdk_type='thick')
+        # Of three changes the last makes the copy the volume's.
+        self.lose('ReconfigVM_Task', skip=2)
+        self.assertTrue(self.driver.retype(self.context, volume, wanted, {},
+                                           self.there('LocalDS_1')))
+        self.assertEqual([1], [each['hits'] for each
+                               in self.control.faults()])
+        self.assertEqual({volume.name}, set(self.vms()))
+        truth = self.truth(volume)
+        self.assertNotEqual(old, truth.vm)
+        self.assertEqual('thick', truth.provisioning)
+        self.assertEqual(content('kept'), self.read(volume, 1 << 16))
+
     def test_many_at_once_each_find_their_own(self):
         volumes = [self.new_volume() for _ in range(6)]
         self.control.fault(method='CreateVM_Task', cut='after', count=6)
