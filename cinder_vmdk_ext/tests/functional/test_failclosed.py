@@ -116,3 +116,20 @@ class FirstAttachTestCase(backend_case.BackendCase):
         self.assertEqual([self.truth(volume).vm._moId] * 4, told)
         self.assertTrue(promises.is_backed(self.fresh(volume)))
         self.assertEqual([volume.name], list(self.shadow_vms()))
+
+    def test_what_one_has_left_halfway_the_next_finishes(self):
+        volume = self.create()
+        connector = {'instance': self.instances()[0]._moId,
+                     'ip': '127.0.0.1', 'host': 'compute'}
+        # The disk is there, and has not its UUID yet; and so it stays.
+        self.control.fault(method='ReconfigVM_Task|Destroy_Task',
+                           task_fault={'type': 'InvalidState'})
+        self.assertRaises(vmware_exceptions.VimException,
+                          self.driver.initialize_connection,
+                          self.fresh(volume), connector)
+        self.control.reset_faults()
+        self.assertNotEqual(volume.id, self.truth(volume).disk.backing.uuid)
+        self.driver.initialize_connection(self.fresh(volume), connector)
+        self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
+        self.assertTrue(promises.is_backed(self.fresh(volume)))
+        self.assertEqual([volume.name], list(self.shadow_vms()))
