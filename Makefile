@@ -10,12 +10,13 @@ VENV := build/venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SIMULATOR := build/vcenter-sim
+GLANCE_STAMP := build/glance-venv/.installed
 SEAM_RELEASES := cinder==27. cinder==28. cinder==29. oslo.vmware==4.7. oslo.vmware==4.10.
 WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt $(wildcard sandbox/requirements.txt)
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop bench crash-matrix cluster-run tox genconfig seams clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run tox genconfig seams clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,8 +53,21 @@ lint: $(STAMP) ## the checks without the tests
 demo: $(STAMP) $(SIMULATOR) ## a real Cinder and a simulated vCenter: volumes made, changed, checked and deleted
 	@$(BIN)/python -m sandbox demo $(ARGS)
 
-sandbox: $(STAMP) $(SIMULATOR) ## the same Cinder and vCenter, left running for you; CLUSTER=3 for three cinder-volume, active at once
-	@$(BIN)/python -m sandbox start $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)
+sandbox: $(STAMP) $(SIMULATOR) $(if $(GLANCE),$(GLANCE_STAMP)) ## the same Cinder and vCenter, left running for you; CLUSTER=3 for three cinder-volume, GLANCE=1 for images
+	@$(BIN)/python -m sandbox start $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(GLANCE),--glance) $(ARGS)
+
+glance: $(GLANCE_STAMP) ## a Glance for `make sandbox GLANCE=1`, in build/glance-venv
+
+$(GLANCE_STAMP): sandbox/glance-requirements.txt constraints.txt | $(STAMP)
+	@echo "== Glance"
+	@rm -rf build/glance-venv && $(BIN)/python -m venv build/glance-venv
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		>"$$(build/glance-venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/sandbox.pth"
+	@build/glance-venv/bin/python -m pip install --quiet -c constraints.txt -r $<
+	@touch $@
+
+image-cache-run: $(STAMP) $(SIMULATOR) $(GLANCE_STAMP) ## volumes from images with a real Glance, and the image-volume cache
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.image_cache_run
 
 sandbox-stop: ## stop what `make sandbox` started
 	@$(BIN)/python -m sandbox stop $(ARGS)

@@ -69,6 +69,10 @@ def _sandbox(options: argparse.Namespace, folder: Path,
     if options.debug:
         overrides.setdefault('DEFAULT', {})['debug'] = 'true'
     kind: Callable[..., cloud.Sandbox] = cloud.Sandbox
+    if options.cluster is not None and options.glance:
+        raise errors.SandboxError(
+            '--glance and --cluster do not go together: services of a '
+            'cluster look at images as root; leave one of them out')
     if options.cluster is not None:
         # Its libraries are not needed without.
         from sandbox import cluster
@@ -78,7 +82,7 @@ def _sandbox(options: argparse.Namespace, folder: Path,
         options={'vmware_lazy_create': options.lazy}, overrides=overrides,
         extra_backends=[configuration.Backend(name)
                         for name in options.backend],
-        simulator_arguments=options.sim_arg,
+        simulator_arguments=options.sim_arg, with_glance=options.glance,
         progress=progress)
 
 
@@ -96,13 +100,15 @@ To talk to it:
 Volume types: %(types)s
 What that sets for each client, should you want it elsewhere:
 %(environments)s
-Log: %(log)s
+%(glance)sLog: %(log)s
 For scripts: %(description)s
 To stop it: %(python)s -m sandbox stop --dir %(folder)s''' % {
         'folder': sandbox.folder,
         'environments': environments,
         'types': ', '.join(one.name for one in configuration.volume_types(
             sandbox.backends)),
+        'glance': ('Glance: %s\n' % sandbox.glance_url
+                   if sandbox.with_glance else ''),
         'log': sandbox.cinder_log,
         'description': cloud.description_files(sandbox.folder)[-1],
         'python': sys.executable}
@@ -156,6 +162,8 @@ def _add_what_to_run(parser: argparse.ArgumentParser) -> None:
                         action='append', default=[],
                         help='for cinder.conf, e.g. '
                              'vcenter.vmware_snapshot_format=COW')
+    parser.add_argument('--glance', action='store_true',
+                        help='a Glance for images (see "make glance")')
     parser.add_argument('--debug', action='store_true',
                         help='let Cinder log at level DEBUG')
     parser.add_argument('--sim-arg', metavar='FLAG', action='append',

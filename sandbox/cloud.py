@@ -20,6 +20,7 @@ from typing import Any
 from sandbox import clients
 from sandbox import configuration
 from sandbox import errors
+from sandbox import glance
 from sandbox import processes
 from sandbox import vcenter
 
@@ -44,6 +45,7 @@ class Sandbox:
     :param extra_backends: more backends beside that one
     :param overrides: section -> option -> value, for any of cinder.conf
     :param simulator_arguments: flags for vcenter-sim
+    :param with_glance: a Glance beside Cinder, which takes images from it
     :param progress: called with one line for each step
     """
 
@@ -54,6 +56,7 @@ class Sandbox:
                  extra_backends: Sequence[configuration.Backend] = (),
                  overrides: Mapping[str, configuration.Options] | None = None,
                  simulator_arguments: Sequence[str] = (),
+                 with_glance: bool = False,
                  progress: Callable[[str], None] = lambda line: None) -> None:
         if runtime not in configuration.RUNTIMES:
             raise errors.SandboxError(
@@ -66,6 +69,8 @@ class Sandbox:
                          *extra_backends]
         self.overrides = dict(overrides or {})
         self.simulator_arguments = tuple(simulator_arguments)
+        self.with_glance = with_glance
+        self.glance_url = ''
         self._vcenter: vcenter.VCenter | None = None
         self.clients: clients.Clients
         self.cinder_url = ''
@@ -101,11 +106,18 @@ class Sandbox:
     def _start(self) -> None:
         self._progress('starting the simulated vCenter')
         simulator = vcenter.start(self.folder, self.simulator_arguments)
+        if self.with_glance:
+            images = glance.start(self.folder)
         # Needs no vCenter: the simulator comes up in the meantime.
         self._progress('preparing the database of Cinder')
         self._write_cinder_conf()
         self._sync_database()
         self._vcenter = vcenter.wait_until_ready(simulator, self.folder)
+        if self.with_glance:
+            self.glance_url = glance.wait_until_ready(images, self.folder)
+            self.overrides['DEFAULT'] = {
+                **self.overrides.get('DEFAULT', {}),
+                **configuration.glance_options(self.glance_url)}
         self._write_cinder_conf()
         self._progress('starting Cinder (%s)' % self.runtime)
         self._start_cinder()
@@ -187,6 +199,7 @@ class Sandbox:
             'runtime': self.runtime,
             'driver': self.driver,
             'backends': [backend.name for backend in self.backends],
+            **({'glance_url': self.glance_url} if self.with_glance else {}),
         }
 
     # -- steps of the start ------------------------------------------------

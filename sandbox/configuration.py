@@ -139,6 +139,16 @@ def cinder_options(folder: Path, backends: Sequence[Backend]) -> Options:
     }
 
 
+def glance_options(url: str) -> Options:
+    """The [DEFAULT] options that lead Cinder to a Glance."""
+    return {
+        'glance_api_servers': url,
+        # Whose the volumes of the image-volume cache are.
+        'cinder_internal_tenant_project_id': PROJECT_ID,
+        'cinder_internal_tenant_user_id': 'admin',
+    }
+
+
 def write_cinder_conf(folder: Path, backends: Sequence[Backend],
                       vcenter: Options, default_driver: str,
                       overrides: Mapping[str, Options]) -> Path:
