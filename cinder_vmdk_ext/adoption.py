@@ -32,6 +32,7 @@ from cinder_vmdk_ext import model
 from cinder_vmdk_ext import placement
 from cinder_vmdk_ext import pools
 from cinder_vmdk_ext import promises
+from cinder_vmdk_ext import snapshots
 from cinder_vmdk_ext import typespecs
 from cinder_vmdk_ext import wiring
 
@@ -470,7 +471,8 @@ class Adoption(exchange.Exchange):
                                          'VirtualMachine')
             _or_else_done(
                 lambda: self.volumeops.rename_snapshot(
-                    ref, snapshot['name'], snapshot['display_description']),
+                    ref, snapshot['name'],
+                    snapshots.sendable(snapshot['display_description'])),
                 lambda: bool(self.volumeops.get_snapshot(backing,
                                                          snapshot['name'])))
         return {'provider_id': promises.BACKED}

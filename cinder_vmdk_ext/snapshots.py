@@ -6,6 +6,7 @@
 volume gets in either format, since the instance keeps the disk locked.
 """
 
+import re
 from typing import Any
 
 from oslo_log import log as logging
@@ -24,6 +25,13 @@ from cinder_vmdk_ext import promises
 LOG = logging.getLogger(__name__)
 
 SNAPSHOT_ID = 'cinder.snapshot.id'
+_NOT_IN_XML = re.compile('[^\t\n\r\u0020-\ud7ff\ue000-\ufffd'
+                         '\U00010000-\U0010ffff]')
+
+
+def sendable(text: str | None) -> str | None:
+    """A tenant's text, without characters that no message can hold."""
+    return text and _NOT_IN_XML.sub('\ufffd', text)
 
 
 class Snapshots(exchange.Exchange):
@@ -46,7 +54,8 @@ class Snapshots(exchange.Exchange):
         if self.configuration.vmware_snapshot_format == 'COW' and not in_use:
             self._check_depth(volume, backing)
             self.volumeops.create_snapshot(
-                backing, snapshot['name'], snapshot['display_description'])
+                backing, snapshot['name'],
+                sendable(snapshot['display_description']))
             return {'provider_id': promises.BACKED}
         return {'provider_location': self._create_template(
                     snapshot, volume, backing, in_use),
