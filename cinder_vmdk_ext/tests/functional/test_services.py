@@ -139,22 +139,41 @@ class ClusterTestCase(backend_case.BackendCase):
         self.wait(self.truth(volume).vm.RelocateVM_Task(
             vim.vm.RelocateSpec(datastore=self.datastore(pool))))
 
+    def report_at_once(self):
+        for service in self.services:
+            service.begin('report')
+        for service in self.services:
+            self.assertEqual('up', service.end())
+
+    def repair(self, volume, pool):
+        """Have both report until one has written the pool."""
+        for _ in range(100):
+            self.report_at_once()
+            if self.fresh(volume).host == f'{backend_case.HOST}#{pool}':
+                break
+        self.assert_on(pool, volume)
+        self.assertEqual(f'{clustered.CLUSTER}#{pool}',
+                         self.fresh(volume).cluster_name)
+
     def test_both_notice_a_move_from_outside_and_one_writes_it(self):
         volume = self.at_rest()
-        for service in self.services:
-            service.ask('report')
+        self.report_at_once()
         self.relocate(volume, 'LocalDS_3')
-        host = f'{backend_case.HOST}#LocalDS_3'
-        for _ in range(100):
-            for service in self.services:
-                service.begin('report')
-            for service in self.services:
-                self.assertEqual('up', service.end())
-            if self.fresh(volume).host == host:
-                break
-        self.assert_on('LocalDS_3', volume)
-        self.assertEqual(f'{clustered.CLUSTER}#LocalDS_3',
-                         self.fresh(volume).cluster_name)
+        self.repair(volume, 'LocalDS_3')
+
+    def test_a_disk_that_its_instance_took_along_is_followed_once(self):
+        volume = self.at_rest()
+        instance = self.attach(volume)
+        self.report_at_once()
+        self.wait(instance.RelocateVM_Task(vim.vm.RelocateSpec(
+            datastore=self.datastore('LocalDS_3'))))
+        self.control.reset_journal()
+        self.repair(volume, 'LocalDS_3')
+        self.report_at_once()
+        self.assertEqual(1, self.count('ReconfigVM_Task'))
+        self.assertEqual(
+            self.disk_on(instance, volume).backing.fileName,
+            self.truth(volume).path)
 
     def test_an_exchange_of_disks_is_not_taken_for_a_broken_one(self):
         volume = self.at_rest()
