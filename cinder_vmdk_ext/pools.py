@@ -94,24 +94,28 @@ def identity(pool: Pool) -> str:
     """What tells a pool from one that is given its name later.
 
     A datastore keeps its URL whatever it is called and however often it is
-    mounted; a datastore cluster, its reference.
+    mounted, and its reference tells it from the same storage in another
+    datacenter. A datastore cluster has a reference only.
     """
     if pool.pod is not None:
         return pool.pod.moref
-    return pool.datastores[0].url or pool.datastores[0].moref
+    return f'{pool.datastores[0].url} {pool.datastores[0].moref}'.strip()
 
 
 def identified(place: str, inventory: model.Inventory,
                settings: model.Settings) -> Pool | None:
     """The pool that an :func:`identity` is part of; None: it is gone."""
-    pod = inventory.storage_pods.get(place)
-    for pool in listed(inventory, settings):
-        if pool.pod is not None and pool.pod.moref == place:
-            return pool
-        if any(place in (each.url, each.moref) for each in pool.datastores):
-            return pool
-    # Its members are pools by themselves by now.
-    return Pool(pod.name, _members(pod, inventory), pod) if pod else None
+    url, _, moref = place.rpartition(' ')
+    pools = listed(inventory, settings)
+    pod = inventory.storage_pods.get(moref)
+    if pod is not None:
+        # Its members may be pools by themselves by now.
+        return next((pool for pool in pools if pool.pod is pod),
+                    Pool(pod.name, _members(pod, inventory), pod))
+    same = [each for each in inventory.datastores.values()
+            if (each.url == url if url else each.moref == moref)]
+    found = min(same, key=lambda each: each.moref != moref, default=None)
+    return next((pool for pool in pools if found in pool.datastores), None)
 
 
 def names(inventory: model.Inventory) -> dict[str, str]:

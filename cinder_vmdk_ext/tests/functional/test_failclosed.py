@@ -65,9 +65,10 @@ class LostTestCase(backend_case.BackendCase):
         self.driver.extend_volume(volume, 2)
         moved, update = self.driver.migrate_volume(
             self.context, volume, self.there('LocalDS_2'))
-        self.assertEqual((True, {
-            'provider_location': self.datastore('LocalDS_2').summary.url}),
-            (moved, update))
+        there = self.datastore('LocalDS_2')
+        self.assertEqual((True, {'provider_location':
+                                 f'{there.summary.url} {there._moId}'}),
+                         (moved, update))
         self.driver.delete_volume(volume)
         self.assertEqual({}, {name: vm for name, vm
                               in self.shadow_vms().items()

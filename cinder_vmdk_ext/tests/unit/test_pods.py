@@ -200,6 +200,51 @@ class PodNamesTestCase(unittest.TestCase):
                 self.assertEqual(pool.name, alone[pool.datastores[0].moref])
 
 
+class IdentityTestCase(unittest.TestCase):
+    """What a pool is known by, whatever is called so."""
+
+    def identified(self, inventory, name, later, settings=OFF):
+        """Name of the later pool that is the one of that name before."""
+        place = pools.identity(pools.resolve(name, inventory, settings))
+        found = pools.identified(place, later, settings)
+        return found and found.name
+
+    def test_a_datastore_by_its_url_whatever_its_name_and_reference(self):
+        first = worlds.datastore('datastore-1', 'gold', url='ds:///a/')
+        again = worlds.datastore('datastore-5', 'lead', url='ds:///a/')
+        other = worlds.datastore('datastore-1', 'gold', url='ds:///b/')
+        self.assertEqual('lead', self.identified(
+            worlds.inventory(first), 'gold', worlds.inventory(other, again)))
+        self.assertIsNone(self.identified(
+            worlds.inventory(first), 'gold', worlds.inventory(other)))
+
+    def test_the_same_storage_in_two_datacenters_by_its_reference(self):
+        both = worlds.inventory(
+            worlds.datastore('datastore-1', 'gold', url='ds:///a/'),
+            worlds.datastore('datastore-2', 'lead', url='ds:///a/'))
+        for name in ('gold', 'lead'):
+            self.assertEqual(name, self.identified(both, name, both))
+
+    def test_without_a_url_by_its_reference(self):
+        named = two_and_one()
+        self.assertEqual('lead', self.identified(named, 'lead', named))
+        self.assertIsNone(self.identified(named, 'lead', worlds.inventory()))
+
+    def test_a_datastore_cluster_by_its_reference(self):
+        inventory = two_and_one(pod())
+        self.assertEqual('best', self.identified(
+            inventory, 'tier', two_and_one(pod(name='best')), ON))
+        self.assertIsNone(self.identified(
+            inventory, 'tier', two_and_one(pod('group-p10')), ON))
+        manual = two_and_one(pod(automation='manual'))
+        self.assertEqual('tier', self.identified(inventory, 'tier', manual,
+                                                 ON))
+
+    def test_a_datastore_that_joined_a_cluster_is_part_of_it(self):
+        self.assertEqual('tier', self.identified(
+            two_and_one(), 'gold-1', two_and_one(pod()), ON))
+
+
 class PodSchedulerTestCase(unittest.TestCase):
     """What the stock filter and the driver's placement make of it."""
 
