@@ -12,7 +12,9 @@ the one that has the volume's lock, in the record and in the vCenter: memory
 may be behind what another has just done.
 """
 
+import time
 from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
@@ -36,6 +38,8 @@ LOG = logging.getLogger(__name__)
 # cheaper than one for each instance.
 _MANY_INSTANCES = 50
 _IDS_A_QUERY = 500
+# A few milliseconds' work.
+_VMS_A_TURN = 500
 
 
 class _Mark(NamedTuple):
@@ -73,8 +77,8 @@ class Healing(moves.Moves):
     def _heal(self, seen: location.Seen) -> None:
         marks = {vm.moref: _Mark(seen.pool_of(vm), vm.datastores,
                                  vm.change_version)
-                 for vm in seen.backings.all}
-        changed = [vm for vm in seen.backings.all
+                 for vm in _in_turns(seen.backings.all)}
+        changed = [vm for vm in _in_turns(seen.backings.all)
                    if self._settled.get(vm.moref) != marks[vm.moref]]
         self._all_settled = True
         if not changed:
@@ -111,6 +115,7 @@ class Healing(moves.Moves):
         ids |= self._attached_to(context, {vm.uuid for vm in vms if vm.uuid})
         found = []
         for chunk in _chunks(sorted(ids), _IDS_A_QUERY):
+            time.sleep(0)
             found += [volume for volume in objects.VolumeList.get_all(
                 context, filters={'id': chunk}) if self._is_ours(volume)]
         return found
@@ -236,6 +241,15 @@ def _instances(volume: Any, seen: location.Seen) -> list[volumeops.Backing]:
     found = [seen.backings.by_uuid(attachment.instance_uuid or '')
              for attachment in volume.volume_attachment or ()]
     return [instance for instance in found if instance is not None]
+
+
+def _in_turns(vms: Iterable[volumeops.Backing]
+              ) -> Iterator[volumeops.Backing]:
+    """All of many VMs; other greenthreads run in between."""
+    for count, vm in enumerate(vms):
+        if not count % _VMS_A_TURN:
+            time.sleep(0)
+        yield vm
 
 
 def _chunks(items: list[str], size: int) -> Iterable[list[str]]:

@@ -192,11 +192,25 @@ class Inventory:
 
         They may be down: see :attr:`live_hosts`.
         """
-        if not settings.cluster_names:
-            return frozenset(self.hosts)
-        empty: frozenset[str] = frozenset()
-        return empty.union(*(self.hosts_by_cluster_name.get(name, empty)
-                             for name in settings.cluster_names))
+        names = settings.cluster_names
+        found = self._reached.get(names)
+        if found is None:
+            empty: frozenset[str] = frozenset()
+            found = self._reached[names] = frozenset(
+                self.hosts) if not names else empty.union(
+                    *(self.hosts_by_cluster_name.get(name, empty)
+                      for name in names))
+        return found
+
+    @functools.cached_property
+    def _reached(self) -> dict[tuple[str, ...], frozenset[str]]:
+        return {}
+
+    @functools.cached_property
+    def verdicts(self) -> dict[Settings, dict[
+            str, tuple[Datastore, 'Ineligibility | None']]]:
+        """What was found out of its datastores, by their morefs."""
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)

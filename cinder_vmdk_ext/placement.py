@@ -30,8 +30,14 @@ def ineligibility(datastore: model.Datastore, inventory: model.Inventory,
     Lasting reasons come first, so that the reason told is the one that an
     operator has to change first.
     """
-    return (_foreign(datastore, inventory, settings)
+    # A report asks three times of each datastore.
+    known = inventory.verdicts.setdefault(settings, {})
+    found = known.get(datastore.moref)
+    if found is None or found[0] is not datastore:
+        found = known[datastore.moref] = datastore, (
+            _foreign(datastore, inventory, settings)
             or _indisposed(datastore, inventory, settings))
+    return found[1]
 
 
 def _foreign(datastore: model.Datastore, inventory: model.Inventory,

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Container
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -254,6 +255,13 @@ def report(inventory: model.Inventory, settings: model.Settings,
         created on first use and take no space yet
     :param left: volumes on each datastore that is to be emptied, by its moref
     """
+    return list(reports(inventory, settings, promised_gib, left or {}))
+
+
+def reports(inventory: model.Inventory, settings: model.Settings,
+            promised_gib: Mapping[str, int], left: Mapping[str, int]
+            ) -> Iterator[dict[str, Any]]:
+    """As :func:`report`, one after the other."""
     found = listed(inventory, settings)
     named = {pool.name: pool for pool in found}
     promised = Counter[str]()
@@ -262,9 +270,8 @@ def report(inventory: model.Inventory, settings: model.Settings,
         pool = named.get(name) or resolve(name, inventory, settings)
         for each in pool.datastores[:1] if pool else ():
             promised[each.moref] += size_gib
-    reports = []
     for pool in found:
-        states = [(each, _state(each, inventory, settings, left or {}))
+        states = [(each, _state(each, inventory, settings, left))
                   for each in pool.datastores]
         belonging = {each.moref: (each, why) for each, why in states
                      if why is None or why.passing}
@@ -272,9 +279,8 @@ def report(inventory: model.Inventory, settings: model.Settings,
             promised_here = sum(promised[each.moref]
                                 for each in pool.datastores)
             make = _report_pod if pool.pod else _report_datastore
-            reports.append(make(pool, list(belonging.values()), inventory,
-                                settings, promised_here))
-    return reports
+            yield make(pool, list(belonging.values()), inventory, settings,
+                       promised_here)
 
 
 def leaving(inventory: model.Inventory,
