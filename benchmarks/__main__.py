@@ -21,11 +21,14 @@ def main() -> None:
     arguments = parser.parse_args()
     name = 'quick' if arguments.quick else 'full'
     results = []
-    for result in measuring.quick() if arguments.quick else measuring.full():
-        print(report.line(result), flush=True)
-        results.append(result)
-    for path in report.write(results, arguments.into, name):
-        print(f'wrote {os.path.relpath(path)}')
+    try:
+        for result in (measuring.quick() if arguments.quick
+                       else measuring.full()):
+            print(report.line(result), flush=True)
+            results.append(result)
+    finally:  # what was measured before something broke is not lost
+        for path in report.write(results, arguments.into, name):
+            print(f'wrote {os.path.relpath(path)}')
 
 
 if __name__ == '__main__':

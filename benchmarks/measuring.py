@@ -22,6 +22,7 @@ OPERATIONS = ('stats', 'select', 'create', 'delete', 'attach', 'snapshot',
 HOT = ('stats', 'select', 'create', 'delete')
 WARM = ('attach', 'clone', 'linked_clone', 'extend', 'retype')
 TIMEOUT_SECONDS = 600
+START_SECONDS = 300
 
 Result = dict[str, Any]
 
@@ -44,11 +45,15 @@ SMALL, MEDIUM, LARGE = (Size(10, 8, 100), Size(100, 32, 1000),
 @contextlib.contextmanager
 def vcenter(size: Size) -> Iterator[simulator.Simulator]:
     """A simulated vCenter of a size, with every datastore on every host."""
-    with simulator.Simulator(
-            ds=size.datastores, cluster=1, host=size.hosts,
-            standalone_host=0, vm=size.machines, ds_mount_all=True,
-            ds_capacity='10TiB', autostart=False) as started:
-        yield started
+    made = simulator.Simulator(
+        ds=size.datastores, cluster=1, host=size.hosts,
+        standalone_host=0, vm=size.machines, ds_mount_all=True,
+        ds_capacity='10TiB', autostart=False)
+    try:
+        made.start(timeout_s=START_SECONDS)
+        yield made
+    finally:
+        made.stop()
 
 
 class Site:
