@@ -50,7 +50,7 @@ func (d demand) check(ctx *simulator.Context) types.BaseMethodFault {
 		list = append(list, d.datastore.Host...)
 		mode = d.datastore.Summary.MaintenanceMode
 	})
-	invalid := types.InvalidDatastore{Datastore: &d.datastore.Self, Name: d.datastore.Name}
+	invalid := types.InvalidDatastore{Datastore: &d.datastore.Self, Name: places.Name(d.datastore)}
 	served, writable, mounted := false, false, false
 	var reader types.ManagedObjectReference
 	for _, mount := range list {
@@ -70,7 +70,7 @@ func (d demand) check(ctx *simulator.Context) types.BaseMethodFault {
 	case !served:
 		return &types.InaccessibleDatastore{InvalidDatastore: invalid}
 	case d.places && mode != "" && mode != string(types.DatastoreSummaryMaintenanceModeStateNormal):
-		return &types.InvalidDatastoreState{DatastoreName: d.datastore.Name}
+		return &types.InvalidDatastoreState{DatastoreName: places.Name(d.datastore)}
 	case d.places && !writable:
 		return &types.DatastoreNotWritableOnHost{InvalidDatastore: invalid, Host: reader}
 	}

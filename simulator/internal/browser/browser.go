@@ -97,14 +97,14 @@ func (s *search) start(ctx *simulator.Context, where string) types.BaseMethodFau
 	if !parsed.FromString(where) || slices.Contains(strings.Split(parsed.Path, "/"), "..") {
 		return &types.InvalidDatastorePath{DatastorePath: where}
 	}
-	if s.datastore == nil || s.datastore.Name != parsed.Datastore {
+	if s.datastore == nil || places.Name(s.datastore) != parsed.Datastore {
 		return &types.InvalidDatastore{Name: parsed.Datastore}
 	}
 	var list []types.DatastoreHostMount
 	ctx.WithLock(s.datastore, func() { list = slices.Clone(s.datastore.Host) })
 	if !slices.ContainsFunc(list, func(mount types.DatastoreHostMount) bool { return mounts.Serves(ctx, mount) }) {
 		return &types.InaccessibleDatastore{
-			InvalidDatastore: types.InvalidDatastore{Datastore: &s.datastore.Self, Name: s.datastore.Name}}
+			InvalidDatastore: types.InvalidDatastore{Datastore: &s.datastore.Self, Name: places.Name(s.datastore)}}
 	}
 	dir := path.Join(storage.Dir(s.datastore), parsed.Path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {

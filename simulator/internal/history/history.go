@@ -40,7 +40,19 @@ func start(s *core.Sim) error {
 	core.Override(s, func(ctx *simulator.Context, req *types.CreateCollectorForTasks, _ core.Next) soap.HasFault {
 		return h.create(ctx, req)
 	})
+	s.Around(keepEvents)
 	return nil
+}
+
+// keepEvents keeps the list of collectors of events, which the library reads under the EventManager's lock, from being changed
+// meanwhile by HistoryCollector.DestroyCollector.
+func keepEvents(ctx *simulator.Context, call *core.Call, next core.Next) (answer soap.HasFault) {
+	if call.Name != "DestroyCollector" {
+		return next()
+	}
+	own := core.NewContext(ctx)
+	own.WithLock(own.Map.EventManager(), func() { answer = next() })
+	return answer
 }
 
 func (h *history) create(ctx *simulator.Context, req *types.CreateCollectorForTasks) soap.HasFault {

@@ -63,8 +63,8 @@ func unmount(ctx *simulator.Context, system *simulator.HostStorageSystem, uuid s
 		return &types.InvalidState{}
 	}
 	for _, vm := range places.Machines(ctx, datastore.Self) {
-		if vm.Runtime.Host != nil && *vm.Runtime.Host == host.Self {
-			return &types.ResourceInUse{Type: "Datastore", Name: datastore.Name}
+		if at := places.HostOf(ctx, vm); at != nil && *at == host.Self {
+			return &types.ResourceInUse{Type: "Datastore", Name: places.Name(datastore)}
 		}
 	}
 	Apply(ctx, datastore, host, Change{Mounted: types.NewBool(false)})

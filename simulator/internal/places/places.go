@@ -45,14 +45,14 @@ func Datastores(ctx *simulator.Context, datacenter *simulator.Datacenter) []*sim
 		list = append(list, datastore)
 		return true
 	})
-	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	sort.Slice(list, func(i, j int) bool { return Name(list[i]) < Name(list[j]) })
 	return list
 }
 
 // Datastore finds a datastore by its name in a datacenter (in all, if it is nil), or nil.
 func Datastore(ctx *simulator.Context, datacenter *simulator.Datacenter, name string) (found *simulator.Datastore) {
 	each(ctx, datacenter, func(datastore *simulator.Datastore) bool {
-		if datastore.Name == name {
+		if Name(datastore) == name {
 			found = datastore
 		}
 		return found == nil

@@ -159,7 +159,7 @@ func (f *feature) moveAll(ctx *simulator.Context, datastore *simulator.Datastore
 			return // cancelled
 		}
 		if _, fault := f.do(ctx, p); fault != nil {
-			log.Printf("Storage DRS: %s stays on %s: %s", p.spec.Vm, datastore.Name, core.Message(fault))
+			log.Printf("Storage DRS: %s stays on %s: %s", p.spec.Vm, places.Name(datastore), core.Message(fault))
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (f *feature) make(ctx *simulator.Context, wanted cluster) error {
 	datacenter := places.Datacenter(ctx, members[0].Self)
 	for _, datastore := range members {
 		if places.Datacenter(ctx, datastore.Self) != datacenter {
-			return fmt.Errorf("%q and %q are in different datacenters", members[0].Name, datastore.Name)
+			return fmt.Errorf("%q and %q are in different datacenters", places.Name(members[0]), places.Name(datastore))
 		}
 	}
 	folder := ctx.Map.Get(datacenter.DatastoreFolder).(*simulator.Folder)

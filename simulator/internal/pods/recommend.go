@@ -211,8 +211,10 @@ func hostsFor(ctx *simulator.Context, spec *types.StoragePlacementSpec) []types.
 		return places.PoolHosts(ctx, *spec.ResourcePool)
 	}
 	if spec.Vm != nil && spec.Type != string(types.StoragePlacementSpecPlacementTypeClone) {
-		if vm, ok := ctx.Map.Get(*spec.Vm).(*simulator.VirtualMachine); ok && vm.Runtime.Host != nil {
-			return []types.ManagedObjectReference{*vm.Runtime.Host}
+		if vm, ok := ctx.Map.Get(*spec.Vm).(*simulator.VirtualMachine); ok {
+			if host := places.HostOf(ctx, vm); host != nil {
+				return []types.ManagedObjectReference{*host}
+			}
 		}
 	}
 	return nil

@@ -282,7 +282,7 @@ func (f *feature) datastoresOf(p *policy) []string {
 	list := []string{}
 	for _, datastore := range places.Datastores(f.sim.Context(), nil) {
 		if p.datastores[datastore.Self] {
-			list = append(list, datastore.Name)
+			list = append(list, places.Name(datastore))
 		}
 	}
 	return list

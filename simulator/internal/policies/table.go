@@ -53,7 +53,7 @@ func (t *table) set(ctx *simulator.Context, name string, datastores []string) (s
 		}
 		found := false
 		for _, datastore := range places.Datastores(ctx, nil) {
-			if datastore.Name == wanted {
+			if places.Name(datastore) == wanted {
 				line.datastores[datastore.Self], found = true, true
 			}
 		}
@@ -73,7 +73,7 @@ func (t *table) set(ctx *simulator.Context, name string, datastores []string) (s
 func names(ctx *simulator.Context) string {
 	var list []string
 	for _, datastore := range places.Datastores(ctx, nil) {
-		list = append(list, datastore.Name)
+		list = append(list, places.Name(datastore))
 	}
 	const most = 8
 	if list = slices.Compact(list); len(list) > most {

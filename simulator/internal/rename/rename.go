@@ -55,7 +55,7 @@ func Rename(ctx *simulator.Context, datastore *simulator.Datastore, name string)
 		return &types.InvalidName{Name: name, Entity: &datastore.Self}
 	}
 	name = places.Escape(name)
-	old := datastore.Name
+	old := places.Name(datastore)
 	if name == old {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -95,7 +96,7 @@ func addParents(parents map[string]bool, local string) {
 
 func (s *Store) isRunning(ref types.ManagedObjectReference) bool {
 	vm, ok := s.sim.Map().Get(ref).(*simulator.VirtualMachine)
-	return ok && vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
+	return ok && places.Running(vm)
 }
 
 // user finds a running virtual machine, other than one, that has a disk open, or any that reads through it.

@@ -13,6 +13,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -255,8 +256,8 @@ func (c *cloning) choosePlace(location *types.VirtualMachineRelocateSpec) types.
 	}
 	c.pool = *pool
 	asked := location.Host
-	if asked == nil && c.vm.Runtime.Host != nil {
-		if host, fault := chooseHost(c.ctx, c.vm.Runtime.Host, pool, needed...); fault == nil {
+	if current := places.HostOf(c.ctx, c.vm); asked == nil && current != nil {
+		if host, fault := chooseHost(c.ctx, current, pool, needed...); fault == nil {
 			c.host = host
 			return nil
 		}

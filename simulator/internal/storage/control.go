@@ -17,6 +17,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -38,7 +39,7 @@ func (s *Store) serveSpace(w http.ResponseWriter, r *http.Request) {
 	}{OK: true}
 	for _, entity := range ctx.Map.All("Datastore") {
 		ds := entity.(*simulator.Datastore)
-		if name := r.URL.Query().Get("datastore"); name != "" && name != ds.Name {
+		if name := r.URL.Query().Get("datastore"); name != "" && name != places.Name(ds) {
 			continue
 		}
 		space := s.Measure(ctx, ds)

@@ -14,6 +14,7 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -258,7 +259,7 @@ func (s *Store) makeFile(
 	}
 	defer release()
 	if !mounts(ctx, vm, c.at.ds) {
-		return nil, &types.InvalidDatastore{Datastore: &c.at.ds.Self, Name: c.at.ds.Name}
+		return nil, &types.InvalidDatastore{Datastore: &c.at.ds.Self, Name: places.Name(c.at.ds)}
 	}
 	switch c.spec.FileOperation {
 	case types.VirtualDeviceConfigSpecFileOperationReplace:
@@ -631,7 +632,8 @@ func running(ctx *simulator.Context, vm *simulator.VirtualMachine) (on bool) {
 
 // mounts tells whether the virtual machine's host mounts a datastore.
 func mounts(ctx *simulator.Context, vm *simulator.VirtualMachine, ds *simulator.Datastore) bool {
-	return vm.Runtime.Host == nil || hostMounts(ctx, *vm.Runtime.Host, ds)
+	host := places.HostOf(ctx, vm)
+	return host == nil || hostMounts(ctx, *host, ds)
 }
 
 func hostMounts(ctx *simulator.Context, host types.ManagedObjectReference, ds *simulator.Datastore) (found bool) {

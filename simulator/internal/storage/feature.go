@@ -13,6 +13,7 @@ import (
 
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/inventory"
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -37,6 +38,7 @@ func start(sim *core.Sim) error {
 	s.serveFolder()
 	s.serveLeases()
 	s.serveControl()
+	places.Follow(sim.Map())
 	return s.adopt(sim.Context())
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/places"
 )
 
 // place is a file on a datastore.
@@ -22,7 +24,7 @@ type place struct {
 
 // String is the path as the API writes it: "[LocalDS_0] folder/file".
 func (p place) String() string {
-	return (&object.DatastorePath{Datastore: p.ds.Name, Path: p.file}).String()
+	return (&object.DatastorePath{Datastore: places.Name(p.ds), Path: p.file}).String()
 }
 
 // local is the path at which the file lies here.
@@ -78,7 +80,7 @@ func datastoreNamed(ctx *simulator.Context, dc *simulator.Datacenter, name strin
 	var refs []types.ManagedObjectReference
 	ctx.WithLock(dc, func() { refs = append(refs, dc.Datastore...) })
 	for _, ref := range refs {
-		if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok && ds.Name == name {
+		if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok && places.Name(ds) == name {
 			return ds
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -179,7 +180,7 @@ func (r *relocation) planDisk(disk *types.VirtualDisk, from place) (*moveDisk, t
 
 // chooseHost finds where the virtual machine is to be; nil if it stays.
 func (r *relocation) chooseHost(final []*simulator.Datastore) types.BaseMethodFault {
-	current := r.vm.Runtime.Host
+	current := places.HostOf(r.ctx, r.vm)
 	pool := r.spec.Pool
 	if pool == nil && r.spec.Host == nil {
 		if current != nil && !mountsAll(r.ctx, *current, final) {
@@ -206,7 +207,7 @@ func inaccessible(
 ) types.BaseMethodFault {
 	for _, ds := range datastores {
 		if !hostMounts(ctx, host, ds) {
-			return &types.InvalidDatastore{Datastore: &ds.Self, Name: ds.Name}
+			return &types.InvalidDatastore{Datastore: &ds.Self, Name: places.Name(ds)}
 		}
 	}
 	return nil
@@ -547,7 +548,7 @@ func (r *relocation) publish() {
 func (r *relocation) moveCompute() types.BaseMethodFault {
 	var changes []types.PropertyChange
 	if r.host != nil {
-		r.relist(r.vm.Runtime.Host, r.host)
+		r.relist(places.HostOf(r.ctx, r.vm), r.host)
 		changes = append(changes, types.PropertyChange{Name: "runtime.host", Val: *r.host},
 			types.PropertyChange{Name: "summary.runtime.host", Val: *r.host})
 	}

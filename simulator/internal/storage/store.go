@@ -20,6 +20,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -206,7 +207,7 @@ func (s *Store) Reserve(ds *simulator.Datastore, bytes int64, file string) (func
 	defer s.lock.Unlock()
 	v := s.volume(Dir(ds))
 	if bytes > ds.Summary.Capacity-v.used-v.reserved {
-		return func() {}, &types.NoDiskSpace{FileFault: types.FileFault{File: file}, Datastore: ds.Name}
+		return func() {}, &types.NoDiskSpace{FileFault: types.FileFault{File: file}, Datastore: places.Name(ds)}
 	}
 	v.reserved += bytes
 	var once sync.Once

@@ -276,11 +276,12 @@ func (s *Store) libraryCreate(
 		return nil, &types.InvalidDatastorePath{DatastorePath: req.Config.Files.VmPathName}
 	}
 	var done []func()
+	temporary := libraryUUID(req.Config.Files.VmPathName)
 	info, fault := s.sim.Inner(ctx, folder.Self, func(ctx *simulator.Context) soap.HasFault {
 		// The library reads the datastore, and fills in the machine that all can see already, without a lock.
 		done = append(done, core.Expect(ctx, func(obj mo.Reference) bool {
 			vm, ok := obj.(*simulator.VirtualMachine)
-			return ok && vm.Config.Uuid == libraryUUID(req.Config.Files.VmPathName)
+			return ok && vm.Config.Uuid == temporary
 		}), ctx.Map.AcquireLock(ctx, ds))
 		return folder.CreateVMTask(ctx, req)
 	})
@@ -356,8 +357,9 @@ func (s *Store) libraryReconfigure(
 
 // destroy does what VirtualMachine.Destroy_Task does: it unregisters the virtual machine and deletes its files.
 func (s *Store) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine) types.BaseMethodFault {
-	if state := vm.Runtime.PowerState; state == types.VirtualMachinePowerStatePoweredOn {
-		return &types.InvalidPowerState{RequestedState: types.VirtualMachinePowerStatePoweredOff, ExistingState: state}
+	if places.Running(vm) {
+		return &types.InvalidPowerState{RequestedState: types.VirtualMachinePowerStatePoweredOff,
+			ExistingState: types.VirtualMachinePowerStatePoweredOn}
 	}
 	for _, disk := range disks(devicesOf(ctx, vm)) {
 		if at, ok := placeOfDisk(ctx, disk); ok {

@@ -63,8 +63,8 @@ func (f *feature) removeFrom(
 		return f.destroy(ctx, datastore)
 	}
 	for _, vm := range places.Machines(ctx, ref) {
-		if vm.Runtime.Host != nil && *vm.Runtime.Host == host.Self {
-			return &types.ResourceInUse{Type: ref.Type, Name: datastore.Name}
+		if at := places.HostOf(ctx, vm); at != nil && *at == host.Self {
+			return &types.ResourceInUse{Type: ref.Type, Name: places.Name(datastore)}
 		}
 	}
 	tell(ctx, datastore, func() []types.PropertyChange {
@@ -87,7 +87,7 @@ func (f *feature) destroy(ctx *simulator.Context, datastore *simulator.Datastore
 		return &types.ManagedObjectNotFound{Obj: ref}
 	}
 	if len(places.Machines(ctx, ref)) > 0 {
-		return &types.ResourceInUse{Type: ref.Type, Name: datastore.Name}
+		return &types.ResourceInUse{Type: ref.Type, Name: places.Name(datastore)}
 	}
 	datacenter := places.Datacenter(ctx, ref)
 	var mounts []types.DatastoreHostMount

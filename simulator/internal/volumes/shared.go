@@ -84,11 +84,11 @@ func (f *feature) createNAS(ctx *simulator.Context, req *types.CreateNasDatastor
 		})
 		switch {
 		case same && mounted:
-			return nil, &types.AlreadyExists{Name: datastore.Name}
-		case same && datastore.Name == name:
+			return nil, &types.AlreadyExists{Name: places.Name(datastore)}
+		case same && places.Name(datastore) == name:
 			f.mount(ctx, datastore, host, spec.AccessMode)
 			return datastore, nil
-		case datastore.Name == name:
+		case places.Name(datastore) == name:
 			return nil, &types.DuplicateName{Name: name, Object: datastore.Self}
 		}
 	}

@@ -143,7 +143,7 @@ func (f *feature) expand(s *core.Sim) {
 			return core.Fault(&types.NotFound{})
 		}
 		if disk.bytes <= datastore.Summary.Capacity {
-			return core.FaultMessage(fmt.Sprintf("The disk of datastore '%s' has no space beyond the volume.", datastore.Name),
+			return core.FaultMessage(fmt.Sprintf("The disk of datastore '%s' has no space beyond the volume.", places.Name(datastore)),
 				&types.HostConfigFault{})
 		}
 		f.setCapacity(core.NewContext(ctx), datastore, disk.bytes)
