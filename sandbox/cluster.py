@@ -136,6 +136,12 @@ class Cluster(cloud.Sandbox):
             self.start_volume_service(number)
         self._start_serving('cinder-api', 'sandbox.api_service')
 
+    def _wait_for_pools(self) -> None:
+        # Their records say that they are up before they have a driver.
+        for number in range(1, self.size + 1):
+            self.wait_until_initialized(number)
+        super()._wait_for_pools()
+
     @property
     def _cinder_pid_file(self) -> Path:
         return self.volume_process(1).pid_file

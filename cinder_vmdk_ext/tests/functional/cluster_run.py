@@ -24,6 +24,7 @@ from typing import Any
 from cinder_vmdk_ext.tests import control as control_endpoint
 from cinder_vmdk_ext.tests.functional.cluster import aftermath
 from cinder_vmdk_ext.tests.functional.cluster import chaos
+from cinder_vmdk_ext.tests.functional.cluster import commands
 from cinder_vmdk_ext.tests.functional.cluster import ledger
 from cinder_vmdk_ext.tests.functional.cluster import load
 from cinder_vmdk_ext.tests.functional.cluster import truth
@@ -111,24 +112,20 @@ def _table(heading, values):
         yield f'| {name} | {value} |'
 
 
-def run(settings, folder, progress):
-    """The whole of it, on a sandbox of its own.
-
-    :returns: a `Report`; nothing is wrong if its `wrong` is empty
-    """
-    with cluster.Cluster(
-            folder, size=settings.size, runtime=settings.runtime,
-            # As by default; an interactive sandbox gives up sooner.
-            options={'vmware_api_retry_count': 10},
-            simulator_arguments=[
-                *SIMULATOR, '-task-delay', str(settings.task_milliseconds),
-                '-session-timeout', '%ds' % settings.session_seconds],
-            progress=progress) as cloud:
-        return Run(settings, cloud, progress).whole()
+def started(settings, folder, progress):
+    """The cluster for a run, to be used as a context."""
+    return cluster.Cluster(
+        folder, size=settings.size, runtime=settings.runtime,
+        # As by default; an interactive sandbox gives up sooner.
+        options={'vmware_api_retry_count': 10},
+        simulator_arguments=[
+            *SIMULATOR, '-task-delay', str(settings.task_milliseconds),
+            '-session-timeout', '%ds' % settings.session_seconds],
+        progress=progress)
 
 
 class Run:
-    """One run on a cluster that is up."""
+    """One run on a cluster that is up and has no volumes."""
 
     def __init__(self, settings, cloud, progress):
         self._cloud = cloud
@@ -139,7 +136,10 @@ class Run:
         self._report = Report(settings)
 
     def whole(self):
-        """Load and chaos, then the operator, then the questions."""
+        """Load and chaos, then the operator, then the questions.
+
+        :returns: a `Report`; nothing is wrong if its `wrong` is empty
+        """
         sessions = len(self._control.sessions())
         began = time.monotonic()
         self._load()
@@ -150,7 +150,7 @@ class Run:
         self._progress('operations: %d done, %d failed, %d stuck' % tuple(
             map(self._book.count,
                 (ledger.DONE, ledger.FAILED, ledger.STUCK))))
-        operator = aftermath.Operator(self._cloud.cinder, self._book,
+        operator = aftermath.Operator(self._cloud, self._book,
                                       self._settings.quiet_seconds)
         operator.tidy()
         self._report.actions = operator.actions
@@ -168,7 +168,8 @@ class Run:
                                settings.seed)
                    for number in range(settings.clients)]
         trouble = chaos.Chaos(self._cloud, self._control, self._book,
-                              settings.kills, settings.restarts)
+                              settings.kills, settings.restarts,
+                              settings.seed)
         for thread in (*threads, trouble):
             thread.start()
         for thread in threads:
@@ -190,7 +191,7 @@ class Run:
         """Ask pyVmomi and the audit."""
         wrong = truth.differences(self._cloud, self._control,
                                   self._book.content)
-        found = truth.audit(self._cloud)
+        found = commands.audit(self._cloud)
         api = self._cloud.cinder
         self._report.figures.update({
             f'volumes {when}': len(api.volumes.list()),
@@ -239,7 +240,9 @@ def main():
         print('[%6.1f s] %s' % (time.monotonic() - began, line), flush=True)
 
     # Its logs stay there, until the next run.
-    report = run(settings, configuration.BUILD / 'cluster-run', progress)
+    with started(settings, configuration.BUILD / 'cluster-run',
+                 progress) as cloud:
+        report = Run(settings, cloud, progress).whole()
     if report.settings.operations >= Settings.operations:
         record(report)
     print('\n'.join(report.lines()))

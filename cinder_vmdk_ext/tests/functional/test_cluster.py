@@ -7,11 +7,19 @@ The short form of `make cluster-run`.
 import unittest
 from unittest import mock
 
+from pyVim import task
+from pyVmomi import vim
+
+from cinder_vmdk_ext.tests import control
+from cinder_vmdk_ext.tests.functional.cluster import commands
+from cinder_vmdk_ext.tests.functional.cluster import load
+from cinder_vmdk_ext.tests.functional.cluster import truth
 from cinder_vmdk_ext.tests.functional import cluster_run
 from cinder_vmdk_ext.tests.functional import sandbox_case
 from sandbox import __main__ as program
 from sandbox import cluster
 from sandbox import errors
+from sandbox import inspection
 from sandbox import servers
 
 MISSING = servers.missing_packages(cluster.PROGRAMS)
@@ -48,16 +56,57 @@ class ProgramsTestCase(unittest.TestCase):
                  'Debian are not installed: %s' % ' '.join(MISSING))
 class ClusterTestCase(unittest.TestCase):
 
+    SETTINGS = cluster_run.Settings(
+        operations=18, clients=4, kills=1, restarts=0, size=2,
+        patience_seconds=10, task_milliseconds=200, session_seconds=10,
+        quiet_seconds=5)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.cloud = cls.enterClassContext(cluster_run.started(
+            cls.SETTINGS, sandbox_case.new_folder(cls.addClassCleanup) / 'one',
+            lambda line: None))
+
     def test_all_is_true_after_one_service_was_killed(self):
-        folder = sandbox_case.new_folder(self.addCleanup) / 'one'
-        settings = cluster_run.Settings(
-            operations=18, clients=4, kills=1, restarts=0, size=2,
-            patience_seconds=10, task_milliseconds=200, session_seconds=10,
-            quiet_seconds=5)
-        report = cluster_run.run(settings, folder, lambda line: None)
+        report = cluster_run.Run(self.SETTINGS, self.cloud,
+                                 lambda line: None).whole()
         told = '\n'.join([*report.lines(), *report.words])
         self.assertEqual([], report.wrong, told)
         self.assertEqual(1, report.figures['cinder-volume killed'], told)
         self.assertEqual(18, sum(report.outcomes.values()), told)
         self.assertGreater(report.figures['volumes after the operator'], 2,
                            told)
+
+    def test_what_is_wrong_is_told(self):
+        """The questions of the run above can be answered with no."""
+        control_there = control.Control(self.cloud.vcenter.control_url)
+        kept, lost = (self.cloud.clients.settled_volume(
+            self.cloud.cinder.volumes.create(1, volume_type='thin').id)
+            for _ in range(2))
+        content = {kept.id: b'what it was'}
+        load.write(self.cloud.vcenter, control_there, kept.id, b'another now')
+        with inspection.Inspector(self.cloud.vcenter) as vcenter:
+            index = vcenter.service.content.searchIndex
+            kept_vm, lost_vm = (index.FindByUuid(None, volume.id, True, True)
+                                for volume in (kept, lost))
+            task.WaitForTask(kept_vm.CloneVM_Task(
+                kept_vm.parent, 'stray', vim.vm.CloneSpec(
+                    location=vim.vm.RelocateSpec(), template=False,
+                    powerOn=False)))
+            task.WaitForTask(lost_vm.Destroy_Task())
+            disk = next(device for device in kept_vm.config.hardware.device
+                        if isinstance(device, vim.vm.device.VirtualDisk))
+            disk.capacityInBytes *= 2
+            disk.capacityInKB *= 2
+            task.WaitForTask(kept_vm.ReconfigVM_Task(vim.vm.ConfigSpec(
+                deviceChange=[vim.vm.device.VirtualDeviceSpec(
+                    operation='edit', device=disk)])))
+        told = '\n'.join(truth.differences(self.cloud, control_there,
+                                           content))
+        for words in (f'{lost.id} has 0 VMs', "stray is nobody's",
+                      f'{kept.id}: size', f'{kept.id}: content'):
+            self.assertIn(words, told)
+        found = '\n'.join(commands.audit(self.cloud))
+        self.assertIn(f'lost volume volume-{lost.id}', found)
+        self.assertIn('duplicated vm stray', found)

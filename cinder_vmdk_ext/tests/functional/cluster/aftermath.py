@@ -2,12 +2,13 @@
 """What an operator does about what killed services have left.
 
 Each step is one that docs/cluster-run.md tells an operator to take; nothing
-here reaches around Cinder's API.
+here reaches around Cinder's API and the plugin's own commands.
 """
 
 import collections
 import time
 
+from cinder_vmdk_ext.tests.functional.cluster import commands
 from cinder_vmdk_ext.tests.functional.cluster import load
 
 _PATIENCE_SECONDS = 120.0
@@ -17,14 +18,15 @@ _GIVEN_UP = ('creating', 'downloading', 'deleting', 'error',
 
 
 class Operator:
-    """Puts right what is stuck, by Cinder's API alone.
+    """Puts right what is stuck, and sweeps away what is nobody's.
 
-    :param api: a client of python-cinderclient
+    :param cloud: the sandbox's `Cluster`
     :param quiet_seconds: for how long nothing changes until it begins
     """
 
-    def __init__(self, api, book, quiet_seconds):
-        self._api = api
+    def __init__(self, cloud, book, quiet_seconds):
+        self._cloud = cloud
+        self._api = cloud.cinder
         self._quiet_seconds = quiet_seconds
         self._book = book
         #: what was found, and what was done about it -> how often
@@ -41,6 +43,9 @@ class Operator:
                 self._give_up(self._api.volume_snapshots, snapshot)
         for volume in self._api.volumes.list():
             self._put_right(volume)
+        for moved in commands.sweep(self._cloud):
+            self.actions[moved] += 1
+        commands.empty_quarantine(self._cloud)
 
     def _wait_until_quiet(self):
         """Services that are back go on with some of what they had begun."""

@@ -2,6 +2,7 @@
 """What befalls the services and the vCenter while clients use them."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -25,7 +26,7 @@ class Chaos(threading.Thread):
         over the operations of the ledger
     """
 
-    def __init__(self, cloud, control, book, kills, restarts):
+    def __init__(self, cloud, control, book, kills, restarts, seed):
         super().__init__(name='chaos', daemon=True)
         self._cloud = cloud
         self._control = control
@@ -36,6 +37,7 @@ class Chaos(threading.Thread):
             + [(each * book.operations // (restarts + 1), self._restart)
                for each in range(1, restarts + 1)],
             key=lambda event: event[0])
+        self._random = random.Random(seed)
         self.kills = self.restarts = 0
         self.error = None
         self._ahead = book.operations // (kills + restarts + 1)
@@ -47,6 +49,8 @@ class Chaos(threading.Thread):
                 self._book.limit = due + self._ahead
                 while self._book.started < due:
                     time.sleep(0.2)
+                # In the midst of something: they may have waited for this.
+                time.sleep(self._random.uniform(2, 5))
                 event()
         except Exception as error:  # told by end()
             self.error = error

@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether Cinder's records are true, by others than the driver."""
 
-import json
-from pathlib import Path
-import subprocess
-import sysconfig
 import time
 
 from oslo_utils import units
@@ -63,23 +59,6 @@ def _of_volume(volume, machine, control, content):
             length=len(content)))
     return [f'{volume.id}: {name} is {told!r}, and in truth {true!r}'
             for name, (told, true) in facts.items() if told != true]
-
-
-def audit(cloud):
-    """What `cinder-vmdk-ext audit` finds, as an operator runs it."""
-    done = subprocess.run(
-        [str(Path(sysconfig.get_path('scripts')) / 'cinder-vmdk-ext'),
-         'audit', '--config-file', str(cloud.cinder_conf),
-         '--config-file', str(cloud.volume_conf), '--format', 'json'],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    try:
-        found = json.loads(done.stdout)
-    except ValueError:
-        raise AssertionError(f'audit: {done.returncode}\n{done.stdout}'
-                             f'{done.stderr[-3000:]}') from None
-    return [f'{each["Kind"]} {each["Thing"]} {each["Name"]} '
-            f'{each["Owner"]} {each["Place"]} {each["Detail"]}'
-            for each in found]
 
 
 def sessions(control, expected, patience_seconds):
