@@ -180,7 +180,7 @@ def _with_state(figures: dict[str, Any],
     if 'pools' in figures:
         # Cinder looks for a backend's state in its pools (service-list).
         stats['pools'] = ([pool | state for pool in figures['pools']]
-                          if state else list(map(dict, figures['pools'])))
+                          if state else list(map(dict.copy, figures['pools'])))
     return stats
 
 
