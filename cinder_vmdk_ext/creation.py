@@ -36,11 +36,29 @@ class Creation(snapshots.Snapshots):
 
     def _create_backing(self, volume: Any, host: Any = None,
                         create_params: Any = None) -> Any:
-        backing = super()._create_backing(volume, host, create_params)
         temporary = (create_params or {}).get(vmdk.CREATE_PARAM_TEMP_BACKING)
+        try:
+            backing = super()._create_backing(volume, host, create_params)
+        except exceptions.VMWARE_ERRORS:
+            if not temporary:
+                self._discard_unfinished(volume)
+            raise
         if promises.is_promised(volume) and not temporary:
             promises.remember(volume, promises.BACKED)
         return backing
+
+    def _discard_unfinished(self, volume: Any) -> None:
+        """Delete a VM that was made and could not be made the volume's."""
+        try:
+            backing = self.volumeops.get_backing_by_uuid(volume['id'])
+            # Of a whole one the disk has the volume's id, too.
+            if backing and (self.volumeops.disk_of(backing).uuid.lower()
+                            != volume['id']):
+                self._discard(backing)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('Something of volume %(volume)s may be left until it '
+                        'is deleted: %(error)s',
+                        {'volume': volume['id'], 'error': error})
 
     def create_volume_from_snapshot(self, volume: Any,
                                     snapshot: Any) -> dict[str, str]:
