@@ -9,6 +9,8 @@ import tempfile
 import time
 import unittest
 
+import psutil
+
 from sandbox import errors
 from sandbox import processes
 
@@ -18,6 +20,11 @@ STUBBORN = (sys.executable, '-uc',
             'import signal, time; '
             'signal.signal(signal.SIGTERM, signal.SIG_IGN); '
             'print("deaf"); time.sleep(600)')
+
+
+def _ended(those):
+    """Pids of those that end within a moment."""
+    return [process.pid for process in psutil.wait_procs(those, 5)[0]]
 
 
 class ProcessTestCase(unittest.TestCase):
@@ -59,6 +66,34 @@ class ProcessTestCase(unittest.TestCase):
         self.assertTrue(process.stop(timeout_seconds=0.5))
 
         self.assertFalse(process.running())
+
+    def test_what_it_has_launched_ends_with_it(self):
+        for end in (processes.ManagedProcess.kill,
+                    processes.ManagedProcess.stop):
+            process = self.start('sh', '-c', 'sleep 600 & echo $!; wait')
+            launched = psutil.Process(process.wait_until_ready(
+                lambda: int(process.log_file.read_text() or 0) or None, 10))
+
+            end(process)
+
+            self.assertIn(launched.pid, _ended([launched]), end)
+            process.log_file.unlink()
+
+    def test_several_are_ended_at_once(self):
+        several = []
+        for name in ('one', 'two'):
+            process = processes.ManagedProcess.start(
+                name, STUBBORN, self.folder)
+            self.addCleanup(process.kill)
+            process.wait_until_ready(
+                lambda: process.log_file.read_text() or None, 10)
+            several.append(process)
+        began = time.monotonic()
+
+        self.assertEqual(several, processes.stop_all(several, 1.0))
+
+        self.assertLess(time.monotonic() - began, 1.9)
+        self.assertFalse(any(process.running() for process in several))
 
     def test_the_end_of_one_that_fails_is_told_with_its_log(self):
         process = self.start('sh', '-c', 'echo no such disk >&2; exit 1')
