@@ -120,8 +120,13 @@ class KnownFaultsTestCase(backend_case.BackendCase):
             test_transfers.CONTENT + bytes(units.Mi), 'preallocated')
 
     def test_05_a_refused_upload_is_no_volume(self):
-        self.control.fault(path='/folder/', method='PUT', status=500)
-        self.assert_refuses(self.fill, self.flat(), self.new_volume())
+        target = test_transfers.ImageService()
+        self.driver.copy_volume_to_image(self.context, self.create(), target,
+                                         target.metadata)
+        # So small that all is sent before the refusal comes.
+        image = test_transfers.ImageService(target.data)
+        self.control.fault(path='/nfc/', status=500)
+        self.assert_refuses(self.fill, image, self.new_volume())
 
     def test_14_a_preallocated_image_is_put_on_a_volume_that_has_a_disk(self):
         volume = self.create(content=b'old')
@@ -173,12 +178,14 @@ class KnownFaultsTestCase(backend_case.BackendCase):
     def test_09_a_disk_that_is_not_managed_stays_with_its_vm(self):
         vm = test_adoption.AdoptionCase.make_vm(self, 'server', sizes_gib=(1,))
         path = self.disks(vm)[0].backing.fileName
-        self.control.fault(method='CreateVM_Task',
-                           task_fault={'type': 'SystemError'})
+        volume = self.new_volume()
+        # The step of upstream's driver, and of ours, after the disk was taken.
         self.control.fault(method='MoveVirtualDisk_Task',
                            task_fault={'type': 'SystemError'})
+        self.control.fault(method='ReconfigVM_Task', argument=volume.name,
+                           task_fault={'type': 'SystemError'})
         self.assert_refuses(
-            self.driver.manage_existing, self.new_volume(),
+            self.driver.manage_existing, volume,
             {'source-name': f'{path}@/DC0/vm/server' if UPSTREAM
              else f'{path}@DC0/vm/server'})
         self.assertEqual([path], [each.backing.fileName
@@ -188,15 +195,16 @@ class KnownFaultsTestCase(backend_case.BackendCase):
         volume = self.create()
         vm = self.truth(volume).vm
         first, second = self.snapshot(volume), self.snapshot(volume)
-        # What was taken of an earlier state is a root of its own.
-        self.wait(vm.snapshot.rootSnapshotList[0].snapshot
-                  .RemoveSnapshot_Task(False))
+        root = vm.snapshot.rootSnapshotList[0].snapshot
+        self.wait(root.RevertToSnapshot_Task())
         third = self.snapshot(volume)
-        del first
-        self.wait(vm.RevertToCurrentSnapshot_Task())
+        # Its two children become roots.
+        self.wait(root.RemoveSnapshot_Task(False))
+        self.assertEqual(2, len(vm.snapshot.rootSnapshotList))
         for each in (third, second):
             self.driver.delete_snapshot(each)
         self.assertIsNone(vm.snapshot)
+        first.destroy()
 
     # -- Forms and places ---------------------------------------------------
 
