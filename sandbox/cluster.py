@@ -23,6 +23,7 @@ from sandbox import servers
 _INITIALIZE_TIMEOUT_SECONDS = 90
 # What Cinder's manager logs then, for each backend.
 _INITIALIZED = b'Driver post RPC initialization completed successfully'
+_NOT_INITIALIZED = b'Failed to initialize driver'
 
 # The volume services' name for what they are together.
 NAME = 'sandbox'
@@ -70,9 +71,11 @@ class Cluster(cloud.Sandbox):
             self._volume_name(number), [_program('cinder-volume')],
             self._write_volume_conf(number))
 
-    def wait_until_initialized(self, number: int) -> None:
+    def wait_until_initialized(self, number: int, *,
+                               tries_again: bool = True) -> None:
         """Return when a cinder-volume that was started has its drivers.
 
+        :param tries_again: wait also for a driver that fails at first
         :raises ProcessFailed: when it ends or stays silent instead
         """
         process = self.volume_process(number)
@@ -81,8 +84,10 @@ class Cluster(cloud.Sandbox):
             # Its record is written anew before it has any driver.
             with open(process.log_file, 'rb') as log:
                 log.seek(self._log_begins[number])
-                said = log.read().count(_INITIALIZED)
-            return said >= len(self.backends) or None
+                said = log.read()
+            if _NOT_INITIALIZED in said and not tries_again:
+                raise process.failure('the volume driver did not initialize')
+            return said.count(_INITIALIZED) >= len(self.backends) or None
 
         process.wait_until_ready(probe, _INITIALIZE_TIMEOUT_SECONDS)
 
@@ -139,7 +144,7 @@ class Cluster(cloud.Sandbox):
     def _wait_for_pools(self) -> None:
         # Their records say that they are up before they have a driver.
         for number in range(1, self.size + 1):
-            self.wait_until_initialized(number)
+            self.wait_until_initialized(number, tries_again=False)
         super()._wait_for_pools()
 
     @property
