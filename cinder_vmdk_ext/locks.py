@@ -7,8 +7,8 @@ Cinder's manager has locks by itself for two pairs that are left to it:
 deleting a volume or snapshot, and making a volume of it.
 
 Who holds a lock may take it again further down. They are taken in one order,
-so that no two wait for each other: that of adoption, then those of volumes or
-snapshots, several of them at once, then that of a folder.
+so that no two wait for each other: that of adoption, or Cinder's own, then
+those of volumes, several of them at once, then that of a folder.
 """
 
 import contextlib
