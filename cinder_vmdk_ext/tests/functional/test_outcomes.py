@@ -117,6 +117,18 @@ class LostReplyTestCase(backend_case.BackendCase):
         self.assertEqual('thick', truth.provisioning)
         self.assertEqual(content('kept'), self.read(volume, 1 << 16))
 
+    def test_a_task_that_the_vcenter_forgot(self):
+        self.driver = self.make_driver()
+        self.driver._stream.stop()  # so that the task itself is asked
+        self.control.fault(
+            method='RetrievePropertiesEx', argument='^task-[0-9]+$', count=1,
+            fault={'type': 'ManagedObjectNotFound'})
+        volume = self.create('LocalDS_2')
+        self.assertEqual([1], [each['hits'] for each
+                               in self.control.faults()])
+        self.assert_on('LocalDS_2', volume)
+        self.assertEqual([volume.name], list(self.vms()))
+
     def test_many_at_once_each_find_their_own(self):
         volumes = [self.new_volume() for _ in range(6)]
         self.control.fault(method='CreateVM_Task', cut='after', count=6)
