@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -121,7 +122,9 @@ func AddDatastore(
 		return ok && datastore.Info.GetDatastoreInfo().Url == url
 	})()
 	system := ctx.Map.Get(*hosts[0].ConfigManager.DatastoreSystem).(*simulator.HostDatastoreSystem)
+	unlock := lockBoth(ctx, system, hosts[0]) // the library locks neither
 	answer := system.CreateLocalDatastore(ctx, &types.CreateLocalDatastore{This: system.Self, Name: name, Path: url})
+	unlock()
 	if fault := answer.Fault(); fault != nil {
 		_ = os.Remove(dir)
 		return nil, fmt.Errorf("datastore %s: %s %T", name, fault.String, fault.VimFault())
@@ -135,6 +138,15 @@ func AddDatastore(
 	return datastore, nil
 }
 
+func lockBoth(ctx *simulator.Context, system *simulator.HostDatastoreSystem, host *simulator.HostSystem) (unlock func()) {
+	first := ctx.Map.AcquireLock(ctx, system)
+	second := ctx.Map.AcquireLock(ctx, host)
+	return func() {
+		second()
+		first()
+	}
+}
+
 // Mount mounts a datastore on one more host.
 func Mount(ctx *simulator.Context, datastore *simulator.Datastore, host *simulator.HostSystem) {
 	mount := types.DatastoreHostMount{
@@ -145,10 +157,10 @@ func Mount(ctx *simulator.Context, datastore *simulator.Datastore, host *simulat
 	}
 	ctx.WithLock(datastore, func() { datastore.Host = append(datastore.Host, mount) })
 	system := ctx.Map.Get(*host.ConfigManager.DatastoreSystem).(*simulator.HostDatastoreSystem)
-	ctx.WithLock(host, func() {
-		system.Datastore = append(system.Datastore, datastore.Self)
-		host.Datastore = system.Datastore
-	})
+	unlock := lockBoth(ctx, system, host)
+	system.Datastore = append(system.Datastore, datastore.Self)
+	host.Datastore = slices.Clone(system.Datastore)
+	unlock()
 	switch parent := ctx.Map.Get(*host.Parent).(type) {
 	case *simulator.ClusterComputeResource:
 		ctx.Map.AddReference(ctx, parent, &parent.Datastore, datastore.Self)

@@ -26,14 +26,18 @@ const exportBytes = 1 << 40
 
 // shared is HostDatastoreSystem.CreateNasDatastore and CreateLocalDatastore.
 func (f *feature) shared(s *core.Sim) {
-	core.Override(s, func(ctx *simulator.Context, req *types.CreateNasDatastore, _ core.Next) soap.HasFault {
+	core.Unlocked(s, func(ctx *simulator.Context, req *types.CreateNasDatastore, _ core.Next) soap.HasFault {
+		f.adding.Lock()
+		defer f.adding.Unlock()
 		datastore, fault := f.createNAS(ctx, req)
 		if fault != nil {
 			return core.Fault(fault)
 		}
 		return &methods.CreateNasDatastoreBody{Res: &types.CreateNasDatastoreResponse{Returnval: datastore.Self}}
 	})
-	core.Override(s, func(ctx *simulator.Context, req *types.CreateLocalDatastore, _ core.Next) soap.HasFault {
+	core.Unlocked(s, func(ctx *simulator.Context, req *types.CreateLocalDatastore, _ core.Next) soap.HasFault {
+		f.adding.Lock()
+		defer f.adding.Unlock()
 		host, datacenter := hostOf(ctx, req.This)
 		name := places.Escape(req.Name)
 		if fault := nameFree(ctx, datacenter, name); fault != nil {

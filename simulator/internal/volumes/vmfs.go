@@ -37,7 +37,9 @@ func (f *feature) vmfs(s *core.Sim) {
 		}
 		return &methods.QueryVmfsDatastoreCreateOptionsBody{Res: res}
 	})
-	core.Override(s, func(ctx *simulator.Context, req *types.CreateVmfsDatastore, _ core.Next) soap.HasFault {
+	core.Unlocked(s, func(ctx *simulator.Context, req *types.CreateVmfsDatastore, _ core.Next) soap.HasFault {
+		f.adding.Lock()
+		defer f.adding.Unlock()
 		datastore, fault := f.createVMFS(ctx, req)
 		if fault != nil {
 			return core.Fault(fault)

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
@@ -35,8 +36,9 @@ func flags(set *flag.FlagSet) {
 }
 
 type feature struct {
-	sim   *core.Sim
-	disks *disks
+	sim    *core.Sim
+	disks  *disks
+	adding sync.Mutex // one datastore is made after the other: each locks one host after the other
 }
 
 func start(s *core.Sim) error {
