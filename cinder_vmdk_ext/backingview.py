@@ -3,7 +3,6 @@
 
 import threading
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from cinder_vmdk_ext import liveview
@@ -96,14 +95,14 @@ class BackingView:
         """Nothing to do: whoever reads looks whether it is live (Listener)."""
 
 
-class _Stage:
+class _Stage(updates.Told):
     """The VMs of one conversation."""
 
     def __init__(self) -> None:
+        super().__init__(lambda ref, path, value: volumeops.backing_value(
+            path, value))
         self._lock = threading.Lock()
         self._whole = False
-        self._seen: dict[str, dict[str, Any]] = {}
-        self._changed: set[str] = set()
         self._known: dict[str, volumeops.Backing] = {}
         self._morefs: dict[str, str] = {}  # by instance UUID
         self._backings: volumeops.Backings | None = None
@@ -123,27 +122,15 @@ class _Stage:
                 self._backings = volumeops.Backings(self._known.values())
             return self._backings
 
-    # -- As a sink ----------------------------------------------------------
-
-    def update(self, kind: str, ref: soap.Ref,
-               changes: Iterable[updates.Change]) -> None:
-        self._changed.add(ref.value)
-        if kind == 'leave':
-            self._seen.pop(ref.value, None)
-            return
-        seen = self._seen.setdefault(ref.value, {})
-        for path, value in changes:
-            if value is None:
-                seen.pop(path, None)
-            else:
-                seen[path] = volumeops.backing_value(path, value)
-
     def settle(self) -> None:
-        if self._changed:
-            made = {moref: volumeops.backing_of(moref, self._seen[moref])
-                    for moref in self._changed if moref in self._seen}
+        """Let the VMs be known as they were told up to now (Sink)."""
+        changed = {ref.value: seen
+                   for ref, seen in self.take_changed().items()}
+        if changed:
+            made = {moref: volumeops.backing_of(moref, seen)
+                    for moref, seen in changed.items() if seen is not None}
             with self._lock:
-                for moref in self._changed:
+                for moref in changed:
                     old = self._known.pop(moref, None)
                     if old and self._morefs.get(old.uuid) == moref:
                         del self._morefs[old.uuid]
@@ -151,5 +138,4 @@ class _Stage:
                 self._morefs.update((vm.uuid, moref)
                                     for moref, vm in made.items())
                 self._backings = None
-            self._changed.clear()
         self._whole = True

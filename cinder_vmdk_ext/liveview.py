@@ -3,7 +3,6 @@
 
 import threading
 from collections.abc import Callable
-from collections.abc import Iterable
 from typing import Any
 
 from oslo_log import log as logging
@@ -117,41 +116,28 @@ class LiveView:
         """Nothing to do: whoever reads looks whether it is live (Listener)."""
 
 
-class _Stage:
+class _Stage(updates.Told):
     """Collects what is told, and publishes it when it is whole.
 
-    Only the thread of one conversation calls it, so it needs no lock; an
-    inventory that was published never changes.
+    An inventory that was published never changes.
     """
 
     def __init__(self, observe: Callable[[model.Inventory], None]) -> None:
+        super().__init__(lambda ref, path, value: inventory.value(
+            ref.type, path, value))
         self._observe = observe
         self.published: model.Inventory | None = None
-        self._seen: dict[soap.Ref, dict[str, Any]] = {}
-        self._changed: set[soap.Ref] = set()
         self._assembly = inventory.Assembly()
 
-    def update(self, kind: str, ref: soap.Ref,
-               changes: Iterable[updates.Change]) -> None:
-        self._changed.add(ref)
-        if kind == 'leave':
-            self._seen.pop(ref, None)
-            return
-        seen = self._seen.setdefault(ref, {})
-        for path, value in changes:
-            if value is None:
-                seen.pop(path, None)
-            else:
-                seen[path] = inventory.value(ref.type, path, value)
-
     def settle(self) -> None:
-        if not self._changed and self.published is not None:
+        """Publish what was told up to now (Sink)."""
+        changed = self.take_changed()
+        if not changed and self.published is not None:
             return
-        for ref in self._changed:
-            if ref in self._seen:
-                self._assembly.put(ref, self._seen[ref])
-            else:
+        for ref, seen in changed.items():
+            if seen is None:
                 self._assembly.drop(ref)
-        self._changed.clear()
+            else:
+                self._assembly.put(ref, seen)
         self.published = self._assembly.inventory()
         self._observe(self.published)

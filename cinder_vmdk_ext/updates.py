@@ -52,6 +52,39 @@ class Sink(Protocol):
         """All that the vCenter knew up to now has been told."""
 
 
+class Told:
+    """Objects as they were told, for a :class:`Sink`.
+
+    Only the thread of one conversation calls it, so it needs no lock.
+    """
+
+    def __init__(self, value: Callable[[soap.Ref, str, etree._Element], Any]
+                 ) -> None:
+        """:param value: what to keep of a property of an object"""
+        self._value = value
+        self._seen: dict[soap.Ref, dict[str, Any]] = {}
+        self._changed: set[soap.Ref] = set()
+
+    def update(self, kind: str, ref: soap.Ref,
+               changes: Iterable[Change]) -> None:
+        """An object was told of (Sink)."""
+        self._changed.add(ref)
+        if kind == 'leave':
+            self._seen.pop(ref, None)
+            return
+        seen = self._seen.setdefault(ref, {})
+        for path, value in changes:
+            if value is None:
+                seen.pop(path, None)
+            else:
+                seen[path] = self._value(ref, path, value)
+
+    def take_changed(self) -> dict[soap.Ref, dict[str, Any] | None]:
+        """What changed since this was asked last; None: it is gone."""
+        changed, self._changed = self._changed, set()
+        return {ref: self._seen.get(ref) for ref in changed}
+
+
 class Listener(Protocol):
     """Wants to know of changes."""
 
