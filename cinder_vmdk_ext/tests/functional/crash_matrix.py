@@ -51,11 +51,12 @@ HEAD = '''\
 Each operation is cut off at each of its calls that change something in the
 vCenter, in four ways: the process is **killed before** the call or **killed
 after** it (nothing of it runs on: no handler, no cleaning up; a task that
-was started goes on), the **request** is **lost** (the connection breaks, and
-nothing is executed), or the **reply** is **lost** (it is executed, and the
-connection breaks). Then a new driver starts, as Cinder starts it, reports
-statistics once, and what was asked for is asked for again as a user would:
-what was not made is deleted and made anew, all else is repeated.
+was started goes on, and has ended before anything else happens), the
+**request** is **lost** (the connection breaks, and nothing is executed), or
+the **reply** is **lost** (it is executed, and the connection breaks). Then a
+new driver starts, as Cinder starts it, reports statistics once, and what was
+asked for is asked for again as a user would: what was not made is deleted and
+made anew, all else is repeated.
 
 A case is right when the repeat succeeds, every volume has exactly one VM with
 one disk of the content that it is to have, the audit finds nothing but
