@@ -91,7 +91,8 @@ def _title(condition: tuple[Any, ...]) -> str:
 def _table(results: list[measuring.Result]) -> str:
     by_name: dict[str, dict[str, measuring.Result]] = {}
     for each in results:
-        by_name.setdefault(each['operation'], {})[each['driver']] = each
+        by_name.setdefault(each['operation'], {}).setdefault(each['driver'],
+                                                             each)
     rows = [_HEADER, ('---',) * len(_HEADER)]
     rows += [(name, *_figures(found.get('upstream')),
               *_figures(found.get('ours')))

@@ -34,11 +34,11 @@ class Run:
 
     def get(self, driver: str, operation: str, size: measuring.Size,
             delay_ms: int = 0, runtime: str = 'native') -> Result:
-        """The last such result.
+        """The first such result, beside which the other driver's was taken.
 
         :raises _Missing: there is none, or it failed
         """
-        for each in reversed(self._results):
+        for each in self._results:
             if (each['driver'] == driver and each['operation'] == operation
                     and each['size'] == str(size)
                     and each['delay_ms'] == delay_ms
