@@ -55,6 +55,8 @@ class Settings:
     session_seconds: int = 60
     #: for how long nothing changes until the operator begins
     quiet_seconds: float = 35.0
+    #: whether to delete all at the end, and to ask once more
+    delete: bool = True
     seed: int = 1
     runtime: str = 'threads'
     size: int = 3
@@ -156,8 +158,9 @@ class Run:
         self._report.actions = operator.actions
         self._progress('the operator did: %s' % dict(operator.actions))
         self._question('after the operator')
-        self._delete_all()
-        self._question('after all was deleted')
+        if self._settings.delete:
+            self._delete_all()
+            self._question('after all was deleted')
         self._ask_for_leaks(sessions)
         return self._report
 
@@ -231,6 +234,8 @@ class Run:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for field in dataclasses.fields(Settings):
+        if field.name == 'delete':
+            continue
         parser.add_argument('--' + field.name.replace('_', '-'),
                             type=type(field.default), default=field.default)
     settings = Settings(**vars(parser.parse_args()))

@@ -57,9 +57,9 @@ class ProgramsTestCase(unittest.TestCase):
 class ClusterTestCase(unittest.TestCase):
 
     SETTINGS = cluster_run.Settings(
-        operations=18, clients=4, kills=1, restarts=0, size=2,
-        patience_seconds=10, task_milliseconds=200, session_seconds=10,
-        quiet_seconds=5)
+        operations=14, clients=4, kills=1, restarts=0, size=2,
+        patience_seconds=20, task_milliseconds=200, session_seconds=10,
+        quiet_seconds=10, delete=False)
 
     @classmethod
     def setUpClass(cls):
@@ -74,8 +74,8 @@ class ClusterTestCase(unittest.TestCase):
         told = '\n'.join([*report.lines(), *report.words])
         self.assertEqual([], report.wrong, told)
         self.assertEqual(1, report.figures['cinder-volume killed'], told)
-        self.assertEqual(18, sum(report.outcomes.values()), told)
-        self.assertGreater(report.figures['volumes after the operator'], 2,
+        self.assertEqual(14, sum(report.outcomes.values()), told)
+        self.assertGreater(report.figures['volumes after the operator'], 0,
                            told)
 
     def test_what_is_wrong_is_told(self):
