@@ -20,6 +20,8 @@ from cinder_vmdk_ext import exceptions
 
 _DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
 _OPTIONS = (cfg.StrOpt('volume_driver'), cfg.StrOpt('backend_host'))
+# Registered by cinder-volume's own program only, which this one is not.
+_CLUSTER = cfg.StrOpt('cluster')
 
 
 def load(config_files: list[str]) -> None:
@@ -30,6 +32,7 @@ def load(config_files: list[str]) -> None:
         options['default_config_files'] = config_files
         options['default_config_dirs'] = []
     cinder_config.CONF([], **options)
+    cinder_config.CONF.register_opt(_CLUSTER)
 
 
 def names(wanted: str | None = None) -> list[str]:
@@ -61,10 +64,9 @@ def opened(name: str) -> Iterator[Any]:
     section = configuration.Configuration(volume_driver.volume_opts,
                                           config_group=name)
     host = section.safe_get('backend_host') or conf.host
-    cluster = conf.cluster if 'cluster' in conf else None
     made = driver.VmdkExtDriver(
         configuration=section, host=f'{host}@{name}',
-        cluster_name=f'{cluster}@{name}' if cluster else None)
+        cluster_name=f'{conf.cluster}@{name}' if conf.cluster else None)
     try:
         made.do_setup(cinder_context.get_admin_context())
         yield made
