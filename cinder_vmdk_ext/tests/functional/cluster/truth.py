@@ -74,8 +74,16 @@ def sessions(control, expected, patience_seconds):
         time.sleep(1)
 
 
-def locks(cloud):
-    """Locks that somebody holds, or has left behind."""
+def locks(cloud, patience_seconds):
+    """Locks that somebody holds, or has left behind.
+
+    That of a killed service ends half a minute later.
+    """
     server = redis.Redis.from_url(
         cloud.overrides['coordination']['backend_url'])
-    return [name.decode() for name in server.scan_iter('*_lock')]
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        held = [name.decode() for name in server.scan_iter('*_lock')]
+        if not held or time.monotonic() > deadline:
+            return held
+        time.sleep(1)
