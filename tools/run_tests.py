@@ -103,8 +103,8 @@ def go_test(go: str) -> Counts:
     """Go's own tests; a package that does not compile is one failure."""
     result = subprocess.run(
         # Not from its cache: qemu-img may have come since.
-        [go, 'test', '-count', '1', '-json', './...'], cwd=SIMULATOR, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        [go, 'test', '-count', '1', '-json', './...'], cwd=SIMULATOR,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     counts = Counts()
     for line in result.stdout.splitlines(keepends=True):
         try:
