@@ -220,7 +220,7 @@ class UpdatesTestCase(unittest.TestCase):
         self.assertEqual([], list(self.collector.filter))
 
     def test_an_object_that_is_gone_makes_no_filter(self):
-        self.folder.Destroy()
+        WaitForTask(self.folder.Destroy())
         self.assertRaises(vmodl.fault.ManagedObjectNotFound, self.filter, [self.folder], vim.Folder, 'name')
 
     def test_only_what_was_asked_for_is_told(self):
