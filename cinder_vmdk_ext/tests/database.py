@@ -14,6 +14,7 @@ from cinder import context
 from cinder.db import migration
 from cinder import exception
 from cinder import objects
+from cinder.volume import group_types
 from cinder.volume import volume_types
 
 try:
@@ -72,6 +73,16 @@ class Database(fixtures.Fixture):
             volume_type_id=volume.volume_type_id)
         made.create()
         return objects.Snapshot.get_by_id(self.context, made.id)
+
+    def group(self, kind, host, **specs):
+        """A generic group of a type of its own, with specs of that type."""
+        made = objects.Group(
+            self.context, status='available', user_id='user',
+            group_type_id=group_types.create(self.context, kind, specs).id,
+            project_id=self.context.project_id, host=host, name='a group')
+        made.create()
+        made.volume_types = objects.VolumeTypeList(objects=[])
+        return made
 
     def _plain_type_id(self):
         try:

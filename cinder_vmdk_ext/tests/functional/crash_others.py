@@ -9,7 +9,6 @@ from oslo_utils import units
 from oslo_utils import uuidutils
 
 from cinder import objects
-from cinder.volume import group_types
 
 from cinder_vmdk_ext import promises
 from cinder_vmdk_ext.tests.functional import backend_case
@@ -168,15 +167,9 @@ def _manage_snapshot(form):
 
 
 def _group(case, **specs):
-    kind = group_types.create(case.context,
-                              f'kind-{uuidutils.generate_uuid()}', specs)
-    made = objects.Group(
-        case.context, group_type_id=kind.id, status='available',
-        user_id='user', project_id=case.context.project_id,
-        host=f'{backend_case.HOST}#LocalDS_1', name='a group')
-    made.create()
-    made.volume_types = objects.VolumeTypeList(objects=[])
-    return made
+    return case.database.group(
+        f'kind-{uuidutils.generate_uuid()}',
+        f'{backend_case.HOST}#LocalDS_1', **specs)
 
 
 def _members(case, group):

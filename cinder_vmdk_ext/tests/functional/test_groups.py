@@ -5,7 +5,6 @@ from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder import exception
 from cinder import objects
-from cinder.volume import group_types
 
 from cinder_vmdk_ext.tests.functional import backend_case
 
@@ -18,14 +17,8 @@ class GroupCase(backend_case.BackendCase):
     OPTIONS = {'vmware_snapshot_format': 'COW'}
 
     def group(self, **specs):
-        kind = group_types.create(self.context, f'kind {sorted(specs)}', specs)
-        made = objects.Group(
-            self.context, group_type_id=kind.id, status='available',
-            user_id='user', project_id=self.context.project_id,
-            host=f'{backend_case.HOST}#LocalDS_1', name='a group')
-        made.create()
-        made.volume_types = objects.VolumeTypeList(objects=[])
-        return made
+        return self.database.group(
+            f'kind {sorted(specs)}', f'{backend_case.HOST}#LocalDS_1', **specs)
 
     def members(self, group, count=2, **fields):
         made = []
