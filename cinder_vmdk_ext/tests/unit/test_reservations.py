@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks in the making share the space out, and give it back when they fail."""
 
+import contextvars
 import threading
 import unittest
 
@@ -82,6 +83,24 @@ class ReservationsTestCase(unittest.TestCase):
                 self.placed(seen, 60)
                 raise ZeroDivisionError
         self.placed(seen, 60)
+
+    def test_the_one_that_fails_gives_back_its_own(self):
+        # Two operations that claim the same at the same moment.
+        seen = self.seen(60)
+        with self.books.operation():
+            self.placed(seen, 20)
+            claimed = contextvars.copy_context()
+
+            def fail():
+                with self.assertRaises(ZeroDivisionError):
+                    with self.books.operation():
+                        self.placed(seen, 20)
+                        raise ZeroDivisionError
+            claimed.run(fail)
+            self.assertEqual(20 * GIB,
+                             self.books.claimed_bytes('datastore-1'))
+        self.books.observe(self.seen(40))
+        self.assertEqual(0, self.books.claimed_bytes('datastore-1'))
 
     def test_an_operation_of_unknown_outcome_gives_nothing_back(self):
         seen = self.seen(60)

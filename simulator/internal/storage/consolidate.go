@@ -194,7 +194,7 @@ func (s *Store) mergeDown(ctx *simulator.Context, vm *simulator.VirtualMachine, 
 		return fileFault(lower, err)
 	}
 	defer target.Close()
-	release, fault := s.Reserve(lower.ds, target.Growth(delta.OwnRanges()), lower.String())
+	release, fault := s.Reserve(lower, target.Growth(delta.OwnRanges()))
 	if fault != nil {
 		return fault
 	}

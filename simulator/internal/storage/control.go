@@ -154,7 +154,7 @@ func (s *Store) writeDisk(w http.ResponseWriter, r *http.Request, at place) {
 		return
 	}
 	defer d.Close()
-	release, fault := s.Reserve(at.ds, d.Growth([]vdisk.Range{{Start: offset, End: offset + int64(len(data))}}), at.String())
+	release, fault := s.Reserve(at, d.Growth([]vdisk.Range{{Start: offset, End: offset + int64(len(data))}}))
 	if fault != nil {
 		http.Error(w, core.Message(fault), http.StatusInsufficientStorage)
 		return

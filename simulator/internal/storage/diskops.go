@@ -23,7 +23,7 @@ func (s *Store) CreateDisk(ctx *simulator.Context, at place, spec vdisk.Spec) ty
 	if spec.Thin {
 		need = 0
 	}
-	release, fault := s.Reserve(at.ds, need, at.String())
+	release, fault := s.Reserve(at, need)
 	if fault != nil {
 		return fault
 	}
@@ -44,7 +44,7 @@ func (s *Store) createDelta(ctx *simulator.Context, at, parent place) types.Base
 	if !parent.exists() {
 		return &types.FileNotFound{FileFault: types.FileFault{File: parent.String()}}
 	}
-	release, fault := s.Reserve(at.ds, vdisk.BlockBytes, at.String())
+	release, fault := s.Reserve(at, vdisk.BlockBytes)
 	if fault != nil {
 		return fault
 	}
@@ -145,7 +145,7 @@ func (s *Store) ExtendDisk(ctx *simulator.Context, at place, capacity int64, eag
 	} else if d.Thin() { // it becomes thick
 		need = capacity - s.usedBy(at)
 	}
-	release, fault := s.Reserve(at.ds, need, at.String())
+	release, fault := s.Reserve(at, need)
 	if fault != nil {
 		return fault
 	}
@@ -222,7 +222,7 @@ func (s *Store) WriteDisk(ctx *simulator.Context, source vdisk.Content, to place
 	if spec.Thin {
 		need = vdisk.Bytes(source)
 	}
-	release, fault := s.Reserve(to.ds, need, to.String())
+	release, fault := s.Reserve(to, need)
 	if fault != nil {
 		return fault
 	}
@@ -260,7 +260,7 @@ func (s *Store) moveDisk(ctx *simulator.Context, from, to place) types.BaseMetho
 	release := func() {}
 	if from.ds != to.ds {
 		var fault types.BaseMethodFault
-		if release, fault = s.Reserve(to.ds, s.usedBy(from), to.String()); fault != nil {
+		if release, fault = s.Reserve(to, s.usedBy(from)); fault != nil {
 			return fault
 		}
 	}
@@ -290,7 +290,7 @@ func (s *Store) convert(ctx *simulator.Context, at place, thin, eager bool) type
 	if d.Thin() && !thin {
 		need = d.CapacityBytes() - s.usedBy(at)
 	}
-	release, fault := s.Reserve(at.ds, need, at.String())
+	release, fault := s.Reserve(at, need)
 	if fault != nil {
 		return fault
 	}

@@ -50,7 +50,7 @@ func (s *Store) createFirstClass(ctx *simulator.Context, req *types.CreateDisk_T
 	if spec.Thin {
 		need = 0
 	}
-	release, fault := s.Reserve(ds, need, req.Spec.Name)
+	release, fault := s.Reserve(place{ds, req.Spec.Name}, need)
 	if fault != nil {
 		return nil, fault
 	}

@@ -112,7 +112,7 @@ func (s *Store) moveFile(ctx *simulator.Context, from, to place, force bool) typ
 	}
 	release := func() {}
 	if from.ds != to.ds {
-		if release, fault = s.Reserve(to.ds, s.costBelow(from), to.String()); fault != nil {
+		if release, fault = s.Reserve(to, s.costBelow(from)); fault != nil {
 			return fault
 		}
 	}
@@ -157,7 +157,7 @@ func (s *Store) copyFile(ctx *simulator.Context, from, to place, force bool) typ
 	if err != nil || info.IsDir() {
 		return &types.CannotAccessFile{FileFault: types.FileFault{File: from.String()}}
 	}
-	release, fault := s.Reserve(to.ds, info.Size(), to.String())
+	release, fault := s.Reserve(to, info.Size())
 	if fault != nil {
 		return fault
 	}

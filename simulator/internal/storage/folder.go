@@ -198,10 +198,10 @@ type budget struct {
 func (b *budget) take(bytes int64) error {
 	for b.left < bytes {
 		step := max(bytes-b.left, 4<<20)
-		release, fault := b.store.Reserve(b.at.ds, step, b.at.String())
+		release, fault := b.store.Reserve(b.at, step)
 		if fault != nil && step > bytes-b.left {
 			step = bytes - b.left
-			release, fault = b.store.Reserve(b.at.ds, step, b.at.String())
+			release, fault = b.store.Reserve(b.at, step)
 		}
 		if fault != nil {
 			b.fault = fault

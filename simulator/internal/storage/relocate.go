@@ -344,33 +344,37 @@ func (r *relocation) arrange(d *moveDisk, depth map[string]int, shared map[strin
 
 // reserve takes the space that the files will need.
 func (r *relocation) reserve() types.BaseMethodFault {
-	need := make(map[*simulator.Datastore]int64)
 	for _, m := range r.moves {
 		if m.from.ds == m.to.ds {
 			continue
 		}
 		bytes, fault := r.store.needOf(m)
+		if fault == nil {
+			fault = r.take(m.to, bytes)
+		}
 		if fault != nil {
 			return fault
 		}
-		need[m.to.ds] += bytes
 	}
-	if r.newHome.ds != r.home.ds {
-		entries, _ := os.ReadDir(r.home.dir().local())
-		for _, entry := range entries {
-			if info, err := entry.Info(); err == nil && path.Ext(entry.Name()) != ".vmdk" {
-				need[r.newHome.ds] += vdisk.CostOf(entry.Name(), info).Used
-			}
+	if r.newHome.ds == r.home.ds {
+		return nil
+	}
+	var bytes int64
+	entries, _ := os.ReadDir(r.home.dir().local())
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && path.Ext(entry.Name()) != ".vmdk" {
+			bytes += vdisk.CostOf(entry.Name(), info).Used
 		}
 	}
-	for ds, bytes := range need {
-		release, fault := r.store.Reserve(ds, bytes, (&place{ds, r.vm.Name}).String())
-		if fault != nil {
-			return fault
-		}
+	return r.take(r.newHome.dir(), bytes)
+}
+
+func (r *relocation) take(to place, bytes int64) types.BaseMethodFault {
+	release, fault := r.store.Reserve(to, bytes)
+	if fault == nil {
 		r.releases = append(r.releases, release)
 	}
-	return nil
+	return fault
 }
 
 func (s *Store) needOf(m layerMove) (int64, types.BaseMethodFault) {

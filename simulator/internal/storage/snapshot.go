@@ -232,7 +232,7 @@ func (s *Store) snapshotFiles(
 	for _, size := range sizes {
 		need += size
 	}
-	release, fault := s.Reserve(folder.ds, need, folder.String())
+	release, fault := s.Reserve(folder, need)
 	if fault != nil {
 		return nil, fault
 	}

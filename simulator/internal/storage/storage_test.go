@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/vdisk"
 )
 
 func TestNoPathLeadsOut(t *testing.T) {
@@ -15,6 +17,28 @@ func TestNoPathLeadsOut(t *testing.T) {
 	} {
 		if got := escapes(name); got != want {
 			t.Errorf("%q: %v", name, got)
+		}
+	}
+}
+
+func TestWhatIsMeasuredIsNoLongerReserved(t *testing.T) {
+	v := &volume{files: make(map[string]vdisk.Cost)}
+	s := &Store{tops: make(map[string]int)}
+	v.reserved = []*reservation{{local: "/ds/a/a.vmdk", left: 40}, {local: "/ds/b/b.vmdk", left: 30}, {local: "/ds/c", left: 5}}
+	for _, step := range []struct {
+		file       string
+		used, left int64
+	}{
+		{"/ds/b/b-flat.vmdk", 30, 45}, // as much as was reserved
+		{"/ds/b/b.vmdk", 1, 45},       // more
+		{"/ds/a/a-flat.vmdk", 10, 35}, // a part
+		{"/ds/a/a-flat.vmdk", 4, 35},  // it shrank
+		{"/ds/a/a-000001.vmdk", 9, 35},
+		{"/ds/c/vmware.log", 3, 32}, // in a folder
+	} {
+		s.set(v, step.file, vdisk.Cost{Used: step.used})
+		if got := v.reservedBytes(); got != step.left {
+			t.Errorf("%s: %d are reserved, not %d", step.file, got, step.left)
 		}
 	}
 }

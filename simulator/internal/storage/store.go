@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,8 +50,38 @@ type volume struct {
 	dir         string
 	files       map[string]vdisk.Cost
 	used        int64
-	reserved    int64
+	reserved    []*reservation
 	uncommitted int64
+}
+
+// reservation is space for a file, or for a folder's, that is not measured yet.
+type reservation struct {
+	local string
+	left  int64
+}
+
+// covers says whether a file is what the space was reserved for, or a part of it.
+func (r *reservation) covers(file string) bool {
+	return file == r.local || isBelow(file, r.local) ||
+		file == vdisk.ExtentName(r.local, "-flat") || file == vdisk.ExtentName(r.local, "-delta")
+}
+
+func (v *volume) reservedBytes() (bytes int64) {
+	for _, r := range v.reserved {
+		bytes += r.left
+	}
+	return bytes
+}
+
+// settle takes what a file was found to have grown by off what is reserved for it: else it would count twice until the
+// operation ends, and another one would be told that a datastore is full which is not.
+func (v *volume) settle(file string, grown int64) {
+	for _, r := range v.reserved {
+		if taken := min(grown, r.left); taken > 0 && r.covers(file) {
+			r.left -= taken
+			grown -= taken
+		}
+	}
 }
 
 // Of finds the store of a simulated vCenter, for features that need it. It is there once Feature has started.
@@ -110,6 +141,7 @@ func measure(dir string) map[string]vdisk.Cost {
 func (s *Store) set(v *volume, file string, cost vdisk.Cost) {
 	old := v.files[file]
 	v.used += cost.Used - old.Used
+	v.settle(file, cost.Used-old.Used)
 	if s.tops[old.Disk] > 0 {
 		v.uncommitted -= old.Uncommitted
 	}
@@ -200,23 +232,21 @@ func (s *Store) Publish(ctx *simulator.Context, ds *simulator.Datastore) {
 	})
 }
 
-// Reserve takes space for something that is about to be written, or says that there is not enough. What is returned gives the
-// space back, once the files have been measured.
-func (s *Store) Reserve(ds *simulator.Datastore, bytes int64, file string) (func(), types.BaseMethodFault) {
+// Reserve takes space for a file that is about to be written, or says that there is not enough. What is returned gives back
+// what the files, once measured, did not take.
+func (s *Store) Reserve(at place, bytes int64) (func(), types.BaseMethodFault) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	v := s.volume(Dir(ds))
-	if bytes > ds.Summary.Capacity-v.used-v.reserved {
-		return func() {}, &types.NoDiskSpace{FileFault: types.FileFault{File: file}, Datastore: places.Name(ds)}
+	v := s.volume(Dir(at.ds))
+	if bytes > at.ds.Summary.Capacity-v.used-v.reservedBytes() {
+		return func() {}, &types.NoDiskSpace{FileFault: types.FileFault{File: at.String()}, Datastore: places.Name(at.ds)}
 	}
-	v.reserved += bytes
-	var once sync.Once
+	made := &reservation{local: at.local(), left: bytes}
+	v.reserved = append(v.reserved, made)
 	return func() {
-		once.Do(func() {
-			s.lock.Lock()
-			v.reserved -= bytes
-			s.lock.Unlock()
-		})
+		s.lock.Lock()
+		v.reserved = slices.DeleteFunc(v.reserved, func(r *reservation) bool { return r == made })
+		s.lock.Unlock()
 	}, nil
 }
 
@@ -247,7 +277,7 @@ func (s *Store) Measure(ctx *simulator.Context, ds *simulator.Datastore) Space {
 			space.FilesUncommittedBytes += cost.Uncommitted
 		}
 	}
-	space.Reserved = s.volume(Dir(ds)).reserved
+	space.Reserved = s.volume(Dir(ds)).reservedBytes()
 	s.lock.Unlock()
 	ctx.WithLock(ds, func() {
 		space.Datastore, space.Capacity = ds.Name, ds.Summary.Capacity
