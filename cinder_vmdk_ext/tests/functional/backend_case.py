@@ -308,7 +308,7 @@ class BackendCase(testtools.TestCase):
         return self.checksum_of(self.truth(volume).path)
 
     def checksum_of(self, path):
-        return self._disk_request('GET', '/checksum', path)['sha256']
+        return self._disk_request('GET', '/checksum', path, grains=1)['sha256']
 
     def read(self, volume, length, offset=0):
         datastore, _, path = self.truth(volume).path[1:].partition('] ')
