@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# Compiled once, not by each of the many programs that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := build/venv
 BIN := $(VENV)/bin

@@ -17,9 +17,7 @@ BYTES_PER_GIB = 1024 ** 3
 
 def new_folder(add_cleanup: Callable[..., Any]) -> Path:
     """A folder for sandboxes, until the cleanup of a test or of a class."""
-    configuration.BUILD.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix='test-sandbox-',
-                                   dir=configuration.BUILD))
+    folder = Path(tempfile.mkdtemp(prefix='test-sandbox-'))
     add_cleanup(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
