@@ -126,19 +126,30 @@ def _overhead(run: Run) -> _Found:
     return _times(upstream, ours, 50, 'ms')
 
 
+def _made(result: Result) -> int:
+    return int(result['count']) - len(result['failures'])
+
+
 def _rate(result: Result) -> float:
-    done = result['count'] - len(result['failures'])
-    return float(done / result['wall_ms'] * 1000)
+    return float(_made(result) / result['wall_ms'] * 1000)
+
+
+def _told_rate(result: Result) -> str:
+    """The rate, and how many it is of where some failed."""
+    told = f'{_rate(result):.2f} a second'
+    if result['failures']:
+        told += f' ({_made(result)} of {result["count"]} were made)'
+    return told
 
 
 def _parallel(size: measuring.Size, wanted: float, runtime: str,
               upstreams: str = 'native') -> _Look:
     def look(run: Run) -> _Found:
-        upstream = _rate(run.get('upstream', 'parallel creates', size, 5,
-                                 upstreams))
-        ours = _rate(run.get('ours', 'parallel creates', size, 5, runtime))
-        return (f'{upstream:.2f} a second', f'{ours:.2f} a second',
-                f'{ours / upstream:,.1f} times', ours >= wanted * upstream)
+        upstream = run.get('upstream', 'parallel creates', size, 5, upstreams)
+        ours = run.get('ours', 'parallel creates', size, 5, runtime)
+        ratio = _rate(ours) / _rate(upstream)
+        return (_told_rate(upstream), _told_rate(ours), f'{ratio:,.1f} times',
+                ratio >= wanted)
     return look
 
 
