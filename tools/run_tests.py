@@ -7,9 +7,11 @@ the exit status is that of the whole.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import dbm.dumb
 import difflib
 import io
 import json
@@ -31,6 +33,9 @@ SIMULATOR = ROOT / 'simulator'
 SAMPLE = ROOT / 'etc' / 'cinder_vmdk_ext.conf.sample'
 # One more than there are processors commonly: tests wait a good deal.
 STESTR_WORKERS = 3
+# What the classes of tests take that take long, for a first run.
+DURATIONS = ROOT / 'tools' / 'durations.json'
+WORTH_RECORDING_SECONDS = 3
 # Where files lie in memory, and how much of that has to be free for the tests.
 MEMORY = pathlib.Path('/dev/shm')
 ENOUGH_MEMORY_BYTES = 6 << 30
@@ -161,6 +166,7 @@ def sample_configuration() -> Counts:
 
 def stestr() -> Counts:
     """The Python tests, counted from stestr's own record of this run."""
+    seed_durations()
     before = _recorded_runs()
     process = subprocess.Popen(
         [str(BIN / 'stestr'), 'run', '--concurrency', str(STESTR_WORKERS)],
@@ -188,6 +194,46 @@ def stestr() -> Counts:
     return counts
 
 
+def seed_durations() -> None:
+    """Tell stestr, where it has no record yet, which classes take long.
+
+    It shares the tests out by the time that they took before.
+    """
+    if (ROOT / '.stestr').exists() or not DURATIONS.exists():
+        return
+    subprocess.run([str(BIN / 'stestr'), 'init'], cwd=ROOT, check=True)
+    with dbm.dumb.open(str(ROOT / '.stestr' / 'times.dbm'), 'c') as times:
+        for test, seconds in json.loads(DURATIONS.read_text()).items():
+            times[test] = str(seconds)
+
+
+def record_durations() -> None:
+    """Write down what the last run's classes took, what they set up included.
+
+    Under the name of one of its tests, since stestr knows of no classes.
+    """
+    by_worker = collections.defaultdict(list)
+    for test in _tests(subprocess.run(
+            [str(BIN / 'stestr'), 'last', '--subunit'], cwd=ROOT,
+            capture_output=True).stdout):
+        if None not in test['timestamps']:
+            by_worker[frozenset(test['tags'])].append(
+                (*test['timestamps'], test['id']))
+    names: dict[str, str] = {}
+    seconds: dict[str, float] = collections.defaultdict(float)
+    for tests in by_worker.values():
+        before = None
+        for started, ended, name in sorted(tests):
+            of_class = name.rpartition('.')[0]
+            names.setdefault(of_class, name)
+            seconds[of_class] += (
+                ended - min(before or started, started)).total_seconds()
+            before = ended
+    DURATIONS.write_text(json.dumps(
+        {names[each]: round(took) for each, took in sorted(seconds.items())
+         if took >= WORTH_RECORDING_SECONDS}, indent=1) + '\n')
+
+
 def _recorded_runs() -> str:
     try:
         return (ROOT / '.stestr' / 'next-stream').read_text()
@@ -196,12 +242,8 @@ def _recorded_runs() -> str:
 
 
 def _count(subunit_stream: bytes) -> Counts:
-    import subunit
-    import testtools
-
     counts = Counts()
-
-    def one(test: Any) -> None:
+    for test in _tests(subunit_stream):
         if test['status'] in ('success', 'xfail'):
             counts.passed += 1
         elif test['status'] == 'skip':
@@ -209,13 +251,20 @@ def _count(subunit_stream: bytes) -> Counts:
         elif test['status'] != 'exists':
             # Also 'inprogress' (its worker died) and 'uxsuccess'.
             counts.failed += 1
+    return counts
 
-    result = testtools.StreamToDict(one)
+
+def _tests(subunit_stream: bytes) -> list[Any]:
+    import subunit
+    import testtools
+
+    found: list[Any] = []
+    result = testtools.StreamToDict(found.append)
     result.startTestRun()
     subunit.ByteStreamToStreamResult(
         io.BytesIO(subunit_stream), non_subunit_name='stdout').run(result)
     result.stopTestRun()
-    return counts
+    return found
 
 
 @contextlib.contextmanager
@@ -260,7 +309,13 @@ def main() -> int:
                         'with; else that is left out')
     parser.add_argument('--checks-only', action='store_true',
                         help='no tests, only what reads the sources')
+    parser.add_argument('--record-durations', action='store_true',
+                        help='no tests: write down what those of the last '
+                        'run took, for machines that have no record')
     arguments = parser.parse_args()
+    if arguments.record_durations:
+        record_durations()
+        return 0
     # When it is told to end, what it started ends too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     # The virtualenv's tools are to be found by those that call each other.

@@ -90,9 +90,16 @@ func (l *logins) counted(key string, next core.Next) soap.HasFault {
 	l.lock.Unlock()
 	defer func() { // also if the connection is cut on purpose
 		l.lock.Lock()
-		defer l.lock.Unlock()
 		a.running--
 		a.last = time.Now()
+		gone := l.gone[key]
+		if gone && a.running == 0 {
+			delete(l.active, key)
+		}
+		l.lock.Unlock()
+		if gone {
+			l.tell(key)
+		}
 	}()
 	return next()
 }

@@ -41,6 +41,7 @@ type logins struct {
 	lock    sync.Mutex
 	ended   []func(key string)
 	active  map[string]*activity
+	gone    map[string]bool // keys of sessions that have ended
 	timeout time.Duration
 }
 
@@ -52,7 +53,7 @@ type activity struct {
 var known sync.Map // *core.Sim -> *logins
 
 func of(s *core.Sim) *logins {
-	found, _ := known.LoadOrStore(s, &logins{sim: s, active: make(map[string]*activity)})
+	found, _ := known.LoadOrStore(s, &logins{sim: s, active: make(map[string]*activity), gone: make(map[string]bool)})
 	return found.(*logins)
 }
 
@@ -110,6 +111,15 @@ func All(Session) bool { return true }
 func (l *logins) end(key string) {
 	l.lock.Lock()
 	delete(l.active, key)
+	l.gone[key] = true
+	l.lock.Unlock()
+	l.tell(key)
+}
+
+// tell has all that hangs on a session ended. Once more after a call that was in progress as the session ended: it may have
+// made something since.
+func (l *logins) tell(key string) {
+	l.lock.Lock()
 	listeners := l.ended
 	l.lock.Unlock()
 	for _, f := range listeners {

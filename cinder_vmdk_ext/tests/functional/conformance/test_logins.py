@@ -116,6 +116,29 @@ class LoginTestCase(LoginsTestCase):
         self.assertEqual([self.vcenter.user], [session['user'] for session in sessions])
         self.assertNotIn(key, str(sessions))
 
+    def test_what_a_call_makes_as_its_session_ends_goes_too(self):
+        before = self.control.watching()
+        content = self.client.content
+        self.addCleanup(self.control.reset_faults)
+        self.control.fault(method='Create(ContainerView|PropertyCollector)', delay_ms=500)
+        threads = [threading.Thread(target=self.quietly, args=call) for call in (
+            (content.viewManager.CreateContainerView, content.rootFolder, [vim.Folder], True),
+            (content.propertyCollector.CreatePropertyCollector,))]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        self.control.kill_sessions()
+        for thread in threads:
+            thread.join(10)
+        self.assertEqual(before, self.control.watching())
+
+    @staticmethod
+    def quietly(call, *arguments):
+        try:
+            call(*arguments)
+        except vmodl.MethodFault:
+            pass  # either answer is a vCenter's
+
     def test_one_session_is_killed(self):
         self.vcenter.connect()
         first, second = self.control.sessions()
