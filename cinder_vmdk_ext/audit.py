@@ -236,8 +236,14 @@ class _Comparison:
     # -- Records ------------------------------------------------------------
 
     def _used(self, volume_id: str) -> Machine | None:
-        """The VM that the driver takes for a volume's."""
-        found = self._holders.get(volume_id, ())
+        """The VM that the driver takes for a volume's.
+
+        It goes by the UUID, or by the name as in old releases. A mark alone
+        may be that of somebody's copy.
+        """
+        found = [vm for vm in self._holders.get(volume_id, ())
+                 if vm.uuid == volume_id
+                 or self._by_name.get(vm.name) == volume_id]
         return min(found, key=lambda vm: (vm.uuid != volume_id,
                                           vm.volume_id != volume_id),
                    default=None)
@@ -270,7 +276,9 @@ class _Comparison:
                     if vm is not used:
                         yield _of_machine(
                             'duplicated', vm, volume_id,
-                            f'{used.moref if used else "none"} is used')
+                            f'{used.moref} is used' if used else
+                            'bears its mark, and neither its UUID nor its '
+                            'name, so that none is used')
                 continue
             for vm in machines:
                 yield _of_machine(
@@ -280,7 +288,9 @@ class _Comparison:
 
     def _traces(self, volume_id: str) -> str:
         """What there is of a lost volume, for whoever looks for it."""
-        found = [f'{vm.name} ({vm.moref})' for of, vm in self._temporary
+        found = [f'{vm.name} ({vm.moref})' for of, vm in (
+                    *self._temporary, *((volume_id, vm) for vm
+                                        in self._holders.get(volume_id, ())))
                  if of == volume_id]
         found += [file.reference for file in self._unused()
                   if _owner_of(file) == volume_id]

@@ -14,6 +14,7 @@ from cinder.db import api
 
 from cinder_vmdk_ext import audit
 from cinder_vmdk_ext import evidence
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import exchange
 from cinder_vmdk_ext import quarantine
 from cinder_vmdk_ext.tests.functional import backend_case
@@ -111,6 +112,21 @@ class FindingsTestCase(AuditCase):
         found, = self.audit()
         self.assertEqual(('duplicated', 'another', False),
                          (found.kind, found.name, found.sweepable))
+
+    def test_a_vm_that_is_not_found_any_more_is_named_and_comes_back(self):
+        vm = self.truth(self.volume).vm
+        self.rename(vm, name='by hand',
+                    instanceUuid=uuidutils.generate_uuid())
+        self.assertRaises(exceptions.BackingLost,
+                          self.driver.extend_volume, self.volume, 2)
+        lost, there = self.audit()
+        self.assertEqual(('lost', self.volume.id), (lost.kind, lost.owner))
+        self.assertIn(f'by hand ({vm._moId})', lost.detail)
+        self.assertEqual(('duplicated', vm._moId),
+                         (there.kind, there.reference))
+        self.rename(vm, instanceUuid=self.volume.id)
+        self.driver.extend_volume(self.volume, 2)
+        self.assertEqual([], self.audit())
 
     def test_leftovers_name_their_volume(self):
         name = f'{self.volume.name}-retype-{uuidutils.generate_uuid()}'

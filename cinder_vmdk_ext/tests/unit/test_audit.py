@@ -95,6 +95,13 @@ class CompareTestCase(unittest.TestCase):
             self.assertEqual(('duplicated', 'vm-2', False), (
                 found.kind, found.reference, found.sweepable))
 
+    def test_one_that_only_bears_the_mark_is_not_the_one_in_use(self):
+        other = dataclasses.replace(VM, uuid=OTHER, name='by hand')
+        lost, there = compare(machines=[other])
+        self.assertEqual(('lost', 'duplicated'), (lost.kind, there.kind))
+        self.assertIn('by hand (vm-1)', lost.detail)
+        self.assertFalse(there.sweepable)
+
 
 class DueTestCase(unittest.TestCase):
 
