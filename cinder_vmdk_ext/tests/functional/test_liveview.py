@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import unittest
+from unittest import mock
 
 from oslo_vmware import exceptions
 from pyVmomi import vim
@@ -281,6 +282,22 @@ class RestartTestCase(LiveViewCase):
         self.assertFollows()
 
 
+class Broken:
+    """A reply of which a part has come, and then nothing or nonsense."""
+
+    def __init__(self, reply, dice):
+        self._reply = reply
+        self._dice = dice
+
+    def __getattr__(self, name):
+        return getattr(self._reply, name)
+
+    def stream(self, size):
+        content = b''.join(self._reply.stream(size))
+        yield content[:self._dice.randrange(len(content) - 20)]
+        yield self._dice.choice((b'', b'<', b'</x>', b'\0', b'\xff\xfe'))
+
+
 class FuzzTestCase(LiveViewCase):
     """Random changes, lost replies and lost sessions."""
 
@@ -327,6 +344,22 @@ class FuzzTestCase(LiveViewCase):
                        cut=dice.choice(('before', 'after')))
         self.rename(dice)
 
+    def broken_reply(self, dice):
+        """An answer of the long poll ends too soon, or is no XML."""
+        real = self.http._post
+        damaged = threading.Event()
+
+        def post(method, *args, **kwargs):
+            reply = real(method, *args, **kwargs)
+            if method not in POLLED or damaged.is_set():
+                return reply
+            damaged.set()
+            return Broken(reply, dice)
+        with mock.patch.object(self.http, '_post', post):
+            self.rename(dice)
+            self.rename(dice)
+            self.assertTrue(damaged.wait(10))
+
     def lost_session(self, dice):
         ours = self.session._session_id
         self.client.content.sessionManager.TerminateSession([ours])
@@ -339,7 +372,7 @@ class FuzzTestCase(LiveViewCase):
         self.synced()
         changes = (self.rename, self.rename, self.host_maintenance,
                    self.mount, self.mount, self.datacenter_made, self.member,
-                   self.lost_reply, self.lost_session)
+                   self.lost_reply, self.broken_reply, self.lost_session)
         for step in range(self.STEPS):
             change = dice.choice(changes)
             change(dice)
