@@ -226,7 +226,8 @@ class BackendCase(testtools.TestCase):
         only.
         """
         view, ops = self.driver._reader, self.driver.volumeops
-        for _ in range(200):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
             known = view.known()
             if known is None or (
                     known.datastores == view._reader.read().datastores
