@@ -86,6 +86,33 @@ class Transport(service.RequestsTransport):
         self.session.trust_env = False
 
 
+class PolicyTransport(Transport):
+    """Exchanges whose replies suds reads.
+
+    Of what is no SOAP message it makes None, which would pass for nothing
+    being there.
+    """
+
+    def send(self, request: Any) -> Any:
+        """As :class:`Transport`.
+
+        :raises Unintelligible: the reply is no SOAP message, or has no body
+        """
+        reply = super().send(request)
+        if reply.code == 200:
+            try:
+                soap.returned('Call', request.url, reply.message)
+            except exceptions.VimConnectionException as error:
+                raise Unintelligible(str(error)) from error
+            except exceptions.VimFaultException:
+                pass  # suds tells it
+        return reply
+
+
+class Unintelligible(requests.RequestException):
+    """A reply which is none of a vCenter."""
+
+
 class HTTPStatus(requests.HTTPError):
     """The HTTP status of a reply which is none of a vCenter."""
 
@@ -172,6 +199,18 @@ class Vim(_Service, vim.Vim):
 
 class Pbm(_Service, pbm.Pbm):
     """The storage policy API (``/pbm``)."""
+
+    @property
+    def service_content(self) -> Any:
+        """What the service consists of (PbmRetrieveServiceContent).
+
+        :raises VimConnectionException: the vCenter does not tell
+        """
+        found = super().service_content
+        if found is None:
+            raise exceptions.VimConnectionException(
+                f'{self.soap_url} does not tell what it consists of')
+        return found
 
 
 def base_url(scheme: str, host: str, port: int) -> str:

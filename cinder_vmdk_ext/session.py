@@ -115,15 +115,18 @@ class Session(api.VMwareAPISession):
                 if self._pbm is None:
                     self._pbm = services.Pbm(
                         self._url('/pbm'), self._pbm_wsdl_loc,
-                        self._transport(), op_id_prefix=self._op_id_prefix,
+                        self._transport(kind=services.PolicyTransport),
+                        op_id_prefix=self._op_id_prefix,
                         cookie=lambda: self.vim.get_http_cookie())
         return self._pbm
 
     def _url(self, path: str) -> str:
         return services.base_url(self._scheme, self._host, self._port) + path
 
-    def _transport(self, secret: str = '') -> services.Transport:
-        return services.Transport(
+    def _transport(self, secret: str = '',
+                   kind: type[services.Transport] = services.Transport
+                   ) -> services.Transport:
+        return kind(
             self._timeouts_seconds, secret, cacert=self._cacert,
             insecure=self._insecure, pool_maxsize=self._pool_size)
 

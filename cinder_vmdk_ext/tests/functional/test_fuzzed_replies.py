@@ -5,8 +5,10 @@ Each question is asked once of the simulated vCenter, and what it answered is
 then given again and again, cut off or changed, to the code that asked.
 """
 
+import contextlib
 import copy
 import os
+import re
 from unittest import mock
 
 import hypothesis
@@ -16,6 +18,8 @@ from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder import exception
 
+from cinder_vmdk_ext import policies
+from cinder_vmdk_ext import services
 from cinder_vmdk_ext.tests.functional import backend_case
 
 EXAMPLES = int(os.environ.get('VMDK_EXT_TEST_FUZZ_EXAMPLES', 12))
@@ -148,6 +152,131 @@ class FuzzedRepliesTestCase(backend_case.BackendCase):
                         self.assertRaises(
                             vmware_exceptions.VMwareDriverException,
                             self.given, ask, damaged)
+
+
+GARBAGE = (
+    lambda content: b'',
+    lambda content: b'<html><body>Bad Gateway</body></html>',
+    lambda content: content[:len(content) // 2],
+    lambda content: re.sub(b'(Body[^>]*>).*(</[^>]*Body>)', rb'\1\2',
+                           content, flags=re.DOTALL))
+
+
+class GarbledRepliesTestCase(backend_case.BackendCase):
+    """Of one call in an operation the reply is not to be understood.
+
+    It was executed all the same. The operation finds that out or fails with
+    a clear error; the same request again, or a delete, puts all right.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.enterContext(mock.patch.object(self.driver.session, '_sleep'))
+
+    @contextlib.contextmanager
+    def garbled(self, path='/sdk', number=None, garble=None):
+        """Counts the calls to a path; of one the reply is garbled."""
+        send, client = services.Transport.send, self.driver._client
+        post, calls = client._post, []
+
+        def is_the_one(method):
+            calls.append(method)
+            return len(calls) == number
+
+        def garbling_send(transport, request):
+            reply = send(transport, request)
+            if request.url.endswith(path) and is_the_one(request):
+                reply.message = garble(reply.message)
+            return reply
+
+        def garbling_post(method, *args, **kwargs):
+            reply = post(method, *args, **kwargs)
+            if (path == '/sdk' and kwargs.get('preload_content', True)
+                    and is_the_one(method)):
+                return Reply(reply.status, garble(reply.data))
+            return reply
+        with mock.patch.object(services.Transport, 'send', garbling_send), \
+                mock.patch.object(client, '_post', garbling_post):
+            yield calls
+
+    def each(self, prepare, operate):
+        """Every call of an operation, and all that may come for a reply.
+
+        :returns: what was prepared, and the error or None, for each
+        """
+        prepared = prepare()
+        with self.garbled() as calls:
+            operate(prepared)
+        self.assertNotEqual([], calls)
+        for number in range(1, len(calls) + 1):
+            for garble in GARBAGE:
+                prepared, error = prepare(), None
+                with self.garbled(number=number, garble=garble):
+                    try:
+                        operate(prepared)
+                    except CLEAR as caught:
+                        error = caught
+                        self.assertTrue(str(error))
+                with self.subTest(number=number,
+                                  kind=GARBAGE.index(garble)):
+                    yield prepared, error
+
+    def test_create(self):
+        for volume, error in self.each(self.new_volume,
+                                       self.driver.create_volume):
+            if error is None:
+                self.assertEqual('LocalDS_1', self.truth(volume).datastore)
+            self.driver.delete_volume(volume)
+            self.assertIsNone(self.truth(volume))
+        self.assertEqual(1, len(self.shadow_vms()))
+
+    def test_clone(self):
+        source = self.create(content=b'cloned')
+        before = self.checksum(source)
+        for volume, error in self.each(
+                self.new_volume, lambda volume:
+                self.driver.create_cloned_volume(volume, source)):
+            if error is None:
+                self.assertEqual(before, self.checksum(volume))
+            self.driver.delete_volume(volume)
+            self.assertIsNone(self.truth(volume))
+        self.assertEqual(2, len(self.shadow_vms()))
+
+    def test_extend(self):
+        for volume, _error in self.each(
+                lambda: self.create(content=b'extended'),
+                lambda volume: self.driver.extend_volume(volume, 2)):
+            self.driver.extend_volume(volume, 2)
+            self.assertEqual(2, self.truth(volume).size_gib)
+            self.assertEqual(b'extended', self.read(volume, 8))
+
+    def test_delete(self):
+        for volume, error in self.each(self.create,
+                                       self.driver.delete_volume):
+            if error is not None:
+                self.driver.delete_volume(volume)
+            self.assertIsNone(self.truth(volume))
+        self.assertEqual([], sorted(self.shadow_vms()))
+
+    def test_what_complies_is_not_learnt_from_garbage(self):
+        name = 'VM Encryption Policy'
+        self.make_driver(vmware_storage_profile=name)
+        ask = policies.PolicyDirectory(self.driver.session, 0.0)
+        with self.garbled('/pbm') as calls:
+            known = ask.compliant_datastores(name)
+        self.assertEqual(4, len(known))
+        for number in range(1, len(calls) + 1):
+            for garble in GARBAGE:
+                fresh = policies.PolicyDirectory(self.driver.session, 0.0)
+                self.driver.session.pbm._service_content = None
+                with self.garbled('/pbm', number, garble):
+                    try:
+                        found = fresh.compliant_datastores(name)
+                    except CLEAR as error:
+                        self.assertTrue(str(error))
+                    else:
+                        self.assertEqual(known, found)
+                self.assertEqual(known, fresh.compliant_datastores(name))
 
 
 def _cut_off(draw, content):
