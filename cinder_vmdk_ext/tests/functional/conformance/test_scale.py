@@ -81,11 +81,7 @@ class ScaleTestCase(unittest.TestCase):
         cls.addClassCleanup(cls.large.vcenter.stop)
 
     def test_it_starts_within_a_minute(self):
-        # A machine whose neighbours take its memory's speed may need longer for anything; then it is held to
-        # thirty times what a tenth of the inventory takes there (a hundred times would be the square).
-        tenth = Site(ds=DATASTORES // 10, vm=MACHINES // 20)
-        self.addCleanup(tenth.vcenter.stop)
-        self.assertLess(min(self.large.start_s, self.large.start_cpu_s), max(60, 30 * tenth.start_s))
+        self.assertLess(min(self.large.start_s, self.large.start_cpu_s), 60)
 
     def test_all_datastores_and_machines_are_retrieved_page_by_page(self):
         for kind, count, paths in ((vim.VirtualMachine, MACHINES, ('name', 'runtime.host')),

@@ -109,7 +109,7 @@ class UpdatesTestCase(unittest.TestCase):
         self.assertGreaterEqual(time.monotonic() - begin, 1)
         begin = time.monotonic()
         self.assertIsNone(self.wait(version, 0))
-        self.assertLess(time.monotonic() - begin, 1)
+        self.assertLess(time.monotonic() - begin, 0.5)
 
     def in_thread(self, call):
         result = []
