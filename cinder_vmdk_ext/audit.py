@@ -288,10 +288,9 @@ class _Comparison:
 
     def _traces(self, volume_id: str) -> str:
         """What there is of a lost volume, for whoever looks for it."""
-        found = [f'{vm.name} ({vm.moref})' for of, vm in (
-                    *self._temporary, *((volume_id, vm) for vm
-                                        in self._holders.get(volume_id, ())))
-                 if of == volume_id]
+        machines = [vm for of, vm in self._temporary if of == volume_id]
+        machines += self._holders.get(volume_id, [])
+        found = [f'{vm.name} ({vm.moref})' for vm in machines]
         found += [file.reference for file in self._unused()
                   if _owner_of(file) == volume_id]
         return ('there is still: ' + ', '.join(found) if found

@@ -183,9 +183,7 @@ def stestr() -> Counts:
             'were killed. One that started and did not end hangs.'))
     if _recorded_runs() == before:
         return Counts(failed=1, output='stestr recorded no run: see above')
-    counts = _count(subprocess.run(
-        [str(BIN / 'stestr'), 'last', '--subunit'], cwd=ROOT,
-        capture_output=True).stdout)
+    counts = _count(_last_run())
     if status != 0 and not counts.failed:
         counts.failed += 1
     if not counts.passed:
@@ -213,9 +211,7 @@ def record_durations() -> None:
     Under the name of one of its tests, since stestr knows of no classes.
     """
     by_worker = collections.defaultdict(list)
-    for test in _tests(subprocess.run(
-            [str(BIN / 'stestr'), 'last', '--subunit'], cwd=ROOT,
-            capture_output=True).stdout):
+    for test in _last_run():
         if None not in test['timestamps']:
             by_worker[frozenset(test['tags'])].append(
                 (*test['timestamps'], test['id']))
@@ -241,9 +237,9 @@ def _recorded_runs() -> str:
         return ''
 
 
-def _count(subunit_stream: bytes) -> Counts:
+def _count(tests: list[Any]) -> Counts:
     counts = Counts()
-    for test in _tests(subunit_stream):
+    for test in tests:
         if test['status'] in ('success', 'xfail'):
             counts.passed += 1
         elif test['status'] == 'skip':
@@ -254,15 +250,19 @@ def _count(subunit_stream: bytes) -> Counts:
     return counts
 
 
-def _tests(subunit_stream: bytes) -> list[Any]:
+def _last_run() -> list[Any]:
+    """The tests of the last run, as stestr has recorded them."""
     import subunit
     import testtools
 
+    stream = subprocess.run(
+        [str(BIN / 'stestr'), 'last', '--subunit'], cwd=ROOT,
+        capture_output=True).stdout
     found: list[Any] = []
     result = testtools.StreamToDict(found.append)
     result.startTestRun()
     subunit.ByteStreamToStreamResult(
-        io.BytesIO(subunit_stream), non_subunit_name='stdout').run(result)
+        io.BytesIO(stream), non_subunit_name='stdout').run(result)
     result.stopTestRun()
     return found
 

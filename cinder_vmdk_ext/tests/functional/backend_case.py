@@ -305,10 +305,11 @@ class BackendCase(testtools.TestCase):
                            offset=offset)
 
     def checksum(self, volume):
-        """SHA-256 over the whole disk."""
+        """Of all that a volume's disk holds; see checksum_of()."""
         return self.checksum_of(self.truth(volume).path)
 
     def checksum_of(self, path):
+        """SHA-256 over a disk's size and its grains that are not zeros."""
         return self._disk_request('GET', '/checksum', path, grains=1)['sha256']
 
     def read(self, volume, length, offset=0):

@@ -324,11 +324,6 @@ class CrashCase(backend_case.BackendCase):
             act()
         return made, act, again
 
-    def checksum_of(self, path):
-        """Of the grains that are not zeros: fast, and of all content."""
-        return self._disk_request('GET', '/checksum', path,
-                                  grains=1)['sha256']
-
     def sums(self, *volumes):
         return {volume.id: self.checksum(volume) for volume in volumes}
 

@@ -199,10 +199,10 @@ class GarbledRepliesTestCase(backend_case.BackendCase):
                 mock.patch.object(client, '_post', garbling_post):
             yield calls
 
-    def each(self, prepare, operate):
+    def each(self, prepare, operate, check):
         """Every call of an operation, and all that may come for a reply.
 
-        :returns: what was prepared, and the error or None, for each
+        :param check: is told what was prepared, and the error or None
         """
         prepared = prepare()
         with self.garbled() as calls:
@@ -211,51 +211,56 @@ class GarbledRepliesTestCase(backend_case.BackendCase):
         for number in range(1, len(calls) + 1):
             for garble in GARBAGE:
                 prepared, error = prepare(), None
-                with self.garbled(number=number, garble=garble):
-                    try:
-                        operate(prepared)
-                    except CLEAR as caught:
-                        error = caught
-                        self.assertTrue(str(error))
                 with self.subTest(number=number,
                                   kind=GARBAGE.index(garble)):
-                    yield prepared, error
+                    with self.garbled(number=number, garble=garble):
+                        try:
+                            operate(prepared)
+                        except CLEAR as caught:
+                            error = caught
+                            self.assertTrue(str(error))
+                    check(prepared, error)
 
     def test_create(self):
-        for volume, error in self.each(self.new_volume,
-                                       self.driver.create_volume):
+        def check(volume, error):
             if error is None:
                 self.assertEqual('LocalDS_1', self.truth(volume).datastore)
             self.driver.delete_volume(volume)
             self.assertIsNone(self.truth(volume))
+        self.each(self.new_volume, self.driver.create_volume, check)
         self.assertEqual(1, len(self.shadow_vms()))
 
     def test_clone(self):
         source = self.create(content=b'cloned')
         before = self.checksum(source)
-        for volume, error in self.each(
-                self.new_volume, lambda volume:
-                self.driver.create_cloned_volume(volume, source)):
+
+        def clone(volume):
+            self.driver.create_cloned_volume(volume, source)
+
+        def check(volume, error):
             if error is None:
                 self.assertEqual(before, self.checksum(volume))
             self.driver.delete_volume(volume)
             self.assertIsNone(self.truth(volume))
+        self.each(self.new_volume, clone, check)
         self.assertEqual(2, len(self.shadow_vms()))
 
     def test_extend(self):
-        for volume, _error in self.each(
-                lambda: self.create(content=b'extended'),
-                lambda volume: self.driver.extend_volume(volume, 2)):
+        def extend(volume):
             self.driver.extend_volume(volume, 2)
+
+        def check(volume, _error):
+            extend(volume)
             self.assertEqual(2, self.truth(volume).size_gib)
             self.assertEqual(b'extended', self.read(volume, 8))
+        self.each(lambda: self.create(content=b'extended'), extend, check)
 
     def test_delete(self):
-        for volume, error in self.each(self.create,
-                                       self.driver.delete_volume):
+        def check(volume, error):
             if error is not None:
                 self.driver.delete_volume(volume)
             self.assertIsNone(self.truth(volume))
+        self.each(self.create, self.driver.delete_volume, check)
         self.assertEqual([], sorted(self.shadow_vms()))
 
     def test_what_complies_is_not_learnt_from_garbage(self):

@@ -66,12 +66,7 @@ def sessions(control, expected, patience_seconds):
 
     Those of killed services end when the vCenter's time-out ends them.
     """
-    deadline = time.monotonic() + patience_seconds
-    while True:
-        there = control.sessions()
-        if len(there) <= expected or time.monotonic() > deadline:
-            return len(there)
-        time.sleep(1)
+    return len(_once_few(control.sessions, expected, patience_seconds))
 
 
 def locks(cloud, patience_seconds):
@@ -81,9 +76,13 @@ def locks(cloud, patience_seconds):
     """
     server = redis.Redis.from_url(
         cloud.overrides['coordination']['backend_url'])
+    return [name.decode() for name in _once_few(
+        lambda: list(server.scan_iter('*_lock')), 0, patience_seconds)]
+
+
+def _once_few(read, most, patience_seconds):
+    """What there is, once it is no more than that; at last all the same."""
     deadline = time.monotonic() + patience_seconds
-    while True:
-        held = [name.decode() for name in server.scan_iter('*_lock')]
-        if not held or time.monotonic() > deadline:
-            return held
+    while len(found := read()) > most and time.monotonic() <= deadline:
         time.sleep(1)
+    return found
