@@ -45,7 +45,7 @@ SMALL, MEDIUM, LARGE = (Size(10, 8, 100), Size(100, 32, 1000),
 @contextlib.contextmanager
 def vcenter(size: Size) -> Iterator[simulator.Simulator]:
     """A simulated vCenter of a size, with every datastore on every host."""
-    made = simulator.Simulator(
+    made = simulator.for_plugin(
         ds=size.datastores, cluster=1, host=size.hosts,
         standalone_host=0, vm=size.machines, ds_mount_all=True,
         ds_capacity='10TiB', autostart=False)

@@ -10,6 +10,7 @@ import secrets
 import shlex
 from urllib import parse
 
+from cinder_vmdk_ext.tests import simulator as test_simulator
 from sandbox import configuration
 from sandbox import errors
 from sandbox import processes
@@ -54,7 +55,10 @@ def start(folder: Path, arguments: Sequence[str] = (),
                '-cacert-out', str(_ca_file(folder)),
                # One of its own, so that a leak of it could be found.
                '-password', secrets.token_hex(8),
-               *DEFAULT_ARGUMENTS, *arguments]
+               *DEFAULT_ARGUMENTS,
+               *(f'-lenient={rule}'
+                 for rule in test_simulator.PLUGIN_STILL_NEEDS),
+               *arguments]
     return processes.ManagedProcess.start(
         'vcenter-sim', command, folder, stdout_file=_stdout_file(folder))
 

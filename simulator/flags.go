@@ -24,11 +24,12 @@ type options struct {
 	delays    core.Delays
 	state     state.Flags
 	processes supervisor.Flags
+	lenient   *core.Leniencies
 }
 
 // parse reads the command line. Its error is one line that names the flag, the value and the remedy.
 func parse(args []string) (*options, error) {
-	o := &options{inventory: inventory.Defaults()}
+	o := &options{inventory: inventory.Defaults(), lenient: core.NewLeniencies(features)}
 	set := flag.NewFlagSet("vcenter-sim", flag.ContinueOnError)
 	usage := set.Usage
 	set.Usage = func() {}
@@ -64,6 +65,7 @@ func parse(args []string) (*options, error) {
 	methodDelay := set.String("method-delay", "", "delay methods, as `METHOD:MILLISECONDS,...`")
 	set.Float64Var(&o.delays.Jitter, "delay-jitter", 0, "variation `COEFFICIENT` (standard deviation/mean) of the delays")
 	taskDelay := set.Int("task-delay", 0, "delay the work of every task by this many `MILLISECONDS`")
+	set.Var(o.lenient, "lenient", "be less strict than a vCenter in `RULE[,RULE...]`, see README.md; repeatable")
 	for _, feature := range features {
 		if feature.Flags != nil {
 			feature.Flags(set)

@@ -73,6 +73,7 @@ func run(options *options) error {
 		APIVersion: options.inventory.APIVersion,
 		User:       options.server.User,
 		Password:   options.server.Password,
+		Lenient:    options.lenient.Given,
 		Restored:   saved != nil,
 		DataDir:    model.Dir,
 	})

@@ -69,7 +69,7 @@ class BackendCase(testtools.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.vcenter = simulator.Simulator(**cls.VCENTER)
+        cls.vcenter = simulator.for_plugin(**cls.VCENTER)
         cls.vcenter.start()
         cls.addClassCleanup(cls.vcenter.stop)
         cls.service = cls.vcenter.connect()

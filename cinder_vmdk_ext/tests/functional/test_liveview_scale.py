@@ -97,7 +97,7 @@ class ScaleTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        with simulator.Simulator(
+        with simulator.for_plugin(
                 ds=500, host=64, cluster=1, standalone_host=0, vm=500,
                 ds_mount_all=True, autostart=False) as vcenter:
             reports = [cls.measure(vcenter)]

@@ -60,8 +60,8 @@ cinder.cleanUp()
 class EventletTestCase(unittest.TestCase):
 
     def test_greenthreads_create_on_their_pools_and_report(self):
-        with simulator.Simulator(ds=3, vm=0,
-                                 ds_capacity='100GiB') as vcenter:
+        with simulator.for_plugin(ds=3, vm=0,
+                                  ds_capacity='100GiB') as vcenter:
             found = self.run_program(section.of_vcenter(vcenter))
             self.assertEqual(
                 ('up', ['LocalDS_0', 'LocalDS_1', 'LocalDS_2']),

@@ -29,7 +29,7 @@ class ScaleTestCase(unittest.TestCase):
         self.addCleanup(cinder.cleanUp)
 
     def start(self, size):
-        vcenter = simulator.Simulator(
+        vcenter = simulator.for_plugin(
             **size, vm=0, standalone_host=0, ds_mount_all=True,
             ds_capacity='100GiB')
         self.addCleanup(vcenter.stop)

@@ -57,7 +57,7 @@ class VersionsTestCase(SetupCase):
     """vCenter 7, 8 and 9."""
 
     def start(self, version):
-        with simulator.Simulator(**FLAGS, api_version=version) as vcenter:
+        with simulator.for_plugin(**FLAGS, api_version=version) as vcenter:
             made = self.set_up(vcenter)
             stats = made.get_volume_stats(refresh=True)
             self.assertEqual('up', stats['backend_state'])
@@ -83,7 +83,7 @@ class SilenceTestCase(SetupCase):
     """A vCenter that is gone leaves what it said last."""
 
     def test_the_last_list_comes_with_its_age_until_it_is_back(self):
-        with simulator.Simulator(**FLAGS) as vcenter:
+        with simulator.for_plugin(**FLAGS) as vcenter:
             made = self.set_up(vcenter)
             before = made.get_volume_stats(refresh=True)
         deadline = time.monotonic() + 20
@@ -109,7 +109,7 @@ class BadInputTestCase(SetupCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.vcenter = simulator.Simulator(**FLAGS, password=section.PASSWORD)
+        cls.vcenter = simulator.for_plugin(**FLAGS, password=section.PASSWORD)
         cls.addClassCleanup(cls.vcenter.stop)
         cls.vcenter.start()
         # The simulator's line of readiness quotes it for a URL.
@@ -244,7 +244,7 @@ class BadExtraSpecTestCase(SetupCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.vcenter = simulator.Simulator(**FLAGS)
+        cls.vcenter = simulator.for_plugin(**FLAGS)
         cls.addClassCleanup(cls.vcenter.stop)
         cls.vcenter.start()
 

@@ -30,6 +30,8 @@ type Feature struct {
 	Name string
 	// Flags declares command line flags of the feature's own. Optional.
 	Flags func(*flag.FlagSet)
+	// Rules are those in which the feature is as strict as a vCenter unless -lenient names them. Optional.
+	Rules []Rule
 	// Start registers what the feature does. The inventory exists by then, and no client is connected yet.
 	Start func(*Sim) error
 }
@@ -64,6 +66,8 @@ type Settings struct {
 	APIVersion string
 	User       string
 	Password   string
+	// Lenient are the rules that -lenient named; Sim.Lenient asks for one.
+	Lenient []string
 	// Restored tells that the inventory was loaded, with all that is in it: flags that add to it, and defaults, do not apply.
 	Restored bool
 	// DataDir holds everything that the simulator keeps on disk. It is removed at the end.
