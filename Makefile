@@ -15,7 +15,7 @@ SIMULATOR := build/vcenter-sim
 GLANCE_STAMP := build/glance-venv/.installed
 SEAM_RELEASES := cinder==27. cinder==28. cinder==29. oslo.vmware==4.7. oslo.vmware==4.10.
 WSDL := simulator/vimservice/vimService.wsdl.gz
-REQUIREMENTS := requirements.txt test-requirements.txt $(wildcard sandbox/requirements.txt)
+REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
 .PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run tox genconfig seams clean
@@ -79,13 +79,13 @@ bench: $(STAMP) $(SIMULATOR) ## figures beside upstream's driver into docs/bench
 
 simulator-races: $(STAMP) $(SIMULATOR) ## the simulated vCenter under Go's race detector and a mixed load; ARGS='--seconds 300'
 	@go=$$(tools/find_go.sh $(VENV)) && (cd simulator && CGO_ENABLED=1 $$go build -race -buildvcs=false -o ../$(SIMULATOR)-race .)
-	@VCENTER_SIM=$(SIMULATOR)-race $(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.conformance.mixed_load $(ARGS)
+	@VCENTER_SIM=$(SIMULATOR)-race $(BIN)/python -W ignore -m simulator.conformance.mixed_load $(ARGS)
 
 crash-matrix: $(STAMP) $(SIMULATOR) ## every operation cut off at every call, into docs/crash-matrix.md
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.crash_matrix
 
 cluster-run: $(STAMP) $(SIMULATOR) ## 300 operations on three cinder-volume that are killed in turn, into docs/cluster-run.md
-	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.cluster_run $(ARGS)
+	@$(BIN)/python -W ignore -m sandbox.tests.cluster_run $(ARGS)
 
 tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cinder28,cinder29
 	@test -x build/tox-venv/bin/tox || { $(BIN)/python -m venv build/tox-venv && build/tox-venv/bin/pip install --quiet 'tox>=4.12'; }

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from pyVmomi import vim
 
-from cinder_vmdk_ext.tests import control
-from cinder_vmdk_ext.tests import simulator
+from simulator import client
+from simulator import control
 
 DRIVERS = ('upstream', 'ours')
 OPERATIONS = ('stats', 'select', 'create', 'delete', 'attach', 'snapshot',
@@ -43,9 +43,9 @@ SMALL, MEDIUM, LARGE = (Size(10, 8, 100), Size(100, 32, 1000),
 
 
 @contextlib.contextmanager
-def vcenter(size: Size) -> Iterator[simulator.Simulator]:
+def vcenter(size: Size) -> Iterator[client.Simulator]:
     """A simulated vCenter of a size, with every datastore on every host."""
-    made = simulator.for_plugin(
+    made = client.for_plugin(
         ds=size.datastores, cluster=1, host=size.hosts,
         standalone_host=0, vm=size.machines, ds_mount_all=True,
         ds_capacity='10TiB', autostart=False)
@@ -59,7 +59,7 @@ def vcenter(size: Size) -> Iterator[simulator.Simulator]:
 class Site:
     """A simulated vCenter, and both drivers on it in turn."""
 
-    def __init__(self, size: Size, started: simulator.Simulator) -> None:
+    def __init__(self, size: Size, started: client.Simulator) -> None:
         self.size = size
         self._vcenter = started
         self._control = control.Control(started.control_url)

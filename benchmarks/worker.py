@@ -35,9 +35,9 @@ from cinder.volume import volume_types  # noqa: E402
 
 from cinder_vmdk_ext import driver as ours  # noqa: E402
 from cinder_vmdk_ext import model  # noqa: E402
-from cinder_vmdk_ext.tests import control  # noqa: E402
-from cinder_vmdk_ext.tests import database  # noqa: E402
-from cinder_vmdk_ext.tests import section  # noqa: E402
+from sandbox.embedded import database  # noqa: E402
+from sandbox.embedded import section  # noqa: E402
+from simulator import control  # noqa: E402
 
 BACKEND = f'cinder-1@{section.NAME}'
 # A call that waits for news ends when there are some: its cost is a notice.

@@ -7,17 +7,17 @@ The class is put together from one class for each kind of operation, all on
 
 from cinder import interface
 
-from cinder_vmdk_ext import adoption
-from cinder_vmdk_ext import ahead
-from cinder_vmdk_ext import connections
-from cinder_vmdk_ext import failclosed
-from cinder_vmdk_ext import groups
-from cinder_vmdk_ext import healing
-from cinder_vmdk_ext import images
-from cinder_vmdk_ext import keeping
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import locks
-from cinder_vmdk_ext import promises
-from cinder_vmdk_ext import spread
+from cinder_vmdk_ext.volumes import ahead
+from cinder_vmdk_ext.volumes import attach
+from cinder_vmdk_ext.volumes import failclosed
+from cinder_vmdk_ext.volumes import groups
+from cinder_vmdk_ext.volumes import images
+from cinder_vmdk_ext.volumes import keeping
+from cinder_vmdk_ext.volumes import manage
+from cinder_vmdk_ext.volumes import reconcile
+from cinder_vmdk_ext.volumes import spread
 
 # Cinder's hooks that change volumes' VMs, or copy what others must not change
 # meanwhile, and their parameters that tell which. Attaching locks only where
@@ -55,13 +55,13 @@ _AHEAD = {
 
 
 @interface.volumedriver
-@promises.noting(*promises.HOOKS)
+@state.noting(*state.HOOKS)
 @locks.holding(_ALONE)
 @ahead.reading(_AHEAD)
 @spread.holding(*spread.CHOOSING)
-class VmdkExtDriver(keeping.Keeping, healing.Healing, adoption.Adoption,
+class VmdkExtDriver(keeping.Keeping, reconcile.Healing, manage.Adoption,
                     failclosed.FailClosed, spread.Spread, images.Images,
-                    connections.Connections, groups.Groups):
+                    attach.Connections, groups.Groups):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     Several cinder-volume services of one cluster may serve one backend: what

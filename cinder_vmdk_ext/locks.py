@@ -26,8 +26,8 @@ from tooz import coordination as tooz
 
 from cinder import coordination
 
-from cinder_vmdk_ext import ahead
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.volumes import ahead
 
 LOG = logging.getLogger(__name__)
 

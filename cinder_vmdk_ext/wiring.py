@@ -2,7 +2,8 @@
 """What every volume operation stands on: session, pools, placement.
 
 Collaborators are wired into upstream's seams here; what they decide is in
-:mod:`cinder_vmdk_ext.placement` and :mod:`cinder_vmdk_ext.pools`.
+:mod:`cinder_vmdk_ext.scheduling.placement` and
+:mod:`cinder_vmdk_ext.scheduling.pools`.
 """
 
 import contextlib
@@ -26,30 +27,30 @@ from cinder.volume.drivers.vmware import vmdk
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
-from cinder_vmdk_ext import closing
-from cinder_vmdk_ext import backingview
+from cinder_vmdk_ext.backings import cache
+from cinder_vmdk_ext.backings import locator
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext.backings import verified_ops
+from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import inventory
-from cinder_vmdk_ext import liveview
-from cinder_vmdk_ext import location
+from cinder_vmdk_ext.inventory import cache as inventory_cache
+from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext import outcomes
-from cinder_vmdk_ext import policies
-from cinder_vmdk_ext import pools
-from cinder_vmdk_ext import preflight
-from cinder_vmdk_ext import promises
-from cinder_vmdk_ext import records
-from cinder_vmdk_ext import reporting
-from cinder_vmdk_ext import reservations
-from cinder_vmdk_ext import selector
-from cinder_vmdk_ext import session as sessions
-from cinder_vmdk_ext import soap
-from cinder_vmdk_ext import tags
-from cinder_vmdk_ext import tasks
-from cinder_vmdk_ext import typespecs
-from cinder_vmdk_ext import updates
-from cinder_vmdk_ext import volumeops
+from cinder_vmdk_ext.scheduling import extra_specs
+from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import reporter
+from cinder_vmdk_ext.scheduling import reservations
+from cinder_vmdk_ext.scheduling import selector
+from cinder_vmdk_ext.volumes import records
+from cinder_vmdk_ext.vsphere import logout
+from cinder_vmdk_ext.vsphere import preflight
+from cinder_vmdk_ext.vsphere import session as sessions
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import storage_policies
+from cinder_vmdk_ext.vsphere import tagging
+from cinder_vmdk_ext.vsphere import tasks
+from cinder_vmdk_ext.vsphere import updates
 
 LOG = logging.getLogger(__name__)
 
@@ -75,23 +76,23 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(config.vmdk_ext_opts)
-        self._noted_session = closing.Note()
-        closing.at_exit(self, self._noted_session, functools.partial(
+        self._noted_session = logout.Note()
+        logout.at_exit(self, self._noted_session, functools.partial(
             _make_client, self.configuration))
         self._reservations = reservations.Reservations()
-        self._promised = promises.Sizes(functools.partial(
-            promises.promised_gib, self.host, self.cluster_name),
+        self._promised = state.Sizes(functools.partial(
+            state.promised_gib, self.host, self.cluster_name),
             shared=bool(self.cluster_name))
         # Until the options are read: as upstream.
         self._settings = model.Settings('', datastore_pools=False)
         self._client: soap.Client | None = None
-        self._reader: inventory.Reader | None = None
+        self._reader: inventory_reader.Reader | None = None
         self._stream: updates.Stream | None = None
-        self._directory: policies.PolicyDirectory | None = None
+        self._directory: storage_policies.PolicyDirectory | None = None
         self._own_volumeops: volumeops.VolumeOps | None = None
         self._own_ds_sel: selector.DatastoreSelector | None = None
-        self._reporter: reporting.Reporter | None = None
-        self._locator: location.Locator | None = None
+        self._reporter: reporter.Reporter | None = None
+        self._locator: locator.Locator | None = None
 
     @staticmethod
     def get_driver_options() -> list[Any]:
@@ -131,7 +132,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             self._stream.stop()
         if isinstance(self._session, sessions.Session):
             self._session.logout()
-        closing.end(self._noted_session, self._make_client)
+        logout.end(self._noted_session, self._make_client)
 
     def _create_session(self) -> Any:
         preflight.check(self._make_client, self.configuration)
@@ -163,40 +164,42 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         max_objects = self.configuration.vmware_max_objects_retrieval
         self._client = self._make_client(
             lambda: session.vim.get_http_cookie())
-        self._directory = policies.PolicyDirectory(
+        self._directory = storage_policies.PolicyDirectory(
             session, self.configuration.vmdk_ext_policy_cache_seconds)
         watched = self._directory, self._settings.storage_policies
-        live = liveview.LiveView(
-            self._watch(session, self._client), inventory.InventoryReader(
-                session, self._client, *watched), *watched,
+        live = inventory_cache.LiveView(
+            self._watch(session, self._client),
+            inventory_reader.InventoryReader(session, self._client, *watched),
+            *watched,
             observe=self._reservations.observe)
         self._reader = self._with_tags(live)
-        self._own_volumeops = outcomes.CertainOps(
+        self._own_volumeops = verified_ops.CertainOps(
             session, max_objects, vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE,
             client=self._client)
         self._own_volumeops.inventory_view = live
         if self._stream is not None:
-            self._own_volumeops.backing_view = backingview.BackingView(
+            self._own_volumeops.backing_view = cache.BackingView(
                 self._stream, self._own_volumeops)
         self._own_ds_sel = selector.DatastoreSelector(
             self._own_volumeops, session, max_objects,
             ds_regex=self._settings.datastore_regex, reader=self._reader,
             directory=self._directory, settings=self._settings,
             books=self._reservations)
-        self._locator = location.Locator(self._own_volumeops, self._reader,
-                                         self._settings)
-        self._reporter = reporting.Reporter(
+        self._locator = locator.Locator(self._own_volumeops, self._reader,
+                                        self._settings)
+        self._reporter = reporter.Reporter(
             self._reader, self._settings,
             self._promised.gib, volumes=self._locator.volumes_by_datastore,
             # A migration is handed the pool's capabilities, no others.
             everywhere=lambda: {'location_info': self._location_info()})
 
-    def _with_tags(self, reader: inventory.Reader) -> inventory.Reader:
+    def _with_tags(self, reader: inventory_reader.Reader
+                   ) -> inventory_reader.Reader:
         name = self._settings.drain_tag
         if name is None:
             return reader
         options = self.configuration
-        return tags.Reader(reader, tags.Tagged(lambda: tags.Service(
+        return tagging.Reader(reader, tagging.Tagged(lambda: tagging.Service(
             options.vmware_host_ip, options.vmware_host_port,
             options.vmware_host_username, options.vmware_host_password,
             not options.vmware_insecure and (options.vmware_ca_file or True)),
@@ -248,7 +251,8 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             'vmware_cluster_name', f'the vCenter has no cluster {name!r}',
             f'name some of its clusters: {known or "it has none"}')
 
-    def _check_policies(self, directory: policies.PolicyDirectory) -> None:
+    def _check_policies(self, directory: storage_policies.PolicyDirectory
+                        ) -> None:
         wanted = self._settings.storage_policies
         if not wanted:
             return
@@ -343,7 +347,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             pool = self._settings.backend_name
         values = records.on_pool(volume, pool) if pool is not None else {}
         if found is not None:
-            values['provider_id'] = promises.BACKED
+            values['provider_id'] = state.BACKED
         if not records.says(volume, values):
             before = volume['host']
             if records.change(volume, values) and before != volume['host']:
@@ -352,7 +356,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
     def _present_name(self, volume: Any) -> str | None:
         """What the pool of a volume that has no backing is called by now."""
         pool = self._pool_of(volume)
-        if pool is None or not promises.is_promised(volume):
+        if pool is None or not state.is_promised(volume):
             return None
         found = pools.resolve(pool, self._inventory(), self._settings)
         return found.name if found else None
@@ -412,7 +416,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
     def _select_datastore(self, req: dict[str, Any], host: Any = None) -> Any:
         intent = _INTENT.get()
         if intent is not None and self._reader is not None:
-            req = req | {selector.THIN: typespecs.is_thin(intent.specs())}
+            req = req | {selector.THIN: extra_specs.is_thin(intent.specs())}
             if intent.excluded:
                 req[self.ds_sel.HARD_ANTI_AFFINITY_DS] = list(intent.excluded)
             if intent.pool is not None:
@@ -458,7 +462,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
 
     def _check_specs(self, specs: Callable[[], dict[str, str]]) -> None:
         if self._directory is not None:
-            typespecs.check(specs(), self._directory.names)
+            extra_specs.check(specs(), self._directory.names)
 
     def _volume_specs(self, volume: Any) -> dict[str, str]:
         return self._specs(field(volume, 'volume_type_id'))

@@ -10,10 +10,10 @@ import secrets
 import shlex
 from urllib import parse
 
-from cinder_vmdk_ext.tests import simulator as test_simulator
 from sandbox import configuration
 from sandbox import errors
 from sandbox import processes
+from simulator import client as test_simulator
 
 # Enough to see the scheduler choose; see "vcenter-sim -h".
 DEFAULT_ARGUMENTS = ('-ds', '4')

@@ -9,12 +9,12 @@ from cliff import lister
 from oslo_utils import units
 from oslo_utils import uuidutils
 
-from cinder_vmdk_ext import audit
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.audit import quarantine
 from cinder_vmdk_ext.cmd import backend
-from cinder_vmdk_ext import evidence
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
-from cinder_vmdk_ext import quarantine
 
 _COLUMNS = ('Backend', 'Kind', 'Thing', 'Name', 'Reference', 'Owner',
             'Place', 'MiB', 'Age (h)', 'Detail')
@@ -52,7 +52,7 @@ class Audit(_OfBackends):
         rows = []
         for name in backend.names(parsed_args.backend):
             with backend.opened(name) as driver:
-                found = audit.compare(evidence.Reader(driver).read())
+                found = compare.compare(collect.Reader(driver).read())
             rows += [_row(name, each) for each in found]
             if any(each.kind != 'quarantined' for each in found):
                 self.app.found = True
@@ -99,11 +99,11 @@ class Sweep(_OfBackends):
 
     @staticmethod
     def _due(driver: Any, parsed_args: argparse.Namespace
-             ) -> list[audit.Finding]:
-        found = audit.compare(evidence.Reader(driver).read())
+             ) -> list[compare.Finding]:
+        found = compare.compare(collect.Reader(driver).read())
         return quarantine.due(found, parsed_args.minimum_age * 3600)
 
-    def _move(self, driver: Any, finding: audit.Finding,
+    def _move(self, driver: Any, finding: compare.Finding,
               parsed_args: argparse.Namespace) -> str:
         if not parsed_args.yes and not _agreed(finding):
             return 'left'
@@ -122,14 +122,14 @@ class Sweep(_OfBackends):
         return 'moved'
 
 
-def _agreed(finding: audit.Finding) -> bool:
+def _agreed(finding: compare.Finding) -> bool:
     print(f'Move {finding.kind} {finding.thing} {finding.name} '
           f'({finding.reference}: {finding.detail}) aside? [y/N] ',
           end='', file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ('y', 'yes')
 
 
-def _row(backend_name: str, finding: audit.Finding) -> Row:
+def _row(backend_name: str, finding: compare.Finding) -> Row:
     age = finding.age_seconds
     return (backend_name, finding.kind, finding.thing, finding.name,
             finding.reference, finding.owner, finding.place,

@@ -22,8 +22,8 @@ from cinder import coordination
 from cinder import objects
 
 from cinder_vmdk_ext import driver
-from cinder_vmdk_ext.tests import database
-from cinder_vmdk_ext.tests import section
+from sandbox.embedded import database
+from sandbox.embedded import section
 
 CLUSTER = f'group@{section.NAME}'
 

@@ -17,7 +17,7 @@ from oslo_service import service
 from cinder import context
 
 from cinder_vmdk_ext import driver
-from cinder_vmdk_ext.tests import section
+from sandbox.embedded import section
 
 
 class Service(service.ServiceBase):

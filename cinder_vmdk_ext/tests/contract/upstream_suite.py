@@ -32,9 +32,9 @@ TEST_MODULES = (
 OURS: dict[str, tuple[str, tuple[str, ...]]] = {
     'vmdk.VMwareVcVmdkDriver': ('cinder_vmdk_ext.driver.VmdkExtDriver', ()),
     'volumeops.VMwareVolumeOps': (
-        'cinder_vmdk_ext.outcomes.CertainOps', ('client',)),
+        'cinder_vmdk_ext.backings.verified_ops.CertainOps', ('client',)),
     'datastore.DatastoreSelector': (
-        'cinder_vmdk_ext.selector.DatastoreSelector',
+        'cinder_vmdk_ext.scheduling.selector.DatastoreSelector',
         ('reader', 'directory', 'settings', 'books')),
 }
 

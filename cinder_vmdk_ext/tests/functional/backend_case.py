@@ -27,10 +27,10 @@ from cinder import objects
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext import driver
-from cinder_vmdk_ext.tests import control
-from cinder_vmdk_ext.tests import database
-from cinder_vmdk_ext.tests import section
-from cinder_vmdk_ext.tests import simulator
+from sandbox.embedded import database
+from sandbox.embedded import section
+from simulator import client
+from simulator import control
 
 HOST = f'cinder-1@{section.NAME}'
 
@@ -69,7 +69,7 @@ class BackendCase(testtools.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.vcenter = simulator.for_plugin(**cls.VCENTER)
+        cls.vcenter = client.for_plugin(**cls.VCENTER)
         cls.vcenter.start()
         cls.addClassCleanup(cls.vcenter.stop)
         cls.service = cls.vcenter.connect()

@@ -22,13 +22,13 @@ from oslo_config import cfg
 
 from cinder import objects
 
-from cinder_vmdk_ext import audit
-from cinder_vmdk_ext import evidence
-from cinder_vmdk_ext import quarantine
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.audit import quarantine
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import crash_others
 from cinder_vmdk_ext.tests.functional import crash_volumes
-from cinder_vmdk_ext.tests import section
+from sandbox.embedded import section
 
 ROOT = pathlib.Path(__file__).parents[3]
 PAGE = ROOT / 'docs' / 'crash-matrix.md'
@@ -260,7 +260,7 @@ class CrashCase(backend_case.BackendCase):
 
     def look(self):
         return [each for each
-                in audit.compare(evidence.Reader(self.driver).read())
+                in compare.compare(collect.Reader(self.driver).read())
                 if each.kind != 'quarantined']
 
     def remove_all(self):
@@ -276,7 +276,7 @@ class CrashCase(backend_case.BackendCase):
         for volume in objects.VolumeList.get_all(self.context):
             volume.destroy()
         content = self.service.content
-        for each in audit.compare(evidence.Reader(self.driver).read()):
+        for each in compare.compare(collect.Reader(self.driver).read()):
             # The file of a disk that was on an instance only.
             self.wait(content.virtualDiskManager.DeleteVirtualDisk_Task(
                 each.reference, content.rootFolder.childEntity[0]))

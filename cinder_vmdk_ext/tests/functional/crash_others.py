@@ -10,7 +10,7 @@ from oslo_utils import uuidutils
 
 from cinder import objects
 
-from cinder_vmdk_ext import promises
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import crash_volumes
 from cinder_vmdk_ext.tests.functional import test_adoption
@@ -355,7 +355,7 @@ def _connect(case, volume):
 
 
 def _first_attach(case):
-    volume = case.new_volume(provider_id=promises.PROMISED,
+    volume = case.new_volume(provider_id=state.PROMISED,
                              status='available')
 
     def expected():

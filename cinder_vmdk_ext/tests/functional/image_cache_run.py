@@ -20,8 +20,8 @@ import unittest
 
 import glanceclient
 
-from cinder_vmdk_ext.tests import control as control_endpoint
-from cinder_vmdk_ext.tests.functional import sandbox_case
+from sandbox.tests import sandbox_case
+from simulator import control as control_endpoint
 
 MIB = 1 << 20
 _CONTENT_MIB = 8

@@ -12,13 +12,13 @@ from pyVmomi import vim
 
 from cinder.db import api
 
-from cinder_vmdk_ext import audit
-from cinder_vmdk_ext import evidence
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.audit import quarantine
+from cinder_vmdk_ext.backings import finder
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import exchange
-from cinder_vmdk_ext import quarantine
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests import section
+from sandbox.embedded import section
 
 content = backend_case.content
 
@@ -27,7 +27,7 @@ class AuditCase(backend_case.BackendCase):
     """Audits of one backend."""
 
     def audit(self):
-        return audit.compare(evidence.Reader(self.driver).read())
+        return compare.compare(collect.Reader(self.driver).read())
 
     def kinds(self):
         return [(each.kind, each.thing, each.owner) for each in self.audit()]
@@ -133,7 +133,7 @@ class FindingsTestCase(AuditCase):
         self.copy_of(self.volume, name)
         replaced = self.copy_of(self.volume, f'{self.volume.name}-replaced')
         self.rename(replaced, extraConfig=[
-            vim.option.OptionValue(key=exchange.REPLACED,
+            vim.option.OptionValue(key=finder.REPLACED,
                                    value=self.volume.id)])
         self.assertEqual([('leftover', 'vm', self.volume.id)] * 2,
                          self.kinds())
@@ -162,7 +162,7 @@ class FindingsTestCase(AuditCase):
         moved, = self.audit()
         self.addCleanup(self._delete, moved.reference)
         self.assertEqual('quarantined', moved.kind)
-        self.assertIn(f'{audit.QUARANTINE_PATH}/', moved.reference)
+        self.assertIn(f'{compare.QUARANTINE_PATH}/', moved.reference)
 
     def _make_disk(self, path):
         content = self.service.content

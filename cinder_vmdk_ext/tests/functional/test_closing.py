@@ -15,9 +15,9 @@ from cinder import context as cinder_context
 
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.tests import control
-from cinder_vmdk_ext.tests.functional.conformance import vcenter_case
-from cinder_vmdk_ext.tests import section
+from sandbox.embedded import section
+from simulator.conformance import vcenter_case
+from simulator import control
 
 
 class ClosingCase(vcenter_case.VCenterCase):

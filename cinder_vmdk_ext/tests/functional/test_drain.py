@@ -7,8 +7,8 @@ from pyVmomi import vim
 import requests
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import tags
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.vsphere import tagging
 
 REST = '/rest/com/vmware/cis'
 
@@ -134,7 +134,7 @@ class TagTestCase(DrainCase):
         self.assertRaises(exceptions.NoPlacement, self.create)
         self.put_on('detach', self.datastore('LocalDS_1'))
         tagged = self.driver._reader._tagged
-        tagged._clock = lambda: time.monotonic() + tags.KEEP_SECONDS
+        tagged._clock = lambda: time.monotonic() + tagging.KEEP_SECONDS
         self.assert_available()
 
 

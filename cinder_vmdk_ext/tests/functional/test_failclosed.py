@@ -5,8 +5,8 @@ import threading
 
 from oslo_vmware import exceptions as vmware_exceptions
 
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import promises
 from cinder_vmdk_ext.tests.functional import backend_case
 
 content = backend_case.content
@@ -115,7 +115,7 @@ class FirstAttachTestCase(backend_case.BackendCase):
         for thread in threads:
             thread.join()
         self.assertEqual([self.truth(volume).vm._moId] * 4, told)
-        self.assertTrue(promises.is_backed(self.fresh(volume)))
+        self.assertTrue(state.is_backed(self.fresh(volume)))
         self.assertEqual([volume.name], list(self.shadow_vms()))
 
     def test_what_one_has_left_halfway_the_next_finishes(self):
@@ -132,5 +132,5 @@ class FirstAttachTestCase(backend_case.BackendCase):
         self.assertNotEqual(volume.id, self.truth(volume).disk.backing.uuid)
         self.driver.initialize_connection(self.fresh(volume), connector)
         self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
-        self.assertTrue(promises.is_backed(self.fresh(volume)))
+        self.assertTrue(state.is_backed(self.fresh(volume)))
         self.assertEqual([volume.name], list(self.shadow_vms()))

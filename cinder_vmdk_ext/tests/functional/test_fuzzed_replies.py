@@ -18,9 +18,9 @@ from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder import exception
 
-from cinder_vmdk_ext import policies
-from cinder_vmdk_ext import services
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.vsphere import services
+from cinder_vmdk_ext.vsphere import storage_policies
 
 EXAMPLES = int(os.environ.get('VMDK_EXT_TEST_FUZZ_EXAMPLES', 12))
 # What may be told to Cinder: the vCenter's errors, and Cinder's own.
@@ -266,13 +266,14 @@ class GarbledRepliesTestCase(backend_case.BackendCase):
     def test_what_complies_is_not_learnt_from_garbage(self):
         name = 'VM Encryption Policy'
         self.make_driver(vmware_storage_profile=name)
-        ask = policies.PolicyDirectory(self.driver.session, 0.0)
+        ask = storage_policies.PolicyDirectory(self.driver.session, 0.0)
         with self.garbled('/pbm') as calls:
             known = ask.compliant_datastores(name)
         self.assertEqual(4, len(known))
         for number in range(1, len(calls) + 1):
             for garble in GARBAGE:
-                fresh = policies.PolicyDirectory(self.driver.session, 0.0)
+                fresh = storage_policies.PolicyDirectory(
+                    self.driver.session, 0.0)
                 self.driver.session.pbm._service_content = None
                 with self.garbled('/pbm', number, garble):
                     try:

@@ -5,8 +5,8 @@ import itertools
 
 from pyVmomi import vim
 
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import promises
 from cinder_vmdk_ext.tests.functional import backend_case
 
 
@@ -49,7 +49,7 @@ class PromiseTestCase(backend_case.BackendCase):
         self.attach_first()
         self.assert_on('Space', self.volume)
         volume = self.fresh(self.volume)
-        self.assertTrue(promises.is_backed(volume))
+        self.assertTrue(state.is_backed(volume))
         self.assertIsNone(volume.provider_location)
 
     def test_it_is_not_made_on_a_younger_one_of_that_name(self):
@@ -59,7 +59,7 @@ class PromiseTestCase(backend_case.BackendCase):
         for word in (self.volume.id, 'Space', 'cinder migrate'):
             self.assertIn(word, str(error))
         self.assertEqual({}, self.shadow_vms())
-        self.assertTrue(promises.is_promised(self.fresh(self.volume)))
+        self.assertTrue(state.is_promised(self.fresh(self.volume)))
 
     def test_migrated_it_is_made_on_the_other_pool(self):
         self.remove(self.first)

@@ -18,11 +18,11 @@ from pyVmomi import vim
 from cinder import context as cinder_context
 from cinder.volume.drivers.vmware import vmdk
 
-from cinder_vmdk_ext import promises
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import test_adoption
 from cinder_vmdk_ext.tests.functional import test_transfers
-from cinder_vmdk_ext.tests import section
+from sandbox.embedded import section
 
 UPSTREAM = bool(os.environ.get('VMDK_EXT_TEST_UPSTREAM'))
 # What a session's loss may cost; upstream's ten seconds show.
@@ -234,7 +234,7 @@ class KnownFaultsTestCase(backend_case.BackendCase):
 
     def test_15_of_several_first_attaches_all_succeed(self):
         volume = self.new_volume(provider_id=None if UPSTREAM
-                                 else promises.PROMISED)
+                                 else state.PROMISED)
         instance = self.instances()[0]
         errors = []
 

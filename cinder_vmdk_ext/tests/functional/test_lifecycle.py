@@ -6,8 +6,8 @@ from pyVmomi import vim
 
 from cinder import exception
 
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import promises
 from cinder_vmdk_ext.tests.functional import backend_case
 
 content = backend_case.content
@@ -82,7 +82,7 @@ class CreationTestCase(backend_case.BackendCase):
         source = self.create()
         clone = self.new_volume('LocalDS_2')
         self.made(clone, self.driver.create_cloned_volume(clone, source))
-        self.assertTrue(promises.is_promised(clone))
+        self.assertTrue(state.is_promised(clone))
         self.assertEqual({}, self.shadow_vms())
 
     def test_a_promised_volume_is_made_at_attach_on_its_pool(self):
@@ -90,7 +90,7 @@ class CreationTestCase(backend_case.BackendCase):
         volume = self.create('LocalDS_2')
         self.attach(volume)
         self.assert_on('LocalDS_2', volume)
-        self.assertTrue(promises.is_backed(self.fresh(volume)))
+        self.assertTrue(state.is_backed(self.fresh(volume)))
 
     def test_a_copy_that_fails_half_way_leaves_nothing(self):
         source = self.create()

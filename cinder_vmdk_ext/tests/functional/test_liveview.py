@@ -12,13 +12,13 @@ from unittest import mock
 from oslo_vmware import exceptions
 from pyVmomi import vim
 
-from cinder_vmdk_ext import inventory
-from cinder_vmdk_ext import liveview
-from cinder_vmdk_ext import session
-from cinder_vmdk_ext import soap
-from cinder_vmdk_ext.tests import control
-from cinder_vmdk_ext.tests.functional.conformance import vcenter_case
-from cinder_vmdk_ext import updates
+from cinder_vmdk_ext.inventory import cache
+from cinder_vmdk_ext.inventory import reader
+from cinder_vmdk_ext.vsphere import session
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import updates
+from simulator.conformance import vcenter_case
+from simulator import control
 
 POLLED = ('WaitForUpdatesEx',)
 
@@ -47,8 +47,8 @@ class LiveViewCase(vcenter_case.VCenterCase):
         self.addCleanup(self.http.close)
         self.stream = updates.Stream(self.session, self.http)
         self.addCleanup(self.stream.stop)
-        self.reader = inventory.InventoryReader(self.session, self.http)
-        self.view = liveview.LiveView(self.stream, self.reader)
+        self.reader = reader.InventoryReader(self.session, self.http)
+        self.view = cache.LiveView(self.stream, self.reader)
 
     def threads(self):
         """Names of the threads that were started since the test began."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-from cinder_vmdk_ext.tests import simulator
+from simulator import client
 
 PROGRAM = '''
 import eventlet
@@ -97,7 +97,7 @@ class ScaleTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        with simulator.for_plugin(
+        with client.for_plugin(
                 ds=500, host=64, cluster=1, standalone_host=0, vm=500,
                 ds_mount_all=True, autostart=False) as vcenter:
             reports = [cls.measure(vcenter)]

@@ -14,9 +14,9 @@ from unittest import mock
 
 from cinder import objects
 
-from cinder_vmdk_ext import session
 from cinder_vmdk_ext.tests import faulty_proxy
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.vsphere import session
 
 MINUTES = float(os.environ.get('VMDK_EXT_TEST_OUTAGE_MINUTES', 0.6))
 WORKERS = 3

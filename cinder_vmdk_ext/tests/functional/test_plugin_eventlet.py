@@ -14,8 +14,8 @@ import unittest
 
 from pyVmomi import vim
 
-from cinder_vmdk_ext.tests import section
-from cinder_vmdk_ext.tests import simulator
+from sandbox.embedded import section
+from simulator import client as simulator_client
 
 _PROGRAM = """
 from cinder import monkey_patch; monkey_patch.patch()
@@ -60,8 +60,8 @@ cinder.cleanUp()
 class EventletTestCase(unittest.TestCase):
 
     def test_greenthreads_create_on_their_pools_and_report(self):
-        with simulator.for_plugin(ds=3, vm=0,
-                                  ds_capacity='100GiB') as vcenter:
+        with simulator_client.for_plugin(ds=3, vm=0,
+                                         ds_capacity='100GiB') as vcenter:
             found = self.run_program(section.of_vcenter(vcenter))
             self.assertEqual(
                 ('up', ['LocalDS_0', 'LocalDS_1', 'LocalDS_2']),

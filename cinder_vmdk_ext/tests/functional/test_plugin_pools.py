@@ -5,12 +5,12 @@ import time
 
 from pyVmomi import vim
 
-from cinder_vmdk_ext import backingview
+from cinder_vmdk_ext.backings import cache
+from cinder_vmdk_ext.backings import state as backings_state
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import promises
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests import section
-from cinder_vmdk_ext.tests.unit import scheduling
+from cinder_vmdk_ext.tests.unit import scheduler
+from sandbox.embedded import section
 
 HOST = backend_case.HOST
 GIB = 1 << 30
@@ -53,12 +53,12 @@ class PoolsTestCase(backend_case.BackendCase):
             datastore.DatastoreExitMaintenanceMode_Task()))
         pool = self.until_pool('LocalDS_1', 'maintenance')
         self.assertEqual(0, pool['free_capacity_gb'])
-        found = scheduling.pool_states(self.driver._stats)
+        found = scheduler.pool_states(self.driver._stats)
         for thick in (False, True):
-            self.assertFalse(scheduling.passes(
-                found['LocalDS_1'], scheduling.request(1, thick=thick)))
-            self.assertTrue(scheduling.passes(
-                found['LocalDS_0'], scheduling.request(1, thick=thick)))
+            self.assertFalse(scheduler.passes(
+                found['LocalDS_1'], scheduler.request(1, thick=thick)))
+            self.assertTrue(scheduler.passes(
+                found['LocalDS_0'], scheduler.request(1, thick=thick)))
 
     def until_pool(self, name, state, seconds=10):
         """Notices of change arrive a moment after the change."""
@@ -254,7 +254,7 @@ class VolumesTestCase(backend_case.BackendCase):
                          driver.update_provider_info(volumes, []))
         volumes = [self.fresh(volume) for volume in volumes]
         self.assertEqual([True, True, True, False],
-                         [promises.is_backed(each) for each in volumes])
+                         [backings_state.is_backed(each) for each in volumes])
         self.assertEqual(
             [f'{HOST}#LocalDS_{number}' for number in (0, 2, 1, 3)],
             [volume.host for volume in volumes])
@@ -338,7 +338,7 @@ class NamesakesTestCase(backend_case.BackendCase):
         begun = time.monotonic()
         self.assertEqual([], self.driver.volumeops.read_backings().all)
         self.assertLess(time.monotonic() - begun,
-                        backingview.FILL_SECONDS / 2)
+                        cache.FILL_SECONDS / 2)
 
     def test_they_are_told_apart_by_their_datacenter(self):
         self.assertEqual(
@@ -362,7 +362,7 @@ class LazyTestCase(backend_case.BackendCase):
     def test_nothing_is_made_before_and_the_space_is_promised(self):
         volume = self.create('LocalDS_1', 7)
         self.assertIsNone(self.truth(volume))
-        self.assertTrue(promises.is_promised(self.fresh(volume)))
+        self.assertTrue(backings_state.is_promised(self.fresh(volume)))
         pool = by_name(self.report())['LocalDS_1']
         self.assertEqual(7, pool['provisioned_capacity_gb'])
 
@@ -376,7 +376,7 @@ class LazyTestCase(backend_case.BackendCase):
         self.assertEqual(self.truth(volume).vm._moId,
                          found['data']['volume'])
         self.assert_on('LocalDS_0', volume)
-        self.assertTrue(promises.is_backed(self.fresh(volume)))
+        self.assertTrue(backings_state.is_backed(self.fresh(volume)))
 
     def test_a_pool_that_the_instances_host_does_not_see(self):
         """Of two clusters each sees a datastore that the other does not."""

@@ -9,10 +9,10 @@ from pyVmomi import vim
 from cinder import context
 
 from cinder_vmdk_ext import driver
-from cinder_vmdk_ext.tests import control
-from cinder_vmdk_ext.tests import database
-from cinder_vmdk_ext.tests import section
-from cinder_vmdk_ext.tests import simulator
+from sandbox.embedded import database
+from sandbox.embedded import section
+from simulator import client as simulator_client
+from simulator import control
 
 SMALL = {'ds': 5, 'cluster': 1, 'host': 2}
 LARGE = {'ds': 500, 'cluster': 4, 'host': 16}
@@ -29,7 +29,7 @@ class ScaleTestCase(unittest.TestCase):
         self.addCleanup(cinder.cleanUp)
 
     def start(self, size):
-        vcenter = simulator.for_plugin(
+        vcenter = simulator_client.for_plugin(
             **size, vm=0, standalone_host=0, ds_mount_all=True,
             ds_capacity='100GiB')
         self.addCleanup(vcenter.stop)

@@ -10,10 +10,10 @@ from cinder import context
 
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.tests import database
-from cinder_vmdk_ext.tests import section
-from cinder_vmdk_ext.tests import simulator
 from cinder_vmdk_ext.tests import webserver
+from sandbox.embedded import database
+from sandbox.embedded import section
+from simulator import client
 
 FLAGS = {'ds': 2, 'vm': 0, 'ds_capacity': '100GiB'}
 HOST = f'cinder-1@{section.NAME}'
@@ -57,7 +57,7 @@ class VersionsTestCase(SetupCase):
     """vCenter 7, 8 and 9."""
 
     def start(self, version):
-        with simulator.for_plugin(**FLAGS, api_version=version) as vcenter:
+        with client.for_plugin(**FLAGS, api_version=version) as vcenter:
             made = self.set_up(vcenter)
             stats = made.get_volume_stats(refresh=True)
             self.assertEqual('up', stats['backend_state'])
@@ -83,7 +83,7 @@ class SilenceTestCase(SetupCase):
     """A vCenter that is gone leaves what it said last."""
 
     def test_the_last_list_comes_with_its_age_until_it_is_back(self):
-        with simulator.for_plugin(**FLAGS) as vcenter:
+        with client.for_plugin(**FLAGS) as vcenter:
             made = self.set_up(vcenter)
             before = made.get_volume_stats(refresh=True)
         deadline = time.monotonic() + 20
@@ -109,7 +109,7 @@ class BadInputTestCase(SetupCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.vcenter = simulator.for_plugin(**FLAGS, password=section.PASSWORD)
+        cls.vcenter = client.for_plugin(**FLAGS, password=section.PASSWORD)
         cls.addClassCleanup(cls.vcenter.stop)
         cls.vcenter.start()
         # The simulator's line of readiness quotes it for a URL.
@@ -244,7 +244,7 @@ class BadExtraSpecTestCase(SetupCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.vcenter = simulator.for_plugin(**FLAGS)
+        cls.vcenter = client.for_plugin(**FLAGS)
         cls.addClassCleanup(cls.vcenter.stop)
         cls.vcenter.start()
 

@@ -16,8 +16,8 @@ from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import test_transfers
-from cinder_vmdk_ext.tests import section
-from cinder_vmdk_ext import transfers
+from cinder_vmdk_ext.vsphere import transfers
+from sandbox.embedded import section
 
 PASSWORD = section.PASSWORD
 # As a person, a log filter of XML, a URL or a shell would write it.

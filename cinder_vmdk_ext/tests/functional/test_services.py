@@ -8,11 +8,11 @@ from pyVmomi import vim
 
 from cinder import exception
 
-from cinder_vmdk_ext import promises
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.tests import clustered
-from cinder_vmdk_ext.tests import database
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests import section
+from sandbox.embedded import database
+from sandbox.embedded import section
 
 content = backend_case.content
 
@@ -60,7 +60,7 @@ class ClusterTestCase(backend_case.BackendCase):
     def promised(self):
         """A volume whose disk is made by the first attachment."""
         return self.new_volume(status='available',
-                               provider_id=promises.PROMISED)
+                               provider_id=state.PROMISED)
 
     def hold(self, method, skip=0):
         """Have a task of a method hang; give back how to wait for it, and
@@ -122,7 +122,7 @@ class ClusterTestCase(backend_case.BackendCase):
                      {'do': 'start'})
         volume = self.fresh(volume)
         self.assertEqual('available', volume.status)
-        self.assertTrue(promises.is_backed(volume))
+        self.assertTrue(state.is_backed(volume))
         self.assert_on('LocalDS_2', volume)
         self.assertEqual([volume.name], list(self.shadow_vms()))
 
@@ -199,7 +199,7 @@ class ClusterTestCase(backend_case.BackendCase):
         told = self.overlap('CreateVM_Task', wanted, wanted)
         self.assertEqual((self.truth(volume).vm._moId,) * 2, told)
         self.assertEqual(1, self.count('CreateVM_Task'))
-        self.assertTrue(promises.is_backed(self.fresh(volume)))
+        self.assertTrue(state.is_backed(self.fresh(volume)))
         self.assertEqual([volume.name], list(self.shadow_vms()))
 
     def test_the_lock_of_a_service_that_is_killed_is_free(self):

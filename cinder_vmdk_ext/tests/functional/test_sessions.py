@@ -23,10 +23,10 @@ from oslo_vmware import vim_util
 from pyVmomi import vim
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import session
-from cinder_vmdk_ext.tests import control
 from cinder_vmdk_ext.tests import faulty_proxy
-from cinder_vmdk_ext.tests.functional.conformance import vcenter_case
+from cinder_vmdk_ext.vsphere import session
+from simulator.conformance import vcenter_case
+from simulator import control
 
 THREADS = 50
 CALLS = int(os.environ.get('VMDK_EXT_TEST_CALLS', 3000))

@@ -8,8 +8,8 @@ import unittest
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.tests import section
 from cinder_vmdk_ext.tests.functional import backend_case
+from sandbox.embedded import section
 
 
 class SpreadCase(backend_case.BackendCase):

@@ -11,9 +11,9 @@ from oslo_vmware import vim_util
 from pyVmomi import vim
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import soap
-from cinder_vmdk_ext import tasks
 from cinder_vmdk_ext.tests.functional import test_liveview
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import tasks
 
 
 class TaskCase(test_liveview.LiveViewCase):
@@ -151,7 +151,7 @@ class QuietTestCase(TaskCase):
         self.remove('slow')
         self.sim.fault(method='CreateVM_Task', task_delay_ms=1500)
         with mock.patch.object(tasks, 'PROGRESS_SECONDS', 0.4), \
-                self.assertLogs('cinder_vmdk_ext.tasks', 'INFO') as logged:
+                self.assertLogs(tasks.__name__, 'INFO') as logged:
             self.waiter(self.create('slow'))
         self.assertRegex(logged.output[0], r'running, .* % after \d+ s')
         self.assertLessEqual(len(logged.output), 4)

@@ -20,9 +20,9 @@ from pyVmomi import vim
 from cinder import exception
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import images
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests import section
+from cinder_vmdk_ext.volumes import images
+from sandbox.embedded import section
 
 CONTENT = backend_case.content('image', units.Mi + 4321 - 4321 % 512)
 ODD_NAME = 'a b+c&d=e#f?g%h é'

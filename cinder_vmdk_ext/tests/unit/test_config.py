@@ -11,7 +11,7 @@ from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.tests import section
+from sandbox.embedded import section
 
 GOOD = {'vmware_host_ip': 'vcenter.example.org',
         'vmware_host_username': 'cinder@vsphere.local',

@@ -8,8 +8,8 @@ from oslo_vmware import pbm
 from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext import driver
-from cinder_vmdk_ext.tests import section
 from cinder_vmdk_ext import wiring
+from sandbox.embedded import section
 
 
 class VersionTestCase(unittest.TestCase):

@@ -6,7 +6,7 @@ import types
 from lxml import etree
 from oslo_vmware import exceptions
 
-from cinder_vmdk_ext import soap
+from cinder_vmdk_ext.vsphere import soap
 
 LOST = exceptions.VimFaultException([exceptions.NOT_AUTHENTICATED], 'lost')
 SILENT = exceptions.VimConnectionException('no reply')

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves aside what an audit found to be nobody's. Deletes no disk."""
+
+from typing import Any
+
+from oslo_utils import uuidutils
+from oslo_vmware import vim_util
+
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.backings import disk_scan
+from cinder_vmdk_ext.backings import finder
+
+# The key by which volumeops takes a VM's instance UUID.
+_UUID = 'instanceUuid'
+
+
+def due(findings: list[compare.Finding],
+        minimum_age_seconds: float) -> list[compare.Finding]:
+    """The findings that a sweep may act on.
+
+    What has no known age counts as made just now.
+    """
+    return [each for each in findings if each.sweepable
+            and (each.age_seconds or 0.0) >= minimum_age_seconds]
+
+
+class Quarantine:
+    """Acts on findings, one at a time."""
+
+    def __init__(self, driver: Any) -> None:
+        """:param driver: a VmdkExtDriver that is set up"""
+        self._driver = driver
+        self._ops = driver.volumeops
+
+    def move(self, finding: compare.Finding) -> None:
+        """Move a VM or a file aside, or remove a temporary snapshot.
+
+        A VM goes to the folder ``OpenStack/Quarantine`` of its datacenter, a
+        file to ``openstack-quarantine`` on its datastore. A temporary
+        snapshot is consolidated (RemoveSnapshot_Task): the VM's content stays
+        as it is.
+
+        :raises VimException: as oslo.vmware does
+        """
+        if finding.thing == 'file':
+            self._move_file(finding)
+        elif finding.thing == 'vm-snapshot':
+            self._ops.delete_snapshot(
+                vim_util.get_moref(finding.machine, 'VirtualMachine'),
+                finding.name)
+        else:
+            self._move_machine(finding)
+
+    def _move_machine(self, finding: compare.Finding) -> None:
+        vm = vim_util.get_moref(finding.reference, 'VirtualMachine')
+        folder = self._ops.create_vm_inventory_folder(
+            self._ops.get_dc(vm), ['OpenStack', compare.QUARANTINE_FOLDER])
+        if finding.thing != 'template':
+            # Nobody is to take it for a volume's again. It remains marked as
+            # Cinder's, and with whose it was.
+            self._ops.identify(vm, finding.name, {
+                _UUID: uuidutils.generate_uuid(),
+                disk_scan.VOLUME_ID: '', disk_scan.SNAPSHOT_ID: '',
+                finder.REPLACED: '', collect.QUARANTINED: finding.owner})
+        self._ops.move_backing_to_folder(vm, folder)
+
+    def _move_file(self, finding: compare.Finding) -> None:
+        place, _, path = finding.reference[1:].partition('] ')
+        inventory = self._driver._inventory()
+        datacenter = next(
+            vim_util.get_moref(each.datacenter, 'Datacenter')
+            for each in inventory.datastores.values()
+            if each.plain_name == place and each.datacenter)
+        folder = f'{compare.QUARANTINE_PATH}/{uuidutils.generate_uuid()}'
+        self._ops.create_datastore_folder(place, compare.QUARANTINE_PATH,
+                                          datacenter)
+        self._ops.create_datastore_folder(place, folder, datacenter)
+        self._ops.move_vmdk_file(
+            datacenter, finding.reference,
+            f'[{place}] {folder}/{path.rpartition("/")[2]}')

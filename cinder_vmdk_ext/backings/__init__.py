@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shadow VMs that hold the disks of volumes."""

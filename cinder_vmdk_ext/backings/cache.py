@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vCenter's VMs in memory, as far as they tell which is whose backing."""
+
+import threading
+import time
+from typing import Any
+
+from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext.inventory import cache
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import updates
+
+# How long a reader waits for all VMs to be told before it reads them itself.
+FILL_SECONDS = 30.0
+POLL_SECONDS = 0.05
+
+
+class BackingView:
+    """Answers for :meth:`volumeops.VolumeOps.read_backings` from memory.
+
+    Kept by the one long poll, after the inventory. Memory is used only while
+    it holds all that the vCenter has told and the vCenter has been heard of
+    lately; else all VMs are read. Safe to share between threads.
+    """
+
+    types = frozenset({'VirtualMachine'})
+    late = True
+
+    def __init__(self, stream: updates.Stream,
+                 ops: volumeops.VolumeOps) -> None:
+        """Prepare, without a call; the first read starts the long poll."""
+        self._stream = stream
+        self._ops = ops
+        stream.listeners.append(self)
+
+    def read_backings(self) -> volumeops.Backings:
+        """All shadow VMs; the same object as long as nothing has changed.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        conversation = self._stream.conversation()
+        if conversation is not None:
+            conversation.await_decision(cache.SYNC_SECONDS)
+            stage = self._whole_stage(conversation)
+            if stage is not None:
+                return stage.backings()
+        return self._ops.read_all_backings()
+
+    def filling(self) -> bool:
+        """Whether the VMs are being told for the first time."""
+        conversation = self._stream.conversation()
+        if conversation is None or not conversation.live:
+            return False
+        stage = conversation.sink('VirtualMachine')
+        return not (isinstance(stage, _Stage) and stage.whole)
+
+    def moref_of(self, uuid: str) -> str | None:
+        """The VM that had an instance UUID when last told, without a call."""
+        conversation = self._stream.conversation()
+        stage = conversation and conversation.sink('VirtualMachine')
+        return stage.moref_of(uuid) if isinstance(stage, _Stage) else None
+
+    def _whole_stage(self, conversation: updates.Conversation
+                     ) -> '_Stage | None':
+        """All VMs, as soon as they have been told; None: not to be had."""
+        deadline = time.monotonic() + FILL_SECONDS
+        while conversation.live and time.monotonic() < deadline:
+            stage = conversation.sink('VirtualMachine')
+            if isinstance(stage, _Stage) and stage.whole:
+                return stage
+            time.sleep(POLL_SECONDS)
+        return None
+
+    # -- As a listener ------------------------------------------------------
+
+    def filters(self, conversation: updates.Conversation,
+                content: Any) -> list[soap.Typed]:
+        """One, over a view of all VMs (Listener)."""
+        reply = self._stream.client.call(
+            'CreateContainerView', soap.from_suds(content.viewManager), {
+                'container': soap.from_suds(content.rootFolder),
+                'type': list(volumeops.BACKING_PATHS), 'recursive': True})
+        view = soap.ref(reply[0])
+        conversation.own('DestroyView', view)
+        # The view itself is told of too: without it a vCenter that has no VM
+        # would have nothing to tell, and nobody would know that this is all.
+        return [soap.view_filter(view, volumeops.BACKING_PATHS,
+                                 {view: ('type',)})]
+
+    def sink(self) -> updates.Sink:
+        """An empty view, to be filled (Listener)."""
+        return _Stage()
+
+    def lost(self) -> None:
+        """Nothing to do: whoever reads looks whether it is live (Listener)."""
+
+
+class _Stage(updates.Told):
+    """The VMs of one conversation."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda ref, path, value: volumeops.backing_value(
+            path, value))
+        self._lock = threading.Lock()
+        self._whole = False
+        self._known: dict[str, volumeops.Backing] = {}
+        self._morefs: dict[str, str] = {}  # by instance UUID
+        self._backings: volumeops.Backings | None = None
+
+    def moref_of(self, uuid: str) -> str | None:
+        with self._lock:
+            return self._morefs.get(uuid)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all VMs have been told."""
+        return self._whole
+
+    def backings(self) -> volumeops.Backings:
+        with self._lock:
+            if self._backings is None:
+                self._backings = volumeops.Backings(self._known.values())
+            return self._backings
+
+    def settle(self) -> None:
+        """Let the VMs be known as they were told up to now (Sink)."""
+        changed = {ref.value: seen
+                   for ref, seen in self.take_changed().items()}
+        if changed:
+            made = {moref: volumeops.backing_of(moref, seen)
+                    for moref, seen in changed.items() if seen is not None}
+            with self._lock:
+                for moref in changed:
+                    old = self._known.pop(moref, None)
+                    if old and self._morefs.get(old.uuid) == moref:
+                        del self._morefs[old.uuid]
+                self._known.update(made)
+                self._morefs.update((vm.uuid, moref)
+                                    for moref, vm in made.items())
+                self._backings = None
+        self._whole = True

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks what a call did whose reply was lost, before it is called a failure.
+
+What is found goes on as if the reply had come. What is not found may still be
+done later, so it remains a failure, :class:`exceptions.OutcomeUnknown`, which
+nobody takes for "not done".
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+from lxml import etree
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+from oslo_vmware import exceptions as vmware_exceptions
+from oslo_vmware import vim_util
+
+from cinder.volume.drivers.vmware import volumeops as upstream
+
+from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.volumes import ahead
+from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import tasks
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+LOG = logging.getLogger(__name__)
+
+_STATE, _ENTITY = 'info.state', 'info.entity'
+
+
+class CertainOps(volumeops.VolumeOps):
+    """Volume operations that look what they did, where that can be seen.
+
+    A VM that is made gets a BIOS UUID that nobody else knows: whatever has it
+    was made by that very call, and not by an earlier one of the same name.
+    """
+
+    # -- Making -------------------------------------------------------------
+
+    def _create_backing_int(self, folder: Any, resource_pool: Any, host: Any,
+                            create_spec: Any) -> Any:
+        create_spec.uuid = attempt = uuidutils.generate_uuid()
+        make = super()._create_backing_int
+        return self._certain(
+            folder, lambda: make(folder, resource_pool, host, create_spec),
+            lambda: self._made(attempt))
+
+    def clone(self, name: str, source: Any, **options: Any) -> Any:
+        """As :meth:`volumeops.VolumeOps.clone` (CloneVM_Task)."""
+        attempt = uuidutils.generate_uuid()
+        clone = super().clone
+        return self._certain(
+            source,
+            lambda: clone(name, source, bios_uuid=attempt, **options),
+            lambda: self._made(attempt))
+
+    def _made(self, attempt: str) -> Any:
+        found = self._session.invoke_api(
+            self._session.vim, 'FindAllByUuid',
+            self._session.vim.service_content.searchIndex, uuid=attempt,
+            vmSearch=True, instanceUuid=False)
+        return found[0] if found else None
+
+    def create_snapshot(self, backing: Any, name: str,
+                        description: str | None,
+                        quiesce: bool = False) -> Any:
+        """Take a snapshot of a VM (CreateSnapshot_Task).
+
+        The name and the description together tell it from all others.
+
+        :returns: its reference
+        """
+        create = super().create_snapshot
+        return self._certain(
+            backing, lambda: create(backing, name, description, quiesce),
+            lambda: self._described(backing, name, description or ''))
+
+    def _described(self, backing: Any, name: str, description: str) -> Any:
+        tree = self.properties(backing, 'snapshot').get('snapshot')
+        for node in _nodes(tree):
+            if (_text(node, 'name') == name
+                    and _text(node, 'description') == description):
+                return vim_util.get_moref(_text(node, 'snapshot'),
+                                          'VirtualMachineSnapshot')
+        return None
+
+    def mark_backing_as_template(self, backing: Any) -> None:
+        """Make a VM a template (MarkAsTemplate)."""
+        mark = super().mark_backing_as_template
+        self._certain_step(
+            backing, lambda: mark(backing),
+            lambda: bool(self.properties(backing, 'config.template').get(
+                'config.template')))
+
+    def identify(self, backing: Any, name: str,
+                 extra_config: dict[str, str]) -> None:
+        """As :meth:`volumeops.VolumeOps.identify` (ReconfigVM_Task)."""
+        identify = super().identify
+        uuid = extra_config.get(upstream.BACKING_UUID_KEY)
+
+        def is_done() -> bool:
+            seen = self.properties(backing, 'name', 'config.instanceUuid')
+            return (seen.get('name') == name
+                    and uuid in (None, seen.get('config.instanceUuid')))
+        self._certain_step(
+            backing, lambda: identify(backing, name, extra_config), is_done)
+
+    # -- Moving -------------------------------------------------------------
+
+    def relocate(self, vm: Any, datastore: Any, **options: Any) -> None:
+        """As :meth:`volumeops.VolumeOps.relocate` (RelocateVM_Task)."""
+        relocate = super().relocate
+        disk = options.get('only_disk')
+        self._certain_step(
+            vm, lambda: relocate(vm, datastore, **options),
+            lambda: self._is_on(vm, datastore, disk and disk.uuid))
+
+    def relocate_backing(self, backing: Any, datastore: Any,
+                         resource_pool: Any, host: Any,
+                         disk_type: str | None = None) -> None:
+        """Move a shadow VM with its disk (RelocateVM_Task)."""
+        relocate = super().relocate_backing
+        self._certain_step(
+            backing, lambda: relocate(backing, datastore, resource_pool,
+                                      host, disk_type),
+            lambda: self._is_on(backing, datastore, None))
+
+    def _is_on(self, vm: Any, datastore: Any, disk_uuid: str | None) -> bool:
+        """Whether a VM's disks, or the one of that UUID, are on a datastore.
+
+        For a move from another one: it is one task, done or not as a whole.
+        """
+        wanted = vim_util.get_moref_value(datastore)
+        moved = [disk.datastore == wanted
+                 for disk in devices.disks(self.devices_of(vm))
+                 if disk_uuid in (None, disk.uuid)]
+        return bool(moved) and all(moved)
+
+    # -- Deleting -----------------------------------------------------------
+
+    def delete_backing(self, backing: Any) -> None:
+        """Delete a VM with its disks (Destroy_Task)."""
+        delete = super().delete_backing
+        self._certain_step(
+            backing, lambda: delete(backing),
+            lambda: self.read_backing(
+                vim_util.get_moref_value(backing)) is None)
+
+    def remove_snapshot(self, snapshot: Any) -> None:
+        """Delete one snapshot of a tree (RemoveSnapshot_Task)."""
+        remove = super().remove_snapshot
+        self._certain_step(snapshot, lambda: remove(snapshot),
+                           lambda: self._machine_of(snapshot) is None)
+
+    def _machine_of(self, snapshot: Any) -> Any:
+        """The VM that a snapshot is of; None: the snapshot is gone."""
+        try:
+            return self.properties(snapshot, 'vm').get('vm')
+        except vmware_exceptions.ManagedObjectNotFoundException:
+            return None
+
+    # -- Looking ------------------------------------------------------------
+
+    def _certain_step(self, target: Any, act: Callable[[], Any],
+                      is_done: Callable[[], bool]) -> None:
+        self._certain(target, act, lambda: is_done() or None)
+
+    def _certain(self, target: Any, act: Callable[[], Any],
+                 find: Callable[[], Any]) -> Any:
+        """Do something; if nobody knows whether it was done, look.
+
+        :param target: what its task is about
+        :param find: gives the result, if it was done; else None
+        :raises OutcomeUnknown: it has not been done so far
+        """
+        try:
+            return act()
+        except exceptions.OutcomeUnknown as unknown:
+            found = self._look(target, find, unknown)
+            if found is None:
+                raise
+            LOG.info('%(call)s: its reply was lost, and it was done.',
+                     {'call': unknown.method})
+            return found
+
+    def _look(self, target: Any, find: Callable[[], Any],
+              unknown: exceptions.OutcomeUnknown) -> Any:
+        ahead.forget()
+        try:
+            if target._type == 'VirtualMachineSnapshot':
+                target = self._machine_of(target)
+            for task in self._running_on(target) if target else ():
+                self._await(task)
+            return find()
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('What %(call)s did cannot be seen: %(error)s',
+                        {'call': unknown.method, 'error': error})
+            return None
+
+    def _await(self, task: soap.Ref) -> None:
+        try:
+            self._session.wait_for_task(vim_util.get_moref(task.value,
+                                                           task.type))
+        except exceptions.OutcomeUnknown:
+            raise
+        except exceptions.VMWARE_ERRORS as error:
+            # It may be another's; what was done is to be seen.
+            LOG.debug('Task %(task)s failed: %(error)s',
+                      {'task': task.value, 'error': error})
+
+    def _running_on(self, target: Any) -> list[soap.Ref]:
+        """The tasks on an object that have not ended (recentTask)."""
+        content = self._session.vim.service_content
+        reply = self._call('RetrievePropertiesEx', content.propertyCollector, {
+            'specSet': tasks.recent(content, (_STATE, _ENTITY)),
+            'options': soap.Typed('', {})})
+        found: collector.Properties = {}
+        collector.collect(reply, found)
+        moref = vim_util.get_moref_value(target)
+        return [task for task, seen in found.items()
+                if seen.get(_STATE) in ('queued', 'running')
+                and getattr(seen.get(_ENTITY), 'value', None) == moref]
+
+
+def _nodes(tree: Any) -> Iterator[etree._Element]:
+    if isinstance(tree, etree._Element):
+        yield from tree.iter(f'{{{soap.VIM}}}rootSnapshotList',
+                             f'{{{soap.VIM}}}childSnapshotList')
+
+
+def _text(node: etree._Element, name: str) -> str:
+    return node.findtext(f'{{{soap.VIM}}}{name}') or ''

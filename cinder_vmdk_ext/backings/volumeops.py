@@ -1,0 +1,703 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the plugin does in the vCenter that upstream does not, or not so.
+
+Parameters called ``backing``, ``folder`` and the like are oslo.vmware's
+references, as in upstream's methods.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+
+from lxml import etree
+from oslo_vmware import vim_util
+
+from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
+from cinder.volume.drivers.vmware import volumeops as upstream
+
+from cinder_vmdk_ext.backings import folders
+from cinder_vmdk_ext.volumes import ahead
+from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+_UUID = 'config.instanceUuid'
+# By their keys: on the first SCSI controller, and on the first of IDE.
+_FIRST_DISKS = ('config.hardware.device[2000]', 'config.hardware.device[3000]')
+_VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
+BACKING_PATHS = {
+    'VirtualMachine': ('name', _UUID, _VOLUME_ID,
+                       'config.files.vmPathName', 'config.template',
+                       'config.changeVersion', 'datastore')}
+
+
+class Backing(NamedTuple):
+    """A shadow VM, as far as a bulk read tells."""
+
+    moref: str
+    name: str
+    datastores: tuple[str, ...]
+    datastore_name: str  # of its .vmx file
+    template: bool = False
+    uuid: str = ''
+    volume_id: str = ''  # the mark that its volume left
+    # Changes with every change of the configuration, also of a disk's path.
+    change_version: str = ''
+
+
+class Backings:
+    """The shadow VMs of the vCenter at one moment, by volume."""
+
+    def __init__(self, vms: Iterable[Backing]) -> None:
+        self._by_moref: dict[str, Backing] = {}
+        self._by_uuid: dict[str, Backing] = {}
+        self._by_mark: dict[str, Backing] = {}
+        self._by_name: dict[str, Backing] = {}
+        for vm in vms:
+            # A snapshot's template inherits the mark of the volume's VM.
+            if not vm.template:
+                self._by_moref[vm.moref] = vm
+                self._by_name.setdefault(vm.name, vm)
+                # The UUID is the volume's id since upstream's release 2.0;
+                # older shadow VMs bear the id as a mark, or in the name only.
+                self._by_uuid.setdefault(vm.uuid, vm)
+                self._by_mark.setdefault(vm.volume_id, vm)
+
+    @property
+    def all(self) -> list[Backing]:
+        """Every VM that is no template, also those that hold no volume."""
+        return list(self._by_moref.values())
+
+    def by_uuid(self, uuid: str) -> Backing | None:
+        """The VM of that instance UUID."""
+        return self._by_uuid.get(uuid)
+
+    def by_name(self, name: str) -> Backing | None:
+        """A VM of that name that is no template."""
+        return self._by_name.get(name)
+
+    def find(self, volume_id: str, name: str) -> Backing | None:
+        """The volume's shadow VM: by UUID, or by name as in old releases."""
+        return (self._by_uuid.get(volume_id) or self._by_mark.get(volume_id)
+                or self._by_name.get(name))
+
+
+class BackingReader(Protocol):
+    """Where the shadow VMs are known."""
+
+    def read_backings(self) -> Backings:
+        """All shadow VMs, as they are."""
+
+    def filling(self) -> bool:
+        """Whether they are being told for the first time."""
+
+    def moref_of(self, uuid: str) -> str | None:
+        """The VM that probably has an instance UUID, without a call."""
+
+
+class VolumeOps(folders.PlaceOps):
+    """Volume operations; calls that differ from upstream's."""
+
+    def __init__(self, session: Any, max_objects: int, extension_key: str,
+                 extension_type: str, *, client: soap.Client) -> None:
+        super().__init__(session, max_objects, extension_key, extension_type)
+        self._client = client
+        # Keeps all VMs in memory, if there is one.
+        self.backing_view: BackingReader | None = None
+        self._looks_by_name = False
+        self._name_regex: Any = None
+
+    def read_backings(self) -> Backings:
+        """All shadow VMs, as they are.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        if self.backing_view is not None:
+            return self.backing_view.read_backings()
+        return self.read_all_backings()
+
+    def backings_known(self) -> bool:
+        """Whether :meth:`read_backings` takes no waiting for a bulk of news.
+        """
+        return self.backing_view is None or not self.backing_view.filling()
+
+    def read_all_backings(self) -> Backings:
+        """All shadow VMs in one bulk read.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        found = collector.read_all(self._session, self._client, BACKING_PATHS)
+        return Backings(backing_of(moref, seen)
+                        for (_kind, moref), seen in found.items())
+
+    def read_backing(self, moref: str) -> Backing | None:
+        """A shadow VM as it is now, whatever memory says; None: it is gone."""
+        found = self.read_vms([moref], BACKING_PATHS['VirtualMachine'])
+        return next((backing_of(moref, seen) for seen in found.values()),
+                    None)
+
+    def marked(self, key: str, value: str) -> list[tuple[str, str]]:
+        """VMs with that extra configuration, in one bulk read.
+
+        :returns: moref and name of each
+        """
+        path = f'config.extraConfig["{key}"]'
+        return [(moref, seen.get('name') or '')
+                for (_kind, moref), seen in collector.read_all(
+                    self._session, self._client,
+                    {'VirtualMachine': ('name', path)}).items()
+                if _option_value(seen.get(path)) == value]
+
+    def build_backing_ref_cache(self, name_regex: Any = None) -> None:
+        """Find backings of old releases later: when one is first missed.
+
+        Their VMs are known by name only, so all VMs have to be read.
+        """
+        self._name_regex = name_regex
+        self._looks_by_name = True
+
+    def get_backing(self, name: str, backing_uuid: str) -> Any:
+        """The backing of that UUID, or of that name as in old releases.
+
+        :returns: its reference; None when there is none
+        """
+        found = super().get_backing(name, backing_uuid)
+        if found or not self._looks_by_name or (
+                self._name_regex and not self._name_regex.match(name)):
+            return found
+        named = self.read_backings().by_name(name)
+        # Another volume's VM that only has this name is not this backing.
+        if named is None or (named.uuid and named.uuid == named.volume_id):
+            return None
+        return vim_util.get_moref(named.moref, 'VirtualMachine')
+
+    def get_backing_by_uuid(self, uuid: str) -> Any:
+        """The VM of that instance UUID, which may be a template.
+
+        :returns: its reference; None when there is none
+        """
+        found = self._read_ahead(uuid)
+        if found is None:
+            return super().get_backing_by_uuid(uuid)
+        return vim_util.get_moref(found, 'VirtualMachine')
+
+    def _read_ahead(self, uuid: str) -> str | None:
+        """The VM where memory supposes it, if it says itself it is that."""
+        wanted = ahead.current()
+        if wanted is None or self.backing_view is None:
+            return None
+        found = wanted.found(uuid)
+        if found is not None:
+            return found
+        moref = self.backing_view.moref_of(uuid)
+        if moref is None:
+            return None
+        told = self.read_vms([moref, *wanted.others], (_UUID, *wanted.paths))
+        seen = told.get(soap.Ref('VirtualMachine', moref), {})
+        if seen.get(_UUID) != uuid:
+            return None
+        wanted.keep(uuid, moref, ((vm.value, properties)
+                                  for vm, properties in told.items()))
+        return moref
+
+    def _told_ahead(self, vm: Any, *paths: str) -> dict[str, Any] | None:
+        wanted = ahead.current()
+        if wanted is None:
+            return None
+        return wanted.take(vim_util.get_moref_value(vm), paths)
+
+    # -- Reading ------------------------------------------------------------
+
+    def get_host(self, instance: Any) -> Any:
+        """The host that a VM is on."""
+        told = self._told_ahead(instance, 'runtime.host')
+        host = told and told.get('runtime.host')
+        if not host:
+            return super().get_host(instance)
+        return vim_util.get_moref(host.value, host.type)
+
+    def get_datastore(self, backing: Any) -> Any:
+        """The datastore that a shadow VM is on; of several the first."""
+        told = self._told_ahead(backing, 'datastore')
+        datastores = told and told.get('datastore')
+        if not datastores:
+            return super().get_datastore(backing)
+        return vim_util.get_moref(datastores[0].value, datastores[0].type)
+
+    def properties(self, entity: Any, *paths: str) -> dict[str, Any]:
+        """Properties of one managed object; absent ones are left out.
+
+        :raises ManagedObjectNotFoundException: it is gone
+        """
+        told = self._told_ahead(entity, *paths)
+        if told is not None:
+            return told
+        content = self._session.vim.service_content
+        reply = self._call('RetrievePropertiesEx', content.propertyCollector, {
+            'specSet': soap.Typed('', {
+                'propSet': soap.property_spec(entity._type, paths),
+                'objectSet': soap.Typed('', {
+                    'obj': soap.from_suds(entity), 'skip': False})}),
+            'options': soap.Typed('', {})})
+        found: collector.Properties = {}
+        collector.collect(reply, found)
+        return found.get(soap.from_suds(entity), {})
+
+    def read_vms(self, morefs: Iterable[str],
+                 paths: tuple[str, ...]) -> collector.Properties:
+        """Properties of many VMs, by their moref values, in one call.
+
+        A VM that has gone meanwhile is left out.
+        """
+        vms = [soap.Ref('VirtualMachine', moref) for moref in morefs]
+        found: collector.Properties = {}
+        if vms:
+            collector.collect(self._call(
+                'RetrievePropertiesEx',
+                self._session.vim.service_content.propertyCollector, {
+                    'specSet': soap.Typed('', {
+                        'propSet': soap.property_spec('VirtualMachine', paths),
+                        'objectSet': [soap.Typed('', {'obj': vm,
+                                                      'skip': False})
+                                      for vm in vms],
+                        'reportMissingObjectsInResults': True}),
+                    'options': soap.Typed('', {})}), found)
+        return found
+
+    def disks_of(self, morefs: Iterable[str]) -> dict[str, list[devices.Disk]]:
+        """The disks of many VMs in one call, by the VMs' moref values.
+
+        A VM that has gone meanwhile is left out.
+        """
+        return {vm.value: devices.disks(devices.parse(
+                    seen.get('config.hardware.device')))
+                for vm, seen in self.read_vms(
+                    morefs, ('config.hardware.device',)).items()}
+
+    def devices_of(self, vm: Any) -> list[devices.Device]:
+        """The virtual devices of a VM."""
+        return devices.parse(self.properties(
+            vm, 'config.hardware.device').get('config.hardware.device'))
+
+    def disk_of(self, backing: Any) -> devices.Disk:
+        """The disk of a shadow VM.
+
+        :raises VirtualDiskNotFoundException: it has none
+        """
+        for disk in devices.disks(self.devices_of(backing)):
+            return disk
+        raise vmdk_exceptions.VirtualDiskNotFoundException()
+
+    def adapter_of(self, backing: Any) -> str | None:
+        """The adapter of a shadow VM's disk; None: of another kind.
+
+        :raises VirtualDiskNotFoundException: it has no disk
+        """
+        hardware = self.devices_of(backing)
+        return devices.adapter_of(_chosen(hardware, None), hardware)
+
+    def update_backing_disk_uuid(self, backing: Any, disk_uuid: str) -> None:
+        """Give a shadow VM's disk a UUID (ReconfigVM_Task).
+
+        Upstream reads all devices for it; a fresh VM has one disk, whose key
+        is nearly always the first of its kind of controller.
+        """
+        disk = self._first_disk(backing) or self.disk_of(backing)
+        self.reconfigure(backing, deviceChange=[devices.change(
+            'edit', devices.edited(disk, uuid=disk_uuid))])
+
+    def _first_disk(self, backing: Any) -> devices.Disk | None:
+        array = etree.Element('devices')
+        array.extend(found for found in self.properties(
+            backing, *_FIRST_DISKS).values()
+            if isinstance(found, etree._Element))
+        return next(iter(devices.disks(devices.parse(array))), None)
+
+    def examine(self, backing: Any) -> tuple[devices.Disk, bool]:
+        """The disk of a shadow VM, and whether the VM has snapshots.
+
+        :raises VirtualDiskNotFoundException: it has no disk
+        """
+        seen = self.properties(backing, 'config.hardware.device', 'snapshot')
+        return (_chosen(devices.parse(seen.get('config.hardware.device')),
+                        None), _has_snapshots(seen.get('snapshot')))
+
+    def get_snapshot(self, backing: Any, name: str) -> Any:
+        """The snapshot of that name, wherever in the tree; None if none is.
+
+        After a revert the tree may have several roots.
+        """
+        return self.snapshots(backing).get(name)
+
+    def snapshots(self, backing: Any) -> dict[str, Any]:
+        """References of all snapshots of a VM by name."""
+        tree = self.properties(backing, 'snapshot').get('snapshot')
+        found: dict[str, Any] = {}
+        if isinstance(tree, etree._Element):
+            for node in tree.iter(f'{{{soap.VIM}}}rootSnapshotList',
+                                  f'{{{soap.VIM}}}childSnapshotList'):
+                name = node.findtext(f'{{{soap.VIM}}}name') or ''
+                moref = node.findtext(f'{{{soap.VIM}}}snapshot') or ''
+                found[name] = vim_util.get_moref(moref,
+                                                 'VirtualMachineSnapshot')
+        return found
+
+    def snapshot_depth(self, backing: Any) -> int:
+        """Snapshots from the root of the tree to the current state."""
+        tree = self.properties(backing, 'snapshot').get('snapshot')
+        if not isinstance(tree, etree._Element):
+            return 0
+        current = tree.findtext(f'{{{soap.VIM}}}currentSnapshot')
+        for moref in tree.iter(f'{{{soap.VIM}}}snapshot'):
+            if moref.text == current:
+                return sum(1 for _ in moref.iterancestors(
+                    f'{{{soap.VIM}}}rootSnapshotList',
+                    f'{{{soap.VIM}}}childSnapshotList'))
+        return 0
+
+    def snapshot_exists(self, backing: Any) -> bool:
+        """Whether a VM has snapshots."""
+        return bool(self.snapshots(backing))
+
+    # -- Making and changing ------------------------------------------------
+
+    def delete_snapshot(self, backing: Any, name: str) -> bool:
+        """Delete a snapshot by its name; its children stay.
+
+        :returns: whether there was one
+        """
+        snapshot = self.get_snapshot(backing, name)
+        if snapshot:
+            self.remove_snapshot(snapshot)
+        return bool(snapshot)
+
+    def remove_snapshot(self, snapshot: Any) -> None:
+        """Delete one snapshot of a tree; its children stay."""
+        self._task('RemoveSnapshot_Task', snapshot, {'removeChildren': False})
+
+    def clone(self, name: str, source: Any, *, folder: Any, datastore: Any,
+              host: Any = None, resource_pool: Any = None,
+              extra_config: dict[str, str] | None = None,
+              snapshot: Any = None, linked: bool = False,
+              provisioning: str | None = None,
+              profile_id: str | None = None,
+              only_disk: str | None = None, template: bool = False,
+              bios_uuid: str | None = None) -> Any:
+        """Clone a VM as a shadow VM, or as a template (CloneVM_Task).
+
+        :param snapshot: clone from this snapshot of the source
+        :param linked: make a delta of the snapshot's disk instead of a copy
+        :param provisioning: disk type of the copy; None: as the source's
+        :param only_disk: UUID of the one disk to take from an instance, of
+            which nothing else comes along: neither disks nor network cards
+            nor what identifies it
+        :returns: the clone's reference
+        """
+        config = self._shadow_config(extra_config or {})
+        config['uuid'] = bios_uuid
+        disk = None
+        if only_disk is not None or provisioning or profile_id:
+            hardware = self.devices_of(source)
+            disk = _chosen(hardware, only_disk)
+            if only_disk is not None:
+                self._strip_instance(config, source, hardware, disk)
+        location = _location(datastore, host, resource_pool)
+        location['diskMoveType'] = (
+            'createNewChildDiskBacking' if linked
+            else 'moveAllDiskBackingsAndDisallowSharing')
+        if disk is not None and not linked:
+            location['disk'] = _locator(disk, datastore, provisioning,
+                                        profile_id)
+        if profile_id:
+            location['profile'] = devices.profile(profile_id)
+        return self._task('CloneVM_Task', source, {
+            'folder': soap.from_suds(folder), 'name': name,
+            'spec': soap.Typed('', {
+                'location': soap.Typed('', _in_order(location, _RELOCATE)),
+                'template': template,
+                'config': soap.Typed('', _in_order(config, _CONFIG)),
+                'powerOn': False,
+                'snapshot': soap.from_suds(snapshot) if snapshot else None})
+        }).result
+
+    def _shadow_config(self, extra_config: dict[str, str]) -> dict[str, Any]:
+        """Fields of the ConfigSpec of a shadow VM."""
+        extra_config = dict(extra_config)
+        return {
+            'instanceUuid': extra_config.pop(upstream.BACKING_UUID_KEY, None),
+            'extraConfig': _options(extra_config),
+            'managedBy': soap.Typed('', {
+                'extensionKey': self._extension_key,
+                'type': self._extension_type})}
+
+    def _strip_instance(self, config: dict[str, Any], source: Any,
+                        hardware: list[devices.Device],
+                        disk: devices.Disk) -> None:
+        """Leave an instance's identity out of a clone of it.
+
+        Nova finds and deletes VMs by what its instances carry: a volume that
+        still carried it was destroyed by a repeated delete of the instance.
+        """
+        drop = [device for device in hardware
+                if devices.is_network_card(device)
+                or (device.kind == 'VirtualDisk'
+                    and device.key != disk.device.key)]
+        config['deviceChange'] = devices.removal(drop)
+        config['annotation'] = ''
+        own = {option.fields['key'] for option in config['extraConfig']}
+        config['extraConfig'] += _options(dict.fromkeys(
+            (key for key in self._extra_config_keys(source)
+             if key.startswith(_INSTANCE_KEYS) and key not in own), ''))
+
+    def _extra_config_keys(self, vm: Any) -> list[str]:
+        options = self.properties(vm, 'config.extraConfig').get(
+            'config.extraConfig')
+        return [option.findtext(f'{{{soap.VIM}}}key') or ''
+                for option in options] if isinstance(
+                    options, etree._Element) else []
+
+    def relocate(self, vm: Any, datastore: Any, *, host: Any = None,
+                 resource_pool: Any = None, provisioning: str | None = None,
+                 profile_id: str | None = None,
+                 only_disk: devices.Disk | None = None) -> None:
+        """Move a VM with its disks, or one disk of it (RelocateVM_Task).
+
+        :param provisioning: what type the disk is to have afterwards; None:
+            as it is
+        :param only_disk: move this disk of an instance and leave the rest
+        """
+        location = _location(None if only_disk else datastore, host,
+                             resource_pool)
+        location['diskMoveType'] = 'moveAllDiskBackingsAndAllowSharing'
+        if only_disk is not None:
+            location['disk'] = _locator(only_disk, datastore, provisioning,
+                                        profile_id)
+        elif provisioning or profile_id:
+            location['disk'] = _locator(self.disk_of(vm), datastore,
+                                        provisioning, profile_id)
+        if profile_id and not only_disk:
+            location['profile'] = devices.profile(profile_id)
+        self._task('RelocateVM_Task', vm, {
+            'spec': soap.Typed('', _in_order(location, _RELOCATE))})
+
+    def is_beside(self, backing: Any, disk: devices.Disk) -> bool:
+        """Whether a shadow VM's own files are on the datastore of a disk."""
+        path = self.properties(backing, 'config.files.vmPathName').get(
+            'config.files.vmPathName') or ''
+        return path.partition(']')[0] == disk.path.partition(']')[0]
+
+    def relocate_home(self, backing: Any, datastore: Any) -> None:
+        """Move a shadow VM's own files to where its disk is already."""
+        disk = self.disk_of(backing)
+        self._task('RelocateVM_Task', backing, {'spec': soap.Typed('', {
+            'datastore': soap.from_suds(datastore),
+            'disk': _locator(disk, datastore, None, None)})})
+
+    def shape(self, backing: Any, *, disk_uuid: str | None = None,
+              adapter: str | None = None, profile_id: str | None = None
+              ) -> devices.Disk:
+        """Give a shadow VM's disk a UUID, an adapter and a policy.
+
+        None leaves the thing as it is; an empty ``profile_id`` takes the
+        policy away.
+        One ReconfigVM_Task, so that all of it happens or nothing, and none
+        when the disk is already as asked.
+
+        :returns: the disk as it was
+        """
+        hardware = self.devices_of(backing)
+        disk = _chosen(hardware, None)
+        if disk.uuid == disk_uuid:
+            disk_uuid = None
+        before, key, after = devices.to_adapter(disk, hardware, adapter)
+        if disk_uuid is None and key is None and profile_id is None:
+            return disk
+        edit = devices.change('edit', devices.edited(
+            disk, uuid=disk_uuid, controller_key=key), profile_id=profile_id)
+        self.reconfigure(backing, deviceChange=[*before, edit, *after],
+                         vmProfile=devices.profile(profile_id))
+        return disk
+
+    def identify(self, backing: Any, name: str,
+                 extra_config: dict[str, str]) -> None:
+        """Make a shadow VM that of a volume: its name, UUID and mark.
+
+        One ReconfigVM_Task, so that no VM ever carries half an identity.
+        """
+        config = self._shadow_config(extra_config)
+        self.reconfigure(backing, name=name,
+                         instanceUuid=config['instanceUuid'],
+                         extraConfig=config['extraConfig'],
+                         managedBy=config['managedBy'])
+
+    def disown(self, backing: Any, uuid: str,
+               extra_config: dict[str, str]) -> None:
+        """Make a shadow VM one of nobody's; all else stays as it is.
+
+        :param uuid: its instance UUID from now on
+        """
+        self.reconfigure(backing, instanceUuid=uuid,
+                         extraConfig=_options(extra_config),
+                         managedBy=soap.Typed('', {'extensionKey': '',
+                                                   'type': ''}))
+
+    def rename(self, vm: Any, name: str) -> None:
+        """Give a VM or a template another name (Rename_Task)."""
+        self._task('Rename_Task', vm, {'newName': name})
+
+    def rename_snapshot(self, snapshot: Any, name: str,
+                        description: str | None) -> None:
+        """Give a snapshot in a VM's tree another name (RenameSnapshot)."""
+        self._call('RenameSnapshot', snapshot, {
+            'name': name, 'description': description or ''})
+
+    def attach_file(self, backing: Any, path: str, size_bytes: int,
+                    adapter: str, profile_id: str | None) -> None:
+        """Give a shadow VM without disks one whose file is there already.
+
+        :param path: '[datastore] folder/name.vmdk'
+        """
+        hardware = self.devices_of(backing)
+        key = devices.NEW_CONTROLLER
+        before: list[soap.Typed] = []
+        if adapter == 'ide':
+            key = devices.disk_controller(hardware) or 200
+        else:
+            before = [devices.change('add', devices.new_controller(adapter,
+                                                                   hardware))]
+        self.reconfigure(backing, deviceChange=[*before, devices.change(
+            'add', devices.existing_disk(path, size_bytes, key),
+            profile_id=profile_id)])
+
+    def attach_again(self, vm: Any, disk: devices.Disk) -> None:
+        """Give a VM back a disk that was taken from it."""
+        self.reconfigure(vm, deviceChange=[devices.change(
+            'add', devices.existing_disk(
+                disk.path, disk.capacity_bytes,
+                disk.device.controller_key or 0,
+                devices.unit_number(disk)))])
+
+    def take_away(self, vm: Any, disk: devices.Disk) -> None:
+        """Take a disk from a VM; its file stays."""
+        self.reconfigure(vm, deviceChange=devices.removal([disk.device]))
+
+    def point_to(self, backing: Any, path: str, size_bytes: int) -> None:
+        """Have a shadow VM name another file as its disk; touches no file.
+
+        :param path: '[datastore] folder/name.vmdk'
+        """
+        hardware = self.devices_of(backing)
+        old = devices.disks(hardware)
+        controller = (old[0].device.controller_key if old
+                      else devices.disk_controller(hardware))
+        self.reconfigure(backing, deviceChange=[
+            *devices.removal(disk.device for disk in old),
+            devices.change('add', devices.existing_disk(
+                path, size_bytes, controller or 0))])
+
+    def let_go(self, backing: Any) -> None:
+        """Have a shadow VM name no disk for a while; touches no file."""
+        self.reconfigure(backing, deviceChange=devices.removal(
+            disk.device for disk in devices.disks(self.devices_of(backing))))
+
+    def resize_attached(self, instance: Any, disk: devices.Disk,
+                        size_bytes: int) -> None:
+        """Make a disk of a running VM larger (ReconfigVM_Task)."""
+        self.reconfigure(instance, deviceChange=[devices.change(
+            'edit', devices.edited(disk, capacity_bytes=size_bytes))])
+
+    def reconfigure(self, vm: Any, **fields: Any) -> None:
+        """ReconfigVM_Task with the given fields of the ConfigSpec."""
+        self._task('ReconfigVM_Task', vm, {
+            'spec': soap.Typed('', _in_order(fields, _CONFIG))})
+
+    def _task(self, method: str, this: Any, arguments: dict[str, Any]) -> Any:
+        """Start a task, wait for it, and give its TaskInfo."""
+        reply = self._call(method, this, arguments)
+        return self._session.wait_for_task(
+            vim_util.get_moref(reply[0].text, 'Task'))
+
+    def _call(self, method: str, this: Any,
+              arguments: dict[str, Any] | None = None) -> etree._Element:
+        return self._session.invoke_api(self._client, 'call', method,
+                                        soap.from_suds(this), arguments)
+
+
+# Fields in the order of the API, as far as they are used.
+_CONFIG = ('name', 'uuid', 'instanceUuid', 'annotation', 'numCPUs', 'memoryMB',
+           'deviceChange', 'extraConfig', 'vmProfile', 'managedBy')
+_RELOCATE = ('datastore', 'diskMoveType', 'pool', 'host', 'disk', 'profile')
+
+# Extra configuration by which an instance is known (Nova, NSX).
+_INSTANCE_KEYS = ('nvp.', 'volume-', 'RemoteDisplay.', 'nova.')
+
+
+def _in_order(fields: dict[str, Any], order: tuple[str, ...]
+              ) -> dict[str, Any]:
+    return {name: fields[name] for name in order if name in fields}
+
+
+def _options(values: dict[str, str]) -> list[soap.Typed]:
+    return [soap.Typed('OptionValue', {'key': key,
+                                       'value': soap.AnyText(value)})
+            for key, value in values.items()]
+
+
+def _location(datastore: Any, host: Any, resource_pool: Any
+              ) -> dict[str, Any]:
+    return {'datastore': soap.from_suds(datastore) if datastore else None,
+            'pool': soap.from_suds(resource_pool) if resource_pool else None,
+            'host': soap.from_suds(host) if host else None}
+
+
+def _locator(disk: devices.Disk, datastore: Any, provisioning: str | None,
+             profile_id: str | None) -> soap.Typed:
+    return soap.Typed('', {
+        'diskId': disk.device.key, 'datastore': soap.from_suds(datastore),
+        'diskBackingInfo': devices.placed_backing(provisioning)
+        if provisioning else None,
+        'profile': devices.profile(profile_id) if profile_id else None})
+
+
+def _has_snapshots(tree: Any) -> bool:
+    return (isinstance(tree, etree._Element)
+            and tree.find(f'{{{soap.VIM}}}rootSnapshotList') is not None)
+
+
+def _chosen(hardware: Iterable[devices.Device],
+            uuid: str | None) -> devices.Disk:
+    for disk in devices.disks(hardware):
+        if uuid is None or disk.uuid.lower() == uuid.lower():
+            return disk
+    raise vmdk_exceptions.VirtualDiskNotFoundException()
+
+
+def backing_value(path: str, element: etree._Element) -> Any:
+    """A property of a VM as :func:`backing_of` takes it; holds no XML."""
+    found = soap.value(element)
+    return _option_value(found) if path == _VOLUME_ID else found
+
+
+def backing_of(moref: str, seen: dict[str, Any]) -> Backing:
+    """A shadow VM of its properties (:data:`BACKING_PATHS`)."""
+    with soap.understood('a VM'):
+        return _backing_of(moref, seen)
+
+
+def _backing_of(moref: str, seen: dict[str, Any]) -> Backing:
+    path = seen.get('config.files.vmPathName') or ''
+    return Backing(
+        moref, seen.get('name') or '',
+        tuple(ref.value for ref in seen.get('datastore') or ()),
+        path[1:].partition(']')[0] if path.startswith('[') else '',
+        bool(seen.get('config.template')),
+        seen.get(_UUID) or '',
+        _option_value(seen.get(_VOLUME_ID)) or '',
+        seen.get('config.changeVersion') or '')
+
+
+def _option_value(option: Any) -> str | None:
+    if not isinstance(option, etree._Element):
+        return option
+    return option.findtext(f'{{{soap.VIM}}}value')

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inventory in memory, kept by the vCenter's own notices of change."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+
+from cinder_vmdk_ext.inventory import reader as inventory_reader
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import updates
+
+LOG = logging.getLogger(__name__)
+
+# How long a reader waits for the first view before it reads for itself.
+SYNC_SECONDS = 10.0
+
+
+class LiveView:
+    """An :class:`inventory.InventoryReader` that reads memory if it can.
+
+    Memory is used only while it holds all that the vCenter has told and the
+    vCenter has been heard of lately; else the reader is asked. Safe to share
+    between threads.
+    """
+
+    types = frozenset({*inventory_reader.PATHS, 'ClusterComputeResource',
+                       'CustomFieldsManager'})
+    late = False
+
+    def __init__(self, stream: updates.Stream,
+                 reader: inventory_reader.InventoryReader,
+                 policies: inventory_reader.Policies | None = None,
+                 policy_names: tuple[str, ...] = (),
+                 observe: Callable[[model.Inventory], None] | None = None
+                 ) -> None:
+        """Prepare, without a call; the first read starts the long poll.
+
+        :param reader: asked while memory is not to be trusted; it knows the
+            same policies
+        :param observe: told of each inventory, without policies, as soon as
+            it is known
+        """
+        self._observe = observe or (lambda known: None)
+        self._stream = stream
+        self._reader = reader
+        self._policies = policies
+        self._policy_names = policy_names
+        self._lock = threading.Lock()
+        self._with_policies: model.Inventory | None = None
+        stream.listeners.append(self)
+
+    def read(self) -> model.Inventory:
+        """The inventory as it is now; no call while the view is live.
+
+        The same object is returned as long as nothing has changed.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        known = self.known()
+        if known is not None:
+            return self._complete(known)
+        found = self._reader.read()
+        conversation = self._stream.conversation()
+        if conversation is not None:
+            conversation.nudge()
+        return found
+
+    def known(self) -> model.Inventory | None:
+        """What memory holds, without policies; None: not to be trusted.
+
+        The first time, waits for the vCenter to tell everything.
+        """
+        conversation = self._stream.conversation()
+        if conversation is None:
+            return None
+        conversation.await_decision(SYNC_SECONDS)
+        stage = conversation.sink('Datastore')
+        if not isinstance(stage, _Stage) or not conversation.live:
+            return None
+        return stage.published
+
+    def _complete(self, known: model.Inventory) -> model.Inventory:
+        found = inventory_reader.with_policies(known, self._policies,
+                                               self._policy_names)
+        with self._lock:
+            last = self._with_policies
+            if (last is not None and last.datastores is known.datastores
+                    and last.compliant == found.compliant):
+                return last
+            self._with_policies = found
+        return found
+
+    # -- As a listener ------------------------------------------------------
+
+    def filters(self, conversation: updates.Conversation,
+                content: Any) -> list[soap.Typed]:
+        """One, over a view of all objects that matter (Listener)."""
+        reply = self._stream.client.call(
+            'CreateContainerView', soap.from_suds(content.viewManager), {
+                'container': soap.from_suds(content.rootFolder),
+                'type': list(inventory_reader.PATHS), 'recursive': True})
+        view = soap.ref(reply[0])
+        conversation.own('DestroyView', view)
+        return [soap.view_filter(view, inventory_reader.PATHS, collector.named(
+            content, inventory_reader.MANAGERS))]
+
+    def sink(self) -> updates.Sink:
+        """An empty view, to be filled (Listener)."""
+        return _Stage(self._observe)
+
+    def lost(self) -> None:
+        """Nothing to do: whoever reads looks whether it is live (Listener)."""
+
+
+class _Stage(updates.Told):
+    """Collects what is told, and publishes it when it is whole.
+
+    An inventory that was published never changes.
+    """
+
+    def __init__(self, observe: Callable[[model.Inventory], None]) -> None:
+        super().__init__(lambda ref, path, value: inventory_reader.value(
+            ref.type, path, value))
+        self._observe = observe
+        self.published: model.Inventory | None = None
+        self._assembly = inventory_reader.Assembly()
+
+    def settle(self) -> None:
+        """Publish what was told up to now (Sink)."""
+        changed = self.take_changed()
+        if not changed and self.published is not None:
+            return
+        for ref, seen in changed.items():
+            if seen is None:
+                self._assembly.drop(ref)
+            else:
+                self._assembly.put(ref, seen)
+        self.published = self._assembly.inventory()
+        self._observe(self.published)

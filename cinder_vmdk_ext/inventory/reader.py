@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the vCenter's datastores, hosts and clusters into plain values."""
+
+import dataclasses
+import sys
+from collections.abc import Iterable
+from typing import Any
+from typing import Protocol
+
+from lxml import etree
+
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import soap
+
+_POD_CONFIG = 'podStorageDrsEntry.storageDrsConfig.podConfig'
+# Only what decisions need: a whole summary or runtime costs many times more.
+PATHS = {
+    'Datastore': ('name', 'summary.capacity', 'summary.freeSpace',
+                  'summary.uncommitted', 'summary.accessible',
+                  'summary.maintenanceMode', 'summary.type', 'summary.url',
+                  'host', 'customValue'),
+    'HostSystem': ('name', 'parent', 'runtime.connectionState',
+                   'runtime.inMaintenanceMode'),
+    'ComputeResource': ('name', 'resourcePool', 'host'),
+    'Datacenter': ('name', 'vmFolder', 'datastore'),
+    'StoragePod': ('name', 'childEntity', f'{_POD_CONFIG}.enabled',
+                   f'{_POD_CONFIG}.defaultVmBehavior'),
+}
+
+
+# Objects that lie in no folder, by their names in the ServiceContent.
+MANAGERS = {'customFieldsManager': ('field',)}
+
+
+class Policies(Protocol):
+    """Where the datastores of a storage policy are known."""
+
+    def compliant_datastores(self, name: str) -> frozenset[str]:
+        """Datastores that comply with the policy of that name."""
+
+
+class Reader(Protocol):
+    """Where the inventory comes from."""
+
+    def read(self) -> model.Inventory:
+        """The inventory as it is now."""
+
+
+class InventoryReader:
+    """Reads everything that decides about pools and placement, in bulk."""
+
+    def __init__(self, session: Any, client: soap.Client,
+                 policies: Policies | None = None,
+                 policy_names: tuple[str, ...] = ()) -> None:
+        """:param policies: asked for each of ``policy_names`` on every read"""
+        self._session = session
+        self._client = client
+        self._policies = policies
+        self._policy_names = policy_names
+
+    def read(self) -> model.Inventory:
+        """The inventory as it is now.
+
+        One bulk read, see :func:`collector.read_all`, and none for policies
+        that are cached.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        found = collector.read_all(self._session, self._client, PATHS,
+                                   MANAGERS, value=value)
+        return with_policies(build(found), self._policies,
+                             self._policy_names)
+
+
+def with_policies(inventory: model.Inventory, policies: Policies | None,
+                  names: tuple[str, ...]) -> model.Inventory:
+    """The inventory and which of its datastores comply with each policy."""
+    if policies is None or not names:
+        return inventory
+    return dataclasses.replace(inventory, compliant={
+        name: policies.compliant_datastores(name) for name in names})
+
+
+def build(found: dict[soap.Ref, dict[str, Any]]) -> model.Inventory:
+    """An inventory of collected properties.
+
+    An object that lacks what it cannot be used without is left out; it never
+    takes the others down.
+    """
+    assembly = Assembly()
+    with soap.understood('the inventory'):
+        for ref, seen in found.items():
+            assembly.put(ref, seen)
+    return assembly.inventory()
+
+
+class Assembly:
+    """Makes inventories of properties that change, anew what has changed."""
+
+    def __init__(self) -> None:
+        self._datastores: dict[str, model.Datastore] = {}
+        self._hosts: dict[str, model.Host] = {}
+        self._clusters: dict[str, model.Cluster] = {}
+        self._datacenters: dict[str, model.Datacenter] = {}
+        self._pods: dict[str, model.StoragePod] = {}
+        self._attributes: dict[int, str] = {}
+        # A datastore does not name its datacenter; datacenters list them.
+        self._listed: dict[str, frozenset[str]] = {}
+
+    def put(self, ref: soap.Ref, seen: dict[str, Any]) -> None:
+        """Add an object, or replace what was known of it."""
+        kind, moref = ref
+        if kind == 'Datastore':
+            self._datastores[moref] = datastore(moref, seen,
+                                                self._datacenter_of(moref))
+        elif kind == 'HostSystem':
+            self._hosts[moref] = host(moref, seen)
+        elif kind == 'Datacenter':
+            self._datacenters[moref] = model.Datacenter(
+                moref, seen.get('name') or moref,
+                _target(seen.get('vmFolder')))
+            self._list(moref, _targets(seen.get('datastore')))
+        elif kind == 'StoragePod':
+            self._pods[moref] = storage_pod(moref, seen)
+        elif kind == 'CustomFieldsManager':
+            self._attributes = attributes(seen.get('field'))
+        elif kind in _COMPUTE:
+            self._clusters[moref] = cluster(kind, moref, seen)
+
+    def drop(self, ref: soap.Ref) -> None:
+        """Remove an object that is gone; it may never have been added."""
+        kind, moref = ref
+        if kind == 'Datacenter':
+            self._list(moref, frozenset())
+        objects: dict[str, Any] = {
+            'Datastore': self._datastores, 'HostSystem': self._hosts,
+            'Datacenter': self._datacenters, 'StoragePod': self._pods}
+        objects.get(kind, self._clusters).pop(moref, None)
+
+    def inventory(self) -> model.Inventory:
+        """What is known now; it does not change with later calls."""
+        return model.Inventory(
+            dict(self._datastores), dict(self._hosts), dict(self._clusters),
+            dict(self._datacenters), storage_pods=dict(self._pods),
+            attributes=self._attributes)
+
+    def _datacenter_of(self, moref: str) -> str | None:
+        return next((datacenter for datacenter, members
+                     in self._listed.items() if moref in members), None)
+
+    def _list(self, datacenter: str, members: frozenset[str]) -> None:
+        before = self._listed.get(datacenter, frozenset())
+        self._listed[datacenter] = members
+        for moref in before ^ members:
+            known = self._datastores.get(moref)
+            if known is not None:
+                self._datastores[moref] = dataclasses.replace(
+                    known, datacenter=self._datacenter_of(moref))
+
+
+_COMPUTE = frozenset({'ComputeResource', 'ClusterComputeResource'})
+
+
+def value(kind: str, path: str, element: etree._Element) -> Any:
+    """A property as :class:`Assembly` takes it; holds no XML any more."""
+    if kind == 'Datastore' and path == 'host':
+        return mounts(element)
+    if path == 'customValue':
+        return custom_values(element)
+    if path == 'field':
+        return attributes(element)
+    return soap.value(element)
+
+
+def datastore(moref: str, seen: dict[str, Any],
+              datacenter: str | None) -> model.Datastore:
+    """A datastore of its properties; what is absent makes it unusable."""
+    mounted, usable = _mounts_seen(seen.get('host'))
+    return model.Datastore(
+        moref=moref,
+        name=seen.get('name') or moref,
+        url=seen.get('summary.url') or '',
+        type=(seen.get('summary.type') or 'unknown').lower(),
+        capacity_bytes=seen.get('summary.capacity') or 0,
+        free_bytes=seen.get('summary.freeSpace') or 0,
+        uncommitted_bytes=seen.get('summary.uncommitted') or 0,
+        accessible=bool(seen.get('summary.accessible')),
+        maintenance_mode=seen.get('summary.maintenanceMode') or 'normal',
+        datacenter=datacenter,
+        mounted_hosts=mounted,
+        usable_hosts=usable,
+        custom_values=custom_values(seen.get('customValue')))
+
+
+def host(moref: str, seen: dict[str, Any]) -> model.Host:
+    """A host of its properties; one of unknown state counts as down."""
+    return model.Host(
+        moref, seen.get('name') or moref, _target(seen.get('parent')),
+        seen.get('runtime.connectionState') or 'unknown',
+        bool(seen.get('runtime.inMaintenanceMode')))
+
+
+def cluster(kind: str, moref: str, seen: dict[str, Any]) -> model.Cluster:
+    """A compute resource of its properties."""
+    return model.Cluster(
+        moref, seen.get('name') or moref, _target(seen.get('resourcePool')),
+        _targets(seen.get('host')), standalone=kind == 'ComputeResource')
+
+
+def storage_pod(moref: str, seen: dict[str, Any]) -> model.StoragePod:
+    """A datastore cluster of its properties."""
+    return model.StoragePod(
+        moref, seen.get('name') or moref,
+        frozenset(member.value for member in seen.get('childEntity') or ()
+                  if member.type == 'Datastore'),
+        bool(seen.get(f'{_POD_CONFIG}.enabled')),
+        seen.get(f'{_POD_CONFIG}.defaultVmBehavior') or 'manual')
+
+
+def attributes(array: Any) -> dict[int, str]:
+    """Names of custom attributes that datastores may have, by their keys."""
+    if isinstance(array, dict):
+        return array
+    if not isinstance(array, etree._Element):
+        return {}
+    return {int(field.findtext(_KEY) or 0):
+            field.findtext(f'{{{soap.VIM}}}name') or '' for field in array
+            if (field.findtext(f'{{{soap.VIM}}}managedObjectType')
+                or 'Datastore') == 'Datastore'}
+
+
+def custom_values(array: Any) -> tuple[tuple[int, str], ...]:
+    """Keys and values of an object's custom attributes."""
+    if isinstance(array, tuple):
+        return array
+    if not isinstance(array, etree._Element):
+        return ()
+    return tuple((int(each.findtext(_KEY) or 0),
+                  each.findtext(f'{{{soap.VIM}}}value') or '')
+                 for each in array)
+
+
+def mounts(array: etree._Element | None
+           ) -> tuple[frozenset[str], frozenset[str]]:
+    """Hosts that mount a datastore, and those of them that may write to it.
+
+    As HostMountInfo defines its absent fields: ``mounted`` is then true,
+    ``accessible`` false.
+    """
+    # An empty array may come as text.
+    if not isinstance(array, etree._Element) or not len(array):
+        return _NO_MOUNTS
+    # A large inventory has tens of thousands of mounts, but most datastores
+    # are mounted alike: one differs from the next in its path alone.
+    text = _TEXT(array)
+    path = next((found.text for found in array[0].iter(_PATH)), '')
+    if path and path.startswith('/'):
+        text = text.replace(path, '/')
+    fields = tuple(field.tag for field in array[0].iter())
+    return _mounts_alike((fields, text), array)
+
+
+def _mounts_alike(form: tuple[tuple[str, ...], str], array: etree._Element
+                  ) -> tuple[frozenset[str], frozenset[str]]:
+    """:param form: that of arrays which say the same"""
+    found = _known_mounts.get(form)
+    if found is None:
+        if len(_known_mounts) >= _MOST_FORMS:
+            _known_mounts.clear()
+        found = _known_mounts[form] = _read_mounts(array)
+    return found
+
+
+def _read_mounts(array: etree._Element
+                 ) -> tuple[frozenset[str], frozenset[str]]:
+    mounted = _host_set(key for mount in array for key in _texts(mount, _KEY))
+    usable = _host_set(key for mount in array if _usable(mount)
+                       for key in _texts(mount, _KEY))
+    return mounted, mounted if usable == mounted else usable
+
+
+def _usable(mount: etree._Element) -> bool:
+    return (_texts(mount, _ACCESS_MODE) == ['readWrite']
+            and _texts(mount, _ACCESSIBLE) == ['true']
+            and _texts(mount, _MOUNTED) in ([], ['true']))
+
+
+def _texts(element: etree._Element, tag: str) -> list[str | None]:
+    return [found.text for found in element.iter(tag)]
+
+
+def _host_set(keys: Iterable[str | None]) -> frozenset[str]:
+    # One string per host, however many datastores it mounts.
+    return frozenset(sys.intern(key) for key in keys if key)
+
+
+def _mounts_seen(seen: Any) -> tuple[frozenset[str], frozenset[str]]:
+    return seen if isinstance(seen, tuple) else mounts(seen)
+
+
+_NO_MOUNTS: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+_known_mounts: dict[tuple[tuple[str, ...], str],
+                    tuple[frozenset[str], frozenset[str]]] = {}
+_MOST_FORMS = 1000
+_TEXT = etree.XPath('string()', smart_strings=False)
+_KEY = f'{{{soap.VIM}}}key'
+_PATH = f'{{{soap.VIM}}}path'
+_ACCESS_MODE = f'{{{soap.VIM}}}accessMode'
+_MOUNTED = f'{{{soap.VIM}}}mounted'
+_ACCESSIBLE = f'{{{soap.VIM}}}accessible'
+
+
+def _targets(references: Any) -> frozenset[str]:
+    return frozenset(reference.value for reference in references or ())
+
+
+def _target(reference: soap.Ref | None) -> str:
+    return reference.value if isinstance(reference, soap.Ref) else ''

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upstream's datastore selection, answered by the plugin's placement.
+
+Upstream's words (``req``, ``summary``, resource pool, host references) come
+in and go out here; behind it only the plugin's own values are used.
+"""
+
+import random
+from typing import Any
+from typing import NamedTuple
+
+from oslo_log import log as logging
+from oslo_vmware import vim_util
+
+from cinder.volume.drivers.vmware import datastore as upstream
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.inventory import reader as inventory_reader
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import reservations
+from cinder_vmdk_ext.vsphere import storage_policies
+
+LOG = logging.getLogger(__name__)
+
+# Keys that the plugin adds to upstream's ``req``.
+PINNED_DATASTORES = 'pinnedDatastores'
+THIN = 'thinProvisioned'
+
+
+class Summary(NamedTuple):
+    """What callers read of the summary of a chosen datastore."""
+
+    name: str
+    datastore: Any
+    type: str
+    capacity: int
+    freeSpace: int
+    accessible: bool = True
+    maintenanceMode: str = 'normal'
+
+
+class DatastoreSelector(upstream.DatastoreSelector):
+    """Chooses by :func:`cinder_vmdk_ext.scheduling.placement.place`."""
+
+    def __init__(self, vops: Any, session: Any, max_objects: int,
+                 ds_regex: Any = None, *, reader: inventory_reader.Reader,
+                 directory: storage_policies.PolicyDirectory,
+                 settings: model.Settings,
+                 books: reservations.Reservations) -> None:
+        super().__init__(vops, session, max_objects, ds_regex=ds_regex)
+        self._books = books
+        self._reader = reader
+        self._directory = directory
+        self._settings = settings
+
+    def select_datastore(self, req: dict[str, Any], hosts: Any = None
+                         ) -> tuple[Any, Any, Summary]:
+        """Choose where a disk goes.
+
+        :param req: upstream's keys, and :data:`PINNED_DATASTORES` (moref
+            values) and :data:`THIN`
+        :param hosts: host references of which one must be able to use it
+        :returns: references of the host and its resource pool, and the
+            datastore's summary
+        :raises NoPlacement: with the reason for each datastore considered
+        :raises ProfileNotFoundException: the storage policy does not exist
+        """
+        requirement = self._requirement(req, hosts)
+        LOG.debug('Looking for a datastore for %s.', requirement)
+        # Unlike statistics, a volume is worth waiting for: invoke_api repeats
+        # a read that got no reply.
+        seen = self._session.invoke_api(self._reader, 'read')
+        chosen = self._books.place(requirement, seen, self._settings,
+                                   random.choice)
+        if not isinstance(chosen, model.Placement):
+            raise exceptions.NoPlacement(str(requirement), chosen)
+        LOG.debug('Chose datastore %(datastore)s and host %(host)s for '
+                  '%(requirement)s.',
+                  {'datastore': chosen.datastore.name,
+                   'host': chosen.host.name, 'requirement': requirement})
+        return (vim_util.get_moref(chosen.host.moref, 'HostSystem'),
+                vim_util.get_moref(chosen.resource_pool, 'ResourcePool'),
+                summary(chosen.datastore))
+
+    def is_datastore_compliant(self, datastore: Any,
+                               profile_name: str | None) -> bool:
+        """Whether a datastore complies with a storage policy.
+
+        Without a policy every datastore does.
+
+        :raises ProfileNotFoundException: the policy does not exist
+        """
+        if profile_name is None:
+            return True
+        self.get_profile_id(profile_name)
+        return (vim_util.get_moref_value(datastore)
+                in self._directory.compliant_datastores(profile_name))
+
+    def _requirement(self, req: dict[str, Any],
+                     hosts: Any) -> model.Requirement:
+        policy = req.get(self.PROFILE_NAME)
+        compliant = None
+        if policy is not None:
+            self.get_profile_id(policy)
+            compliant = self._directory.compliant_datastores(policy)
+        types = req.get(self.HARD_AFFINITY_DS_TYPE)
+        return model.Requirement(
+            size_bytes=req[self.SIZE_BYTES],
+            thin=req.get(THIN, False),
+            pinned=req.get(PINNED_DATASTORES),
+            hosts=frozenset(map(vim_util.get_moref_value, hosts))
+            if hosts else None,
+            excluded=frozenset(req.get(self.HARD_ANTI_AFFINITY_DS) or ()),
+            types=frozenset(types) if types is not None else None,
+            policy=policy, compliant=compliant)
+
+
+def summary(datastore: model.Datastore) -> Summary:
+    """A datastore as upstream's callers expect its summary."""
+    return Summary(datastore.name,
+                   vim_util.get_moref(datastore.moref, 'Datastore'),
+                   datastore.type, datastore.capacity_bytes,
+                   datastore.free_bytes)

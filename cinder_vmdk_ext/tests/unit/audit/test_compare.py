@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the comparison concludes, on plain values."""
+
+import dataclasses
+import unittest
+
+from cinder_vmdk_ext.audit import compare as audit_compare
+from cinder_vmdk_ext.audit import quarantine
+
+ID = '11111111-2222-3333-4444-555555555555'
+OTHER = '99999999-2222-3333-4444-555555555555'
+RECORD = audit_compare.Volume(ID, f'volume-{ID}', 'gold')
+VM = audit_compare.Machine(
+    'vm-1', f'volume-{ID}', uuid=ID, volume_id=ID, ours=True, pool='gold',
+    place='gold', files=((f'[gold] volume-{ID}/volume-{ID}.vmdk', 5),),
+    age_seconds=90000)
+
+
+def compare(volumes=(RECORD,), machines=(VM,), files=(), snapshots=()):
+    return audit_compare.compare(audit_compare.Evidence(
+        tuple(volumes), tuple(snapshots), tuple(machines), tuple(files)))
+
+
+def kinds(**evidence):
+    return [each.kind for each in compare(**evidence)]
+
+
+class CompareTestCase(unittest.TestCase):
+
+    def test_nothing_where_all_agree(self):
+        files = [audit_compare.File(
+                     'gold', f'volume-{ID}/volume-{ID}{end}.vmdk', 7)
+                 for end in ('', '-flat')]
+        self.assertEqual([], compare(files=files))
+
+    def test_lost_only_what_was_made_and_is_at_rest_here(self):
+        self.assertEqual(['lost'], kinds(machines=()))
+        for change in ({'backed': False}, {'status': 'creating'},
+                       {'moving': True}, {'mine': False}):
+            self.assertEqual([], kinds(
+                volumes=[dataclasses.replace(RECORD, **change)],
+                machines=()), change)
+
+    def test_a_vm_of_another_backends_volume_is_no_orphan(self):
+        self.assertEqual([], kinds(
+            volumes=[dataclasses.replace(RECORD, mine=False)]))
+
+    def test_an_instance_is_none_of_ours(self):
+        vm = audit_compare.Machine('vm-2', 'web', uuid=OTHER)
+        self.assertEqual([], kinds(machines=[VM, vm]))
+
+    def test_a_template_that_was_managed_is_its_records(self):
+        """It has the marks of the snapshot that it was before."""
+        for name, path in ((f'snapshot-{OTHER}', ''),
+                           ('by hand', '/dc/vm/by hand')):
+            template = audit_compare.Machine(
+                'vm-2', name, path=f'dc/vm/{name}', uuid='older',
+                snapshot_id='older', ours=True, template=True)
+            snapshot = audit_compare.Snapshot(OTHER, f'snapshot-{OTHER}', ID,
+                                              template=True, path=path)
+            self.assertEqual([], kinds(machines=[VM, template],
+                                       snapshots=[snapshot]))
+
+    def test_an_unmanaged_disk_is_never_swept(self):
+        left = audit_compare.Machine('vm-2', f'volume-{OTHER}', ours=True)
+        found, = compare(machines=[VM, left])
+        self.assertEqual(('orphan', False), (found.kind, found.sweepable))
+        self.assertEqual([], kinds(machines=[VM, dataclasses.replace(
+            left, unmanaged=OTHER)]))
+
+    def test_space_of_a_file_is_that_of_all_its_extents(self):
+        files = [audit_compare.File('gold', f'volume-{OTHER}/a{end}.vmdk', 7)
+                 for end in ('-flat', '')]
+        found, = compare(files=files)
+        self.assertEqual(('orphan', 14), (found.kind, found.space_bytes))
+
+    def test_what_a_replaced_vm_still_holds_is_kept(self):
+        old = dataclasses.replace(VM, uuid=OTHER, volume_id='', replaced=ID,
+                                  name=f'volume-{ID}-replaced')
+        lost, kept = compare(machines=[old])
+        self.assertEqual(('lost', 'leftover'), (lost.kind, kept.kind))
+        self.assertIn('vm-1', lost.detail)
+        self.assertFalse(kept.sweepable)
+        self.assertIn('all that is left', kept.detail)
+
+    def test_a_vm_without_its_disk_frees_no_file(self):
+        file = audit_compare.File('gold', f'volume-{ID}_1/volume-{ID}.vmdk', 7)
+        found, = compare(machines=[dataclasses.replace(
+            VM, disk_count=0, files=())], files=[file])
+        self.assertFalse(found.sweepable)
+
+    def test_the_vm_with_the_uuid_is_the_one_in_use(self):
+        other = dataclasses.replace(VM, moref='vm-2', uuid=OTHER)
+        for machines in ([VM, other], [other, VM]):
+            found, = compare(machines=machines)
+            self.assertEqual(('duplicated', 'vm-2', False), (
+                found.kind, found.reference, found.sweepable))
+
+    def test_one_that_only_bears_the_mark_is_not_the_one_in_use(self):
+        other = dataclasses.replace(VM, uuid=OTHER, name='by hand')
+        lost, there = compare(machines=[other])
+        self.assertEqual(('lost', 'duplicated'), (lost.kind, there.kind))
+        self.assertIn('by hand (vm-1)', lost.detail)
+        self.assertFalse(there.sweepable)
+
+
+class DueTestCase(unittest.TestCase):
+
+    def test_only_what_is_old_enough_and_of_known_age(self):
+        def leftover(age):
+            return dataclasses.replace(
+                VM, moref=f'vm-{age}', uuid='', age_seconds=age,
+                name=f'volume-{ID}-retype-{OTHER}')
+        found = compare(machines=[VM, leftover(10.0), leftover(90000.0),
+                                  leftover(None)])
+        self.assertEqual(3, len(found))
+        self.assertEqual(['vm-90000.0'], [
+            each.reference for each in quarantine.due(found, 86400)])
+        self.assertEqual(3, len(quarantine.due(found, 0)))

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pools say, judged by Cinder's real scheduler parts."""
+
+import dataclasses
+import math
+import unittest
+
+import hypothesis
+from hypothesis import strategies
+
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import placement
+from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.tests.unit import scheduler
+from cinder_vmdk_ext.tests.unit import worlds
+
+GIB = model.GIB
+SIZES_GIB = strategies.one_of(
+    strategies.integers(1, 40), strategies.integers(1, 10000))
+# From huge to tiny, each more often than it takes to fill a pool up.
+FILLING_GIB = [1 << power for power in range(60, -1, -1) for _ in range(2)]
+
+
+def reported(inventory, settings=None, promised_gib=None):
+    """The reported pools by name."""
+    return {pool['pool_name']: pool for pool in pools.report(
+        inventory, settings or worlds.settings(), promised_gib or {})}
+
+
+def states(inventory, settings, promised_gib):
+    return scheduler.pool_states({
+        'volume_backend_name': 'vmdk',
+        'pools': pools.report(inventory, settings, promised_gib)})
+
+
+@strategies.composite
+def worlds_with_promises(draw):
+    """An inventory, settings, and lazily created volumes on some pools."""
+    inventory = draw(worlds.inventories())
+    names = sorted(pools.names(inventory))
+    promised = draw(strategies.dictionaries(
+        strategies.sampled_from(names), strategies.integers(0, 500),
+        max_size=2)
+        if names else strategies.just({}))
+    return inventory, draw(worlds.SETTINGS), promised
+
+
+class Bounds:
+    """What a pool may hold, reckoned in bytes from the vCenter's figures."""
+
+    def __init__(self, datastore, settings, pool, promised_gib):
+        self.capacity_gib = datastore.capacity_bytes / GIB
+        self.free_gib = (min(datastore.free_bytes, datastore.capacity_bytes)
+                         / GIB)
+        # Cinder's reserve is in whole GiB of the whole GiB reported.
+        total_gib = datastore.capacity_bytes // GIB
+        self.usable_gib = total_gib - math.floor(
+            total_gib * (settings.reserved_percentage / 100))
+        self.ratio = (settings.max_over_subscription_ratio
+                      or pool['max_over_subscription_ratio'])  # 'auto'
+        self.provisioned_gib = promised_gib + (
+            datastore.capacity_bytes
+            - min(datastore.free_bytes, datastore.capacity_bytes)
+            + max(0, datastore.uncommitted_bytes)) / GIB
+
+    def check(self, test, wanted_gib, thick):
+        """A request that passed leaves the datastore within its bounds."""
+        if thick:
+            test.assertLessEqual(wanted_gib, self.free_gib)
+            test.assertLessEqual(self.provisioned_gib + wanted_gib,
+                                 self.usable_gib)
+        else:
+            test.assertLessEqual(self.provisioned_gib + wanted_gib,
+                                 self.usable_gib * self.ratio + 1e-6)
+
+    def consume(self, size_gib):
+        self.free_gib -= size_gib
+        self.provisioned_gib += size_gib
+
+
+def bounds(inventory, settings, promised_gib):
+    """Bounds of every reported pool that takes volumes, by name."""
+    return {name: Bounds(inventory.datastores[pool['datastore_moref']],
+                         settings, pool, promised_gib.get(name, 0))
+            for name, pool in reported(inventory, settings,
+                                       promised_gib).items()
+            if pool['pool_state'] == 'available'}
+
+
+class SchedulerTestCase(unittest.TestCase):
+    """CapacityFilter and CapacityWeigher, fed with any pools."""
+
+    @hypothesis.given(worlds_with_promises(), SIZES_GIB)
+    def test_no_report_makes_the_filter_or_the_weigher_raise(self, world,
+                                                             size_gib):
+        found = states(*world)
+        for wanted in (scheduler.request(size_gib),
+                       scheduler.request(size_gib, thick=True),
+                       scheduler.request(0),
+                       scheduler.extension(1, 1 + size_gib)):
+            passing = [pool for pool in found.values()
+                       if scheduler.passes(pool, wanted)]
+            self.assertCountEqual(passing, scheduler.weigh(passing, wanted))
+            scheduler.weigh(found.values(), wanted)
+
+    @hypothesis.given(worlds_with_promises(), SIZES_GIB, strategies.booleans())
+    def test_what_passes_fits(self, world, size_gib, thick):
+        found = states(*world)
+        for name, bound in bounds(*world).items():
+            wanted = scheduler.request(size_gib, thick=thick)
+            if scheduler.passes(found[name], wanted):
+                bound.check(self, size_gib, thick)
+
+    @hypothesis.given(worlds_with_promises(), SIZES_GIB, SIZES_GIB)
+    def test_an_extension_that_passes_fits(self, world, from_gib, more_gib):
+        found = states(*world)
+        for name, bound in bounds(*world).items():
+            if scheduler.passes(found[name], scheduler.extension(
+                    from_gib, from_gib + more_gib)):
+                bound.check(self, more_gib, thick=False)
+
+    @hypothesis.given(worlds_with_promises(), SIZES_GIB, strategies.booleans())
+    def test_a_pool_that_takes_no_volumes_is_always_refused(
+            self, world, size_gib, thick):
+        found = states(*world)
+        for name, pool in reported(*world).items():
+            if pool['pool_state'] != 'available':
+                for wanted in (scheduler.request(size_gib, thick=thick),
+                               scheduler.extension(1, 1 + size_gib)):
+                    self.assertFalse(scheduler.passes(found[name], wanted))
+
+    @hypothesis.given(worlds_with_promises(), strategies.booleans(),
+                      strategies.lists(SIZES_GIB, max_size=20))
+    def test_volumes_between_two_reports_never_overfill(self, world, thick,
+                                                        sizes_gib):
+        """The scheduler itself books what it has placed since the report."""
+        found = states(*world)
+        for name, bound in bounds(*world).items():
+            pool = found[name]
+            for size_gib in sizes_gib + FILLING_GIB:
+                if scheduler.passes(pool, scheduler.request(
+                        size_gib, thick=thick)):
+                    bound.check(self, size_gib, thick)
+                    pool.consume_from_volume({'size': size_gib})
+                    bound.consume(size_gib)
+            self.assertFalse(scheduler.passes(
+                pool, scheduler.request(1, thick=thick)))
+
+    @hypothesis.given(worlds_with_promises(), SIZES_GIB, strategies.booleans())
+    def test_the_single_pool_fits_the_sum_of_its_datastores(
+            self, world, size_gib, thick):
+        inventory, settings, promised = world
+        promised_gib = sum(promised.values())
+        stats = pools.report_backend(inventory, settings, promised_gib)
+        found = scheduler.pool_states({'volume_backend_name': 'vmdk'}
+                                      | stats)
+        self.assertEqual(['vmdk'], list(found))
+        wanted = scheduler.request(size_gib, thick=thick)
+        scheduler.weigh(found.values(), wanted)
+        if scheduler.passes(found['vmdk'], wanted):
+            eligible = [
+                d for d in inventory.datastores.values()
+                if placement.ineligibility(d, inventory, settings) is None]
+            self.assertTrue(eligible)
+            Bounds(total(eligible), settings, stats, promised_gib).check(
+                self, size_gib, thick)
+
+    def test_an_inaccessible_datastore_stays_listed_and_is_refused(self):
+        inventory = worlds.inventory(
+            worlds.datastore(accessible=False, free_gib=99))
+        pool = states(inventory, worlds.settings(), {})['gold']
+        self.assertEqual(100, pool.total_capacity_gb)
+        self.assertFalse(scheduler.passes(pool, scheduler.request(1)))
+        self.assertTrue(scheduler.passes(pool, scheduler.request(0)),
+                        'an existing volume can still be managed')
+
+    def test_a_pool_that_recovers_takes_volumes_again(self):
+        backend = scheduler.host_manager.BackendState(
+            scheduler.BACKEND, None)
+        for accessible in (False, True):
+            inventory = worlds.inventory(
+                worlds.datastore(accessible=accessible))
+            found = scheduler.pool_states(
+                {'volume_backend_name': 'vmdk',
+                 'pools': pools.report(inventory, worlds.settings(), {})},
+                backend)
+            self.assertEqual(accessible, scheduler.passes(
+                found['gold'], scheduler.request(1)))
+
+    def test_the_emptier_of_two_pools_is_weighed_first(self):
+        found = states(worlds.inventory(
+            worlds.datastore('datastore-1', 'full', free_gib=10),
+            worlds.datastore('datastore-2', 'empty', free_gib=90)),
+            worlds.settings(), {})
+        for thick in (False, True):
+            best = scheduler.weigh(found.values(),
+                                   scheduler.request(1, thick=thick))[0]
+            self.assertEqual('empty', best.pool_name)
+
+
+def total(datastores):
+    """One datastore of the size of all."""
+    def clamped(datastore):
+        return max(0, min(datastore.free_bytes, datastore.capacity_bytes))
+
+    return model.Datastore(
+        'sum', 'sum',
+        capacity_bytes=sum(d.capacity_bytes for d in datastores),
+        free_bytes=sum(map(clamped, datastores)),
+        uncommitted_bytes=sum(max(0, d.uncommitted_bytes)
+                              for d in datastores))
+
+
+class FiguresTestCase(unittest.TestCase):
+    """The figures of one pool."""
+
+    def figures(self, settings=None, promised_gib=0, **datastore):
+        inventory = worlds.inventory(worlds.datastore(**datastore))
+        return reported(inventory, settings, {'gold': promised_gib})['gold']
+
+    def test_capacities_are_rounded_down(self):
+        pool = self.figures(capacity_gib=100.9, free_gib=59.99)
+        self.assertEqual((100, 59), (pool['total_capacity_gb'],
+                                     pool['free_capacity_gb']))
+
+    def test_provisioned_is_used_and_uncommitted_and_promised(self):
+        pool = self.figures(capacity_gib=100, free_gib=60,
+                            uncommitted_bytes=25 * GIB, promised_gib=7)
+        self.assertEqual(100 - 60 + 25 + 7, pool['provisioned_capacity_gb'])
+
+    def test_provisioned_is_rounded_up(self):
+        pool = self.figures(uncommitted_bytes=1)
+        self.assertEqual(40.01, pool['provisioned_capacity_gb'])
+
+    def test_negative_uncommitted_frees_nothing(self):
+        pool = self.figures(uncommitted_bytes=-30 * GIB)
+        self.assertEqual(40, pool['provisioned_capacity_gb'])
+
+    def test_free_is_never_more_than_the_capacity(self):
+        pool = self.figures(capacity_gib=10, free_gib=20)
+        self.assertEqual((10, 0), (pool['free_capacity_gb'],
+                                   pool['provisioned_capacity_gb']))
+
+    def test_the_floor_refuses_and_shows_the_true_free_space(self):
+        pool = self.figures(worlds.settings(min_free_gib=61))
+        self.assertEqual((0, 60, False, 'floor'), (
+            pool['free_capacity_gb'], pool['datastore_free_gb'],
+            pool['thin_provisioning_support'], pool['pool_state']))
+
+    def test_the_larger_floor_counts(self):
+        settings = worlds.settings(min_free_gib=1, min_free_percent=61)
+        self.assertEqual('floor', self.figures(settings)['pool_state'])
+
+    def test_a_full_datastore_is_refused_without_a_floor_too(self):
+        """A thin disk would be judged by the ratio alone."""
+        self.assertEqual('full', self.figures(free_gib=0)['pool_state'])
+
+    def test_the_ratio_is_kept_to_two_decimals(self):
+        for ratio, told in ((1.15, 1.15), (20.0, 20.0), (1.999, 1.99)):
+            settings = worlds.settings(max_over_subscription_ratio=ratio)
+            self.assertEqual(told, self.figures(settings)[
+                'max_over_subscription_ratio'])
+
+    def test_auto_ratio_follows_the_use(self):
+        settings = worlds.settings(max_over_subscription_ratio=None)
+        pool = self.figures(settings, free_gib=61, uncommitted_bytes=41 * GIB)
+        self.assertEqual(1 + (39 + 41) / (39 + 1),
+                         pool['max_over_subscription_ratio'])
+
+    def test_auto_ratio_of_a_datastore_with_little_in_use_is_the_default(self):
+        settings = worlds.settings(max_over_subscription_ratio=None)
+        pool = self.figures(settings, free_gib=99.9,
+                            uncommitted_bytes=10 ** 6 * GIB)
+        self.assertEqual(20.0, pool['max_over_subscription_ratio'])
+
+    def test_promises_under_an_earlier_name_count(self):
+        """Such as one that was told apart from a namesake since gone."""
+        inventory = worlds.inventory(worlds.datastore())
+        pool = reported(inventory, None, {'gold (DC1)': 5, 'gold': 2})['gold']
+        self.assertEqual(47, pool['provisioned_capacity_gb'])
+
+    def test_a_pool_says_which_datastore_it_is(self):
+        [pool] = reported(worlds.inventory(worlds.datastore(
+            name='a%2fb#1', url='ds:///x/', type='nfs'))).values()
+        told = {
+            'pool_name': 'a%2fb%231', 'datastore': 'a/b#1',
+            'datastore_type': 'nfs', 'datastore_url': 'ds:///x/',
+            'datastore_moref': 'datastore-1', 'datacenter': 'DC1',
+            'pool_state': 'available', 'pool_state_reason': ''}
+        self.assertEqual(told, {key: pool[key] for key in told})
+
+    def test_every_key_of_the_scheduler_is_there(self):
+        """Else nobody is notified of the pool's capacity."""
+        self.assertLessEqual(
+            scheduler.host_manager.HostManager.REQUIRED_KEYS,
+            set(self.figures()))
+
+    def test_a_pool_is_marked_with_the_policies_it_complies_with(self):
+        inventory = worlds.inventory(
+            worlds.datastore(), compliant={'silver': {'datastore-1'},
+                                           'gold': frozenset()})
+        self.assertEqual(['silver'],
+                         reported(inventory)['gold']['storage_profiles'])
+
+
+class ListedTestCase(unittest.TestCase):
+    """Which datastores are pools."""
+
+    def test_a_foreign_datastore_takes_no_other_down(self):
+        inventory = worlds.inventory(
+            worlds.datastore(),
+            worlds.datastore('datastore-2', 'unmounted', hosts=()),
+            worlds.datastore('datastore-3', 'odd', type='tape'))
+        self.assertEqual(['gold'], list(reported(inventory)))
+        self.assertEqual(
+            {'unmounted', 'odd'},
+            set(pools.ineligible_names(inventory, worlds.settings())))
+
+    def test_a_datastore_in_maintenance_stays_listed_with_the_reason(self):
+        pool = reported(worlds.inventory(worlds.datastore(
+            maintenance_mode='inMaintenance')))['gold']
+        self.assertEqual(('maintenance', 'it is in maintenance mode'),
+                         (pool['pool_state'], pool['pool_state_reason']))
+
+    def test_the_single_pool_counts_what_takes_volumes_now(self):
+        stats = pools.report_backend(worlds.inventory(
+            worlds.datastore(),
+            worlds.datastore('datastore-2', 'down', accessible=False),
+            worlds.datastore('datastore-3', 'big', capacity_gib=1000,
+                             free_gib=700)), worlds.settings(), 5)
+        self.assertEqual((1100, 760, 345, 700), (
+            stats['total_capacity_gb'], stats['free_capacity_gb'],
+            stats['provisioned_capacity_gb'], stats['largest_free_gb']))
+
+
+class NamesTestCase(unittest.TestCase):
+    """A pool's name is one word for one datastore."""
+
+    def names_of(self, *names, datacenters=('DC1', 'DC2', 'DC3', 'DC4')):
+        """Of datastores with these names, each in the next datacenter."""
+        known = [worlds.datastore(f'datastore-{number}', name,
+                                  datacenter=f'datacenter-{number}')
+                 for number, name in enumerate(names, 1)]
+        places = {f'datacenter-{number}': name
+                  for number, name in enumerate(datacenters, 1)}
+        return worlds.inventory(*known, datacenters=places)
+
+    def assertNames(self, expected, inventory):
+        self.assertEqual(expected, [
+            pools.name_of(datastore, inventory)
+            for datastore in inventory.datastores.values()])
+
+    @hypothesis.given(worlds.inventories(most_datastores=12))
+    def test_every_datastore_has_one_name_and_find_is_the_inverse(
+            self, inventory):
+        named = pools.names(inventory)
+        self.assertCountEqual(inventory.datastores, named.values())
+        for name, moref in named.items():
+            self.assertEqual(moref, pools.find(name, inventory).moref)
+            self.assertEqual(name, pools.name_of(
+                inventory.datastores[moref], inventory))
+
+    @hypothesis.given(worlds.inventories(most_datastores=12))
+    def test_every_name_survives_cinders_host_field(self, inventory):
+        for name in pools.names(inventory):
+            host = volume_utils.append_host(scheduler.BACKEND, name)
+            self.assertEqual(
+                (scheduler.BACKEND, name),
+                (volume_utils.extract_host(host),
+                 volume_utils.extract_host(host, 'pool')))
+
+    @hypothesis.given(worlds.inventories(most_datastores=12), worlds.NAMES)
+    def test_a_new_datastore_renames_no_other(self, inventory, name):
+        before = pools.names(inventory)
+        newcomer = worlds.datastore('datastore-99', name)
+        after = pools.names(dataclasses.replace(
+            inventory, datastores=inventory.datastores
+            | {newcomer.moref: newcomer}))
+        self.assertLessEqual(before.items(), after.items())
+
+    def test_a_unique_name_is_the_datastores_own(self):
+        self.assertNames(['gold', 'a@b', 'a.b', '50%'],
+                         self.names_of('gold', 'a@b', 'a.b', '50%'))
+
+    def test_a_hash_is_written_as_a_vcenter_writes_a_slash(self):
+        self.assertNames(['a%231'], self.names_of('a#1'))
+
+    def test_a_namesake_is_told_apart_by_its_datacenter(self):
+        self.assertNames(['gold', 'gold (DC2)'],
+                         self.names_of('gold', 'gold'))
+
+    def test_same_named_datacenters_are_told_apart_by_reference(self):
+        """They can be, in different folders."""
+        self.assertNames(
+            ['gold', 'gold (datastore-2)', 'gold (datastore-3)'],
+            self.names_of('gold', 'gold', 'gold',
+                          datacenters=('DC1', 'DC2', 'DC2')))
+
+    def test_a_datastore_called_like_a_namesakes_pool(self):
+        self.assertNames(['gold (DC2)', 'gold', 'gold (datastore-3)'],
+                         self.names_of('gold (DC2)', 'gold', 'gold',
+                                       datacenters=('DC1', 'DC3', 'DC2')))
+
+    def test_all_names_taken_by_others(self):
+        self.assertNames(
+            ['gold', 'gold (DC4)', 'gold (datastore-4)',
+             'gold (datastore-4) (datastore-4)'],
+            self.names_of('gold', 'gold (DC4)', 'gold (datastore-4)', 'gold'))
+
+    def test_the_older_datastore_keeps_the_plain_name(self):
+        inventory = worlds.inventory(
+            worlds.datastore('datastore-10', 'gold'),
+            worlds.datastore('datastore-9', 'gold'))
+        self.assertEqual('datastore-9', pools.names(inventory)['gold'])
+
+    def test_a_name_told_apart_is_understood_when_the_namesake_is_gone(self):
+        inventory = self.names_of('gold', 'gold')
+        alone = dataclasses.replace(inventory, datastores={
+            'datastore-2': inventory.datastores['datastore-2']})
+        self.assertEqual('datastore-2',
+                         pools.find('gold (DC2)', alone).moref)
+
+    def test_an_unknown_name_finds_nothing(self):
+        self.assertIsNone(pools.find('lead', self.names_of('gold')))

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statistics never fail, and never vanish."""
+
+import logging
+import threading
+import unittest
+
+import hypothesis
+
+from oslo_vmware import exceptions as vmware_exceptions
+
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import reporter as scheduling_reporter
+from cinder_vmdk_ext.tests.unit import scheduler
+from cinder_vmdk_ext.tests.unit import worlds
+
+NO_ANSWER = vmware_exceptions.VimConnectionException(
+    'RetrievePropertiesEx: no reply\nand more that is not for a list')
+
+
+class Reader:
+    """Gives what it was told to: an inventory, or an error to raise."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def read(self):
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class ReporterTestCase(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.good = worlds.inventory(
+            worlds.datastore(),
+            worlds.datastore('datastore-2', 'lead', accessible=False))
+        self.reader = Reader(self.good)
+        self.clock = Clock()
+        self.promised = {}
+
+    def reporter(self, **settings):
+        return scheduling_reporter.Reporter(
+            self.reader, worlds.settings(**settings),
+            lambda: self.promised, self.clock)
+
+    def names(self, stats):
+        return [pool['pool_name'] for pool in stats['pools']]
+
+    def test_fresh_figures_are_of_no_age_and_the_backend_is_up(self):
+        stats = self.reporter().report()
+        self.assertEqual(('up', '', 0), (
+            stats['backend_state'], stats['backend_state_reason'],
+            stats['stats_age_seconds']))
+        self.assertEqual(['gold', 'lead'], self.names(stats))
+
+    def test_a_datastore_that_is_down_does_not_make_the_backend_down(self):
+        """Cinder shows the last pool's state as the service's."""
+        stats = self.reporter().report()
+        self.assertEqual({'up'}, {pool['backend_state']
+                                  for pool in stats['pools']})
+
+    def test_without_an_answer_the_last_good_list_comes_with_its_age(self):
+        reporter = self.reporter()
+        before = reporter.report()['pools']
+        self.reader.answer = NO_ANSWER
+        self.clock.now += 75.9
+        stats = reporter.report()
+        self.assertEqual(('down', 75), (stats['backend_state'],
+                                        stats['stats_age_seconds']))
+        self.assertEqual(self.names({'pools': before}), self.names(stats))
+        for old, new in zip(before, stats['pools']):
+            self.assertEqual(('down', 75), (new['backend_state'],
+                                            new['stats_age_seconds']))
+            self.assertEqual(old['free_capacity_gb'],
+                             new['free_capacity_gb'])
+
+    def test_the_cause_is_told_in_one_line(self):
+        reporter = self.reporter()
+        self.reader.answer = NO_ANSWER
+        cause = reporter.report()['backend_state_reason']
+        self.assertIn('no reply', cause)
+        self.assertNotIn('\n', cause)
+
+    def test_an_error_without_words_has_its_name_for_a_cause(self):
+        self.reader.answer = TimeoutError()
+        self.assertIn('TimeoutError',
+                      self.reporter().report()['backend_state_reason'])
+
+    def test_the_backend_comes_up_again_with_fresh_figures(self):
+        reporter = self.reporter()
+        reporter.report()
+        self.reader.answer = NO_ANSWER
+        reporter.report()
+        self.reader.answer = worlds.inventory(worlds.datastore(free_gib=5))
+        stats = reporter.report()
+        self.assertEqual(('up', 0, 5), (
+            stats['backend_state'], stats['stats_age_seconds'],
+            stats['pools'][0]['free_capacity_gb']))
+
+    def test_cinder_may_change_a_report_without_changing_the_next(self):
+        """The volume manager and the scheduler write into it."""
+        reporter = self.reporter()
+        reporter.report()
+        self.reader.answer = NO_ANSWER
+        reporter.report()['pools'].clear()
+        reporter.report()['pools'][0]['free_capacity_gb'] = -1
+        stats = reporter.report()
+        self.assertEqual(60, stats['pools'][0]['free_capacity_gb'])
+
+    def test_a_first_report_that_fails_is_of_a_pool_that_takes_nothing(self):
+        self.reader.answer = NO_ANSWER
+        stats = self.reporter().report()
+        self.assertEqual(('down', -1), (stats['backend_state'],
+                                        stats['stats_age_seconds']))
+        [pool] = scheduler.pool_states(
+            {'volume_backend_name': 'vmdk'} | stats).values()
+        for wanted in (scheduler.request(1),
+                       scheduler.request(1, thick=True)):
+            self.assertFalse(scheduler.passes(pool, wanted))
+
+    def test_no_eligible_datastore_is_no_empty_list(self):
+        """Cinder would forget the backend."""
+        self.reader.answer = worlds.inventory()
+        stats = self.reporter().report()
+        self.assertEqual('up', stats['backend_state'])
+        [pool] = scheduler.pool_states(
+            {'volume_backend_name': 'vmdk'} | stats).values()
+        self.assertFalse(scheduler.passes(pool, scheduler.request(1)))
+
+    def test_a_database_that_does_not_answer_is_no_exception_either(self):
+        reporter = self.reporter()
+        reporter.report()
+        self.promised = None  # as though the query had failed
+        stats = reporter.report()
+        self.assertEqual('down', stats['backend_state'])
+        self.assertEqual(['gold', 'lead'], self.names(stats))
+
+    def test_promised_space_counts(self):
+        self.promised = {'gold': 7}
+        self.assertEqual(47, self.reporter().report()['pools'][0][
+            'provisioned_capacity_gb'])
+
+    def test_the_off_switch_makes_one_pool_of_all(self):
+        stats = self.reporter(datastore_pools=False).report()
+        self.assertNotIn('pools', stats)
+        self.assertEqual((100, 60), (stats['total_capacity_gb'],
+                                     stats['free_capacity_gb']))
+
+    def test_the_off_switch_keeps_the_last_good_figures_too(self):
+        reporter = self.reporter(datastore_pools=False)
+        reporter.report()
+        self.reader.answer = NO_ANSWER
+        stats = reporter.report()
+        self.assertEqual((60, 'down'), (stats['free_capacity_gb'],
+                                        stats['backend_state']))
+
+    def test_a_datastore_is_told_once_when_it_stops_and_when_it_starts(self):
+        reporter = self.reporter()
+        with self.assertLogs(scheduling_reporter.__name__,
+                             logging.INFO) as logged:
+            reporter.report()
+            reporter.report()
+            self.reader.answer = worlds.inventory(
+                worlds.datastore(), worlds.datastore('datastore-2', 'lead'))
+            reporter.report()
+        told = [record.getMessage() for record in logged.records]
+        self.assertEqual(2, len(told), told)
+        self.assertIn('lead takes no volumes: the vCenter reports it '
+                      'inaccessible', told[0])
+        self.assertIn('lead takes volumes again', told[1])
+
+    @hypothesis.given(worlds.inventories(), worlds.SETTINGS)
+    def test_any_inventory_makes_a_report_that_the_scheduler_reads(
+            self, inventory, settings):
+        stats = scheduling_reporter.Reporter(Reader(inventory), settings, dict,
+                                             self.clock).report()
+        self.assertEqual('up', stats['backend_state'],
+                         stats['backend_state_reason'])
+        self.assertTrue(scheduler.pool_states(
+            {'volume_backend_name': 'vmdk'} | stats))
+
+    def test_an_inventory_that_makes_no_sense_is_no_exception(self):
+        reporter = self.reporter()
+        reporter.report()
+        self.reader.answer = model.Inventory({'datastore-1': None})
+        stats = reporter.report()
+        self.assertEqual('down', stats['backend_state'])
+        self.assertEqual(['gold', 'lead'], self.names(stats))
+        self.clock.now += 3
+        self.assertEqual(3, reporter.report()['stats_age_seconds'])
+
+    def test_threads_may_report_at_once(self):
+        reporter = self.reporter()
+        reports = []
+        threads = [threading.Thread(
+            target=lambda: reports.append(reporter.report()))
+            for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([['gold', 'lead']] * 8, list(map(
+            self.names, reports)))

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cinder's generic volume groups.
+
+A group has no form of its own in the vCenter; what is done to it is done to
+each of its volumes. What is more is one moment for all of them, which a group
+type with ``consistent_group_snapshot_enabled='<is> True'`` asks for: volumes
+that are detached do not change, and those on one instance are held still by a
+snapshot of that VM. Of volumes on several instances there is no such moment,
+and that is said.
+"""
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_vmware import vim_util
+
+from cinder import exception
+from cinder import objects
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
+from cinder_vmdk_ext.volumes import create
+
+LOG = logging.getLogger(__name__)
+
+Update = dict[str, Any]
+
+
+class Groups(create.Creation):
+    """Operations on groups of volumes."""
+
+    def create_group(self, context: Any, group: Any) -> Update:
+        """Nothing to make; groups are Cinder's alone (Cinder hook)."""
+        return {'status': 'available'}
+
+    def update_group(self, context: Any, group: Any, add_volumes: Any = None,
+                     remove_volumes: Any = None) -> tuple[None, None, None]:
+        """Nothing to change (Cinder hook)."""
+        return None, None, None
+
+    def delete_group(self, context: Any, group: Any, volumes: Any
+                     ) -> tuple[Update, list[Update]]:
+        """Delete the volumes of a group (Cinder hook).
+
+        :returns: the group's status, and that of each volume: one that could
+            not be deleted does not keep the others
+        """
+        self._release(context, group, [
+            objects.Volume.get_by_id(context, each.source_volid)
+            for each in volumes if each.source_volid], _moment(group))
+        updates = [self._told(volume, self.delete_volume, 'deleted',
+                              'error_deleting') for volume in volumes]
+        return _of_group(updates, group.status, 'error_deleting'), updates
+
+    # -- Group snapshots ----------------------------------------------------
+
+    def create_group_snapshot(self, context: Any, group_snapshot: Any,
+                              snapshots: Any) -> tuple[Update, list[Update]]:
+        """Take a snapshot of each volume of a group (Cinder hook).
+
+        If the group type asks for consistency, of one moment, and of all
+        volumes or of none.
+
+        :returns: the group snapshot's status, and that of each snapshot
+        """
+        if not volume_utils.is_group_a_cg_snapshot_type(group_snapshot):
+            updates = [self._told(snapshot, self.create_snapshot, 'available',
+                                  'error', self._forget_snapshot)
+                       for snapshot in snapshots]
+            return _of_group(updates, 'available', 'error'), updates
+        try:
+            with self._one_moment(context, [each.volume for each in snapshots],
+                                  _moment(group_snapshot)
+                                  ) as moment:
+                made = [(snapshot, self._snapshot_at(snapshot, moment))
+                        for snapshot in snapshots]
+        except Exception as error:
+            LOG.error('Group snapshot %(id)s was not taken: %(error)s',
+                      {'id': group_snapshot.id, 'error': error})
+            for snapshot in snapshots:
+                self._forget_snapshot(snapshot)
+            return {'status': 'error'}, [
+                {'id': each.id, 'status': 'error'} for each in snapshots]
+        return {'status': 'available'}, [
+            update | {'id': snapshot.id, 'status': 'available'}
+            for snapshot, update in made]
+
+    def delete_group_snapshot(self, context: Any, group_snapshot: Any,
+                              snapshots: Any) -> tuple[Update, list[Update]]:
+        """Delete the snapshots of a group snapshot (Cinder hook).
+
+        :returns: the group snapshot's status, and that of each snapshot
+        """
+        self._release(context, group_snapshot,
+                      [each.volume for each in snapshots],
+                      _moment(group_snapshot))
+        with locks.snapshots(*(each.id for each in snapshots)):
+            updates = [self._told(snapshot, self.delete_snapshot, 'deleted',
+                                  'error_deleting') for snapshot in snapshots]
+        return _of_group(updates, group_snapshot.status,
+                         'error_deleting'), updates
+
+    def _snapshot_at(self, snapshot: Any, moment: Any) -> Update:
+        volume = snapshot.volume
+        if moment is None or not self._in_use(volume):
+            return self.create_snapshot(snapshot)
+        return {'provider_location': self._create_template(
+                    snapshot, volume, self._existing_backing(volume), True,
+                    moment),
+                'provider_id': state.BACKED}
+
+    # -- Groups from others -------------------------------------------------
+
+    def create_group_from_src(self, context: Any, group: Any, volumes: Any,
+                              group_snapshot: Any = None,
+                              snapshots: Any = None, source_group: Any = None,
+                              source_vols: Any = None
+                              ) -> tuple[Update, list[Update]]:
+        """Create a group's volumes from those of another (Cinder hook).
+
+        Of all volumes or of none: Cinder takes every volume for made unless
+        this raises.
+        """
+        try:
+            if snapshots:
+                updates = self._from_snapshots(volumes, snapshots)
+            else:
+                updates = self._from_volumes(context, group, volumes,
+                                             source_vols or ())
+        except Exception:
+            for volume in volumes:
+                self._forget_volume(volume)
+            raise
+        return {'status': 'available'}, updates
+
+    def _from_snapshots(self, volumes: Any, snapshots: Any) -> list[Update]:
+        by_id = {each.id: each for each in snapshots}
+        with locks.snapshots(*by_id):
+            return [self.create_volume_from_snapshot(
+                        volume, by_id[volume.snapshot_id])
+                    | {'id': volume.id, 'status': 'available'}
+                    for volume in volumes]
+
+    def _from_volumes(self, context: Any, group: Any, volumes: Any,
+                      sources: Any) -> list[Update]:
+        by_id = {each.id: each for each in sources}
+        if not volume_utils.is_group_a_cg_snapshot_type(group):
+            return [self.create_cloned_volume(volume,
+                                              by_id[volume.source_volid])
+                    | {'id': volume.id, 'status': 'available'}
+                    for volume in volumes]
+        with self._one_moment(context, sources,
+                              _moment(group)) as moment:
+            return [self._clone_at(volume, by_id[volume.source_volid], moment)
+                    | {'id': volume.id, 'status': 'available'}
+                    for volume in volumes]
+
+    def _clone_at(self, volume: Any, source: Any, moment: Any) -> Update:
+        if moment is None or not self._in_use(source):
+            return self.create_cloned_volume(volume, source)
+        self._check_specs(lambda: self._volume_specs(volume))
+        instance, disk = self._attached_disk(source)
+        self._copy(volume, instance, snapshot=moment, only_disk=disk.uuid)
+        return {'provider_id': state.BACKED}
+
+    # -- One moment ---------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _one_moment(self, context: Any, volumes: list[Any],
+                    name: str) -> Iterator[Any]:
+        """Have the content of all volumes stand still for the block.
+
+        Yields a snapshot of the instance that has the attached ones; None if
+        none is attached. What is held is what the disks hold, as if the power
+        had failed at that moment (crash-consistent).
+
+        :raises InvalidVolume: volumes are on several instances, or one was
+            attached meanwhile
+        """
+        with locks.volumes(*(each.id for each in volumes),
+                           *_beside(context, volumes)):
+            with self._still(context, volumes, name) as moment:
+                yield moment
+
+    @contextlib.contextmanager
+    def _still(self, context: Any, volumes: list[Any],
+               name: str) -> Iterator[Any]:
+        attached = [each for each in volumes if self._in_use(each)]
+        instances = {vim_util.get_moref_value(vm): vm for vm, _disk
+                     in map(self._attached_disk, attached)}
+        if len(instances) > 1:
+            raise exception.InvalidVolume(
+                reason=f'its group is on {len(instances)} instances, and no '
+                'snapshot holds several still at one moment; detach all '
+                'volumes but those of one instance, or use a group type '
+                'without consistent_group_snapshot_enabled')
+        instance = next(iter(instances.values()), None)
+        if instance is None:
+            yield None
+        else:
+            with self._held_still(context, instance, name) as moment:
+                yield moment
+        for volume in volumes:
+            now = objects.Volume.get_by_id(context, volume.id)
+            if self._in_use(now) and volume not in attached:
+                raise exception.InvalidVolume(
+                    reason=f'volume {volume.id} was attached meanwhile')
+
+    @contextlib.contextmanager
+    def _held_still(self, context: Any, instance: Any,
+                    name: str) -> Iterator[Any]:
+        """A snapshot of an instance that is gone again after the block."""
+        with self._without_shadows(context, instance):
+            try:
+                yield self.volumeops.create_snapshot(instance, name, None)
+            finally:
+                self._let_move(instance, name)
+
+    def _let_move(self, instance: Any, name: str) -> None:
+        """Remove the snapshot that held an instance still; never fails."""
+        try:
+            try:
+                self.volumeops.delete_snapshot(instance, name)
+            except exceptions.OutcomeUnknown:
+                if self.volumeops.get_snapshot(instance, name):
+                    self.volumeops.delete_snapshot(instance, name)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.error('Snapshot %(name)s stays on the instance %(vm)s until '
+                      'what it was for is deleted: %(error)s', {
+                          'name': name, 'error': error,
+                          'vm': vim_util.get_moref_value(instance)})
+
+    @contextlib.contextmanager
+    def _without_shadows(self, context: Any,
+                         instance: Any) -> Iterator[None]:
+        """Have no shadow VM name a disk of an instance for the block.
+
+        A disk that two VMs name may pass for shared; what was written since a
+        snapshot would then not be merged into it when that is removed.
+        """
+        uuid = self.volumeops.properties(
+            instance, 'config.instanceUuid')['config.instanceUuid']
+        shadows = []
+        try:
+            for each in objects.VolumeAttachmentList.get_all_by_instance_uuid(
+                    context, uuid):
+                volume = objects.Volume.get_by_id(context, each.volume_id)
+                backing = self.volumeops.get_backing(volume.name, volume.id)
+                if backing:
+                    shadows.append((volume, backing))
+                    self.volumeops.let_go(backing)
+            yield
+        finally:
+            for volume, backing in shadows:
+                self._point_back(volume, backing)
+
+    def _release(self, context: Any, record: Any, volumes: list[Any],
+                 name: str) -> None:
+        """Remove a moment's snapshot that was left when it was broken off.
+
+        :param record: the group, or group snapshot, that it was for
+        """
+        if not volume_utils.is_group_a_cg_snapshot_type(record):
+            return
+        attached = [each for each in volumes if self._in_use(each)]
+        with locks.volumes(*(each.id for each in attached)):
+            instances = {vim_util.get_moref_value(vm): vm for vm, _disk
+                         in map(self._attached_disk, attached)}
+            for instance in instances.values():
+                if self.volumeops.get_snapshot(instance, name):
+                    with self._without_shadows(context, instance):
+                        self.volumeops.delete_snapshot(instance, name)
+
+    def _point_back(self, volume: Any, backing: Any) -> None:
+        try:
+            _instance, disk = self._attached_disk(volume)
+            self.volumeops.point_to(backing, disk.path, disk.capacity_bytes)
+        except Exception as error:
+            LOG.warning('The shadow VM of volume %(volume)s names no disk '
+                        'until statistics are next reported: %(error)s',
+                        {'volume': volume.id, 'error': error})
+
+    # -- Each by itself -----------------------------------------------------
+
+    def _told(self, thing: Any, act: Callable[[Any], Update | None],
+              done: str, failed: str,
+              undo: Callable[[Any], None] = lambda thing: None) -> Update:
+        """Do it to one volume or snapshot, and tell how it is afterwards."""
+        try:
+            update = act(thing) or {}
+        except Exception as error:
+            LOG.error('%(kind)s %(id)s of a group: %(error)s',
+                      {'kind': type(thing).__name__, 'id': thing.id,
+                       'error': error})
+            undo(thing)
+            return {'id': thing.id, 'status': failed}
+        return update | {'id': thing.id, 'status': done}
+
+    def _forget_snapshot(self, snapshot: Any) -> None:
+        """Delete what there may be of a snapshot that was not taken."""
+        def delete() -> None:
+            template = self.volumeops.get_backing_by_uuid(snapshot.id)
+            if template:
+                self.volumeops.delete_backing(template)
+                return
+            backing = self.volumeops.get_backing(snapshot.volume.name,
+                                                 snapshot.volume.id)
+            if backing:
+                self.volumeops.delete_snapshot(backing, snapshot.name)
+        _or_warn('Snapshot', snapshot.id, delete)
+
+    def _forget_volume(self, volume: Any) -> None:
+        """Delete what there may be of a volume that was not made."""
+        def delete() -> None:
+            backing = self.volumeops.get_backing(volume.name, volume.id)
+            if backing:
+                self.volumeops.delete_backing(backing)
+        _or_warn('Volume', volume.id, delete)
+
+
+def _beside(context: Any, volumes: Iterable[Any]) -> set[str]:
+    """Ids of all volumes on the instances that some are attached to."""
+    instances = {attachment.instance_uuid for volume in volumes
+                 for attachment in volume.volume_attachment or ()}
+    return {attachment.volume_id for uuid in instances if uuid
+            for attachment in objects.VolumeAttachmentList
+            .get_all_by_instance_uuid(context, uuid)}
+
+
+def _moment(record: Any) -> str:
+    """What the snapshot of an instance is called that is taken for it."""
+    kind = ('group-snapshot' if isinstance(record, objects.GroupSnapshot)
+            else 'group')
+    return f'{kind}-{record.id}'
+
+
+def _or_warn(kind: str, identifier: str, act: Callable[[], None]) -> None:
+    try:
+        act()
+    except Exception as error:
+        LOG.warning('%(kind)s %(id)s was not made, and something of it may be '
+                    'left: %(error)s',
+                    {'kind': kind, 'id': identifier, 'error': error})
+
+
+def _of_group(updates: Iterable[Update], done: str, failed: str) -> Update:
+    return {'status': failed if any(each['status'] == failed
+                                    for each in updates) else done}

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks that the vCenter has and Cinder might take: which, and why not.
+
+Decided on plain values, as :mod:`cinder_vmdk_ext.backings.disk_scan` reads
+them.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import placement
+
+FLAT = 'VirtualDiskFlatVer2BackingInfo'
+# Of a datastore in such a state a disk can be taken where it lies: it asks
+# for no space.
+_NO_HINDRANCE = frozenset({'full', 'floor', 'drain'})
+# Nova's image cache, upstream's temporary images, first class disks, content
+# libraries: their files belong to somebody though no VM uses them.
+_FOREIGN_FOLDERS = (
+    (re.compile(r'[^/]*_base/'), "it lies in Nova's image cache"),
+    (re.compile(r'cinder_temp/'), 'it is a temporary image of Cinder'),
+    (re.compile(r'fcd/'), 'it is a first class disk'),
+    (re.compile(r'contentlib-'), 'it belongs to a content library'),
+    (re.compile(r'\.'), 'it lies in a folder of the vCenter itself'),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """A VM, as far as its disks' fate depends on it."""
+
+    moref: str
+    name: str
+    # None in a vApp: such a VM has no path.
+    inventory_path: str | None = None
+    uuid: str = ''  # the instance UUID
+    volume_id: str = ''  # the mark of a shadow VM
+    snapshot_id: str = ''  # the mark of a snapshot's template
+    instance_id: str = ''  # the mark of an instance of Nova's
+    ours: bool = False  # made by a driver of Cinder's
+    # The volumes that it is or was, the present one among them.
+    former_ids: tuple[str, ...] = ()
+    # Unmanaged: a shadow VM without a volume, to be taken as a whole.
+    left_behind: bool = False
+    template: bool = False
+    power_state: str = 'poweredOff'
+    has_snapshots: bool = False
+    disk_count: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """A disk: one of a VM, or a file that no VM uses."""
+
+    datastore: str  # moref
+    path: str  # within the datastore: 'folder/name.vmdk'
+    size_bytes: int = 0
+    machine: Machine | None = None
+    uuid: str = ''
+    key: int = 0  # the device's
+    kind: str = FLAT
+    mode: str = 'persistent'
+    provisioning: str = 'thin'
+    parent: str = ''
+    shared: bool = False
+    encrypted: bool = False
+    first_class: bool = False
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells the disk from all others."""
+        return self.datastore, self.path
+
+    @property
+    def size_gib(self) -> int:
+        """Rounded up, as Cinder wants it."""
+        return -(-self.size_bytes // model.GIB)
+
+
+def obstacle(disk: Disk, users: Iterable[Disk], inventory: model.Inventory,
+             settings: model.Settings) -> str | None:
+    """Why a disk cannot be taken over as it is; None when it can.
+
+    :param users: the same disk as other VMs have it
+    """
+    return (_claimed(disk.machine) or _of_place(disk, inventory, settings)
+            or _of_disk(disk, users)
+            or (_of_machine(disk.machine) if disk.machine
+                else _of_folder(disk.path)))
+
+
+def _claimed(vm: Machine | None) -> str | None:
+    if vm is None or vm.left_behind:
+        return None
+    if vm.ours or vm.volume_id or vm.snapshot_id:
+        return (f'VM {vm.name!r} belongs to a volume or snapshot of another '
+                'Cinder, or to one that is lost or in the making')
+    return None
+
+
+def _of_place(disk: Disk, inventory: model.Inventory,
+              settings: model.Settings) -> str | None:
+    datastore = inventory.datastores.get(disk.datastore)
+    if datastore is None:
+        return 'its datastore is unknown'
+    refused = placement.ineligibility(datastore, inventory, settings)
+    if refused is None or refused.code in _NO_HINDRANCE:
+        return None
+    return (f'its datastore {datastore.plain_name!r} is not usable: '
+            f'{refused.reason}')
+
+
+def _of_disk(disk: Disk, users: Iterable[Disk]) -> str | None:
+    others = sorted(user.machine.name for user in users
+                    if user.machine and disk.machine
+                    and user.machine.moref != disk.machine.moref)
+    if others:
+        return f'it is also a disk of VM {others[0]!r}'
+    if disk.first_class:
+        return 'it is a first class disk'
+    if disk.kind != FLAT:
+        return ('it is a raw device' if 'RawDisk' in disk.kind
+                else f'its format is {disk.kind}')
+    if disk.shared:
+        return 'it is shared by several writers'
+    if disk.encrypted:
+        return 'it is encrypted'
+    if disk.mode != 'persistent':
+        return f'its mode is {disk.mode}; make it dependent'
+    left_behind = disk.machine is not None and disk.machine.left_behind
+    if disk.parent and not left_behind:
+        return ('it is the delta of another disk (a linked clone, or on a '
+                'snapshot)')
+    return None
+
+
+def _of_machine(vm: Machine) -> str | None:
+    if vm.template:
+        return f'VM {vm.name!r} is a template'
+    if vm.power_state != 'poweredOff':
+        return (f'VM {vm.name!r} is {vm.power_state}; power it off, or detach '
+                'the disk')
+    if vm.left_behind:
+        return None if vm.disk_count == 1 else (
+            f'VM {vm.name!r} has {vm.disk_count} disks')
+    if vm.has_snapshots:
+        return f'VM {vm.name!r} has snapshots; delete them'
+    return None
+
+
+def _of_folder(path: str) -> str | None:
+    return next((why for pattern, why in _FOREIGN_FOLDERS
+                 if pattern.match(path)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What Cinder has already, by the ids and names the vCenter may show."""
+
+    ids: Mapping[str, str]  # volume or snapshot id by any of its ids
+    names: Mapping[str, str]  # the same by name in the vCenter
+
+    def owner(self, disk: Disk) -> str | None:
+        """Id of what a disk is part of already."""
+        vm = disk.machine
+        if vm is not None:
+            found = (self.ids.get(vm.uuid) or self.ids.get(vm.volume_id)
+                     or self.names.get(vm.name))
+            if found:
+                return found
+        # As the disk of an instance that it is attached to.
+        return self.ids.get(disk.uuid.lower())
+
+
+def volumes(disks: Iterable[Disk], known: Known, inventory: model.Inventory,
+            settings: model.Settings) -> list[dict[str, Any]]:
+    """Entries of the list of manageable volumes (Cinder: manageable-list).
+
+    Each file is there once, however many VMs use it.
+    """
+    by_place: dict[tuple[str, str], list[Disk]] = {}
+    for disk in disks:
+        by_place.setdefault(disk.place, []).append(disk)
+    twins = _twin_datastores(inventory)
+    entries = []
+    for users in by_place.values():
+        owned = [(each, owner) for each in users
+                 if (owner := known.owner(each))]
+        disk, owner = owned[0] if owned else (users[0], None)
+        reason = ('it is managed already' if owner
+                  else _why_not(disk, users, twins, inventory, settings))
+        entries.append({
+            'reference': reference(disk, inventory),
+            'size': disk.size_gib, 'safe_to_manage': reason is None,
+            'reason_not_safe': reason, 'cinder_id': owner,
+            'extra_info': _information(disk, inventory)})
+    return entries
+
+
+def _why_not(disk: Disk, users: list[Disk], twins: frozenset[str],
+             inventory: model.Inventory,
+             settings: model.Settings) -> str | None:
+    vm = disk.machine
+    why = obstacle(disk, users, inventory, settings)
+    if why is None and vm is not None and vm.instance_id:
+        return f'VM {vm.name!r} is instance {vm.instance_id} of Nova'
+    if why is None and vm is not None and vm.disk_count > 1:
+        return (f'VM {vm.name!r} has {vm.disk_count} disks, which may belong '
+                'together; if this one does not, manage it by this reference')
+    if why is None and vm is None and disk.datastore in twins:
+        return 'another datastore has the same name'
+    return why
+
+
+def _twin_datastores(inventory: model.Inventory) -> frozenset[str]:
+    by_name: dict[str, list[str]] = {}
+    for moref, datastore in inventory.datastores.items():
+        by_name.setdefault(datastore.name, []).append(moref)
+    return frozenset(moref for morefs in by_name.values()
+                     if len(morefs) > 1 for moref in morefs)
+
+
+def reference(disk: Disk, inventory: model.Inventory) -> dict[str, str]:
+    """How manage_existing is told this very disk."""
+    vm = disk.machine
+    if vm is not None and vm.inventory_path is None:
+        return {'source-id': disk.uuid}
+    path = full_path(disk, inventory)
+    return {'source-name': f'{path}@{vm.inventory_path}' if vm else path}
+
+
+def full_path(disk: Disk, inventory: model.Inventory) -> str:
+    """A disk's path as the vCenter writes it: '[datastore] folder/name'."""
+    datastore = inventory.datastores.get(disk.datastore)
+    return f'[{datastore.name if datastore else ""}] {disk.path}'
+
+
+def _information(disk: Disk, inventory: model.Inventory) -> dict[str, str]:
+    datastore = inventory.datastores.get(disk.datastore)
+    told = {'datastore': datastore.plain_name if datastore else '',
+            'disk_type': disk.provisioning, 'disk_uuid': disk.uuid,
+            'vm': disk.machine.name if disk.machine else ''}
+    return {name: text for name, text in told.items() if text}
+
+
+# -- References -------------------------------------------------------------
+
+def splits(text: str) -> list[tuple[str, str]]:
+    """All ways to read a reference as 'vmdk_path@vm_inventory_path'.
+
+    Either part may hold an '@' itself; which of these is meant is for the
+    vCenter to say.
+    """
+    return [(text[:at], text[at + 1:])
+            for at, letter in enumerate(text)
+            if letter == '@' and text[at + 1:].strip('/')
+            and split_path(text[:at]) is not None]
+
+
+def split_path(text: str) -> tuple[str, str] | None:
+    """Datastore name and path of '[datastore] folder/name.vmdk'.
+
+    :returns: None when the text is no such path
+    """
+    # A datastore's name may hold a bracket: the last one that fits ends it.
+    found = re.fullmatch(r'\[(.+)\] ?(\S.*\.vmdk)', text,
+                         re.DOTALL | re.IGNORECASE)
+    return (found[1], found[2]) if found else None
+
+
+def inventory_paths(text: str) -> list[str]:
+    """Ways to write an inventory path for the vCenter, the likeliest first.
+
+    In names it has %25 for a per cent sign; people write what they see.
+    """
+    path = text.strip('/')
+    escaped = re.sub('%(?!25|2f|5c)', '%25', path, flags=re.IGNORECASE)
+    return list(dict.fromkeys((path, escaped, path.replace('%', '%25'))))

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which calls to the vCenter may be made again after they failed.
+
+A reply can be lost on its way, so a call that failed may have been executed.
+"""
+
+import http.client
+import re
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+from oslo_vmware import exceptions
+import requests
+import urllib3
+
+from cinder_vmdk_ext.vsphere import services
+from cinder_vmdk_ext.vsphere import soap
+
+# What is raised for a call without a reply that can be understood.
+NO_REPLY = (exceptions.VimConnectionException,
+            exceptions.VimSessionOverLoadException)
+
+_READS = re.compile(
+    r'(Pbm)?(Retrieve|ContinueRetrieve|CancelRetrieve|Query|Find|Check|Fetch|'
+    r'Search|Validate|Wait|List|Get|Current|Has)|get_|read|continue_retrieval|'
+    r'cancel_retrieval|find_|is_', re.ASCII)
+# They change something, but another time nothing more; or the vCenter refuses
+# it with a fault that callers take for success (AlreadyExists,
+# DuplicateName), or what they add goes with the session.
+_HARMLESS = frozenset({
+    'CancelTask', 'CancelWaitForUpdates', 'CreateContainerView',
+    'CreateFilter', 'CreateFolder', 'CreateListView', 'DestroyView',
+    'DestroyPropertyFilter', 'HttpNfcLeaseAbort', 'HttpNfcLeaseProgress',
+    'MakeDirectory', 'ModifyListView', 'RefreshDatastore',
+    'RefreshDatastoreStorageInfo', 'SessionIsActive'})
+
+# HTTP status of a proxy whose vCenter is not there (yet).
+_NOT_PASSED_ON = (404, 503)
+_NEVER_CONNECTED = (urllib3.exceptions.NewConnectionError,
+                    urllib3.exceptions.ConnectTimeoutError,
+                    urllib3.exceptions.ProxyError,
+                    # Other errors of TLS may come after the call was sent.
+                    ssl.SSLCertVerificationError,
+                    requests.ConnectTimeout,
+                    http.client.CannotSendRequest,
+                    http.client.CannotSendHeader)
+
+
+def is_repeatable(method: str) -> bool:
+    """Whether a call that may have been executed may be made again.
+
+    :param method: of the vSphere API, or a function of oslo.vmware's
+    """
+    return method in _HARMLESS or _READS.match(method) is not None
+
+
+def never_sent(error: Exception) -> bool:
+    """Whether a call without a reply has certainly not been executed."""
+    for cause in _causes(error):
+        if isinstance(cause, _NEVER_CONNECTED):
+            return True
+        if isinstance(cause, services.HTTPStatus):
+            return cause.status in _NOT_PASSED_ON
+    return False
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what led to it, in the manners of three libraries."""
+    seen: list[BaseException] = []
+    left: list[Any] = [error]
+    while left:
+        one = left.pop()
+        if not isinstance(one, BaseException) or one in seen:
+            continue
+        seen.append(one)
+        yield one
+        left += [getattr(one, 'cause', None), getattr(one, 'reason', None),
+                 one.__cause__, *one.args]
+
+
+def is_denial(fault: exceptions.VimFaultException) -> bool:
+    """Whether the vCenter does not know the session, and so did nothing."""
+    return exceptions.NOT_AUTHENTICATED in fault.fault_list
+
+
+def is_empty_reply(fault: exceptions.VimFaultException) -> bool:
+    """Whether a denial is oslo.vmware's guess from a reply with nothing.
+
+    A vCenter that denies a session may answer so, or there is nothing.
+    """
+    return fault.cause is None and not isinstance(fault, soap.Fault)
+
+
+def specific(fault: exceptions.VimFaultException) -> Exception:
+    """The fault as an exception of the class that oslo.vmware has for it."""
+    found = (exceptions.get_fault_class(fault.fault_list[0])
+             if fault.fault_list else None)
+    return found(str(fault), details=fault.details) if found else fault
+
+
+def told(error: Exception) -> str:
+    """An exception in one line."""
+    return ' '.join(str(error).split())
+
+
+def target(arguments: tuple[Any, ...]) -> str | None:
+    """The managed object that a call is about, if its arguments tell."""
+    for argument in arguments:
+        value = getattr(argument, 'value', None)
+        if isinstance(value, str):
+            return value
+    return None

@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The session with the vCenter: logins, and what is done when a call fails.
+
+What differs from oslo.vmware's: threads are not handed each other's replies;
+a session that is lost is replaced at once, by one login for all the calls in
+flight; every call has a time limit, and repetition an end; and a call that
+changes something is never repeated when it may have been executed.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_vmware import api
+from oslo_vmware import exceptions as vmware_exceptions
+from oslo_vmware import vim_util
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.volumes import ahead
+from cinder_vmdk_ext.vsphere import retry
+from cinder_vmdk_ext.vsphere import services
+from cinder_vmdk_ext.vsphere import soap
+
+LOG = logging.getLogger(__name__)
+
+# Calls are repeated within this time, and vmware_api_retry_count times: by
+# default about a minute, which outlasts a hiccup of the vCenter or network.
+PATIENCE_SECONDS = 300.0
+# A task goes on in the hosts while the vCenter restarts, which takes minutes.
+TASK_PATIENCE_SECONDS = 900.0
+LEASE_SECONDS = 300.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 30.0
+# A vCenter locks an account after five wrong passwords in three minutes.
+REFUSAL_SECONDS = 60.0
+# A session that the vCenter keeps denying will not be had by another login.
+_MOST_DENIALS = 3
+_NOTHING_LOST = object()
+
+
+class Session(api.VMwareAPISession):
+    """A session with the vCenter that threads may share.
+
+    ``task_waiter`` may be set to a callable that takes a task's reference,
+    returns its TaskInfo when it has succeeded and raises as
+    :meth:`wait_for_task` does; without it each task is polled.
+    """
+
+    _vim: services.Vim | None
+    _pbm: services.Pbm | None
+
+    def __init__(self, host: str, username: str, password: str,
+                 api_retry_count: int, task_poll_interval: float, *,
+                 patience_seconds: float = PATIENCE_SECONDS,
+                 task_patience_seconds: float = TASK_PATIENCE_SECONDS,
+                 timeouts_seconds: tuple[float, float] = (
+                     soap.CONNECT_SECONDS, soap.READ_SECONDS),
+                 clock: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], None] = time.sleep,
+                 note: Callable[[str | None], None] = lambda cookie: None,
+                 **kwargs: Any) -> None:
+        """Log in, unless ``create_session=False`` is given.
+
+        :param api_retry_count: how often a call is repeated at most
+        :param timeouts_seconds: for a connection, and for a reply
+        :param note: is told each session's cookie, and None at its end
+        :param kwargs: as of oslo.vmware's class
+        :raises VimFaultException: the login was refused
+        :raises VimConnectionException: the vCenter does not answer
+        """
+        self.task_waiter: Callable[[Any], Any] | None = None
+        self._patience_seconds = patience_seconds
+        self._task_patience_seconds = task_patience_seconds
+        self._timeouts_seconds = timeouts_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._note = note
+        self._closed = False
+        self._logging_in = threading.Lock()
+        self._making_services = threading.RLock()
+        # When the last login failed, and until when no other is tried.
+        self._refused: tuple[float, float, Exception] | None = None
+        # Tasks whose state could not be read, and since when.
+        self._unseen: dict[str, float] = {}
+        super().__init__(host, username, password, api_retry_count,
+                         task_poll_interval, **kwargs)
+
+    def __repr__(self) -> str:
+        return f'<session of {self._server_username!r} with {self._host!r}>'
+
+    # -- Services -----------------------------------------------------------
+
+    @property
+    def vim(self) -> services.Vim:
+        """The vSphere API."""
+        if self._vim is None:
+            with self._making_services:
+                if self._vim is None:
+                    url = self._url('/sdk')
+                    self._vim = services.Vim(
+                        url, self._vim_wsdl_loc or f'{url}/vimService.wsdl',
+                        self._transport(self._server_password),
+                        op_id_prefix=self._op_id_prefix)
+        return self._vim
+
+    @property
+    def pbm(self) -> services.Pbm | None:
+        """The storage policy API; None until its WSDL's place is set."""
+        if self._pbm is None and self._pbm_wsdl_loc:
+            with self._making_services:
+                if self._pbm is None:
+                    self._pbm = services.Pbm(
+                        self._url('/pbm'), self._pbm_wsdl_loc,
+                        self._transport(kind=services.PolicyTransport),
+                        op_id_prefix=self._op_id_prefix,
+                        cookie=lambda: self.vim.get_http_cookie())
+        return self._pbm
+
+    def _url(self, path: str) -> str:
+        return services.base_url(self._scheme, self._host, self._port) + path
+
+    def _transport(self, secret: str = '',
+                   kind: type[services.Transport] = services.Transport
+                   ) -> services.Transport:
+        return kind(
+            self._timeouts_seconds, secret, cacert=self._cacert,
+            insecure=self._insecure, pool_maxsize=self._pool_size)
+
+    # -- Logging in and out -------------------------------------------------
+
+    def _create_session(self) -> None:
+        """Log in, unless the session is good (oslo.vmware's name for it).
+
+        :raises VimFaultException: the login was refused
+        :raises VimConnectionException: the vCenter does not answer
+        """
+        used = self._session_id
+        if used is None or not self.is_current_session_active():
+            self.renew(used)
+
+    def renew(self, lost: str | None) -> None:
+        """Have another session than the one that was lost.
+
+        Of the threads that lost the same session one logs in, and the others
+        have its session, or its failure, too.
+
+        :param lost: the key of that session; None: there was none
+        :raises VimFaultException: the login was refused
+        :raises VimConnectionException: the vCenter does not answer
+        """
+        arrived = self._clock()
+        with self._logging_in:
+            if self._session_id is not None and self._session_id != lost:
+                return
+            if self._closed:
+                raise vmware_exceptions.VimException(
+                    f'The session with {self._host} is closed.')
+            self._heed_refusal(arrived)
+            if lost is not None:
+                # The storage policy service may have lost it alone.
+                self._log_out()
+            try:
+                self._log_in()
+            except vmware_exceptions.VMwareDriverException as error:
+                self._note_refusal(error)
+                raise
+            self._refused = None
+
+    def _heed_refusal(self, arrived: float) -> None:
+        if self._refused is None:
+            return
+        when, until, error = self._refused
+        if arrived < when or self._clock() < until:
+            raise error.with_traceback(None)
+
+    def _note_refusal(self, error: Exception) -> None:
+        now = self._clock()
+        faults = getattr(error, 'fault_list', [])
+        pause = REFUSAL_SECONDS if 'InvalidLogin' in faults else 0.0
+        self._refused = now, now + pause, error
+        LOG.error('The login to the vCenter %(host)s as %(user)r failed: '
+                  '%(error)s', {'host': self._host,
+                                'user': self._server_username,
+                                'error': getattr(error, 'msg', error)})
+
+    def _log_in(self) -> None:
+        vim = self.vim
+        found = vim.Login(vim.service_content.sessionManager,
+                          userName=self._server_username,
+                          password=vim.client.options.transport.stand_in,
+                          locale='en')
+        self._session_username = found.userName
+        self._session_id = found.key
+        self._note(vim.get_http_cookie())
+        LOG.info('Logged in to the vCenter %(host)s as %(user)s; the session '
+                 'is ...%(key)s.', {'host': self._host,
+                                    'user': found.userName,
+                                    'key': found.key[-5:]})
+
+    def _log_out(self) -> None:
+        try:
+            self.vim.Logout(self.vim.service_content.sessionManager)
+        except vmware_exceptions.VMwareDriverException as error:
+            LOG.debug('No logout from the vCenter %(host)s: %(error)s',
+                      {'host': self._host, 'error': error})
+
+    def is_current_session_active(self) -> bool:
+        """Whether the vCenter still knows the session.
+
+        Asks for ``SessionManager.currentSession``, which every user may read;
+        ``SessionIsActive``, which oslo.vmware calls, takes a privilege.
+
+        :raises VimConnectionException: the vCenter does not answer
+        """
+        try:
+            found = vim_util.get_object_property(
+                self.vim, self.vim.service_content.sessionManager,
+                'currentSession')
+        except vmware_exceptions.VimException as error:
+            LOG.debug('No session is current: %s', error)
+            return False
+        return found is not None and found.key == self._session_id
+
+    def logout(self) -> None:
+        """End the session for good, and close idle connections.
+
+        Never raises. A call that comes later fails.
+        """
+        with self._logging_in:
+            self._closed = True
+            if self._session_id is not None:
+                self._log_out()
+                self._session_id = None
+                self._note(None)
+        for made in (self._vim, self._pbm):
+            if made is not None:
+                made.client.options.transport.session.close()
+
+    # -- Calls --------------------------------------------------------------
+
+    def invoke_api(self, module: Any, method: str, *args: Any,
+                   **kwargs: Any) -> Any:
+        """Call a function that speaks to the vCenter, or one of its methods.
+
+        A lost session is replaced and the call repeated, since the vCenter
+        has not executed it. A call that got no reply is repeated if it was
+        certainly not executed or if another time does no harm.
+
+        :param module: what has the method; for a method of the API ``vim``,
+            ``pbm`` or a :class:`soap.Client` with the method ``call``
+        :returns: its result
+        :raises OutcomeUnknown: the reply was lost to a call that must not be
+            repeated before someone has looked what it did
+        :raises VimConnectionException: the vCenter does not answer
+        :raises VimException: the vCenter's fault, as oslo.vmware's class for
+            it or as a VimFaultException
+        """
+        name = args[0] if method == 'call' and args else method
+        pauses = self._pauses(self._clock() + self._patience_seconds)
+        lost: Any = _NOTHING_LOST
+        denials = 0
+        while True:
+            executed = False
+            try:
+                if lost is not _NOTHING_LOST:
+                    self.renew(lost)
+                    lost = _NOTHING_LOST
+                used = self._session_id
+                executed = True
+                return getattr(module, method)(*args, **kwargs)
+            except vmware_exceptions.VimFaultException as fault:
+                if not executed or not retry.is_denial(fault):
+                    raise retry.specific(fault) from fault
+                if retry.is_empty_reply(fault) and self._is_still(used):
+                    return []
+                denials += 1
+                if denials > _MOST_DENIALS:
+                    raise retry.specific(fault) from fault
+                lost = used
+            except retry.NO_REPLY as error:
+                if executed:
+                    self._check_repeatable(name, args, error)
+                self._pause(pauses, name, error)
+
+    def _is_still(self, used: str | None) -> bool:
+        """Whether the session used is active and has not been replaced."""
+        return self.is_current_session_active() and self._session_id == used
+
+    @staticmethod
+    def _check_repeatable(name: str, args: tuple[Any, ...],
+                          error: Exception) -> None:
+        if isinstance(error, exceptions.OutcomeUnknown):
+            raise error
+        if not (retry.is_repeatable(name)
+                or retry.never_sent(error)):
+            raise exceptions.OutcomeUnknown(
+                name, retry.target(args), error) from error
+
+    def _pauses(self, deadline: float) -> Iterator[float]:
+        """Seconds to wait before each repetition, until the deadline."""
+        for count in range(self._api_retry_count):
+            longest = min(_FIRST_PAUSE_SECONDS * 2 ** count,
+                          _LONGEST_PAUSE_SECONDS)
+            # So that threads which failed together do not come together.
+            pause = longest * random.uniform(0.5, 1)
+            if self._clock() + pause > deadline:
+                return
+            yield pause
+
+    def _pause(self, pauses: Iterator[float], name: str,
+               error: Exception) -> None:
+        pause = next(pauses, None)
+        if pause is None:
+            raise error
+        LOG.warning('%(method)s is repeated in %(pause).1f s: %(error)s',
+                    {'method': name, 'pause': pause,
+                     'error': retry.told(error)})
+        self._sleep(pause)
+
+    # -- Tasks --------------------------------------------------------------
+
+    def wait_for_task(self, task: Any) -> Any:
+        """Wait for a task to end, however long that takes.
+
+        :returns: its TaskInfo, when it has succeeded
+        :raises OutcomeUnknown: its state can no longer be read
+        :raises VimException: why the task failed
+        """
+        ahead.forget()
+        if self.task_waiter is not None:
+            return self.task_waiter(task)
+        return super().wait_for_task(task)
+
+    def wait_for_lease_ready(self, lease: Any) -> None:
+        """Wait until an HttpNfcLease can be used, or has failed.
+
+        :raises VimException: why it cannot, also after five minutes
+        """
+        deadline = self._clock() + LEASE_SECONDS
+        while self._clock() < deadline:
+            try:
+                self._poll_lease(lease)
+            # In releases of oslo.vmware before 4.9 this class is its own.
+            except api.loopingcall.LoopingCallDone:
+                return
+            self._sleep(min(self._task_poll_interval, 1))
+        raise vmware_exceptions.VimException(
+            f'The lease {vim_util.get_moref_value(lease)} is not ready after '
+            f'{LEASE_SECONDS:g} s.')
+
+    def _poll_task(self, task: Any, ctx: Any) -> None:
+        key = vim_util.get_moref_value(task)
+        try:
+            super()._poll_task(task, ctx)
+        except vmware_exceptions.ManagedObjectNotFoundException as error:
+            # As after a restart of the vCenter, which forgets its tasks.
+            raise exceptions.OutcomeUnknown('Task', key, error) from error
+        except retry.NO_REPLY as error:
+            since = self._unseen.setdefault(key, self._clock())
+            if self._clock() - since < self._task_patience_seconds:
+                return
+            del self._unseen[key]
+            raise exceptions.OutcomeUnknown('Task', key, error) from error
+        except BaseException:
+            self._unseen.pop(key, None)
+            raise
+        self._unseen.pop(key, None)

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits for the vCenter's tasks, many at once, by notices of their end.
+
+The long poll that keeps the inventory also follows the vCenter's list of
+recent tasks, so the end of a task is told within one round trip and costs no
+call of its own. A task that the list does not show (it is bounded) is given a
+filter of its own, and whatever is not told is read.
+"""
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+
+from lxml import etree
+from oslo_log import log as logging
+from oslo_vmware import exceptions as vmware_exceptions
+from oslo_vmware import vim_util
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import updates
+
+LOG = logging.getLogger(__name__)
+
+# A task that the list shows at all is shown at once.
+UNSEEN_SECONDS = 1.0
+# How often a task that runs long is read, for its progress to be logged; and
+# for safety, should a notice be lost.
+PROGRESS_SECONDS = 15.0
+# A task goes on in the hosts while the vCenter restarts, which takes minutes.
+PATIENCE_SECONDS = 900.0
+# What ended before anybody waited for it, and tasks of others.
+REMEMBERED = 2000
+
+_TOLD = ('info.state', 'info.error', 'info.result')
+_READ = (*_TOLD, 'info.progress', 'info.descriptionId', 'info.entityName')
+
+Facts = dict[str, Any]
+
+
+class TaskInfo:
+    """What upstream's callers take from a TaskInfo that has succeeded."""
+
+    def __init__(self, key: str, facts: Facts,
+                 read: Callable[[], Any]) -> None:
+        """:param read: gives the result if the notice did not tell it"""
+        self.key = key
+        self.state = 'success'
+        self._facts = facts
+        self._read = read
+
+    @property
+    def result(self) -> Any:
+        """The result, with references as oslo.vmware has them.
+
+        A data object is read by another call, as is what was not told.
+        """
+        if 'info.result' not in self._facts:
+            self._facts['info.result'] = self._read()
+        found = self._facts['info.result']
+        if isinstance(found, soap.Ref):
+            return vim_util.get_moref(found.value, found.type)
+        return found
+
+
+class TaskWaiter:
+    """Waits for tasks by the notices of one stream.
+
+    To be set as :attr:`session.Session.task_waiter`. Safe to share between
+    threads, native or green.
+    """
+
+    types = frozenset({'Task'})
+    late = False
+
+    def __init__(self, stream: updates.Stream, *,
+                 poll_seconds: float = 2.0,
+                 patience_seconds: float = PATIENCE_SECONDS) -> None:
+        """Prepare, without a call; the first wait starts the long poll.
+
+        :param poll_seconds: between reads, while the vCenter tells nothing
+        :param patience_seconds: how long a state that cannot be read, since
+            the vCenter does not answer, is borne
+        """
+        self._stream = stream
+        self._session = stream.session
+        self._poll_seconds = poll_seconds
+        self._patience_seconds = patience_seconds
+        self._lock = threading.Lock()
+        self._told: collections.OrderedDict[str, Facts] = (
+            collections.OrderedDict())
+        self._waits: dict[str, list[_Wait]] = {}
+        stream.listeners.append(self)
+
+    def __call__(self, task: Any) -> TaskInfo:
+        """Wait for a task to end, however long that takes.
+
+        :param task: its reference, as oslo.vmware has it
+        :returns: when it has succeeded
+        :raises OutcomeUnknown: its state can no longer be read
+        :raises VimException: why it failed, as oslo.vmware translates it
+        """
+        key = vim_util.get_moref_value(task)
+        wait = _Wait(key)
+        with self._lock:
+            self._waits.setdefault(key, []).append(wait)
+        try:
+            facts = self._until_ended(wait)
+        finally:
+            with self._lock:
+                self._waits[key].remove(wait)
+                if not self._waits[key]:
+                    del self._waits[key]
+            wait.remove_filter()
+        if facts['info.state'] == 'error':
+            raise failure(facts['info.error'])
+        return TaskInfo(key, facts, lambda: self._result(task))
+
+    # -- Waiting ------------------------------------------------------------
+
+    def _until_ended(self, wait: '_Wait') -> Facts:
+        while True:
+            conversation = self._stream.conversation()
+            facts = self._facts(wait.key)
+            if _has_ended(facts):
+                return facts
+            told = wait.event.wait(self._quiet_seconds(facts, conversation,
+                                                       wait))
+            wait.event.clear()
+            if told:
+                continue
+            if not facts and conversation is not None:
+                wait.add_filter(conversation)
+            facts = self._read(wait)
+            if _has_ended(facts):
+                return facts
+
+    def _quiet_seconds(self, facts: Facts,
+                       conversation: updates.Conversation | None,
+                       wait: '_Wait') -> float:
+        """How long nothing may be told before the task is read."""
+        if facts and conversation is not None and conversation.live:
+            return PROGRESS_SECONDS
+        # The conversation may be about to start, or to show it.
+        return self._poll_seconds if wait.reads else UNSEEN_SECONDS
+
+    def _facts(self, key: str) -> Facts:
+        with self._lock:
+            return dict(self._told.get(key, {}))
+
+    def _read(self, wait: '_Wait') -> Facts:
+        """Ask for the task itself."""
+        wait.reads += 1
+        try:
+            facts = self._session.invoke_api(self, 'read', wait.key)
+        except vmware_exceptions.ManagedObjectNotFoundException as error:
+            # As after a restart of the vCenter, which forgets its tasks.
+            raise exceptions.OutcomeUnknown('Task', wait.key,
+                                            error) from error
+        except (vmware_exceptions.VimConnectionException,
+                vmware_exceptions.VimSessionOverLoadException) as error:
+            if not wait.bear(self._stream.clock(), self._patience_seconds):
+                raise exceptions.OutcomeUnknown('Task', wait.key,
+                                                error) from error
+            return {}
+        wait.unread_since = None
+        if not _has_ended(facts):
+            self._log_progress(wait, facts)
+        return facts
+
+    def read(self, key: str) -> Facts:
+        """A task's state, result and error by property path; one call.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        content = self._session.vim.service_content
+        reply = self._stream.client.call(
+            'RetrievePropertiesEx', soap.from_suds(content.propertyCollector),
+            {'specSet': _filter(soap.Ref('Task', key), _READ),
+             'options': soap.Typed('', {})})
+        found: collector.Properties = {}
+        collector.collect(reply, found)
+        facts: Facts = {}
+        for seen in found.values():
+            for path, value in seen.items():
+                _note(facts, path, value)
+        return facts
+
+    def _log_progress(self, wait: '_Wait', facts: Facts) -> None:
+        now = self._stream.clock()
+        if now - wait.logged_at < PROGRESS_SECONDS:
+            return
+        wait.logged_at = now
+        LOG.info('%(what)s of %(entity)s (%(task)s): %(state)s, '
+                 '%(progress)s %% after %(seconds)d s',
+                 {'what': facts.get('info.descriptionId') or 'A task',
+                  'entity': facts.get('info.entityName') or 'the vCenter',
+                  'task': wait.key, 'state': facts.get('info.state'),
+                  'progress': facts.get('info.progress', 0),
+                  'seconds': now - wait.started_at})
+
+    def _result(self, task: Any) -> Any:
+        info = self._session.invoke_api(
+            vim_util, 'get_object_property', self._session.vim, task, 'info')
+        return getattr(info, 'result', None)
+
+    # -- As a listener ------------------------------------------------------
+
+    def filters(self, conversation: updates.Conversation,
+                content: Any) -> list[soap.Typed]:
+        """One, over the tasks that are recent (Listener)."""
+        return [recent(content, _TOLD)]
+
+    def sink(self) -> 'TaskWaiter':
+        """Itself: what has ended stays so, whoever told it (Listener)."""
+        self._lose()
+        return self
+
+    def update(self, kind: str, ref: soap.Ref,
+               changes: Iterable[updates.Change]) -> None:
+        """Take what is told of a task (Sink)."""
+        key = ref.value
+        told: Facts = {}
+        for path, value in changes:
+            if value is not None:
+                _note(told, path, soap.value(value))
+        with self._lock:
+            if kind == 'leave':
+                # The list is full. If it has not ended, it is told no more.
+                if not _has_ended(self._told.get(key, {})):
+                    self._told.pop(key, None)
+                    self._wake(key)
+                return
+            facts = self._told.setdefault(key, {})
+            facts.update(told)
+            self._told.move_to_end(key)
+            if _has_ended(facts):
+                self._wake(key)
+            while len(self._told) > REMEMBERED:
+                self._told.popitem(last=False)
+
+    def settle(self) -> None:
+        """All has been told (Sink); a task is told as it comes."""
+
+    def lost(self) -> None:
+        """No more is told (Listener)."""
+        self._lose()
+
+    def _lose(self) -> None:
+        """Forget what runs, for its end may have been missed."""
+        with self._lock:
+            for key in [key for key, facts in self._told.items()
+                        if not _has_ended(facts)]:
+                del self._told[key]
+            for key in self._waits:
+                self._wake(key)
+
+    def _wake(self, key: str) -> None:
+        for wait in self._waits.get(key, ()):
+            wait.event.set()
+
+
+class _Wait:
+    """One thread's wait for one task."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.event = threading.Event()
+        self.reads = 0
+        self.started_at = self.logged_at = time.monotonic()
+        self.unread_since: float | None = None
+        self._filtered: tuple[updates.Conversation, soap.Ref] | None = None
+
+    def add_filter(self, conversation: updates.Conversation) -> None:
+        """Have the task followed by itself, once in each conversation."""
+        if self._filtered is not None and self._filtered[0] is conversation:
+            return
+        try:
+            added = conversation.add_filter(_filter(
+                soap.Ref('Task', self.key), _TOLD))
+        except vmware_exceptions.VMwareDriverException as error:
+            LOG.debug('Task %s is read at intervals: %s', self.key, error)
+            return
+        if added is not None:
+            self._filtered = conversation, added
+
+    def remove_filter(self) -> None:
+        if self._filtered is not None:
+            conversation, added = self._filtered
+            conversation.remove_filter(added)
+
+    def bear(self, now: float, patience_seconds: float) -> bool:
+        """Whether to go on although the state cannot be read."""
+        if self.unread_since is None:
+            self.unread_since = now
+        return now - self.unread_since < patience_seconds
+
+
+def _filter(task: soap.Ref, paths: tuple[str, ...]) -> soap.Typed:
+    return soap.Typed('', {
+        'propSet': soap.property_spec('Task', paths),
+        'objectSet': soap.Typed('', {'obj': task, 'skip': False})})
+
+
+def recent(content: Any, paths: tuple[str, ...]) -> soap.Typed:
+    """A PropertyFilterSpec over the tasks that are recent."""
+    walk = soap.Typed('TraversalSpec', {
+        'name': 'recent', 'type': 'TaskManager', 'path': 'recentTask',
+        'skip': False})
+    return soap.Typed('', {
+        'propSet': soap.property_spec('Task', paths),
+        'objectSet': soap.Typed('', {
+            'obj': soap.from_suds(content.taskManager), 'skip': True,
+            'selectSet': walk})})
+
+
+def _has_ended(facts: Facts) -> bool:
+    state = facts.get('info.state')
+    return state == 'success' or (state == 'error'
+                                  and 'info.error' in facts)
+
+
+def _note(facts: Facts, path: str, value: Any) -> None:
+    """Keep a property; a notice's XML is gone after it was read."""
+    if isinstance(value, etree._Element):
+        if path != 'info.error':
+            return  # a data object, which callers want as suds has it
+        value = fault_of(value)
+    facts[path] = value
+
+
+class _LocalizedMethodFault:
+    """A fault with the look that oslo.vmware's translation expects."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.fault = type(name, (), {})()
+        self.localizedMessage = message
+
+
+def fault_of(error: etree._Element) -> tuple[str, str]:
+    """Name and message of a LocalizedMethodFault."""
+    fault = error.find(f'{{{soap.VIM}}}fault')
+    name = ('' if fault is None else fault.get(f'{{{soap.XSI}}}type') or '')
+    return (name.rpartition(':')[2] or 'MethodFault',
+            error.findtext(f'{{{soap.VIM}}}localizedMessage') or name)
+
+
+def failure(error: tuple[str, str]) -> Exception:
+    """The exception that oslo.vmware raises for a task that failed so."""
+    return vmware_exceptions.translate_fault(_LocalizedMethodFault(*error))

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Uploads to and downloads from a vCenter's datastores and hosts.
+
+What differs from oslo.vmware's: the status of every transfer is heeded, every
+wait has an end, TLS is verified, paths are quoted, the session's cookie goes
+to the vCenter alone, and what failed is not left behind.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+from urllib import parse
+
+from oslo_log import log as logging
+from oslo_utils import netutils
+from oslo_vmware import exceptions as vmware_exceptions
+from oslo_vmware import rw_handles
+from oslo_vmware import vim_util
+import requests
+import urllib3
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.vsphere import retry
+
+LOG = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 60.0
+# A server may write for a while before it answers to an upload.
+REPLY_SECONDS = 300.0
+# The vCenter ends a lease that it hears nothing of for five minutes.
+PROGRESS_SECONDS = 60.0
+_STREAM = 'application/x-vnd.vmware-streamVmdk'
+_DONE = 100
+_END_OF_STREAM = bytes(512)
+
+
+class Transfers:
+    """Transfers with one vCenter, by its session."""
+
+    def __init__(self, session: Any, host: str, port: int, *,
+                 ca_file: str | None = None, insecure: bool = False,
+                 timeouts_seconds: tuple[float, float] = (
+                     CONNECT_SECONDS, REPLY_SECONDS),
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """:param ca_file: verifies the vCenter; None: the system's bundle"""
+        self._session = session
+        self._host = host
+        self._port = port
+        self._ca_file = ca_file
+        self._insecure = insecure
+        self._timeout = urllib3.Timeout(connect=timeouts_seconds[0],
+                                        read=timeouts_seconds[1])
+        self._clock = clock
+
+    # -- Files --------------------------------------------------------------
+
+    def upload(self, datacenter: Any, datastore_name: str, path: str,
+               chunks: Iterable[bytes], size_bytes: int) -> None:
+        """Write a file on a datastore (PUT to the vCenter's ``/folder``).
+
+        :param path: on the datastore
+        :raises TransferFailed: it is not there, or not whole
+        """
+        self._put('PUT', self.file_url(datacenter, datastore_name, path),
+                  chunks, size_bytes)
+
+    def file_url(self, datacenter: Any, datastore_name: str,
+                 path: str) -> str:
+        """The URL of a file on a datastore.
+
+        :raises ValueError: the path leads out of the datastore
+        """
+        if '..' in path.split('/'):
+            raise ValueError(f'{path!r} leads out of its folder')
+        query = parse.urlencode(
+            {'dcPath': self._path_of(datacenter), 'dsName': datastore_name},
+            quote_via=parse.quote)
+        return (f'https://{netutils.escape_ipv6(self._host)}:{self._port}'
+                f'/folder/{parse.quote(path)}?{query}')
+
+    def _path_of(self, datacenter: Any) -> str:
+        # As vCenter names it, without the root folder.
+        path = self._session.invoke_api(
+            vim_util, 'get_inventory_path', self._session.vim, datacenter)
+        return str(path).strip('/')
+
+    # -- Disks --------------------------------------------------------------
+
+    def import_disk(self, resource_pool: Any, folder: Any, spec: Any,
+                    chunks: Iterable[bytes], size_bytes: int) -> Any:
+        """Make a VM with a streamOptimized disk (ResourcePool.ImportVApp).
+
+        :param spec: VirtualMachineImportSpec
+        :returns: the VM
+        :raises TransferFailed: there is no such VM
+        :raises VimException: the vCenter refuses it
+        """
+        with self._lease('ImportVApp', resource_pool, spec=spec,
+                         folder=folder) as lease:
+            url, thumbprint = self._disk_url(lease)
+            self._put('POST', url, lease.told(chunks, size_bytes), size_bytes,
+                      thumbprint, {'Content-Type': _STREAM})
+        return lease.info.entity
+
+    @contextlib.contextmanager
+    def export_disk(self, vm: Any, size_bytes: int) -> 'Iterator[Download]':
+        """A VM's disk as streamOptimized data (VirtualMachine.ExportVm).
+
+        :param size_bytes: about as much is expected, to tell the progress
+        :returns: a file that can be read once
+        :raises TransferFailed: when it cannot be had, also while it is read
+        """
+        with self._lease('ExportVm', vm) as lease:
+            url, thumbprint = self._disk_url(lease)
+            with self._opened('GET', url, thumbprint) as reply:
+                download = Download(
+                    reply, _bare(url),
+                    lambda count: lease.tell(count, size_bytes))
+                yield download
+                download.check_read_to_the_end()
+
+    @contextlib.contextmanager
+    def _lease(self, method: str, entity: Any,
+               **arguments: Any) -> 'Iterator[_Lease]':
+        """A lease that is completed, or aborted after an error."""
+        lease = _Lease(self._session, self._clock, self._session.invoke_api(
+            self._session.vim, method, entity, **arguments))
+        try:
+            lease.wait()
+            yield lease
+            lease.complete()
+        except BaseException:
+            lease.abort()
+            raise
+
+    def _disk_url(self, lease: '_Lease') -> tuple[str, str | None]:
+        url, thumbprint = rw_handles.VmdkHandle._find_vmdk_url(
+            lease.info, self._host, self._port)
+        return url, thumbprint
+
+    # -- HTTP ---------------------------------------------------------------
+
+    def _put(self, method: str, url: str, chunks: Iterable[bytes],
+             size_bytes: int, thumbprint: str | None = None,
+             headers: dict[str, str] | None = None) -> None:
+        with self._opened(method, url, thumbprint, chunks,
+                          (headers or {}) | {
+                              'Content-Length': str(size_bytes)}) as reply:
+            reply.drain_conn()
+
+    @contextlib.contextmanager
+    def _opened(self, method: str, url: str, thumbprint: str | None = None,
+                chunks: Iterable[bytes] | None = None,
+                headers: dict[str, str] | None = None
+                ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """The reply to a request, which was good."""
+        parts = parse.urlsplit(url)
+        pool = self._pool(parts, thumbprint)
+        try:
+            try:
+                reply = pool.request(
+                    method, parts._replace(scheme='', netloc='').geturl(),
+                    body=chunks, redirect=False, preload_content=False,
+                    headers=(headers or {}) | self._cookie(parts))
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise exceptions.TransferFailed(
+                    f'{method} {_bare(url)} broke off ({error})',
+                    'see the log of that server') from error
+            with contextlib.closing(reply):
+                if not 200 <= reply.status < 300:
+                    raise exceptions.TransferFailed(
+                        f'{method} {_bare(url)} was answered with HTTP '
+                        f'{reply.status} {reply.reason or ""}'.rstrip(),
+                        'see the log of that server')
+                yield reply
+        finally:
+            pool.close()
+
+    def _pool(self, parts: parse.SplitResult,
+              thumbprint: str | None) -> urllib3.HTTPSConnectionPool:
+        if parts.scheme != 'https' or not parts.hostname:
+            raise exceptions.TransferFailed(
+                f'{_bare(parts.geturl())} is no HTTPS URL',
+                'the vCenter gave it: see its configuration')
+        tls: dict[str, Any] = {'cert_reqs': 'CERT_REQUIRED',
+                               'ca_certs': self._ca_file
+                               or requests.certs.where()}
+        if thumbprint:
+            # A host's own certificate, told by the vCenter we verified.
+            tls = {'cert_reqs': 'CERT_NONE', 'assert_fingerprint': thumbprint}
+        elif self._insecure and not self._ca_file:
+            tls = {'cert_reqs': 'CERT_NONE'}
+        return urllib3.HTTPSConnectionPool(
+            parts.hostname, parts.port or 443, timeout=self._timeout,
+            retries=False, maxsize=1, **tls)
+
+    def _cookie(self, parts: parse.SplitResult) -> dict[str, str]:
+        """The session, for the vCenter itself: a host needs none of it."""
+        if (parts.hostname, parts.port or 443) != (self._host.strip('[]'),
+                                                   self._port):
+            return {}
+        cookie = self._session.vim.get_http_cookie()
+        return {'Cookie': f'vmware_soap_session={cookie}'}
+
+
+class _Lease:
+    """An HttpNfcLease: the permission to transfer one VM's disks."""
+
+    info: Any
+
+    def __init__(self, session: Any, clock: Callable[[], float],
+                 ref: Any) -> None:
+        self._session = session
+        self._clock = clock
+        self._ref = ref
+        self._told_at = clock()
+
+    def wait(self) -> None:
+        """Wait until the vCenter is ready for the transfer."""
+        self._session.wait_for_lease_ready(self._ref)
+        self.info = self._read('info')
+
+    def told(self, chunks: Iterable[bytes],
+             size_bytes: int) -> Iterator[bytes]:
+        """The same chunks, of which the vCenter is told."""
+        count = 0
+        for chunk in chunks:
+            yield chunk
+            count += len(chunk)
+            self.tell(count, size_bytes)
+
+    def tell(self, count: int, size_bytes: int) -> None:
+        """Keep the lease alive (HttpNfcLeaseProgress), now and then."""
+        if self._clock() - self._told_at < PROGRESS_SECONDS:
+            return
+        self._call('HttpNfcLeaseProgress',
+                   percent=min(_DONE * count // max(size_bytes, 1), _DONE))
+        self._told_at = self._clock()
+
+    def complete(self) -> None:
+        """Keep what was transferred."""
+        try:
+            self._call('HttpNfcLeaseComplete')
+        except exceptions.OutcomeUnknown:
+            if not self._is_done():
+                raise
+
+    def _is_done(self) -> bool:
+        try:
+            return self._read('state') == 'done'
+        except vmware_exceptions.ManagedObjectNotFoundException:
+            # One that timed out would have been there for minutes yet.
+            return True
+
+    def abort(self) -> None:
+        """Have the vCenter remove what was transferred; never raises."""
+        try:
+            self._call('HttpNfcLeaseAbort')
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('The lease %(lease)s of a transfer that failed was '
+                        'not aborted; the vCenter ends it in some minutes: '
+                        '%(error)s',
+                        {'lease': vim_util.get_moref_value(self._ref),
+                         'error': retry.told(error)})
+
+    def _call(self, method: str, **arguments: Any) -> None:
+        self._session.invoke_api(self._session.vim, method, self._ref,
+                                 **arguments)
+
+    def _read(self, path: str) -> Any:
+        return self._session.invoke_api(
+            vim_util, 'get_object_property', self._session.vim, self._ref,
+            path)
+
+
+class Download:
+    """A file on its way, which is read once from beginning to end."""
+
+    def __init__(self, reply: urllib3.BaseHTTPResponse, name: str,
+                 tell: Callable[[int], None]) -> None:
+        self._reply = reply
+        self._name = name
+        self._tell = tell
+        self._tail = b''
+        self._ended = False
+        self.count_bytes = 0
+
+    def read(self, size: int = 65536) -> bytes:
+        """The next bytes, none at the end.
+
+        :raises TransferFailed: it is cut off, or too slow
+        """
+        try:
+            data = self._reply.read(size)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise exceptions.TransferFailed(
+                f'the download of {self._name} broke off after '
+                f'{self.count_bytes} bytes ({error})',
+                'see the log of that server') from error
+        if data:
+            self.count_bytes += len(data)
+            self._tail = (self._tail + data)[-len(_END_OF_STREAM):]
+            self._tell(self.count_bytes)
+        elif size and not self._ended:
+            self._check_end()
+            self._ended = True
+        return data
+
+    def _check_end(self) -> None:
+        # The length of the reply need not be known; the end of a
+        # streamOptimized disk always is.
+        if self._tail != _END_OF_STREAM:
+            raise exceptions.TransferFailed(
+                f'the download of {self._name} ends after '
+                f'{self.count_bytes} bytes, before the end of the disk',
+                'see the log of that server')
+
+    def check_read_to_the_end(self) -> None:
+        """:raises TransferFailed: whoever read it stopped too early"""
+        if not self._ended and self.read(1):
+            raise exceptions.TransferFailed(
+                f'of the download of {self._name} only the first '
+                f'{self.count_bytes} bytes were taken',
+                'look after the image service')
+
+    def close(self) -> None:
+        """Nothing: whoever opened it closes it."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self.read():
+            yield data
+
+
+def _bare(url: str) -> str:
+    """A URL without its query; an NFC ticket in its path stays unsaid."""
+    parts = parse.urlsplit(url)
+    path = parts.path
+    if path.startswith('/nfc/'):
+        path = f'/nfc/.../{path.rpartition("/")[2]}'
+    return f'{parts.scheme}://{parts.netloc}{parse.unquote(path)}'

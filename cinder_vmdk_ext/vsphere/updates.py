@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One long poll that tells what changes in the vCenter.
+
+A PropertyCollector of our own holds the filters of all who listen; a thread
+asks it, call after call, for what has changed (WaitForUpdatesEx). Nothing
+runs before somebody asks, so the thread belongs to the process that serves,
+not to the one that forked it. Under eventlet's monkey patching the thread is
+a green one and its waits are cooperative.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+
+from lxml import etree
+from oslo_log import log as logging
+from oslo_vmware import exceptions
+
+from cinder_vmdk_ext.vsphere import soap
+
+LOG = logging.getLogger(__name__)
+
+# How long the vCenter holds a call in which nothing happens. Shorter notices
+# a broken network sooner; longer makes fewer idle calls.
+WAIT_SECONDS = 20
+# How much longer than that an answer may take before it counts as lost.
+GRACE_SECONDS = 10
+# The first answer holds the whole inventory; a vCenter may need its time.
+FIRST_ANSWER_SECONDS = 120
+RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0, 30.0)
+
+
+class Change(NamedTuple):
+    """One property of an object; no value means that it is unset."""
+
+    path: str
+    value: etree._Element | None
+
+
+class Sink(Protocol):
+    """Takes what is told since the filters were made."""
+
+    def update(self, kind: str, ref: soap.Ref,
+               changes: Iterable[Change]) -> None:
+        """An object: ``kind`` is enter, modify or leave (ObjectUpdate)."""
+
+    def settle(self) -> None:
+        """All that the vCenter knew up to now has been told."""
+
+
+class Told:
+    """Objects as they were told, for a :class:`Sink`.
+
+    Only the thread of one conversation calls it, so it needs no lock.
+    """
+
+    def __init__(self, value: Callable[[soap.Ref, str, etree._Element], Any]
+                 ) -> None:
+        """:param value: what to keep of a property of an object"""
+        self._value = value
+        self._seen: dict[soap.Ref, dict[str, Any]] = {}
+        self._changed: set[soap.Ref] = set()
+
+    def update(self, kind: str, ref: soap.Ref,
+               changes: Iterable[Change]) -> None:
+        """An object was told of (Sink)."""
+        self._changed.add(ref)
+        if kind == 'leave':
+            self._seen.pop(ref, None)
+            return
+        seen = self._seen.setdefault(ref, {})
+        for path, value in changes:
+            if value is None:
+                seen.pop(path, None)
+            else:
+                seen[path] = self._value(ref, path, value)
+
+    def take_changed(self) -> dict[soap.Ref, dict[str, Any] | None]:
+        """What changed since this was asked last; None: it is gone."""
+        changed, self._changed = self._changed, set()
+        return {ref: self._seen.get(ref) for ref in changed}
+
+
+class Listener(Protocol):
+    """Wants to know of changes."""
+
+    # The managed types that its filters report.
+    types: frozenset[str]
+    # Whether the others are to be told everything before it is.
+    late: bool
+
+    def filters(self, conversation: 'Conversation',
+                content: Any) -> list[soap.Typed]:
+        """PropertyFilterSpecs; may call the vCenter.
+
+        :param conversation: is told what to destroy in the end
+        :param content: the ServiceContent
+        """
+
+    def sink(self) -> Sink:
+        """Takes what these filters tell, from the beginning."""
+
+    def lost(self) -> None:
+        """No more is told for now; there will be another sink."""
+
+
+class Stream:
+    """Keeps a conversation with the vCenter for the session of the moment."""
+
+    def __init__(self, session: Any, client: soap.Client,
+                 listeners: Iterable[Listener] = (),
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare, without a call.
+
+        :param session: oslo.vmware's; a lost one is logged in again
+        :param client: uses the cookie of that session
+        """
+        self.session = session
+        self.client = client
+        self.clock = clock
+        self.listeners = list(listeners)
+        self._lock = threading.Lock()
+        self._conversation: Conversation | None = None
+        self._stopped = False
+
+    def conversation(self) -> 'Conversation | None':
+        """The one that runs; started, or anew for a new session, if need be.
+
+        :returns: None after :meth:`stop`
+        """
+        identity = self.session.vim.get_http_cookie()
+        with self._lock:
+            if self._stopped:
+                return None
+            old = self._conversation
+            if old is not None and not old.outdated(identity):
+                return old
+            new = self._conversation = Conversation(self)
+        if old is not None:
+            # Its collector died with its session.
+            LOG.info('The session changed; the vCenter is asked anew for all '
+                     'that is watched.')
+            old.abandon()
+        new.start()
+        return new
+
+    def stop(self, timeout_seconds: float = 3.0) -> None:
+        """End the conversation and destroy its collector. May be repeated."""
+        with self._lock:
+            self._stopped = True
+            conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            conversation.stop(timeout_seconds)
+
+
+class Conversation:
+    """One thread, one PropertyCollector, one version after the other."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._client = stream.client
+        self._clock = stream.clock
+        self._thread = threading.Thread(
+            target=self._run, name='vmdk-ext-updates', daemon=True)
+        self._ended = False
+        self._wake = threading.Event()
+        # Set when it is known whether the first answer came or failed.
+        self.decided = threading.Event()
+        self.started_at = self._clock()
+        self._heard_at = 0.0
+        self._synced = False
+        self._identity: str | None = None
+        self._collector: soap.Ref | None = None
+        self._version = ''
+        self._sinks: dict[str, Sink] = {}
+        self._begun: set[Sink] = set()
+        self._belongings: list[tuple[str, soap.Ref]] = []
+
+    # -- For those who ask --------------------------------------------------
+
+    @property
+    def live(self) -> bool:
+        """Whether what was told is all, and recent enough to be believed."""
+        return (self._synced and not self._ended and self._clock()
+                - self._heard_at < WAIT_SECONDS + GRACE_SECONDS)
+
+    def sink(self, kind: str) -> Sink | None:
+        """What takes the objects of a managed type."""
+        return self._sinks.get(kind)
+
+    def outdated(self, identity: str | None) -> bool:
+        """Whether it belongs to a session that is no more.
+
+        A vCenter does not end a wait in flight when its session ends.
+        """
+        return self._identity is not None and self._identity != identity
+
+    def await_decision(self, seconds: float) -> None:
+        """Wait for the first answer, at most so long after the start."""
+        left = self.started_at + seconds - self._clock()
+        if left > 0:
+            self.decided.wait(left)
+
+    def nudge(self) -> None:
+        """Somebody has just reached the vCenter: do not wait to try again."""
+        self._wake.set()
+
+    def own(self, destroy: str, made: soap.Ref) -> None:
+        """Have something destroyed, by that method, with the collector."""
+        self._belongings.append((destroy, made))
+
+    def add_filter(self, spec: soap.Typed) -> soap.Ref | None:
+        """Watch more in this conversation (CreateFilter).
+
+        :returns: what to pass to :meth:`remove_filter`; None when there is no
+            collector now
+        """
+        collector = self._collector
+        if collector is None or self._ended:
+            return None
+        return soap.ref(self._client.call('CreateFilter', collector, {
+            'spec': spec, 'partialUpdates': False})[0])
+
+    def remove_filter(self, added: soap.Ref) -> None:
+        """Stop watching; a filter that is gone already is none to remove."""
+        self._quietly('DestroyPropertyFilter', added)
+
+    # -- Beginning and end --------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def abandon(self) -> None:
+        """Have the thread end when its call returns; apply no more of it."""
+        self._ended = True
+        self._wake.set()
+        self.decided.set()
+
+    def stop(self, timeout_seconds: float) -> None:
+        self.abandon()
+        self._destroy()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout_seconds)
+
+    # -- The thread ---------------------------------------------------------
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._ended:
+            try:
+                self._open()
+                while not self._synced and not self._ended:
+                    self._follow()
+                self._listen(late=True)
+                while not self._ended:
+                    self._follow()
+                    failures = 0
+            except Exception as error:
+                # Whatever it is: without this thread every read would go to
+                # the vCenter for ever.
+                if self._abandoned():
+                    break
+                self._fail(error, failures)
+                failures += 1
+        self._synced = False
+
+    def _open(self) -> None:
+        self._identity = self._stream.session.vim.get_http_cookie()
+        content = self._stream.session.vim.service_content
+        collector = soap.ref(self._client.call(
+            'CreatePropertyCollector',
+            soap.from_suds(content.propertyCollector))[0])
+        self._destroy()  # what could not be reached when it was to go
+        self._collector = collector
+        self.own('DestroyPropertyCollector', collector)
+        self._version = ''
+        self._sinks = {}
+        self._listen(late=False)
+
+    def _listen(self, late: bool) -> None:
+        content = self._stream.session.vim.service_content
+        sinks = dict(self._sinks)
+        for listener in self._stream.listeners:
+            if listener.late == late:
+                for spec in listener.filters(self, content):
+                    self.add_filter(spec)
+                sink = listener.sink()
+                sinks.update((kind, sink) for kind in listener.types)
+        self._sinks = sinks
+
+    def _follow(self) -> None:
+        """One WaitForUpdatesEx."""
+        assert self._collector is not None
+        truncated = False
+        answered = False
+        version = self._version
+        for part in self._client.stream(
+                'WaitForUpdatesEx', self._collector,
+                {'version': self._version,
+                 'options': soap.Typed('', {'maxWaitSeconds': WAIT_SECONDS})},
+                ('version', 'truncated', 'objectSet'),
+                WAIT_SECONDS + GRACE_SECONDS if self._version
+                else FIRST_ANSWER_SECONDS):
+            if self._abandoned():
+                return
+            name = etree.QName(part).localname
+            if name == 'objectSet':
+                answered = True
+                self._tell(part)
+            elif part.getparent().tag == _RETURNED:
+                answered = True
+                if name == 'version':
+                    version = part.text or ''
+                else:
+                    truncated = part.text == 'true'
+        self._version = version
+        self._heard_at = self._clock()
+        if answered or not self._synced:
+            self._settle(truncated)
+        if not truncated and not self._synced and not self._ended:
+            self._synced = True
+            self.decided.set()
+
+    def _settle(self, truncated: bool) -> None:
+        """Have what was told used; a sink's beginning only as a whole."""
+        for sink in set(self._sinks.values()):
+            if not truncated or sink in self._begun:
+                sink.settle()
+                self._begun.add(sink)
+
+    def _abandoned(self) -> bool:
+        return self._ended  # by another thread, perhaps just now
+
+    def _tell(self, update: etree._Element) -> None:
+        kind = ref = None
+        changes = []
+        for part in update:
+            if part.tag == _CHANGE_SET:
+                changes.append(_change(part))
+            elif part.tag == _KIND:
+                kind = part.text
+            elif part.tag == _OBJ:
+                ref = soap.ref(part)
+        sink = self._sinks.get(ref.type) if ref else None
+        if sink is not None and ref is not None:
+            sink.update(kind or '', ref, changes)
+
+    def _fail(self, error: Exception, failures: int) -> None:
+        """Leave what was told behind, and wait a little."""
+        self._synced = False
+        self._collector = None
+        self._wake.clear()
+        self.decided.set()
+        for listener in self._stream.listeners:
+            listener.lost()
+        log = LOG.warning if failures == 1 else LOG.debug
+        log('The vCenter tells no changes, so it is read each time: %s',
+            error)
+        self._identity = None
+        lost_session = (
+            isinstance(error, exceptions.VimFaultException)
+            and exceptions.NOT_AUTHENTICATED in error.fault_list)
+        if lost_session:
+            self._belongings.clear()  # they died with their session
+            self._log_in()
+        else:
+            self._destroy()
+        if not lost_session or failures:
+            self._wake.wait(RETRY_SECONDS[min(failures,
+                                              len(RETRY_SECONDS) - 1)])
+
+    def _log_in(self) -> None:
+        try:
+            # It has just answered, so this does not wait for ever.
+            self._stream.session._create_session()
+        except Exception as error:
+            LOG.warning('Cannot log in to the vCenter again: %s', error)
+
+    def _destroy(self) -> None:
+        """Destroy what was made; what is not reached is kept for later.
+
+        The vCenter would go on to watch for it as long as the session lives.
+        """
+        belongings, self._belongings = self._belongings, []
+        while belongings and self._quietly(*belongings[0]):
+            belongings.pop(0)
+        self._belongings = belongings + self._belongings
+
+    def _quietly(self, method: str, this: soap.Ref) -> bool:
+        """:returns: whether the vCenter answered"""
+        try:
+            self._client.call(method, this, read_seconds=GRACE_SECONDS)
+        except exceptions.VimConnectionException as error:
+            LOG.debug('%s: %s', method, error)
+            return False
+        except exceptions.VMwareDriverException as error:
+            LOG.debug('%s: %s', method, error)
+        return True
+
+
+def _change(entry: etree._Element) -> Change:
+    path = operation = value = None
+    for part in entry:
+        if part.tag == _VAL:
+            value = part
+        elif part.tag == _NAME:
+            path = part.text
+        elif part.tag == _OP:
+            operation = part.text
+    if operation in ('remove', 'indirectRemove'):
+        value = None
+    return Change(path or '', value)
+
+
+_RETURNED = f'{{{soap.VIM}}}returnval'
+_OBJ = f'{{{soap.VIM}}}obj'
+_KIND = f'{{{soap.VIM}}}kind'
+_CHANGE_SET = f'{{{soap.VIM}}}changeSet'
+_NAME = f'{{{soap.VIM}}}name'
+_OP = f'{{{soap.VIM}}}op'
+_VAL = f'{{{soap.VIM}}}val'

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What upstream lacks, through the real API and the real scheduler."""
+
+import functools
+import re
+import time
+import uuid
+
+from pyVmomi import vim
+
+from sandbox import attachments
+from sandbox.tests import sandbox_case
+
+
+class OperationsTestCase(sandbox_case.SandboxCase):
+    """migrate, retype, manage, revert, extend in use, groups, transfer."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.attacher = attachments.Attacher(cls.clients, cls.inspector)
+
+    def setUp(self):
+        super().setUp()
+        self.made = []
+        self.before = set(self.inspector.shadow_vms())
+        self.addCleanup(self.assert_nothing_left)
+        self.addCleanup(self.delete_made)
+
+    def delete_made(self):
+        for collection, resource in reversed(self.made):
+            resource.delete()
+            self.clients.wait_until_gone(collection, resource.id)
+
+    def assert_nothing_left(self):
+        self.assertEqual(self.before, set(self.inspector.shadow_vms()))
+
+    def keep(self, collection, resource):
+        self.made.append((collection, resource))
+        return resource
+
+    def create(self, **arguments):
+        volume = self.keep(self.cinder.volumes, self.cinder.volumes.create(
+            **({'size': 1, 'volume_type': 'thin'} | arguments)))
+        return self.clients.settled_volume(volume.id)
+
+    def settle(self, volume, *statuses):
+        """Wait for a status; Cinder goes through several."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            volume = self.cinder.volumes.get(volume.id)
+            if volume.status in statuses:
+                return volume
+            time.sleep(0.3)
+        self.fail(f'{volume.id} is {volume.status}, not {statuses}')
+
+    @staticmethod
+    def host(volume):
+        return getattr(volume, 'os-vol-host-attr:host')
+
+    def disk(self, volume):
+        disk, = self.inspector.shadow_vms()[volume.id].disks
+        self.assertEqual(self.host(volume).partition('#')[2], disk.datastore)
+        return disk
+
+    def another_pool(self, volume):
+        return next(pool.name for pool in self.cinder.pools.list()
+                    if pool.name != self.host(volume))
+
+    def test_migrate(self):
+        volume = self.create()
+        there = self.another_pool(volume)
+        self.clients.cinder('migrate', volume.id, there)
+        deadline = time.monotonic() + 60
+        while self.host(volume) != there and time.monotonic() < deadline:
+            time.sleep(0.3)
+            volume = self.cinder.volumes.get(volume.id)
+        self.assertEqual(there, self.host(volume))
+        self.disk(volume)
+
+    def test_retype_on_demand(self):
+        volume = self.create()
+        self.clients.cinder('retype', '--migration-policy', 'on-demand',
+                            volume.id, 'eagerZeroedThick')
+        volume = self.settle(volume, 'available')
+        self.assertEqual('eagerZeroedThick', volume.volume_type)
+        self.assertEqual('eagerZeroedThick', self.disk(volume).disk_type)
+
+    def test_revert_to_snapshot(self):
+        volume = self.create()
+        snapshot = self.keep(self.cinder.volume_snapshots,
+                             self.cinder.volume_snapshots.create(volume.id))
+        self.clients.settled_snapshot(snapshot.id)
+        before = self.disk(volume).path
+        self.clients.cinder('--os-volume-api-version', '3.40',
+                            'revert-to-snapshot', snapshot.id)
+        volume = self.settle(volume, 'available')
+        self.assertNotEqual(before, self.disk(volume).path)
+
+    def test_extend_in_use(self):
+        volume = self.create()
+        attachment = self.attacher.attach(volume.id,
+                                          self.attacher.instances()[0])
+        self.settle(volume, 'in-use')
+        self.clients.cinder('--os-volume-api-version', '3.42', 'extend',
+                            volume.id, '2')
+        deadline = time.monotonic() + 60
+        while volume.size != 2 and time.monotonic() < deadline:
+            time.sleep(0.3)
+            volume = self.cinder.volumes.get(volume.id)
+        self.assertEqual(2, volume.size)
+        self.assertEqual(2 * sandbox_case.BYTES_PER_GIB,
+                         self.disk(volume).size_bytes)
+        self.attacher.detach(attachment)
+        self.settle(volume, 'available')
+
+    def test_transfer(self):
+        volume = self.create()
+        transfer = self.cinder.transfers.create(volume.id)
+        self.cinder.transfers.accept(transfer.id, transfer.auth_key)
+        volume = self.settle(volume, 'available')
+        self.disk(volume)
+
+    def test_unmanage_and_manage_again(self):
+        volume = self.create()
+        machine = self.inspector.shadow_vms()[volume.id]
+        path, host = machine.disks[0].path, self.host(volume)
+        self.cinder.volumes.unmanage(volume.id)
+        self.clients.wait_until_gone(self.cinder.volumes, volume.id)
+        self.made.clear()
+        listed = self.clients.cinder('--os-volume-api-version', '3.8',
+                                     'manageable-list', host)
+        self.assertIn(machine.name, listed)
+        reference = f'{path}@/DC0/vm/{self._inventory_path(machine)}'
+        name = f'managed-{uuid.uuid4()}'
+        self.clients.cinder('manage', '--name', name, '--volume-type', 'thin',
+                            host, reference)
+        found, = [each for each in self.cinder.volumes.list()
+                  if each.name == name]
+        self.keep(self.cinder.volumes, found)
+        found = self.settle(found, 'available')
+        self.assertEqual(1, found.size)
+        self.disk(found)
+
+    def test_unmanage_a_snapshot_and_manage_it_again(self):
+        volume = self.create()
+        snapshot = self.cinder.volume_snapshots.create(volume.id)
+        self.clients.settled_snapshot(snapshot.id)
+        name = f'snapshot-{snapshot.id}'
+        self.clients.cinder('--os-volume-api-version', '3.8',
+                            'snapshot-unmanage', snapshot.id)
+        self.clients.wait_until_gone(self.cinder.volume_snapshots,
+                                     snapshot.id)
+        listed = self.clients.cinder('--os-volume-api-version', '3.8',
+                                     'snapshot-manageable-list',
+                                     self.host(volume))
+        line = next(line for line in listed.splitlines() if name in line)
+        reference = re.search("'source-id': '([^']*)'", line).group(1)
+        self.clients.cinder('--os-volume-api-version', '3.8',
+                            'snapshot-manage', '--name', 'again',
+                            '--id-type', 'source-id', volume.id, reference)
+        found, = [each for each in self.cinder.volume_snapshots.list()
+                  if each.volume_id == volume.id]
+        self.keep(self.cinder.volume_snapshots, found)
+        self.clients.settled_snapshot(found.id)
+        copy = self.create(volume_type=None, snapshot_id=found.id)
+        self.disk(copy)
+
+    def test_group_snapshot(self):
+        run = functools.partial(self.clients.cinder,
+                                '--os-volume-api-version', '3.14')
+        run('group-type-create', 'together')
+        run('group-create', '--name', 'pair', 'together', 'thin')
+        self.wait_until('available', 'group-list', 'pair')
+        group = self._id(run('group-list'), 'pair')
+        for name in ('one', 'two'):
+            run('create', '--group-id', group, '--volume-type', 'thin',
+                '--name', name, '1')
+        members = [each for each in self.cinder.volumes.list()
+                   if each.name in ('one', 'two')]
+        for each in members:
+            self.disk(self.clients.settled_volume(each.id))
+        run('group-snapshot-create', '--name', 'both', group)
+        self.wait_until('available', 'group-snapshot-list', 'both')
+        run('group-snapshot-delete',
+            self._id(run('group-snapshot-list'), 'both'))
+        self.wait_until(None, 'group-snapshot-list', 'both')
+        run('group-delete', '--delete-volumes', group)
+        for each in members:
+            self.clients.wait_until_gone(self.cinder.volumes, each.id)
+
+    def wait_until(self, status, command, name):
+        """Wait for a status in a client's list; None: not listed."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            line = next((line for line in self.clients.cinder(
+                '--os-volume-api-version', '3.14', command).splitlines()
+                if f' {name} ' in line), None)
+            if line is None if status is None else status in (line or ''):
+                return
+            time.sleep(0.5)
+        self.fail(f'{name} is not {status}: {line}')
+
+    @staticmethod
+    def _id(table, name):
+        line = next(line for line in table.splitlines() if f' {name} ' in line)
+        return line.split('|')[1].strip()
+
+    def _inventory_path(self, machine):
+        entity = vim.VirtualMachine(machine.moref,
+                                    self.inspector.service._stub)
+        names = []
+        while not isinstance(entity.parent, vim.Datacenter):
+            names.append(entity.name)
+            entity = entity.parent
+        return '/'.join(reversed(names))

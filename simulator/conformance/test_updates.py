@@ -1,0 +1,449 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PropertyCollector.WaitForUpdatesEx tells changes as vSphere documents it."""
+
+import threading
+import time
+import unittest
+
+from pyVim.task import WaitForTask
+from pyVmomi import vim
+from pyVmomi import vmodl
+import requests
+
+from simulator import client as simulator_client
+from simulator import control as control_endpoint
+
+PC = vmodl.query.PropertyCollector
+
+
+class UpdatesTestCase(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        cls.vcenter = simulator_client.Simulator(ds=2, ds_capacity='10GiB').start()
+        cls.addClassCleanup(cls.vcenter.stop)
+
+    def setUp(self):
+        self.client = self.vcenter.connect()
+        self.content = self.client.content
+        self.datacenter = self.content.rootFolder.childEntity[0]
+        self.folder = self.datacenter.vmFolder.CreateFolder(self.id().rsplit('.', 1)[1][:70])
+        self.collector = self.content.propertyCollector.CreatePropertyCollector()
+
+    def filter(self, objects, kind, *paths, select=(), skip=False, partial=False, all=False, collector=None):
+        spec = PC.FilterSpec(
+            objectSet=[PC.ObjectSpec(obj=obj, skip=skip, selectSet=list(select)) for obj in objects],
+            propSet=[PC.PropertySpec(type=kind, pathSet=list(paths), all=all)])
+        return (collector or self.collector).CreateFilter(spec, partial)
+
+    def view_filter(self, view, kind, *paths):
+        return self.filter([view], kind, *paths, skip=True,
+                           select=[PC.TraversalSpec(type=type(view), path='view', skip=False)])
+
+    def wait(self, version='', seconds=5, most=None, collector=None):
+        return (collector or self.collector).WaitForUpdatesEx(
+            version, PC.WaitOptions(maxWaitSeconds=seconds, maxObjectUpdates=most))
+
+    def wait_all(self, version=''):
+        """All updates that are there now, with the last version."""
+        found = []
+        while True:
+            update = self.wait(version, 0)
+            if update is None:
+                return version, found
+            version = update.version
+            found += self.changes(update)
+
+    def changes(self, update):
+        return [(one.kind, one.obj, {change.name: change.val for change in one.changeSet})
+                for each in update.filterSet for one in each.objectSet]
+
+    def rename(self, obj, name):
+        WaitForTask(obj.Rename(name))
+
+    # Versions
+
+    def test_the_first_answer_enters_all_with_their_values(self):
+        made = self.filter([self.folder], vim.Folder, 'name', 'childEntity')
+        update = self.wait()
+        self.assertEqual([made], [each.filter for each in update.filterSet])
+        kind, obj, values = self.changes(update)[0]
+        self.assertEqual(('enter', self.folder, self.folder.name), (kind, obj, values['name']))
+        self.assertFalse(update.truncated)
+
+    def test_versions_count_up(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        versions = [self.wait().version]
+        for name in 'first', 'second':
+            self.rename(self.folder, name)
+            update = self.wait(versions[-1])
+            self.assertEqual([('modify', self.folder, {'name': name})], self.changes(update))
+            versions.append(update.version)
+        numbers = [int(version) for version in versions]
+        self.assertEqual(sorted(set(numbers)), numbers)
+
+    def test_a_version_that_was_never_given_is_refused(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        self.wait()
+        self.assertRaises(vmodl.query.InvalidCollectorVersion, self.wait, '4711')
+
+    def test_an_answer_that_was_lost_is_given_again(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        self.rename(self.folder, 'lost')
+        first, again = self.wait(version), self.wait(version)
+        self.assertEqual((first.version, self.changes(first)), (again.version, self.changes(again)))
+
+    def test_an_empty_version_begins_anew(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        self.wait()
+        self.assertEqual('enter', self.changes(self.wait())[0][0])
+
+    # Waiting
+
+    def test_nothing_new_gives_nothing_after_the_time(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        begin = time.monotonic()
+        self.assertIsNone(self.wait(version, 1))
+        self.assertGreaterEqual(time.monotonic() - begin, 1)
+        begin = time.monotonic()
+        self.assertIsNone(self.wait(version, 0))
+        self.assertLess(time.monotonic() - begin, 0.5)
+
+    def in_thread(self, call):
+        result = []
+
+        def run():
+            try:
+                result.append(call())
+            except Exception as error:
+                result.append(error)
+        thread = threading.Thread(target=run)
+        thread.start()
+        time.sleep(0.3)
+        return thread, result
+
+    def test_a_change_ends_the_wait(self):
+        other = self.vcenter.connect()
+        self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        begin = time.monotonic()
+        thread, result = self.in_thread(lambda: self.wait(version, 20))
+        WaitForTask(vim.Folder(self.folder._moId, other._stub).Rename('woken'))
+        thread.join()
+        self.assertLess(time.monotonic() - begin, 5)
+        self.assertEqual([('modify', self.folder, {'name': 'woken'})], self.changes(result[0]))
+
+    def test_cancel(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        thread, result = self.in_thread(lambda: self.wait(version, 20))
+        self.collector.CancelWaitForUpdates()
+        thread.join()
+        self.assertIsInstance(result[0], vmodl.fault.RequestCanceled)
+        self.assertIsNone(self.wait(version, 0))
+
+    def test_a_destroyed_collector_ends_the_wait(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        thread, result = self.in_thread(lambda: self.wait(version, 20))
+        self.collector.Destroy()
+        thread.join()
+        self.assertIsInstance(result[0], vmodl.fault.RequestCanceled)
+        self.assertRaises(vmodl.fault.ManagedObjectNotFound, self.wait, version, 0)
+
+    def test_check_for_updates_does_not_wait(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        update = self.collector.CheckForUpdates('')
+        self.assertIsNone(self.collector.CheckForUpdates(update.version))
+        self.rename(self.folder, 'checked')
+        self.assertEqual([('modify', self.folder, {'name': 'checked'})],
+                         self.changes(self.collector.CheckForUpdates(update.version)))
+
+    def test_a_wait_whose_client_has_gone_away_ends(self):
+        control = control_endpoint.Control(self.vcenter.control_url)
+        self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        body = ('<?xml version="1.0"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
+                f'<WaitForUpdatesEx xmlns="urn:vim25"><_this type="PropertyCollector">{self.collector._moId}</_this>'
+                f'<version>{version}</version></WaitForUpdatesEx></soapenv:Body></soapenv:Envelope>')
+        with self.assertRaises(requests.Timeout):
+            requests.post(f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', data=body, timeout=1,
+                          headers={'Cookie': self.client._stub.cookie.split(';')[0], 'SOAPAction': 'urn:vim25/8.0'},
+                          verify=self.vcenter.cacert)
+        deadline = time.monotonic() + 5
+        while control.journal()['running']:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
+    # Truncation
+
+    def test_an_answer_holds_no_more_than_asked(self):
+        view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [vim.ManagedEntity], True)
+        self.view_filter(view, vim.ManagedEntity, 'name')
+        seen, version, truncated = [], '', True
+        while truncated:
+            update = self.wait(version, 5, most=4)
+            found = self.changes(update)
+            self.assertLessEqual(len(found), 4)
+            self.assertEqual({'enter'}, {kind for kind, _, _ in found})
+            seen += [obj for _, obj, _ in found]
+            version, truncated = update.version, update.truncated
+        self.assertEqual(sorted(obj._moId for obj in view.view), sorted(obj._moId for obj in seen))
+        self.assertIsNone(self.wait(version, 0))
+
+    # Filters
+
+    def test_several_filters_are_told_apart(self):
+        names = self.filter([self.folder], vim.Folder, 'name')
+        values = self.filter([self.folder], vim.Folder, 'customValue', 'name')
+        version = self.wait().version
+        self.rename(self.folder, 'told')
+        self.assertEqual({names, values}, {each.filter for each in self.wait(version).filterSet})
+        self.assertEqual({names, values}, set(self.collector.filter))
+
+    def test_a_filter_made_later_is_told_in_the_next_answer(self):
+        self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        later = self.filter([self.datacenter], vim.Datacenter, 'name')
+        update = self.wait(version)
+        self.assertEqual([later], [each.filter for each in update.filterSet])
+        self.assertEqual('enter', self.changes(update)[0][0])
+
+    def test_a_destroyed_filter_is_silent(self):
+        doomed = self.filter([self.folder], vim.Folder, 'name')
+        version = self.wait().version
+        doomed.Destroy()
+        self.rename(self.folder, 'unheard')
+        self.assertIsNone(self.wait(version, 0))
+        self.assertEqual([], list(self.collector.filter))
+
+    def test_an_object_that_is_gone_makes_no_filter(self):
+        WaitForTask(self.folder.Destroy())
+        self.assertRaises(vmodl.fault.ManagedObjectNotFound, self.filter, [self.folder], vim.Folder, 'name')
+
+    def test_only_what_was_asked_for_is_told(self):
+        self.filter([self.folder], vim.Folder, 'childType')
+        version = self.wait().version
+        self.rename(self.folder, 'not asked')
+        self.assertIsNone(self.wait(version, 0))
+
+    def test_a_part_is_told_as_the_whole_or_by_itself(self):
+        datastore = next(ds for ds in self.datacenter.datastore if ds.name == 'LocalDS_1')
+        for partial, name in (False, 'summary'), (True, 'summary.name'):
+            with self.subTest(partial=partial):
+                collector = self.content.propertyCollector.CreatePropertyCollector()
+                self.filter([datastore], vim.Datastore, 'summary', partial=partial, collector=collector)
+                version = self.wait(collector=collector).version
+                datastore.RenameDatastore(f'partial {partial}')
+                values = self.changes(self.wait(version, collector=collector))[0][2]
+                self.assertEqual({name}, set(values))
+                self.assertEqual(f'partial {partial}', values[name] if partial else values[name].name)
+        datastore.RenameDatastore('LocalDS_1')
+
+    def test_what_a_task_changed_is_told_and_nothing_else(self):
+        vm = next(vm for vm in self.datacenter.vmFolder.childEntity if isinstance(vm, vim.VirtualMachine))
+        self.filter([vm], vim.VirtualMachine, 'name', 'config.annotation', 'config.uuid')
+        version = self.wait().version
+        WaitForTask(vm.Reconfigure(vim.vm.ConfigSpec(annotation=self.id())))
+        _, found = self.wait_all(version)
+        self.assertEqual([('modify', vm, {'config.annotation': self.id()})], found)
+
+    # Membership
+
+    def test_a_container_view_wins_and_loses_objects(self):
+        view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [vim.Folder], True)
+        self.view_filter(view, vim.Folder, 'name')
+        version, _ = self.wait_all()
+        made = self.folder.CreateFolder('made')
+        update = self.wait(version)
+        self.assertEqual([('enter', made, {'name': 'made'})], self.changes(update))
+        self.assertIn(made, view.view)
+        self.rename(made, 'renamed')
+        update = self.wait(update.version)
+        self.assertEqual([('modify', made, {'name': 'renamed'})], self.changes(update))
+        WaitForTask(made.Destroy())
+        update = self.wait(update.version)
+        self.assertEqual([('leave', made, {})], self.changes(update))
+        self.assertNotIn(made, view.view)
+
+    def test_an_object_moved_out_of_the_container_leaves(self):
+        view = self.content.viewManager.CreateContainerView(self.folder, [vim.Folder], True)
+        self.view_filter(view, vim.Folder, 'name')
+        inner = self.folder.CreateFolder('inner')
+        version, found = self.wait_all()
+        self.assertEqual([('enter', inner, {'name': 'inner'})], found)
+        WaitForTask(self.datacenter.vmFolder.MoveInto([inner]))
+        update = self.wait(version)
+        self.assertEqual([('leave', inner)], [change[:2] for change in self.changes(update)])
+        WaitForTask(inner.Destroy())
+
+    def test_a_view_of_the_folder_alone_is_not_recursive(self):
+        inner = self.folder.CreateFolder('inner')
+        inner.CreateFolder('innermost')
+        view = self.content.viewManager.CreateContainerView(self.folder, [vim.Folder], False)
+        self.assertEqual([inner], list(view.view))
+
+    def test_a_view_refuses_what_holds_nothing(self):
+        views = self.content.viewManager
+        self.assertRaises(vmodl.fault.InvalidArgument, views.CreateContainerView, self.datacenter.datastore[0], None, True)
+        self.assertRaises(vmodl.fault.InvalidArgument, views.CreateContainerView, self.folder, [vim.Task], True)
+        gone = self.folder.CreateFolder('gone')
+        WaitForTask(gone.Destroy())
+        self.assertRaises(vmodl.fault.ManagedObjectNotFound, views.CreateContainerView, gone, None, True)
+
+    def test_a_traversal_of_folders_wins_and_loses_objects(self):
+        down = PC.TraversalSpec(name='down', type=vim.Folder, path='childEntity', skip=False,
+                                selectSet=[PC.SelectionSpec(name='down')])
+        self.filter([self.folder], vim.Folder, 'name', select=[down])
+        version, _ = self.wait_all()
+        outer = self.folder.CreateFolder('outer')
+        inner = outer.CreateFolder('inner')
+        version, found = self.wait_all(version)
+        self.assertEqual([('enter', outer), ('enter', inner)], [change[:2] for change in found])
+        WaitForTask(outer.Destroy())
+        version, found = self.wait_all(version)
+        self.assertEqual({('leave', outer), ('leave', inner)}, {change[:2] for change in found})
+
+    def test_a_list_view_is_followed(self):
+        view = self.content.viewManager.CreateListView([self.folder])
+        self.view_filter(view, vim.ManagedEntity, 'name')
+        version, found = self.wait_all()
+        self.assertEqual([self.folder], [change[1] for change in found])
+        view.ModifyListView(add=[self.datacenter], remove=[self.folder])
+        version, found = self.wait_all(version)
+        self.assertEqual({('enter', self.datacenter), ('leave', self.folder)}, {change[:2] for change in found})
+        view.ResetListView([])
+        version, found = self.wait_all(version)
+        self.assertEqual([('leave', self.datacenter)], [change[:2] for change in found])
+
+    def test_a_machine_is_told_complete(self):
+        view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [vim.VirtualMachine], True)
+        self.view_filter(view, vim.VirtualMachine, 'name', 'config.instanceUuid', 'runtime.host', 'datastore')
+        version, _ = self.wait_all()
+        pool = self.datacenter.hostFolder.childEntity[0].resourcePool
+        spec = vim.vm.ConfigSpec(name='complete', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]'))
+        task = self.folder.CreateVM_Task(config=spec, pool=pool)
+        WaitForTask(task)
+        _, found = self.wait_all(version)
+        values = {}
+        for kind, obj, change in found:
+            self.assertEqual(task.info.result, obj)
+            values.update(change)
+        self.assertEqual('enter', found[0][0])
+        self.assertEqual('complete', values['name'])
+        self.assertTrue(values['config.instanceUuid'] and values['runtime.host'] and len(values['datastore']))
+        WaitForTask(task.info.result.Destroy())
+
+    # Tasks
+
+    def test_recent_tasks_are_told_from_begin_to_end(self):
+        manager = self.content.taskManager
+        self.filter([manager], vim.Task, 'info.state', 'info.error', skip=True,
+                    select=[PC.TraversalSpec(type=vim.TaskManager, path='recentTask', skip=False)])
+        version, _ = self.wait_all()
+        task = self.folder.Rename('by a task')
+        states = []
+        while 'success' not in states:
+            update = self.wait(version)
+            version = update.version
+            states += [values['info.state'] for _, obj, values in self.changes(update) if obj == task]
+        self.assertEqual('success', states[-1])
+
+    def test_one_task_with_all_its_properties(self):
+        WaitForTask(self.folder.Rename('all'))
+        task = self.folder.Rename('of it')
+        self.filter([task], vim.Task, all=True, partial=True)
+        self.assertIn('info', self.changes(self.wait())[0][2])
+        WaitForTask(task)
+
+    def test_a_task_bears_its_methods_name(self):
+        vm = next(vm for vm in self.datacenter.vmFolder.childEntity if isinstance(vm, vim.VirtualMachine))
+        for call, name in ((vm.PowerOff, 'PowerOff'), (vm.PowerOn, 'PowerOn'), (lambda: vm.Rename(vm.name + '!'), 'Rename')):
+            task = call()
+            self.assertEqual(name, task.info.name.info.name)
+            WaitForTask(task)
+
+    # Sessions
+
+    def test_a_session_does_not_see_anothers_collector(self):
+        other = self.vcenter.connect()
+        collector = PC(self.collector._moId, other._stub)
+        self.assertRaises(vmodl.fault.ManagedObjectNotFound, collector.WaitForUpdatesEx, '', PC.WaitOptions(maxWaitSeconds=0))
+
+
+class MirrorTestCase(unittest.TestCase):
+    """A client that only listens knows the inventory as well as one that asks, whatever others do meanwhile."""
+
+    def test_two_hundred_operations_in_parallel(self):
+        with simulator_client.Simulator(ds=2, ds_capacity='100GiB') as vcenter:
+            client = vcenter.connect()
+            content = client.content
+            view = content.viewManager.CreateContainerView(content.rootFolder, [vim.ManagedEntity], True)
+            down = PC.TraversalSpec(name='down', type=vim.Folder, path='childEntity', skip=False,
+                                    selectSet=[PC.SelectionSpec(name='down')])
+            vms = content.rootFolder.childEntity[0].vmFolder
+            starts = [PC.ObjectSpec(obj=view, skip=True, selectSet=[PC.TraversalSpec(type=type(view), path='view', skip=False)]),
+                      PC.ObjectSpec(obj=vms, skip=True, selectSet=[down])]
+            filters = [content.propertyCollector.CreateFilter(PC.FilterSpec(
+                objectSet=[start], propSet=[PC.PropertySpec(type=vim.ManagedEntity, pathSet=['name', 'parent'])]), False)
+                for start in starts]
+            mirrors = {each: {} for each in filters}
+            working = [threading.Thread(target=self.work, args=(vcenter.connect(), number)) for number in range(8)]
+            for thread in working:
+                thread.start()
+            version = ''
+            while True:
+                alive = any(thread.is_alive() for thread in working)
+                update = content.propertyCollector.WaitForUpdatesEx(version, PC.WaitOptions(maxWaitSeconds=1 if alive else 0))
+                if update is None:
+                    if alive:
+                        continue
+                    break
+                version = update.version
+                self.reflect(update, mirrors)
+            for asked, told in ((view.view, mirrors[filters[0]]), (self.below(vms), mirrors[filters[1]])):
+                asked = self.inventory(asked)
+                differences = {obj: (asked.get(obj), told.get(obj)) for obj in {*asked, *told} if asked.get(obj) != told.get(obj)}
+                self.assertEqual({}, differences)
+
+    def work(self, client, number):
+        datacenter = client.content.rootFolder.childEntity[0]
+        pool = datacenter.hostFolder.childEntity[0].resourcePool
+        collector = client.content.propertyCollector
+        for turn in range(5):
+            folder = datacenter.vmFolder.CreateFolder(f'folder {number} {turn}')
+            WaitForTask(folder.Rename(f'renamed {number} {turn}'), pc=collector)
+            spec = vim.vm.ConfigSpec(name=f'vm {number} {turn}', files=vim.vm.FileInfo(vmPathName='[LocalDS_1]'))
+            task = folder.CreateVM_Task(spec, pool)
+            WaitForTask(task, pc=collector)
+            vm = task.info.result
+            if turn % 2:
+                WaitForTask(datacenter.vmFolder.MoveInto([vm]), pc=collector)
+            else:
+                WaitForTask(vm.Rename(f'vm renamed {number} {turn}'), pc=collector)
+            if turn % 3 == 0:
+                WaitForTask(vm.Destroy(), pc=collector)
+            if turn == 4:
+                WaitForTask(folder.Destroy(), pc=collector)
+
+    def reflect(self, update, mirrors):
+        for each in update.filterSet:
+            mirror = mirrors[each.filter]
+            for one in each.objectSet:
+                if one.kind == 'leave':
+                    del mirror[one.obj]
+                elif one.kind == 'enter':
+                    mirror[one.obj] = {}
+                for change in one.changeSet:
+                    mirror[one.obj][change.name] = change.val
+
+    def inventory(self, objects):
+        return {obj: {'name': obj.name, 'parent': obj.parent} for obj in objects}
+
+    def below(self, folder):
+        for child in folder.childEntity:
+            yield child
+            if isinstance(child, vim.Folder):
+                yield from self.below(child)
