@@ -23,6 +23,7 @@ from sandbox import errors
 from sandbox import glance
 from sandbox import processes
 from sandbox import vcenter
+from simulator import client
 
 DEFAULT_FOLDER = configuration.BUILD / 'sandbox'
 
@@ -71,7 +72,7 @@ class Sandbox:
         self.simulator_arguments = tuple(simulator_arguments)
         self.with_glance = with_glance
         self.glance_url = ''
-        self._vcenter: vcenter.VCenter | None = None
+        self._vcenter: client.Address | None = None
         self.clients: clients.Clients
         self.cinder_url = ''
         self._progress = progress
@@ -148,7 +149,7 @@ class Sandbox:
     # -- talking to it -----------------------------------------------------
 
     @property
-    def vcenter(self) -> vcenter.VCenter:
+    def vcenter(self) -> client.Address:
         """Where the simulated vCenter is, and how to log in to it.
 
         :raises SandboxError: before the start
@@ -192,7 +193,7 @@ class Sandbox:
                 'port': self.vcenter.port,
                 'user': self.vcenter.user,
                 'password': self.vcenter.password,
-                'cacert': str(self.vcenter.ca_file),
+                'cacert': self.vcenter.cacert,
                 'control_url': self.vcenter.control_url,
             },
             'dir': str(self.folder),
@@ -214,7 +215,7 @@ class Sandbox:
             self.folder, self.backends,
             configuration.vcenter_options(
                 where.host, where.port, where.user, where.password,
-                where.ca_file, self.folder) if where else {},
+                where.cacert, self.folder) if where else {},
             self.driver, self.overrides)
 
     def _sync_database(self) -> None:

@@ -15,7 +15,6 @@ from sandbox import errors
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUILD = REPOSITORY / 'build'
-SIMULATOR = Path(os.environ.get('VCENTER_SIM') or BUILD / 'vcenter-sim')
 
 PLUGIN_DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
 UPSTREAM_DRIVER = 'cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver'
@@ -79,7 +78,7 @@ def volume_types(backends: Sequence[Backend]) -> list[VolumeType]:
 
 
 def vcenter_options(host: str, port: int, user: str, password: str,
-                    ca_file: Path, folder: Path) -> dict[str, OptionValue]:
+                    ca_file: str, folder: Path) -> dict[str, OptionValue]:
     """The vmware_* options that lead a driver to the simulated vCenter."""
     return {
         'vmware_host_ip': host,

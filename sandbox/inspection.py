@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
-import ssl
 from typing import Any
 
 from pyVim import connect
@@ -16,7 +15,7 @@ from pyVim import task
 from pyVmomi import vim
 from pyVmomi import vmodl
 
-from sandbox import vcenter
+from simulator import client
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +49,12 @@ class Machine:
 class Inspector:
     """A session of pyVmomi, as a context manager; TLS is verified."""
 
-    def __init__(self, where: vcenter.VCenter) -> None:
+    def __init__(self, where: client.Address) -> None:
         self._where = where
         self.service: Any = None
 
     def __enter__(self) -> Inspector:
-        context = ssl.create_default_context(cafile=str(self._where.ca_file))
-        self.service = connect.SmartConnect(
-            host=self._where.host, port=self._where.port,
-            user=self._where.user, pwd=self._where.password,
-            sslContext=context)
+        self.service = client.log_in(self._where)
         return self
 
     def __exit__(self, *_: object) -> None:

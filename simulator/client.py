@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way in which tests start a simulated vCenter (simulator/README.md)."""
+"""Start a simulated vCenter, find out where it serves, log in to it and stop it (README.md says what it is).
+
+:class:`Simulator` does all of it within one process. A program that keeps the simulator running after its own end starts
+:func:`command` itself, and reads the address with :func:`read_ready_line`.
+"""
 
 import atexit
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
 import re
 import select
+import shlex
 import shutil
 import ssl
 import subprocess
 import tempfile
 import time
+from typing import Any
 from urllib import parse
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_READY = re.compile(r'export GOVC_URL=https://(?P<user>[^:]+):(?P<password>[^@]+)@(?P<host>[^/]+):(?P<port>\d+)/sdk '
-                    r'GOVC_SIM_PID=(?P<pid>\d+)(?: VCENTER_SIM_CONTROL=(?P<control_url>\S+))?')
-
+# A line that has come in full: what is read from a pipe or a file may end in the middle of it.
+_READY_LINE = re.compile(r'^export (GOVC_URL=.*)\n', re.MULTILINE)
 
 #: Rules of a vCenter (simulator/README.md, "Rules") that the plugin does not cope with yet. The plugin's tests and the sandbox
 #: ask the simulator to be lenient in these, and in no others; the conformance suite asks for none.
@@ -25,6 +34,73 @@ PLUGIN_STILL_NEEDS: tuple[str, ...] = ()
 
 class SimulatorError(Exception):
     """The simulator did not start, or ended by itself. The message holds the tail of its output."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where a simulated vCenter serves, and how to log in to it.
+
+    :param cacert: a file that verifies its TLS
+    :param control_url: of its control endpoint (docs/control.md); empty without one
+    """
+
+    host: str
+    port: int
+    user: str
+    password: str = dataclasses.field(repr=False)
+    cacert: str
+    control_url: str
+    pid: int
+
+
+def program() -> str:
+    """The path of the simulator: build/vcenter-sim, or what the environment variable VCENTER_SIM names.
+
+    :raises SimulatorError: it is not there; it is not built here
+    """
+    path = os.environ.get('VCENTER_SIM') or str(_ROOT / 'build' / 'vcenter-sim')
+    if not os.path.exists(path):
+        raise SimulatorError(f'{path} is missing: build it with "make simulator".')
+    return path
+
+
+def command(cacert: str | os.PathLike[str], flags: Mapping[str, Any], arguments: Sequence[str] = ()) -> list[str]:
+    """The command that starts a simulator on free ports of loopback.
+
+    :param cacert: the file that it writes its certificate to
+    :param flags: as for :class:`Simulator`; they come after, and so above, the ones that are always there
+    :param arguments: more flags, as on a command line, after all others
+    :raises SimulatorError: it is not built
+    """
+    always = {'l': '127.0.0.1:0', 'control': '127.0.0.1:0', 'cacert_out': cacert}
+    return [program(), *_as_arguments({**always, **flags}), *arguments]
+
+
+def read_ready_line(output: str, cacert: str | os.PathLike[str]) -> Address | None:
+    """Where a simulator serves, from what it has printed on standard output so far.
+
+    :returns: None while the line is not there
+    """
+    line = _READY_LINE.search(output)
+    if line is None:
+        return None
+    values = dict(word.split('=', 1) for word in shlex.split(line[1]))
+    url = parse.urlsplit(values['GOVC_URL'])
+    return Address(
+        host=url.hostname or '', port=url.port or 443, user=parse.unquote(url.username or ''),
+        password=parse.unquote(url.password or ''), cacert=str(cacert), control_url=values.get('VCENTER_SIM_CONTROL', ''),
+        pid=int(values['GOVC_SIM_PID']))
+
+
+def log_in(address: 'Address | Simulator') -> Any:
+    """Log in with pyVmomi, an independent client.
+
+    :returns: a ServiceInstance, over TLS that is verified
+    """
+    from pyVim import connect
+    return connect.SmartConnect(
+        host=address.host, port=address.port, user=address.user, pwd=address.password,
+        sslContext=ssl.create_default_context(cafile=address.cacert), disableSslCertValidation=False)
 
 
 class Simulator:
@@ -64,15 +140,16 @@ class Simulator:
         self._folder = tempfile.mkdtemp(prefix='vcenter-sim-')
         self.cacert = os.path.join(self._folder, 'cacert.pem')
         self._log = os.path.join(self._folder, 'output')
-        program = os.environ.get('VCENTER_SIM') or str(_ROOT / 'build' / 'vcenter-sim')
-        command = [program, *_command_line({'l': '127.0.0.1:0', 'control': '127.0.0.1:0', 'cacert_out': self.cacert,
-                                            **self.flags})]
         try:
             with open(self._log, 'wb') as log:
-                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+                self._process = subprocess.Popen(command(self.cacert, self.flags), stdin=subprocess.DEVNULL,
+                                                 stdout=subprocess.PIPE, stderr=log)
         except OSError as error:
             self._clean()
-            raise SimulatorError(f'Cannot run {program}: {error.strerror}. Build it with "make simulator".') from None
+            raise SimulatorError(f'Cannot run {program()}: {error.strerror}.') from None
+        except SimulatorError:
+            self._clean()
+            raise
         atexit.register(self.stop)
         try:
             self._wait_until_ready(timeout_s)
@@ -93,12 +170,9 @@ class Simulator:
                 status = self._process.wait()
                 raise SimulatorError(f'The simulator ended with status {status}:\n{self.output_tail()}')
             text += chunk
-            found = _READY.search(text.decode(errors='replace'))
-            if found and text.endswith(b'\n'):
-                for name, value in found.groupdict().items():
-                    setattr(self, name, value)
-                self.port, self.pid = int(self.port), int(self.pid)
-                self.user, self.password = parse.unquote(self.user), parse.unquote(self.password)
+            address = read_ready_line(text.decode(errors='replace'), self.cacert)
+            if address is not None:
+                vars(self).update(vars(address))
                 return
 
     def stop(self):
@@ -127,14 +201,8 @@ class Simulator:
             return ''.join(log.readlines()[-lines:]).rstrip()
 
     def connect(self):
-        """Log in with pyVmomi, an independent client.
-
-        :returns: a ServiceInstance, over TLS that is verified against cacert
-        """
-        from pyVim import connect
-        client = connect.SmartConnect(
-            host=self.host, port=self.port, user=self.user, pwd=self.password,
-            sslContext=ssl.create_default_context(cafile=self.cacert), disableSslCertValidation=False)
+        """Log in with pyVmomi; see :func:`log_in`."""
+        client = log_in(self)
         self._clients.append(client)
         return client
 
@@ -144,7 +212,7 @@ def for_plugin(**flags):
     return Simulator(**{'lenient': PLUGIN_STILL_NEEDS, **flags})
 
 
-def _command_line(flags):
+def _as_arguments(flags: Mapping[str, Any]) -> Iterator[str]:
     for name, value in flags.items():
         flag = '-' + name.replace('_', '-')
         if value is None or value is False:
