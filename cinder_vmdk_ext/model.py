@@ -15,6 +15,17 @@ from urllib import parse
 
 GIB = 1 << 30
 
+
+def ceil_gib(size_bytes: int) -> int:
+    """A size in GiB, rounded up, as Cinder's volumes have it."""
+    return -(-size_bytes // GIB)
+
+
+def format_gib(size_bytes: int) -> str:
+    """A size in GiB as text for a person, with two decimals."""
+    return f'{size_bytes / GIB:.2f} GiB'
+
+
 # What upstream's driver can place a shadow VM on (DatastoreSummary.type).
 SUPPORTED_TYPES = frozenset({'vmfs', 'nfs', 'nfs41', 'vsan', 'vvol'})
 

@@ -3,7 +3,7 @@
 
 Collaborators are wired into upstream's seams here; what they decide is in
 :mod:`cinder_vmdk_ext.scheduling.placement` and
-:mod:`cinder_vmdk_ext.scheduling.pools`.
+:mod:`cinder_vmdk_ext.scheduling.pool_names`.
 """
 
 import contextlib
@@ -36,9 +36,11 @@ from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.inventory import cache as inventory_cache
 from cinder_vmdk_ext.inventory import reader as inventory_reader
+from cinder_vmdk_ext.inventory import tagged
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import extra_specs
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.scheduling import reporter
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.scheduling import selector
@@ -86,7 +88,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         # Until the options are read: as upstream.
         self._settings = model.Settings('', datastore_pools=False)
         self._client: soap.Client | None = None
-        self._reader: inventory_reader.Reader | None = None
+        self._reader: inventory_reader.InventorySource | None = None
         self._stream: updates.Stream | None = None
         self._directory: storage_policies.PolicyDirectory | None = None
         self._own_volumeops: volumeops.VolumeOps | None = None
@@ -193,17 +195,18 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             # A migration is handed the pool's capabilities, no others.
             everywhere=lambda: {'location_info': self._location_info()})
 
-    def _with_tags(self, reader: inventory_reader.Reader
-                   ) -> inventory_reader.Reader:
+    def _with_tags(self, reader: inventory_reader.InventorySource
+                   ) -> inventory_reader.InventorySource:
         name = self._settings.drain_tag
         if name is None:
             return reader
         options = self.configuration
-        return tagging.Reader(reader, tagging.Tagged(lambda: tagging.Service(
+        connect = functools.partial(
+            tagging.Service,
             options.vmware_host_ip, options.vmware_host_port,
             options.vmware_host_username, options.vmware_host_password,
-            not options.vmware_insecure and (options.vmware_ca_file or True)),
-            name))
+            not options.vmware_insecure and (options.vmware_ca_file or True))
+        return tagged.TaggedSource(reader, tagging.Tagged(connect, name))
 
     def _watch(self, session: Any, client: soap.Client) -> updates.Stream:
         """Prepare the one long poll, in place of an older session's."""
@@ -358,7 +361,7 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         pool = self._pool_of(volume)
         if pool is None or not state.is_promised(volume):
             return None
-        found = pools.resolve(pool, self._inventory(), self._settings)
+        found = pool_names.resolve(pool, self._inventory(), self._settings)
         return found.name if found else None
 
     def _tell_host(self, volume: Any, pool: str) -> None:
@@ -380,8 +383,8 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
             return
         moref = vim_util.get_moref_value(
             self.volumeops.get_datastore(backing))
-        pool = pools.by_datastore(self._reader.read(),
-                                  self._settings).get(moref)
+        pool = pool_names.by_datastore(self._reader.read(),
+                                       self._settings).get(moref)
         if pool is not None:
             self._tell_host(volume, pool)
 
@@ -448,14 +451,14 @@ class WiredDriver(vmdk.VMwareVcVmdkDriver):
         :raises UnknownPool: it stands for none
         """
         seen = self._inventory()
-        found = pools.resolve(pool, seen, self._settings)
+        found = pool_names.resolve(pool, seen, self._settings)
         if found is None:
             if pool == self._settings.backend_name:
                 return None  # the single pool that upstream's driver reports
             known = {each.name: 'there'
-                     for each in pools.listed(seen, self._settings)}
-            raise exceptions.UnknownPool(
-                pool, known | pools.ineligible_names(seen, self._settings))
+                     for each in pool_names.listed(seen, self._settings)}
+            refused = pool_stats.ineligible_names(seen, self._settings)
+            raise exceptions.UnknownPool(pool, known | refused)
         return frozenset(each.moref for each in found.datastores)
 
     # -- Volume types -------------------------------------------------------

@@ -19,7 +19,7 @@ from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import soap
 
@@ -57,7 +57,7 @@ class Reader:
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         inventory = self._driver._inventory()
-        names = pools.by_datastore(inventory, self._driver._settings)
+        names = pool_names.by_datastore(inventory, self._driver._settings)
         files = tuple(self._files(
             [each for each in inventory.datastores.values()
              if each.moref in names and each.accessible]))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import pool_names
 
 # Cinder asks volume by volume while it starts; one bulk read serves them all.
 KEEP_SECONDS = 60.0
@@ -41,7 +41,8 @@ class Locator:
     """Finds the pool of volumes by their backings."""
 
     def __init__(self, ops: volumeops.VolumeOps,
-                 reader: inventory_reader.Reader, settings: model.Settings,
+                 reader: inventory_reader.InventorySource,
+                 settings: model.Settings,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._ops = ops
         self._reader = reader
@@ -107,7 +108,7 @@ class Locator:
                                      and seen.inventory is known):
                 return seen
             seen = Seen(backings, known,
-                        pools.by_datastore(known, self._settings), now)
+                        pool_names.by_datastore(known, self._settings), now)
             with self._lock:
                 self._seen = seen
         return seen

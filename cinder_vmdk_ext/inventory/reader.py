@@ -40,7 +40,7 @@ class Policies(Protocol):
         """Datastores that comply with the policy of that name."""
 
 
-class Reader(Protocol):
+class InventorySource(Protocol):
     """Where the inventory comes from."""
 
     def read(self) -> model.Inventory:

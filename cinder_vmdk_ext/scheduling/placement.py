@@ -1,115 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which datastore takes a disk, decided on plain values.
-
-:func:`ineligibility` is the one rule by which a datastore belongs to the
-backend; statistics, placement and the administrator's tools all ask it, so a
-datastore that is reported is one that can be used.
-"""
+"""Which datastore takes a disk, decided on plain values."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import eligibility
 
 TieBreak = Callable[[Sequence[str]], str]
-
-# The value of the custom attribute that drains a datastore.
-DRAIN = 'drain'
-# Codes of an Ineligibility after which volumes are to leave the datastore.
-LEAVING = frozenset({'drain', 'maintenance'})
-
-_MAINTENANCE = {'enteringMaintenance': 'is entering maintenance mode',
-                'inMaintenance': 'is in maintenance mode'}
-
-
-def ineligibility(datastore: model.Datastore, inventory: model.Inventory,
-                  settings: model.Settings) -> model.Ineligibility | None:
-    """Why this backend does not use the datastore now; None when it does.
-
-    Lasting reasons come first, so that the reason told is the one that an
-    operator has to change first.
-    """
-    # A report asks three times of each datastore.
-    known = inventory.verdicts.setdefault(settings, {})
-    found = known.get(datastore.moref)
-    if found is None or found[0] is not datastore:
-        found = known[datastore.moref] = datastore, (
-            _foreign(datastore, inventory, settings)
-            or _indisposed(datastore, inventory, settings))
-    return found[1]
-
-
-def _foreign(datastore: model.Datastore, inventory: model.Inventory,
-             settings: model.Settings) -> model.Ineligibility | None:
-    """Reasons that make it no datastore of this backend."""
-    def because(code: str, reason: str) -> model.Ineligibility:
-        return model.Ineligibility(code, reason, passing=False)
-
-    if datastore.type not in model.SUPPORTED_TYPES:
-        return because('type', f'type {datastore.type!r} is not one of '
-                       f'{", ".join(sorted(model.SUPPORTED_TYPES))}')
-    pattern = settings.datastore_regex
-    if pattern is not None and not pattern.match(datastore.name):
-        return because('name', 'the name does not match '
-                       f'vmware_datastore_regex {pattern.pattern!r}')
-    if settings.storage_policies and not any(
-            datastore.moref in inventory.compliant.get(name, ())
-            for name in settings.storage_policies):
-        return because('policy', 'it complies with none of '
-                       'vmware_storage_profile: '
-                       f'{", ".join(settings.storage_policies)}')
-    if not datastore.mounted_hosts:
-        return because('unmounted', 'no host mounts it')
-    if datastore.mounted_hosts.isdisjoint(inventory.hosts_in_reach(settings)):
-        return because('cluster', 'no host of '
-                       f'vmware_cluster_name {_names(settings)} mounts it')
-    return None
-
-
-def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
-                settings: model.Settings) -> model.Ineligibility | None:
-    """Reasons of the moment."""
-    def because(code: str, reason: str) -> model.Ineligibility:
-        return model.Ineligibility(code, reason, passing=True)
-
-    if not datastore.accessible:
-        return because('inaccessible', 'the vCenter reports it inaccessible')
-    if datastore.maintenance_mode in _MAINTENANCE:
-        return because('maintenance',
-                       f'it {_MAINTENANCE[datastore.maintenance_mode]}')
-    drained = _drained(datastore, inventory, settings)
-    if drained is not None:
-        return because('drain', drained)
-    if datastore.capacity_bytes <= 0:
-        return because('capacity', 'the vCenter reports no capacity for it')
-    usable = datastore.usable_hosts & inventory.hosts_in_reach(settings)
-    if not usable:
-        return because('mount', 'every host that mounts it has it read-only, '
-                       'unmounted or inaccessible')
-    if usable.isdisjoint(inventory.live_hosts):
-        return because('host', 'every host that can use it is disconnected '
-                       'or in maintenance mode')
-    if datastore.free_bytes <= 0:
-        return because('full', 'no space is free')
-    floor_bytes = settings.floor_bytes(datastore.capacity_bytes)
-    if datastore.free_bytes < floor_bytes:
-        return because('floor', f'{_gib(datastore.free_bytes)} are free, '
-                       f'below the floor of {_gib(floor_bytes)}')
-    return None
-
-
-def _drained(datastore: model.Datastore, inventory: model.Inventory,
-             settings: model.Settings) -> str | None:
-    """What takes a datastore out of use that could be used."""
-    name = settings.drain_attribute
-    if name:
-        value = inventory.attribute(datastore, name) or ''
-        if value.strip().lower() == DRAIN:
-            return f'it is drained: its attribute {name!r} says {value!r}'
-    if settings.drain_tag and datastore.moref in inventory.tagged:
-        return f'it is drained: it has the tag {settings.drain_tag!r}'
-    return None
 
 
 def unfit(datastore: model.Datastore, requirement: model.Requirement,
@@ -118,7 +17,7 @@ def unfit(datastore: model.Datastore, requirement: model.Requirement,
     """Why the datastore cannot take this very disk; None when it can."""
     if datastore.moref in requirement.excluded:
         return 'it is excluded for this operation'
-    refused = ineligibility(datastore, inventory, settings)
+    refused = eligibility.ineligibility(datastore, inventory, settings)
     if refused is not None:
         return refused.reason
     if (requirement.types is not None
@@ -131,8 +30,8 @@ def unfit(datastore: model.Datastore, requirement: model.Requirement,
     if not _candidate_hosts(datastore, requirement, inventory, settings):
         return _out_of_reach(requirement, inventory)
     if not requirement.thin and datastore.free_bytes < requirement.size_bytes:
-        return (f'{_gib(datastore.free_bytes)} are free, '
-                f'{_gib(requirement.size_bytes)} are needed')
+        return (f'{model.format_gib(datastore.free_bytes)} are free, '
+                f'{model.format_gib(requirement.size_bytes)} are needed')
     return _overcommitted(datastore, requirement, settings)
 
 
@@ -152,8 +51,8 @@ def _overcommitted(datastore: model.Datastore, requirement: model.Requirement,
     promised = datastore.provisioned_bytes + requirement.size_bytes
     if promised <= usable * ratio:
         return None
-    return (f'{_gib(promised)} would be promised, {ratio:g} times its '
-            f'{_gib(int(usable))} may be')
+    return (f'{model.format_gib(promised)} would be promised, {ratio:g} times '
+            f'its {model.format_gib(int(usable))} may be')
 
 
 def place(requirement: model.Requirement, inventory: model.Inventory,
@@ -241,11 +140,3 @@ def _distinct_name(datastore: model.Datastore, inventory: model.Inventory,
     if datastore.plain_name not in taken:
         return datastore.plain_name
     return f'{datastore.plain_name} ({datastore.moref})'
-
-
-def _names(settings: model.Settings) -> str:
-    return ', '.join(repr(name) for name in settings.cluster_names)
-
-
-def _gib(size_bytes: int) -> str:
-    return f'{size_bytes / model.GIB:.2f} GiB'

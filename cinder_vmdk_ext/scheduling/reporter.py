@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
-from typing import Protocol
 
 from oslo_log import log as logging
 
+from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import eligibility
+from cinder_vmdk_ext.scheduling import pool_stats
 
 LOG = logging.getLogger(__name__)
 
@@ -24,13 +25,6 @@ POOLS_A_TURN = 50
 
 _UP = {'backend_state': 'up', 'backend_state_reason': '',
        'stats_age_seconds': 0}
-
-
-class Reader(Protocol):
-    """Where the inventory comes from."""
-
-    def read(self) -> model.Inventory:
-        """The vCenter's inventory as it is now."""
 
 
 class _Good(NamedTuple):
@@ -49,7 +43,8 @@ class Reporter:
     pool; so a vCenter that does not answer changes the state, not the list.
     """
 
-    def __init__(self, reader: Reader, settings: model.Settings,
+    def __init__(self, reader: inventory_reader.InventorySource,
+                 settings: model.Settings,
                  promised_gib: Callable[[], Mapping[str, int]],
                  clock: Callable[[], float] = time.monotonic,
                  volumes: Callable[[], Mapping[str, Sequence[str]]] = dict,
@@ -118,12 +113,12 @@ class Reporter:
     def _figures(self, inventory: model.Inventory,
                  promised_gib: Mapping[str, int]) -> dict[str, Any]:
         if not self._settings.datastore_pools:
-            return pools.report_backend(inventory, self._settings,
-                                        sum(promised_gib.values()))
+            return pool_stats.report_backend(inventory, self._settings,
+                                             sum(promised_gib.values()))
         left = self._look_what_is_left(inventory)
         listed: list[dict[str, Any]] = []
-        for pool in pools.reports(inventory, self._settings, promised_gib,
-                                  left):
+        for pool in pool_stats.reports(inventory, self._settings, promised_gib,
+                                       left):
             if not len(listed) % POOLS_A_TURN:
                 time.sleep(0)  # other greenthreads are not to wait
             listed.append(pool)
@@ -134,7 +129,7 @@ class Reporter:
     def _look_what_is_left(self, inventory: model.Inventory
                            ) -> dict[str, int]:
         """How many volumes are on datastores that are to be emptied."""
-        leaving = pools.leaving(inventory, self._settings)
+        leaving = eligibility.leaving(inventory, self._settings)
         found: Mapping[str, Sequence[str]] = {}
         if leaving:
             try:
@@ -157,7 +152,7 @@ class Reporter:
 
     def _tell_changes(self, inventory: model.Inventory) -> None:
         """Log a datastore when it stops or starts to take volumes."""
-        now = pools.ineligible_names(inventory, self._settings)
+        now = pool_stats.ineligible_names(inventory, self._settings)
         with self._lock:
             before, self._told = self._told, now
         for name in sorted(now.keys() - before.keys()):
@@ -190,4 +185,4 @@ def _nothing(settings: model.Settings) -> dict[str, Any]:
     An empty list would drop the backend, and no list without figures would
     make it one of unknown, hence endless, capacity.
     """
-    return pools.report_backend(model.Inventory(), settings, 0)
+    return pool_stats.report_backend(model.Inventory(), settings, 0)

@@ -43,7 +43,8 @@ class DatastoreSelector(upstream.DatastoreSelector):
     """Chooses by :func:`cinder_vmdk_ext.scheduling.placement.place`."""
 
     def __init__(self, vops: Any, session: Any, max_objects: int,
-                 ds_regex: Any = None, *, reader: inventory_reader.Reader,
+                 ds_regex: Any = None, *,
+                 reader: inventory_reader.InventorySource,
                  directory: storage_policies.PolicyDirectory,
                  settings: model.Settings,
                  books: reservations.Reservations) -> None:

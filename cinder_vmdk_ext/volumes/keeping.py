@@ -13,7 +13,7 @@ from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import wiring
 
 
@@ -62,9 +62,10 @@ class Keeping(wiring.WiredDriver):
         if not self._settings.datastore_pools:
             return {}
         pool = volume_utils.extract_host(record['host'], 'pool')
-        found = (pools.resolve(pool, self._inventory(), self._settings)
+        found = (pool_names.resolve(pool, self._inventory(), self._settings)
                  if pool else None)
-        return {'provider_location': pools.identity(found) if found else None}
+        return {'provider_location':
+                pool_names.identity(found) if found else None}
 
     def _pool_of(self, volume: Any) -> str | None:
         """The volume's pool, by its present name.
@@ -75,7 +76,7 @@ class Keeping(wiring.WiredDriver):
         place = wiring.field(volume, 'provider_location')
         if pool is None or not place or not state.is_promised(volume):
             return pool
-        found = pools.identified(place, self._inventory(), self._settings)
+        found = pool_names.identified(place, self._inventory(), self._settings)
         if found is None:
             raise exceptions.PromiseLost(volume['id'], pool, place)
         return found.name

@@ -28,10 +28,12 @@ from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import eligibility
 from cinder_vmdk_ext.scheduling import extra_specs
 from cinder_vmdk_ext.scheduling import placement
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.volumes import manageable
+from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import snapshots
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 from cinder_vmdk_ext import wiring
@@ -88,7 +90,7 @@ class Adoption(finder.Exchange):
                 else 'it does not tell which volume it was taken of')
             entries.append({
                 'reference': {'source-id': each.moref},
-                'size': _gib(each.size_bytes),
+                'size': model.ceil_gib(each.size_bytes),
                 'safe_to_manage': reason is None, 'reason_not_safe': reason,
                 'cinder_id': owner, 'source_reference': {
                     'source-name': f'volume-{each.source_volume_id}'},
@@ -255,15 +257,11 @@ class Adoption(finder.Exchange):
 
     def _managed(self, volume: Any, disk: manageable.Disk) -> dict[str, Any]:
         update: dict[str, Any] = {'provider_id': state.BACKED}
-        pool = pools.by_datastore(self._inventory(),
-                                  self._settings).get(disk.datastore)
+        pool = pool_names.by_datastore(self._inventory(),
+                                       self._settings).get(disk.datastore)
         if not self._settings.datastore_pools or pool is None:
             return update
-        for field in ('host', 'cluster_name'):
-            if volume[field]:
-                backend = volume_utils.extract_host(volume[field], 'backend')
-                update[field] = volume_utils.append_host(backend, pool)
-        return update
+        return update | records.on_pool(volume, pool)
 
     def _take_disk(self, volume: Any, disk: manageable.Disk) -> None:
         """Give a disk to a shadow VM that is made for it."""
@@ -441,8 +439,8 @@ class Adoption(finder.Exchange):
     def manage_existing_snapshot_get_size(self, snapshot: Any,
                                           existing_ref: dict[str, str]) -> int:
         """Size of the disk that a snapshot holds, in GiB (Cinder hook)."""
-        return _gib(self._referenced_snapshot(snapshot,
-                                              existing_ref).size_bytes)
+        return model.ceil_gib(
+            self._referenced_snapshot(snapshot, existing_ref).size_bytes)
 
     def manage_existing_snapshot(self, snapshot: Any,
                                  existing_ref: dict[str, str]
@@ -585,7 +583,7 @@ def _known_volumes(cinder_volumes: Any) -> manageable.Known:
 
 def _searchable(datastore: model.Datastore, seen: model.Inventory,
                 settings: model.Settings) -> bool:
-    refused = placement.ineligibility(datastore, seen, settings)
+    refused = eligibility.ineligibility(datastore, seen, settings)
     return refused is None or (refused.passing and datastore.accessible)
 
 
@@ -595,10 +593,6 @@ def _is_at(disk: manageable.Disk, path: str, seen: model.Inventory) -> bool:
     return (split is not None and datastore is not None
             and split[0] in (datastore.name, datastore.plain_name)
             and split[1] == disk.path)
-
-
-def _gib(size_bytes: int) -> int:
-    return -(-size_bytes // model.GIB)
 
 
 def _invalid(existing_ref: dict[str, str],

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext.scheduling import placement
+from cinder_vmdk_ext.scheduling import eligibility
 
 FLAT = 'VirtualDiskFlatVer2BackingInfo'
 # Of a datastore in such a state a disk can be taken where it lies: it asks
@@ -78,7 +78,7 @@ class Disk:
     @property
     def size_gib(self) -> int:
         """Rounded up, as Cinder wants it."""
-        return -(-self.size_bytes // model.GIB)
+        return model.ceil_gib(self.size_bytes)
 
 
 def obstacle(disk: Disk, users: Iterable[Disk], inventory: model.Inventory,
@@ -107,7 +107,7 @@ def _of_place(disk: Disk, inventory: model.Inventory,
     datastore = inventory.datastores.get(disk.datastore)
     if datastore is None:
         return 'its datastore is unknown'
-    refused = placement.ineligibility(datastore, inventory, settings)
+    refused = eligibility.ineligibility(datastore, inventory, settings)
     if refused is None or refused.code in _NO_HINDRANCE:
         return None
     return (f'its datastore {datastore.plain_name!r} is not usable: '

@@ -5,7 +5,6 @@ Tags are no part of the vSphere API proper; they are asked for by REST, at
 ``/api`` since vSphere 7, and at the older ``/rest`` where that is missing.
 """
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -13,9 +12,6 @@ from typing import Any
 
 from oslo_log import log as logging
 import requests
-
-from cinder_vmdk_ext.inventory import reader as inventory_reader
-from cinder_vmdk_ext import model
 
 LOG = logging.getLogger(__name__)
 
@@ -157,24 +153,3 @@ class Tagged:
         if complaint and complaint != before:
             LOG.warning('vmdk_ext_drain_tag %(tag)r: %(complaint)s',
                         {'tag': self._name, 'complaint': complaint})
-
-
-class Reader:
-    """An inventory's reader that adds which datastores carry the tag."""
-
-    def __init__(self, reader: inventory_reader.Reader,
-                 tagged: Tagged) -> None:
-        self._reader = reader
-        self._tagged = tagged
-        self._last: tuple[model.Inventory, model.Inventory] | None = None
-
-    def read(self) -> model.Inventory:
-        """As the reader beneath; the same object while nothing changes."""
-        known = self._reader.read()
-        tagged = self._tagged.datastores()
-        last = self._last
-        if last and last[0] is known and last[1].tagged == tagged:
-            return last[1]
-        found = dataclasses.replace(known, tagged=tagged)
-        self._last = known, found
-        return found

@@ -14,8 +14,10 @@ PLUGIN = 'cinder_vmdk_ext'
 UPSTREAM = 'cinder.volume.drivers.vmware'
 
 # Decisions on plain values: they import each other and the standard library.
-PURE = frozenset({'audit.compare', 'model', 'scheduling.placement',
-                  'scheduling.pools', 'volumes.manageable'})
+PURE = frozenset({
+    'audit.compare', 'model', 'scheduling.eligibility',
+    'scheduling.placement', 'scheduling.pool_names', 'scheduling.pool_stats',
+    'volumes.manageable'})
 # A decision that is to be repeated is handed its clock and its tie-break.
 NOT_FOR_PURE = frozenset(
     {'time', 'random', 'datetime', 'socket', 'threading', 'logging'}

@@ -5,8 +5,8 @@ import dataclasses
 import unittest
 
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext.scheduling import placement
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import eligibility
+from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.scheduling import reporter
 from cinder_vmdk_ext.tests.unit import scheduler
 from cinder_vmdk_ext.tests.unit import worlds
@@ -25,8 +25,8 @@ def inventory(*values, tagged=(), pods=(), **more):
 
 
 def why(seen, settings=SETTINGS):
-    return placement.ineligibility(seen.datastores['datastore-1'], seen,
-                                   settings)
+    return eligibility.ineligibility(seen.datastores['datastore-1'], seen,
+                                     settings)
 
 
 class DrainTestCase(unittest.TestCase):
@@ -52,7 +52,7 @@ class DrainTestCase(unittest.TestCase):
         self.assertIn("the tag 'out'", refused.reason)
 
     def test_the_pool_stays_and_takes_nothing(self):
-        listed = pools.report(inventory((7, 'drain')), SETTINGS, {})
+        listed = pool_stats.report(inventory((7, 'drain')), SETTINGS, {})
         states = scheduler.pool_states({'volume_backend_name': 'vmdk',
                                         'pools': listed})
         for thick in (False, True):
@@ -66,7 +66,7 @@ class DrainTestCase(unittest.TestCase):
                             (5, '5 volumes are left')):
             for seen in (inventory((7, 'drain')),
                          inventory(maintenance_mode='enteringMaintenance')):
-                [gold, lead] = pools.report(seen, SETTINGS, {}, {
+                [gold, lead] = pool_stats.report(seen, SETTINGS, {}, {
                     'datastore-1': count, 'datastore-2': 9})
                 self.assertIn(text, gold['pool_state_reason'])
                 self.assertEqual('', lead['pool_state_reason'])
@@ -75,8 +75,9 @@ class DrainTestCase(unittest.TestCase):
         settings = dataclasses.replace(SETTINGS, storage_pods=True)
         pod = model.StoragePod('group-p1', 'tier', frozenset(
             {'datastore-1', 'datastore-2'}), True, 'automated')
-        [told] = pools.report(inventory((7, 'drain'), pods=[pod]), settings,
-                              {}, {'datastore-1': 3})
+        [told] = pool_stats.report(
+            inventory((7, 'drain'), pods=[pod]), settings, {},
+            {'datastore-1': 3})
         self.assertEqual('available', told['pool_state'])
         self.assertEqual(100, told['total_capacity_gb'])
         self.assertIn('gold: it is drained', told['pool_state_reason'])

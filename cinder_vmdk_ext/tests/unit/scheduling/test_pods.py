@@ -10,8 +10,10 @@ from hypothesis import strategies
 from cinder.volume import volume_utils
 
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import eligibility
 from cinder_vmdk_ext.scheduling import placement
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.tests.unit import scheduler
 from cinder_vmdk_ext.tests.unit import worlds
 
@@ -42,7 +44,7 @@ def two_and_one(*pods, **second):
 
 
 def reported(inventory, settings=ON, promised_gib=None):
-    return {pool['pool_name']: pool for pool in pools.report(
+    return {pool['pool_name']: pool for pool in pool_stats.report(
         inventory, settings, promised_gib or {})}
 
 
@@ -71,7 +73,7 @@ SETTINGS = worlds.SETTINGS.map(
 
 
 def eligible(pool, inventory, settings):
-    return [each for each in pool.datastores if placement.ineligibility(
+    return [each for each in pool.datastores if eligibility.ineligibility(
         each, inventory, settings) is None]
 
 
@@ -113,7 +115,7 @@ class PodPoolsTestCase(unittest.TestCase):
             for moref in members)), pod(members=members))
         states = scheduler.pool_states({
             'volume_backend_name': 'vmdk',
-            'pools': pools.report(inventory, ON, {})})
+            'pools': pool_stats.report(inventory, ON, {})})
         self.assertTrue(scheduler.passes(
             states['tier'], scheduler.request(1, thick=True)))
         self.assertFalse(scheduler.passes(
@@ -162,40 +164,40 @@ class PodNamesTestCase(unittest.TestCase):
         older = two_and_one(pod('group-p2', 'lead', ('datastore-1',)))
         self.assertEqual({'lead', 'lead (DC1)', 'gold-2'},
                          set(reported(older)))
-        self.assertIsNotNone(pools.resolve('lead', older, ON).pod)
+        self.assertIsNotNone(pool_names.resolve('lead', older, ON).pod)
         younger = two_and_one(pod('group-p9', 'lead', ('datastore-1',)))
-        self.assertIsNone(pools.resolve('lead', younger, ON).pod)
+        self.assertIsNone(pool_names.resolve('lead', younger, ON).pod)
 
     def test_a_members_name_goes_on_to_mean_its_pool(self):
-        found = pools.resolve('gold-2', two_and_one(pod()), ON)
+        found = pool_names.resolve('gold-2', two_and_one(pod()), ON)
         self.assertEqual('tier', found.name)
 
     def test_a_clusters_name_goes_on_to_mean_its_members(self):
         for inventory, settings in (
                 (two_and_one(pod()), OFF),
                 (two_and_one(pod(automation='manual')), ON)):
-            found = pools.resolve('tier', inventory, settings)
+            found = pool_names.resolve('tier', inventory, settings)
             self.assertEqual(['datastore-1', 'datastore-2'],
                              [each.moref for each in found.datastores])
 
     def test_a_name_of_nothing_is_none(self):
-        self.assertIsNone(pools.resolve('tin', two_and_one(pod()), ON))
+        self.assertIsNone(pool_names.resolve('tin', two_and_one(pod()), ON))
 
     @hypothesis.given(clustered(), SETTINGS)
     def test_names_are_legal_and_lead_back(self, inventory, settings):
-        for pool in pools.listed(inventory, settings):
+        for pool in pool_names.listed(inventory, settings):
             host = volume_utils.append_host('h@b', pool.name)
             self.assertEqual(pool.name,
                              volume_utils.extract_host(host, 'pool'))
             self.assertEqual(
-                pool, pools.resolve(pool.name, inventory, settings))
+                pool, pool_names.resolve(pool.name, inventory, settings))
 
     @hypothesis.given(clustered(), SETTINGS)
     def test_no_choice_of_the_operator_renames_a_datastore(
             self, inventory, settings):
         off = dataclasses.replace(settings, storage_pods=False)
-        alone = pools.by_datastore(inventory, off)
-        for pool in pools.listed(inventory, settings):
+        alone = pool_names.by_datastore(inventory, off)
+        for pool in pool_names.listed(inventory, settings):
             if pool.pod is None:
                 self.assertEqual(pool.name, alone[pool.datastores[0].moref])
 
@@ -205,8 +207,9 @@ class IdentityTestCase(unittest.TestCase):
 
     def identified(self, inventory, name, later, settings=OFF):
         """Name of the later pool that is the one of that name before."""
-        place = pools.identity(pools.resolve(name, inventory, settings))
-        found = pools.identified(place, later, settings)
+        place = pool_names.identity(
+            pool_names.resolve(name, inventory, settings))
+        found = pool_names.identified(place, later, settings)
         return found and found.name
 
     def test_a_datastore_by_its_url_whatever_its_name_and_reference(self):
@@ -250,7 +253,7 @@ class PodSchedulerTestCase(unittest.TestCase):
 
     @hypothesis.given(clustered(), SETTINGS)
     def test_every_datastore_is_counted_once(self, inventory, settings):
-        listed = pools.listed(inventory, settings)
+        listed = pool_names.listed(inventory, settings)
         morefs = [each.moref for pool in listed for each in pool.datastores]
         self.assertEqual(sorted(inventory.datastores), sorted(morefs))
         self.assertEqual(len(listed), len({pool.name for pool in listed}))
@@ -260,8 +263,8 @@ class PodSchedulerTestCase(unittest.TestCase):
             self, inventory, settings, size_gib):
         states = scheduler.pool_states({
             'volume_backend_name': 'vmdk',
-            'pools': pools.report(inventory, settings, {})})
-        for pool in pools.listed(inventory, settings):
+            'pools': pool_stats.report(inventory, settings, {})})
+        for pool in pool_names.listed(inventory, settings):
             if pool.name not in states or not scheduler.passes(
                     states[pool.name],
                     scheduler.request(size_gib, thick=True)):
@@ -277,8 +280,8 @@ class PodSchedulerTestCase(unittest.TestCase):
             self, inventory, settings):
         states = scheduler.pool_states({
             'volume_backend_name': 'vmdk',
-            'pools': pools.report(inventory, settings, {})})
-        for pool in pools.listed(inventory, settings):
+            'pools': pool_stats.report(inventory, settings, {})})
+        for pool in pool_names.listed(inventory, settings):
             if pool.pod is None or pool.name not in states:
                 continue
             gaps = {each.moref: min(each.free_bytes, each.capacity_bytes)

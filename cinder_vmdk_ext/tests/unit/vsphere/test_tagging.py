@@ -7,7 +7,6 @@ from urllib import parse
 
 import requests
 
-from cinder_vmdk_ext.tests.unit import worlds
 from cinder_vmdk_ext.vsphere import tagging
 
 
@@ -117,17 +116,6 @@ class TaggedTestCase(unittest.TestCase):
         self.vcenter.attached['tag-2'] = []
         self.now += 100
         self.assertEqual(frozenset(), tagged.datastores())
-
-    def test_the_inventory_is_the_same_object_while_nothing_changes(self):
-        inventory = worlds.inventory(worlds.datastore())
-
-        class Inner:
-            def read(self):
-                return inventory
-        reader = tagging.Reader(Inner(), self.tagged('drain'))
-        first = reader.read()
-        self.assertEqual({'datastore-1'}, first.tagged)
-        self.assertIs(first, reader.read())
 
 
 if __name__ == '__main__':

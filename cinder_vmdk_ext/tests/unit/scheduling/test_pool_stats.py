@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pools say, judged by Cinder's real scheduler parts."""
 
-import dataclasses
 import math
 import unittest
 
 import hypothesis
 from hypothesis import strategies
 
-from cinder.volume import volume_utils
-
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext.scheduling import placement
-from cinder_vmdk_ext.scheduling import pools
+from cinder_vmdk_ext.scheduling import eligibility
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.tests.unit import scheduler
 from cinder_vmdk_ext.tests.unit import worlds
 
@@ -25,21 +23,21 @@ FILLING_GIB = [1 << power for power in range(60, -1, -1) for _ in range(2)]
 
 def reported(inventory, settings=None, promised_gib=None):
     """The reported pools by name."""
-    return {pool['pool_name']: pool for pool in pools.report(
+    return {pool['pool_name']: pool for pool in pool_stats.report(
         inventory, settings or worlds.settings(), promised_gib or {})}
 
 
 def states(inventory, settings, promised_gib):
     return scheduler.pool_states({
         'volume_backend_name': 'vmdk',
-        'pools': pools.report(inventory, settings, promised_gib)})
+        'pools': pool_stats.report(inventory, settings, promised_gib)})
 
 
 @strategies.composite
 def worlds_with_promises(draw):
     """An inventory, settings, and lazily created volumes on some pools."""
     inventory = draw(worlds.inventories())
-    names = sorted(pools.names(inventory))
+    names = sorted(pool_names.names(inventory))
     promised = draw(strategies.dictionaries(
         strategies.sampled_from(names), strategies.integers(0, 500),
         max_size=2)
@@ -153,7 +151,7 @@ class SchedulerTestCase(unittest.TestCase):
             self, world, size_gib, thick):
         inventory, settings, promised = world
         promised_gib = sum(promised.values())
-        stats = pools.report_backend(inventory, settings, promised_gib)
+        stats = pool_stats.report_backend(inventory, settings, promised_gib)
         found = scheduler.pool_states({'volume_backend_name': 'vmdk'}
                                       | stats)
         self.assertEqual(['vmdk'], list(found))
@@ -162,7 +160,7 @@ class SchedulerTestCase(unittest.TestCase):
         if scheduler.passes(found['vmdk'], wanted):
             eligible = [
                 d for d in inventory.datastores.values()
-                if placement.ineligibility(d, inventory, settings) is None]
+                if eligibility.ineligibility(d, inventory, settings) is None]
             self.assertTrue(eligible)
             Bounds(total(eligible), settings, stats, promised_gib).check(
                 self, size_gib, thick)
@@ -184,7 +182,7 @@ class SchedulerTestCase(unittest.TestCase):
                 worlds.datastore(accessible=accessible))
             found = scheduler.pool_states(
                 {'volume_backend_name': 'vmdk',
-                 'pools': pools.report(inventory, worlds.settings(), {})},
+                 'pools': pool_stats.report(inventory, worlds.settings(), {})},
                 backend)
             self.assertEqual(accessible, scheduler.passes(
                 found['gold'], scheduler.request(1)))
@@ -316,7 +314,7 @@ class ListedTestCase(unittest.TestCase):
         self.assertEqual(['gold'], list(reported(inventory)))
         self.assertEqual(
             {'unmounted', 'odd'},
-            set(pools.ineligible_names(inventory, worlds.settings())))
+            set(pool_stats.ineligible_names(inventory, worlds.settings())))
 
     def test_a_datastore_in_maintenance_stays_listed_with_the_reason(self):
         pool = reported(worlds.inventory(worlds.datastore(
@@ -325,7 +323,7 @@ class ListedTestCase(unittest.TestCase):
                          (pool['pool_state'], pool['pool_state_reason']))
 
     def test_the_single_pool_counts_what_takes_volumes_now(self):
-        stats = pools.report_backend(worlds.inventory(
+        stats = pool_stats.report_backend(worlds.inventory(
             worlds.datastore(),
             worlds.datastore('datastore-2', 'down', accessible=False),
             worlds.datastore('datastore-3', 'big', capacity_gib=1000,
@@ -335,92 +333,5 @@ class ListedTestCase(unittest.TestCase):
             stats['provisioned_capacity_gb'], stats['largest_free_gb']))
 
 
-class NamesTestCase(unittest.TestCase):
-    """A pool's name is one word for one datastore."""
-
-    def names_of(self, *names, datacenters=('DC1', 'DC2', 'DC3', 'DC4')):
-        """Of datastores with these names, each in the next datacenter."""
-        known = [worlds.datastore(f'datastore-{number}', name,
-                                  datacenter=f'datacenter-{number}')
-                 for number, name in enumerate(names, 1)]
-        places = {f'datacenter-{number}': name
-                  for number, name in enumerate(datacenters, 1)}
-        return worlds.inventory(*known, datacenters=places)
-
-    def assertNames(self, expected, inventory):
-        self.assertEqual(expected, [
-            pools.name_of(datastore, inventory)
-            for datastore in inventory.datastores.values()])
-
-    @hypothesis.given(worlds.inventories(most_datastores=12))
-    def test_every_datastore_has_one_name_and_find_is_the_inverse(
-            self, inventory):
-        named = pools.names(inventory)
-        self.assertCountEqual(inventory.datastores, named.values())
-        for name, moref in named.items():
-            self.assertEqual(moref, pools.find(name, inventory).moref)
-            self.assertEqual(name, pools.name_of(
-                inventory.datastores[moref], inventory))
-
-    @hypothesis.given(worlds.inventories(most_datastores=12))
-    def test_every_name_survives_cinders_host_field(self, inventory):
-        for name in pools.names(inventory):
-            host = volume_utils.append_host(scheduler.BACKEND, name)
-            self.assertEqual(
-                (scheduler.BACKEND, name),
-                (volume_utils.extract_host(host),
-                 volume_utils.extract_host(host, 'pool')))
-
-    @hypothesis.given(worlds.inventories(most_datastores=12), worlds.NAMES)
-    def test_a_new_datastore_renames_no_other(self, inventory, name):
-        before = pools.names(inventory)
-        newcomer = worlds.datastore('datastore-99', name)
-        after = pools.names(dataclasses.replace(
-            inventory, datastores=inventory.datastores
-            | {newcomer.moref: newcomer}))
-        self.assertLessEqual(before.items(), after.items())
-
-    def test_a_unique_name_is_the_datastores_own(self):
-        self.assertNames(['gold', 'a@b', 'a.b', '50%'],
-                         self.names_of('gold', 'a@b', 'a.b', '50%'))
-
-    def test_a_hash_is_written_as_a_vcenter_writes_a_slash(self):
-        self.assertNames(['a%231'], self.names_of('a#1'))
-
-    def test_a_namesake_is_told_apart_by_its_datacenter(self):
-        self.assertNames(['gold', 'gold (DC2)'],
-                         self.names_of('gold', 'gold'))
-
-    def test_same_named_datacenters_are_told_apart_by_reference(self):
-        """They can be, in different folders."""
-        self.assertNames(
-            ['gold', 'gold (datastore-2)', 'gold (datastore-3)'],
-            self.names_of('gold', 'gold', 'gold',
-                          datacenters=('DC1', 'DC2', 'DC2')))
-
-    def test_a_datastore_called_like_a_namesakes_pool(self):
-        self.assertNames(['gold (DC2)', 'gold', 'gold (datastore-3)'],
-                         self.names_of('gold (DC2)', 'gold', 'gold',
-                                       datacenters=('DC1', 'DC3', 'DC2')))
-
-    def test_all_names_taken_by_others(self):
-        self.assertNames(
-            ['gold', 'gold (DC4)', 'gold (datastore-4)',
-             'gold (datastore-4) (datastore-4)'],
-            self.names_of('gold', 'gold (DC4)', 'gold (datastore-4)', 'gold'))
-
-    def test_the_older_datastore_keeps_the_plain_name(self):
-        inventory = worlds.inventory(
-            worlds.datastore('datastore-10', 'gold'),
-            worlds.datastore('datastore-9', 'gold'))
-        self.assertEqual('datastore-9', pools.names(inventory)['gold'])
-
-    def test_a_name_told_apart_is_understood_when_the_namesake_is_gone(self):
-        inventory = self.names_of('gold', 'gold')
-        alone = dataclasses.replace(inventory, datastores={
-            'datastore-2': inventory.datastores['datastore-2']})
-        self.assertEqual('datastore-2',
-                         pools.find('gold (DC2)', alone).moref)
-
-    def test_an_unknown_name_finds_nothing(self):
-        self.assertIsNone(pools.find('lead', self.names_of('gold')))
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which datastores belong to a backend and take volumes, on plain values.
+
+:func:`ineligibility` is the one rule by which a datastore belongs to the
+backend; statistics, placement and the administrator's tools all ask it, so a
+datastore that is reported is one that can be used.
+"""
+
+from cinder_vmdk_ext import model
+
+# The value of the custom attribute that drains a datastore.
+DRAIN = 'drain'
+# Codes of an Ineligibility after which volumes are to leave the datastore.
+LEAVING = frozenset({'drain', 'maintenance'})
+_MAINTENANCE = {'enteringMaintenance': 'is entering maintenance mode',
+                'inMaintenance': 'is in maintenance mode'}
+
+
+def ineligibility(datastore: model.Datastore, inventory: model.Inventory,
+                  settings: model.Settings) -> model.Ineligibility | None:
+    """Why this backend does not use the datastore now; None when it does.
+
+    Lasting reasons come first, so that the reason told is the one that an
+    operator has to change first.
+    """
+    # A report asks three times of each datastore.
+    known = inventory.verdicts.setdefault(settings, {})
+    found = known.get(datastore.moref)
+    if found is None or found[0] is not datastore:
+        found = known[datastore.moref] = datastore, (
+            _foreign(datastore, inventory, settings)
+            or _indisposed(datastore, inventory, settings))
+    return found[1]
+
+
+def leaving(inventory: model.Inventory,
+            settings: model.Settings) -> frozenset[str]:
+    """Datastores (morefs) of the backend that their volumes are to leave."""
+    return frozenset(
+        moref for moref, datastore in inventory.datastores.items()
+        if (why := ineligibility(datastore, inventory, settings))
+        and why.code in LEAVING)
+
+
+def _foreign(datastore: model.Datastore, inventory: model.Inventory,
+             settings: model.Settings) -> model.Ineligibility | None:
+    """Reasons that make it no datastore of this backend."""
+    def because(code: str, reason: str) -> model.Ineligibility:
+        return model.Ineligibility(code, reason, passing=False)
+
+    if datastore.type not in model.SUPPORTED_TYPES:
+        return because('type', f'type {datastore.type!r} is not one of '
+                       f'{", ".join(sorted(model.SUPPORTED_TYPES))}')
+    pattern = settings.datastore_regex
+    if pattern is not None and not pattern.match(datastore.name):
+        return because('name', 'the name does not match '
+                       f'vmware_datastore_regex {pattern.pattern!r}')
+    if settings.storage_policies and not any(
+            datastore.moref in inventory.compliant.get(name, ())
+            for name in settings.storage_policies):
+        return because('policy', 'it complies with none of '
+                       'vmware_storage_profile: '
+                       f'{", ".join(settings.storage_policies)}')
+    if not datastore.mounted_hosts:
+        return because('unmounted', 'no host mounts it')
+    if datastore.mounted_hosts.isdisjoint(inventory.hosts_in_reach(settings)):
+        return because('cluster', 'no host of '
+                       f'vmware_cluster_name {_names(settings)} mounts it')
+    return None
+
+
+def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
+                settings: model.Settings) -> model.Ineligibility | None:
+    """Reasons of the moment."""
+    def because(code: str, reason: str) -> model.Ineligibility:
+        return model.Ineligibility(code, reason, passing=True)
+
+    if not datastore.accessible:
+        return because('inaccessible', 'the vCenter reports it inaccessible')
+    if datastore.maintenance_mode in _MAINTENANCE:
+        return because('maintenance',
+                       f'it {_MAINTENANCE[datastore.maintenance_mode]}')
+    drained = _drained(datastore, inventory, settings)
+    if drained is not None:
+        return because('drain', drained)
+    if datastore.capacity_bytes <= 0:
+        return because('capacity', 'the vCenter reports no capacity for it')
+    usable = datastore.usable_hosts & inventory.hosts_in_reach(settings)
+    if not usable:
+        return because('mount', 'every host that mounts it has it read-only, '
+                       'unmounted or inaccessible')
+    if usable.isdisjoint(inventory.live_hosts):
+        return because('host', 'every host that can use it is disconnected '
+                       'or in maintenance mode')
+    if datastore.free_bytes <= 0:
+        return because('full', 'no space is free')
+    floor_bytes = settings.floor_bytes(datastore.capacity_bytes)
+    if datastore.free_bytes < floor_bytes:
+        return because(
+            'floor', f'{model.format_gib(datastore.free_bytes)} are free, '
+            f'below the floor of {model.format_gib(floor_bytes)}')
+    return None
+
+
+def _drained(datastore: model.Datastore, inventory: model.Inventory,
+             settings: model.Settings) -> str | None:
+    """What takes a datastore out of use that could be used."""
+    name = settings.drain_attribute
+    if name:
+        value = inventory.attribute(datastore, name) or ''
+        if value.strip().lower() == DRAIN:
+            return f'it is drained: its attribute {name!r} says {value!r}'
+    if settings.drain_tag and datastore.moref in inventory.tagged:
+        return f'it is drained: it has the tag {settings.drain_tag!r}'
+    return None
+
+
+def _names(settings: model.Settings) -> str:
+    return ', '.join(repr(name) for name in settings.cluster_names)
