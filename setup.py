@@ -32,4 +32,19 @@ def _pbr_knows_the_version() -> bool:
 if not _pbr_knows_the_version():
     os.environ.setdefault('PBR_VERSION', VERSION_WITHOUT_GIT)
 
-setuptools.setup(setup_requires=['pbr>=6.1.1'], pbr=True)
+
+class WithoutTests(setuptools.Distribution):
+    """What is installed: the package without its tests.
+
+    pbr takes every package below ours, and every file that Git knows of.
+    """
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.packages = [name for name in self.packages or ()
+                         if 'tests' not in name.split('.')]
+        self.exclude_package_data = {'': ['tests/*']}
+
+
+setuptools.setup(distclass=WithoutTests, setup_requires=['pbr>=6.1.1'],
+                 pbr=True)
