@@ -46,6 +46,7 @@ func parse(args []string) (*options, error) {
 
 	i := &o.inventory
 	set.StringVar(&i.APIVersion, "api-version", i.APIVersion, "API `VERSION`, for example 7.0.3.0, 8.0.3.0 or 9.0.0.0")
+	set.StringVar(&i.InstanceUUID, "instance-uuid", "", "the vCenter's `UUID` (about.instanceUuid); a random one if not given")
 	count(set, &i.Datacenters, "dc", "number of datacenters", 1)
 	count(set, &i.Clusters, "cluster", "number of clusters per datacenter", 0)
 	count(set, &i.ClusterHosts, "host", "number of hosts per cluster", 0)

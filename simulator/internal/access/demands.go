@@ -3,8 +3,6 @@
 package access
 
 import (
-	"slices"
-
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -64,7 +62,7 @@ func (g *gathering) machine(ref types.ManagedObjectReference) {
 	}
 	var datastores []types.ManagedObjectReference
 	g.ctx.WithLock(vm, func() {
-		datastores, g.host = slices.Clone(vm.Datastore), vm.Runtime.Host
+		datastores, g.host = places.Stored(g.ctx, vm), vm.Runtime.Host
 	})
 	for i := range datastores {
 		g.ref(&datastores[i], false)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sort"
 
+	"github.com/google/uuid"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
@@ -64,6 +66,9 @@ func home(registry *simulator.Registry) (string, error) {
 
 func setAbout(about *types.AboutInfo, options *Options) {
 	about.ApiVersion, about.Version = options.APIVersion, options.Version()
+	if about.InstanceUuid = options.InstanceUUID; about.InstanceUuid == "" { // a state that was saved before there was one
+		about.InstanceUuid = uuid.NewString()
+	}
 	about.Build = "24022515"
 	about.FullName = fmt.Sprintf("%s %s build-%s", about.Name, about.Version, about.Build)
 	about.LicenseProductVersion = about.Version[:1] + ".0"

@@ -118,6 +118,7 @@ func addMachine(
 func machineSpec(name string) types.VirtualMachineConfigSpec {
 	var devices object.VirtualDeviceList
 	scsi, _ := devices.CreateSCSIController("pvscsi")
+	scsi.(types.BaseVirtualSCSIController).GetVirtualSCSIController().ScsiCtlrUnitNumber = 7
 	ide, _ := devices.CreateIDEController()
 	cdrom, _ := devices.CreateCdrom(ide.(*types.VirtualIDEController))
 	home := "[" + datastoreName(0) + "]"

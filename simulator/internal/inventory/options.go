@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // Options say what a vCenter is made of.
 type Options struct {
 	// APIVersion is four numbers, as 8.0.3.0.
-	APIVersion      string
+	APIVersion string
+	// InstanceUUID is about.instanceUuid: each vCenter has its own.
+	InstanceUUID    string
 	Datacenters     int
 	Clusters        int // per datacenter
 	ClusterHosts    int // per cluster
@@ -41,13 +45,20 @@ func Defaults() Options {
 
 var versionPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`)
 
-// Check finds what cannot be made.
+// Check finds what cannot be made, and chooses what is left open.
 func (o *Options) Check() error {
 	if !versionPattern.MatchString(o.APIVersion) {
 		return fmt.Errorf("invalid value %q for flag -api-version: give four numbers, as 8.0.3.0", o.APIVersion)
 	}
 	if o.Clusters*o.ClusterHosts+o.StandaloneHosts == 0 {
 		return fmt.Errorf("there is no host to mount a datastore: give -cluster and -host, or -standalone-host, at least 1")
+	}
+	if o.InstanceUUID == "" {
+		o.InstanceUUID = uuid.NewString()
+	}
+	if parsed, err := uuid.Parse(o.InstanceUUID); err != nil || parsed.String() != o.InstanceUUID {
+		return fmt.Errorf("invalid value %q for flag -instance-uuid: give a uuid in small letters, as "+
+			"4c4c4544-0036-4a10-8044-b7c04f4d3333", o.InstanceUUID)
 	}
 	for name := range o.CapacityOf {
 		var index int

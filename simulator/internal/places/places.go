@@ -155,6 +155,37 @@ func Backings(disk *types.VirtualDisk) []types.ManagedObjectReference {
 	return refs
 }
 
+// Media is the datastore path of the image that a CD-ROM, a floppy, or another device that is no disk, has; or "".
+func Media(device types.BaseVirtualDevice) string {
+	if _, disk := device.(*types.VirtualDisk); disk {
+		return ""
+	}
+	if backing, ok := device.GetVirtualDevice().Backing.(types.BaseVirtualDeviceFileBackingInfo); ok {
+		return backing.GetVirtualDeviceFileBackingInfo().FileName
+	}
+	return ""
+}
+
+// Stored lists the datastores on which a virtual machine has files of its own, and leaves out those that hold only an image in
+// a drive of it: it does without. Its lock is held.
+func Stored(ctx *simulator.Context, vm *simulator.VirtualMachine) []types.ManagedObjectReference {
+	if vm.Config == nil {
+		return slices.Clone(vm.Datastore)
+	}
+	images := make(map[types.ManagedObjectReference]bool)
+	for _, device := range vm.Config.Hardware.Device {
+		if ds := DatastoreOf(ctx, vm.Self, Media(device)); ds != nil {
+			images[ds.Self] = true
+		}
+	}
+	if home := DatastoreOf(ctx, vm.Self, vm.Config.Files.VmPathName); home != nil {
+		delete(images, home.Self)
+	}
+	return slices.DeleteFunc(slices.Clone(vm.Datastore), func(ref types.ManagedObjectReference) bool {
+		return images[ref] && len(DisksOn(vm, ref)) == 0
+	})
+}
+
 // Machines lists the virtual machines, templates too, that have a file or a disk on the datastore.
 func Machines(ctx *simulator.Context, datastore types.ManagedObjectReference) []*simulator.VirtualMachine {
 	var list []*simulator.VirtualMachine

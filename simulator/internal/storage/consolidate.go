@@ -33,6 +33,7 @@ func (s *Store) removeSnapshots(
 			info.CurrentSnapshot = survivor(vm.Snapshot.RootSnapshotList, *info.CurrentSnapshot, gone)
 		}
 		publishSnapshots(ctx, vm, &info)
+		ctx.Update(vm, s.newVersion())
 	})
 	for _, node := range removed {
 		if snapshot, ok := ctx.Map.Get(node.Snapshot).(*simulator.VirtualMachineSnapshot); ok {
@@ -260,6 +261,6 @@ func (s *Store) replaceBacking(ctx *simulator.Context, vm *simulator.VirtualMach
 		eachSnapshot(ctx, vm, func(snapshot *simulator.VirtualMachineSnapshot) {
 			refresh(snapshot.Config.Hardware.Device)
 		})
-		ctx.Update(vm, []types.PropertyChange{{Name: "config.hardware.device", Val: devices}})
+		ctx.Update(vm, append(s.newVersion(), types.PropertyChange{Name: "config.hardware.device", Val: devices}))
 	})
 }

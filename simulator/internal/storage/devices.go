@@ -49,6 +49,9 @@ func controllerKeys(existing []types.BaseVirtualDevice, changes []types.BaseVirt
 		if spec.Operation != types.VirtualDeviceConfigSpecOperationAdd || spec.Device == nil {
 			continue
 		}
+		if scsi, ok := spec.Device.(types.BaseVirtualSCSIController); ok {
+			scsi.GetVirtualSCSIController().ScsiCtlrUnitNumber = scsiUnit
+		}
 		first := firstKey(spec.Device)
 		device := spec.Device.GetVirtualDevice()
 		if first == 0 || device.Key > 0 && !taken[device.Key] && device.Key >= first {
@@ -73,6 +76,9 @@ func controllerKeys(existing []types.BaseVirtualDevice, changes []types.BaseVirt
 		}
 	}
 }
+
+// scsiUnit is the place on its own bus that a SCSI controller takes.
+const scsiUnit = 7
 
 // firstKey is the key of the first controller of a kind; 0 for what is no such controller.
 func firstKey(device types.BaseVirtualDevice) int32 {
@@ -588,10 +594,10 @@ func unitTaken(devices []types.BaseVirtualDevice, controller, unit int32) bool {
 	return false
 }
 
-// freeUnit leaves out 7, which a SCSI controller is itself.
+// freeUnit leaves out the place of a SCSI controller itself.
 func freeUnit(devices []types.BaseVirtualDevice, controller int32) int32 {
 	for unit := int32(0); ; unit++ {
-		if unit != 7 && !unitTaken(devices, controller, unit) {
+		if unit != scsiUnit && !unitTaken(devices, controller, unit) {
 			return unit
 		}
 	}

@@ -18,7 +18,10 @@ import (
 )
 
 // Feature is true storage.
-var Feature = core.Feature{Name: "storage", Start: start}
+var Feature = core.Feature{Name: "storage", Start: start, Rules: []core.Rule{
+	{Name: "change-version", Relaxes: "snapshots and moves leave `config.changeVersion` as it was"},
+	{Name: "media-datastores", Relaxes: "`VirtualMachine.datastore` leaves out datastores that hold only an ISO or floppy image"},
+}}
 
 func start(sim *core.Sim) error {
 	s := newStore(sim)

@@ -12,6 +12,7 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -30,6 +31,9 @@ func (s *Store) Settle(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 		l.homeFiles(home)
 		l.disks()
 		l.snapshots()
+		if !s.sim.Lenient("media-datastores") {
+			l.media(dc)
+		}
 	})
 	for _, ds := range l.order {
 		s.Touch(ctx, ds, l.files[ds.Self]...)
@@ -165,6 +169,21 @@ func (l *layouter) disks() {
 			}
 		}
 	}
+}
+
+// media counts the datastores of images: of CD-ROMs and floppies, the snapshots' too. The files are not the virtual machine's.
+func (l *layouter) media(dc *simulator.Datacenter) {
+	count := func(devices []types.BaseVirtualDevice) {
+		for _, device := range devices {
+			if name := places.Media(device); name != "" {
+				if at, fault := parse(l.ctx, dc, name); fault == nil {
+					l.on(at.ds)
+				}
+			}
+		}
+	}
+	count(l.vm.Config.Hardware.Device)
+	eachSnapshot(l.ctx, l.vm, func(snapshot *simulator.VirtualMachineSnapshot) { count(snapshot.Config.Hardware.Device) })
 }
 
 func (l *layouter) snapshots() {

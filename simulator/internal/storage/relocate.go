@@ -529,12 +529,16 @@ func (r *relocation) publish() {
 		if r.newHome != r.home {
 			files.SnapshotDirectory, files.SuspendDirectory, files.LogDirectory = folder, folder, folder
 		}
-		r.ctx.Update(r.vm, []types.PropertyChange{
-			{Name: "config.files", Val: files},
-			{Name: "config.files.vmPathName", Val: files.VmPathName},
-			{Name: "summary.config.vmPathName", Val: files.VmPathName},
-			{Name: "config.hardware.device", Val: devices},
-		})
+		var changes []types.PropertyChange
+		if len(r.moves) > 0 || r.newHome != r.home {
+			changes = r.store.newVersion()
+		}
+		r.ctx.Update(r.vm, append(changes,
+			types.PropertyChange{Name: "config.files", Val: files},
+			types.PropertyChange{Name: "config.files.vmPathName", Val: files.VmPathName},
+			types.PropertyChange{Name: "summary.config.vmPathName", Val: files.VmPathName},
+			types.PropertyChange{Name: "config.hardware.device", Val: devices},
+		))
 	})
 	if consolidated {
 		r.store.Learn(r.ctx, r.vm)

@@ -16,6 +16,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
+	"vcenter-sim/internal/machines"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -156,10 +157,18 @@ func (s *Store) createSnapshot(
 		}
 		info.CurrentSnapshot = &snapshot.Self
 		publishSnapshots(ctx, vm, &info)
-		ctx.Update(vm, []types.PropertyChange{{Name: "config.hardware.device", Val: devices}})
+		ctx.Update(vm, append(s.newVersion(), types.PropertyChange{Name: "config.hardware.device", Val: devices}))
 	})
 	s.Settle(ctx, vm)
 	return &snapshot.Self, nil
+}
+
+// newVersion is the change of config.changeVersion that goes with a change of the disks' files.
+func (s *Store) newVersion() []types.PropertyChange {
+	if s.sim.Lenient("change-version") {
+		return nil
+	}
+	return []types.PropertyChange{{Name: "config.changeVersion", Val: machines.NewVersion()}}
 }
 
 // publishSnapshots sets the tree, under all the names by which it is asked for. The lock is held.
@@ -333,7 +342,7 @@ func (s *Store) revert(
 			changes = append(changes, types.PropertyChange{Name: "runtime.powerState", Val: node.State},
 				types.PropertyChange{Name: "summary.runtime.powerState", Val: node.State})
 		}
-		ctx.Update(vm, changes)
+		ctx.Update(vm, append(changes, s.newVersion()...))
 	})
 	s.Settle(ctx, vm)
 	s.dropUnneeded(ctx, vm, left)
