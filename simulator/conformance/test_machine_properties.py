@@ -10,11 +10,11 @@ import unittest
 
 from pyVmomi import vim
 
-from cinder_vmdk_ext.tests import simulator
-from cinder_vmdk_ext.tests.functional.conformance import storage_case
+from simulator import client
+from simulator.conformance import storage_case
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-RECORDED = pathlib.Path(__file__).parents[5] / 'shared' / 'fixtures' / 'soap' / 'vminfo.json'
+RECORDED = pathlib.Path(__file__).parents[3] / 'shared' / 'fixtures' / 'soap' / 'vminfo.json'
 
 
 class MachineCase(storage_case.StorageCase):
@@ -130,7 +130,7 @@ class IdentityTestCase(unittest.TestCase):
         flags = {'ds': 1, 'vm': 0, 'cluster': 0, 'standalone_host': 1}
 
         def uuid_of(**more):
-            with simulator.Simulator(**flags, **more) as vcenter:
+            with client.Simulator(**flags, **more) as vcenter:
                 return vcenter.connect().content.about.instanceUuid
 
         given = '4c4c4544-0036-4a10-8044-b7c04f4d3333'

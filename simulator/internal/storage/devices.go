@@ -34,6 +34,8 @@ type diskChange struct {
 	at  place
 	// importing says that the content, and the capacity with it, comes later.
 	importing bool
+	// adapter is how a new file's descriptor calls the kind of the controller.
+	adapter string
 }
 
 // controllerKeys gives the controllers that a request adds the keys that a host gives, and tells the devices on them. (The
@@ -152,6 +154,10 @@ func (c *diskChange) planAdd(devices []types.BaseVirtualDevice) types.BaseMethod
 	if c.controller == nil && findDevice(devices, c.disk.ControllerKey) == nil && c.disk.ControllerKey != 0 {
 		return c.invalid()
 	}
+	c.adapter = adapterOf(c.controller)
+	if c.controller == nil {
+		c.adapter = adapterOf(findDevice(devices, c.disk.ControllerKey))
+	}
 	if c.spec.FileOperation == "" && strings.TrimSpace(afterDatastore(c.flat.FileName)) == "" {
 		return &types.InvalidDeviceSpec{
 			InvalidVmConfig: types.InvalidVmConfig{Property: "virtualDeviceSpec.device.backing.fileName"},
@@ -164,6 +170,17 @@ func (c *diskChange) planAdd(devices []types.BaseVirtualDevice) types.BaseMethod
 			DeviceIndex:     int32(c.index)}
 	}
 	return nil
+}
+
+// adapterOf is what a descriptor calls a kind of controller; it knows three kinds.
+func adapterOf(controller types.BaseVirtualDevice) string {
+	switch controller.(type) {
+	case *types.VirtualIDEController:
+		return "ide"
+	case *types.VirtualBusLogicController:
+		return "buslogic"
+	}
+	return "lsilogic"
 }
 
 func afterDatastore(name string) string {
@@ -292,7 +309,7 @@ func (s *Store) makeFile(
 func (c *diskChange) fileSpec() vdisk.Spec {
 	return vdisk.Spec{
 		CapacityBytes: capacityOf(c.disk), Thin: isTrue(c.flat.ThinProvisioned), Eager: isTrue(c.flat.EagerlyScrub),
-		UUID: c.flat.Uuid,
+		AdapterType: c.adapter, UUID: c.flat.Uuid,
 	}
 }
 

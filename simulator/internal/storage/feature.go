@@ -18,8 +18,9 @@ import (
 )
 
 // Feature is true storage.
-var Feature = core.Feature{Name: "storage", Start: start, Rules: []core.Rule{
+var Feature = core.Feature{Name: "storage", Flags: flags, Start: start, Rules: []core.Rule{
 	{Name: "change-version", Relaxes: "snapshots and moves leave `config.changeVersion` as it was"},
+	{Name: "export-readonly", Relaxes: "exported disks are `RW n SPARSE`, and not `RDONLY n SPARSE`"},
 	{Name: "media-datastores", Relaxes: "`VirtualMachine.datastore` leaves out datastores that hold only an ISO or floppy image"},
 }}
 

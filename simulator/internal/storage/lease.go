@@ -3,14 +3,14 @@
 package storage
 
 import (
-	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
 	"hash"
-	"io"
 	"net/http"
+	"path"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -21,7 +21,6 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
-	"vcenter-sim/internal/vdisk"
 )
 
 // HttpNfcLease is the lease of an import or an export. It carries true streamOptimized bytes. Its name is the API's: the library
@@ -35,11 +34,20 @@ type HttpNfcLease struct {
 	vm        *types.ManagedObjectReference
 
 	transfers sync.WaitGroup
-	broken    atomic.Bool // a transfer has failed
+	broken    atomic.Bool   // a transfer has failed
+	over      chan struct{} // closed when the lease has timed out
 
 	lock     sync.Mutex
-	disks    map[string]place // by the name in the URL
+	files    map[string]leaseFile // by the name in the URL
 	manifest map[string]types.HttpNfcLeaseManifestEntry
+	timer    *time.Timer
+	flows    map[*http.ResponseController]bool // transfers that go on
+}
+
+// leaseFile is what a device's URL carries: a virtual disk, or the image of a drive.
+type leaseFile struct {
+	at   place
+	disk bool
 }
 
 // leases are those whose URLs work; the URL's token is all the permission that is needed.
@@ -69,8 +77,8 @@ func (l *leases) set(token string, lease *HttpNfcLease) {
 
 func (s *Store) newLease(ctx *simulator.Context, importing bool) *HttpNfcLease {
 	lease := &HttpNfcLease{
-		store: s, token: uuid.NewString(), importing: importing, disks: make(map[string]place),
-		manifest: make(map[string]types.HttpNfcLeaseManifestEntry),
+		store: s, token: uuid.NewString(), importing: importing, files: make(map[string]leaseFile), over: make(chan struct{}),
+		manifest: make(map[string]types.HttpNfcLeaseManifestEntry), flows: make(map[*http.ResponseController]bool),
 	}
 	lease.State = types.HttpNfcLeaseStateInitializing
 	lease.Mode = string(types.HttpNfcLeaseModePushOrGet)
@@ -80,23 +88,32 @@ func (s *Store) newLease(ctx *simulator.Context, importing bool) *HttpNfcLease {
 	return lease
 }
 
-// ready lets the client begin. The devices' URLs are on the address by which clients come.
-func (l *HttpNfcLease) ready(ctx *simulator.Context, vm *simulator.VirtualMachine, devices []types.BaseVirtualDevice) {
-	info := &types.HttpNfcLeaseInfo{Lease: l.Self, Entity: vm.Self, LeaseTimeout: 300}
-	for i, disk := range disks(devices) {
-		at, ok := placeOfDisk(ctx, disk)
-		if !ok {
-			continue
-		}
-		name := fmt.Sprintf("disk-%d.vmdk", i)
-		l.disks[name] = at
-		info.TotalDiskCapacityInKB += disk.CapacityInKB
+// ready lets the client begin. The devices' URLs are on the address by which clients come. The import keys are those that the
+// specification's devices have, in the order of the devices; an export has none.
+func (l *HttpNfcLease) ready(
+	ctx *simulator.Context, vm *simulator.VirtualMachine, devices []types.BaseVirtualDevice, importKeys importKeys,
+) {
+	info := &types.HttpNfcLeaseInfo{
+		Lease: l.Self, Entity: vm.Self, LeaseTimeout: int32(settings.leaseTimeout / time.Second)}
+	add := func(device types.BaseVirtualDevice, name, importKey string, file leaseFile) {
+		l.files[name] = file
 		info.DeviceUrl = append(info.DeviceUrl, types.HttpNfcLeaseDeviceUrl{
-			Key:       fmt.Sprintf("/%s/VirtualLsiLogicController0:%d", vm.Self.Value, i),
-			ImportKey: fmt.Sprintf("/%s/VirtualLsiLogicController0:%d", vm.Name, i),
-			Url:       fmt.Sprintf("%s://%s/nfc/%s/%s", l.store.scheme(), l.store.host(), l.token, name),
-			Disk:      types.NewBool(true), TargetId: name, FileSize: l.store.usedBy(at),
+			Key: "/" + vm.Self.Value + "/" + deviceName(devices, device), ImportKey: importKey,
+			Url:  fmt.Sprintf("%s://%s/nfc/%s/%s", l.store.scheme(), l.store.host(), l.token, name),
+			Disk: types.NewBool(file.disk), TargetId: name, FileSize: l.store.usedBy(file.at),
 		})
+	}
+	for i, disk := range disks(devices) {
+		if at, ok := placeOfDisk(ctx, disk); ok {
+			info.TotalDiskCapacityInKB += disk.CapacityInKB
+			add(disk, fmt.Sprintf("disk-%d.vmdk", i), importKeys.disk(i), leaseFile{at, true})
+		}
+	}
+	for i, drive := range importedDrives(devices) {
+		name := drive.Backing.(types.BaseVirtualDeviceFileBackingInfo).GetVirtualDeviceFileBackingInfo().FileName
+		if at, fault := parse(ctx, datacenterOf(ctx, vm.Self), name); fault == nil && l.importing {
+			add(drive, path.Base(at.file), importKeys.drive(i), leaseFile{at, false})
+		}
 	}
 	l.vm = &vm.Self
 	ctx.WithLock(l, func() {
@@ -104,6 +121,53 @@ func (l *HttpNfcLease) ready(ctx *simulator.Context, vm *simulator.VirtualMachin
 			{Name: "info", Val: info}, {Name: "initializeProgress", Val: int32(100)},
 			{Name: "state", Val: types.HttpNfcLeaseStateReady}})
 	})
+	own := core.NewContext(ctx)
+	l.lock.Lock()
+	l.timer = time.AfterFunc(settings.leaseTimeout, func() { l.expire(own) })
+	l.lock.Unlock()
+}
+
+// expire ends a lease that nobody has kept alive by HttpNfcLeaseProgress in time, whatever flows. What was being imported goes.
+func (l *HttpNfcLease) expire(ctx *simulator.Context) {
+	expired := false
+	ctx.WithLock(l, func() {
+		if expired = l.State == types.HttpNfcLeaseStateReady; expired {
+			l.setError(ctx, &types.Timedout{})
+			close(l.over)
+		}
+	})
+	if !expired {
+		return
+	}
+	l.store.leases.set(l.token, nil)
+	l.lock.Lock()
+	for flow := range l.flows {
+		_ = flow.SetReadDeadline(time.Now())
+		_ = flow.SetWriteDeadline(time.Now())
+	}
+	l.lock.Unlock()
+	l.transfers.Wait()
+	l.discard(ctx)
+}
+
+// hasTimedOut tells whether the lease has ended by itself.
+func (l *HttpNfcLease) hasTimedOut() bool {
+	select {
+	case <-l.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// discard removes what was being imported.
+func (l *HttpNfcLease) discard(ctx *simulator.Context) {
+	if !l.importing || l.vm == nil {
+		return
+	}
+	if vm, ok := ctx.Map.Get(*l.vm).(*simulator.VirtualMachine); ok {
+		l.store.remove(core.NewContext(ctx), vm)
+	}
 }
 
 func (s *Store) scheme() string {
@@ -118,13 +182,25 @@ func (s *Store) host() string { return s.sim.Model.Service.Listen.Host }
 // fail tells the client why the lease is of no use.
 func (l *HttpNfcLease) fail(ctx *simulator.Context, fault types.BaseMethodFault) {
 	ctx.WithLock(l, func() {
-		ctx.Update(l, []types.PropertyChange{
-			{Name: "error", Val: &types.LocalizedMethodFault{Fault: fault, LocalizedMessage: core.Message(fault)}},
-			{Name: "state", Val: types.HttpNfcLeaseStateError}})
+		if l.State != types.HttpNfcLeaseStateError { // the first cause stays
+			l.setError(ctx, fault)
+		}
 	})
 }
 
+// setError tells the cause. The lock is held.
+func (l *HttpNfcLease) setError(ctx *simulator.Context, fault types.BaseMethodFault) {
+	ctx.Update(l, []types.PropertyChange{
+		{Name: "error", Val: &types.LocalizedMethodFault{Fault: fault, LocalizedMessage: core.Message(fault)}},
+		{Name: "state", Val: types.HttpNfcLeaseStateError}})
+}
+
 func (l *HttpNfcLease) end(ctx *simulator.Context) {
+	l.lock.Lock()
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.lock.Unlock()
 	l.store.leases.set(l.token, nil)
 	ctx.WithLock(l, func() {
 		ctx.Update(l, []types.PropertyChange{{Name: "state", Val: types.HttpNfcLeaseStateDone}})
@@ -133,6 +209,9 @@ func (l *HttpNfcLease) end(ctx *simulator.Context) {
 
 // HttpNfcLeaseComplete ends the lease; what was imported stays.
 func (l *HttpNfcLease) HttpNfcLeaseComplete(ctx *simulator.Context, _ *types.HttpNfcLeaseComplete) soap.HasFault {
+	if l.hasTimedOut() {
+		return core.Fault(&types.Timedout{})
+	}
 	l.transfers.Wait() // a client may say so when it has sent all, before it has heard that all has come
 	if l.State != types.HttpNfcLeaseStateReady || l.broken.Load() {
 		return core.Fault(&types.InvalidState{})
@@ -143,23 +222,33 @@ func (l *HttpNfcLease) HttpNfcLeaseComplete(ctx *simulator.Context, _ *types.Htt
 
 // HttpNfcLeaseAbort ends the lease; what was being imported goes.
 func (l *HttpNfcLease) HttpNfcLeaseAbort(ctx *simulator.Context, _ *types.HttpNfcLeaseAbort) soap.HasFault {
-	l.end(ctx)
-	if l.importing && l.vm != nil {
-		if vm, ok := ctx.Map.Get(*l.vm).(*simulator.VirtualMachine); ok {
-			l.store.remove(core.NewContext(ctx), vm)
-		}
+	if l.hasTimedOut() {
+		return core.Fault(&types.Timedout{})
 	}
+	l.end(ctx)
+	l.discard(ctx)
 	return &methods.HttpNfcLeaseAbortBody{Res: &types.HttpNfcLeaseAbortResponse{}}
 }
 
 // HttpNfcLeaseProgress keeps the lease alive.
 func (l *HttpNfcLease) HttpNfcLeaseProgress(ctx *simulator.Context, req *types.HttpNfcLeaseProgress) soap.HasFault {
+	if l.hasTimedOut() {
+		return core.Fault(&types.Timedout{})
+	}
+	l.lock.Lock()
+	if l.timer != nil && l.timer.Stop() {
+		l.timer.Reset(settings.leaseTimeout)
+	}
+	l.lock.Unlock()
 	ctx.Update(l, []types.PropertyChange{{Name: "transferProgress", Val: req.Percent}})
 	return &methods.HttpNfcLeaseProgressBody{Res: &types.HttpNfcLeaseProgressResponse{}}
 }
 
 // HttpNfcLeaseGetManifest says what has gone over the wire.
 func (l *HttpNfcLease) HttpNfcLeaseGetManifest(*types.HttpNfcLeaseGetManifest) soap.HasFault {
+	if l.hasTimedOut() {
+		return core.Fault(&types.Timedout{})
+	}
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	answer := &types.HttpNfcLeaseGetManifestResponse{}
@@ -178,127 +267,4 @@ func (l *HttpNfcLease) note(name string, sum hash.Hash, size, capacity int64) {
 	digest := hex.EncodeToString(sum.Sum(nil))
 	l.manifest[name] = types.HttpNfcLeaseManifestEntry{
 		Sha1: digest, Checksum: digest, ChecksumType: "SHA1", Size: size, Disk: true, Capacity: capacity}
-}
-
-// serveLeases serves the URLs of leases.
-func (s *Store) serveLeases() {
-	s.sim.Front.HandleFunc("/nfc/{token}/{name}", func(w http.ResponseWriter, r *http.Request) {
-		lease := s.leases.find(r.PathValue("token"))
-		if lease == nil {
-			http.Error(w, "there is no such lease", http.StatusNotFound)
-			return
-		}
-		name := r.PathValue("name")
-		at, ok := lease.disks[name]
-		switch {
-		case !ok:
-			http.Error(w, "the lease has no such device", http.StatusNotFound)
-		case r.Method == http.MethodGet || r.Method == http.MethodHead:
-			lease.send(w, r, name, at)
-		case r.Method == http.MethodPut || r.Method == http.MethodPost:
-			lease.receive(w, r, name, at)
-		default:
-			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
-		}
-	})
-}
-
-// counter counts and digests what passes.
-type counter struct {
-	hash.Hash
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	c.n += int64(len(p))
-	return c.Hash.Write(p)
-}
-
-// send streams a disk, read through its parents.
-func (l *HttpNfcLease) send(w http.ResponseWriter, r *http.Request, name string, at place) {
-	d, err := vdisk.Open(at.local())
-	if err != nil {
-		http.Error(w, core.Message(fileFault(at, err)), http.StatusNotFound)
-		return
-	}
-	defer d.Close()
-	w.Header().Set("Content-Type", "application/x-vnd.vmware-streamVmdk")
-	if r.Method == http.MethodHead {
-		return
-	}
-	sum := &counter{Hash: sha1.New()}
-	if vdisk.WriteStream(io.MultiWriter(w, sum), d) == nil {
-		l.note(name, sum, sum.n, d.CapacityBytes())
-	}
-}
-
-// receive takes a streamOptimized disk. An upload that is cut, no disk, or too large, is answered with an error, and the lease
-// fails.
-func (l *HttpNfcLease) receive(w http.ResponseWriter, r *http.Request, name string, at place) {
-	ctx := l.store.sim.Context()
-	if !l.importing {
-		http.Error(w, "this lease is an export's", http.StatusForbidden)
-		return
-	}
-	l.transfers.Add(1)
-	arrived := sync.OnceFunc(l.transfers.Done)
-	defer arrived()
-	sum := &counter{Hash: sha1.New()}
-	budget := &budget{store: l.store, at: at}
-	defer budget.release()
-	capacity, err := l.store.importStream(ctx, io.TeeReader(r.Body, sum), at, budget)
-	if err == nil && r.ContentLength >= 0 && sum.n != r.ContentLength {
-		err = fmt.Errorf("%d bytes were announced and %d came", r.ContentLength, sum.n)
-	}
-	l.store.touchDisk(ctx, at)
-	if err != nil {
-		fault := budget.fault
-		if fault == nil {
-			fault = &types.SystemError{Reason: err.Error()}
-		}
-		l.broken.Store(true)
-		arrived() // who waits for that has the lock that fail needs
-		l.fail(ctx, fault)
-		_, _ = io.Copy(io.Discard, r.Body) // so that the client gets to read the answer
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	l.note(name, sum, sum.n, capacity)
-	l.store.tellOwners(ctx, at)
-	w.WriteHeader(http.StatusCreated)
-}
-
-// importStream writes a stream into a disk, which becomes as large as the stream says, if it is smaller.
-func (s *Store) importStream(ctx *simulator.Context, in io.Reader, at place, budget *budget) (int64, error) {
-	stream, err := vdisk.ReadStreamHead(in)
-	if err != nil {
-		return 0, err
-	}
-	d, err := vdisk.ReadDescriptor(at.local())
-	if err != nil {
-		return 0, err
-	}
-	if d.CapacityBytes() < stream.Capacity {
-		if fault := s.ExtendDisk(ctx, at, stream.Capacity, nil); fault != nil {
-			budget.fault = fault
-			return 0, errNoSpace
-		}
-	}
-	target, err := vdisk.OpenForWriting(at.local())
-	if err != nil {
-		return 0, err
-	}
-	defer target.Close()
-	blocks := make(map[int64]bool)
-	thin := target.Descriptor.Thin()
-	err = stream.Each(func(data []byte, off int64) error {
-		if block := off / vdisk.BlockBytes; thin && !blocks[block] {
-			blocks[block] = true
-			if err := budget.take(vdisk.BlockBytes); err != nil {
-				return err
-			}
-		}
-		return target.WriteAt(data, off)
-	})
-	return stream.Capacity, err
 }

@@ -18,6 +18,13 @@ func (s *Store) overrideTransfers() {
 	core.Override(s.sim, func(ctx *simulator.Context, req *types.ImportVApp, _ core.Next) soap.HasFault {
 		return s.importVApp(ctx, req)
 	})
+	core.Override(s.sim, func(_ *simulator.Context, _ *types.CreateImportSpec, next core.Next) soap.HasFault {
+		answer := next()
+		if body, ok := answer.(*methods.CreateImportSpecBody); ok && body.Res != nil {
+			nameFiles(&body.Res.Returnval)
+		}
+		return answer
+	})
 	core.Override(s.sim, func(ctx *simulator.Context, req *types.ExportVm, _ core.Next) soap.HasFault {
 		vm, ok := ctx.Map.Get(req.This).(*simulator.VirtualMachine)
 		if !ok {
@@ -28,7 +35,7 @@ func (s *Store) overrideTransfers() {
 				RequestedState: types.VirtualMachinePowerStatePoweredOff, ExistingState: state})
 		}
 		lease := s.newLease(ctx, false)
-		lease.ready(ctx, vm, vm.Config.Hardware.Device)
+		lease.ready(ctx, vm, vm.Config.Hardware.Device, importKeys{})
 		return &methods.ExportVmBody{Res: &types.ExportVmResponse{Returnval: lease.Self}}
 	})
 	core.Override(s.sim, func(ctx *simulator.Context, req *types.ExportSnapshot, _ core.Next) soap.HasFault {
@@ -41,7 +48,7 @@ func (s *Store) overrideTransfers() {
 			return core.Fault(&types.ManagedObjectNotFound{Obj: snapshot.Vm})
 		}
 		lease := s.newLease(ctx, false)
-		lease.ready(ctx, vm, snapshot.Config.Hardware.Device)
+		lease.ready(ctx, vm, snapshot.Config.Hardware.Device, importKeys{})
 		return &methods.ExportSnapshotBody{Res: &types.ExportSnapshotResponse{Returnval: lease.Self}}
 	})
 }
@@ -64,6 +71,7 @@ func (s *Store) importVApp(ctx *simulator.Context, req *types.ImportVApp) soap.H
 	if _, ok := ctx.Map.Get(folder).(*simulator.Folder); !ok {
 		return core.Fault(&types.ManagedObjectNotFound{Obj: folder})
 	}
+	keys := importKeysOf(&spec.ConfigSpec)
 	lease := s.newLease(ctx, true)
 	create := &types.CreateVM_Task{This: folder, Config: spec.ConfigSpec, Pool: req.This, Host: req.Host}
 	core.StartTask(ctx, req.This, "ImportVAppLRO", func(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
@@ -73,7 +81,7 @@ func (s *Store) importVApp(ctx *simulator.Context, req *types.ImportVApp) soap.H
 			return nil, fault
 		}
 		vm := ctx.Map.Get(*ref).(*simulator.VirtualMachine)
-		lease.ready(ctx, vm, devicesOf(ctx, vm))
+		lease.ready(ctx, vm, devicesOf(ctx, vm), keys)
 		return *ref, nil
 	})
 	return &methods.ImportVAppBody{Res: &types.ImportVAppResponse{Returnval: lease.Self}}

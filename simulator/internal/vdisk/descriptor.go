@@ -10,6 +10,7 @@ package vdisk
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha1"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -153,9 +154,11 @@ func ReadDescriptor(file string) (*Descriptor, error) {
 func ParseDescriptor(text []byte) (*Descriptor, error) {
 	d := &Descriptor{ParentCID: noParent, DDB: make(map[string]string)}
 	scanner := bufio.NewScanner(bytes.NewReader(bytes.TrimRight(text, "\x00")))
+	inDDB := false // a content library leaves out the prefix of the lines of the disk data base
 	for scanner.Scan() {
 		line := strings.TrimSpace(scanner.Text())
 		if line == "" || line[0] == '#' {
+			inDDB = inDDB || line == "#DDB" || line == "# The Disk Data Base"
 			continue
 		}
 		if extent, ok := parseExtent(line); ok {
@@ -170,6 +173,8 @@ func ParseDescriptor(text []byte) (*Descriptor, error) {
 		switch {
 		case strings.HasPrefix(key, "ddb."):
 			d.DDB[key[4:]] = value
+		case inDDB:
+			d.DDB[key] = value
 		case strings.EqualFold(key, "CID"):
 			d.CID = parseCID(value)
 		case strings.EqualFold(key, "parentCID"):
@@ -220,9 +225,57 @@ func (d *Descriptor) Text() []byte {
 		fmt.Fprintf(&b, "%s %d %s \"%s\"\n", e.Access, e.Sectors, e.Kind, e.File)
 	}
 	b.WriteString("\n# The Disk Data Base\n#DDB\n\n")
+	d.writeDDB(&b)
+	return b.Bytes()
+}
+
+func (d *Descriptor) writeDDB(b *bytes.Buffer) {
 	for _, key := range sortedKeys(d.DDB) {
-		fmt.Fprintf(&b, "ddb.%s = \"%s\"\n", key, d.DDB[key])
+		fmt.Fprintf(b, "ddb.%s = \"%s\"\n", key, d.DDB[key])
 	}
+}
+
+// StreamDescriptor describes a disk as a vCenter does in what it exports: read-only, under a name that is no file's.
+func StreamDescriptor(disk *Disk) *Descriptor {
+	sectors := (disk.CapacityBytes() + SectorBytes - 1) / SectorBytes
+	d := NewDescriptor(TypeStreamOptimized, "SPARSE", "generated-stream.vmdk", sectors*SectorBytes)
+	d.Extents[0].Access = "RDONLY"
+	d.CID = disk.Descriptor.CID
+	for _, key := range []string{"adapterType", "virtualHWVersion"} {
+		if value := disk.Descriptor.DDB[key]; value != "" {
+			d.DDB[key] = value
+		}
+	}
+	id := sha1.Sum([]byte(disk.Descriptor.UUID()))
+	d.DDB["longContentID"] = fmt.Sprintf("%x%08x", id[:12], uint32(noParent-1))
+	heads, perTrack := geometry(sectors)
+	d.DDB["geometry.cylinders"] = strconv.FormatInt(sectors/(heads*perTrack), 10)
+	d.DDB["geometry.heads"], d.DDB["geometry.sectors"] = strconv.FormatInt(heads, 10), strconv.FormatInt(perTrack, 10)
+	return d
+}
+
+// geometry is the heads and the sectors of a track that a disk of that many sectors pretends to have.
+func geometry(sectors int64) (heads, perTrack int64) {
+	const gib = (1 << 30) / SectorBytes
+	switch {
+	case sectors < gib:
+		return 64, 32
+	case sectors < 2*gib:
+		return 128, 32
+	}
+	return 255, 63
+}
+
+// StreamText is the descriptor as a vCenter writes it in what it exports, with spaces at the ends of the same lines.
+func (d *Descriptor) StreamText() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# Disk DescriptorFile\nversion=1 \nCID=%08x \nparentCID=%08x \ncreateType=%q \n\n# Extent description\n",
+		d.CID, d.ParentCID, d.CreateType)
+	for _, e := range d.Extents {
+		fmt.Fprintf(&b, "%s %d %s \"%s\"\n", e.Access, e.Sectors, e.Kind, e.File)
+	}
+	b.WriteString("\n# The Disk Data Base \n#DDB\n\n")
+	d.writeDDB(&b)
 	return b.Bytes()
 }
 

@@ -14,18 +14,17 @@ import (
 
 // Hosted sparse extents: monolithicSparse and streamOptimized.
 const (
-	sparseMagic      = 0x564d444b // "KDMV"
-	flagNewlines     = 1 << 0
-	flagCompressed   = 1 << 16
-	flagMarkers      = 1 << 17
-	directoryAtEnd   = ^uint64(0)
-	tableEntries     = 512
-	grainSectors     = grainBytes / SectorBytes
-	markerEnd        = 0
-	markerTable      = 1
-	markerDirectory  = 2
-	markerFooter     = 3
-	descriptorLength = 20 // sectors
+	sparseMagic     = 0x564d444b // "KDMV"
+	flagNewlines    = 1 << 0
+	flagCompressed  = 1 << 16
+	flagMarkers     = 1 << 17
+	directoryAtEnd  = ^uint64(0)
+	tableEntries    = 512
+	grainSectors    = grainBytes / SectorBytes
+	markerEnd       = 0
+	markerTable     = 1
+	markerDirectory = 2
+	markerFooter    = 3
 )
 
 // sparseHeader is the first sector of a sparse extent; offsets are in sectors.

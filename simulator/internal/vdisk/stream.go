@@ -21,20 +21,22 @@ type Content interface {
 	Ranges() []Range
 }
 
-// WriteStream writes a disk as a streamOptimized extent, which is written and read from front to back.
-func WriteStream(out io.Writer, disk Content) error {
+// WriteStream writes a disk as a streamOptimized extent, which is written and read from front to back. The descriptor in it,
+// made by StreamDescriptor, says what the disk is.
+func WriteStream(out io.Writer, disk Content, descriptor *Descriptor) error {
 	w := &streamWriter{out: bufio.NewWriterSize(out, 1<<20)}
-	capacity := (disk.CapacityBytes() + SectorBytes - 1) / SectorBytes
+	text := descriptor.StreamText()
 	w.header = sparseHeader{
-		Magic: sparseMagic, Version: 3, Flags: flagNewlines | flagCompressed | flagMarkers, Capacity: uint64(capacity),
-		GrainSize: grainSectors, DescriptorOffset: 1, DescriptorSize: descriptorLength, TableEntries: tableEntries,
+		Magic: sparseMagic, Version: 3, Flags: flagNewlines | flagCompressed | flagMarkers,
+		Capacity: uint64(descriptor.CapacityBytes() / SectorBytes), GrainSize: grainSectors, DescriptorOffset: 1,
+		DescriptorSize: uint64(len(text)+SectorBytes-1) / SectorBytes, TableEntries: tableEntries,
 		DirectoryOffset: directoryAtEnd, Overhead: grainSectors, Newlines: [4]byte{'\n', ' ', '\r', '\n'}, Compression: 1,
 	}
+	w.directory = make([]uint32, (w.header.Capacity+grainSectors*tableEntries-1)/(grainSectors*tableEntries))
 	w.sector(&w.header)
-	descriptor := NewDescriptor(TypeStreamOptimized, "SPARSE", "disk.vmdk", capacity*SectorBytes)
-	text := make([]byte, (grainSectors-1)*SectorBytes)
-	copy(text, descriptor.Text())
-	w.write(text)
+	padded := make([]byte, (grainSectors-1)*SectorBytes)
+	copy(padded, text)
+	w.write(padded)
 	w.content(disk)
 	w.end()
 	if w.err == nil {
@@ -44,11 +46,13 @@ func WriteStream(out io.Writer, disk Content) error {
 }
 
 type streamWriter struct {
-	out    *bufio.Writer
-	header sparseHeader
-	at     int64 // bytes written
-	grains map[int64]uint32
-	err    error
+	out       *bufio.Writer
+	header    sparseHeader
+	at        int64    // bytes written
+	directory []uint32 // the sector of each table
+	table     []uint32 // the sectors of the grains that the table at hand covers, nil before the first
+	number    int64    // of the table at hand
+	err       error
 }
 
 func (w *streamWriter) write(p []byte) {
@@ -79,7 +83,6 @@ func (w *streamWriter) marker(sectors uint64, kind uint32) {
 }
 
 func (w *streamWriter) content(disk Content) {
-	w.grains = make(map[int64]uint32)
 	if err := EachGrain(disk, func(data []byte, off int64) error {
 		w.grain(off/grainBytes, data)
 		return w.err
@@ -117,7 +120,11 @@ func (w *streamWriter) grain(index int64, data []byte) {
 	z, _ := zlib.NewWriterLevel(&packed, zlib.BestSpeed)
 	_, _ = z.Write(data)
 	_ = z.Close()
-	w.grains[index] = uint32(w.at / SectorBytes)
+	if number := index / tableEntries; w.table == nil || number != w.number {
+		w.endTable()
+		w.table, w.number = make([]uint32, tableEntries), number
+	}
+	w.table[index%tableEntries] = uint32(w.at / SectorBytes)
 	head := make([]byte, 12)
 	binary.LittleEndian.PutUint64(head, uint64(index*grainSectors))
 	binary.LittleEndian.PutUint32(head[8:], uint32(packed.Len()))
@@ -126,27 +133,22 @@ func (w *streamWriter) grain(index int64, data []byte) {
 	w.pad()
 }
 
-// end writes the tables, the directory, the footer and the end marker.
-func (w *streamWriter) end() {
-	tables := (int64(w.header.Capacity) + grainSectors*tableEntries - 1) / (grainSectors * tableEntries)
-	directory := make([]uint32, tables)
-	for t := range directory {
-		table := make([]uint32, tableEntries)
-		used := false
-		for i := range table {
-			if sector, ok := w.grains[int64(t)*tableEntries+int64(i)]; ok {
-				table[i], used = sector, true
-			}
-		}
-		if used {
-			w.marker(tableEntries*4/SectorBytes, markerTable)
-			directory[t] = uint32(w.at / SectorBytes)
-			w.sector(table)
-		}
+// endTable writes the table at hand after the grains that it covers. Tables without grains are left out.
+func (w *streamWriter) endTable() {
+	if w.table == nil {
+		return
 	}
-	w.marker(uint64((tables*4+SectorBytes-1)/SectorBytes), markerDirectory)
+	w.marker(tableEntries*4/SectorBytes, markerTable)
+	w.directory[w.number] = uint32(w.at / SectorBytes)
+	w.sector(w.table)
+}
+
+// end writes the last table, the directory, the footer and the end marker.
+func (w *streamWriter) end() {
+	w.endTable()
+	w.marker(uint64((len(w.directory)*4+SectorBytes-1)/SectorBytes), markerDirectory)
 	w.header.DirectoryOffset = uint64(w.at / SectorBytes)
-	w.sector(directory)
+	w.sector(w.directory)
 	w.marker(1, markerFooter)
 	w.sector(&w.header)
 	w.marker(0, markerEnd)

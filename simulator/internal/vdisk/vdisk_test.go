@@ -176,7 +176,7 @@ func stream(t *testing.T, file string) []byte {
 	must(t, err)
 	defer d.Close()
 	var out bytes.Buffer
-	must(t, WriteStream(&out, d))
+	must(t, WriteStream(&out, d, StreamDescriptor(d)))
 	return out.Bytes()
 }
 

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"flag"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// settings are the feature's flags.
+var settings = struct {
+	// leaseTimeout ends a lease that is not kept alive.
+	leaseTimeout time.Duration
+}{leaseTimeout: 300 * time.Second}
+
+func flags(set *flag.FlagSet) {
+	seconds(set, &settings.leaseTimeout, "lease-timeout", 1,
+		"end a lease `SECONDS` after the last HttpNfcLeaseProgress")
+}
+
+// seconds declares a flag for a time that is not shorter than so many seconds.
+func seconds(set *flag.FlagSet, target *time.Duration, name string, least int, usage string) {
+	set.Func(name, fmt.Sprintf("%s (default %d)", usage, *target/time.Second), func(text string) error {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < least {
+			return fmt.Errorf("give a whole number of seconds, at least %d", least)
+		}
+		*target = time.Duration(n) * time.Second
+		return nil
+	})
+}
