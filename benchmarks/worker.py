@@ -11,8 +11,7 @@ import sys
 
 PLAN = json.load(sys.stdin)
 if PLAN.get('runtime') == 'eventlet':
-    import eventlet
-    eventlet.monkey_patch()
+    from sandbox.embedded import patched  # noqa: F401
 
 # Imported after the patching, as Cinder's own services do.
 import contextlib  # noqa: E402

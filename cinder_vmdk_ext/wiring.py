@@ -32,6 +32,7 @@ from cinder_vmdk_ext.backings import locator
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.backings import verified_ops
 from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.inventory import cache as inventory_cache
@@ -495,7 +496,8 @@ def _make_client(configuration: Any, cookie: Any = None) -> soap.Client:
         configuration.vmware_host_ip, configuration.vmware_host_port,
         ca_file=configuration.vmware_ca_file,
         insecure=configuration.vmware_insecure, cookie=cookie,
-        pool_size=configuration.vmware_connection_pool_size)
+        pool_size=configuration.vmware_connection_pool_size,
+        cooperative_yield=concurrency.cooperative_yield)
 
 
 def newest_pbm_version(version: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from oslo_log import log as logging
 
+from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
@@ -120,7 +121,7 @@ class Reporter:
         for pool in pool_stats.reports(inventory, self._settings, promised_gib,
                                        left):
             if not len(listed) % POOLS_A_TURN:
-                time.sleep(0)  # other greenthreads are not to wait
+                concurrency.cooperative_yield()
             listed.append(pool)
         if not listed:
             return _nothing(self._settings)

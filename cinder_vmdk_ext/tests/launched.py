@@ -6,7 +6,7 @@
 It is made in the launching process, as Cinder makes it with its manager, and
 set up in a child of it. It says "ready" when that is done. SIGTERM ends it.
 """
-from cinder import monkey_patch; monkey_patch.patch()  # noqa
+from sandbox.embedded import patched  # noqa
 
 import json
 import sys

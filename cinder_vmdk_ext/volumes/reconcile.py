@@ -12,7 +12,6 @@ the one that has the volume's lock, in the record and in the vCenter: memory
 may be behind what another has just done.
 """
 
-import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +26,7 @@ from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.backings import locator
 from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.volumes import moves
 from cinder_vmdk_ext.volumes import records
@@ -115,7 +115,7 @@ class Healing(moves.Moves):
         ids |= self._attached_to(context, {vm.uuid for vm in vms if vm.uuid})
         found = []
         for chunk in _chunks(sorted(ids), _IDS_A_QUERY):
-            time.sleep(0)
+            concurrency.cooperative_yield()
             found += [volume for volume in objects.VolumeList.get_all(
                 context, filters={'id': chunk}) if self._is_ours(volume)]
         return found
@@ -248,7 +248,7 @@ def _in_turns(vms: Iterable[volumeops.Backing]
     """All of many VMs; other greenthreads run in between."""
     for count, vm in enumerate(vms):
         if not count % _VMS_A_TURN:
-            time.sleep(0)
+            concurrency.cooperative_yield()
         yield vm
 
 

@@ -13,7 +13,6 @@ import base64
 import contextlib
 import copy
 import re
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -84,15 +83,18 @@ class Client:
 
     def __init__(self, host: str, port: int, *, ca_file: str | None = None,
                  insecure: bool = False, cookie: Any = None,
-                 pool_size: int = 10) -> None:
+                 pool_size: int = 10, cooperative_yield:
+                 Callable[[], None] = lambda: None) -> None:
         """Prepare, without a connection yet.
 
         :param ca_file: CA bundle that verifies the vCenter; None: the
             system's, unless ``insecure``
         :param cookie: a callable that gives the session cookie's value now
+        :param cooperative_yield: called between the slices of a large reply
         """
         self._url = f'https://{netutils.escape_ipv6(host)}:{port}'
         self._cookie = cookie or (lambda: None)
+        self._cooperative_yield = cooperative_yield
         self._pool = self._make_pool(host, port, ca_file or not insecure,
                                      pool_size)
 
@@ -162,7 +164,7 @@ class Client:
                         raise _fault(method, element)
                     yield element
                     element.clear()
-                time.sleep(0)
+                self._cooperative_yield()
             parser.close()
             complete = True
         except (urllib3.exceptions.HTTPError, OSError, ValueError,

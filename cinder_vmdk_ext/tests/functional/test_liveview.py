@@ -384,18 +384,22 @@ class EventletTestCase(LiveViewCase):
     """The same under eventlet's monkey patching, in a process of its own."""
 
     PROGRAM = '''
+from sandbox.embedded import patched
 import eventlet
-eventlet.monkey_patch()
 import sys, threading, time
-from cinder_vmdk_ext import inventory, liveview, session, soap, updates
+from cinder_vmdk_ext import concurrency
+from cinder_vmdk_ext.inventory import cache as inventory_cache
+from cinder_vmdk_ext.inventory import reader as inventory_reader
+from cinder_vmdk_ext.vsphere import session, soap, updates
 host, port, user, password, cacert = sys.argv[1:]
 s = session.Session(host, user, password, 3, 0.5, port=int(port),
                     cacert=cacert, insecure=False)
 http = soap.Client(host, int(port), ca_file=cacert,
-                   cookie=s.vim.get_http_cookie)
-reader = inventory.InventoryReader(s, http)
+                   cookie=s.vim.get_http_cookie,
+                   cooperative_yield=concurrency.cooperative_yield)
+reader = inventory_reader.InventoryReader(s, http)
 stream = updates.Stream(s, http)
-view = liveview.LiveView(stream, reader)
+view = inventory_cache.LiveView(stream, reader)
 found = []
 threads = [threading.Thread(target=lambda: found.append(view.read()))
            for _ in range(20)]

@@ -13,24 +13,27 @@ import unittest
 from simulator import client
 
 PROGRAM = '''
+from sandbox.embedded import patched
 import eventlet
-eventlet.monkey_patch()
 import gc, json, os, sys, threading, time
-from cinder_vmdk_ext import (
-    backingview, inventory, liveview, model, placement, pools, reporting,
-    reservations, session, soap, updates, volumeops)
+from cinder_vmdk_ext import concurrency, model
+from cinder_vmdk_ext.backings import cache as backing_cache, volumeops
+from cinder_vmdk_ext.inventory import cache as inventory_cache, reader
+from cinder_vmdk_ext.scheduling import reporter, reservations
+from cinder_vmdk_ext.vsphere import session, soap, updates
 host, port, user, password, cacert = sys.argv[1:]
 s = session.Session(host, user, password, 3, 0.5, port=int(port),
                     cacert=cacert, insecure=False)
 http = soap.Client(host, int(port), ca_file=cacert,
-                   cookie=s.vim.get_http_cookie)
+                   cookie=s.vim.get_http_cookie,
+                   cooperative_yield=concurrency.cooperative_yield)
 stream = updates.Stream(s, http)
-reader = inventory.InventoryReader(s, http)
-view = liveview.LiveView(stream, reader)
+direct = reader.InventoryReader(s, http)
+view = inventory_cache.LiveView(stream, direct)
 ops = volumeops.VolumeOps(s, 100, 'key', 'type', client=http)
-ops.backing_view = backingview.BackingView(stream, ops)
+ops.backing_view = backing_cache.BackingView(stream, ops)
 settings = model.Settings('vmdk')
-reporter = reporting.Reporter(view, settings, dict)
+reports = reporter.Reporter(view, settings, dict)
 books = reservations.Reservations()
 
 def resident_bytes():
@@ -70,9 +73,9 @@ before = resident_bytes()
 known = measured('first view', view.read)
 report['view_bytes'] = resident_bytes() - before
 report['datastores'] = len(known.datastores)
-measured('first report', reporter.report)
-measured('report', reporter.report)
-measured('direct read', reader.read)
+measured('first report', reports.report)
+measured('report', reports.report)
+measured('direct read', direct.read)
 measured('selection', lambda: books.place(
     model.Requirement(1 << 30), view.read(), settings, min))
 measured('VMs', ops.read_backings)
@@ -82,7 +85,7 @@ for _ in range(10000):
         books.place(model.Requirement(
             1 << 30, thin=True, pinned=frozenset(list(known.datastores)[:1])),
             view.read(), settings, min)
-    reporter.report()
+    reports.report()
 report['growth_bytes'] = resident_bytes() - before
 stream.stop()
 s.logout()

@@ -18,14 +18,14 @@ from sandbox.embedded import section
 from simulator import client as simulator_client
 
 _PROGRAM = """
-from cinder import monkey_patch; monkey_patch.patch()
+from sandbox.embedded import patched
 import json
 import sys
 import eventlet
 from oslo_config import cfg
 from cinder import context, coordination
 from cinder_vmdk_ext import driver
-from cinder_vmdk_ext.tests import database, section
+from sandbox.embedded import database, section
 assert eventlet.patcher.is_monkey_patched('thread')
 cinder = database.Database()
 cinder.setUp()
