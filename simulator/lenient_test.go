@@ -3,6 +3,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,18 +15,31 @@ import (
 	"vcenter-sim/internal/core"
 )
 
+var write = flag.Bool("write", false, "write what is generated into README.md")
+
 // TestREADMEListsTheRules compares the table of README.md with the rules that the features declare.
 func TestREADMEListsTheRules(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "| rule | with `-lenient` |\n|---|---|\n"
+	const head = "| rule | with `-lenient` |\n|---|---|\n"
+	want := head
 	for _, rule := range core.NewLeniencies(features).Rules() {
 		want += fmt.Sprintf("| `%s` | %s |\n", rule.Name, rule.Relaxes)
 	}
-	if !strings.Contains(string(text), want+"\n") {
-		t.Errorf("README.md lacks this table:\n%s", want)
+	before, after, found := strings.Cut(string(text), head)
+	if !found {
+		t.Fatalf("README.md has no table that begins with\n%s", head)
+	}
+	_, after, _ = strings.Cut("\n"+after, "\n\n")
+	if current := before + want + "\n" + after; *write {
+		err = os.WriteFile("README.md", []byte(current), 0o644)
+	} else if current != string(text) {
+		t.Errorf("README.md is not current (go test . -run README -args -write): it lacks\n%s", want)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 

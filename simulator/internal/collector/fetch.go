@@ -31,20 +31,39 @@ func (b *fetchBody) Fault() *soap.Fault { return b.Fault_ }
 // takes that for a property that does not exist), and with all of the service's content (the library leaves out what an old
 // ovftool does not know, the manager of first class disks among it).
 func mendFetch(s *core.Sim) {
-	s.Around(func(_ *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+	s.Around(func(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+		if call.Name != "Fetch" {
+			return next()
+		}
+		if fault := mayFetch(ctx, s, call.Body); fault != nil {
+			return core.Fault(fault)
+		}
 		answer := next()
-		if call.Name != "Fetch" || answer.Fault() != nil {
+		if answer.Fault() != nil {
 			return answer
 		}
 		if _, other := answer.(*methods.RetrievePropertiesExBody); other {
 			return &fetchBody{Res: &FetchResponse{}}
 		}
-		request := reflect.ValueOf(call.Body).Elem()
-		if request.FieldByName("This").Interface() == any(vim25.ServiceInstance) &&
-			request.FieldByName("Prop").String() == "content" {
+		if obj, path := fetched(call.Body); obj == vim25.ServiceInstance && path == "content" {
 			service := s.Map().Get(vim25.ServiceInstance).(*simulator.ServiceInstance)
 			return &fetchBody{Res: &FetchResponse{Returnval: service.Content}}
 		}
 		return answer
 	})
+}
+
+// fetched is what a request asks for. Its type is the library's own.
+func fetched(body types.AnyType) (types.ManagedObjectReference, string) {
+	request := reflect.ValueOf(body).Elem()
+	obj, _ := request.FieldByName("This").Interface().(types.ManagedObjectReference)
+	return obj, request.FieldByName("Prop").String()
+}
+
+func mayFetch(ctx *simulator.Context, s *core.Sim, body types.AnyType) types.BaseMethodFault {
+	obj, path := fetched(body)
+	if _, known := ManagedType(obj.Type); known && !ValidPath(obj.Type, path) {
+		return &types.InvalidProperty{Name: path}
+	}
+	return denied(ctx, s, obj, path)
 }

@@ -11,43 +11,153 @@ import (
 	"vcenter-sim/internal/core"
 )
 
-// Feature has RetrievePropertiesEx follow traversals as documented, and its pages hold no property without a value.
-var Feature = core.Feature{Name: "property collector", Start: start}
+// Feature has the PropertyCollector retrieve as documented: in pages, with traversals by type, and with what the caller may
+// not see in missingSet.
+var Feature = core.Feature{
+	Name: "property collector",
+	Rules: []core.Rule{
+		{Name: "paging", Relaxes: "a retrieval without `maxObjects` answers with all objects at once, not with 100 and a token"},
+		{Name: "unknown-paths", Relaxes: "a property path, or type, that the API does not have is answered as missing, " +
+			"not refused with InvalidProperty or InvalidType"},
+		{Name: "lost-session-fault", Relaxes: "a retrieval without a session is refused with the fault NotAuthenticated, " +
+			"not answered with NotAuthenticated in `missingSet`"},
+	},
+	Start: start,
+}
+
+type retriever struct {
+	sim    *core.Sim
+	pages  *book
+	strict bool // of paths
+}
 
 func start(s *core.Sim) error {
+	r := &retriever{sim: s, pages: newBook(s), strict: !s.Lenient("unknown-paths")}
 	mendFetch(s)
-	core.Override(s, func(ctx *simulator.Context, req *types.RetrievePropertiesEx, next core.Next) soap.HasFault {
-		if fault := flatten(ctx, req.SpecSet); fault != nil {
-			return core.Fault(fault)
-		}
-		return next()
-	})
-	core.Override(s, func(ctx *simulator.Context, req *types.RetrieveProperties, next core.Next) soap.HasFault {
-		if fault := flatten(ctx, req.SpecSet); fault != nil {
-			return core.Fault(fault)
-		}
-		return next()
-	})
-	core.Override(s, func(_ *simulator.Context, _ *types.ContinueRetrievePropertiesEx, next core.Next) soap.HasFault {
-		answer := next()
-		if body, ok := answer.(*methods.ContinueRetrievePropertiesExBody); ok && body.Res != nil {
-			for i := range body.Res.Returnval.Objects {
-				dropEmpty(&body.Res.Returnval.Objects[i])
+	core.Override(s, r.onRetrievePropertiesEx)
+	core.Override(s, r.onRetrieveProperties)
+	core.Override(s, r.pages.onContinue)
+	core.Override(s, r.pages.onCancel)
+	core.Override(s, func(_ *simulator.Context, req *types.CreateFilter, next core.Next) soap.HasFault {
+		if r.strict {
+			if fault := checkSpecs([]types.PropertyFilterSpec{req.Spec}); fault != nil {
+				return core.Fault(fault)
 			}
 		}
-		return answer
-	})
-	core.Override(s, func(_ *simulator.Context, req *types.CreateFilter, next core.Next) soap.HasFault {
 		for i := range req.Spec.ObjectSet {
 			req.Spec.ObjectSet[i].SelectSet = finite(req.Spec.ObjectSet[i].SelectSet)
 		}
 		return next()
 	})
+	if s.Lenient("lost-session-fault") {
+		s.Around(refuseWithoutSession)
+	}
 	return nil
 }
 
+func refuseWithoutSession(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+	if ctx.Session == nil && (call.Name == "RetrieveProperties" || call.Name == "RetrievePropertiesEx") {
+		return core.FaultMessage("The session is not authenticated.", &types.NotAuthenticated{
+			NoPermission: types.NoPermission{Object: &call.This, PrivilegeId: "System.View"}})
+	}
+	return next()
+}
+
+func (r *retriever) onRetrievePropertiesEx(
+	ctx *simulator.Context, req *types.RetrievePropertiesEx, _ core.Next,
+) soap.HasFault {
+	most, fault := r.pages.size(req.Options.MaxObjects)
+	if fault != nil {
+		return core.Fault(fault)
+	}
+	objects, fault := r.retrieve(ctx, req.SpecSet)
+	if fault != nil {
+		return core.Fault(fault)
+	}
+	body := &methods.RetrievePropertiesExBody{Res: &types.RetrievePropertiesExResponse{}}
+	if len(objects) > 0 { // without any there is no result, as the API says
+		body.Res.Returnval = r.pages.cut(ctx, req.This, objects, most)
+	}
+	return body
+}
+
+// onRetrieveProperties implements the older RetrieveProperties, which knows no pages.
+func (r *retriever) onRetrieveProperties(
+	ctx *simulator.Context, req *types.RetrieveProperties, _ core.Next,
+) soap.HasFault {
+	objects, fault := r.retrieve(ctx, req.SpecSet)
+	if fault != nil {
+		return core.Fault(fault)
+	}
+	return &methods.RetrievePropertiesBody{Res: &types.RetrievePropertiesResponse{Returnval: objects}}
+}
+
+// retrieve collects all that a set of filters selects.
+func (r *retriever) retrieve(
+	ctx *simulator.Context, set []types.PropertyFilterSpec,
+) ([]types.ObjectContent, types.BaseMethodFault) {
+	if r.strict {
+		if fault := checkSpecs(set); fault != nil {
+			return nil, fault
+		}
+	}
+	if fault := flatten(ctx, r.sim, set); fault != nil {
+		return nil, fault
+	}
+	return collect(ctx, r.sim, set)
+}
+
+// Collect reads properties of objects, without traversals. What the caller may not see is in missingSet.
+func Collect(
+	ctx *simulator.Context, s *core.Sim, properties []types.PropertySpec, objects ...types.ObjectSpec,
+) []types.ObjectContent {
+	found, _ := collect(ctx, s, []types.PropertyFilterSpec{{
+		PropSet: properties, ObjectSet: objects, ReportMissingObjectsInResults: types.NewBool(true)}})
+	return found
+}
+
+func collect(
+	ctx *simulator.Context, s *core.Sim, set []types.PropertyFilterSpec,
+) ([]types.ObjectContent, types.BaseMethodFault) {
+	set, unknown := knownPaths(set)
+	reader := ctx
+	if ctx.Session == nil { // the library would tell of nothing but its own idea of what is hidden
+		reader = anonymous(ctx)
+	}
+	answer := new(simulator.PropertyCollector).RetrievePropertiesEx(reader, &types.RetrievePropertiesEx{SpecSet: set})
+	if fault := answer.Fault(); fault != nil {
+		if vim, ok := fault.VimFault().(types.BaseMethodFault); ok {
+			return nil, vim
+		}
+		return nil, &types.SystemError{Reason: fault.String}
+	}
+	objects := answer.(*methods.RetrievePropertiesExBody).Res.Returnval.Objects
+	for i := range objects {
+		missUnknown(reader, &objects[i], unknown)
+		deny(ctx, s, set, &objects[i])
+	}
+	return objects, nil
+}
+
+// missUnknown tells of the paths that no property has.
+func missUnknown(ctx *simulator.Context, content *types.ObjectContent, unknown []types.PropertySpec) {
+	if len(unknown) == 0 {
+		return
+	}
+	_, value := Managed(ctx, content.Obj)
+	for _, spec := range unknown {
+		if !value.IsValid() || !IsA(content.Obj.Type, value.Type(), spec.Type) {
+			continue
+		}
+		for _, path := range spec.PathSet {
+			content.MissingSet = append(content.MissingSet, types.MissingProperty{
+				Path: path, Fault: types.LocalizedMethodFault{Fault: &types.InvalidProperty{Name: path}}})
+		}
+	}
+}
+
 // flatten puts the objects that are selected in place of the instructions to find them.
-func flatten(ctx *simulator.Context, set []types.PropertyFilterSpec) types.BaseMethodFault {
+func flatten(ctx *simulator.Context, s *core.Sim, set []types.PropertyFilterSpec) types.BaseMethodFault {
 	for i := range set {
 		spec := &set[i]
 		var objects []types.ObjectSpec
@@ -58,7 +168,7 @@ func flatten(ctx *simulator.Context, set []types.PropertyFilterSpec) types.BaseM
 				continue
 			}
 			traversed = true
-			refs, fault := Select(ctx, start)
+			refs, fault := selected(ctx, s, start)
 			if fault != nil {
 				if _, gone := fault.(*types.ManagedObjectNotFound); gone && isTrue(spec.ReportMissingObjectsInResults) {
 					continue
@@ -89,14 +199,4 @@ func finite(set []types.BaseSelectionSpec) []types.BaseSelectionSpec {
 		}
 	}
 	return set
-}
-
-func dropEmpty(content *types.ObjectContent) {
-	kept := content.PropSet[:0]
-	for _, property := range content.PropSet {
-		if property.Val != nil {
-			kept = append(kept, property)
-		}
-	}
-	content.PropSet = kept
 }

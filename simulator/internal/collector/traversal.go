@@ -11,6 +11,8 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/core"
 )
 
 // Select finds the objects that a filter's object specification selects, each once, in the order in which they are found.
@@ -20,10 +22,17 @@ import (
 // It fails with ManagedObjectNotFound for a start that is gone, and with InvalidArgument for a selection of a name that no
 // traversal has.
 func Select(ctx *simulator.Context, spec types.ObjectSpec) ([]types.ManagedObjectReference, types.BaseMethodFault) {
+	return selected(ctx, nil, spec)
+}
+
+// selected is Select for a client: what it may not see it does not find.
+func selected(
+	ctx *simulator.Context, s *core.Sim, spec types.ObjectSpec,
+) ([]types.ManagedObjectReference, types.BaseMethodFault) {
 	if object(ctx, spec.Obj) == nil {
 		return nil, &types.ManagedObjectNotFound{Obj: spec.Obj}
 	}
-	w := &walk{ctx: ctx, named: make(map[string]*types.TraversalSpec), found: make(map[types.ManagedObjectReference]bool),
+	w := &walk{ctx: ctx, sim: s, named: make(map[string]*types.TraversalSpec), found: make(map[types.ManagedObjectReference]bool),
 		done: make(map[visit]bool)}
 	if fault := w.names(spec.SelectSet); fault != nil {
 		return nil, fault
@@ -42,6 +51,7 @@ type visit struct {
 
 type walk struct {
 	ctx   *simulator.Context
+	sim   *core.Sim // nil for a caller that may see all
 	named map[string]*types.TraversalSpec
 	found map[types.ManagedObjectReference]bool
 	done  map[visit]bool
@@ -95,13 +105,17 @@ func (w *walk) from(ref types.ManagedObjectReference, set []types.BaseSelectionS
 	return nil
 }
 
+func (w *walk) may(ref types.ManagedObjectReference, path string) bool {
+	return w.sim == nil || denied(w.ctx, w.sim, ref, path) == nil
+}
+
 func (w *walk) follow(ref types.ManagedObjectReference, traversal *types.TraversalSpec) []types.ManagedObjectReference {
 	obj := object(w.ctx, ref)
 	if obj == nil {
 		return nil
 	}
 	value := managed(obj)
-	if value.IsValid() && IsA(ref.Type, value.Type(), traversal.Type) {
+	if value.IsValid() && IsA(ref.Type, value.Type(), traversal.Type) && w.may(ref, traversal.Path) {
 		var refs []types.ManagedObjectReference
 		w.ctx.WithLock(obj, func() { refs = references(value, traversal.Path) })
 		return refs

@@ -21,6 +21,7 @@ import (
 type engine struct {
 	mo.SearchIndex // the library expects one of the API's types first
 
+	sim        *core.Sim
 	lock       sync.Mutex // never held while an object's lock is waited for: those who change objects come here with them
 	watches    map[ref]*watch
 	collectors map[collectorKey]*collection
@@ -34,8 +35,9 @@ type watch struct {
 	sources map[*node]bool   // traversals that lead to the object
 }
 
-func newEngine() *engine {
+func newEngine(s *core.Sim) *engine {
 	e := &engine{
+		sim:     s,
 		watches: make(map[ref]*watch), collectors: make(map[collectorKey]*collection),
 		views: make(map[ref]*containerView),
 	}

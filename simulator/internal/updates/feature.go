@@ -22,7 +22,7 @@ import (
 var Feature = core.Feature{Name: "updates", Start: start}
 
 func start(s *core.Sim) error {
-	e := newEngine()
+	e := newEngine(s)
 	s.Map().AddHandler(e)
 	logins.OnEnd(s, e.sessionEnded)
 	core.Override(s, e.onCreateFilter)

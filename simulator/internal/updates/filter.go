@@ -439,28 +439,24 @@ func (f *filter) tell(ctx *simulator.Context, obj ref, c *change) (types.ObjectU
 	if c.kind == types.ObjectUpdateKindModify && !slices.Contains(c.paths, everything) {
 		set = []types.PropertySpec{{Type: obj.Type, PathSet: c.paths}}
 	}
-	answer := new(simulator.PropertyCollector).RetrievePropertiesEx(ctx, &types.RetrievePropertiesEx{
-		SpecSet: []types.PropertyFilterSpec{{
-			PropSet: set, ObjectSet: []types.ObjectSpec{{Obj: obj}}, ReportMissingObjectsInResults: types.NewBool(true)}},
-	})
-	body, ok := answer.(*methods.RetrievePropertiesExBody)
-	if !ok || body.Res == nil || body.Res.Returnval == nil || len(body.Res.Returnval.Objects) == 0 {
+	found := collector.Collect(ctx, f.engine.sim, set, types.ObjectSpec{Obj: obj})
+	if len(found) == 0 {
 		return update, false
 	}
-	content := body.Res.Returnval.Objects[0]
-	found := make(map[string]bool)
+	content := found[0]
+	told := make(map[string]bool)
 	for _, property := range content.PropSet {
-		found[property.Name] = true
+		told[property.Name] = true
 		update.ChangeSet = append(update.ChangeSet, types.PropertyChange{
 			Name: property.Name, Op: types.PropertyChangeOpAssign, Val: property.Val})
 	}
 	update.MissingSet = content.MissingSet
 	for _, missing := range content.MissingSet {
-		found[missing.Path] = true
+		told[missing.Path] = true
 	}
 	if c.kind == types.ObjectUpdateKindModify {
 		for _, path := range c.paths { // what has no value any more
-			if path != everything && !found[path] {
+			if path != everything && !told[path] {
 				update.ChangeSet = append(update.ChangeSet, types.PropertyChange{Name: path, Op: types.PropertyChangeOpAssign})
 			}
 		}
