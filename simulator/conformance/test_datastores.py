@@ -490,7 +490,7 @@ class RestartTestCase(vcenter_case.VCenterCase):
             self.control('POST', '/state', {'directory': folder + '/state'})
             self.vcenter.stop()
             cls = type(self)
-            cls.vcenter = vcenter_case.simulator.Simulator(state_load=folder + '/state')
+            cls.vcenter = vcenter_case.client.Simulator(state_load=folder + '/state')
             self.addClassCleanup(cls.vcenter.stop)
             cls.vcenter.start()
         cls.client = cls.vcenter.connect()

@@ -183,6 +183,53 @@ class FaultsTestCase(unittest.TestCase):
         names = [child.name for child in self.datacenter.vmFolder.childEntity]
         self.assertIn('cut-after', names)
 
+    # Envoy, which stands in front of a vCenter (its headers: pyvmomi's recording of an 8.0.3, basic_connection.yaml)
+
+    def folders(self):
+        return [child.name for child in self.datacenter.vmFolder.childEntity]
+
+    def create_folder(self, name):
+        """:returns: the reply to CreateFolder, of which pyVmomi would tell less"""
+        return requests.post(
+            f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', verify=self.vcenter.cacert, timeout=10,
+            headers={'Cookie': self.client._stub.cookie.split(';')[0], 'Content-Type': 'text/xml; charset=utf-8'},
+            data=f'''<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><CreateFolder xmlns="urn:vim25">
+                <_this type="Folder">{self.datacenter.vmFolder._moId}</_this><name>{name}</name>
+                </CreateFolder></Body></Envelope>''')
+
+    def test_envoy_answers_503_before_the_call_is_executed(self):
+        self.control.fault(method='CreateFolder', count=1, status=503)
+        reply = self.create_folder('not-passed-on')
+        self.assertEqual((503, 'text/plain', 'no healthy upstream'),
+                         (reply.status_code, reply.headers['Content-Type'], reply.text))
+        self.assertNotIn('not-passed-on', self.folders())
+
+    def test_envoy_answers_503_after_the_call_is_executed(self):
+        self.control.fault(method='CreateFolder', count=1, status=503, after_work=True)
+        reply = self.create_folder('passed-on')
+        self.assertEqual(503, reply.status_code)
+        self.assertEqual('upstream connect error or disconnect/reset before headers. reset reason: connection termination',
+                         reply.text)
+        self.assertNotIn('X-Envoy-Upstream-Service-Time', reply.headers)
+        self.assertIn('passed-on', self.folders())
+
+    def test_envoy_answers_503_and_the_task_runs_on(self):
+        self.control.fault(method='CreateSnapshot_Task', count=1, status=503, after_work=True, task_delay_ms=300)
+        self.assertRaises(http.client.HTTPException, self.vm.CreateSnapshot_Task, 'unheard', '', False, False)
+        self.assertIsNone(self.vm.snapshot)
+        deadline = time.monotonic() + 10
+        while self.vm.snapshot is None:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        self.assertEqual('unheard', self.vm.snapshot.rootSnapshotList[0].name)
+
+    def test_envoy_marks_the_answers_that_it_passes_on(self):
+        reply = self.create_folder('marked')
+        self.assertEqual(200, reply.status_code)
+        self.assertTrue(reply.headers['X-Envoy-Upstream-Service-Time'].isdigit())
+        self.assertEqual('no-cache', reply.headers['Cache-Control'])
+        self.assertEqual('text/xml; charset=utf-8', reply.headers['Content-Type'])
+
     # Sessions
 
     def test_the_callers_session_is_killed(self):
@@ -197,6 +244,31 @@ class FaultsTestCase(unittest.TestCase):
         self.control.fault(method='CurrentTime', count=1, kill_sessions='all')
         self.assertRaises(vim.fault.NotAuthenticated, self.now)
         self.assertRaises(vim.fault.NotAuthenticated, other.CurrentTime)
+
+    def test_a_retrieval_tells_the_killed_session_in_its_missing_set(self):
+        self.control.fault(method='RetrievePropertiesEx', count=1, kill_sessions='caller')
+        found = self.retrieve()
+        self.assertEqual([], found.objects[0].propSet)
+        self.assertEqual(['name'], [missing.path for missing in found.objects[0].missingSet])
+        self.assertIsInstance(found.objects[0].missingSet[0].fault, vim.fault.NotAuthenticated)
+
+    def test_a_retrieval_is_answered_with_nothing(self):
+        self.control.fault(count=1, empty=True)
+        self.now()
+        self.assertIsNone(self.retrieve())
+        self.assertEqual(1, len(self.retrieve().objects))
+
+    def test_a_killed_session_is_told_by_nothing(self):
+        self.control.fault(method='RetrievePropertiesEx', count=1, kill_sessions='caller', empty=True)
+        self.assertIsNone(self.retrieve())
+        self.assertRaises(vim.fault.NotAuthenticated, self.now)
+
+    def retrieve(self):
+        collector = vmodl.query.PropertyCollector
+        return self.client.content.propertyCollector.RetrievePropertiesEx(
+            [collector.FilterSpec(objectSet=[collector.ObjectSpec(obj=self.vm)],
+                                  propSet=[collector.PropertySpec(type=vim.VirtualMachine, pathSet=['name'])])],
+            collector.RetrieveOptions())
 
     def test_a_users_sessions_are_killed(self):
         self.control.fault(method='CurrentTime', count=1, kill_sessions='user:somebody else')
@@ -259,7 +331,9 @@ class FaultsTestCase(unittest.TestCase):
                 ({'fault': {'type': 'NoDiskSpace', 'fields': {'disk': 1}}}, 'disk'),
                 ({'cut': 'sometimes'}, 'sometimes'),
                 ({'cut': 'before', 'fault': {'type': 'NotSupported'}}, 'one of'),
-                ({'status': 503}, 'path'),
+                ({'status': 200}, '200'),
+                ({'delay_ms': 1, 'after_work': True}, 'status'),
+                ({'path': '/folder', 'status': 503, 'after_work': True}, 'calls'),
                 ({'path': '/folder', 'status': 200}, '200'),
                 ({'path': '/folder', 'fault': {'type': 'NotSupported'}}, 'transfers'),
                 ({'kill_sessions': 'user'}, 'user:NAME'),

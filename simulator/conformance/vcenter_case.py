@@ -17,13 +17,14 @@ MIB = 1 << 20
 
 
 class VCenterCase(unittest.TestCase):
-    """The attribute flags of a subclass is what its simulator starts with."""
+    """The attribute flags of a subclass is what its simulator starts with, lenient the rules that it does not hold."""
 
+    lenient = ()
     flags = {'ds': 3, 'vm': 0, 'ds_capacity': '100GiB', 'ds_mount_all': True}
 
     @classmethod
     def setUpClass(cls):
-        cls.vcenter = client.Simulator(**cls.flags)
+        cls.vcenter = client.Simulator(**{'lenient': cls.lenient, **cls.flags})
         cls.addClassCleanup(cls.vcenter.stop)
         cls.vcenter.start()
         cls.client = cls.vcenter.connect()

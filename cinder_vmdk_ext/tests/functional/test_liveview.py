@@ -17,6 +17,7 @@ from cinder_vmdk_ext.inventory import reader
 from cinder_vmdk_ext.vsphere import session
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
+from simulator import client
 from simulator.conformance import vcenter_case
 from simulator import control
 
@@ -26,6 +27,7 @@ POLLED = ('WaitForUpdatesEx',)
 class LiveViewCase(vcenter_case.VCenterCase):
     """One view of a simulated vCenter, and a reader beside it."""
 
+    lenient = client.PLUGIN_STILL_NEEDS
     flags = {'ds': 5, 'host': 3, 'cluster': 2, 'vm': 0, 'pod': 1}
 
     @classmethod

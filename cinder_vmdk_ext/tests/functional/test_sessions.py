@@ -25,6 +25,7 @@ from pyVmomi import vim
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests import faulty_proxy
 from cinder_vmdk_ext.vsphere import session
+from simulator import client
 from simulator.conformance import vcenter_case
 from simulator import control
 
@@ -37,6 +38,7 @@ UPSTREAM = os.environ.get('VMDK_EXT_TEST_SESSION') == 'oslo.vmware'
 class SessionCase(vcenter_case.VCenterCase):
     """A session, the simulator's faults, and pyVmomi to look."""
 
+    lenient = client.PLUGIN_STILL_NEEDS
     flags = {'ds': 3, 'host': 2, 'vm': 2}
 
     def setUp(self):

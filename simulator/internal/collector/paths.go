@@ -11,6 +11,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"vcenter-sim/internal/core"
 )
 
 var (
@@ -149,8 +151,11 @@ func apiName(field reflect.StructField) string {
 	return ""
 }
 
-// checkSpecs finds the first path, or type, that a filter must not name.
-func checkSpecs(set []types.PropertyFilterSpec) types.BaseMethodFault {
+// Check finds the first path, or type, that filters must not name.
+func Check(s *core.Sim, set ...types.PropertyFilterSpec) types.BaseMethodFault {
+	if s.Lenient("unknown-paths") {
+		return nil
+	}
 	for _, spec := range set {
 		for _, properties := range spec.PropSet {
 			if _, known := ManagedType(properties.Type); !known {

@@ -26,29 +26,17 @@ var Feature = core.Feature{
 }
 
 type retriever struct {
-	sim    *core.Sim
-	pages  *book
-	strict bool // of paths
+	sim   *core.Sim
+	pages *book
 }
 
 func start(s *core.Sim) error {
-	r := &retriever{sim: s, pages: newBook(s), strict: !s.Lenient("unknown-paths")}
+	r := &retriever{sim: s, pages: newBook(s)}
 	mendFetch(s)
 	core.Override(s, r.onRetrievePropertiesEx)
 	core.Override(s, r.onRetrieveProperties)
 	core.Override(s, r.pages.onContinue)
 	core.Override(s, r.pages.onCancel)
-	core.Override(s, func(_ *simulator.Context, req *types.CreateFilter, next core.Next) soap.HasFault {
-		if r.strict {
-			if fault := checkSpecs([]types.PropertyFilterSpec{req.Spec}); fault != nil {
-				return core.Fault(fault)
-			}
-		}
-		for i := range req.Spec.ObjectSet {
-			req.Spec.ObjectSet[i].SelectSet = finite(req.Spec.ObjectSet[i].SelectSet)
-		}
-		return next()
-	})
 	if s.Lenient("lost-session-fault") {
 		s.Around(refuseWithoutSession)
 	}
@@ -96,10 +84,8 @@ func (r *retriever) onRetrieveProperties(
 func (r *retriever) retrieve(
 	ctx *simulator.Context, set []types.PropertyFilterSpec,
 ) ([]types.ObjectContent, types.BaseMethodFault) {
-	if r.strict {
-		if fault := checkSpecs(set); fault != nil {
-			return nil, fault
-		}
+	if fault := Check(r.sim, set...); fault != nil {
+		return nil, fault
 	}
 	if fault := flatten(ctx, r.sim, set); fault != nil {
 		return nil, fault
@@ -185,18 +171,4 @@ func flatten(ctx *simulator.Context, s *core.Sim, set []types.PropertyFilterSpec
 		}
 	}
 	return nil
-}
-
-// finite drops, for filters, which the library traverses by itself, what sends it round in circles: it takes a virtual
-// machine's resourcePool for a resource pool's.
-func finite(set []types.BaseSelectionSpec) []types.BaseSelectionSpec {
-	for _, selection := range set {
-		if traversal, ok := selection.(*types.TraversalSpec); ok {
-			if traversal.Type == "ResourcePool" && traversal.Path == "vm" {
-				traversal.SelectSet = nil
-			}
-			traversal.SelectSet = finite(traversal.SelectSet)
-		}
-	}
-	return set
 }

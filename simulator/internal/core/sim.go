@@ -123,7 +123,7 @@ func (s *Sim) Handler() http.Handler {
 	if _, pattern := s.Front.Handler(&http.Request{Method: http.MethodGet, URL: rootURL}); pattern == "" {
 		s.Front.Handle("/", s.Model.Service.ServeMux)
 	}
-	var h http.Handler = s.Front
+	h := envoy(s.Front)
 	for _, wrap := range s.wrappers {
 		h = wrap(h)
 	}

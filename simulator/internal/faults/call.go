@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -27,33 +28,80 @@ func (f *faults) around(ctx *simulator.Context, call *core.Call, next core.Next)
 	switch {
 	case rule.Fault != nil:
 		return rule.Fault.answer()
+	case rule.Status != 0:
+		words := core.NotPassedOn
+		if rule.AfterWork {
+			f.execute(ctx, call, rule, next)
+			words = core.Broken
+		}
+		return core.AnswerStatus(ctx, rule.Status, words)
 	case rule.Cut == "before":
 		panic(http.ErrAbortHandler) // net/http's way to break a connection
 	case rule.Cut == "after":
-		if rule.concernsTasks() {
-			f.inTask(ctx, call, rule, next)
-		} else {
-			next()
-		}
+		f.execute(ctx, call, rule, next)
 		panic(http.ErrAbortHandler)
 	case rule.KillSessions != "":
 		f.kill(ctx, rule.KillSessions)
-		if ctx.Session != nil && !f.sim.LoggedIn(ctx.Session.Key) {
-			return core.FaultMessage("The session is not authenticated.", &types.NotAuthenticated{
-				NoPermission: types.NoPermission{Object: &call.This, PrivilegeId: "System.View"}})
+		if ctx.Session == nil || f.sim.LoggedIn(ctx.Session.Key) {
+			return next()
 		}
-		return next()
+		if rule.Empty {
+			return nothing(call)
+		}
+		return f.withoutSession(ctx, call, next)
+	case rule.Empty:
+		return nothing(call)
 	case rule.concernsTasks():
 		return f.inTask(ctx, call, rule, next)
 	}
 	return next()
 }
 
+// execute executes a call whose answer is not heard.
+func (f *faults) execute(ctx *simulator.Context, call *core.Call, rule *Rule, next core.Next) {
+	if rule.concernsTasks() {
+		f.inTask(ctx, call, rule, next)
+	} else {
+		next()
+	}
+}
+
+// withoutSession answers a call whose session has just ended: a retrieval as the collector answers one without a session.
+func (f *faults) withoutSession(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+	switch call.Name {
+	case "RetrieveProperties", "RetrievePropertiesEx":
+		ctx.Session = nil
+		return next()
+	}
+	return core.FaultMessage("The session is not authenticated.", &types.NotAuthenticated{
+		NoPermission: types.NoPermission{Object: &call.This, PrivilegeId: "System.View"}})
+}
+
+// retrievals are the methods that can be answered with nothing.
+var retrievals = map[string]func() soap.HasFault{
+	"RetrieveProperties": func() soap.HasFault {
+		return &methods.RetrievePropertiesBody{Res: &types.RetrievePropertiesResponse{}}
+	},
+	"RetrievePropertiesEx": func() soap.HasFault {
+		return &methods.RetrievePropertiesExBody{Res: &types.RetrievePropertiesExResponse{}}
+	},
+	"ContinueRetrievePropertiesEx": func() soap.HasFault {
+		return &methods.ContinueRetrievePropertiesExBody{Res: &types.ContinueRetrievePropertiesExResponse{}}
+	},
+	"WaitForUpdatesEx": func() soap.HasFault {
+		return &methods.WaitForUpdatesExBody{Res: &types.WaitForUpdatesExResponse{}}
+	},
+}
+
+// nothing answers a retrieval, well and with nothing in it.
+func nothing(call *core.Call) soap.HasFault { return retrievals[call.Name]() }
+
 func (r *Rule) matchesCall(ctx *simulator.Context, call *core.Call) bool {
 	p := &r.patterns
 	if p.path != nil ||
 		p.method != nil && !p.method.MatchString(call.Name) ||
 		r.concernsTasks() && !strings.HasSuffix(call.Name, "_Task") ||
+		r.Empty && retrievals[call.Name] == nil ||
 		p.kind != nil && !p.kind.MatchString(call.This.Type) ||
 		r.Moref != "" && r.Moref != call.This.Value {
 		return false

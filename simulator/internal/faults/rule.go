@@ -42,13 +42,14 @@ type Rule struct {
 	DelayMS      int    `json:"delay_ms,omitempty"`
 	Fault        *Fault `json:"fault,omitempty"`
 	TaskFault    *Fault `json:"task_fault,omitempty"`
-	AfterWork    bool   `json:"after_work,omitempty"` // with TaskFault: the work is done all the same
+	AfterWork    bool   `json:"after_work,omitempty"` // with TaskFault, or with Status: the work is done all the same
 	TaskDelayMS  int    `json:"task_delay_ms,omitempty"`
 	TaskHang     bool   `json:"task_hang,omitempty"` // until released
 	Cut          string `json:"cut,omitempty"`       // before or after the call is executed; during a transfer
 	AfterBytes   int64  `json:"after_bytes,omitempty"`
 	KillSessions string `json:"kill_sessions,omitempty"` // caller, all, or user:NAME
-	Status       int    `json:"status,omitempty"`        // a transfer's HTTP status
+	Empty        bool   `json:"empty,omitempty"`         // a retrieval is answered with nothing; goes with KillSessions
+	Status       int    `json:"status,omitempty"`        // the HTTP status, as Envoy answers in the vCenter's place
 
 	Matched int `json:"matched"` // calls that matched
 	Hits    int `json:"hits"`    // calls to which it was applied
@@ -135,9 +136,10 @@ func (r *Rule) checkNumbers() error {
 func (r *Rule) checkEffects() error {
 	ends := 0
 	// A call that is executed and not answered may have a task, as any other.
-	unheard := r.Cut == "after"
+	unheard := r.Cut == "after" || r.Status != 0 && r.AfterWork
 	for _, given := range []bool{
 		r.Fault != nil, r.TaskFault != nil && !unheard, r.Cut != "", r.KillSessions != "", r.Status != 0,
+		r.Empty && r.KillSessions == "",
 	} {
 		if given {
 			ends++
@@ -145,15 +147,15 @@ func (r *Rule) checkEffects() error {
 	}
 	switch {
 	case ends > 1:
-		return errors.New("give one of fault, task_fault, cut, kill_sessions and status, and one rule for each")
+		return errors.New("give one of fault, task_fault, cut, kill_sessions, status and empty, and one rule for each")
 	case ends == 0 && r.DelayMS == 0 && r.TaskDelayMS == 0 && !r.TaskHang:
-		return errors.New("nothing happens: give one of fault, task_fault, cut, kill_sessions, status, delay_ms, task_delay_ms, " +
-			"task_hang")
-	case r.AfterWork && r.TaskFault == nil:
-		return errors.New("after_work: it belongs to task_fault")
+		return errors.New("nothing happens: give one of fault, task_fault, cut, kill_sessions, status, empty, delay_ms, " +
+			"task_delay_ms, task_hang")
+	case r.AfterWork && r.TaskFault == nil && r.Status == 0:
+		return errors.New("after_work: it belongs to task_fault or to status")
 	case (r.TaskHang || r.TaskDelayMS > 0) && ends == 1 && r.TaskFault == nil && !unheard:
-		return errors.New("task_hang and task_delay_ms: a call that fails has no task; give them alone, with task_fault or with " +
-			"cut after")
+		return errors.New("task_hang and task_delay_ms: a call that fails has no task; give them alone, with task_fault, with " +
+			"cut after or with status and after_work")
 	case r.KillSessions != "" && r.KillSessions != "caller" && r.KillSessions != "all" &&
 		!strings.HasPrefix(r.KillSessions, "user:"):
 		return fmt.Errorf("kill_sessions: %q is none of caller, all, user:NAME", r.KillSessions)
@@ -170,10 +172,13 @@ func (r *Rule) checkEffects() error {
 
 // checkScope keeps apart what can happen to SOAP calls and to transfers.
 func (r *Rule) checkScope() error {
+	if r.Status != 0 && (r.Status < 400 || http.StatusText(r.Status) == "") {
+		return fmt.Errorf("status: %d is no HTTP error", r.Status)
+	}
 	if r.Path == "" {
 		switch {
-		case r.Status != 0 || r.Cut == "during" || r.AfterBytes != 0:
-			return errors.New("status, cut during and after_bytes are for transfers: give path, as \"^/folder/\"")
+		case r.Cut == "during" || r.AfterBytes != 0:
+			return errors.New("cut during and after_bytes are for transfers: give path, as \"^/folder/\"")
 		case r.Cut != "" && r.Cut != "before" && r.Cut != "after":
 			return fmt.Errorf("cut: %q is neither before nor after the call is executed", r.Cut)
 		}
@@ -188,8 +193,8 @@ func (r *Rule) checkScope() error {
 		return fmt.Errorf("cut: %q is none of before, during, after", r.Cut)
 	case r.AfterBytes != 0 && r.Cut != "during":
 		return errors.New("after_bytes: it belongs to cut during")
-	case r.Status != 0 && (r.Status < 400 || http.StatusText(r.Status) == ""):
-		return fmt.Errorf("status: %d is no HTTP error", r.Status)
+	case r.AfterWork || r.Empty:
+		return errors.New("path makes the rule one for transfers: after_work and empty are for calls")
 	}
 	return nil
 }

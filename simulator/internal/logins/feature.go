@@ -18,6 +18,9 @@ import (
 
 var timeout time.Duration
 
+// locales are those of a vCenter that is installed in English.
+var locales = []string{"en"}
+
 // Feature ends sessions that nobody uses, and lets a test end any.
 var Feature = core.Feature{
 	Name: "logins",
@@ -32,6 +35,8 @@ func start(s *core.Sim) error {
 	if timeout < 0 {
 		return fmt.Errorf("invalid value %q for flag -session-timeout: give a duration, as 90s or 30m, or 0 for never", timeout)
 	}
+	manager := s.Map().SessionManager()
+	manager.DefaultLocale, manager.MessageLocaleList, manager.SupportedLocaleList = "en", locales, locales
 	l := of(s)
 	l.timeout = timeout
 	s.Around(l.watch)

@@ -51,6 +51,9 @@ func (e *engine) watching() map[string]int {
 
 // onCreateFilter implements PropertyCollector.CreateFilter.
 func (e *engine) onCreateFilter(ctx *simulator.Context, req *types.CreateFilter, _ core.Next) soap.HasFault {
+	if fault := collector.Check(e.sim, req.Spec); fault != nil {
+		return core.Fault(fault)
+	}
 	f := &filter{engine: e, collection: e.collection(ctx, req.This), named: make(map[string]*types.TraversalSpec)}
 	f.Self.Type = "PropertyFilter"
 	f.Spec, f.PartialUpdates = req.Spec, req.PartialUpdates
