@@ -30,6 +30,16 @@ def format_gib(size_bytes: int) -> str:
 SUPPORTED_TYPES = frozenset({'vmfs', 'nfs', 'nfs41', 'vsan', 'vvol'})
 
 
+def plain_name(name: str) -> str:
+    """A name as an administrator sees it in vSphere's client.
+
+    A vCenter stores the names of managed entities with ``%25``, ``%2f`` and
+    ``%5c`` for a per cent sign, a slash and a backslash
+    (``ManagedEntity.name``).
+    """
+    return parse.unquote(name)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The operator's choices, as far as they steer pools and placement."""
@@ -79,7 +89,7 @@ class Datastore:
     @property
     def plain_name(self) -> str:
         """The name as an administrator sees it in vSphere's client."""
-        return parse.unquote(self.name)
+        return plain_name(self.name)
 
     @property
     def provisioned_bytes(self) -> int:
@@ -182,7 +192,7 @@ class Inventory:
         members: dict[str, frozenset[str]] = {}
         for cluster in self.clusters.values():
             if not cluster.standalone:
-                name = parse.unquote(cluster.name)
+                name = plain_name(cluster.name)
                 members[name] = members.get(name,
                                             frozenset()) | cluster.hosts
         return members
@@ -192,6 +202,31 @@ class Inventory:
         """Names of several datacenters each, in different folders."""
         count = Counter(each.name for each in self.datacenters.values())
         return frozenset(name for name in count if count[name] > 1)
+
+    @functools.cached_property
+    def _spellings(self) -> Mapping[str, tuple[Datastore, ...]]:
+        """Datastores by their names, as stored and as seen."""
+        found: dict[str, tuple[Datastore, ...]] = {}
+        for datastore in self.datastores.values():
+            for name in {datastore.name, datastore.plain_name}:
+                found[name] = (*found.get(name, ()), datastore)
+        return found
+
+    def located(self, text: str) -> list[tuple[Datastore, str]]:
+        """What '[datastore] folder/name' may mean: datastores and paths.
+
+        The name may be spelt as the vCenter stores it or as people see it,
+        and brackets may be part of it or of the path; so it is split at the
+        names of datastores that there are.
+
+        :returns: none where no datastore has such a name; several where
+            datastores share it
+        """
+        if not text.startswith('['):
+            return []
+        return [(datastore, text[end.end():].removeprefix(' '))
+                for end in re.finditer(r'\]', text)
+                for datastore in self._spellings.get(text[1:end.start()], ())]
 
     def attribute(self, datastore: Datastore, name: str) -> str | None:
         """A datastore's custom attribute of that name; None: it has none."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from lxml import etree
 from oslo_utils import timeutils
-from oslo_vmware import vim_util
 
 from cinder import context as cinder_context
 from cinder import objects
@@ -20,7 +19,9 @@ from cinder_vmdk_ext.backings import finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
 
 # What a sweep leaves on a VM that it has moved aside: whose it was.
@@ -113,23 +114,26 @@ class Reader:
         home = self._home(seen, inventory)
         datastore = inventory.datastores.get(home)
         manager = seen.get('config.managedBy')
-        files = list(disk_scan._elements(seen.get('layoutEx.file')))
+        files = list(soap.items(seen.get('layoutEx.file')))
         return compare.Machine(
             moref, name, f'{disk_scan._path(seen.get("parent"), tree)}/{name}',
             (seen.get('config.instanceUuid') or '').lower(),
             volume_id=volume_id, snapshot_id=snapshot_id,
             unmanaged=unmanaged, replaced=replaced, quarantined=quarantined,
             ours=isinstance(manager, etree._Element) and manager.findtext(
-                disk_scan._tag('extensionKey')) == self._ops._extension_key,
+                soap.tag('extensionKey')) == self._ops._extension_key,
             template=bool(seen.get('config.template')),
             pool=names.get(home),
             place=datastore.plain_name if datastore else '',
-            files=tuple((file.findtext(disk_scan._tag('name')) or '',
-                         int(file.findtext(disk_scan._tag('size')) or 0))
+            files=tuple((_reference(file.findtext(soap.tag('name')) or '',
+                                    inventory),
+                         int(file.findtext(soap.tag('size')) or 0))
                         for file in files),
             disk_count=sum(1 for file in files if file.findtext(
-                disk_scan._tag('type')) == 'diskDescriptor'),
-            points=tuple(_points(seen.get('snapshot'))),
+                soap.tag('type')) == 'diskDescriptor'),
+            points=tuple(
+                compare.Point(node.moref, node.name, _age(node.created_at))
+                for node in snapshot_tree.nodes(seen.get('snapshot'))),
             age_seconds=_age(seen.get('config.modified')))
 
     @staticmethod
@@ -137,65 +141,35 @@ class Reader:
         """The datastore of its own files; that of its disk may differ."""
         morefs = [ref.value for ref in seen.get('datastore') or ()]
         path = seen.get('config.files.vmPathName') or ''
-        for moref in morefs:
-            datastore = inventory.datastores.get(moref)
-            if datastore and path.startswith(f'[{datastore.plain_name}]'):
-                return moref
+        for datastore, _within in inventory.located(path):
+            if datastore.moref in morefs:
+                return datastore.moref
         return morefs[0] if len(morefs) == 1 else ''
 
     # -- Files --------------------------------------------------------------
 
     def _files(self, datastores: Iterable[model.Datastore]
                ) -> Iterator[compare.File]:
-        tasks = [(each, self._search(each)) for each in datastores]
-        for datastore, task in tasks:
-            self._driver.session.wait_for_task(task)
-            result = self._ops.properties(task, 'info.result').get(
-                'info.result')
-            for folder in disk_scan._elements(result):
-                yield from _files_in(folder, datastore.plain_name)
-
-    def _search(self, datastore: model.Datastore) -> Any:
-        browser = self._ops.properties(vim_util.get_moref(
-            datastore.moref, 'Datastore'), 'browser')['browser']
-        reply = self._driver.session.invoke_api(
-            self._client, 'call', 'SearchDatastoreSubFolders_Task', browser, {
-                'datastorePath': f'[{datastore.name}]',
-                'searchSpec': soap.Typed('', {
-                    'details': soap.Typed('', {
-                        'fileType': False, 'fileSize': True,
-                        'modification': True, 'fileOwner': False}),
-                    'matchPattern': '*.vmdk'})})
-        return vim_util.get_moref(soap.ref(reply[0]).value, 'Task')
+        browser = datastore_browser.DatastoreBrowser(
+            self._driver.session, self._client, self._ops.properties)
+        for datastore, file in browser.files(datastores):
+            yield compare.File(datastore.plain_name, file.path,
+                               file.size_bytes, _age(file.modified_at))
 
 
-def _files_in(folder: etree._Element, place: str) -> Iterator[compare.File]:
-    path = (folder.findtext(disk_scan._tag('folderPath')) or '').partition(
-        ']')[2].strip(' /')
-    for file in folder.iterfind(disk_scan._tag('file')):
-        name = file.findtext(disk_scan._tag('path')) or ''
-        yield compare.File(
-            place, f'{path}/{name}' if path else name,
-            int(file.findtext(disk_scan._tag('fileSize')) or 0),
-            _age(file.findtext(disk_scan._tag('modification'))))
+def _reference(path: str, inventory: model.Inventory) -> str:
+    """A file's path with its datastore's name as :class:`compare.File` has it.
+
+    The vCenter writes the name as it stores it.
+    """
+    return next((f'[{datastore.plain_name}] {within}'
+                 for datastore, within in inventory.located(path)), path)
 
 
-def _points(tree: Any) -> Iterator[compare.Point]:
-    if isinstance(tree, etree._Element):
-        for node in tree.iter(disk_scan._tag('rootSnapshotList'),
-                              disk_scan._tag('childSnapshotList')):
-            yield compare.Point(
-                node.findtext(disk_scan._tag('snapshot')) or '',
-                node.findtext(disk_scan._tag('name')) or '',
-                _age(node.findtext(disk_scan._tag('createTime'))))
-
-
-def _age(moment: Any) -> float | None:
+def _age(moment: datetime.datetime | None) -> float | None:
     """Seconds since a moment that the vCenter told; None: it did not."""
-    if not moment:
+    if moment is None:
         return None
-    if not isinstance(moment, datetime.datetime):
-        moment = timeutils.parse_isotime(moment)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.timezone.utc)
     if moment < _NEVER:

@@ -66,16 +66,17 @@ class Quarantine:
         self._ops.move_backing_to_folder(vm, folder)
 
     def _move_file(self, finding: compare.Finding) -> None:
-        place, _, path = finding.reference[1:].partition('] ')
-        inventory = self._driver._inventory()
-        datacenter = next(
-            vim_util.get_moref(each.datacenter, 'Datacenter')
-            for each in inventory.datastores.values()
-            if each.plain_name == place and each.datacenter)
+        datastore, path = next(
+            (datastore, path) for datastore, path
+            in self._driver._inventory().located(finding.reference)
+            if datastore.plain_name == finding.place and datastore.datacenter)
+        datacenter = vim_util.get_moref(datastore.datacenter, 'Datacenter')
+        # As the vCenter knows it: %2f for a slash.
+        place = datastore.name
         folder = f'{compare.QUARANTINE_PATH}/{uuidutils.generate_uuid()}'
         self._ops.create_datastore_folder(place, compare.QUARANTINE_PATH,
                                           datacenter)
         self._ops.create_datastore_folder(place, folder, datacenter)
         self._ops.move_vmdk_file(
-            datacenter, finding.reference,
+            datacenter, f'[{place}] {path}',
             f'[{place}] {folder}/{path.rpartition("/")[2]}')

@@ -120,6 +120,7 @@ def _home(backing: volumeops.Backing, known: model.Inventory) -> str | None:
         return backing.datastores[0]
     for moref in backing.datastores:
         datastore = known.datastores.get(moref)
-        if datastore and datastore.plain_name == backing.datastore_name:
+        if datastore and backing.datastore_name in (datastore.name,
+                                                    datastore.plain_name):
             return moref
     return None

@@ -7,10 +7,8 @@ nobody takes for "not done".
 """
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
-from lxml import etree
 from oslo_log import log as logging
 from oslo_utils import uuidutils
 from oslo_vmware import exceptions as vmware_exceptions
@@ -79,11 +77,9 @@ class CertainOps(volumeops.VolumeOps):
             lambda: self._described(backing, name, description or ''))
 
     def _described(self, backing: Any, name: str, description: str) -> Any:
-        tree = self.properties(backing, 'snapshot').get('snapshot')
-        for node in _nodes(tree):
-            if (_text(node, 'name') == name
-                    and _text(node, 'description') == description):
-                return vim_util.get_moref(_text(node, 'snapshot'),
+        for node in self._snapshot_nodes(backing):
+            if (node.name, node.description) == (name, description):
+                return vim_util.get_moref(node.moref,
                                           'VirtualMachineSnapshot')
         return None
 
@@ -223,13 +219,3 @@ class CertainOps(volumeops.VolumeOps):
         return [task for task, seen in found.items()
                 if seen.get(_STATE) in ('queued', 'running')
                 and getattr(seen.get(_ENTITY), 'value', None) == moref]
-
-
-def _nodes(tree: Any) -> Iterator[etree._Element]:
-    if isinstance(tree, etree._Element):
-        yield from tree.iter(f'{{{soap.VIM}}}rootSnapshotList',
-                             f'{{{soap.VIM}}}childSnapshotList')
-
-
-def _text(node: etree._Element, name: str) -> str:
-    return node.findtext(f'{{{soap.VIM}}}{name}') or ''

@@ -19,6 +19,7 @@ from cinder.volume.drivers.vmware import volumeops as upstream
 from cinder_vmdk_ext.backings import folders
 from cinder_vmdk_ext.volumes import ahead
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
@@ -321,7 +322,7 @@ class VolumeOps(folders.PlaceOps):
         """
         seen = self.properties(backing, 'config.hardware.device', 'snapshot')
         return (_chosen(devices.parse(seen.get('config.hardware.device')),
-                        None), _has_snapshots(seen.get('snapshot')))
+                        None), bool(snapshot_tree.nodes(seen.get('snapshot'))))
 
     def get_snapshot(self, backing: Any, name: str) -> Any:
         """The snapshot of that name, wherever in the tree; None if none is.
@@ -332,29 +333,19 @@ class VolumeOps(folders.PlaceOps):
 
     def snapshots(self, backing: Any) -> dict[str, Any]:
         """References of all snapshots of a VM by name."""
-        tree = self.properties(backing, 'snapshot').get('snapshot')
-        found: dict[str, Any] = {}
-        if isinstance(tree, etree._Element):
-            for node in tree.iter(f'{{{soap.VIM}}}rootSnapshotList',
-                                  f'{{{soap.VIM}}}childSnapshotList'):
-                name = node.findtext(f'{{{soap.VIM}}}name') or ''
-                moref = node.findtext(f'{{{soap.VIM}}}snapshot') or ''
-                found[name] = vim_util.get_moref(moref,
-                                                 'VirtualMachineSnapshot')
-        return found
+        return {node.name: vim_util.get_moref(node.moref,
+                                              'VirtualMachineSnapshot')
+                for node in self._snapshot_nodes(backing)}
+
+    def _snapshot_nodes(self, backing: Any) -> list[snapshot_tree.Node]:
+        return snapshot_tree.nodes(
+            self.properties(backing, 'snapshot').get('snapshot'))
 
     def snapshot_depth(self, backing: Any) -> int:
         """Snapshots from the root of the tree to the current state."""
-        tree = self.properties(backing, 'snapshot').get('snapshot')
-        if not isinstance(tree, etree._Element):
-            return 0
-        current = tree.findtext(f'{{{soap.VIM}}}currentSnapshot')
-        for moref in tree.iter(f'{{{soap.VIM}}}snapshot'):
-            if moref.text == current:
-                return sum(1 for _ in moref.iterancestors(
-                    f'{{{soap.VIM}}}rootSnapshotList',
-                    f'{{{soap.VIM}}}childSnapshotList'))
-        return 0
+        current = snapshot_tree.current(
+            self.properties(backing, 'snapshot').get('snapshot'))
+        return current.depth if current is not None else 0
 
     def snapshot_exists(self, backing: Any) -> bool:
         """Whether a VM has snapshots."""
@@ -453,7 +444,7 @@ class VolumeOps(folders.PlaceOps):
     def _extra_config_keys(self, vm: Any) -> list[str]:
         options = self.properties(vm, 'config.extraConfig').get(
             'config.extraConfig')
-        return [option.findtext(f'{{{soap.VIM}}}key') or ''
+        return [option.findtext(soap.tag('key')) or ''
                 for option in options] if isinstance(
                     options, etree._Element) else []
 
@@ -660,11 +651,6 @@ def _locator(disk: devices.Disk, datastore: Any, provisioning: str | None,
         'profile': devices.profile(profile_id) if profile_id else None})
 
 
-def _has_snapshots(tree: Any) -> bool:
-    return (isinstance(tree, etree._Element)
-            and tree.find(f'{{{soap.VIM}}}rootSnapshotList') is not None)
-
-
 def _chosen(hardware: Iterable[devices.Device],
             uuid: str | None) -> devices.Disk:
     for disk in devices.disks(hardware):
@@ -700,4 +686,4 @@ def _backing_of(moref: str, seen: dict[str, Any]) -> Backing:
 def _option_value(option: Any) -> str | None:
     if not isinstance(option, etree._Element):
         return option
-    return option.findtext(f'{{{soap.VIM}}}value')
+    return option.findtext(soap.tag('value'))

@@ -225,8 +225,8 @@ def attributes(array: Any) -> dict[int, str]:
     if not isinstance(array, etree._Element):
         return {}
     return {int(field.findtext(_KEY) or 0):
-            field.findtext(f'{{{soap.VIM}}}name') or '' for field in array
-            if (field.findtext(f'{{{soap.VIM}}}managedObjectType')
+            field.findtext(soap.tag('name')) or '' for field in array
+            if (field.findtext(soap.tag('managedObjectType'))
                 or 'Datastore') == 'Datastore'}
 
 
@@ -237,7 +237,7 @@ def custom_values(array: Any) -> tuple[tuple[int, str], ...]:
     if not isinstance(array, etree._Element):
         return ()
     return tuple((int(each.findtext(_KEY) or 0),
-                  each.findtext(f'{{{soap.VIM}}}value') or '')
+                  each.findtext(soap.tag('value')) or '')
                  for each in array)
 
 
@@ -304,11 +304,11 @@ _known_mounts: dict[tuple[tuple[str, ...], str],
                     tuple[frozenset[str], frozenset[str]]] = {}
 _MOST_FORMS = 1000
 _TEXT = etree.XPath('string()', smart_strings=False)
-_KEY = f'{{{soap.VIM}}}key'
-_PATH = f'{{{soap.VIM}}}path'
-_ACCESS_MODE = f'{{{soap.VIM}}}accessMode'
-_MOUNTED = f'{{{soap.VIM}}}mounted'
-_ACCESSIBLE = f'{{{soap.VIM}}}accessible'
+_KEY = soap.tag('key')
+_PATH = soap.tag('path')
+_ACCESS_MODE = soap.tag('accessMode')
+_MOUNTED = soap.tag('mounted')
+_ACCESSIBLE = soap.tag('accessible')
 
 
 def _targets(references: Any) -> frozenset[str]:

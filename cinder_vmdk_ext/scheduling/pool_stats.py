@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
-from urllib import parse
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
@@ -114,11 +113,12 @@ def _report_pod(pool: pool_names.Pool, states: _States,
     members = [each for each, _why in states]
     return figures | {
         'pool_name': pool.name,
-        'datastore_cluster': parse.unquote(pool.pod.name) if pool.pod else '',
+        'datastore_cluster': (model.plain_name(pool.pod.name) if pool.pod
+                              else ''),
         'datastore_cluster_moref': pool.pod.moref if pool.pod else '',
         'datastores': [each.plain_name for each in members],
         'datastore_type': ', '.join(sorted({each.type for each in members})),
-        'datacenter': parse.unquote(
+        'datacenter': model.plain_name(
             pool_names.datacenter_name(members[0], inventory)),
         'datastore_free_gb': _down(sum(map(_free_bytes, counted))),
         'max_contiguous_gb': largest if eligible else 0,
@@ -191,7 +191,7 @@ def _description(name: str, datastore: model.Datastore,
         'datastore_type': datastore.type,
         'datastore_url': datastore.url,
         'datastore_moref': datastore.moref,
-        'datacenter': parse.unquote(
+        'datacenter': model.plain_name(
             pool_names.datacenter_name(datastore, inventory)),
         # The field as it is now; free_capacity_gb may say 0 on purpose.
         'datastore_free_gb': _down(_free_bytes(datastore)),

@@ -35,6 +35,7 @@ from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.volumes import manageable
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import snapshots
+from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 from cinder_vmdk_ext import wiring
 
@@ -104,7 +105,7 @@ class Adoption(finder.Exchange):
     def _census(self) -> disk_scan.Census:
         assert self._client is not None
         return disk_scan.Census(self._session, self._client, self.volumeops,
-                                vmdk.EXTENSION_KEY)
+                                vmdk.EXTENSION_KEY, self._inventory)
 
     # -- Finding what is meant ----------------------------------------------
 
@@ -153,16 +154,11 @@ class Adoption(finder.Exchange):
     def _files_named(self, name: str,
                      seen: model.Inventory) -> list[manageable.Disk]:
         """Disks that no VM uses; one that a VM has is to be told by its VM."""
-        found: list[manageable.Disk] = []
-        split = manageable.split_path(name)
-        if split is None:
-            return found
-        for datastore in seen.datastores.values():
-            if split[0] in (datastore.name, datastore.plain_name):
-                file = self._census.file(datastore, split[1])
-                if file is not None:
-                    found.append(self._user_of(file) or file)
-        return found
+        files = (self._census.file(datastore, path)
+                 for datastore, path in seen.located(name)
+                 if path.lower().endswith('.vmdk'))
+        return [self._user_of(file) or file
+                for file in files if file is not None]
 
     def _user_of(self, file: manageable.Disk) -> manageable.Disk | None:
         return next((disk for disk in self._census.disks_on(file.datastore)
@@ -519,9 +515,10 @@ class Adoption(finder.Exchange):
         size_bytes = self.volumeops.disk_of(backing).capacity_bytes
         vm = manageable.Machine(vim_util.get_moref_value(backing),
                                 volume['name'])
-        return [disk_scan.Snapshot(moref, each, vm, size_bytes, volume['id'])
-                for moref, each in disk_scan.tree_of(tree)
-                if each == name or moref == identifier]
+        return [disk_scan.Snapshot(node.moref, node.name, vm, size_bytes,
+                                   volume['id'])
+                for node in snapshot_tree.nodes(tree)
+                if node.name == name or node.moref == identifier]
 
     def _template_meant(self, name: str | None, identifier: str | None
                         ) -> disk_scan.Snapshot | None:
@@ -588,11 +585,8 @@ def _searchable(datastore: model.Datastore, seen: model.Inventory,
 
 
 def _is_at(disk: manageable.Disk, path: str, seen: model.Inventory) -> bool:
-    split = manageable.split_path(path)
-    datastore = seen.datastores.get(disk.datastore)
-    return (split is not None and datastore is not None
-            and split[0] in (datastore.name, datastore.plain_name)
-            and split[1] == disk.path)
+    return any(disk.place == (datastore.moref, within)
+               for datastore, within in seen.located(path))
 
 
 def _invalid(existing_ref: dict[str, str],

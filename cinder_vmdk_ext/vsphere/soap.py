@@ -14,6 +14,7 @@ import contextlib
 import copy
 import re
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -38,6 +39,13 @@ _PARSING = {'encoding': 'UTF-8', 'resolve_entities': False,
             'no_network': True, 'huge_tree': True}
 _DOCUMENT_TYPE = re.compile(
     rb'(\xef\xbb\xbf)?\s*((<\?.*?\?>|<!--.*?-->)\s*)*<!DOCTYPE', re.DOTALL)
+
+
+def tag(name: str) -> str:
+    """The qualified name of an element of the vSphere API, for lxml."""
+    return f'{{{VIM}}}{name}'
+
+
 # Methods that answer with a reference: to a task, a view, a filter ...
 _MAKES = re.compile('Create|.*_Task$')
 
@@ -149,7 +157,7 @@ class Client:
             raise exceptions.VimConnectionException(
                 f'{method}: {self._url} answers HTTP {reply.status}')
         parser = etree.XMLPullParser(
-            events=('end',), tag=[f'{{{VIM}}}{name}' for name in names] + [
+            events=('end',), tag=[tag(name) for name in names] + [
                 _FAULT], **_PARSING)
         complete = False
         begun = False
@@ -209,7 +217,7 @@ def message(method: str) -> tuple[etree._Element, etree._Element,
     envelope = etree.Element(f'{{{_ENVELOPE}}}Envelope', nsmap=_NAMESPACES)
     header = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Header')
     body = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Body')
-    return envelope, header, etree.SubElement(body, f'{{{VIM}}}{method}')
+    return envelope, header, etree.SubElement(body, tag(method))
 
 
 def _envelope(method: str, this: Ref, arguments: dict[str, Any]) -> bytes:
@@ -230,10 +238,10 @@ def _write(parent: etree._Element, name: str, value: Any) -> None:
         return
     if isinstance(value, etree._Element):
         element = copy.deepcopy(value)
-        element.tag = f'{{{VIM}}}{name}'
+        element.tag = tag(name)
         parent.append(element)
         return
-    element = etree.SubElement(parent, f'{{{VIM}}}{name}')
+    element = etree.SubElement(parent, tag(name))
     if isinstance(value, Ref):
         element.set('type', value.type)
         element.text = value.value
@@ -303,7 +311,7 @@ def _fault(method: str, fault: etree._Element
     names = []
     details: dict[str, str] = {}
     for part in detail if detail is not None else ():
-        name = _local(part.get(_TYPE) or etree.QName(part).localname)
+        name = type_of(part) or etree.QName(part).localname
         if name.endswith((exceptions.SECURITY_ERROR,
                           exceptions.NOT_AUTHENTICATED)):
             name = exceptions.NOT_AUTHENTICATED
@@ -313,8 +321,12 @@ def _fault(method: str, fault: etree._Element
     return Fault(names, f'{method}: {text}', details=details)
 
 
-def _local(name: str) -> str:
-    return name.rpartition(':')[2]
+def type_of(element: etree._Element) -> str:
+    """The vSphere type that an element says it is (``xsi:type``), or ''.
+
+    For a fault, of a call or of a task, this is the fault's name.
+    """
+    return (element.get(_TYPE) or '').rpartition(':')[2]
 
 
 def from_suds(moref: Any) -> Ref:
@@ -332,7 +344,7 @@ def value(element: etree._Element) -> Any:
 
     Data objects, and arrays of them, come back as the element itself.
     """
-    kind = _local(element.get(_TYPE) or '')
+    kind = type_of(element)
     if kind in SCALARS:
         return SCALARS[kind](element.text or '')
     if kind == 'ManagedObjectReference':
@@ -342,6 +354,11 @@ def value(element: etree._Element) -> Any:
     if len(element) == 0 and not kind.startswith('ArrayOf'):
         return element.text or ''  # an enumeration
     return element
+
+
+def items(array: Any) -> Iterable[etree._Element]:
+    """The data objects of an array as :func:`value` gives it, if it is one."""
+    return array if isinstance(array, etree._Element) else ()
 
 
 SCALARS: dict[str, Callable[[str], Any]] = {

@@ -174,7 +174,7 @@ class Client:
                  arguments: dict[str, Any]) -> bytes:
         envelope, header, request = soap.message(method)
         for name, text in self._headers():
-            etree.SubElement(header, f'{{{soap.VIM}}}{name}').text = text
+            etree.SubElement(header, soap.tag(name)).text = text
         self._coder.encode_fields(request, method, parameters, arguments)
         return etree.tostring(envelope, xml_declaration=True,
                               encoding='UTF-8')
@@ -217,7 +217,7 @@ class Coder:
 
     def _encode(self, parent: etree._Element, field: wsdl.Field,
                 value: Any) -> None:
-        node = etree.SubElement(parent, f'{{{soap.VIM}}}{field.name}')
+        node = etree.SubElement(parent, soap.tag(field.name))
         if isinstance(value, (str, bool, int, float, datetime.datetime)):
             node.text = _text(value)
             if field.type == wsdl.ANY:

@@ -14,8 +14,6 @@ from lxml import etree
 
 from cinder_vmdk_ext.vsphere import soap
 
-_TYPE = f'{{{soap.XSI}}}type'
-
 CONTROLLERS = {
     'lsiLogic': 'VirtualLsiLogicController',
     'busLogic': 'VirtualBusLogicController',
@@ -70,7 +68,7 @@ def parse(array: etree._Element | None) -> list[Device]:
     with soap.understood('config.hardware.device'):
         for element in array if isinstance(array, etree._Element) else ():
             found.append(Device(
-                element, (element.get(_TYPE) or '').rpartition(':')[2],
+                element, soap.type_of(element),
                 int(_text(element, 'key') or 0),
                 _number(element, 'controllerKey'),
                 _number(element, 'busNumber')))
@@ -81,7 +79,7 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
     """The disks among devices that lie in files."""
     found = []
     for device in devices:
-        backing = device.element.find(_tag('backing'))
+        backing = device.element.find(soap.tag('backing'))
         if device.kind != 'VirtualDisk' or backing is None:
             continue
         with soap.understood('VirtualDisk'):
@@ -145,11 +143,11 @@ def edited(disk: Disk, *, uuid: str | None = None,
     """The disk's device with some fields set anew."""
     element = copy.deepcopy(disk.device.element)
     if uuid is not None:
-        backing = element.find(_tag('backing'))
+        backing = element.find(soap.tag('backing'))
         _set(backing, 'uuid', uuid, before=_FROM_UUID[1:])
     if capacity_bytes is not None:
         _set(element, 'capacityInKB', str(capacity_bytes // 1024))
-        if element.find(_tag('capacityInBytes')) is not None:
+        if element.find(soap.tag('capacityInBytes')) is not None:
             _set(element, 'capacityInBytes', str(capacity_bytes))
     if controller_key is not None:
         _set(element, 'controllerKey', str(controller_key))
@@ -220,7 +218,7 @@ def placed_backing(provisioning: str) -> soap.Typed:
 
 def is_network_card(device: Device) -> bool:
     """Whether a device is a network card, of whatever make."""
-    return device.element.find(_tag('macAddress')) is not None or (
+    return device.element.find(soap.tag('macAddress')) is not None or (
         device.kind.startswith('VirtualEthernet')
         or device.kind in _NETWORK_CARDS)
 
@@ -231,12 +229,8 @@ _NETWORK_CARDS = frozenset({
     'VirtualSriovEthernetCard'})
 
 
-def _tag(name: str) -> str:
-    return f'{{{soap.VIM}}}{name}'
-
-
 def _text(element: etree._Element, path: str) -> str | None:
-    return element.findtext('/'.join(map(_tag, path.split('/'))))
+    return element.findtext('/'.join(map(soap.tag, path.split('/'))))
 
 
 def _number(element: etree._Element, name: str) -> int | None:
@@ -246,10 +240,10 @@ def _number(element: etree._Element, name: str) -> int | None:
 
 def _set(parent: etree._Element, name: str, text: str,
          before: tuple[str, ...] = ()) -> None:
-    element = parent.find(_tag(name))
+    element = parent.find(soap.tag(name))
     if element is None:
-        element = etree.Element(_tag(name))
-        later = {_tag(other) for other in before}
+        element = etree.Element(soap.tag(name))
+        later = {soap.tag(other) for other in before}
         place = next((i for i, child in enumerate(parent)
                       if child.tag in later), len(parent))
         parent.insert(place, element)

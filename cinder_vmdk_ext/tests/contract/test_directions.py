@@ -33,8 +33,9 @@ TALK_TO_VCENTER = frozenset({
     'audit.collect', 'backings.cache', 'backings.disk_scan',
     'backings.verified_ops', 'backings.volumeops', 'inventory.cache',
     'inventory.reader', 'volumes.image_stream', 'vsphere.logout',
-    'vsphere.preflight', 'vsphere.property_collector', 'vsphere.retry',
-    'vsphere.services', 'vsphere.session', 'vsphere.soap',
+    'vsphere.datastore_browser', 'vsphere.preflight',
+    'vsphere.property_collector', 'vsphere.retry', 'vsphere.services',
+    'vsphere.session', 'vsphere.snapshot_tree', 'vsphere.soap',
     'vsphere.storage_policies', 'vsphere.suds_client', 'vsphere.tagging',
     'vsphere.tasks', 'vsphere.transfers', 'vsphere.updates',
     'vsphere.virtual_devices', 'vsphere.wsdl', 'wiring'})

@@ -223,6 +223,16 @@ class ReferencesTestCase(AdoptionCase):
         self.wait(vm.Destroy_Task())
         self.driver.delete_volume(volume)
 
+    def test_what_the_list_says_of_names_with_brackets_is_understood(self):
+        vm = self.make_vm('a] b [c]')
+        self.assertIn(']', self.path(vm).partition('] ')[2])
+        entry = self.entry(self.path(vm))
+        self.assertTrue(entry['safe_to_manage'], entry)
+        volume = self.manage(entry['reference'])
+        self.assertEqual([], self.disks(vm))
+        self.wait(vm.Destroy_Task())
+        self.driver.delete_volume(volume)
+
     def test_by_the_uuid_of_a_disk(self):
         vm = self.make_vm('server', sizes_gib=(1, 2))
         wanted = self.disks(vm)[1].backing

@@ -174,12 +174,33 @@ class FindingsTestCase(AuditCase):
                 diskType='thin', adapterType='lsiLogic', capacityKb=1024)))
         self.addCleanup(self._delete, path)
 
+    def test_names_with_escaped_signs_are_no_findings(self):
+        datastore = self.datastore('LocalDS_2')
+        self.addCleanup(datastore.RenameDatastore, 'LocalDS_2')
+        for number, name in enumerate(('50%', 'a/b', 'x\\y')):
+            path = f'cinder_temp/{number}/image.vmdk'
+            with self.subTest(name):
+                datastore.RenameDatastore(name)
+                [pool] = [each['pool_name'] for each in self.report()['pools']
+                          if each['datastore'] == name]
+                volume = self.create(pool, content=content('escaped'))
+                self.assertEqual([], self.audit())
+                self._make_disk(f'[{datastore.name}] {path}')
+                [swept] = self.sweep()
+                self.assertEqual(f'[{name}] {path}', swept.reference)
+                [moved] = self.audit()
+                self.assertEqual('quarantined', moved.kind)
+                self._delete(moved.reference.replace(
+                    f'[{name}]', f'[{datastore.name}]'))
+                self.driver.delete_volume(volume)
+                volume.destroy()
+
     def _delete(self, path):
         content = self.service.content
         try:
             self.wait(content.virtualDiskManager.DeleteVirtualDisk_Task(
                 path, content.rootFolder.childEntity[0]))
-        except vim.fault.FileNotFound:
+        except (vim.fault.FileNotFound, vim.fault.InvalidDatastore):
             pass
 
 

@@ -46,6 +46,25 @@ class HostTestCase(unittest.TestCase):
 
 class InventoryTestCase(unittest.TestCase):
 
+    def test_a_path_is_split_at_the_names_of_datastores(self):
+        names = ('gold', 'a%2fb', '50%25', 'x%5cy', 'a] b', 'gold')
+        inventory = worlds.inventory(*(
+            worlds.datastore(f'datastore-{n}', name)
+            for n, name in enumerate(names)))
+        for text, expected in (
+                ('[50%25] f/x', [('datastore-2', 'f/x')]),
+                ('[50%] f/x', [('datastore-2', 'f/x')]),
+                ('[a%2fb] f/x', [('datastore-1', 'f/x')]),
+                ('[a/b] f/x', [('datastore-1', 'f/x')]),
+                ('[x\\y]', [('datastore-3', '')]),
+                ('[a] b] c] d/x', [('datastore-4', 'c] d/x')]),
+                ('[gold] a] b/x', [('datastore-0', 'a] b/x'),
+                                   ('datastore-5', 'a] b/x')]),
+                ('[lead] f/x', []), ('gold] f/x', []), ('', [])):
+            self.assertEqual(expected, [
+                (datastore.moref, path)
+                for datastore, path in inventory.located(text)], text)
+
     def test_hosts_in_reach_are_those_of_the_clusters(self):
         inventory = worlds.inventory(hosts=(
             worlds.host('host-1', 'cluster-1'),

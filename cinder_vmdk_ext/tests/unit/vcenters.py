@@ -50,7 +50,7 @@ class Client:
         return answer
 
     def stream(self, method, this, arguments, names, read_seconds=0):
-        tags = {f'{{{soap.VIM}}}{name}' for name in names}
+        tags = {soap.tag(name) for name in names}
         yield from [element for element in self.call(
             method, this, arguments).iter() if element.tag in tags]
 

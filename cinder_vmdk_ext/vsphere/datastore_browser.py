@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Searches datastores for files (HostDatastoreBrowser).
+
+A search makes the hosts read folders, so only a few run at a time.
+"""
+
+import collections
+import datetime
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+from typing import TypeVar
+
+from lxml import etree
+from oslo_vmware import exceptions
+from oslo_vmware import vim_util
+
+from cinder_vmdk_ext.vsphere import soap
+
+# Searches that run at the same time.
+AT_ONCE = 4
+_DISKS = '*.vmdk'
+_FOLDER_PATH = soap.tag('folderPath')
+_FILE = soap.tag('file')
+
+
+class Place(Protocol):
+    """A datastore, as far as a search needs it."""
+
+    @property
+    def moref(self) -> str:
+        """The reference's value, as in ``datastore-12``."""
+
+    @property
+    def name(self) -> str:
+        """As the vCenter stores it, so with ``%2f`` for a slash."""
+
+
+Datastore = TypeVar('Datastore', bound=Place)
+
+
+class Found(NamedTuple):
+    """A file on a datastore, as far as it was asked about."""
+
+    path: str  # within the datastore: 'folder/name.vmdk'
+    size_bytes: int = 0  # that it takes
+    modified_at: datetime.datetime | None = None
+    # Of a disk's descriptor; None for any other file.
+    capacity_bytes: int | None = None
+    disk_type: str = ''  # its backing's, as VirtualDiskFlatVer2BackingInfo
+    thin: bool = False
+    encrypted: bool = False
+
+
+class DatastoreBrowser:
+    """Searches datastores of one vCenter."""
+
+    def __init__(self, session: Any, client: soap.Client,
+                 read: Callable[..., dict[str, Any]]) -> None:
+        """:param read: gives properties of an object, by their paths"""
+        self._session = session
+        self._client = client
+        self._read = read
+
+    def files(self, datastores: Iterable[Datastore]
+              ) -> Iterator[tuple[Datastore, Found]]:
+        """All files ``*.vmdk``, extents among them: their space and age.
+
+        :raises VimException: why a datastore cannot be searched
+        """
+        return self._search(datastores, _details(
+            fileType=False, fileSize=True, modification=True))
+
+    def disks(self, datastores: Iterable[Datastore]
+              ) -> Iterator[tuple[Datastore, Found]]:
+        """All virtual disks, by their descriptors.
+
+        An extent has no capacity, nor has a delta whose parent is missing;
+        they are left out.
+
+        :raises VimException: why a datastore cannot be searched
+        """
+        return ((datastore, file) for datastore, file
+                in self._search(datastores, _disk_query())
+                if file.capacity_bytes is not None)
+
+    def disk(self, datastore: Datastore, path: str) -> Found | None:
+        """The virtual disk at a path; None: there is none.
+
+        :raises VimException: why the datastore cannot be searched
+        """
+        folder, _, name = path.rpartition('/')
+        try:
+            found = self._result(datastore, self._start(
+                'SearchDatastore_Task', datastore, _disk_query(), folder,
+                name))
+        except exceptions.FileNotFoundException:
+            return None
+        return next((file for file in found if file.path == path
+                     and file.capacity_bytes is not None), None)
+
+    def _search(self, datastores: Iterable[Datastore],
+                asked: dict[str, Any]) -> Iterator[tuple[Datastore, Found]]:
+        running: collections.deque[tuple[Datastore, soap.Ref]] = (
+            collections.deque())
+        for datastore in datastores:
+            if len(running) >= AT_ONCE:
+                yield from self._first_of(running)
+            running.append((datastore, self._start(
+                'SearchDatastoreSubFolders_Task', datastore, asked)))
+        while running:
+            yield from self._first_of(running)
+
+    def _first_of(self, running: collections.deque[tuple[Datastore, soap.Ref]]
+                  ) -> Iterator[tuple[Datastore, Found]]:
+        datastore, task = running.popleft()
+        for file in self._result(datastore, task):
+            yield datastore, file
+
+    def _start(self, method: str, datastore: Place, asked: dict[str, Any],
+               folder: str = '', pattern: str = _DISKS) -> soap.Ref:
+        browser = self._read(vim_util.get_moref(
+            datastore.moref, 'Datastore'), 'browser')['browser']
+        reply = self._session.invoke_api(
+            self._client, 'call', method, browser, {
+                'datastorePath': f'[{datastore.name}] {folder}'.rstrip(),
+                'searchSpec': soap.Typed('', asked | {
+                    'matchPattern': pattern})})
+        return soap.ref(reply[0])
+
+    def _result(self, datastore: Place, task: soap.Ref) -> Iterator[Found]:
+        ref = vim_util.get_moref(task.value, 'Task')
+        self._session.wait_for_task(ref)
+        return files_of(self._read(ref, 'info.result').get('info.result'),
+                        datastore.name)
+
+
+def files_of(result: Any, datastore_name: str) -> Iterator[Found]:
+    """The files in a HostDatastoreBrowserSearchResults, or in many of them.
+
+    :raises VimConnectionException: it makes no sense
+    """
+    if not isinstance(result, etree._Element):
+        return
+    # Of one folder it is one result, of a tree an array.
+    alone = result.find(_FOLDER_PATH) is not None
+    for folder in (result,) if alone else result:
+        with soap.understood('HostDatastoreBrowserSearchResults'):
+            path = path_on(folder.findtext(_FOLDER_PATH) or '',
+                           datastore_name).strip('/')
+            files = [_file(path, file) for file in folder.iterfind(_FILE)]
+        yield from files
+
+
+def path_on(text: str, datastore_name: str) -> str:
+    """The path in '[datastore] folder/name', without the datastore.
+
+    A datastore's name may hold brackets; it has as many however it is spelt,
+    whether with ``%2f`` or with a slash.
+
+    :raises ValueError: the text is no path on a datastore of such a name
+    """
+    brackets = datastore_name.count(']') + 1
+    parts = text.split(']', brackets)
+    if len(parts) != brackets + 1:
+        raise ValueError(f'{text!r} is not on datastore {datastore_name!r}')
+    return parts[-1].removeprefix(' ')
+
+
+def _file(folder: str, element: etree._Element) -> Found:
+    name = element.findtext(soap.tag('path')) or ''
+    capacity_kib = element.findtext(soap.tag('capacityKb'))
+    modified = element.findtext(soap.tag('modification'))
+    return Found(
+        f'{folder}/{name}' if folder else name,
+        int(element.findtext(soap.tag('fileSize')) or 0),
+        soap.SCALARS['dateTime'](modified) if modified else None,
+        int(capacity_kib) * 1024 if capacity_kib is not None else None,
+        (element.findtext(soap.tag('diskType')) or '').rpartition('.')[2],
+        element.findtext(soap.tag('thin')) == 'true',
+        element.find(soap.tag('encryption')) is not None)
+
+
+def _details(**wanted: bool) -> dict[str, Any]:
+    return {'details': soap.Typed('', {
+        'fileType': wanted['fileType'], 'fileSize': wanted['fileSize'],
+        'modification': wanted['modification'], 'fileOwner': False})}
+
+
+def _disk_query() -> dict[str, Any]:
+    return {'query': soap.Typed('VmDiskFileQuery', {
+        'details': soap.Typed('', {
+            'diskType': True, 'capacityKb': True, 'hardwareVersion': False,
+            'thin': True})})} | _details(
+                fileType=True, fileSize=False, modification=False)

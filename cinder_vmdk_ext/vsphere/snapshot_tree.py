@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VM's tree of snapshots (the property ``VirtualMachine.snapshot``).
+
+After a revert, or after the first snapshot was deleted, the tree may have
+several roots.
+"""
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+from lxml import etree
+
+from cinder_vmdk_ext.vsphere import soap
+
+_ROOT = soap.tag('rootSnapshotList')
+_CHILD = soap.tag('childSnapshotList')
+_MOREF = soap.tag('snapshot')
+_NAME = soap.tag('name')
+_DESCRIPTION = soap.tag('description')
+_CREATE_TIME = soap.tag('createTime')
+_CURRENT = soap.tag('currentSnapshot')
+
+
+class Node(NamedTuple):
+    """One snapshot (vSphere: VirtualMachineSnapshotTree)."""
+
+    moref: str
+    name: str
+    description: str
+    # Snapshots from the root to this one, which is counted too.
+    depth: int
+    create_time: str
+
+    @property
+    def created_at(self) -> datetime.datetime | None:
+        """When it was taken; None: the vCenter does not say.
+
+        :raises VimConnectionException: what it says is no time
+        """
+        if not self.create_time:
+            return None
+        with soap.understood('VirtualMachineSnapshotTree.createTime'):
+            found: datetime.datetime = soap.SCALARS['dateTime'](
+                self.create_time)
+            return found
+
+
+def nodes(tree: Any) -> list[Node]:
+    """All snapshots in a VM's tree, parents before their children.
+
+    :param tree: the property ``snapshot``; what is no element is no tree
+    """
+    return list(_below(tree, 1)) if isinstance(tree, etree._Element) else []
+
+
+def current(tree: Any) -> Node | None:
+    """The snapshot that the VM's present state goes on from, if any."""
+    found = nodes(tree)
+    moref = tree.findtext(_CURRENT) if found else None
+    return next((node for node in found if node.moref == moref), None)
+
+
+def _below(element: etree._Element, depth: int) -> Iterator[Node]:
+    for child in element.iterchildren(_ROOT, _CHILD):
+        yield Node(child.findtext(_MOREF) or '', child.findtext(_NAME) or '',
+                   child.findtext(_DESCRIPTION) or '', depth,
+                   child.findtext(_CREATE_TIME) or '')
+        yield from _below(child, depth + 1)
