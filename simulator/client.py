@@ -32,6 +32,7 @@ _READY_LINE = re.compile(r'^export (GOVC_URL=.*)\n', re.MULTILINE)
 PLUGIN_STILL_NEEDS: tuple[str, ...] = (
     'export-readonly',
     'lost-session-fault',
+    'notices',
     'paging',
 )
 

@@ -37,28 +37,27 @@ class AlarmTestCase(vcenter_case.VCenterCase):
 
     def test_yellow_above_75_percent_and_red_above_85_and_cleared_when_space_is_back(self):
         datastore, other = self.datastore('LocalDS_0'), self.datastore('LocalDS_1')
-        watch = self.watch(datastore, 'overallStatus')
         self.fill('[LocalDS_0] most.vmdk', 700)
         self.assertEqual([], self.states(datastore))
 
         self.fill('[LocalDS_0] more.vmdk', 100)
         yellow = [('LocalDS_0', self.alarm, 'yellow')]
         self.until(lambda: self.states(datastore) == yellow, message=lambda: self.states(datastore))
-        watch.until('overallStatus', 'yellow')
+        self.assertEqual('yellow', datastore.overallStatus)
         self.assertEqual(yellow, self.states(self.datacenter))
         self.assertEqual(yellow, self.states(self.content.rootFolder))
         self.assertEqual([], self.states(other))
 
         self.fill('[LocalDS_0] last.vmdk', 100)
         self.until(lambda: self.states(datastore) == [('LocalDS_0', self.alarm, 'red')])
-        watch.until('overallStatus', 'red')
+        self.assertEqual('red', datastore.overallStatus)
         self.content.alarmManager.AcknowledgeAlarm(self.alarm, datastore)
         self.assertTrue(datastore.triggeredAlarmState[0].acknowledged)
 
         for name in 'most', 'more', 'last':
             self.empty(f'[LocalDS_0] {name}.vmdk')
         self.until(lambda: self.states(datastore) == [])
-        watch.until('overallStatus', 'green')
+        self.assertEqual('green', datastore.overallStatus)
         self.until(lambda: self.states(self.content.rootFolder) == [])
 
     def test_ReconfigureAlarm_moves_the_thresholds(self):

@@ -16,11 +16,13 @@ from simulator import control as control_endpoint
 PC = vmodl.query.PropertyCollector
 
 
-class UpdatesTestCase(unittest.TestCase):
+class UpdatesCase(unittest.TestCase):
+
+    lenient = ()
 
     @classmethod
     def setUpClass(cls):
-        cls.vcenter = simulator_client.Simulator(ds=2, ds_capacity='10GiB').start()
+        cls.vcenter = simulator_client.Simulator(ds=2, ds_capacity='10GiB', lenient=cls.lenient).start()
         cls.addClassCleanup(cls.vcenter.stop)
 
     def setUp(self):
@@ -60,6 +62,9 @@ class UpdatesTestCase(unittest.TestCase):
 
     def rename(self, obj, name):
         WaitForTask(obj.Rename(name))
+
+
+class UpdatesTestCase(UpdatesCase):
 
     # Versions
 
@@ -338,18 +343,108 @@ class UpdatesTestCase(unittest.TestCase):
 
     # Tasks
 
-    def test_recent_tasks_are_told_from_begin_to_end(self):
-        manager = self.content.taskManager
-        self.filter([manager], vim.Task, 'info.state', 'info.error', skip=True,
-                    select=[PC.TraversalSpec(type=vim.TaskManager, path='recentTask', skip=False)])
+    def list_of_tasks(self):
+        """:returns: an empty list view, with a filter for the info of the tasks that will be in it"""
+        view = self.content.viewManager.CreateListView([])
+        self.view_filter(view, vim.Task, 'info')
+        return view
+
+    def test_tasks_in_a_list_view_are_told_from_begin_to_end(self):
+        """TaskManager.recentTask: "a ListView is a better way to monitor a specific set of Task objects"."""
+        view = self.list_of_tasks()
         version, _ = self.wait_all()
         task = self.folder.Rename('by a task')
+        self.assertEqual([], view.ModifyListView(add=[task]))
         states = []
         while 'success' not in states:
             update = self.wait(version)
             version = update.version
-            states += [values['info.state'] for _, obj, values in self.changes(update) if obj == task]
-        self.assertEqual('success', states[-1])
+            states += [value.state for _, obj, values in self.changes(update) if obj == task
+                       for name, value in values.items() if name == 'info']
+        view.ModifyListView(remove=[task])
+        self.assertEqual([('leave', task, {})], self.wait_all(version)[1])
+
+    def test_a_task_that_had_ended_enters_the_list_view_complete(self):
+        WaitForTask(task := self.folder.Rename('before'))
+        view = self.list_of_tasks()
+        version, _ = self.wait_all()
+        view.ResetListView([task])
+        (kind, obj, values), = self.wait_all(version)[1]
+        self.assertEqual(('enter', task, 'success'), (kind, obj, values['info'].state))
+
+    def test_a_list_view_answers_what_is_not_there(self):
+        view = self.list_of_tasks()
+        version, _ = self.wait_all()
+        none = vim.Task('task-0', self.client._stub)
+        self.assertEqual([none], view.ModifyListView(add=[none]))
+        self.assertEqual([none], view.ResetListView([none, self.folder]))
+        self.assertEqual([self.folder], view.view)
+
+    def test_the_objects_of_a_destroyed_list_view_leave(self):
+        WaitForTask(task := self.folder.Rename('left'))
+        view = self.list_of_tasks()
+        view.ModifyListView(add=[task])
+        version, _ = self.wait_all()
+        view.Destroy()
+        self.assertEqual([('leave', task)], [change[:2] for change in self.wait_all(version)[1]])
+
+    # What the reference does not promise ("might not generate property collector update notifications for this property")
+
+    def silence(self, obj, change, silent, sounding):
+        """A change is told of one property, and of the others not, though they have changed."""
+        kind = type(obj)
+        self.filter([obj], kind, *silent, sounding)
+        version, before = self.wait_all()
+        values = {name: str(self.value(obj, name)) for name in silent}
+        change()
+        version, found = self.wait_all(version)
+        self.assertEqual({sounding}, {name for _, _, changes in found for name in changes})
+        return [name for name in silent if str(self.value(obj, name)) != values[name]]
+
+    @staticmethod
+    def value(obj, path):
+        for name in path.split('.'):
+            obj = getattr(obj, name)
+        return obj
+
+    def test_files_and_storage_of_a_machine_change_in_silence(self):
+        vm = self.machine()
+        changed = self.silence(
+            vm, lambda: WaitForTask(vm.CreateSnapshot('silent', '', False, False)),
+            ['layoutEx', 'storage', 'summary.storage', 'recentTask'], 'rootSnapshot')
+        self.assertIn('layoutEx', changed)
+        self.assertIn('recentTask', changed)
+
+    def test_a_summary_is_told_for_what_is_not_silent_in_it(self):
+        vm = self.machine()
+        self.filter([vm], vim.VirtualMachine, 'summary')
+        version, _ = self.wait_all()
+        WaitForTask(vm.Rename('louder'))
+        _, found = self.wait_all(version)
+        self.assertEqual('louder', found[-1][2]['summary'].config.name)
+
+    def test_recent_tasks_begin_in_silence(self):
+        manager = self.content.taskManager
+        self.filter([manager], vim.TaskManager, 'recentTask')
+        self.filter([manager], vim.Task, 'info', skip=True,
+                    select=[PC.TraversalSpec(type=vim.TaskManager, path='recentTask', skip=False)])
+        version, _ = self.wait_all()
+        WaitForTask(task := self.folder.Rename('in silence'))
+        self.assertNotIn(task, [change[1] for change in self.wait_all(version)[1]])
+        self.assertIn(task, manager.recentTask)
+
+    def test_an_empty_version_gives_the_present_value(self):
+        self.filter([self.content.taskManager], vim.TaskManager, 'recentTask')
+        self.wait_all()
+        WaitForTask(task := self.folder.Rename('asked for'))
+        self.assertIn(task, self.wait_all('')[1][0][2]['recentTask'])
+
+    def machine(self):
+        pool = self.datacenter.hostFolder.childEntity[0].resourcePool
+        spec = vim.vm.ConfigSpec(name='machine', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]'))
+        WaitForTask(task := self.folder.CreateVM_Task(config=spec, pool=pool))
+        self.addCleanup(lambda: WaitForTask(task.info.result.Destroy()))
+        return task.info.result
 
     def test_one_task_with_all_its_properties(self):
         WaitForTask(self.folder.Rename('all'))
@@ -371,6 +466,25 @@ class UpdatesTestCase(unittest.TestCase):
         other = self.vcenter.connect()
         collector = PC(self.collector._moId, other._stub)
         self.assertRaises(vmodl.fault.ManagedObjectNotFound, collector.WaitForUpdatesEx, '', PC.WaitOptions(maxWaitSeconds=0))
+
+
+class LenientNoticesTestCase(UpdatesCase):
+    """With -lenient notices all is told, also what the reference does not promise."""
+
+    lenient = 'notices'
+
+    def test_recent_tasks_are_told_from_begin_to_end(self):
+        manager = self.content.taskManager
+        self.filter([manager], vim.Task, 'info.state', 'info.error', skip=True,
+                    select=[PC.TraversalSpec(type=vim.TaskManager, path='recentTask', skip=False)])
+        version, _ = self.wait_all()
+        task = self.folder.Rename('by a task')
+        states = []
+        while 'success' not in states:
+            update = self.wait(version)
+            version = update.version
+            states += [values['info.state'] for _, obj, values in self.changes(update) if obj == task]
+        self.assertEqual('success', states[-1])
 
 
 class MirrorTestCase(unittest.TestCase):

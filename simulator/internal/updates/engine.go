@@ -22,6 +22,7 @@ type engine struct {
 	mo.SearchIndex // the library expects one of the API's types first
 
 	sim        *core.Sim
+	tellsAll   bool       // also what the API's reference does not promise to tell
 	lock       sync.Mutex // never held while an object's lock is waited for: those who change objects come here with them
 	watches    map[ref]*watch
 	collectors map[collectorKey]*collection
@@ -37,7 +38,7 @@ type watch struct {
 
 func newEngine(s *core.Sim) *engine {
 	e := &engine{
-		sim:     s,
+		sim: s, tellsAll: s.Lenient("notices"),
 		watches: make(map[ref]*watch), collectors: make(map[collectorKey]*collection),
 		views: make(map[ref]*containerView),
 	}
@@ -127,11 +128,14 @@ func (e *engine) RemoveObject(ctx *simulator.Context, self ref) {
 
 // note tells all who look at an object that a property of it has changed. The engine is locked.
 func (e *engine) note(w *watch, self ref, name string) {
+	if e.silent(self.Type, name) {
+		return
+	}
 	for f := range w.members {
 		f.notes().property(self, name)
 	}
 	for n := range w.nodes {
-		if related(name, n.spec.Path) {
+		if related(name, n.spec.Path) && !e.silent(self.Type, n.spec.Path) {
 			n.filter.notes().dirty[n] = true
 		}
 	}

@@ -19,7 +19,13 @@ import (
 )
 
 // Feature tells changes at a cost that does not depend on the size of the inventory.
-var Feature = core.Feature{Name: "updates", Start: start}
+var Feature = core.Feature{
+	Name: "updates",
+	Rules: []core.Rule{{Name: "notices", Relaxes: "WaitForUpdatesEx also tells changes of properties of which the reference does " +
+		"not promise it: `recentTask`, `layoutEx`, `storage`, `summary.storage`, `overallStatus`, `triggeredAlarmState`, " +
+		"`ResourcePool.summary` ... (`internal/updates/silent.go`)"}},
+	Start: start,
+}
 
 func start(s *core.Sim) error {
 	e := newEngine(s)
@@ -32,6 +38,9 @@ func start(s *core.Sim) error {
 	core.Override(s, e.onCheckForUpdates)
 	core.Override(s, e.onCancel)
 	core.Override(s, e.onCreateContainerView)
+	core.Override(s, e.onModifyListView)
+	core.Override(s, e.onResetListView)
+	core.Override(s, e.onDestroyView)
 	s.Control.HandleFunc("GET /watching", func(w http.ResponseWriter, _ *http.Request) {
 		control.Answer(w, e.watching())
 	})

@@ -461,6 +461,11 @@ func (f *filter) tell(ctx *simulator.Context, obj ref, c *change) (types.ObjectU
 			}
 		}
 	}
+	if c.kind == types.ObjectUpdateKindModify {
+		update.ChangeSet = slices.DeleteFunc(update.ChangeSet, func(change types.PropertyChange) bool {
+			return f.engine.silent(obj.Type, change.Name)
+		})
+	}
 	f.dropKnown(&update)
 	return update, c.kind == types.ObjectUpdateKindEnter || len(update.ChangeSet) > 0
 }
@@ -481,7 +486,7 @@ func (f *filter) dropKnown(update *types.ObjectUpdate) {
 	update.ChangeSet = slices.DeleteFunc(update.ChangeSet, func(change types.PropertyChange) bool {
 		digest := uint64(0)
 		if change.Val != nil {
-			text, err := xml.Marshal(change.Val)
+			text, err := xml.Marshal(f.engine.audible(update.Obj.Type, change.Name, change.Val))
 			if err != nil {
 				return false
 			}
