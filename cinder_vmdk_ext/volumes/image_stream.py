@@ -5,8 +5,8 @@ Everything here takes and gives iterators of bytes, so that an image is never
 held in memory. An error ends the iteration, and with it the transfer.
 """
 
+import itertools
 import queue
-import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -15,17 +15,24 @@ from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
-from oslo_utils.imageutils import format_inspector
-from oslo_vmware import image_util
+from oslo_utils import units
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.volumes.image_formats import foreign
+from cinder_vmdk_ext.volumes.image_formats import ova
+from cinder_vmdk_ext.volumes.image_formats import stream
+from cinder_vmdk_ext.volumes.image_formats import vmdk
 
 CHUNK_BYTES = 1 << 20
 # Chunks that are read ahead of a slow receiver.
 _AHEAD = 4
-_SECTOR_BYTES = 512
-_SPARSE_MAGIC = b'KDMV'
-_DESCRIPTOR_MAGIC = b'# Disk DescriptorFile'
+# Values of the property vmware_disktype.
+STREAM_OPTIMIZED, SPARSE, PREALLOCATED = (
+    'streamOptimized', 'sparse', 'preallocated')
+_CREATE_TYPES = {STREAM_OPTIMIZED: vmdk.STREAM_OPTIMIZED,
+                 SPARSE: vmdk.MONOLITHIC_SPARSE}
+# Upstream takes this one for raw content too.
+_WANTED = {'thin': PREALLOCATED}
 
 
 class Limits(NamedTuple):
@@ -124,127 +131,163 @@ def exactly(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
             "compare the image's size with its data")
 
 
+class Image(NamedTuple):
+    """What the image service's record says of an image."""
+
+    id: str
+    size_bytes: int
+    container_format: str | None = None
+    disk_type: str | None = None  # vmware_disktype; None: not said
+
+
+class Disk(NamedTuple):
+    """The disk in an image, and its data.
+
+    The iterator raises UnusableImage as soon as the data turns out to be
+    unsound, and before the last of it: who has it all has a sound disk.
+    """
+
+    disk_type: str  # streamOptimized, sparse or preallocated
+    size_bytes: int  # of the data
+    capacity_bytes: int
+    chunks: Iterator[bytes]
+
+
+def open_disk(chunks: Iterable[bytes], image: Image,
+              most_bytes: int | None = None) -> Disk:
+    """Find the disk in an image, and check all that its beginning tells.
+
+    It is taken for what it is: the record may say so too, or nothing.
+
+    :param most_bytes: of the disk's capacity; None: any will do
+    :raises UnusableImage: it holds no disk, another than its record says, or
+        one that is too large
+    :raises TransferFailed: the data cannot be had
+    """
+    try:
+        disk = _open(stream.Peekable(exactly(chunks, image.size_bytes)),
+                     image, most_bytes)
+    except stream.FormatError as error:
+        raise exceptions.UnusableImage(image.id, str(error)) from None
+    return disk._replace(chunks=_named(disk.chunks, image.id))
+
+
+def _named(chunks: Iterator[bytes], image_id: str) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except stream.FormatError as error:
+        raise exceptions.UnusableImage(image_id, str(error)) from None
+
+
+def _open(source: stream.Peekable, image: Image,
+          most_bytes: int | None) -> Disk:
+    if not image.size_bytes:
+        raise stream.FormatError('it is empty')
+    wanted = _WANTED.get(image.disk_type or '', image.disk_type)
+    size = image.size_bytes
+    in_ova = image.container_format == 'ova'
+    if in_ova:
+        if wanted == PREALLOCATED:
+            raise stream.FormatError(
+                'its record says container_format ova and vmware_disktype '
+                f'{image.disk_type}, and the disk in an OVA is a VMDK file; '
+                'correct the property')
+        size, inner = ova.find_disk(source)
+        source = stream.Peekable(inner)
+    head = source.peek(foreign.HEAD_BYTES)
+    if head.startswith(vmdk.MAGIC):
+        return _open_vmdk(source, wanted, size, most_bytes)
+    name = foreign.name_of(head)
+    if wanted in _CREATE_TYPES or in_ova:
+        whose = 'the file in the OVA' if in_ova else 'it'
+        raise stream.FormatError(
+            f'{whose} is no VMDK of the type {wanted or "streamOptimized"}'
+            + (f' but {name}' if name else ''))
+    if name:
+        raise stream.FormatError(
+            f'it is {name}, and not the bare content of a disk; correct its '
+            'properties container_format and vmware_disktype, or convert it')
+    stream.check_capacity(size, most_bytes)
+    return _open_flat(source, size)
+
+
+def _open_vmdk(source: stream.Peekable, wanted: str | None,
+               size: int, most_bytes: int | None) -> Disk:
+    found = vmdk.open_vmdk(source, most_bytes)
+    disk_type = next(known for known, create_type in _CREATE_TYPES.items()
+                     if create_type == found.create_type)
+    if wanted not in (None, disk_type):
+        raise stream.FormatError(
+            f'its descriptor says createType {found.create_type!r} and its '
+            f'property vmware_disktype stands for {wanted!r}; correct the '
+            'property')
+    return Disk(disk_type, size, found.capacity_bytes, found.chunks)
+
+
+def _open_flat(source: stream.Peekable, size: int) -> Disk:
+    if size % vmdk.SECTOR_BYTES:
+        raise stream.FormatError(
+            f'its {size} bytes are no whole number of sectors of 512 bytes, '
+            'so it is no preallocated disk')
+    # A vCenter counts disks in KiB.
+    padding = bytes(-size % units.Ki)
+    return Disk(PREALLOCATED, size + len(padding), size,
+                itertools.chain(source, [padding] if padding else []))
+
+
+# -- For one that has begun without open_disk() ------------------------------
+
+
 def sparse(chunks: Iterable[bytes], image_id: str, disk_type: str,
            most_bytes: int | None = None) -> Iterator[bytes]:
     """The same chunks, of a VMDK that is whole and stands for itself.
-
-    A descriptor inside an image names files. One that names others, a parent
-    or another extent, would make a copy of somebody else's disk.
 
     :param disk_type: ``streamOptimized``, or ``monolithicSparse``
     :param most_bytes: of the disk's capacity; None: any will do
     :raises UnusableImage: it is no such VMDK, or too large
     """
-    inspector = format_inspector.VMDKInspector()
-    # The last chunk is held back until all is known, so that the receiver of
-    # something that is refused has never had the whole.
-    last = b''
+    wanted = {create_type: known
+              for known, create_type in _CREATE_TYPES.items()}[disk_type]
+    source = stream.Peekable(chunks)
     try:
-        for chunk in chunks:
-            inspector.eat_chunk(chunk)
-            if last:
-                yield last
-            last = chunk
-        if not inspector.format_match or not inspector.has_region('header'):
-            raise exceptions.UnusableImage(
-                image_id, f'it is no VMDK of the type {disk_type}')
-        inspector.finish()
-        inspector.safety_check()
-    except (format_inspector.ImageFormatError,
-            format_inspector.SafetyCheckFailed) as error:
-        raise exceptions.UnusableImage(
-            image_id, f'it is no sound VMDK of the type {disk_type} '
-            f'({_told(error)})') from error
-    _check_descriptor(inspector.desc_text or '', image_id, disk_type)
-    check_capacity(inspector.virtual_size, image_id, most_bytes)
-    yield last
-
-
-def check_capacity(size_bytes: int, image_id: str,
-                   most_bytes: int | None) -> None:
-    """:raises UnusableImage: a disk is larger than its volume"""
-    if most_bytes is not None and size_bytes > most_bytes:
-        raise exceptions.UnusableImage(
-            image_id, f'its disk holds {size_bytes} bytes and the volume '
-            f'{most_bytes}; make the volume larger')
-
-
-def _told(error: Exception) -> str:
-    failures = getattr(error, 'failures', None)
-    if isinstance(failures, dict):
-        return '; '.join(str(each) for each in failures.values())
-    return str(error)
-
-
-def _check_descriptor(text: str, image_id: str, disk_type: str) -> None:
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        name, is_field, value = line.partition('=')
-        if is_field:
-            fields[name.strip()] = value.strip().strip('"')
-    if fields.get('createtype') != disk_type.lower():
-        raise exceptions.UnusableImage(
-            image_id, f'its descriptor says createType '
-            f'{fields.get("createtype")!r} and its property vmware_disktype '
-            f'stands for {disk_type!r}; correct the property')
-    if (fields.get('parentcid', 'ffffffff') != 'ffffffff'
-            or 'parentfilenamehint' in fields):
-        raise exceptions.UnusableImage(
-            image_id, 'it holds only changes to another disk; export the '
-            'whole disk')
-    extents = [line.split() for line in text.splitlines()
-               if line.startswith(('rw ', 'rdonly ', 'noaccess '))]
-    if [extent[0] == 'rw' and extent[2:3] == ['sparse']
-            for extent in extents] != [True]:
-        raise exceptions.UnusableImage(
-            image_id, f'its descriptor names {len(extents)} extents, and not '
-            'the one that the file holds')
+        if not source.peek(1):
+            raise stream.FormatError('it is empty')
+        if not source.peek(foreign.HEAD_BYTES).startswith(vmdk.MAGIC):
+            raise stream.FormatError(f'it is no VMDK of the type {disk_type}')
+        disk = _open_vmdk(source, wanted, 0, most_bytes)
+    except stream.FormatError as error:
+        raise exceptions.UnusableImage(image_id, str(error)) from None
+    yield from _named(disk.chunks, image_id)
 
 
 def check_flat(size_bytes: int, image_id: str,
                most_bytes: int | None = None) -> None:
     """:raises UnusableImage: it cannot be a raw disk that fits"""
-    if not size_bytes or size_bytes % _SECTOR_BYTES:
+    if not size_bytes or size_bytes % vmdk.SECTOR_BYTES:
         raise exceptions.UnusableImage(
             image_id, f'its {size_bytes} bytes are no whole number of sectors '
             'of 512 bytes, so it is no preallocated disk')
-    check_capacity(size_bytes, image_id, most_bytes)
+    try:
+        stream.check_capacity(size_bytes, most_bytes)
+    except stream.FormatError as error:
+        raise exceptions.UnusableImage(image_id, str(error)) from None
 
 
 def flat(chunks: Iterable[bytes], image_id: str,
          size_bytes: int) -> Iterator[bytes]:
     """The same chunks, of a raw disk.
 
-    :raises UnusableImage: it is a VMDK of another type, or no whole disk
+    :raises UnusableImage: it is something else, or no whole disk
     """
     check_flat(size_bytes, image_id)
-    head = b''
-    for chunk in chunks:
-        if len(head) < len(_DESCRIPTOR_MAGIC):
-            head += chunk[:len(_DESCRIPTOR_MAGIC)]
-            if head.startswith((_SPARSE_MAGIC, _DESCRIPTOR_MAGIC)):
-                raise exceptions.UnusableImage(
-                    image_id, 'it is a VMDK file and not the bare content of '
-                    'a disk; set its property vmware_disktype to '
-                    'streamOptimized or sparse, whichever it is')
-        yield chunk
-
-
-class _File:
-    """Chunks as a file that is read from beginning to end."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._left = b''
-
-    def read(self, size: int) -> bytes:
-        while len(self._left) < size:
-            chunk = next(self._chunks, b'')
-            if not chunk:
-                break
-            self._left += chunk
-        data, self._left = self._left[:size], self._left[size:]
-        return data
+    source = stream.Peekable(chunks)
+    name = foreign.name_of(source.peek(foreign.HEAD_BYTES))
+    if name:
+        raise exceptions.UnusableImage(
+            image_id, f'it is {name}, and not the bare content of a disk; '
+            'correct its properties container_format and vmware_disktype, or '
+            'convert it')
+    yield from source
 
 
 def disk_in_ova(chunks: Iterable[bytes], image_id: str
@@ -254,25 +297,8 @@ def disk_in_ova(chunks: Iterable[bytes], image_id: str
     :returns: its size in bytes, and its content
     :raises UnusableImage: there is none
     """
-    name = None
-    source: Any = _File(chunks)
     try:
-        archive = tarfile.open(mode='r|', fileobj=source)
-        for member in archive:
-            file = archive.extractfile(member)
-            if file is None:
-                continue
-            if member.name.endswith('.ovf'):
-                name = image_util.get_vmdk_name_from_ovf(file)
-            elif name and member.name.startswith(name):
-                return member.size, chunks_of(file)
-    except tarfile.TarError as error:
-        raise exceptions.UnusableImage(
-            image_id, f'it is no OVA ({error})') from error
-    except exceptions.TransferFailed:
-        raise
-    except Exception as error:  # of the parser of its XML
-        raise exceptions.UnusableImage(
-            image_id, f'its OVF cannot be read ({error})') from error
-    raise exceptions.UnusableImage(
-        image_id, 'the OVA holds no disk that its OVF names')
+        size, disk = ova.find_disk(stream.Peekable(chunks))
+    except stream.FormatError as error:
+        raise exceptions.UnusableImage(image_id, str(error)) from None
+    return size, _named(disk, image_id)

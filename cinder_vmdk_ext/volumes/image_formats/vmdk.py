@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VMDKs of one file: streamOptimized, as exports are, and monolithicSparse.
+
+After VMware's "Virtual Disk Format 5.0", hosted sparse extents. What
+oslo.utils checks it checks here too; it is handed the descriptor in ASCII,
+because it reads no other.
+"""
+
+import array
+import math
+import struct
+import sys
+import zlib
+from collections.abc import Generator
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oslo_utils.imageutils import format_inspector
+
+from cinder_vmdk_ext.volumes.image_formats import descriptor
+from cinder_vmdk_ext.volumes.image_formats import stream
+
+MAGIC = b'KDMV'
+STREAM_OPTIMIZED = 'streamOptimized'
+MONOLITHIC_SPARSE = 'monolithicSparse'
+SECTOR_BYTES = 512
+_AT_END = (1 << 64) - 1
+_TABLE_ENTRIES = 512
+_TABLE_BYTES = 4 * _TABLE_ENTRIES
+# Of a disk of 128 TiB with the grains that all write.
+_MOST_DIRECTORY_BYTES = 16 << 20
+_SMALLEST_GRAIN, _LARGEST_GRAIN = 8, 4096  # sectors
+_VERSIONS = (1, 2, 3)
+_HAS_NEWLINES, _COMPRESSED, _MARKERS = 1, 1 << 16, 1 << 17
+_DEFLATE = 1
+_NEWLINES = b'\n \r\n'
+_GRAIN_HEAD, _MARKER_HEAD = struct.Struct('<QI'), struct.Struct('<QII')
+_END_OF_STREAM, _GRAIN_TABLE, _GRAIN_DIRECTORY, _FOOTER = range(4)
+
+
+class Header(NamedTuple):
+    """The first sector; offsets and sizes are in sectors."""
+
+    magic: bytes
+    version: int
+    flags: int
+    capacity: int
+    grain: int
+    descriptor_at: int
+    descriptor_size: int
+    table_entries: int
+    redundant_at: int
+    directory_at: int
+    overhead: int
+    unclean: int
+    newlines: bytes
+    compression: int
+
+    @property
+    def is_stream(self) -> bool:
+        return bool(self.flags & (_COMPRESSED | _MARKERS))
+
+    @property
+    def tables(self) -> int:
+        return math.ceil(math.ceil(self.capacity / self.grain)
+                         / _TABLE_ENTRIES)
+
+    @property
+    def head_bytes(self) -> int:
+        """Up to the end of the descriptor."""
+        return (self.descriptor_at + self.descriptor_size) * SECTOR_BYTES
+
+
+_HEADER = struct.Struct('<4sIIQQQQIQQQB4sH')
+
+
+class Vmdk(NamedTuple):
+    """A VMDK whose beginning is sound, and its data.
+
+    The iterator raises FormatError as soon as the data turns out not to be
+    sound, and before the last of it.
+    """
+
+    create_type: str
+    capacity_bytes: int
+    chunks: Iterator[bytes]
+
+
+def open_vmdk(source: stream.Peekable,
+              most_bytes: int | None = None) -> Vmdk:
+    """Look at a VMDK's header and descriptor.
+
+    :param most_bytes: of its capacity; None: any will do
+    :raises FormatError: it is no VMDK of one file that stands for itself, or
+        too large
+    """
+    sector = source.peek(SECTOR_BYTES)
+    if len(sector) < SECTOR_BYTES:
+        raise stream.FormatError(stream.CUT)
+    header = _read_header(sector)
+    head = source.peek(header.head_bytes)
+    if len(head) < header.head_bytes:
+        raise stream.FormatError(stream.CUT)
+    text = descriptor.parse(head[SECTOR_BYTES:])
+    kind = STREAM_OPTIMIZED if header.is_stream else MONOLITHIC_SPARSE
+    if text.create_type.lower() != kind.lower():
+        raise stream.FormatError(
+            f'its descriptor says createType '
+            f'{descriptor.shown(text.create_type)} and its header is that of '
+            f'a {kind} disk')
+    descriptor.check_stands_alone(text)
+    extent, = text.extents
+    # Whichever of the two a receiver believes.
+    capacity = max(extent.sectors, header.capacity) * SECTOR_BYTES
+    stream.check_capacity(capacity, most_bytes)
+    # One of them may be rounded up to whole grains.
+    if abs(extent.sectors - header.capacity) >= header.grain:
+        raise stream.FormatError(
+            f'its header says that it holds {header.capacity} sectors and its '
+            f'descriptor says {extent.sectors}')
+    return Vmdk(kind, capacity, _checked(source, header, text.ascii))
+
+
+def _read_header(sector: bytes) -> Header:
+    header = Header._make(_HEADER.unpack_from(sector))
+    if header.magic != MAGIC:
+        raise stream.FormatError('it is no VMDK')
+    problem = None
+    if header.version not in _VERSIONS:
+        problem = f'has version {header.version}'
+    elif header.flags & _HAS_NEWLINES and header.newlines != _NEWLINES:
+        problem = 'was changed by a transfer in text mode'
+    elif not (_SMALLEST_GRAIN <= header.grain <= _LARGEST_GRAIN
+              and header.grain & (header.grain - 1) == 0):
+        problem = f'has grains of {header.grain} sectors'
+    elif header.table_entries != _TABLE_ENTRIES:
+        problem = f'has grain tables of {header.table_entries} entries'
+    elif not header.capacity or header.tables * 4 > _MOST_DIRECTORY_BYTES:
+        problem = f'says that the disk holds {header.capacity} sectors'
+    elif header.is_stream and (
+            not header.flags & _COMPRESSED or not header.flags & _MARKERS
+            or header.compression != _DEFLATE):
+        problem = 'says that its grains are packed, and not how'
+    elif not (header.descriptor_at == 1 and 0 < header.descriptor_size
+              * SECTOR_BYTES <= descriptor.MOST_BYTES):
+        problem = 'has no descriptor behind it'
+    if problem:
+        raise stream.FormatError(f'its header {problem}')
+    return header
+
+
+def _checked(source: stream.Peekable, header: Header,
+             ascii_descriptor: bytes) -> Iterator[bytes]:
+    """The data, checked as it passes; the last chunk only when all is."""
+    inspector = format_inspector.VMDKInspector()
+    walker = stream.Walker(_walk(header))
+    last = source.take(header.head_bytes)
+    walker.feed(last)
+    try:
+        inspector.eat_chunk(_for_inspector(last, ascii_descriptor))
+        for chunk in source:
+            inspector.eat_chunk(chunk)
+            walker.feed(chunk)
+            yield last
+            last = chunk
+        walker.finish()
+        inspector.finish()
+        inspector.safety_check()
+    except format_inspector.SafetyCheckFailed as error:
+        raise stream.FormatError('; '.join(
+            str(each) for each in error.failures.values())) from error
+    except format_inspector.ImageFormatError as error:
+        raise stream.FormatError(str(error)) from error
+    yield last
+
+
+def _for_inspector(head: bytes, ascii_descriptor: bytes) -> bytes:
+    """A head with the descriptor in ASCII in it."""
+    room = len(head) - SECTOR_BYTES
+    if len(ascii_descriptor) > room:
+        raise stream.FormatError('its descriptor is too long')
+    return head[:SECTOR_BYTES] + ascii_descriptor.ljust(room, b'\0')
+
+
+# -- Walks: what is asked of the data as it passes --------------------------
+
+
+def _walk(header: Header) -> stream.Walk:
+    yield from stream.skip(header.head_bytes)
+    if header.is_stream:
+        yield from _walk_stream(header)
+    else:
+        _at, needed = yield from _walk_tables(header)
+        if needed > _at:
+            yield from stream.skip((needed - _at) * SECTOR_BYTES)
+
+
+def _walk_tables(header: Header) -> Generator[int, bytes, tuple[int, int]]:
+    """Read the grain tables that lie ahead.
+
+    :returns: the sector where it stands, and where the data has to reach to
+    """
+    at = header.head_bytes // SECTOR_BYTES
+    if header.directory_at < at:
+        raise stream.FormatError('its grain directory lies within its header')
+    yield from stream.skip((header.directory_at - at) * SECTOR_BYTES)
+    size = math.ceil(header.tables * 4 / SECTOR_BYTES)
+    directory = _numbers((yield from stream.take(size * SECTOR_BYTES)))
+    at = header.directory_at + size
+    needed = 0
+    # The grain behind which the disk ends may be shorter than others.
+    last_table, last_entry = divmod(
+        math.ceil(header.capacity / header.grain) - 1, _TABLE_ENTRIES)
+    rest = header.capacity % header.grain or header.grain
+    tables = sorted((sector, number) for number, sector
+                    in enumerate(directory[:header.tables]) if sector)
+    for sector, number in tables:
+        if sector < at:
+            continue  # passed by: the vCenter, which can go back, sees to it
+        yield from stream.skip((sector - at) * SECTOR_BYTES)
+        table = _numbers((yield from stream.take(_TABLE_BYTES)))
+        at = sector + _TABLE_BYTES // SECTOR_BYTES
+        if number == last_table:
+            if table[last_entry] > 1:
+                needed = max(needed, table[last_entry] + (
+                    1 if header.is_stream else rest))
+            table = table[:last_entry]
+        if table and max(table) > 1:
+            needed = max(needed, max(table) + (
+                1 if header.is_stream else header.grain))
+    return at, needed
+
+
+def _numbers(data: bytes) -> 'array.array[int]':
+    numbers = array.array('I', data)
+    if sys.byteorder == 'big':
+        numbers.byteswap()
+    return numbers
+
+
+def _walk_stream(header: Header) -> stream.Walk:
+    """Grains up to the end marker, or to the end where tables come first."""
+    at, needed = header.head_bytes // SECTOR_BYTES, 0
+    tables_first = header.directory_at != _AT_END
+    if tables_first:
+        at, needed = yield from _walk_tables(header)
+    if header.overhead < at:
+        raise stream.FormatError('its header says that its data begins '
+                                 f'at sector {header.overhead}')
+    yield from stream.skip((header.overhead - at) * SECTOR_BYTES)
+    at = header.overhead
+    while True:
+        sector = yield SECTOR_BYTES
+        if not sector and tables_first:
+            break  # qemu-img writes no end marker behind a full grain
+        if len(sector) < SECTOR_BYTES:
+            raise stream.FormatError(stream.CUT)
+        value, size, kind = _MARKER_HEAD.unpack_from(sector)
+        if size:
+            at += yield from _walk_grain(header, sector, value, size)
+        elif kind == _END_OF_STREAM:
+            break
+        elif kind not in (_GRAIN_TABLE, _GRAIN_DIRECTORY, _FOOTER):
+            raise stream.FormatError(f'it has a marker of the kind {kind}')
+        else:
+            yield from stream.skip(value * SECTOR_BYTES)
+            at += 1 + value
+    if at < needed:
+        raise stream.FormatError(stream.CUT)
+
+
+def _walk_grain(header: Header, sector: bytes, lba: int,
+                size: int) -> Generator[int, bytes, int]:
+    """One grain, which is to unpack to no more than it has room for.
+
+    :returns: how many sectors it takes
+    """
+    grain = header.grain * SECTOR_BYTES
+    if lba >= header.capacity or lba % header.grain or size > 2 * grain:
+        raise stream.FormatError(
+            f'it has a grain of {size} bytes for sector {lba}, which cannot '
+            'be')
+    sectors = math.ceil((_GRAIN_HEAD.size + size) / SECTOR_BYTES)
+    packed = sector[_GRAIN_HEAD.size:]
+    if sectors > 1:
+        packed += yield from stream.take((sectors - 1) * SECTOR_BYTES)
+    unpack = zlib.decompressobj()
+    try:
+        data = unpack.decompress(packed[:size], grain + 1)
+    except zlib.error as error:
+        raise stream.FormatError(
+            f'its grain for sector {lba} is damaged ({error})') from None
+    if not unpack.eof or len(data) > grain:
+        raise stream.FormatError(f'its grain for sector {lba} is damaged')
+    return sectors
