@@ -2,10 +2,11 @@
 """The text in a VMDK that describes it, as the world writes it.
 
 After VMware's "Virtual Disk Format 5.0". Its encoding is what its line
-``encoding=`` says, and always one that has ASCII in it.
+``encoding=`` says: UTF-8, windows-1252, GBK, Shift_JIS ... In none of them
+does a character's second byte look like one of ``/ " = #``, a space or an end
+of line, so that it can be read without being decoded.
 """
 
-import codecs
 import re
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ _OTHER_FILES = ('parentfilenamehint', 'changetrackpath')
 # Fields that decide what a reader takes the disk for.
 _DECIDING = ('createtype', 'parentcid', *_OTHER_FILES)
 _LONGEST_SHOWN = 60
+_TO_ASCII = bytes(each if each < 128 else ord('?') for each in range(256))
 
 
 class Extent(NamedTuple):
@@ -40,7 +42,7 @@ class Descriptor(NamedTuple):
 
     fields: dict[str, str]
     extents: tuple[Extent, ...]
-    # The same in ASCII and without spaces around "=", for stricter readers.
+    # The same in ASCII and with no space too many, for stricter readers.
     ascii: bytes
 
     @property
@@ -63,7 +65,7 @@ def parse(data: bytes) -> Descriptor:
         if extent:
             extents.append(Extent(int(extent[2]), extent[3].decode().upper(),
                                   extent[4] or b''))
-            plain.append(line)
+            plain.append(b' '.join(filter(None, extent.groups())))
         elif field:
             _add(fields, field[1].decode().lower(), field[2])
             value = b'"' + field[2].strip(b'"') + b'"' if (
@@ -72,11 +74,8 @@ def parse(data: bytes) -> Descriptor:
         else:
             raise stream.FormatError(
                 f'its descriptor has a line that means nothing, {shown(line)}')
-    encoding = _encoding(fields.get('encoding', ''))
-    # One "?" for a character: it never becomes longer.
-    ascii_text = b'\n'.join(plain).decode(encoding, 'replace').encode(
-        'ascii', 'replace')
-    return Descriptor(fields, tuple(extents), ascii_text)
+    return Descriptor(fields, tuple(extents),
+                      b'\n'.join(plain).translate(_TO_ASCII))
 
 
 def _add(fields: dict[str, str], name: str, value: bytes) -> None:
@@ -85,21 +84,6 @@ def _add(fields: dict[str, str], name: str, value: bytes) -> None:
         raise stream.FormatError(
             f'its descriptor says {name} twice, {fields[name]!r} and {text!r}')
     fields[name] = text
-
-
-def _encoding(name: str) -> str:
-    """An encoding that has ASCII in it; the named one, if there is such."""
-    try:
-        found = codecs.lookup(name or 'utf-8')
-    except (LookupError, ValueError):
-        return 'latin-1'
-    probe = 'createType="x" = /\n'
-    try:
-        if found._is_text_encoding and probe.encode(name) == probe.encode():
-            return found.name
-    except (UnicodeError, LookupError, AttributeError):
-        pass
-    return 'latin-1'
 
 
 def shown(value: bytes | str) -> str:

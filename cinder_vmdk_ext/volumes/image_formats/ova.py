@@ -154,7 +154,8 @@ def _records(data: bytes) -> dict[str, str]:
         length = int(digits) if digits.isdigit() and len(digits) < 8 else 0
         record = data[len(digits) + 1:length]
         name, is_record, value = record.partition(b'=')
-        if not space or not is_record or not record.endswith(b'\n'):
+        if (not space or not is_record or not record.endswith(b'\n')
+                or length > len(data)):
             raise stream.FormatError('the OVA is damaged (a header that '
                                      'cannot be read)')
         key = name.decode('utf-8', 'replace')

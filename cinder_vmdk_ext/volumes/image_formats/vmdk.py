@@ -7,6 +7,7 @@ because it reads no other.
 """
 
 import array
+import contextlib
 import math
 import struct
 import sys
@@ -118,7 +119,11 @@ def open_vmdk(source: stream.Peekable,
         raise stream.FormatError(
             f'its header says that it holds {header.capacity} sectors and its '
             f'descriptor says {extent.sectors}')
-    return Vmdk(kind, capacity, _checked(source, header, text.ascii))
+    inspector = format_inspector.VMDKInspector()
+    with _judged():
+        inspector.eat_chunk(_for_inspector(head, text.ascii))
+        inspector.check_descriptor()
+    return Vmdk(kind, capacity, _checked(source, header, inspector))
 
 
 def _read_header(sector: bytes) -> Header:
@@ -150,28 +155,38 @@ def _read_header(sector: bytes) -> Header:
 
 
 def _checked(source: stream.Peekable, header: Header,
-             ascii_descriptor: bytes) -> Iterator[bytes]:
-    """The data, checked as it passes; the last chunk only when all is."""
-    inspector = format_inspector.VMDKInspector()
+             inspector: format_inspector.VMDKInspector) -> Iterator[bytes]:
+    """The data, checked as it passes; the last chunk only when all is.
+
+    :param inspector: has had the head
+    """
     walker = stream.Walker(_walk(header))
     last = source.take(header.head_bytes)
     walker.feed(last)
-    try:
-        inspector.eat_chunk(_for_inspector(last, ascii_descriptor))
-        for chunk in source:
+    for chunk in source:
+        with _judged():
             inspector.eat_chunk(chunk)
-            walker.feed(chunk)
-            yield last
-            last = chunk
-        walker.finish()
+        walker.feed(chunk)
+        yield last
+        last = chunk
+    walker.finish()
+    with _judged():
         inspector.finish()
         inspector.safety_check()
+    yield last
+
+
+@contextlib.contextmanager
+def _judged() -> Iterator[None]:
+    """What oslo.utils says of a disk, as an error of ours."""
+    try:
+        yield
     except format_inspector.SafetyCheckFailed as error:
         raise stream.FormatError('; '.join(
             str(each) for each in error.failures.values())) from error
-    except format_inspector.ImageFormatError as error:
+    except (format_inspector.SafetyViolation,
+            format_inspector.ImageFormatError) as error:
         raise stream.FormatError(str(error)) from error
-    yield last
 
 
 def _for_inspector(head: bytes, ascii_descriptor: bytes) -> bytes:

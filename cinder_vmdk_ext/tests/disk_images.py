@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images written as the tools of the field write them, and read back.
+
+After VMware's "Virtual Disk Format 5.0" and DMTF's DSP0243; nothing here is
+the plugin's own code.
+"""
+
+import io
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+SECTOR = 512
+GRAIN_SECTORS = 128
+GRAIN = GRAIN_SECTORS * SECTOR
+ENTRIES = 512
+AT_END = (1 << 64) - 1
+HEADER = struct.Struct('<4sIIQQQQIQQQB4sH')
+OVERHEAD = 128
+STREAM_FLAGS, SPARSE_FLAGS = 0x30001, 0x3
+
+# -- Descriptors ------------------------------------------------------------
+
+
+def by_vsphere(sectors: int) -> bytes:
+    return (
+        f'# Disk DescriptorFile\nversion=1 \nCID=1d89ee38 \n'
+        'parentCID=ffffffff \ncreateType="streamOptimized" \n\n'
+        f'# Extent description\nRDONLY {sectors} SPARSE '
+        '"generated-stream.vmdk"\n\n# The Disk Data Base \n#DDB\n\n'
+        'ddb.adapterType = "lsilogic"\nddb.virtualHWVersion = "7"\n').encode()
+
+
+def by_ovftool(sectors: int) -> bytes:
+    return by_vsphere(sectors).replace(b'version=1 \n', b'version=1\n', 1)
+
+
+def by_content_library(sectors: int) -> bytes:
+    """Its disk data base has no prefixes."""
+    return (
+        '# Disk DescriptorFile\nversion=1\nCID=6b53244c\nparentCID=ffffffff\n'
+        'createType="streamOptimized"\n\n# Extent description\n'
+        f'RDONLY {sectors} SPARSE "generated-stream.vmdk"\n\n#DDB\n'
+        'adapterType = "lsilogic"\nthinProvisioned = "1"\n'
+        'uuid = "60 00 C2 96 7a 7d 8a df-b9 82 f2 9a f6 58 f1 f7"\n'
+        'nfcSourceCID = "fffffffe"\n').encode()
+
+
+def by_virtualbox(sectors: int) -> bytes:
+    return (
+        '# Disk DescriptorFile\nversion=1\nCID=b2ae7ebf\nparentCID=ffffffff\n'
+        'createType="streamOptimized"\n\n# Extent description\n'
+        f'RDONLY {sectors} SPARSE "Server disk 1.vmdk"\n\n'
+        '# The disk Data Base \n#DDB\n\nddb.virtualHWVersion = "4"\n'
+        'ddb.adapterType="ide"\nddb.geometry.cylinders="16"\n'
+        'ddb.uuid.image="c3b9b0a4-8a2f-4d87-9a56-1f1e3a0d5d11"\n'
+        'ddb.uuid.parent="00000000-0000-0000-0000-000000000000"\n'
+        'ddb.comment=""\n').encode()
+
+
+def by_open_vmdk(sectors: int) -> bytes:
+    return (
+        '# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n'
+        'createType="streamOptimized"\n\n# Extent description\n'
+        f'RDONLY {sectors} SPARSE "call-me-stream.vmdk"\n\n'
+        '# The Disk Data Base\n#DDB\n\nddb.longContentID = '
+        '"0123456789abcdef0123456789abcdef"\nddb.toolsVersion = '
+        '"2147483647"\nddb.virtualHWVersion = "10"\n').encode()
+
+
+def by_workstation(sectors: int) -> bytes:
+    """On a Chinese Windows, with spaces and its ends of lines."""
+    return (
+        '# Disk DescriptorFile\r\nversion = 1\r\nencoding = "GBK"\r\n'
+        'CID = 1d89ee38\r\nparentCID = ffffffff\r\nisNativeSnapshot = "no"\r\n'
+        'createType = "streamOptimized"\r\n\r\n# Extent description\r\n'
+        f'RW\t{sectors}  SPARSE "服务器乗.vmdk"\r\n\r\n#DDB\r\n'
+        'ddb.comment = "系统盘"\r\n').encode('gbk')
+
+
+WRITERS = (by_vsphere, by_ovftool, by_content_library, by_virtualbox,
+           by_open_vmdk, by_workstation)
+
+
+def by_qemu(sectors: int, create_type: str = 'monolithicSparse') -> bytes:
+    return (
+        '# Disk DescriptorFile\nversion=1\nCID=a9a99e18\nparentCID=ffffffff\n'
+        f'createType="{create_type}"\n\n# Extent description\n'
+        f'RW {sectors} SPARSE "disk.vmdk"\n\n# The Disk Data Base\n#DDB\n\n'
+        'ddb.virtualHWVersion = "4"\nddb.adapterType = "ide"\n').encode()
+
+
+# -- VMDKs ------------------------------------------------------------------
+
+
+def header(capacity: int, flags: int, version: int, descriptor_size: int,
+           directory: int, *, redundant: int = 0,
+           overhead: int = OVERHEAD) -> bytes:
+    return HEADER.pack(
+        b'KDMV', version, flags, capacity, GRAIN_SECTORS, 1, descriptor_size,
+        ENTRIES, redundant, directory, overhead, 0, b'\n \r\n',
+        1 if flags == STREAM_FLAGS else 0).ljust(SECTOR, b'\0')
+
+
+def sectors_of(data: bytes) -> int:
+    return -(-len(data) // SECTOR)
+
+
+def padded(data: bytes, sectors: int = 0) -> bytes:
+    return data.ljust((sectors or sectors_of(data)) * SECTOR, b'\0')
+
+
+def grains_of(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """The grains that hold something, by their numbers."""
+    for at in range(0, len(content), GRAIN):
+        grain = content[at:at + GRAIN].ljust(GRAIN, b'\0')
+        if grain.strip(b'\0'):
+            yield at // GRAIN, grain
+
+
+def marker(count: int, kind: int) -> bytes:
+    return struct.pack('<QII', count, 0, kind).ljust(SECTOR, b'\0')
+
+
+def numbers(values: Iterable[int]) -> bytes:
+    values = list(values)
+    return padded(struct.pack(f'<{len(values)}I', *values))
+
+
+def stream_optimized(content: bytes, capacity_bytes: int = 0, *,
+                     describe=by_vsphere, descriptor_size: int = 0) -> bytes:
+    """A disk as vSphere exports it: tables behind the grains, a footer."""
+    capacity = (capacity_bytes or len(content)) // SECTOR
+    text = describe(capacity)
+    size = descriptor_size or sectors_of(text)
+    out = bytearray(header(capacity, STREAM_FLAGS, 3, size, AT_END))
+    out += padded(text, size)
+    out = bytearray(padded(bytes(out), OVERHEAD))
+    directory = [0] * -(-capacity // (GRAIN_SECTORS * ENTRIES))
+    table: list[int] = []
+
+    def end_table(number: int) -> None:
+        if any(table):
+            out.extend(marker(4, 1))
+            directory[number] = len(out) // SECTOR
+            out.extend(numbers(table))
+        table[:] = [0] * ENTRIES
+
+    at = 0
+    table[:] = [0] * ENTRIES
+    for number, grain in grains_of(content):
+        if number // ENTRIES != at:
+            end_table(at)
+            at = number // ENTRIES
+        table[number % ENTRIES] = len(out) // SECTOR
+        packed = zlib.compress(grain)
+        out += padded(struct.pack('<QI', number * GRAIN_SECTORS, len(packed))
+                      + packed)
+    end_table(at)
+    out += marker(sectors_of(numbers(directory)), 2)
+    place = len(out) // SECTOR
+    out += numbers(directory)
+    out += marker(1, 3) + header(capacity, STREAM_FLAGS, 3, size, place)
+    return bytes(out + marker(0, 0))
+
+
+def _front(content: bytes, capacity_bytes: int, text: bytes, version: int,
+           flags: int) -> tuple[bytearray, int, int]:
+    """A head with empty tables in it, and where the directory is."""
+    capacity = (capacity_bytes or len(content)) // SECTOR
+    tables = -(-capacity // (GRAIN_SECTORS * ENTRIES))
+    size = sectors_of(struct.pack(f'<{tables}I', *range(tables)))
+    redundant, first = 21, 21 + size + 4 * tables
+    data = first + size + 4 * tables
+    overhead = -(-data // GRAIN_SECTORS) * GRAIN_SECTORS
+    out = bytearray(header(capacity, flags, version, 20, first,
+                           redundant=redundant, overhead=overhead))
+    out += padded(text, 20)
+    for place in (redundant, first):
+        out += numbers(place + size + 4 * each for each in range(tables))
+        out += bytes(4 * SECTOR * tables)
+    return bytearray(padded(bytes(out), overhead)), first + size, redundant
+
+
+def _enter(out: bytearray, tables_at: int, number: int, sector: int) -> None:
+    struct.pack_into('<I', out, tables_at * SECTOR + 4 * number, sector)
+
+
+def monolithic_sparse(content: bytes, capacity_bytes: int = 0, *,
+                      describe=by_qemu) -> bytes:
+    """A disk as qemu-img and VMware's hosted products write it."""
+    capacity = (capacity_bytes or len(content)) // SECTOR
+    out, tables_at, redundant = _front(content, capacity_bytes,
+                                       describe(capacity), 1, SPARSE_FLAGS)
+    size = tables_at - redundant
+    for number, grain in grains_of(content):
+        _enter(out, tables_at, number, len(out) // SECTOR)
+        _enter(out, redundant + size % (4 * ENTRIES), number,
+               len(out) // SECTOR)
+        out += grain
+    return bytes(out)
+
+
+def stream_by_qemu(content: bytes, capacity_bytes: int = 0) -> bytes:
+    """As qemu-img writes it: tables in front, and no footer."""
+    capacity = (capacity_bytes or len(content)) // SECTOR
+    out, tables_at, _ = _front(
+        content, capacity_bytes, by_qemu(capacity, 'streamOptimized'), 3,
+        STREAM_FLAGS | 2)
+    HEADER.pack_into(out, 0, *HEADER.unpack_from(out)[:-1], 1)
+    for number, grain in grains_of(content):
+        _enter(out, tables_at, number, len(out) // SECTOR)
+        packed = zlib.compress(grain)
+        out += padded(struct.pack('<QI', number * GRAIN_SECTORS, len(packed))
+                      + packed)
+    return bytes(out)
+
+
+def content_of(stream: bytes) -> bytes:
+    """What a streamOptimized disk holds, by its markers, as NFC reads it."""
+    fields = HEADER.unpack_from(stream)
+    content = bytearray(fields[3] * SECTOR)
+    at = fields[10] * SECTOR
+    while at < len(stream):
+        value, size, kind = struct.unpack_from('<QII', stream, at)
+        if size:
+            grain = zlib.decompress(stream[at + 12:at + 12 + size])
+            place = value * SECTOR
+            grain = grain[:max(len(content) - place, 0)]
+            content[place:place + len(grain)] = grain
+            at += -(-(12 + size) // SECTOR) * SECTOR
+        elif kind == 0:
+            break
+        else:
+            at += (1 + value) * SECTOR
+    return bytes(content)
+
+
+# -- OVAs -------------------------------------------------------------------
+
+DMTF = 'http://schemas.dmtf.org/ovf/envelope/1'
+
+
+def ovf(files: Iterable[tuple[str, str]], disks: Iterable[str | None],
+        more: str = '', namespace: str = DMTF) -> bytes:
+    """An OVF.
+
+    :param files: id and href
+    :param disks: the file of each disk; None: it has none
+    :param more: attributes of each file
+    """
+    listed = ''.join(f'<File ovf:id="{name}" ovf:href="{href}" {more}/>'
+                     for name, href in files)
+    described = ''.join(
+        f'<Disk ovf:diskId="disk{number}" ovf:capacity="1" '
+        + (f'ovf:fileRef="{name}" ' if name else '') + '/>'
+        for number, name in enumerate(disks))
+    return (f'<?xml version="1.0" encoding="UTF-8"?>\n<Envelope '
+            f'xmlns="{namespace}" xmlns:ovf="{namespace}"><References>'
+            f'{listed}</References><DiskSection><Info/>{described}'
+            '</DiskSection></Envelope>').encode()
+
+
+def one_disk(href: str = 'disk.vmdk') -> bytes:
+    return ovf([('file1', href)], ['file1'])
+
+
+def tar(members: Iterable[tuple[str, bytes | None]],
+        archive_format: int = tarfile.USTAR_FORMAT) -> bytes:
+    """An archive of names and contents; None: a folder."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode='w',
+                      format=archive_format) as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            if content is None:
+                member.type = tarfile.DIRTYPE
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()
+
+
+def tar_header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """The header alone of a member of any size and kind."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def ova(disk: bytes, href: str = 'disk.vmdk', name: str = '',
+        **kwargs) -> bytes:
+    return tar([('vm.ovf', one_disk(href)), (name or href, disk)], **kwargs)
