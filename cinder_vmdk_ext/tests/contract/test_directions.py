@@ -32,7 +32,7 @@ KNOW_UPSTREAM = frozenset({
 TALK_TO_VCENTER = frozenset({
     'audit.collect', 'backings.cache', 'backings.disk_scan',
     'backings.verified_ops', 'backings.volumeops', 'inventory.cache',
-    'inventory.reader', 'volumes.image_stream', 'vsphere.logout',
+    'inventory.reader', 'vsphere.logout',
     'vsphere.datastore_browser', 'vsphere.preflight',
     'vsphere.property_collector', 'vsphere.retry', 'vsphere.services',
     'vsphere.session', 'vsphere.snapshot_tree', 'vsphere.soap',

@@ -108,11 +108,11 @@ def _members(source: stream.Peekable) -> Iterator[Member]:
         if not count and len(block) < BLOCK_BYTES:
             raise stream.FormatError('it is no OVA (no tar archive)')
         block = source.take(BLOCK_BYTES)
+        if not block.strip(b'\0'):
+            return  # the end of the archive
         try:
             header = tarfile.TarInfo.frombuf(block, 'utf-8',
                                              'surrogateescape')
-        except tarfile.EOFHeaderError:
-            return
         except tarfile.HeaderError as error:
             raise stream.FormatError(
                 'it is no OVA (no tar archive)' if not count else
