@@ -8,6 +8,7 @@ docstrings and layout and alike on every Python.
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -81,6 +82,14 @@ class Sources:
                     module, self._top_level(module, first))
         return self._pieces.setdefault(name, None)
 
+    def members(self, name: str) -> dict[str, Piece]:
+        """All members of a class, inherited ones as well, by their names."""
+        module, _, class_name = name.partition(':')
+        self._describe_members(module, class_name)
+        return {each.removeprefix(f'{name}.'): piece
+                for each, piece in self._pieces.items()
+                if each.startswith(f'{name}.') and piece is not None}
+
     def _describe_members(self, module: str, class_name: str) -> None:
         """All members of a class, and the attributes that it sets, once."""
         if (module, class_name) in self._described:
@@ -146,6 +155,7 @@ def bases(module: str, tree: ast.Module, node: ast.ClassDef
             yield module, head
 
 
+@functools.cache
 def imported_names(tree: ast.AST) -> dict[str, str]:
     """Local name -> dotted name of what an import statement binds it to."""
     names = {}

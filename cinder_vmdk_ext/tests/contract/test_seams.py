@@ -2,6 +2,7 @@
 """What we override or call in Cinder is as it was when we last looked at it.
 """
 
+import ast
 import unittest
 
 from cinder_vmdk_ext.tests.contract import seams
@@ -81,6 +82,63 @@ class SeamsTestCase(unittest.TestCase):
             self.assertIn(f'{seams.DRIVER_PACKAGE}.{name}', record[release])
         self.assertIn('oslo_vmware.api:VMwareAPISession.invoke_api',
                       record['oslo.vmware 4.10'])
+
+
+class ReachedTestCase(unittest.TestCase):
+    """Objects of upstream are known by what is called on them, whatever the
+    attribute, variable or method is named that leads there.
+    """
+
+    FOLDER = f'{seams.UPSTREAM_CLASSES[1]}.create_datastore_folder'
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.cinder = sources.Sources.installed('cinder')
+
+    def seen(self, *lines):
+        """What is recorded for a class of ours with these lines in it."""
+        text = 'class Thing:\n    def method(self, gear):\n' + ''.join(
+            f'        {line}\n' for line in lines)
+        return seams.observe(self.cinder, {'cinder_vmdk_ext.thing':
+                                           ast.parse(text)})
+
+    def test_by_an_attribute_that_is_in_no_list(self):
+        self.assertIn(self.FOLDER, self.seen(
+            'self.gear.create_datastore_folder("folder")'))
+
+    def test_by_a_variable(self):
+        self.assertIn(self.FOLDER, self.seen(
+            'gear.create_datastore_folder("folder")'))
+
+    def test_by_a_method_that_returns_it(self):
+        self.assertIn(self.FOLDER, self.seen(
+            'self.gear().create_datastore_folder("folder")'))
+
+    def test_with_it_all_else_that_is_used_of_it(self):
+        """Also attributes, whose names alone would not tell."""
+        attribute = f'{seams.UPSTREAM_CLASSES[1]}._max_objects'
+        use = 'print(self.gear._max_objects)'
+        self.assertNotIn(attribute, self.seen(use))
+        self.assertIn(attribute, self.seen(
+            use, 'self.gear.create_datastore_folder("folder")'))
+
+    def test_upstreams_driver_behind_a_collaborator(self):
+        self.assertIn(f'{seams.UPSTREAM_CLASSES[0]}._create_backing',
+                      self.seen('self.gear._create_backing(1)'))
+
+    def test_an_object_of_ours_is_not_taken_for_one(self):
+        text = ('class Gear:\n    def create_datastore_folder(self): pass\n'
+                'class User:\n    def method(self):\n'
+                '        self.gear.create_datastore_folder()\n')
+        self.assertNotIn(self.FOLDER, seams.observe(
+            self.cinder, {'cinder_vmdk_ext.thing': ast.parse(text)}))
+
+    def test_in_our_code_by_more_names_than_upstreams(self):
+        """`_ops` was such a name, and two seams behind it not recorded."""
+        self.assertLess(set(seams.COLLABORATORS), set(seams.reached(
+            self.cinder, seams.our_modules())))
+        self.assertIn(self.FOLDER, seams.recorded()['cinder 29'])
 
 
 class MovedTestCase(unittest.TestCase):
