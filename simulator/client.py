@@ -97,14 +97,15 @@ def read_ready_line(output: str, cacert: str | os.PathLike[str]) -> Address | No
         pid=int(values['GOVC_SIM_PID']))
 
 
-def log_in(address: 'Address | Simulator') -> Any:
+def log_in(address: 'Address | Simulator', user: str | None = None, password: str | None = None) -> Any:
     """Log in with pyVmomi, an independent client.
 
+    :param user: another user than the administrator, with a password
     :returns: a ServiceInstance, over TLS that is verified
     """
     from pyVim import connect
     return connect.SmartConnect(
-        host=address.host, port=address.port, user=address.user, pwd=address.password,
+        host=address.host, port=address.port, user=user or address.user, pwd=password or address.password,
         sslContext=ssl.create_default_context(cafile=address.cacert), disableSslCertValidation=False)
 
 
@@ -205,9 +206,9 @@ class Simulator:
         with open(self._log, errors='replace') as log:
             return ''.join(log.readlines()[-lines:]).rstrip()
 
-    def connect(self):
+    def connect(self, user=None, password=None):
         """Log in with pyVmomi; see :func:`log_in`."""
-        client = log_in(self)
+        client = log_in(self, user, password)
         self._clients.append(client)
         return client
 

@@ -68,6 +68,36 @@ class Control:
         """Let the tasks go on that hang by a rule."""
         return self.call('POST', f'/faults/{rule["id"]}/release')
 
+    # Users, roles and permissions
+
+    def grant(self, users=(), roles=None, permissions=()):
+        """Add users, roles and permissions, or replace those of the same names.
+
+        For example ``grant([{'name': 'cinder', 'password': 'secret'}],
+        {'volumes': ['Folder.Create']},
+        [{'entity': '/DC0', 'user': 'cinder', 'role': 'volumes'}])``.
+
+        :returns: all users, roles and permissions
+        """
+        return self.call('POST', '/privileges', {
+            'users': list(users), 'roles': roles or {},
+            'permissions': list(permissions)})
+
+    def used_privileges(self, user=''):
+        """Which privileges were checked: of all users, or of one.
+
+        :returns: dicts with user, method, privilege, object, property,
+            checked, denied
+        """
+        return self.call('GET', '/privileges/used', user=user)
+
+    def forget_used_privileges(self):
+        """Begin to remember checks anew.
+
+        :returns: those that were remembered
+        """
+        return self.call('DELETE', '/privileges/used')
+
     # Journal
 
     def journal(self):

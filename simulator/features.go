@@ -21,6 +21,7 @@ import (
 	"vcenter-sim/internal/mounts"
 	"vcenter-sim/internal/pods"
 	"vcenter-sim/internal/policies"
+	"vcenter-sim/internal/privileges"
 	"vcenter-sim/internal/rename"
 	"vcenter-sim/internal/storage"
 	"vcenter-sim/internal/tagging"
@@ -52,6 +53,7 @@ var features = []core.Feature{
 	updates.Feature,
 
 	// These stand between the clients and all others, so they come last.
+	privileges.Feature,
 	logins.Feature,
 	faults.Feature,
 	journal.Feature,

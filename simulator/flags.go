@@ -38,7 +38,7 @@ func parse(args []string) (*options, error) {
 
 	set.StringVar(&o.server.Listen, "l", "127.0.0.1:8989", "listen on `HOST:PORT`; port 0 takes a free one")
 	set.StringVar(&o.server.Control, "control", "", "serve the control endpoint for tests on loopback `HOST:PORT`")
-	set.StringVar(&o.server.User, "username", "user", "the one user `NAME` that may log in")
+	set.StringVar(&o.server.User, "username", "user", "the `NAME` of the administrator")
 	set.StringVar(&o.server.Password, "password", "pass", "that user's `PASSWORD`")
 	set.StringVar(&o.server.CertFile, "tlscert", "", "PEM `FILE` of the certificate to serve; one is made if not given")
 	set.StringVar(&o.server.KeyFile, "tlskey", "", "PEM `FILE` of the key to -tlscert")

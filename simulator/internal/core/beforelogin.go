@@ -82,6 +82,16 @@ func (s *Sim) LoggedIn(key string) bool {
 	return ok && body.Res != nil && body.Res.Returnval
 }
 
+// UserOf is the user of a session that lives, by its key, or "".
+func (s *Sim) UserOf(key string) string {
+	if !s.LoggedIn(key) {
+		return ""
+	}
+	s.sessionsLock.Lock()
+	defer s.sessionsLock.Unlock()
+	return s.sessions[key]
+}
+
 // Sessions lists the keys of the sessions that live.
 func (s *Sim) Sessions() []string {
 	s.sessionsLock.Lock()

@@ -88,6 +88,8 @@ func Message(fault types.BaseMethodFault) string {
 		return "Operation timed out."
 	case *types.InvalidPowerState:
 		return fmt.Sprintf("The attempted operation cannot be performed in the current state (%s).", f.ExistingState)
+	case *types.NoPermission:
+		return "Permission to perform this operation was denied."
 	case *types.NotFound:
 		return "The object or item referred to could not be found."
 	case *types.RequestCanceled:

@@ -47,15 +47,19 @@ func name(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault
 	return next()
 }
 
-// nameOf finds the method that has started a task: by the context that the library keeps with the task. It is "" for a task
-// that is only a part of another one.
-func nameOf(task *simulator.Task) string {
+// contextOf is the context that the library keeps with a task, or nil.
+func contextOf(task *simulator.Task) *simulator.Context {
 	field := reflect.ValueOf(task).Elem().FieldByName("ctx")
 	if !field.IsValid() || field.Kind() != reflect.Pointer || field.IsNil() {
-		return ""
+		return nil
 	}
-	ctx := (*simulator.Context)(unsafe.Pointer(field.Pointer()))
-	if ctx.Context == nil {
+	return (*simulator.Context)(unsafe.Pointer(field.Pointer()))
+}
+
+// nameOf finds the method that has started a task: by the context that the library keeps with the task. It is "" for a task
+// that is only a part of another one.
+func nameOf(ctx *simulator.Context) string {
+	if ctx == nil || ctx.Context == nil {
 		return ""
 	}
 	if pending, ok := ctx.Value(nameKey{}).(*pendingName); ok && !pending.used.Swap(true) {
@@ -69,8 +73,12 @@ func prepare(ctx *simulator.Context, task *simulator.Task) {
 	if task.Execute == nil {
 		return
 	}
-	if name := nameOf(task); name != "" {
+	own := contextOf(task)
+	if name := nameOf(own); name != "" {
 		task.Info.Name = name
+	}
+	if own != nil && own.Session != nil {
+		task.Info.Reason = &types.TaskReasonUser{UserName: own.Session.UserName}
 	}
 	if _, entity := ctx.Map.Get(*task.Info.Entity).(mo.Entity); !entity { // TaskInfo.entity is a ManagedEntity
 		task.Info.Entity, task.Info.EntityName = core.RootFolder(ctx), "Datacenters"

@@ -3,7 +3,6 @@
 package storage
 
 import (
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"html"
@@ -18,14 +17,16 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"vcenter-sim/internal/privileges"
 	"vcenter-sim/internal/vdisk"
 )
 
 // serveFolder serves the files of datastores where a vCenter does:
-// https://host/folder/PATH?dcPath=DATACENTER&dsName=DATASTORE, to whoever has a session.
+// https://host/folder/PATH?dcPath=DATACENTER&dsName=DATASTORE, to users who may manage the datastore's files.
 func (s *Store) serveFolder() {
 	s.sim.Front.HandleFunc("/folder/", func(w http.ResponseWriter, r *http.Request) {
-		if !s.authenticated(r) {
+		user := s.authenticated(r)
+		if user == "" {
 			w.Header().Set("WWW-Authenticate", `Basic realm="VMware HTTP server"`)
 			http.Error(w, "a session is needed", http.StatusUnauthorized)
 			return
@@ -33,6 +34,10 @@ func (s *Store) serveFolder() {
 		at, status := s.folderPlace(r)
 		if status != http.StatusOK {
 			http.Error(w, http.StatusText(status), status)
+			return
+		}
+		if !privileges.Allows(s.sim, user, at.ds.Self, r.Method+" /folder", "Datastore.FileManagement") {
+			http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
 			return
 		}
 		switch r.Method {
@@ -52,16 +57,19 @@ func (s *Store) serveFolder() {
 	})
 }
 
-// authenticated looks for a session that lives, or for the user's name and password.
-func (s *Store) authenticated(r *http.Request) bool {
+// authenticated finds the user: of a session that lives, or of a name and a password. It is "" if there is none.
+func (s *Store) authenticated(r *http.Request) string {
 	for _, cookie := range r.Cookies() {
-		if cookie.Name == soap.SessionCookieName && s.sim.LoggedIn(strings.Trim(cookie.Value, `"`)) {
-			return true
+		if cookie.Name == soap.SessionCookieName {
+			if user := s.sim.UserOf(strings.Trim(cookie.Value, `"`)); user != "" {
+				return user
+			}
 		}
 	}
-	user, password, ok := r.BasicAuth()
-	same := func(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
-	return ok && same(user, s.sim.Settings.User) && same(password, s.sim.Settings.Password)
+	if user, password, ok := r.BasicAuth(); ok && privileges.Valid(s.sim, user, password) {
+		return user
+	}
+	return ""
 }
 
 func (s *Store) folderPlace(r *http.Request) (place, int) {
