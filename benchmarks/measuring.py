@@ -130,6 +130,8 @@ def quick() -> Iterator[Result]:
             yield from site.compare(
                 OPERATIONS + ('lose_session',) if size == SMALL else
                 ('stats', 'select', 'create', 'delete'))
+            if size == MEDIUM:
+                yield from site.compare(('busy',), drivers=('ours',))
 
 
 def counts() -> list[Result]:
@@ -151,6 +153,8 @@ def full() -> Iterator[Result]:
                 yield from site.compare(('lose_session',))
             else:
                 yield from site.compare(('stats', *WARM), drivers=('ours',))
+            if size != SMALL:
+                yield from site.compare(('busy',), drivers=('ours',))
             if size == LARGE:
                 yield from site.compare(('memory',), drivers=('ours',))
                 yield from site.compare(('stall',), drivers=('ours',),

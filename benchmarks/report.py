@@ -124,6 +124,8 @@ def _figures(result: measuring.Result | None) -> tuple[str, ...]:
 
 
 def _single_figure(result: measuring.Result) -> str:
+    if 'cpu_ms' in result:
+        return f'{result["cpu_ms"]:.2f} ms CPU'
     if 'bytes_held' in result:
         return f'{result["bytes_held"] / 1e6:.1f} MB'
     return f'{result["longest_ms"]:.1f} ms'

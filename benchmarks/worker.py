@@ -20,6 +20,7 @@ import gc  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
 import statistics  # noqa: E402
+import subprocess  # noqa: E402
 import tempfile  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
@@ -41,6 +42,10 @@ from simulator import control  # noqa: E402
 BACKEND = f'cinder-1@{section.NAME}'
 # A call that waits for news ends when there are some: its cost is a notice.
 NOTICE = 'WaitForUpdatesEx'
+# How many of other people's VMs change a second, and for how long.
+BUSY_RATE = 20
+BUSY_SECONDS = 10
+BUSY_REPORTS = 20
 
 
 class Bench:
@@ -306,6 +311,28 @@ class Bench:
         self.tell(operation='memory of 10,000 operations',
                   bytes_held=_resident_bytes() - before)
 
+    def busy(self):
+        """What reports and changes cost while other people's VMs change."""
+        report = functools.partial(self.driver.get_volume_stats, refresh=True)
+        self.driver._reader.read()
+        self.driver.volumeops.read_backings()
+        report()
+        with _changes(self.plan['vcenter']) as changed:
+            before, cpu = changed(), time.process_time()
+            time.sleep(BUSY_SECONDS)
+            cpu, count = time.process_time() - cpu, changed() - before
+            self.tell(operation='busy: a change in the background',
+                      cpu_ms=cpu / count * 1000, count=count)
+            costs = []
+            for _ in range(BUSY_REPORTS):
+                time.sleep(BUSY_SECONDS / BUSY_REPORTS)
+                cpu = time.thread_time()  # the background is not in it
+                report()
+                costs.append((time.thread_time() - cpu) * 1000)
+        self.tell(operation='busy: report, median',
+                  cpu_ms=statistics.median(costs))
+        self.tell(operation='busy: report, most', cpu_ms=max(costs))
+
     def stall(self):
         """The longest that a report keeps another greenthread waiting."""
         longest = [0.0]
@@ -343,6 +370,29 @@ class Bench:
                       longest_ms=longest[0] * 1000)
         going.clear()
         thread.join()
+
+
+@contextlib.contextmanager
+def _changes(vcenter):
+    """Have other people's VMs change in this block.
+
+    :returns: what tells how many changes there were so far
+    """
+    with subprocess.Popen(
+            [sys.executable, '-W', 'ignore', '-m', 'benchmarks.busy'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True) as process:
+        def ask():
+            process.stdin.write('\n')
+            process.stdin.flush()
+            return int(process.stdout.readline())
+
+        plan = {'vcenter': vcenter, 'rate': BUSY_RATE}
+        process.stdin.write(json.dumps(plan) + '\n')
+        while not ask():
+            time.sleep(0.1)
+        yield ask
+        process.stdin.close()
 
 
 def _resident_bytes():

@@ -11,6 +11,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 from urllib import parse
 
 GIB = 1 << 30
@@ -175,6 +176,24 @@ class Inventory:
     # Datastores that carry the tag by which they are drained.
     tagged: frozenset[str] = frozenset()
 
+    def evolved(self, **changes: Any) -> 'Inventory':
+        """The same inventory with other values of some fields."""
+        made = dataclasses.replace(self, **changes)
+        made.inherit(self)
+        return made
+
+    def inherit(self, before: 'Inventory') -> None:
+        """Take over what was derived of fields that have not changed since.
+
+        What follows from an inventory is costly to derive anew with every
+        notice of the vCenter, of which most concern one datastore.
+        """
+        for name, fields in _DERIVED_OF.items():
+            if name in before.__dict__ and all(
+                    getattr(self, field) == getattr(before, field)
+                    for field in fields):
+                self.__dict__.setdefault(name, before.__dict__[name])
+
     @functools.cached_property
     def live_hosts(self) -> frozenset[str]:
         """Hosts that are connected and not in maintenance."""
@@ -253,10 +272,91 @@ class Inventory:
         return {}
 
     @functools.cached_property
+    def names_of_datastores(self) -> Mapping[str, tuple[str, str | None]]:
+        """Name and datacenter of each datastore, by its moref."""
+        return {each.moref: (each.name, each.datacenter)
+                for each in self.datastores.values()}
+
+    @functools.cached_property
+    def policies_by_datastore(self) -> Mapping[str, tuple[str, ...]]:
+        """Storage policies that each datastore complies with, by its moref.
+
+        Sorted; datastores that comply with none are left out.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for policy in sorted(self.compliant):
+            for moref in self.compliant[policy]:
+                found[moref] = (*found.get(moref, ()), policy)
+        return found
+
+    def same_storage(self, datastore: Datastore) -> tuple[Datastore, ...]:
+        """The datastores that are one storage with this one, itself included.
+
+        A vCenter shows an NFS export that is mounted in two datacenters as
+        two datastores of one URL. The URL of an NFS datastore is made of the
+        server's name and the path, which may be two servers in two
+        datacenters: those differ in capacity.
+        """
+        return self._shared.get((datastore.url, datastore.capacity_bytes),
+                                (datastore,))
+
+    @functools.cached_property
+    def _shared(self) -> Mapping[tuple[str, int], tuple[Datastore, ...]]:
+        """Datastores that are one storage, where those are several."""
+        urls = Counter(each.url for each in self.datastores.values())
+        found: dict[tuple[str, int], tuple[Datastore, ...]] = {}
+        for each in self.datastores.values():
+            if each.url and urls[each.url] > 1:
+                key = each.url, each.capacity_bytes
+                found[key] = (*found.get(key, ()), each)
+        return found
+
+    @functools.cached_property
+    def names(self) -> dict[str, str]:
+        """Morefs by the names that :mod:`pool_names` has given; or empty."""
+        return {}
+
+    @functools.cached_property
+    def pools(self) -> dict[Any, Any]:
+        """What :mod:`pool_names` lists, by the settings that it follows."""
+        return {}
+
+    @functools.cached_property
     def verdicts(self) -> dict[Settings, dict[
             str, tuple[Datastore, 'Ineligibility | None']]]:
         """What was found out of its datastores, by their morefs."""
         return {}
+
+
+# What an Inventory derives, and the fields that each follows from. Verdicts
+# also follow from the datastore, which each of them names.
+_DERIVED_OF = {
+    'live_hosts': ('hosts',),
+    'registering_hosts': ('hosts', 'clusters'),
+    'hosts_by_cluster_name': ('clusters',),
+    '_reached': ('hosts', 'clusters'),
+    'shared_datacenter_names': ('datacenters',),
+    'policies_by_datastore': ('compliant',),
+    'verdicts': ('hosts', 'clusters', 'compliant', 'attributes', 'tagged'),
+    'names': ('names_of_datastores', 'datacenters', 'storage_pods'),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Promise:
+    """Space of volumes that have no disk yet, on one pool.
+
+    Of several volumes of one pool it is the sum.
+    """
+
+    pool: str  # as their host names it
+    size_gib: int
+    # What the pool stood for when they were made (pool_names.identity).
+    place: str = ''
+    volumes: int = 1
+    # Whether they are this backend's; another's pool may lie on the same
+    # storage, and be called otherwise.
+    own: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,12 +77,14 @@ class Locator:
                 found[volume_id] = pool
         return found
 
-    def volumes_by_datastore(self) -> dict[str, list[str]]:
+    def volumes_by_datastore(self) -> dict[str, list[str]] | None:
         """Ids of the volumes with files on each datastore, by its moref.
 
         Also those of other backends: they keep a datastore from being empty
-        just the same.
+        just the same. None while the VMs are told for the first time.
         """
+        if not self._ops.backings_known():
+            return None
         found: dict[str, list[str]] = {}
         for vm in self.look(KEEP_SECONDS).backings.all:
             volume_id = vm.volume_id or (

@@ -91,6 +91,8 @@ class LiveView:
             if (last is not None and last.datastores is known.datastores
                     and last.compliant == found.compliant):
                 return last
+            if last is not None:
+                found.inherit(last)
             self._with_policies = found
         return found
 
@@ -139,5 +141,8 @@ class _Stage(updates.Told):
                 self._assembly.drop(ref)
             else:
                 self._assembly.put(ref, seen)
-        self.published = self._assembly.inventory()
-        self._observe(self.published)
+        found = self._assembly.inventory()
+        if self.published is not None:
+            found.inherit(self.published)
+        self.published = found
+        self._observe(found)

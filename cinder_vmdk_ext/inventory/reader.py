@@ -78,7 +78,7 @@ def with_policies(inventory: model.Inventory, policies: Policies | None,
     """The inventory and which of its datastores comply with each policy."""
     if policies is None or not names:
         return inventory
-    return dataclasses.replace(inventory, compliant={
+    return inventory.evolved(compliant={
         name: policies.compliant_datastores(name) for name in names})
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inventory, with the datastores that carry the tag which drains them."""
 
-import dataclasses
-
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import tagging
@@ -24,6 +22,8 @@ class TaggedSource:
         last = self._last
         if last and last[0] is known and last[1].tagged == tagged:
             return last[1]
-        found = dataclasses.replace(known, tagged=tagged)
+        found = known.evolved(tagged=tagged)
+        if last:
+            found.inherit(last[1])
         self._last = known, found
         return found

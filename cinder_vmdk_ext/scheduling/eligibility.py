@@ -23,23 +23,38 @@ def ineligibility(datastore: model.Datastore, inventory: model.Inventory,
     Lasting reasons come first, so that the reason told is the one that an
     operator has to change first.
     """
-    # A report asks three times of each datastore.
+    return _verdict(datastore, inventory, settings,
+                    inventory.verdicts.setdefault(settings, {}))
+
+
+def refusals(inventory: model.Inventory, settings: model.Settings
+             ) -> dict[str, model.Ineligibility]:
+    """Why each datastore that is not used now is not, by its moref."""
     known = inventory.verdicts.setdefault(settings, {})
+    return {moref: why for moref, datastore in inventory.datastores.items()
+            if (why := _verdict(datastore, inventory, settings, known))}
+
+
+def leaving(inventory: model.Inventory,
+            settings: model.Settings) -> frozenset[str]:
+    """Datastores (morefs) of the backend that their volumes are to leave."""
+    return frozenset(moref for moref, why
+                     in refusals(inventory, settings).items()
+                     if why.code in LEAVING)
+
+
+def _verdict(datastore: model.Datastore, inventory: model.Inventory,
+             settings: model.Settings,
+             known: dict[str, tuple[model.Datastore,
+                                    model.Ineligibility | None]]
+             ) -> model.Ineligibility | None:
+    """:param known: verdicts on datastores as they were, by their morefs"""
     found = known.get(datastore.moref)
     if found is None or found[0] is not datastore:
         found = known[datastore.moref] = datastore, (
             _foreign(datastore, inventory, settings)
             or _indisposed(datastore, inventory, settings))
     return found[1]
-
-
-def leaving(inventory: model.Inventory,
-            settings: model.Settings) -> frozenset[str]:
-    """Datastores (morefs) of the backend that their volumes are to leave."""
-    return frozenset(
-        moref for moref, datastore in inventory.datastores.items()
-        if (why := ineligibility(datastore, inventory, settings))
-        and why.code in LEAVING)
 
 
 def _foreign(datastore: model.Datastore, inventory: model.Inventory,

@@ -4,6 +4,8 @@
 import functools
 import re
 from collections.abc import Container
+from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from cinder_vmdk_ext import model
@@ -25,6 +27,15 @@ def listed(inventory: model.Inventory,
     a disk would not stay on the member that a scheduler chose. Those of every
     other cluster are pools by themselves.
     """
+    known: list[Pool] | None = inventory.pools.get(settings.storage_pods)
+    if known is None:
+        known = _listed(inventory, settings)
+        inventory.pools[settings.storage_pods] = known
+    return known
+
+
+def _listed(inventory: model.Inventory,
+            settings: model.Settings) -> list[Pool]:
     pooled = _pooled(inventory, settings)
     found = []
     for name, moref in _named(inventory).items():
@@ -37,6 +48,39 @@ def listed(inventory: model.Inventory,
         if members and pooled.get(members[0].moref) is pod:
             found.append(Pool(name, members, pod))
     return found
+
+
+def promised(promises: Iterable[model.Promise],
+             inventory: model.Inventory, settings: model.Settings
+             ) -> Iterator[tuple[model.Promise, Pool]]:
+    """Promises, each with the pool that it is to be counted on.
+
+    A promise counts on the pool that it was made on, whatever that is called
+    now. One of another backend counts where it is on the same storage, by
+    URL; one on a datastore cluster, which has none, where a pool has the
+    cluster's name and reference.
+    """
+    pools = listed(inventory, settings) if promises else []
+    by_name = {pool.name: pool for pool in pools}
+    by_identity = {identity(pool): pool for pool in pools}
+    by_url = {each.url: pool for pool in reversed(pools)
+              for each in pool.datastores}
+    for promise in promises:
+        url = promise.place.rpartition(' ')[0]
+        pool = by_identity.get(promise.place) or (
+            by_name.get(promise.pool) if not promise.place else None)
+        if promise.own:
+            # Names from before take longer to find, and are few.
+            pool = pool or (
+                identified(promise.place, inventory, settings)
+                if promise.place
+                else resolve(promise.pool, inventory, settings))
+        elif url:
+            pool = pool or by_url.get(url)
+        elif not promise.place or (pool and pool.name != promise.pool):
+            pool = None  # perhaps of another vCenter
+        if pool is not None:
+            yield promise, pool
 
 
 def by_datastore(inventory: model.Inventory,
@@ -139,12 +183,18 @@ def _named(inventory: model.Inventory) -> dict[str, str]:
     Whether clusters are pools has no part in it: a choice that the operator
     changes is not to change a name's meaning.
     """
+    if not inventory.names:
+        inventory.names.update(_make_names(inventory))
+    return inventory.names
+
+
+def _make_names(inventory: model.Inventory) -> dict[str, str]:
     named: dict[str, str] = {}
     things: list[model.Datastore | model.StoragePod] = [
         *inventory.datastores.values(), *inventory.storage_pods.values()]
     for thing in sorted(things, key=lambda thing: _age(thing.moref)):
         name = _plain(thing)
-        if name in named:  # which is seldom, and the rest is dear
+        if name in named:  # rarely so, and the rest is costly
             name = _told_apart(thing, inventory, named)
         named[name] = thing.moref
     return named

@@ -9,11 +9,12 @@ keys call "gb".
 import dataclasses
 import decimal
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
+from typing import NamedTuple
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
@@ -26,55 +27,131 @@ DEFAULT_RATIO = 20.0
 AUTO_RATIO_MIN_USED_GIB = 10
 
 
+# Of datastores that have the same reason.
+MOST_NAMES_SHOWN = 20
+
+# What a pool's report was made of, and the report, by the pool's name.
+Known = dict[str, tuple[Any, dict[str, Any]]]
+
+
 def report(inventory: model.Inventory, settings: model.Settings,
-           promised_gib: Mapping[str, int],
-           left: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
+           promises: Iterable[model.Promise] = (),
+           volumes: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
     """The ``pools`` list of the driver's statistics.
 
     Datastores that belong to the backend are listed even while they take no
     volumes (maintenance, full, no host): they then carry figures which
     Cinder's stock CapacityFilter refuses.
 
-    :param promised_gib: by pool name, the size of volumes that are to be
-        created on first use and take no space yet
-    :param left: volumes on each datastore that is to be emptied, by its moref
+    :param promises: volumes that are to be created on first use and take no
+        space yet; those of other backends too
+    :param volumes: number of volumes with files on each datastore, by its
+        moref; None: not known, and then not reported
     """
-    return list(reports(inventory, settings, promised_gib, left or {}))
+    return list(reports(inventory, settings, promises, volumes, {}))
 
 
 def reports(inventory: model.Inventory, settings: model.Settings,
-            promised_gib: Mapping[str, int], left: Mapping[str, int]
+            promises: Iterable[model.Promise],
+            volumes: Mapping[str, int] | None, known: Known
             ) -> Iterator[dict[str, Any]]:
-    """As :func:`report`, one after the other."""
-    found = pool_names.listed(inventory, settings)
-    named = {pool.name: pool for pool in found}
-    promised = Counter[str]()
-    for name, size_gib in promised_gib.items():
-        # Names from before take longer to find, and are few.
-        pool = named.get(name) or pool_names.resolve(name, inventory, settings)
-        for each in pool.datastores[:1] if pool else ():
-            promised[each.moref] += size_gib
-    for pool in found:
-        states = [(each, _state(each, inventory, settings, left))
-                  for each in pool.datastores]
-        belonging = {each.moref: (each, why) for each, why in states
-                     if why is None or why.passing}
-        if belonging:
-            promised_here = sum(promised[each.moref]
-                                for each in pool.datastores)
-            make = _report_pod if pool.pod else _report_datastore
-            yield make(pool, list(belonging.values()), inventory, settings,
-                       promised_here)
+    """As :func:`report`, one after the other.
+
+    :param known: what was reported before, of which that is reported again
+        whose pool has not changed; it is kept up to date
+    """
+    promised = _promised_by_datastore(promises, inventory, settings)
+    refusals = eligibility.refusals(inventory, settings)
+    listed = pool_names.listed(inventory, settings)
+    for pool in listed:
+        seen = _Seen(
+            pool, settings,
+            [refusals.get(each.moref) for each in pool.datastores],
+            _sum([promised[each.moref] for each in pool.datastores])
+            if promised else _NOTHING,
+            None if volumes is None else [volumes.get(each.moref, 0)
+                                          for each in pool.datastores],
+            pool_names.datacenter_name(pool.datastores[0], inventory),
+            [inventory.policies_by_datastore.get(each.moref, ())
+             for each in pool.datastores])
+        before = known.get(pool.name)
+        if before is None or before[0] != seen:
+            before = known[pool.name] = seen, _report(seen)
+        if before[1]:
+            yield before[1]
+    for name in known.keys() - {pool.name for pool in listed}:
+        del known[name]
 
 
-def _state(datastore: model.Datastore, inventory: model.Inventory,
-           settings: model.Settings, left: Mapping[str, int]
-           ) -> model.Ineligibility | None:
-    refused = eligibility.ineligibility(datastore, inventory, settings)
+class _Promised(NamedTuple):
+    """What is promised on a pool."""
+
+    size_gib: int
+    volumes: int
+
+
+_NOTHING = _Promised(0, 0)
+
+
+class _Seen(NamedTuple):
+    """All that the report of one pool follows from."""
+
+    pool: pool_names.Pool
+    settings: model.Settings
+    # These have an entry for each datastore of the pool.
+    refusals: list[model.Ineligibility | None]
+    promised: _Promised
+    volumes: list[int] | None
+    datacenter: str
+    policies: list[tuple[str, ...]]
+
+
+def _sum(promised: Iterable[_Promised]) -> _Promised:
+    sizes, counts = zip(*promised, strict=True)
+    return _Promised(sum(sizes), sum(counts))
+
+
+def _promised_by_datastore(
+        promises: Iterable[model.Promise], inventory: model.Inventory,
+        settings: model.Settings) -> dict[str, _Promised]:
+    """By moref. On a storage it counts wherever that is seen."""
+    promised: dict[str, _Promised] = defaultdict(lambda: _NOTHING)
+    for promise, pool in pool_names.promised(promises, inventory, settings):
+        for seen in inventory.same_storage(pool.datastores[0]):
+            promised[seen.moref] = _sum([
+                promised[seen.moref],
+                _Promised(promise.size_gib, promise.volumes)])
+    return promised
+
+
+def _report(seen: _Seen) -> dict[str, Any]:
+    """The report of a pool; empty for one that is not of this backend."""
+    belonging = [number for number, why in enumerate(seen.refusals)
+                 if why is None or why.passing]
+    if not belonging:
+        return {}
+    states = [(seen.pool.datastores[number],
+               _with_what_is_left(seen, number)) for number in belonging]
+    policies = [set(seen.policies[number]) for number in belonging]
+    stats = (_report_pod(seen, states) if seen.pool.pod
+             else _report_datastore(seen, states))
+    stats |= {
+        'pool_name': seen.pool.name,
+        'datacenter': model.plain_name(seen.datacenter),
+        # Any member may be chosen.
+        'storage_profiles': sorted(set.intersection(*policies))}
+    if seen.volumes is not None:
+        stats['total_volumes'] = sum(seen.volumes) + seen.promised.volumes
+    return stats
+
+
+def _with_what_is_left(seen: _Seen,
+                       number: int) -> model.Ineligibility | None:
+    refused = seen.refusals[number]
     if (refused is None or refused.code not in eligibility.LEAVING
-            or datastore.moref not in left):
+            or seen.volumes is None):
         return refused
-    count = left[datastore.moref]
+    count = seen.volumes[number]
     return dataclasses.replace(refused, reason=(
         f'{refused.reason}; {count or "no"} '
         f'{"volume is" if count == 1 else "volumes are"} left on it'))
@@ -83,49 +160,47 @@ def _state(datastore: model.Datastore, inventory: model.Inventory,
 _States = list[tuple[model.Datastore, model.Ineligibility | None]]
 
 
-def _report_datastore(pool: pool_names.Pool, states: _States,
-                      inventory: model.Inventory, settings: model.Settings,
-                      promised_gib: int) -> dict[str, Any]:
+def _report_datastore(seen: _Seen, states: _States) -> dict[str, Any]:
     [(datastore, refused)] = states
-    return (_figures([datastore], settings, refused is not None, promised_gib)
-            | _description(pool.name, datastore, inventory)
-            | {'pool_state': refused.code if refused else 'available',
-               'pool_state_reason': refused.reason if refused else ''})
+    free_gib = _down(_free_bytes(datastore))
+    return _figures([datastore], seen.settings, refused is not None,
+                    seen.promised.size_gib) | {
+        'datastore': datastore.plain_name,
+        'datastore_type': datastore.type,
+        'datastore_url': datastore.url,
+        'datastore_moref': datastore.moref,
+        # The field as it is now; free_capacity_gb may say 0 on purpose.
+        'datastore_free_gb': free_gib,
+        'max_contiguous_gb': 0 if refused else free_gib,
+        'pool_state': refused.code if refused else 'available',
+        'pool_state_reason': refused.reason if refused else ''}
 
 
-def _report_pod(pool: pool_names.Pool, states: _States,
-                inventory: model.Inventory, settings: model.Settings,
-                promised_gib: int) -> dict[str, Any]:
+def _report_pod(seen: _Seen, states: _States) -> dict[str, Any]:
     """Sums over the members that take volumes now.
 
-    But a disk lies on one of them: what is told as free is the largest gap,
-    for the scheduler compares a thick disk with that and nothing else.
+    But a disk lies on one of them: what is reported as free is the largest
+    gap, for the scheduler compares a thick disk with that and nothing else.
     """
     eligible = [each for each, why in states if why is None]
     counted = eligible or [each for each, _why in states]
     largest = _down(max(map(_free_bytes, counted)))
-    figures = _figures(counted, settings, not eligible, promised_gib)
+    figures = _figures(counted, seen.settings, not eligible,
+                       seen.promised.size_gib)
     figures['free_capacity_gb'] = min(figures['free_capacity_gb'], largest)
     refusals = {each.plain_name: why for each, why in states if why}
     codes = {why.code for why in refusals.values()}
     state = 'available' if eligible else (
         codes.pop() if len(codes) == 1 else 'unavailable')
     members = [each for each, _why in states]
+    pod = seen.pool.pod
     return figures | {
-        'pool_name': pool.name,
-        'datastore_cluster': (model.plain_name(pool.pod.name) if pool.pod
-                              else ''),
-        'datastore_cluster_moref': pool.pod.moref if pool.pod else '',
+        'datastore_cluster': model.plain_name(pod.name) if pod else '',
+        'datastore_cluster_moref': pod.moref if pod else '',
         'datastores': [each.plain_name for each in members],
         'datastore_type': ', '.join(sorted({each.type for each in members})),
-        'datacenter': model.plain_name(
-            pool_names.datacenter_name(members[0], inventory)),
         'datastore_free_gb': _down(sum(map(_free_bytes, counted))),
         'max_contiguous_gb': largest if eligible else 0,
-        # Any member may be chosen.
-        'storage_profiles': sorted(
-            policy for policy, morefs in inventory.compliant.items()
-            if all(each.moref in morefs for each in members)),
         'pool_state': state,
         'pool_state_reason': '; '.join(
             f'{name}: {why.reason}' for name, why in refusals.items()),
@@ -133,29 +208,70 @@ def _report_pod(pool: pool_names.Pool, states: _States,
 
 
 def report_backend(inventory: model.Inventory, settings: model.Settings,
-                   promised_gib: int) -> dict[str, Any]:
+                   promises: Iterable[model.Promise] = (),
+                   volumes: Mapping[str, int] | None = None
+                   ) -> dict[str, Any]:
     """The figures of the backend as a single pool: sums over its datastores.
 
-    Only datastores that take volumes now are counted. The largest of them
-    bounds a single disk; it is told as ``largest_free_gb``.
+    Only datastores that take volumes now are counted, and one storage once,
+    in however many datacenters it is mounted. The largest of them bounds a
+    single disk; it is reported as ``max_contiguous_gb``, and as
+    ``largest_free_gb``.
     """
-    eligible = [datastore for datastore in inventory.datastores.values()
-                if eligibility.ineligibility(datastore, inventory,
-                                             settings) is None]
-    figures = _figures(eligible, settings, not eligible, promised_gib)
-    figures['largest_free_gb'] = _down(max(
-        (_free_bytes(datastore) for datastore in eligible), default=0))
+    refusals = eligibility.refusals(inventory, settings)
+    eligible = {moref: each for moref, each in inventory.datastores.items()
+                if moref not in refusals}
+    for each in list(eligible.values()):
+        if each.moref in eligible:
+            for same in inventory.same_storage(each):
+                if same is not each:
+                    eligible.pop(same.moref, None)
+    urls = {each.url for each in eligible.values() if each.url}
+    counted = [promise for promise in promises
+               if promise.own or promise.place.rpartition(' ')[0] in urls]
+    figures = _figures(eligible.values(), settings, not eligible,
+                       sum(promise.size_gib for promise in counted))
+    largest = _down(max(map(_free_bytes, eligible.values()), default=0))
+    figures |= {'largest_free_gb': largest, 'max_contiguous_gb': largest}
+    if volumes is not None:
+        figures['total_volumes'] = sum(
+            volumes.get(moref, 0) for moref in eligible) + sum(
+                promise.volumes for promise in counted)
     return figures
 
 
 def ineligible_names(inventory: model.Inventory,
                      settings: model.Settings) -> dict[str, str]:
     """Why each datastore that is not used is not: ``{pool name: reason}``."""
-    refused = {name: eligibility.ineligibility(
-                   inventory.datastores[moref], inventory, settings)
-               for name, moref in pool_names.names(inventory).items()}
-    return {name: why.reason for name, why in refused.items()
-            if why is not None}
+    refused = eligibility.refusals(inventory, settings)
+    return {name: refused[moref].reason for name, moref
+            in pool_names.names(inventory).items() if moref in refused}
+
+
+def why_there_is_none(inventory: model.Inventory,
+                      settings: model.Settings) -> str:
+    """Why no datastore belongs to the backend; empty where one does.
+
+    Each reason is followed by the names of the datastores that have it.
+    """
+    if not inventory.datastores:
+        return 'the vCenter shows no datastore to this user'
+    by_reason: dict[str, list[str]] = {}
+    for moref, why in eligibility.refusals(inventory, settings).items():
+        if not why.passing:
+            by_reason.setdefault(why.reason, []).append(
+                inventory.datastores[moref].plain_name)
+    if sum(map(len, by_reason.values())) < len(inventory.datastores):
+        return ''
+    return 'no datastore belongs to this backend: ' + '; '.join(
+        f'{reason} ({_shortened(sorted(found))})'
+        for reason, found in sorted(by_reason.items()))
+
+
+def _shortened(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES_SHOWN
+    return ', '.join(names[:MOST_NAMES_SHOWN]) + (
+        f' and {more} more' if more > 0 else '')
 
 
 def _figures(datastores: Iterable[model.Datastore], settings: model.Settings,
@@ -180,24 +296,6 @@ def _figures(datastores: Iterable[model.Datastore], settings: model.Settings,
         'QoS_support': False,
         'multiattach': False,
         'consistent_group_snapshot_enabled': True,
-    }
-
-
-def _description(name: str, datastore: model.Datastore,
-                 inventory: model.Inventory) -> dict[str, Any]:
-    return {
-        'pool_name': name,
-        'datastore': datastore.plain_name,
-        'datastore_type': datastore.type,
-        'datastore_url': datastore.url,
-        'datastore_moref': datastore.moref,
-        'datacenter': model.plain_name(
-            pool_names.datacenter_name(datastore, inventory)),
-        # The field as it is now; free_capacity_gb may say 0 on purpose.
-        'datastore_free_gb': _down(_free_bytes(datastore)),
-        'storage_profiles': sorted(
-            policy for policy, morefs in inventory.compliant.items()
-            if datastore.moref in morefs),
     }
 
 

@@ -28,13 +28,21 @@ _UP = {'backend_state': 'up', 'backend_state_reason': '',
        'stats_age_seconds': 0}
 
 
+class _Facts(NamedTuple):
+    """What figures follow from: they are the same as long as it is."""
+
+    inventory: model.Inventory
+    promises: Sequence[model.Promise]
+    # Ids by the datastore's moref; None: not known.
+    volumes: Mapping[str, Sequence[str]] | None
+
+
 class _Good(NamedTuple):
     """The last report that the vCenter answered for."""
 
     figures: dict[str, Any]
     read_at: float
-    # What the figures follow from: they are the same as long as it is.
-    made_of: tuple[model.Inventory, Mapping[str, int]]
+    made_of: _Facts
 
 
 class Reporter:
@@ -46,25 +54,38 @@ class Reporter:
 
     def __init__(self, reader: inventory_reader.InventorySource,
                  settings: model.Settings,
-                 promised_gib: Callable[[], Mapping[str, int]],
+                 promises: Callable[
+                     [], Sequence[model.Promise] | Mapping[str, int]],
                  clock: Callable[[], float] = time.monotonic,
-                 volumes: Callable[[], Mapping[str, Sequence[str]]] = dict,
-                 everywhere: Callable[[], dict[str, Any]] = dict) -> None:
-        """:param promised_gib: size of lazily created volumes by pool name
+                 volumes: Callable[
+                     [], Mapping[str, Sequence[str]] | None] = dict,
+                 everywhere: Callable[[], dict[str, Any]] = dict,
+                 expected: Callable[
+                     [model.Inventory], model.Inventory] = lambda seen: seen
+                 ) -> None:
+        """:param promises: lazily created volumes, by pool; or the size of
+            this backend's by the pool's name
         :param volumes: ids of the volumes on each datastore, by its moref;
-            asked while there is a datastore that is to be emptied
+            None: not known yet
         :param everywhere: what the report says, and each of its pools
+        :param expected: adds to an inventory what operations have done that
+            the vCenter's figures do not show yet
         """
         self._reader = reader
         self._settings = settings
-        self._promised_gib = promised_gib
+        self._promises = promises
         self._clock = clock
         self._volumes = volumes
         self._everywhere = everywhere
+        self._expected = expected
+        # Held while a report is made, in which others take part of it.
+        self._making = threading.Lock()
+        self._known: pool_stats.Known = {}
         self._left: dict[str, Sequence[str]] = {}
         self._lock = threading.Lock()
         self._good: _Good | None = None
-        self._told: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self._why_none = ''
 
     def report(self) -> dict[str, Any]:
         """Figures and state; the driver adds what it alone knows.
@@ -75,8 +96,11 @@ class Reporter:
         """
         try:
             read_at = self._clock()
-            good = self._fresh(self._reader.read(), self._promised_gib(),
-                               read_at)
+            inventory = self._expected(self._reader.read())
+            promises = _as_promises(self._promises())
+            with self._making:
+                good = self._fresh(_Facts(inventory, promises,
+                                          self._look_at_volumes()), read_at)
         except Exception as error:
             # Anything at all: without a report the scheduler would go on with
             # a list that nobody marks as old.
@@ -88,18 +112,18 @@ class Reporter:
             self._good = good
         return _with_state(good.figures, {})
 
-    def _fresh(self, inventory: model.Inventory,
-               promised_gib: Mapping[str, int], read_at: float) -> _Good:
+    def _fresh(self, facts: _Facts, read_at: float) -> _Good:
         with self._lock:
             good = self._good
-        if (good is not None and good.made_of[0] is inventory
-                and good.made_of[1] == promised_gib
-                and not self._left):
+        if good is not None and good.made_of == facts:
             return good._replace(read_at=read_at)
-        figures = _with_state(self._figures(inventory, promised_gib),
-                              _UP | self._everywhere())
-        self._tell_changes(inventory)
-        return _Good(figures, read_at, (inventory, promised_gib))
+        figures = self._figures(facts)
+        why_none = pool_stats.why_there_is_none(facts.inventory,
+                                                self._settings)
+        self._log_changes(facts, why_none)
+        return _Good(_with_state(figures, _UP | {
+            'backend_state_reason': why_none} | self._everywhere()), read_at,
+            facts)
 
     def _stale(self, cause: str) -> dict[str, Any]:
         with self._lock:
@@ -111,15 +135,15 @@ class Reporter:
         return _with_state(good.figures, state | {
             'stats_age_seconds': int(self._clock() - good.read_at)})
 
-    def _figures(self, inventory: model.Inventory,
-                 promised_gib: Mapping[str, int]) -> dict[str, Any]:
+    def _figures(self, facts: _Facts) -> dict[str, Any]:
+        counts = None if facts.volumes is None else {
+            moref: len(ids) for moref, ids in facts.volumes.items()}
         if not self._settings.datastore_pools:
-            return pool_stats.report_backend(inventory, self._settings,
-                                             sum(promised_gib.values()))
-        left = self._look_what_is_left(inventory)
+            return pool_stats.report_backend(
+                facts.inventory, self._settings, facts.promises, counts)
         listed: list[dict[str, Any]] = []
-        for pool in pool_stats.reports(inventory, self._settings, promised_gib,
-                                       left):
+        for pool in pool_stats.reports(facts.inventory, self._settings,
+                                       facts.promises, counts, self._known):
             if not len(listed) % POOLS_A_TURN:
                 concurrency.cooperative_yield()
             listed.append(pool)
@@ -127,40 +151,51 @@ class Reporter:
             return _nothing(self._settings)
         return {'pools': listed}
 
-    def _look_what_is_left(self, inventory: model.Inventory
-                           ) -> dict[str, int]:
-        """How many volumes are on datastores that are to be emptied."""
-        leaving = eligibility.leaving(inventory, self._settings)
-        found: Mapping[str, Sequence[str]] = {}
-        if leaving:
-            try:
-                found = self._volumes()
-            except Exception as error:
-                # The figures do not depend on it.
-                LOG.warning('What is left on datastores that are drained was '
-                            'not looked at: %s', error)
-                return {}
-        left = {moref: sorted(found.get(moref, ())) for moref in leaving}
+    def _look_at_volumes(self) -> Mapping[str, Sequence[str]] | None:
+        try:
+            return self._volumes()
+        except Exception as error:
+            # The figures of space do not depend on it.
+            LOG.warning('The volumes on each datastore were not counted: %s',
+                        error)
+            return None
+
+    def _log_changes(self, facts: _Facts, why_none: str) -> None:
+        """Log what stops or starts to take volumes, and what leaves it."""
+        now = pool_stats.ineligible_names(facts.inventory, self._settings)
+        with self._lock:
+            before, self._refused = self._refused, now
+            none_before, self._why_none = self._why_none, why_none
+        for name in sorted(now.keys() - before.keys()):
+            LOG.info('Datastore %(name)s takes no volumes: %(reason)s.',
+                     {'name': name, 'reason': now[name]})
+        for name in sorted(before.keys() - now.keys()):
+            LOG.info('Datastore %s takes volumes again, or is gone.', name)
+        if why_none and why_none != none_before:
+            LOG.warning('The backend has no pool: %s.', why_none)
+        self._log_what_is_left(facts)
+
+    def _log_what_is_left(self, facts: _Facts) -> None:
+        """Log which volumes are on datastores that are to be emptied."""
+        leaving = eligibility.leaving(facts.inventory, self._settings)
+        if facts.volumes is None:
+            return
+        left = {moref: sorted(facts.volumes.get(moref, ()))
+                for moref in leaving}
         with self._lock:
             before, self._left = self._left, dict(left)
         for moref in sorted(leaving):
             if before.get(moref) != left[moref]:
                 LOG.info('Volumes left on datastore %(name)s, which is to be '
                          'emptied: %(volumes)s.',
-                         {'name': inventory.datastores[moref].plain_name,
+                         {'name': facts.inventory.datastores[moref].plain_name,
                           'volumes': _shortened(left[moref])})
-        return {moref: len(ids) for moref, ids in left.items()}
 
-    def _tell_changes(self, inventory: model.Inventory) -> None:
-        """Log a datastore when it stops or starts to take volumes."""
-        now = pool_stats.ineligible_names(inventory, self._settings)
-        with self._lock:
-            before, self._told = self._told, now
-        for name in sorted(now.keys() - before.keys()):
-            LOG.info('Datastore %(name)s takes no volumes: %(reason)s.',
-                     {'name': name, 'reason': now[name]})
-        for name in sorted(before.keys() - now.keys()):
-            LOG.info('Datastore %s takes volumes again, or is gone.', name)
+
+def _as_promises(found: Any) -> Sequence[model.Promise]:
+    if isinstance(found, Mapping):
+        return tuple(model.Promise(*each) for each in found.items())
+    return tuple(found)
 
 
 def _shortened(ids: Sequence[str]) -> str:
@@ -186,4 +221,4 @@ def _nothing(settings: model.Settings) -> dict[str, Any]:
     An empty list would drop the backend, and no list without figures would
     make it one of unknown, hence endless, capacity.
     """
-    return pool_stats.report_backend(model.Inventory(), settings, 0)
+    return pool_stats.report_backend(model.Inventory(), settings)

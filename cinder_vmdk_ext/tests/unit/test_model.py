@@ -4,7 +4,11 @@
 import dataclasses
 import unittest
 
+import hypothesis
+
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import eligibility
+from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.tests.unit import worlds
 
 GIB = model.GIB
@@ -87,6 +91,38 @@ class InventoryTestCase(unittest.TestCase):
                                         clusters=clusters)
         self.assertEqual({'host-1', 'host-2'}, inventory.hosts_in_reach(
             worlds.settings(cluster_names=('c/1',))))
+
+    @hypothesis.given(worlds.inventories(), worlds.inventories(),
+                      worlds.SETTINGS)
+    def test_what_is_inherited_is_as_though_it_were_derived_anew(
+            self, before, now, settings):
+        self.derived(before, settings)
+        expected = self.derived(dataclasses.replace(now), settings)
+        now.inherit(before)
+        self.assertEqual(expected, self.derived(now, settings))
+
+    @hypothesis.given(worlds.inventories(), worlds.SETTINGS)
+    def test_what_only_hosts_decide_outlives_a_change_of_datastores(
+            self, inventory, settings):
+        self.derived(inventory, settings)
+        changed = inventory.evolved(datastores={
+            moref: dataclasses.replace(each, free_bytes=1)
+            for moref, each in inventory.datastores.items()})
+        self.assertIs(inventory.live_hosts, changed.live_hosts)
+        self.assertIs(inventory.hosts_in_reach(settings),
+                      changed.hosts_in_reach(settings))
+        self.assertEqual(self.derived(dataclasses.replace(changed), settings),
+                         self.derived(changed, settings))
+
+    @staticmethod
+    def derived(inventory, settings):
+        return (inventory.live_hosts, inventory.registering_hosts,
+                inventory.hosts_by_cluster_name,
+                inventory.shared_datacenter_names,
+                inventory.policies_by_datastore,
+                inventory.hosts_in_reach(settings),
+                eligibility.refusals(inventory, settings),
+                pool_names.listed(inventory, settings))
 
 
 class RequirementTestCase(unittest.TestCase):

@@ -45,7 +45,8 @@ def two_and_one(*pods, **second):
 
 def reported(inventory, settings=ON, promised_gib=None):
     return {pool['pool_name']: pool for pool in pool_stats.report(
-        inventory, settings, promised_gib or {})}
+        inventory, settings,
+        [model.Promise(*each) for each in (promised_gib or {}).items()])}
 
 
 @strategies.composite
@@ -115,7 +116,7 @@ class PodPoolsTestCase(unittest.TestCase):
             for moref in members)), pod(members=members))
         states = scheduler.pool_states({
             'volume_backend_name': 'vmdk',
-            'pools': pool_stats.report(inventory, ON, {})})
+            'pools': pool_stats.report(inventory, ON)})
         self.assertTrue(scheduler.passes(
             states['tier'], scheduler.request(1, thick=True)))
         self.assertFalse(scheduler.passes(
@@ -263,7 +264,7 @@ class PodSchedulerTestCase(unittest.TestCase):
             self, inventory, settings, size_gib):
         states = scheduler.pool_states({
             'volume_backend_name': 'vmdk',
-            'pools': pool_stats.report(inventory, settings, {})})
+            'pools': pool_stats.report(inventory, settings)})
         for pool in pool_names.listed(inventory, settings):
             if pool.name not in states or not scheduler.passes(
                     states[pool.name],
@@ -280,7 +281,7 @@ class PodSchedulerTestCase(unittest.TestCase):
             self, inventory, settings):
         states = scheduler.pool_states({
             'volume_backend_name': 'vmdk',
-            'pools': pool_stats.report(inventory, settings, {})})
+            'pools': pool_stats.report(inventory, settings)})
         for pool in pool_names.listed(inventory, settings):
             if pool.pod is None or pool.name not in states:
                 continue

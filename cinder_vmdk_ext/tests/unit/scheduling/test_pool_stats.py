@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pools say, judged by Cinder's real scheduler parts."""
 
+import dataclasses
 import math
+import re
 import unittest
 
 import hypothesis
@@ -21,16 +23,22 @@ SIZES_GIB = strategies.one_of(
 FILLING_GIB = [1 << power for power in range(60, -1, -1) for _ in range(2)]
 
 
-def reported(inventory, settings=None, promised_gib=None):
+def promises(sizes_gib):
+    """Of this backend's, by pool name."""
+    return [model.Promise(*each) for each in (sizes_gib or {}).items()]
+
+
+def reported(inventory, settings=None, promised_gib=None, **more):
     """The reported pools by name."""
     return {pool['pool_name']: pool for pool in pool_stats.report(
-        inventory, settings or worlds.settings(), promised_gib or {})}
+        inventory, settings or worlds.settings(), promises(promised_gib),
+        **more)}
 
 
 def states(inventory, settings, promised_gib):
     return scheduler.pool_states({
-        'volume_backend_name': 'vmdk',
-        'pools': pool_stats.report(inventory, settings, promised_gib)})
+        'volume_backend_name': 'vmdk', 'pools': pool_stats.report(
+            inventory, settings, promises(promised_gib))})
 
 
 @strategies.composite
@@ -151,7 +159,8 @@ class SchedulerTestCase(unittest.TestCase):
             self, world, size_gib, thick):
         inventory, settings, promised = world
         promised_gib = sum(promised.values())
-        stats = pool_stats.report_backend(inventory, settings, promised_gib)
+        stats = pool_stats.report_backend(inventory, settings,
+                                          promises(promised))
         found = scheduler.pool_states({'volume_backend_name': 'vmdk'}
                                       | stats)
         self.assertEqual(['vmdk'], list(found))
@@ -182,7 +191,7 @@ class SchedulerTestCase(unittest.TestCase):
                 worlds.datastore(accessible=accessible))
             found = scheduler.pool_states(
                 {'volume_backend_name': 'vmdk',
-                 'pools': pool_stats.report(inventory, worlds.settings(), {})},
+                 'pools': pool_stats.report(inventory, worlds.settings())},
                 backend)
             self.assertEqual(accessible, scheduler.passes(
                 found['gold'], scheduler.request(1)))
@@ -240,6 +249,9 @@ class FiguresTestCase(unittest.TestCase):
         pool = self.figures(capacity_gib=10, free_gib=20)
         self.assertEqual((10, 0), (pool['free_capacity_gb'],
                                    pool['provisioned_capacity_gb']))
+
+    def test_the_largest_disk_is_what_is_free(self):
+        self.assertEqual(60, self.figures()['max_contiguous_gb'])
 
     def test_the_floor_refuses_and_shows_the_true_free_space(self):
         pool = self.figures(worlds.settings(min_free_gib=61))
@@ -303,6 +315,172 @@ class FiguresTestCase(unittest.TestCase):
                          reported(inventory)['gold']['storage_profiles'])
 
 
+class StorageInTwoDatacentersTestCase(unittest.TestCase):
+    """An NFS export that is mounted in two datacenters is one storage."""
+
+    def export(self, number, **more):
+        return worlds.datastore(
+            f'datastore-{number}', 'nfs', url='ds:///vmfs/volumes/1-2/',
+            type='nfs', **{'datacenter': f'datacenter-{number}', **more})
+
+    def seen(self, first=None, second=None):
+        return worlds.inventory(
+            self.export(1, **(first or {})), self.export(2, **(second or {})),
+            datacenters={'datacenter-2': 'DC2'})
+
+    def test_a_promise_on_one_counts_on_both(self):
+        pools = reported(self.seen(), None, {'nfs (DC2)': 7})
+        self.assertEqual([47, 47], [each['provisioned_capacity_gb']
+                                    for each in pools.values()])
+
+    def test_the_single_pool_counts_it_once(self):
+        stats = pool_stats.report_backend(self.seen(), worlds.settings())
+        self.assertEqual((100, 60), (stats['total_capacity_gb'],
+                                     stats['free_capacity_gb']))
+
+    def test_two_of_one_url_that_differ_in_capacity_are_two(self):
+        """Two servers of one name, each in its own datacenter."""
+        seen = self.seen(second={'capacity_gib': 50, 'free_gib': 20})
+        pools = reported(seen, None, {'nfs (DC2)': 7})
+        self.assertEqual([40, 37], [each['provisioned_capacity_gb']
+                                    for each in pools.values()])
+
+
+class PromisesTestCase(unittest.TestCase):
+    """What is promised counts on the storage that it is promised on."""
+
+    def provisioned(self, *promises, settings=None, pods=()):
+        seen = dataclasses.replace(worlds.inventory(
+            worlds.datastore(url='ds:///gold/'),
+            worlds.datastore('datastore-2', 'lead', url='ds:///lead/')),
+            storage_pods={each.moref: each for each in pods})
+        return [pool['provisioned_capacity_gb'] for pool
+                in pool_stats.report(seen, settings or worlds.settings(),
+                                     promises)]
+
+    def test_another_backends_on_the_same_datastore_counts(self):
+        self.assertEqual([45, 40], self.provisioned(model.Promise(
+            'gold', 5, 'ds:///gold/ datastore-1', own=False)))
+
+    def test_another_vcenters_on_the_same_storage_counts(self):
+        """There it has another name and another reference."""
+        self.assertEqual([45, 40], self.provisioned(model.Promise(
+            'other', 5, 'ds:///gold/ datastore-99', own=False)))
+
+    def test_another_backends_on_a_namesake_does_not(self):
+        for place in ('', 'ds:///else/ datastore-1'):
+            self.assertEqual([40, 40], self.provisioned(model.Promise(
+                'gold', 5, place, own=False)), place)
+
+    def test_another_backends_on_the_same_cluster_counts(self):
+        pod = model.StoragePod('group-p1', 'tier', frozenset(
+            {'datastore-1', 'datastore-2'}), True, 'automated')
+        for name, expected in (('tier', 85), ('else', 80)):
+            self.assertEqual([expected], self.provisioned(
+                model.Promise(name, 5, 'group-p1', own=False),
+                settings=worlds.settings(storage_pods=True), pods=[pod]))
+
+    def test_a_name_that_was_given_again_is_not_the_place(self):
+        """The datastore that was called gold is called lead by now."""
+        self.assertEqual([40, 45], self.provisioned(model.Promise(
+            'gold', 5, 'ds:///lead/ datastore-2')))
+
+    def test_the_single_pool_counts_all_on_its_storage(self):
+        seen = worlds.inventory(worlds.datastore(url='ds:///gold/'))
+        stats = pool_stats.report_backend(seen, worlds.settings(), [
+            model.Promise('vmdk', 1),
+            model.Promise('x', 2, 'ds:///gold/ datastore-1', own=False),
+            model.Promise('x', 4, 'ds:///else/ datastore-1', own=False)])
+        self.assertEqual(43, stats['provisioned_capacity_gb'])
+
+
+class VolumesTestCase(unittest.TestCase):
+    """How many volumes a pool has, for filter functions (total_volumes)."""
+
+    def test_volumes_with_a_disk_and_promised_ones_count(self):
+        seen = worlds.inventory(worlds.datastore(),
+                                worlds.datastore('datastore-2', 'lead'))
+        pools = pool_stats.report(
+            seen, worlds.settings(), [model.Promise('gold', 9, volumes=3)],
+            {'datastore-1': 2, 'datastore-9': 1})
+        self.assertEqual([5, 0], [each['total_volumes'] for each in pools])
+
+    def test_the_single_pool_has_the_sum(self):
+        stats = pool_stats.report_backend(
+            worlds.inventory(worlds.datastore()), worlds.settings(),
+            [model.Promise('vmdk', 9, volumes=3)],
+            {'datastore-1': 2, 'datastore-9': 1})
+        self.assertEqual(5, stats['total_volumes'])
+
+    def test_what_is_not_known_is_not_reported(self):
+        [pool] = pool_stats.report(worlds.inventory(worlds.datastore()),
+                                   worlds.settings())
+        self.assertNotIn('total_volumes', pool)
+
+
+class KnownTestCase(unittest.TestCase):
+    """What has not changed is not made anew."""
+
+    @hypothesis.given(strategies.lists(worlds.inventories(), min_size=2,
+                                       max_size=4), worlds.SETTINGS)
+    def test_reports_are_as_though_they_were_made_anew(self, seen, settings):
+        known = {}
+        for inventory in seen:
+            self.assertEqual(
+                pool_stats.report(inventory, settings),
+                list(pool_stats.reports(inventory, settings, (), None,
+                                        known)))
+
+    def test_only_the_pool_that_changed_is_made_anew(self):
+        before = worlds.inventory(worlds.datastore(),
+                                  worlds.datastore('datastore-2', 'lead'))
+        after = before.evolved(datastores={
+            **before.datastores,
+            'datastore-1': worlds.datastore(free_gib=59)})
+        known = {}
+        [gold, lead] = pool_stats.reports(before, worlds.settings(), (), None,
+                                          known)
+        [new, same] = pool_stats.reports(after, worlds.settings(), (), None,
+                                         known)
+        self.assertIs(lead, same)
+        self.assertEqual((60, 59), (gold['free_capacity_gb'],
+                                    new['free_capacity_gb']))
+
+
+class NoneTestCase(unittest.TestCase):
+    """Why a backend has no pool at all."""
+
+    def why(self, inventory, **settings):
+        return pool_stats.why_there_is_none(inventory,
+                                            worlds.settings(**settings))
+
+    def test_a_regex_that_matches_nothing_is_named_with_all_names(self):
+        why = self.why(worlds.inventory(
+            worlds.datastore(), worlds.datastore('datastore-2', 'lead')),
+            datastore_regex=re.compile('silver'))
+        self.assertIn("vmware_datastore_regex 'silver' (gold, lead)", why)
+
+    def test_every_reason_is_named(self):
+        why = self.why(worlds.inventory(
+            worlds.datastore(hosts=()),
+            worlds.datastore('datastore-2', 'lead', type='tape')))
+        self.assertIn('no host mounts it (gold)', why)
+        self.assertIn("type 'tape'", why)
+
+    def test_many_names_are_cut_short(self):
+        why = self.why(worlds.inventory(*(
+            worlds.datastore(f'datastore-{number}', f'ds{number:02}')
+            for number in range(1, 31))), datastore_regex=re.compile('x'))
+        self.assertIn('ds20 and 10 more', why)
+
+    def test_a_pool_of_the_moment_is_one(self):
+        self.assertEqual('', self.why(worlds.inventory(
+            worlds.datastore(accessible=False))))
+
+    def test_a_vcenter_that_shows_no_datastore(self):
+        self.assertIn('no datastore', self.why(worlds.inventory()))
+
+
 class ListedTestCase(unittest.TestCase):
     """Which datastores are pools."""
 
@@ -327,7 +505,8 @@ class ListedTestCase(unittest.TestCase):
             worlds.datastore(),
             worlds.datastore('datastore-2', 'down', accessible=False),
             worlds.datastore('datastore-3', 'big', capacity_gib=1000,
-                             free_gib=700)), worlds.settings(), 5)
+                             free_gib=700)), worlds.settings(),
+            promises({'gold': 5}))
         self.assertEqual((1100, 760, 345, 700), (
             stats['total_capacity_gb'], stats['free_capacity_gb'],
             stats['provisioned_capacity_gb'], stats['largest_free_gb']))

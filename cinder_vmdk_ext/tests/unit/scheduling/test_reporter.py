@@ -2,6 +2,7 @@
 """Statistics never fail, and never vanish."""
 
 import logging
+import re
 import threading
 import unittest
 
@@ -47,7 +48,7 @@ class ReporterTestCase(unittest.TestCase):
             worlds.datastore('datastore-2', 'lead', accessible=False))
         self.reader = Reader(self.good)
         self.clock = Clock()
-        self.promised = {}
+        self.promised = ()
 
     def reporter(self, **settings):
         return scheduling_reporter.Reporter(
@@ -147,9 +148,31 @@ class ReporterTestCase(unittest.TestCase):
         self.assertEqual(['gold', 'lead'], self.names(stats))
 
     def test_promised_space_counts(self):
-        self.promised = {'gold': 7}
+        self.promised = [model.Promise('gold', 7)]
         self.assertEqual(47, self.reporter().report()['pools'][0][
             'provisioned_capacity_gb'])
+
+    def test_a_regex_that_matches_nothing_is_the_reason_and_warned_of(self):
+        reporter = self.reporter(datastore_regex=re.compile('silver'))
+        with self.assertLogs(scheduling_reporter.__name__,
+                             logging.WARNING) as logged:
+            stats = [reporter.report(), reporter.report()]
+        [warning] = [record.getMessage() for record in logged.records
+                     if record.levelno >= logging.WARNING]
+        for text in (warning, stats[0]['backend_state_reason'],
+                     stats[1]['backend_state_reason']):
+            self.assertIn("vmware_datastore_regex 'silver' (gold, lead)",
+                          text)
+        self.assertEqual('up', stats[0]['backend_state'])
+
+    def test_volumes_that_cannot_be_counted_take_no_figures_away(self):
+        reporter = scheduling_reporter.Reporter(
+            self.reader, worlds.settings(), tuple, self.clock,
+            volumes=lambda: 1 / 0)
+        with self.assertLogs(scheduling_reporter.__name__, logging.WARNING):
+            stats = reporter.report()
+        self.assertEqual(('up', 60), (
+            stats['backend_state'], stats['pools'][0]['free_capacity_gb']))
 
     def test_the_off_switch_makes_one_pool_of_all(self):
         stats = self.reporter(datastore_pools=False).report()
@@ -183,8 +206,8 @@ class ReporterTestCase(unittest.TestCase):
     @hypothesis.given(worlds.inventories(), worlds.SETTINGS)
     def test_any_inventory_makes_a_report_that_the_scheduler_reads(
             self, inventory, settings):
-        stats = scheduling_reporter.Reporter(Reader(inventory), settings, dict,
-                                             self.clock).report()
+        stats = scheduling_reporter.Reporter(
+            Reader(inventory), settings, tuple, self.clock).report()
         self.assertEqual('up', stats['backend_state'],
                          stats['backend_state_reason'])
         self.assertTrue(scheduler.pool_states(
