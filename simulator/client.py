@@ -31,9 +31,7 @@ _READY_LINE = re.compile(r'^export (GOVC_URL=.*)\n', re.MULTILINE)
 #: ask the simulator to be lenient in these, and in no others; the conformance suite asks for none.
 PLUGIN_STILL_NEEDS: tuple[str, ...] = (
     'export-readonly',
-    'lost-session-fault',
     'notices',
-    'paging',
 )
 
 

@@ -209,12 +209,10 @@ class CertainOps(volumeops.VolumeOps):
 
     def _running_on(self, target: Any) -> list[soap.Ref]:
         """The tasks on an object that have not ended (recentTask)."""
-        content = self._session.vim.service_content
-        reply = self._call('RetrievePropertiesEx', content.propertyCollector, {
-            'specSet': tasks.recent(content, (_STATE, _ENTITY)),
-            'options': soap.Typed('', {})})
-        found: collector.Properties = {}
-        collector.collect(reply, found)
+        found = collector.read_selected(
+            self._session, self._client, soap.from_suds(
+                self._session.vim.service_content.taskManager),
+            ('maxCollector',), tasks.RECENT, 'Task', (_STATE, _ENTITY))
         moref = vim_util.get_moref_value(target)
         return [task for task, seen in found.items()
                 if seen.get(_STATE) in ('queued', 'running')

@@ -234,37 +234,18 @@ class VolumeOps(folders.PlaceOps):
         told = self._told_ahead(entity, *paths)
         if told is not None:
             return told
-        content = self._session.vim.service_content
-        reply = self._call('RetrievePropertiesEx', content.propertyCollector, {
-            'specSet': soap.Typed('', {
-                'propSet': soap.property_spec(entity._type, paths),
-                'objectSet': soap.Typed('', {
-                    'obj': soap.from_suds(entity), 'skip': False})}),
-            'options': soap.Typed('', {})})
-        found: collector.Properties = {}
-        collector.collect(reply, found)
-        return found.get(soap.from_suds(entity), {})
+        return collector.properties(self._session, self._client,
+                                    soap.from_suds(entity), paths)
 
     def read_vms(self, morefs: Iterable[str],
                  paths: tuple[str, ...]) -> collector.Properties:
-        """Properties of many VMs, by their moref values, in one call.
+        """Properties of many VMs, by their moref values, in one read.
 
         A VM that has gone meanwhile is left out.
         """
-        vms = [soap.Ref('VirtualMachine', moref) for moref in morefs]
-        found: collector.Properties = {}
-        if vms:
-            collector.collect(self._call(
-                'RetrievePropertiesEx',
-                self._session.vim.service_content.propertyCollector, {
-                    'specSet': soap.Typed('', {
-                        'propSet': soap.property_spec('VirtualMachine', paths),
-                        'objectSet': [soap.Typed('', {'obj': vm,
-                                                      'skip': False})
-                                      for vm in vms],
-                        'reportMissingObjectsInResults': True}),
-                    'options': soap.Typed('', {})}), found)
-        return found
+        return collector.read_objects(
+            self._session, self._client,
+            (soap.Ref('VirtualMachine', moref) for moref in morefs), paths)
 
     def disks_of(self, morefs: Iterable[str]) -> dict[str, list[devices.Disk]]:
         """The disks of many VMs in one call, by the VMs' moref values.

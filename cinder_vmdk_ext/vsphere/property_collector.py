@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bulk reads through the vCenter's PropertyCollector."""
+"""Reads properties of managed objects (PropertyCollector).
+
+:class:`Retrieval` is the one place that retrieves properties: it follows a
+reply to its last page, and takes no property for unset that the vCenter
+refuses to tell. :func:`whole` does the same for replies to oslo.vmware's own
+functions.
+"""
 
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
+from typing import NamedTuple
 
 from lxml import etree
 from oslo_log import log as logging
@@ -16,45 +25,151 @@ LOG = logging.getLogger(__name__)
 Properties = dict[soap.Ref, dict[str, Any]]
 Value = Callable[[str, str, etree._Element], Any]
 
+# Among the properties of an object: why others could not be read, by path.
+UNREADABLE = '(unreadable)'
+
+RETRIEVE = 'RetrievePropertiesEx'
+CONTINUE = 'ContinueRetrievePropertiesEx'
+_CANCEL = 'CancelRetrievePropertiesEx'
+_GONE = 'ManagedObjectNotFound'
+
+
+class Missing(NamedTuple):
+    """A property that the vCenter does not tell (MissingProperty)."""
+
+    path: str
+    fault: str  # its type
+    object: soap.Ref | None = None  # on which a privilege is missing
+    privilege: str = ''
+
+    def __str__(self) -> str:
+        text = f'{self.path} cannot be read: {self.fault}'
+        if self.privilege and self.object:
+            text += (f', the privilege {self.privilege} is missing on '
+                     f'{self.object.type} {self.object.value}')
+        return text
+
+    def raised(self, about: soap.Ref) -> soap.Fault:
+        """The fault as an exception that names the object."""
+        details = {}
+        if self.object:
+            details = {'object': self.object.value,
+                       'privilegeId': self.privilege}
+        return soap.Fault([self.fault],
+                          f'{about.type} {about.value}: {self}',
+                          details=details)
+
+
+def missing(element: etree._Element) -> Missing:
+    """A ``missingSet`` of an object, or of an update of it."""
+    fault = element.find(f'{{{soap.VIM}}}fault/{{{soap.VIM}}}fault')
+    if fault is None:
+        fault = element
+    on = fault.find(f'{{{soap.VIM}}}object')
+    return Missing(
+        element.findtext(f'{{{soap.VIM}}}path') or '',
+        soap.type_of(fault) or 'MethodFault',
+        None if on is None else soap.ref(on),
+        fault.findtext(f'{{{soap.VIM}}}privilegeId') or '')
+
 
 def any_value(kind: str, path: str, element: etree._Element) -> Any:
     """A property of an object of a type, as Python has it."""
     return soap.value(element)
 
 
+# -- Whole reads ------------------------------------------------------------
+
+def properties(session: Any, client: soap.Client, ref: soap.Ref,
+               paths: Iterable[str], value: Value = any_value
+               ) -> dict[str, Any]:
+    """Properties of one managed object; those that are unset are left out.
+
+    :raises ManagedObjectNotFoundException: it is gone
+    :raises VimException: the vCenter refuses one of them; names the object,
+        the property, and the privilege if that is why
+    :raises VimConnectionException: the vCenter did not answer, or told
+        nothing of the object
+    """
+    return _read(session, client, [ref], tuple(paths), value)[ref]
+
+
+def read_objects(session: Any, client: soap.Client,
+                 refs: Iterable[soap.Ref], paths: Iterable[str],
+                 value: Value = any_value) -> Properties:
+    """Properties of many managed objects; those that are gone are left out.
+
+    One call for each page of the vCenter's reply, and one more if it tells
+    of no object at all, as it does also when a session has ended.
+
+    :raises VimException, VimConnectionException: as :func:`properties`
+    """
+    refs = list(dict.fromkeys(refs))
+    if not refs:
+        return {}
+    found = _read(session, client, refs, tuple(paths), value,
+                  may_be_gone=True)
+    return {ref: found[ref] for ref in refs if ref in found}
+
+
+def read_selected(session: Any, client: soap.Client, start: soap.Ref,
+                  start_paths: tuple[str, ...], walk: soap.Typed,
+                  kind: str, paths: tuple[str, ...]) -> Properties:
+    """Properties of the objects that a traversal selects, and of its start.
+
+    :param walk: a TraversalSpec
+    :param kind: the type of the objects it leads to
+    :raises VimException, VimConnectionException: as :func:`properties`
+    """
+    return _invoke(session, client, soap.Typed('', {
+        'propSet': [soap.property_spec(start.type, start_paths),
+                    soap.property_spec(kind, paths)],
+        'objectSet': soap.Typed('', {'obj': start, 'skip': False,
+                                     'selectSet': walk})}), (start,))
+
+
 def read_all(session: Any, client: soap.Client,
              paths: Mapping[str, tuple[str, ...]],
              managers: Mapping[str, tuple[str, ...]] | None = None,
-             value: Value = any_value) -> Properties:
+             value: Value = any_value, *,
+             keep_unreadable: bool = False) -> Properties:
     """Properties of all objects of some types, wherever they are.
 
     Takes three calls (CreateContainerView, RetrievePropertiesEx,
-    DestroyView), whatever the size, unless the vCenter itself splits the
-    reply into pages. A session that was lost is replaced once, at once; a
-    vCenter that does not answer is an error at once, since oslo.vmware's own
-    repetition would wait for it without end.
+    DestroyView), and one for each further page of the reply. A session that
+    was lost is replaced once, at once; a vCenter that does not answer is an
+    error at once, since oslo.vmware's own repetition would wait for it
+    without end.
 
     :param paths: property paths by managed type
     :param managers: and those of objects that the ServiceContent names, by
         their names there
     :param value: makes a value of what was read, as it comes
-    :returns: ``{reference: {path: value}}``; absent properties are left out
+    :param keep_unreadable: have what the vCenter refuses to tell under
+        :data:`UNREADABLE`, in the place of an error
+    :returns: ``{reference: {path: value}}``; unset properties are left out
     :raises VimFaultException, VimConnectionException: as oslo.vmware does
     """
+    def read() -> Properties:
+        return _read_view(session, client, paths, managers or {}, value,
+                          keep_unreadable)
     try:
-        return _read(session, client, paths, managers or {}, value)
+        return read()
     except exceptions.VimFaultException as fault:
         if exceptions.NOT_AUTHENTICATED not in fault.fault_list:
             raise
     # It has just answered, so this login does not wait for ever.
     session._create_session()
-    return _read(session, client, paths, managers or {}, value)
+    try:
+        return read()
+    except soap.EmptyReply as error:
+        raise exceptions.VimConnectionException(error.msg) from error
 
 
-def _read(session: Any, client: soap.Client,
-          paths: Mapping[str, tuple[str, ...]],
-          managers: Mapping[str, tuple[str, ...]],
-          value: Value) -> Properties:
+def _read_view(session: Any, client: soap.Client,
+               paths: Mapping[str, tuple[str, ...]],
+               managers: Mapping[str, tuple[str, ...]],
+               value: Value, keep_unreadable: bool) -> Properties:
     content = session.vim.service_content
     reply = client.call(
         'CreateContainerView', soap.from_suds(content.viewManager), {
@@ -62,16 +177,21 @@ def _read(session: Any, client: soap.Client,
             'type': list(paths), 'recursive': True})
     with soap.understood('CreateContainerView'):
         view = soap.ref(reply[0])
+    # The view itself is told of too, so that no reply is rightly empty.
+    others = {view: ('type',)} | named(content, managers)
     try:
-        return _retrieve(client, soap.from_suds(content.propertyCollector),
-                         soap.view_filter(view, paths,
-                                          named(content, managers)), value)
+        found = Retrieval(
+            client, soap.from_suds(content.propertyCollector),
+            soap.view_filter(view, paths, others), others, value,
+            keep_unreadable=keep_unreadable).read()
     finally:
         try:
             client.call('DestroyView', view)
         except exceptions.VMwareDriverException as error:
             # It goes with the session at the latest.
             LOG.debug('View %s was not destroyed: %s', view.value, error)
+    del found[view]
+    return found
 
 
 def named(content: Any, managers: Mapping[str, tuple[str, ...]]
@@ -82,70 +202,224 @@ def named(content: Any, managers: Mapping[str, tuple[str, ...]]
     return {soap.from_suds(ref): paths for ref, paths in found if ref}
 
 
-def _retrieve(client: soap.Client, property_collector: soap.Ref,
-              filter_spec: soap.Typed, value: Value) -> Properties:
-    found: Properties = {}
-    token = _take(client, 'RetrievePropertiesEx', property_collector, {
-        'specSet': filter_spec, 'options': soap.Typed('', {})}, found, value)
-    while token is not None:
-        this = token
-        try:
-            token = _take(client, 'ContinueRetrievePropertiesEx',
-                          property_collector, {'token': this}, found, value)
-        except exceptions.VMwareDriverException:
-            _cancel(client, property_collector, this)
-            raise
+def _objects(refs: list[soap.Ref], paths: tuple[str, ...],
+             may_be_gone: bool = False) -> soap.Typed:
+    """A PropertyFilterSpec of objects by reference."""
+    return soap.Typed('', {
+        'propSet': [soap.property_spec(kind, paths)
+                    for kind in dict.fromkeys(ref.type for ref in refs)],
+        'objectSet': [soap.Typed('', {'obj': ref, 'skip': False})
+                      for ref in refs],
+        'reportMissingObjectsInResults': True if may_be_gone else None})
+
+
+def _read(session: Any, client: soap.Client, refs: list[soap.Ref],
+          paths: tuple[str, ...], value: Value, may_be_gone: bool = False
+          ) -> Properties:
+    return _invoke(session, client, _objects(refs, paths, may_be_gone), refs,
+                   value, may_be_gone=may_be_gone)
+
+
+def _invoke(session: Any, client: soap.Client, spec: soap.Typed,
+            asked: Iterable[soap.Ref], value: Value = any_value,
+            **more: bool) -> Properties:
+    # As one call: a token ends with the session that it was given to.
+    found: Properties = session.invoke_api(Retrieval(
+        client, soap.from_suds(session.vim.service_content.propertyCollector),
+        spec, asked, value, **more), 'read')
     return found
 
 
-def _take(client: soap.Client, method: str, property_collector: soap.Ref,
-          arguments: dict[str, Any], found: Properties,
-          value: Value) -> str | None:
-    """Take the objects of a reply as they come; its token, if any."""
-    token = None
-    for part in client.stream(method, property_collector, arguments,
-                              ('objects', 'token')):
-        if part.getparent().tag == _RETURNED:
+# -- One retrieval ----------------------------------------------------------
+
+class Retrieval:
+    """One retrieval of properties, to its last page; it may be repeated."""
+
+    def __init__(self, client: soap.Client, collector: soap.Ref,
+                 spec: soap.Typed, asked: Iterable[soap.Ref] = (),
+                 value: Value = any_value, *, may_be_gone: bool = False,
+                 keep_unreadable: bool = False) -> None:
+        """Prepare, without a call.
+
+        :param spec: a PropertyFilterSpec
+        :param asked: the objects that the reply has to tell of
+        :param may_be_gone: unless they are gone, as the specification's
+            reportMissingObjectsInResults has it
+        :param keep_unreadable: as of :func:`read_all`
+        """
+        self._client = client
+        self._collector = collector
+        self._spec = spec
+        self._asked = tuple(asked)
+        self._value = value
+        self._may_be_gone = may_be_gone
+        self._keep_unreadable = keep_unreadable
+        self._found: Properties = {}
+        self._token: str | None = None
+
+    def read(self) -> Properties:
+        """Properties by object; one that went meanwhile is left out.
+
+        :raises EmptyReply: nothing was told of what was asked for
+        :raises Fault: the vCenter's, also of one object or property
+        :raises VimConnectionException: no reply, or one that leaves out an
+            object that was asked for
+        """
+        self._found = {}
+        self._token = None
+        try:
+            self._take_all()
+        except Exception as error:
+            if self._token is not None and not _is_denial(error):
+                self._cancel(self._token)
+            raise
+        self._check_complete()
+        return self._found
+
+    def _take_all(self) -> None:
+        self._take(RETRIEVE, {'specSet': self._spec,
+                              'options': soap.Typed('', {})})
+        while self._token is not None:
+            self._take(CONTINUE, {'token': self._token})
+
+    def _take(self, method: str, arguments: dict[str, Any]) -> None:
+        """Take the objects of a page as they come, and the next token."""
+        following = None
+        objects = 0
+        for part in self._client.stream(method, self._collector, arguments,
+                                        ('objects', 'token')):
+            if part.getparent().tag != _RETURNED:
+                continue
             with soap.understood(method):
-                token = _part(part, found, value) or token
-    return token
+                if part.tag == _TOKEN:
+                    self._token = following = part.text
+                else:
+                    self._add(part)
+                    objects += 1
+        self._token = following
+        if method == CONTINUE and not objects:
+            raise soap.empty_reply(method, self._asked)
+
+    def _add(self, part: etree._Element) -> None:
+        about = soap.ref(part[0])
+        seen = self._found.setdefault(about, {})
+        for entry in part:
+            if entry.tag == _PROP_SET:
+                # The simulator's later pages may hold a name alone.
+                if len(entry) > 1:
+                    path = entry[0].text or ''
+                    seen[path] = self._value(about.type, path, entry[1])
+            elif entry.tag == _MISSING_SET:
+                lacking = missing(entry)
+                if lacking.fault == _GONE and about not in self._asked:
+                    del self._found[about]
+                    return
+                if lacking.fault == _GONE or not self._keep_unreadable:
+                    raise lacking.raised(about)
+                seen.setdefault(UNREADABLE, {})[lacking.path] = str(lacking)
+
+    def _check_complete(self) -> None:
+        left_out = [ref for ref in self._asked if ref not in self._found]
+        if len(left_out) == len(self._asked) and left_out:
+            self._check_gone(left_out[0])
+        elif left_out and not self._may_be_gone:
+            raise exceptions.VimConnectionException(
+                f'{RETRIEVE}: the reply leaves out '
+                f'{left_out[0].type} {left_out[0].value}')
+
+    def _check_gone(self, ref: soap.Ref) -> None:
+        """Believe that all are gone only if the vCenter says it of one.
+
+        It tells of nothing also where the session has ended.
+        """
+        if self._may_be_gone:
+            try:
+                Retrieval(self._client, self._collector,
+                          _objects([ref], ('name',)), (ref,)).read()
+            except exceptions.VimFaultException as fault:
+                if _GONE in fault.fault_list:
+                    return
+                raise
+        raise soap.empty_reply(RETRIEVE, self._asked)
+
+    def _cancel(self, token: str) -> None:
+        # Retrievals left open add up in the vCenter until it refuses more.
+        try:
+            self._client.call(_CANCEL, self._collector, {'token': token})
+        except exceptions.VMwareDriverException as error:
+            LOG.debug('A retrieval was not cancelled: %s', error)
 
 
-def _cancel(client: soap.Client, property_collector: soap.Ref,
-            token: str) -> None:
-    # Retrievals left open add up in the vCenter until it refuses more.
+def _is_denial(error: Exception) -> bool:
+    """Whether the session has ended, and its retrievals with it."""
+    return exceptions.NOT_AUTHENTICATED in getattr(error, 'fault_list', ())
+
+
+# -- Replies that oslo.vmware reads -----------------------------------------
+
+def whole(service: Any, collector: Any, result: Any) -> Any:
+    """A RetrieveResult with the objects of all its pages, and no token.
+
+    :param service: its attributes are the API's methods
+    """
+    token = getattr(result, 'token', None)
+    while token:
+        try:
+            page = getattr(service, CONTINUE)(collector, token=token)
+        except Exception as error:
+            if not _is_denial(error):
+                _cancel_of(service, collector, token)
+            raise
+        result.objects.extend(getattr(page, 'objects', None) or ())
+        token = getattr(page, 'token', None)
+    if hasattr(result, 'token'):
+        del result.token
+    return result
+
+
+def _cancel_of(service: Any, collector: Any, token: str) -> None:
     try:
-        client.call('CancelRetrievePropertiesEx', property_collector,
-                    {'token': token})
-    except exceptions.VMwareDriverException as error:
+        getattr(service, _CANCEL)(collector, token=token)
+    except Exception as error:
         LOG.debug('A retrieval was not cancelled: %s', error)
 
 
-def collect(reply: etree._Element, found: Properties) -> str | None:
-    """Add the objects of a RetrievePropertiesEx reply; its token, if any."""
-    token = None
-    with soap.understood('RetrievePropertiesEx'):
-        for result in reply:
-            for part in result:
-                token = _part(part, found, any_value) or token
-    return token
+def check(method: str, arguments: Mapping[str, Any],
+          reply: etree._Element) -> None:
+    """Refuse a reply that would be read as if properties were unset.
+
+    :param arguments: of the call; specifications with attributes
+    :raises EmptyReply: nothing was told of an object asked for by reference
+    :raises Fault: the vCenter refuses to tell a property
+    """
+    if method not in (RETRIEVE, CONTINUE):
+        return
+    for entry in reply.iter(_MISSING_SET):
+        with soap.understood(method):
+            raise missing(entry).raised(soap.ref(entry.getparent()[0]))
+    if method == CONTINUE and reply.find(f'.//{_OBJECTS}') is None:
+        raise soap.empty_reply(method, ())
+    if method == RETRIEVE and not len(reply):
+        asked = list(_by_reference(arguments.get('specSet')))
+        if asked:
+            raise soap.empty_reply(method, asked)
 
 
-def _part(part: etree._Element, found: Properties, value: Value
-          ) -> str | None:
-    """Add an object of a RetrieveResult; or its token."""
-    kind = etree.QName(part).localname
-    if kind == 'token':
-        return part.text
-    if kind == 'objects':
-        about = soap.ref(part[0])
-        properties = found.setdefault(about, {})
-        for entry in part.iterfind(f'{{{soap.VIM}}}propSet'):
-            # The simulator's later pages may hold a name alone.
-            if len(entry) > 1:
-                path = entry[0].text or ''
-                properties[path] = value(about.type, path, entry[1])
-    return None
+def _by_reference(specs: Any) -> Iterator[soap.Ref]:
+    for spec in _listed(specs):
+        if getattr(spec, 'reportMissingObjectsInResults', None):
+            continue
+        for each in _listed(spec.objectSet):
+            if not getattr(each, 'selectSet', None) and not each.skip:
+                yield soap.from_suds(each.obj)
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 _RETURNED = f'{{{soap.VIM}}}returnval'
+_OBJECTS = f'{{{soap.VIM}}}objects'
+_TOKEN = f'{{{soap.VIM}}}token'
+_PROP_SET = f'{{{soap.VIM}}}propSet'
+_MISSING_SET = f'{{{soap.VIM}}}missingSet'

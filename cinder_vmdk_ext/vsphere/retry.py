@@ -14,7 +14,6 @@ from oslo_vmware import exceptions
 import requests
 import urllib3
 
-from cinder_vmdk_ext.vsphere import services
 from cinder_vmdk_ext.vsphere import soap
 
 # What is raised for a call without a reply that can be understood.
@@ -35,8 +34,15 @@ _HARMLESS = frozenset({
     'MakeDirectory', 'ModifyListView', 'RefreshDatastore',
     'RefreshDatastoreStorageInfo', 'SessionIsActive'})
 
-# HTTP status of a proxy whose vCenter is not there (yet).
-_NOT_PASSED_ON = (404, 503)
+# What the proxy of a vCenter (Envoy; before 8.0.3 rhttpproxy) says with HTTP
+# 503 when it has passed the call on to nothing. All else that it says with 503
+# it says also of calls that the vCenter has executed, or of a second attempt.
+_NOT_PASSED_ON = re.compile(
+    rb'\s*no healthy upstream\s*|'
+    rb'upstream connect error or disconnect/reset before headers\. '
+    rb'reset reason: (remote |local )?connection failure.*|'
+    rb'503 Service Unavailable \(Failed to connect to endpoint: .*',
+    re.DOTALL)
 _NEVER_CONNECTED = (urllib3.exceptions.NewConnectionError,
                     urllib3.exceptions.ConnectTimeoutError,
                     urllib3.exceptions.ProxyError,
@@ -60,9 +66,20 @@ def never_sent(error: Exception) -> bool:
     for cause in _causes(error):
         if isinstance(cause, _NEVER_CONNECTED):
             return True
-        if isinstance(cause, services.HTTPStatus):
-            return cause.status in _NOT_PASSED_ON
+        if isinstance(cause, soap.HTTPStatus):
+            return _refused_by_proxy(cause)
     return False
+
+
+def _refused_by_proxy(answer: soap.HTTPStatus) -> bool:
+    """Whether a proxy says that it has passed a call on to nobody.
+
+    It says 404 while a vCenter that starts has not told it where to pass
+    calls on to; a vCenter says so of no call.
+    """
+    return answer.status == 404 or (
+        answer.status == 503
+        and _NOT_PASSED_ON.fullmatch(answer.body) is not None)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -81,7 +98,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def is_denial(fault: exceptions.VimFaultException) -> bool:
     """Whether the vCenter does not know the session, and so did nothing."""
-    return exceptions.NOT_AUTHENTICATED in fault.fault_list
+    return any(map(soap.is_lost_session, fault.fault_list))
 
 
 def is_empty_reply(fault: exceptions.VimFaultException) -> bool:
@@ -89,7 +106,8 @@ def is_empty_reply(fault: exceptions.VimFaultException) -> bool:
 
     A vCenter that denies a session may answer so, or there is nothing.
     """
-    return fault.cause is None and not isinstance(fault, soap.Fault)
+    return isinstance(fault, soap.EmptyReply) or (
+        fault.cause is None and not isinstance(fault, soap.Fault))
 
 
 def specific(fault: exceptions.VimFaultException) -> Exception:

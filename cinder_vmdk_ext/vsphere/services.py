@@ -71,7 +71,7 @@ class Transport(service.RequestsTransport):
             self._read_environment(request.url)
         reply = super().send(request)
         if reply.code not in _ANSWERS:
-            raise HTTPStatus(reply.code, request.url)
+            raise soap.HTTPStatus(reply.code, request.url, reply.message)
         return reply
 
     def _read_environment(self, url: str) -> None:
@@ -111,14 +111,6 @@ class PolicyTransport(Transport):
 
 class Unintelligible(requests.RequestException):
     """A reply which is none of a vCenter."""
-
-
-class HTTPStatus(requests.HTTPError):
-    """The HTTP status of a reply which is none of a vCenter."""
-
-    def __init__(self, status: int, url: str) -> None:
-        self.status = status
-        super().__init__(f'{url} answers HTTP {status}')
 
 
 class _MultiRefPerCall:
@@ -184,7 +176,8 @@ class _Service(service.Service):
     def _private_headers(self) -> Iterator[tuple[str, str]]:
         cookie = self._cookie()
         if cookie:
-            yield 'vcSessionCookie', cookie
+            # The quotes belong to the HTTP cookie, not to its value.
+            yield 'vcSessionCookie', cookie.strip('"')
         if self._call.op_id:
             yield 'operationID', self._call.op_id
 

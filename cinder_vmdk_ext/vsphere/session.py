@@ -276,7 +276,11 @@ class Session(api.VMwareAPISession):
                 if not executed or not retry.is_denial(fault):
                     raise retry.specific(fault) from fault
                 if retry.is_empty_reply(fault) and self._is_still(used):
-                    return []
+                    if not isinstance(fault, soap.EmptyReply):
+                        return []
+                    # The session is good: something else broke the reply.
+                    self._pause(pauses, name, _no_reply(fault))
+                    continue
                 denials += 1
                 if denials > _MOST_DENIALS:
                     raise retry.specific(fault) from fault
@@ -369,3 +373,7 @@ class Session(api.VMwareAPISession):
             self._unseen.pop(key, None)
             raise
         self._unseen.pop(key, None)
+
+
+def _no_reply(empty: soap.EmptyReply) -> Exception:
+    return vmware_exceptions.VimConnectionException(empty.msg)

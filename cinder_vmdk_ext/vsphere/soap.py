@@ -48,6 +48,10 @@ def tag(name: str) -> str:
 
 # Methods that answer with a reference: to a task, a view, a filter ...
 _MAKES = re.compile('Create|.*_Task$')
+# Faults that say: there is no such session (the last three since 9.1).
+_LOST_SESSION = (exceptions.SECURITY_ERROR, exceptions.NOT_AUTHENTICATED,
+                 'AuthenticationRequired', 'SessionNotFound', 'InvalidToken')
+_MISSING_SET = tag('missingSet')
 
 # By this an administrator of the vCenter knows whose a session is.
 USER_AGENT = 'cinder-vmdk-ext'
@@ -84,6 +88,30 @@ class AnyText(NamedTuple):
 
 class Fault(exceptions.VimFaultException):
     """A fault that the vCenter itself answered with."""
+
+
+class HTTPStatus(requests.HTTPError):
+    """The HTTP status of a reply which is none of a vCenter."""
+
+    def __init__(self, status: int, url: str, body: bytes) -> None:
+        """:param body: the words with it; a proxy may say what it did"""
+        self.status = status
+        self.body = body
+        super().__init__(f'{url} answers HTTP {status}')
+
+
+class EmptyReply(exceptions.VimFaultException):
+    """A retrieval that told nothing of the objects that it was asked for.
+
+    So a vCenter may answer where the session has ended.
+    """
+
+
+def empty_reply(method: str, asked: Sequence[Ref]) -> EmptyReply:
+    """:param asked: what the reply had to tell of"""
+    what = f' of {asked[0].type} {asked[0].value}' if asked else ''
+    return EmptyReply([exceptions.NOT_AUTHENTICATED],
+                      f'{method}: the vCenter told nothing{what}')
 
 
 class Client:
@@ -154,11 +182,10 @@ class Client:
                            preload_content=False)
         if reply.status != 200:
             _body(method, self._url, reply)
-            raise exceptions.VimConnectionException(
-                f'{method}: {self._url} answers HTTP {reply.status}')
+            raise _no_answer(method, self._url, reply.status, reply.data)
         parser = etree.XMLPullParser(
             events=('end',), tag=[tag(name) for name in names] + [
-                _FAULT], **_PARSING)
+                _FAULT, _MISSING_SET], **_PARSING)
         complete = False
         begun = False
         try:
@@ -170,6 +197,9 @@ class Client:
                 for _event, element in parser.read_events():
                     if element.tag == _FAULT:
                         raise _fault(method, element)
+                    if element.tag == _MISSING_SET:
+                        _refuse_lost_session(method, element)
+                        continue
                     yield element
                     element.clear()
                 self._cooperative_yield()
@@ -263,15 +293,19 @@ def _body(method: str, url: str,
           reply: urllib3.BaseHTTPResponse) -> etree._Element:
     # A vCenter answers 200, or 500 with a SOAP fault; whatever else comes is
     # from something in between, or from a vCenter that is starting.
-    if reply.status not in (200, 500):
-        raise exceptions.VimConnectionException(
-            f'{method}: {url} answers HTTP {reply.status}')
     try:
         content = reply.data
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise exceptions.VimConnectionException(
             f'{method}: the reply of {url} broke off ({error})', error)
+    if reply.status not in (200, 500):
+        raise _no_answer(method, url, reply.status, content)
     return returned(method, url, content)
+
+
+def _no_answer(method: str, url: str, status: int, body: bytes) -> Exception:
+    found = HTTPStatus(status, url, body)
+    return exceptions.VimConnectionException(f'{method}: {found}', found)
 
 
 def returned(method: str, url: str, content: bytes) -> etree._Element:
@@ -294,7 +328,26 @@ def returned(method: str, url: str, content: bytes) -> etree._Element:
     if _MAKES.match(method) and not response.findtext('*'):
         raise exceptions.VimConnectionException(
             f'{method}: the reply of {url} does not tell what was made')
+    for missing in response.iter(_MISSING_SET):
+        _refuse_lost_session(method, missing)
     return response
+
+
+def _refuse_lost_session(method: str, missing: etree._Element) -> None:
+    """A vCenter tells a lost session where it would tell properties.
+
+    :param missing: a MissingProperty or MissingObject
+    :raises Fault: NotAuthenticated, as if the vCenter had answered so
+    """
+    for fault in missing.iterfind(f'{tag("fault")}/{tag("fault")}'):
+        if is_lost_session(type_of(fault)):
+            raise Fault([exceptions.NOT_AUTHENTICATED],
+                        f'{method}: {type_of(fault)} in place of a property')
+
+
+def is_lost_session(name: str) -> bool:
+    """Whether a fault says that the session is none (any more)."""
+    return name.endswith(_LOST_SESSION)
 
 
 def _refuse_document_type(beginning: bytes) -> None:
@@ -312,8 +365,7 @@ def _fault(method: str, fault: etree._Element
     details: dict[str, str] = {}
     for part in detail if detail is not None else ():
         name = type_of(part) or etree.QName(part).localname
-        if name.endswith((exceptions.SECURITY_ERROR,
-                          exceptions.NOT_AUTHENTICATED)):
+        if is_lost_session(name):
             name = exceptions.NOT_AUTHENTICATED
         names.append(name)
         details.update((etree.QName(child).localname, child.text or '')

@@ -21,6 +21,7 @@ from oslo_vmware import vim_util
 import requests
 from suds import transport as suds_transport
 
+from cinder_vmdk_ext.vsphere import property_collector
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import wsdl
 
@@ -162,13 +163,18 @@ class Client:
         request.headers = dict(_HEADERS)
         reply = self.options.transport.send(request)
         found = _returned(method, self._location, reply)
+        property_collector.check(method, arguments, found)
         field = self._schema.result(method)
         if field is None:
             return None
         values = [self._coder.decode(each, field.type) for each in found]
         if field.many:
             return values
-        return values[0] if values else None
+        result = values[0] if values else None
+        if method == property_collector.RETRIEVE:
+            # Several callers of oslo.vmware's functions take the first page.
+            return property_collector.whole(self.service, this, result)
+        return result
 
     def _message(self, method: str, parameters: dict[str, wsdl.Field],
                  arguments: dict[str, Any]) -> bytes:

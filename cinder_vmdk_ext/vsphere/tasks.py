@@ -178,16 +178,13 @@ class TaskWaiter:
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         content = self._session.vim.service_content
-        reply = self._stream.client.call(
-            'RetrievePropertiesEx', soap.from_suds(content.propertyCollector),
-            {'specSet': _filter(soap.Ref('Task', key), _READ),
-             'options': soap.Typed('', {})})
-        found: collector.Properties = {}
-        collector.collect(reply, found)
+        task = soap.Ref('Task', key)
+        found = collector.Retrieval(
+            self._stream.client, soap.from_suds(content.propertyCollector),
+            _filter(task, _READ), (task,)).read()
         facts: Facts = {}
-        for seen in found.values():
-            for path, value in seen.items():
-                _note(facts, path, value)
+        for path, value in found[task].items():
+            _note(facts, path, value)
         return facts
 
     def _log_progress(self, wait: '_Wait', facts: Facts) -> None:
@@ -225,7 +222,7 @@ class TaskWaiter:
         """Take what is told of a task (Sink)."""
         key = ref.value
         told: Facts = {}
-        for path, value in changes:
+        for path, value, _unreadable in changes:
             if value is not None:
                 _note(told, path, soap.value(value))
         with self._lock:
@@ -306,16 +303,19 @@ def _filter(task: soap.Ref, paths: tuple[str, ...]) -> soap.Typed:
         'objectSet': soap.Typed('', {'obj': task, 'skip': False})})
 
 
+# To the tasks that are recent.
+RECENT = soap.Typed('TraversalSpec', {
+    'name': 'recent', 'type': 'TaskManager', 'path': 'recentTask',
+    'skip': False})
+
+
 def recent(content: Any, paths: tuple[str, ...]) -> soap.Typed:
     """A PropertyFilterSpec over the tasks that are recent."""
-    walk = soap.Typed('TraversalSpec', {
-        'name': 'recent', 'type': 'TaskManager', 'path': 'recentTask',
-        'skip': False})
     return soap.Typed('', {
         'propSet': soap.property_spec('Task', paths),
         'objectSet': soap.Typed('', {
             'obj': soap.from_suds(content.taskManager), 'skip': True,
-            'selectSet': walk})})
+            'selectSet': RECENT})})
 
 
 def _has_ended(facts: Facts) -> bool:

@@ -20,6 +20,7 @@ from lxml import etree
 from oslo_log import log as logging
 from oslo_vmware import exceptions
 
+from cinder_vmdk_ext.vsphere import property_collector
 from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class Change(NamedTuple):
 
     path: str
     value: etree._Element | None
+    # Why the vCenter does not tell it, if that is so.
+    unreadable: str | None = None
 
 
 class Sink(Protocol):
@@ -73,11 +76,17 @@ class Told:
             self._seen.pop(ref, None)
             return
         seen = self._seen.setdefault(ref, {})
-        for path, value in changes:
+        hidden = seen.pop(property_collector.UNREADABLE, {})
+        for path, value, unreadable in changes:
+            hidden.pop(path, None)
             if value is None:
                 seen.pop(path, None)
             else:
                 seen[path] = self._value(ref, path, value)
+            if unreadable:
+                hidden[path] = unreadable
+        if hidden:
+            seen[property_collector.UNREADABLE] = hidden
 
     def take_changed(self) -> dict[soap.Ref, dict[str, Any] | None]:
         """What changed since this was asked last; None: it is gone."""
@@ -341,6 +350,9 @@ class Conversation:
         for part in update:
             if part.tag == _CHANGE_SET:
                 changes.append(_change(part))
+            elif part.tag == _MISSING_SET:
+                lacking = property_collector.missing(part)
+                changes.append(Change(lacking.path, None, str(lacking)))
             elif part.tag == _KIND:
                 kind = part.text
             elif part.tag == _OBJ:
@@ -420,6 +432,7 @@ _RETURNED = f'{{{soap.VIM}}}returnval'
 _OBJ = f'{{{soap.VIM}}}obj'
 _KIND = f'{{{soap.VIM}}}kind'
 _CHANGE_SET = f'{{{soap.VIM}}}changeSet'
+_MISSING_SET = f'{{{soap.VIM}}}missingSet'
 _NAME = f'{{{soap.VIM}}}name'
 _OP = f'{{{soap.VIM}}}op'
 _VAL = f'{{{soap.VIM}}}val'

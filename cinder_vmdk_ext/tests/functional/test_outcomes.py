@@ -32,6 +32,51 @@ class LostReplyTestCase(backend_case.BackendCase):
         self.assert_on('LocalDS_2', volume)
         self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
 
+    def broken(self, method, **more):
+        """Envoy answers 503 after it has passed a call on."""
+        self.control.fault(method=method, count=1, status=503,
+                           after_work=True, **more)
+        self.control.reset_journal()
+
+    def refused(self, method):
+        """Envoy answers 503 and says that it has passed nothing on."""
+        self.control.fault(method=method, count=1, status=503)
+        self.control.reset_journal()
+
+    def test_create_answered_by_503(self):
+        self.broken('CreateVM_Task')
+        volume = self.create('LocalDS_2')
+        self.assert_once('CreateVM_Task')
+        self.assert_on('LocalDS_2', volume)
+
+    def test_snapshot_and_its_deletion_answered_by_503(self):
+        volume = self.create()
+        self.broken('CreateSnapshot_Task')
+        snapshot = self.snapshot(volume)
+        self.assert_once('CreateSnapshot_Task')
+        tree = self.truth(volume).vm.snapshot.rootSnapshotList
+        self.assertEqual([snapshot.name], [each.name for each in tree])
+        self.assertEqual([], tree[0].childSnapshotList)
+        self.broken('RemoveSnapshot_Task')
+        self.driver.delete_snapshot(snapshot)
+        self.assert_once('RemoveSnapshot_Task')
+        self.assertIsNone(self.truth(volume).vm.snapshot)
+
+    def test_delete_answered_by_503(self):
+        volume = self.create()
+        self.broken('Destroy_Task', task_delay_ms=500)
+        self.driver.delete_volume(volume)
+        self.assert_once('Destroy_Task')
+        self.assertEqual({}, self.vms())
+
+    def test_what_a_proxy_says_that_it_did_not_pass_on_is_repeated(self):
+        self.refused('CreateVM_Task')
+        volume = self.create('LocalDS_2')
+        self.assertEqual(2, self.control.journal()['methods'][
+            'CreateVM_Task']['calls'])
+        self.assert_on('LocalDS_2', volume)
+        self.assertEqual([volume.name], list(self.vms()))
+
     def test_a_create_that_is_not_to_be_seen_is_a_failure(self):
         self.lose('CreateVM_Task', 'before')
         volume = self.new_volume()

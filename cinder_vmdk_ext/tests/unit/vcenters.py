@@ -30,6 +30,9 @@ class Session:
     def _create_session(self):
         self.logins += 1
 
+    def invoke_api(self, module, method, *args, **kwargs):
+        return getattr(module, method)(*args, **kwargs)
+
 
 class Client:
     """Answers ``call`` by method: an element, an error, or several in turn."""
@@ -66,9 +69,10 @@ def reply(content):
 
 
 def page(*objects, token=None):
-    """A RetrievePropertiesEx reply."""
+    """A RetrievePropertiesEx reply, which also tells of the view."""
     return reply('<returnval>'
                  + (f'<token>{token}</token>' if token else '')
+                 + '<objects><obj type="ContainerView">view-1</obj></objects>'
                  + ''.join(objects) + '</returnval>')
 
 

@@ -11,8 +11,10 @@ import requests
 import urllib3
 
 from cinder_vmdk_ext.vsphere import retry
-from cinder_vmdk_ext.vsphere import services
 from cinder_vmdk_ext.vsphere import soap
+
+# How Envoy begins when a call did not get through.
+UPSTREAM = b'upstream connect error or disconnect/reset before headers. '
 
 
 def lost(cause):
@@ -70,11 +72,36 @@ class NeverSentTestCase(unittest.TestCase):
                 http.client.CannotSendRequest()):
             self.assertTrue(retry.never_sent(lost(cause)), cause)
 
-    def test_a_proxy_without_a_vcenter_passed_nothing_on(self):
-        for status, never in ((503, True), (404, True), (502, False),
-                              (504, False)):
-            self.assertIs(never, retry.never_sent(
-                lost(services.HTTPStatus(status, 'https://vc/sdk'))))
+    def status(self, status, body=b''):
+        return retry.never_sent(lost(soap.HTTPStatus(
+            status, 'https://vc/sdk', body)))
+
+    def test_a_proxy_that_says_so_passed_nothing_on(self):
+        for body in (
+                b'no healthy upstream',
+                UPSTREAM + b'reset reason: connection failure',
+                UPSTREAM + b'reset reason: remote connection failure, '
+                b'transport failure reason: delayed connect error: 111',
+                b'503 Service Unavailable (Failed to connect to endpoint: '
+                b'[N7Vmacore4Http20NamedPipeServiceSpecE:0x00007f7c] '
+                b'_serverNamespace = /sdk)'):
+            self.assertTrue(self.status(503, body), body)
+            self.assertFalse(self.status(502, body), body)
+        self.assertTrue(self.status(404))
+
+    def test_a_proxy_that_says_anything_else_may_have_passed_it_on(self):
+        for body in (
+                b'', b'<html>Service Unavailable</html>',
+                UPSTREAM + b'reset reason: connection termination',
+                UPSTREAM + b'reset reason: overflow',
+                UPSTREAM.replace(b'. ', b'. retried and the latest ')
+                + b'reset reason: connection failure',
+                b'upstream connect error or disconnect/reset before headers. '
+                b'retried and the latest reset reason: connection failure',
+                b'it said: no healthy upstream'):
+            self.assertFalse(self.status(503, body), body)
+        for status in (302, 429, 500, 502, 504):
+            self.assertFalse(self.status(status), status)
 
     def test_a_connection_that_broke_may_have_carried_all(self):
         for cause in (

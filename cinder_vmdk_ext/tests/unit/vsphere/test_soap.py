@@ -17,6 +17,13 @@ from cinder_vmdk_ext.vsphere import soap
 THIS = soap.Ref('ServiceInstance', 'ServiceInstance')
 NASTY = 'a<b>&"c\' \u00fc ]]> &amp; \U0001f4be'
 
+MISSING = """<returnval><objects><obj type="SessionManager">s</obj>
+    <propSet><name>defaultLocale</name><val xsi:type="xsd:string">en</val>
+    </propSet><missingSet><path>sessionList</path><fault>
+    <fault xsi:type="{}"><object type="Folder">group-d1</object>
+    <privilegeId>System.View</privilegeId></fault><localizedMessage/></fault>
+    </missingSet></objects></returnval>"""
+
 
 def envelope(content):
     return ('<?xml version="1.0" encoding="UTF-8"?>'
@@ -262,7 +269,9 @@ class FaultTestCase(ClientCase):
         self.assertIn('said no', str(found))
 
     def test_a_lost_session_is_told_as_oslo_vmware_tells_it(self):
-        for name in ('NotAuthenticated', 'SecurityError'):
+        for name in ('NotAuthenticated', 'SecurityError',
+                     'AuthenticationRequired', 'SessionNotFound',
+                     'InvalidToken'):
             found = self.raised(fault(
                 f'<{name}Fault xmlns="urn:vim25" xsi:type="{name}"/>'))
             self.assertEqual([exceptions.NOT_AUTHENTICATED],
@@ -280,6 +289,26 @@ class FaultTestCase(ClientCase):
         """As some proxies pass it on."""
         found = self.raised(fault('<XFault xmlns="urn:vim25"/>'), 200)
         self.assertEqual(['XFault'], found.fault_list)
+
+    def test_a_lost_session_in_place_of_a_property_is_one(self):
+        """As a vCenter tells it: with HTTP 200, within an object."""
+        for name in ('NotAuthenticated', 'SessionNotFound', 'InvalidToken'):
+            self.answer(response(MISSING.format(name)))
+            for call in (self.ask, lambda: list(self.client.stream(
+                    'Ask', THIS, None, ('objects',)))):
+                with self.assertRaises(soap.Fault) as caught:
+                    call()
+                self.assertEqual([exceptions.NOT_AUTHENTICATED],
+                                 caught.exception.fault_list)
+
+    def test_another_fault_in_place_of_a_property_is_in_the_reply(self):
+        self.answer(response(MISSING.format('NoPermission')))
+        self.assertEqual(1, len(list(self.ask().iter(
+            f'{{{soap.VIM}}}missingSet'))))
+        streamed = [each.find(f'{{{soap.VIM}}}missingSet')
+                    for each in self.client.stream('Ask', THIS, None,
+                                                   ('objects',))]
+        self.assertIsNotNone(streamed[0])
 
 
 class TlsTestCase(ClientCase):
