@@ -265,8 +265,6 @@ class Retrieval:
         :raises VimConnectionException: no reply, or one that leaves out an
             object that was asked for
         """
-        self._found = {}
-        self._token = None
         try:
             self._take_all()
         except Exception as error:
@@ -277,13 +275,14 @@ class Retrieval:
         return self._found
 
     def _take_all(self) -> None:
-        self._take(RETRIEVE, {'specSet': self._spec,
-                              'options': soap.Typed('', {})})
-        while self._token is not None:
-            self._take(CONTINUE, {'token': self._token})
+        self._found, self._token = {}, None
+        token = self._take(RETRIEVE, {'specSet': self._spec,
+                                      'options': soap.Typed('', {})})
+        while token is not None:
+            token = self._take(CONTINUE, {'token': token})
 
-    def _take(self, method: str, arguments: dict[str, Any]) -> None:
-        """Take the objects of a page as they come, and the next token."""
+    def _take(self, method: str, arguments: dict[str, Any]) -> str | None:
+        """Take the objects of a page as they come; the next token."""
         following = None
         objects = 0
         for part in self._client.stream(method, self._collector, arguments,
@@ -299,6 +298,7 @@ class Retrieval:
         self._token = following
         if method == CONTINUE and not objects:
             raise soap.empty_reply(method, self._asked)
+        return following
 
     def _add(self, part: etree._Element) -> None:
         about = soap.ref(part[0])
