@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import re
 from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 from urllib import parse
@@ -67,6 +68,10 @@ class Settings:
                        self.min_free_percent / 100 * capacity_bytes))
 
 
+# Properties that the vCenter refuses to tell: path, and "cannot be read: ...".
+Unreadable = tuple[tuple[str, str], ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Datastore:
     """One datastore (vSphere: Datastore.summary and Datastore.host)."""
@@ -86,6 +91,7 @@ class Datastore:
     usable_hosts: frozenset[str] = frozenset()
     # Custom attributes: (key, value); the inventory knows the keys' names.
     custom_values: tuple[tuple[int, str], ...] = ()
+    unreadable: Unreadable = ()
 
     @property
     def plain_name(self) -> str:
@@ -110,6 +116,7 @@ class Host:
     parent: str  # the compute resource it belongs to
     connection_state: str = 'connected'
     in_maintenance: bool = False
+    unreadable: Unreadable = ()
 
     @property
     def live(self) -> bool:
@@ -126,6 +133,7 @@ class Cluster:
     resource_pool: str
     hosts: frozenset[str] = frozenset()
     standalone: bool = False
+    unreadable: Unreadable = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,8 +210,10 @@ class Inventory:
     @functools.cached_property
     def registering_hosts(self) -> frozenset[str]:
         """Live hosts whose resource pool is known, so that VMs fit in."""
+        pools = {moref for moref, cluster in self.clusters.items()
+                 if cluster.resource_pool}
         return frozenset(moref for moref in self.live_hosts
-                         if self.hosts[moref].parent in self.clusters)
+                         if self.hosts[moref].parent in pools)
 
     @functools.cached_property
     def hosts_by_cluster_name(self) -> Mapping[str, frozenset[str]]:
@@ -288,6 +298,12 @@ class Inventory:
             for moref in self.compliant[policy]:
                 found[moref] = (*found.get(moref, ()), policy)
         return found
+
+    @property
+    def shared_datastores(self) -> Iterable[Datastore]:
+        """Datastores whose storage is mounted in several datacenters."""
+        return (each for same in self._shared.values() if len(same) > 1
+                for each in same)
 
     def same_storage(self, datastore: Datastore) -> tuple[Datastore, ...]:
         """The datastores that are one storage with this one, itself included.

@@ -68,7 +68,8 @@ class InventoryReader:
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         found = collector.read_all(self._session, self._client, PATHS,
-                                   MANAGERS, value=value)
+                                   MANAGERS, value=value,
+                                   keep_unreadable=True)
         return with_policies(build(found), self._policies,
                              self._policy_names)
 
@@ -190,7 +191,8 @@ def datastore(moref: str, seen: dict[str, Any],
         datacenter=datacenter,
         mounted_hosts=mounted,
         usable_hosts=usable,
-        custom_values=custom_values(seen.get('customValue')))
+        custom_values=custom_values(seen.get('customValue')),
+        unreadable=unreadable(seen))
 
 
 def host(moref: str, seen: dict[str, Any]) -> model.Host:
@@ -198,14 +200,15 @@ def host(moref: str, seen: dict[str, Any]) -> model.Host:
     return model.Host(
         moref, seen.get('name') or moref, _target(seen.get('parent')),
         seen.get('runtime.connectionState') or 'unknown',
-        bool(seen.get('runtime.inMaintenanceMode')))
+        bool(seen.get('runtime.inMaintenanceMode')), unreadable(seen))
 
 
 def cluster(kind: str, moref: str, seen: dict[str, Any]) -> model.Cluster:
     """A compute resource of its properties."""
     return model.Cluster(
         moref, seen.get('name') or moref, _target(seen.get('resourcePool')),
-        _targets(seen.get('host')), standalone=kind == 'ComputeResource')
+        _targets(seen.get('host')), standalone=kind == 'ComputeResource',
+        unreadable=unreadable(seen))
 
 
 def storage_pod(moref: str, seen: dict[str, Any]) -> model.StoragePod:
@@ -216,6 +219,13 @@ def storage_pod(moref: str, seen: dict[str, Any]) -> model.StoragePod:
                   if member.type == 'Datastore'),
         bool(seen.get(f'{_POD_CONFIG}.enabled')),
         seen.get(f'{_POD_CONFIG}.defaultVmBehavior') or 'manual')
+
+
+def unreadable(seen: dict[str, Any]) -> model.Unreadable:
+    """Properties of an object that the vCenter refuses to tell, and why."""
+    found = seen.get(collector.UNREADABLE)
+    return tuple(sorted((path, str(why).removeprefix(f'{path} '))
+                        for path, why in found.items())) if found else ()
 
 
 def attributes(array: Any) -> dict[int, str]:

@@ -6,6 +6,8 @@ backend; statistics, placement and the administrator's tools all ask it, so a
 datastore that is reported is one that can be used.
 """
 
+from collections.abc import Iterable
+
 from cinder_vmdk_ext import model
 
 # The value of the custom attribute that drains a datastore.
@@ -63,7 +65,10 @@ def _foreign(datastore: model.Datastore, inventory: model.Inventory,
     def because(code: str, reason: str) -> model.Ineligibility:
         return model.Ineligibility(code, reason, passing=False)
 
-    if datastore.type not in model.SUPPORTED_TYPES:
+    if denied := _unreadable(datastore, ('name',)):
+        return because('permission', denied)
+    if (datastore.type not in model.SUPPORTED_TYPES
+            and not _unreadable(datastore, ('summary.type',))):
         return because('type', f'type {datastore.type!r} is not one of '
                        f'{", ".join(sorted(model.SUPPORTED_TYPES))}')
     pattern = settings.datastore_regex
@@ -76,11 +81,19 @@ def _foreign(datastore: model.Datastore, inventory: model.Inventory,
         return because('policy', 'it complies with none of '
                        'vmware_storage_profile: '
                        f'{", ".join(settings.storage_policies)}')
+    if _unreadable(datastore, ('host',)):
+        return None
     if not datastore.mounted_hosts:
         return because('unmounted', 'no host mounts it')
+    if datastore.mounted_hosts.isdisjoint(inventory.hosts):
+        return because('permission', 'the vCenter shows this user no host '
+                       'that mounts it')
     if datastore.mounted_hosts.isdisjoint(inventory.hosts_in_reach(settings)):
-        return because('cluster', 'no host of '
-                       f'vmware_cluster_name {_names(settings)} mounts it')
+        hidden = sorted({_unreadable(cluster, ('name', 'host')) for cluster
+                         in inventory.clusters.values()} - {''})
+        return because('cluster', '; '.join([
+            f'no host of vmware_cluster_name {_names(settings)} mounts it',
+            *hidden]))
     return None
 
 
@@ -90,6 +103,10 @@ def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
     def because(code: str, reason: str) -> model.Ineligibility:
         return model.Ineligibility(code, reason, passing=True)
 
+    # The pool stays: its volumes are there all the same.
+    if denied := _unreadable(datastore, (
+            ('customValue',) if settings.drain_attribute else ()) + _DECIDE):
+        return because('permission', denied)
     if not datastore.accessible:
         return because('inaccessible', 'the vCenter reports it inaccessible')
     if datastore.maintenance_mode in _MAINTENANCE:
@@ -104,9 +121,8 @@ def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
     if not usable:
         return because('mount', 'every host that mounts it has it read-only, '
                        'unmounted or inaccessible')
-    if usable.isdisjoint(inventory.live_hosts):
-        return because('host', 'every host that can use it is disconnected '
-                       'or in maintenance mode')
+    if usable.isdisjoint(inventory.registering_hosts):
+        return _unregistering(usable, inventory)
     if datastore.free_bytes <= 0:
         return because('full', 'no space is free')
     floor_bytes = settings.floor_bytes(datastore.capacity_bytes)
@@ -115,6 +131,44 @@ def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
             'floor', f'{model.format_gib(datastore.free_bytes)} are free, '
             f'below the floor of {model.format_gib(floor_bytes)}')
     return None
+
+
+# Properties without which a datastore cannot be used.
+_DECIDE = ('host', 'summary.accessible', 'summary.capacity',
+           'summary.freeSpace', 'summary.uncommitted',
+           'summary.maintenanceMode', 'summary.type')
+
+
+def _unreadable(thing: model.Datastore | model.Host | model.Cluster,
+                paths: Iterable[str] | None = None) -> str:
+    """Why some properties cannot be read; empty where they can."""
+    alike: dict[str, list[str]] = {}
+    for path, why in thing.unreadable:
+        if paths is None or path in paths:
+            alike.setdefault(why, []).append(path)
+    return '; '.join(f'{", ".join(found)} {why}'
+                     for why, found in alike.items())
+
+
+def _unregistering(hosts: Iterable[str],
+                   inventory: model.Inventory) -> model.Ineligibility:
+    """Why no host of several can register a VM."""
+    denied = set()
+    for host in (inventory.hosts[moref] for moref in hosts
+                 if moref in inventory.hosts):
+        cluster = inventory.clusters.get(host.parent)
+        denied |= {_unreadable(host),
+                   _unreadable(cluster) if cluster else ''}
+    if denied > {''}:
+        return model.Ineligibility(
+            'permission', '; '.join(sorted(denied - {''})), passing=True)
+    if not inventory.live_hosts.isdisjoint(hosts):
+        return model.Ineligibility(
+            'host', 'no resource pool is known of the hosts that can use it',
+            passing=True)
+    return model.Ineligibility(
+        'host', 'every host that can use it is disconnected or in '
+        'maintenance mode', passing=True)
 
 
 def _drained(datastore: model.Datastore, inventory: model.Inventory,

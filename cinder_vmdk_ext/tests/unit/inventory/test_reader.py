@@ -61,6 +61,13 @@ CLUSTER = vcenters.managed(
         'resgroup-1')
 
 
+DENIED = (
+    '<missingSet><path>host</path><fault><fault xsi:type="NoPermission">'
+    '<object type="Folder">group-d1</object>'
+    '<privilegeId>System.Read</privilegeId></fault>'
+    '<localizedMessage/></fault></missingSet>')
+
+
 class ReadTestCase(unittest.TestCase):
 
     def read(self, *objects, **more):
@@ -82,6 +89,18 @@ class ReadTestCase(unittest.TestCase):
              found.capacity_bytes, found.free_bytes, found.uncommitted_bytes,
              found.accessible, found.maintenance_mode, found.datacenter,
              found.usable_hosts))
+
+    def test_what_is_denied_is_kept_with_object_and_privilege(self):
+        for kind, seen in (('Datastore', datastore(host=None)),
+                           ('HostSystem', HOST),
+                           ('ClusterComputeResource', CLUSTER)):
+            found = self.read(seen.replace(
+                '</objects>', DENIED + '</objects>'))
+            [thing] = {**found.datastores, **found.hosts,
+                       **found.clusters}.values()
+            [(path, why)] = thing.unreadable
+            self.assertEqual('host', path, kind)
+            self.assertIn('System.Read is missing on Folder group-d1', why)
 
     def test_a_host_and_its_cluster(self):
         found = self.read(HOST, CLUSTER)

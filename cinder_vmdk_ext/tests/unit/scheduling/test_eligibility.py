@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which datastores belong to a backend and take volumes."""
 
+import dataclasses
 import re
 import unittest
 
@@ -17,6 +18,88 @@ def why_not(datastore=None, settings=None, hosts=None, compliant=None):
     found = eligibility.ineligibility(datastore, inventory,
                                       settings or worlds.settings())
     return found.code if found else ''
+
+
+class PermissionTestCase(unittest.TestCase):
+    """What the vCenter refuses to tell is never taken for unset."""
+
+    def denied(self, path, kind='Datastore'):
+        return ((path, 'cannot be read: NoPermission, the privilege '
+                 f'System.Read is missing on {kind} x-1'),)
+
+    def why(self, datastore=None, settings=None, host=None, cluster=None):
+        known = worlds.datastore(**(datastore or {}))
+        seen = worlds.inventory(known, hosts=[worlds.host(**(host or {}))])
+        seen = seen.evolved(clusters={
+            moref: dataclasses.replace(each, **(cluster or {}))
+            for moref, each in seen.clusters.items()})
+        return eligibility.ineligibility(
+            known, seen, settings or worlds.settings())
+
+    def assertDenied(self, passing, found, path):
+        self.assertEqual(('permission', passing), (found.code, found.passing))
+        self.assertIn(f'{path} cannot be read', found.reason)
+        self.assertIn('System.Read is missing on', found.reason)
+
+    def test_mounts_that_cannot_be_read_are_not_no_mounts(self):
+        self.assertDenied(True, self.why({
+            'hosts': (), 'unreadable': self.denied('host')}), 'host')
+
+    def test_a_type_that_cannot_be_read_is_not_an_unsupported_one(self):
+        self.assertDenied(True, self.why({
+            'type': 'unknown', 'unreadable': self.denied('summary.type')}),
+            'summary.type')
+
+    def test_what_has_no_name_is_no_pool(self):
+        self.assertDenied(False, self.why(
+            {'unreadable': self.denied('name')}), 'name')
+
+    def test_properties_that_are_denied_alike_are_named_together(self):
+        found = self.why({'hosts': (), 'unreadable': (
+            self.denied('host') + self.denied('summary.freeSpace'))})
+        self.assertTrue(found.reason.startswith(
+            'host, summary.freeSpace cannot be read: '), found.reason)
+
+    def test_every_property_that_decides(self):
+        for path in ('summary.accessible', 'summary.capacity',
+                     'summary.freeSpace', 'summary.uncommitted',
+                     'summary.maintenanceMode'):
+            self.assertDenied(True, self.why(
+                {'unreadable': self.denied(path)}), path)
+
+    def test_custom_attributes_matter_where_they_drain(self):
+        datastore = {'unreadable': self.denied('customValue')}
+        self.assertIsNone(self.why(datastore))
+        self.assertDenied(True, self.why(datastore, worlds.settings(
+            drain_attribute='cinder_state')), 'customValue')
+
+    def test_a_host_whose_state_cannot_be_read_is_not_disconnected(self):
+        path = 'runtime.connectionState'
+        self.assertDenied(True, self.why(host={
+            'connection_state': 'unknown',
+            'unreadable': self.denied(path, 'HostSystem')}), path)
+
+    def test_a_resource_pool_that_cannot_be_read_takes_no_vm(self):
+        self.assertDenied(True, self.why(cluster={
+            'resource_pool': '',
+            'unreadable': self.denied('resourcePool', 'ComputeResource')}),
+            'resourcePool')
+
+    def test_a_resource_pool_that_is_missing_takes_no_vm(self):
+        found = self.why(cluster={'resource_pool': ''})
+        self.assertIn('no resource pool', found.reason)
+
+    def test_hosts_that_are_not_shown_are_named_as_the_reason(self):
+        found = self.why({'hosts': ('host-9',)})
+        self.assertEqual('permission', found.code)
+        self.assertIn('shows this user no host', found.reason)
+
+    def test_a_cluster_that_cannot_be_read_is_named_beside_those_wanted(self):
+        found = self.why(settings=worlds.settings(cluster_names=('c9',)),
+                         cluster={'unreadable': self.denied(
+                             'name', 'ClusterComputeResource')})
+        self.assertEqual('cluster', found.code)
+        self.assertIn('name cannot be read', found.reason)
 
 
 class EligibilityTestCase(unittest.TestCase):
