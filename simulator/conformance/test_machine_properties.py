@@ -71,7 +71,9 @@ class ConfigTestCase(MachineCase):
         self.assertNotEqual(before, vm.config.changeVersion)
 
     def test_scsi_controllers_say_their_own_unit(self):
-        """VirtualSCSIController.scsiCtlrUnitNumber: "the SCSI controller's own unit number"; 7 in the recording vminfo.json."""
+        """VirtualSCSIController.scsiCtlrUnitNumber: "the SCSI controller sits on its own bus, so that this field defines which
+        slot the controller is using"; 7 in the recording vminfo.json.
+        """
         for vm in self.all(vim.VirtualMachine):
             controllers = [each for each in vm.config.hardware.device if isinstance(each, vim.vm.device.VirtualSCSIController)]
             self.assertEqual([7], [each.scsiCtlrUnitNumber for each in controllers], vm.name)

@@ -273,14 +273,29 @@ class NamesTestCase(MovesCase):
             type(task.info.error).__name__ for task in tasks if task.info.state == 'error'})
         self.destroy(self.named(vim.VirtualMachine, 'wanted'))
 
-    def test_an_instance_uuid_is_unique(self):
+    def test_an_instance_uuid_is_unique_and_a_new_machine_gets_another(self):
+        """VirtualMachineConfigSpec.instanceUuid: the environment may "assign or change it when VirtualCenter detects an
+        identifier conflict between virtual machines"; what a client asks an existing machine to take is refused.
+        """
         vm, _ = self.vm_with_disk()
         uuid = vm.config.instanceUuid
-        self.assertIsInstance(self.fault_of(self.create('same-uuid', instanceUuid=uuid)), vmodl.fault.InvalidArgument)
-        other, _ = self.vm_with_disk()
-        fault = self.fault_of(other.Reconfigure(vim.vm.ConfigSpec(instanceUuid=uuid)))
+        made = self.wait(self.create('same-uuid', instanceUuid=uuid))
+        self.addCleanup(self.gone, made)
+        clone, _ = self.clone(vm, 'clone-of-uuid', config=vim.vm.ConfigSpec(instanceUuid=uuid))
+        self.assertEqual(3, len({uuid, made.config.instanceUuid, clone.config.instanceUuid}))
+        self.assertEqual([made], self.content.searchIndex.FindAllByUuid(
+            uuid=made.config.instanceUuid, vmSearch=True, instanceUuid=True))
+        fault = self.fault_of(made.Reconfigure(vim.vm.ConfigSpec(instanceUuid=uuid)))
         self.assertIsInstance(fault, vmodl.fault.InvalidArgument)
         self.assertEqual([vm], self.content.searchIndex.FindAllByUuid(uuid=uuid, vmSearch=True, instanceUuid=True))
+
+    def test_of_many_who_want_an_instance_uuid_one_gets_it(self):
+        uuid = '5008a5ae-0b0a-4d83-a4cb-1d5f1f6b4321'
+        machines = [self.wait(task) for task in [self.create(f'uuid-{i}', instanceUuid=uuid) for i in range(6)]]
+        for vm in machines:
+            self.addCleanup(self.gone, vm)
+        uuids = [vm.config.instanceUuid for vm in machines]
+        self.assertEqual((1, 6), (uuids.count(uuid), len(set(uuids))))
 
     def test_a_folder_that_is_gone_is_an_error_and_not_the_end(self):
         folder = self.datacenter.vmFolder.CreateFolder('going')

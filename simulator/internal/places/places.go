@@ -210,6 +210,17 @@ func DatastoreOf(ctx *simulator.Context, entity types.ManagedObjectReference, pa
 	return Datastore(ctx, Datacenter(ctx, entity), parsed.Datastore)
 }
 
+// RootPool is the root resource pool of a compute resource.
+func RootPool(ctx *simulator.Context, compute types.ManagedObjectReference) types.ManagedObjectReference {
+	switch object := ctx.Map.Get(compute).(type) {
+	case *simulator.ClusterComputeResource:
+		return *object.ResourcePool
+	case *mo.ComputeResource:
+		return *object.ResourcePool
+	}
+	return types.ManagedObjectReference{}
+}
+
 // PoolHosts lists the hosts of the compute resource that a resource pool belongs to.
 func PoolHosts(ctx *simulator.Context, pool types.ManagedObjectReference) []types.ManagedObjectReference {
 	for ref := pool; ; {

@@ -4,6 +4,7 @@ package storage
 
 import (
 	"path"
+	"slices"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
@@ -149,6 +150,42 @@ func (s *Store) readers(local string, except types.ManagedObjectReference) int {
 		count--
 	}
 	return count
+}
+
+// holdsApart tells whether another virtual machine needs a disk and the delta on it, child, to stay apart: one that reads
+// through them, or that runs. One that is off and only names one of them is not asked, and may name what is gone.
+func (s *Store) holdsApart(local, child string, except types.ManagedObjectReference) bool {
+	if s.sim.Lenient("shadow-consolidation") {
+		return s.readers(local, except) > 0 || s.readers(child, except) > 0
+	}
+	return s.anyOther(except, []string{local, child}, func(other *attachment) bool {
+		return other.parents[child] || other.parents[local] && !other.tops[child]
+	})
+}
+
+// readsThrough tells whether another virtual machine runs on a disk or reads through it. Above are the deltas on it that one is
+// asked about: who is off and only names one of them does not count.
+func (s *Store) readsThrough(local string, above []string, except types.ManagedObjectReference) bool {
+	if s.sim.Lenient("shadow-consolidation") {
+		return s.readers(local, except) > 0
+	}
+	return s.anyOther(except, []string{local}, func(other *attachment) bool {
+		return other.parents[local] && !slices.ContainsFunc(above, func(delta string) bool { return other.tops[delta] })
+	})
+}
+
+// anyOther looks for another user of disks that runs, or for which needs says true.
+func (s *Store) anyOther(except types.ManagedObjectReference, disks []string, needs func(*attachment) bool) bool {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	for _, disk := range disks {
+		for vm := range s.users[disk] {
+			if vm != except && (s.isRunning(vm) || needs(s.attached[vm])) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // disks are the virtual disks among devices.

@@ -40,6 +40,8 @@ type cloning struct {
 	pool   types.ManagedObjectReference
 	disks  []*cloneDisk
 	config types.VirtualMachineConfigSpec
+	// release gives the instance uuid free, once the clone has it.
+	release func()
 }
 
 type cloneDisk struct {
@@ -54,7 +56,8 @@ type cloneDisk struct {
 func (s *Store) clone(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, req *types.CloneVM_Task,
 ) (*types.ManagedObjectReference, types.BaseMethodFault) {
-	c := &cloning{store: s, ctx: ctx, vm: vm, req: req}
+	c := &cloning{store: s, ctx: ctx, vm: vm, req: req, release: func() {}}
+	defer func() { c.release() }()
 	if fault := c.prepare(); fault != nil {
 		return nil, fault
 	}
@@ -96,8 +99,11 @@ func (c *cloning) prepare() types.BaseMethodFault {
 	}
 	if c.req.Spec.Config != nil {
 		c.config = *c.req.Spec.Config
-		if fault := c.store.uuidsFree(c.ctx, c.config.InstanceUuid, types.ManagedObjectReference{}); fault != nil {
-			return fault
+		if c.config.InstanceUuid != "" {
+			var fault types.BaseMethodFault
+			if c.config.InstanceUuid, c.release, fault = c.store.newInstanceUUID(c.ctx, c.config.InstanceUuid); fault != nil {
+				return fault
+			}
 		}
 	}
 	if fault := c.planDisks(location); fault != nil {
@@ -350,11 +356,7 @@ func (c *cloning) configure(machine *simulator.VirtualMachine) types.BaseMethodF
 	}
 	own := core.NewContext(c.ctx)
 	if c.req.Spec.Template {
-		own.WithLock(machine, func() {
-			pool := machine.ResourcePool
-			machine.MarkAsTemplate(&types.MarkAsTemplate{This: machine.Self})
-			tellTemplate(own, machine, pool)
-		})
+		markAsTemplate(own, machine)
 		return nil
 	}
 	if spec := c.req.Spec.Customization; spec != nil {

@@ -130,7 +130,7 @@ func (s *Store) consolidate(ctx *simulator.Context, vm *simulator.VirtualMachine
 	return nil
 }
 
-// mergeable finds a disk that is only read through, by one delta only, and by this virtual machine only.
+// mergeable finds a disk that is only read through, by one delta only, and that no other virtual machine needs as it is.
 func (s *Store) mergeable(ctx *simulator.Context, vm *simulator.VirtualMachine) (lower, upper place, found bool) {
 	own := make(map[string]bool) // what is a state that somebody wants: now, or a snapshot's
 	for _, disk := range disks(devicesOf(ctx, vm)) {
@@ -166,11 +166,11 @@ func (s *Store) mergeable(ctx *simulator.Context, vm *simulator.VirtualMachine) 
 		}
 	}
 	for parent, above := range children {
-		if own[parent] || len(above) != 1 || s.readers(parent, vm.Self) > 0 {
+		if own[parent] || len(above) != 1 {
 			continue
 		}
 		for child := range above {
-			if s.readers(child, vm.Self) > 0 {
+			if s.holdsApart(parent, child, vm.Self) {
 				continue
 			}
 			lower, ok := s.placeOf(ctx, parent)

@@ -21,12 +21,17 @@ import (
 var Feature = core.Feature{Name: "storage", Flags: flags, Start: start, Rules: []core.Rule{
 	{Name: "change-version", Relaxes: "snapshots and moves leave `config.changeVersion` as it was"},
 	{Name: "export-readonly", Relaxes: "exported disks are `RW n SPARSE`, and not `RDONLY n SPARSE`"},
+	{Name: "shadow-consolidation",
+		Relaxes: "a disk that a powered-off machine names too is neither consolidated nor moved away from it"},
+	{Name: "instance-uuid-conflict",
+		Relaxes: "a new machine with an instanceUuid that another one has is InvalidArgument, and does not get another uuid"},
 	{Name: "media-datastores", Relaxes: "`VirtualMachine.datastore` leaves out datastores that hold only an ISO or floppy image"},
 }}
 
 func start(sim *core.Sim) error {
 	s := newStore(sim)
 	s.overrideMachines()
+	s.overrideRegister()
 	s.overrideDiskManager()
 	s.overrideFileManager()
 	s.overrideDatastores()

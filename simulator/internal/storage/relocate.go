@@ -47,6 +47,7 @@ type relocation struct {
 	disks []*moveDisk
 
 	newHome  place
+	folders  map[types.ManagedObjectReference]place // by datastore, where disks go
 	moves    []layerMove
 	releases []func()
 }
@@ -236,10 +237,7 @@ func (r *relocation) layers() types.BaseMethodFault {
 }
 
 func (r *relocation) diskLayers(d *moveDisk) types.BaseMethodFault {
-	folder := place{d.ds, fileName(r.vm.Name)}
-	if d.ds == r.newHome.ds {
-		folder = r.newHome.dir()
-	}
+	folder := r.folderOn(d.ds)
 	base, release := r.store.freeName(folder, r.vm.Name, ".vmdk")
 	r.releases = append(r.releases, release)
 	if d.how == types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndConsolidate && r.vm.Snapshot == nil {
@@ -273,6 +271,37 @@ func (r *relocation) diskLayers(d *moveDisk) types.BaseMethodFault {
 	return nil
 }
 
+// folderOn is where the disks go on a datastore: the virtual machine's own folder, which is named after it.
+func (r *relocation) folderOn(ds *simulator.Datastore) place {
+	if ds == r.newHome.ds {
+		return r.newHome.dir()
+	}
+	if folder, known := r.folders[ds.Self]; known {
+		return folder
+	}
+	folder := place{ds, fileName(r.vm.Name)}
+	if folder.exists() && !r.liesIn(folder) {
+		var release func()
+		folder, release = r.store.freeName(place{ds, ""}, r.vm.Name, "")
+		r.releases = append(r.releases, release)
+	}
+	if r.folders == nil {
+		r.folders = make(map[types.ManagedObjectReference]place)
+	}
+	r.folders[ds.Self] = folder
+	return folder
+}
+
+// liesIn tells whether the virtual machine has a disk in a folder already; else the folder is another's of the same name.
+func (r *relocation) liesIn(folder place) bool {
+	for _, disk := range disks(devicesOf(r.ctx, r.vm)) {
+		if local, ok := localBacking(r.ctx, disk); ok && path.Dir(local) == folder.local() {
+			return true
+		}
+	}
+	return false
+}
+
 func (d *moveDisk) spec(otherwise vdisk.Spec) vdisk.Spec {
 	if d.backing != nil {
 		otherwise.Thin, otherwise.Eager = isTrue(d.backing.ThinProvisioned), isTrue(d.backing.EagerlyScrub)
@@ -298,8 +327,9 @@ func (r *relocation) family(d *moveDisk) ([]layerMove, types.BaseMethodFault) {
 		}
 		for i, layer := range chain {
 			depth[layer] = len(chain) - i
-			// What the virtual machine writes to goes with it, even if another one, which is off, names it too.
-			shared[layer] = (i > 0 || layer != d.from.local()) && r.store.readers(layer, r.vm.Self) > 0
+			// What the virtual machine writes to goes with it, and what that reads through, even if another one, which is off,
+			// names it too.
+			shared[layer] = (i > 0 || layer != d.from.local()) && r.store.readsThrough(layer, chain[:i+1], r.vm.Self)
 		}
 	}
 	add(d.from.local())

@@ -368,7 +368,7 @@ func (s *Store) dropUnneeded(ctx *simulator.Context, vm *simulator.VirtualMachin
 	needed := s.needed(ctx, vm)
 	for _, disk := range disks(devices) {
 		at, ok := placeOfDisk(ctx, disk)
-		for ok && !needed[at.local()] && s.readers(at.local(), vm.Self) == 0 {
+		for ok && !needed[at.local()] && !s.readsThrough(at.local(), nil, vm.Self) {
 			d, err := vdisk.ReadDescriptor(at.local())
 			if err != nil || d.CreateType != vdisk.TypeDelta {
 				break

@@ -44,6 +44,15 @@ func (s *Store) overrideTemplates() {
 	})
 }
 
+// markAsTemplate makes a virtual machine a template, as a part of another task.
+func markAsTemplate(ctx *simulator.Context, vm *simulator.VirtualMachine) {
+	ctx.WithLock(vm, func() {
+		pool := vm.ResourcePool
+		vm.MarkAsTemplate(&types.MarkAsTemplate{This: vm.Self})
+		tellTemplate(ctx, vm, pool)
+	})
+}
+
 // tellTemplate lets the properties say that a virtual machine has become a template.
 func tellTemplate(ctx *simulator.Context, vm *simulator.VirtualMachine, pool *types.ManagedObjectReference) {
 	listMachine(ctx, pool, vm.Self, false)

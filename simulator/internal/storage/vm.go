@@ -45,14 +45,6 @@ func (s *Store) overrideMachines() {
 					return nil, s.destroy(ctx, vm)
 				})}}
 	})
-	core.Override(s.sim, func(ctx *simulator.Context, req *types.UnregisterVM, next core.Next) soap.HasFault {
-		vm := ctx.Map.Get(req.This).(*simulator.VirtualMachine)
-		answer := next()
-		if answer.Fault() == nil {
-			s.unlink(ctx, vm)
-		}
-		return answer
-	})
 	core.Override(s.sim, func(ctx *simulator.Context, req *types.RefreshStorageInfo, _ core.Next) soap.HasFault {
 		if vm, ok := ctx.Map.Get(req.This).(*simulator.VirtualMachine); ok {
 			s.Settle(ctx, vm)
@@ -106,9 +98,10 @@ func (s *Store) createMachine(
 		return nil, fault
 	}
 	defer release()
-	if fault := s.uuidsFree(ctx, spec.InstanceUuid, types.ManagedObjectReference{}); fault != nil {
+	if spec.InstanceUuid, release, fault = s.newInstanceUUID(ctx, spec.InstanceUuid); fault != nil {
 		return nil, fault
 	}
+	defer release()
 	home, fault := parse(ctx, dc, spec.Files.VmPathName)
 	if fault != nil {
 		return nil, fault
@@ -123,10 +116,7 @@ func (s *Store) createMachine(
 	defer release()
 	spec.Files.VmPathName = at.String()
 	if spec.Uuid == "" { // the library makes uuids of the path, which somebody had before, perhaps
-		spec.Uuid = uuid.NewString()
-	}
-	if spec.InstanceUuid == "" {
-		spec.InstanceUuid = uuid.NewString()
+		spec.Uuid = newUUID()
 	}
 	vm, fault := s.libraryCreate(ctx, folder, &types.CreateVM_Task{
 		This: req.This, Config: spec, Pool: req.Pool, Host: &host})
@@ -183,6 +173,25 @@ func (s *Store) uuidsFree(ctx *simulator.Context, instance string, except types.
 	}
 	return nil
 }
+
+// newInstanceUUID is the instance uuid of a new virtual machine, and keeps it from others until it is released. One that
+// another machine has, a vCenter changes.
+func (s *Store) newInstanceUUID(ctx *simulator.Context, asked string) (uuid string, release func(), fault types.BaseMethodFault) {
+	if asked == "" {
+		return newUUID(), func() {}, nil
+	}
+	release, free := s.claim("instanceUuid " + strings.ToLower(asked))
+	if free && s.uuidsFree(ctx, asked, types.ManagedObjectReference{}) == nil {
+		return asked, release, nil
+	}
+	release()
+	if s.sim.Lenient("instance-uuid-conflict") {
+		return "", func() {}, &types.InvalidArgument{InvalidProperty: "configSpec.instanceUuid"}
+	}
+	return newUUID(), func() {}, nil
+}
+
+func newUUID() string { return uuid.NewString() }
 
 // homeFor finds the configuration file of a new virtual machine. A folder that exists belongs to somebody else.
 func (s *Store) homeFor(home place, spec *types.VirtualMachineConfigSpec) (release func(), at place) {
