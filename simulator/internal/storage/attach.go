@@ -3,8 +3,10 @@
 package storage
 
 import (
+	"os"
 	"path"
 	"slices"
+	"time"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
@@ -45,6 +47,9 @@ func (s *Store) Learn(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 	s.lock.Lock()
 	for disk := range a.tops {
 		s.countTop(disk, 1)
+	}
+	if old := s.attached[vm.Self]; old != nil && s.isRunning(vm.Self) {
+		s.linger(vm.Self, old, a)
 	}
 	s.unlearn(vm.Self)
 	s.attached[vm.Self] = a
@@ -95,6 +100,37 @@ func addParents(parents map[string]bool, local string) {
 	}
 }
 
+// lingering is the lock of a disk that a running virtual machine has given back: its host takes some seconds to let it go.
+type lingering struct {
+	holder types.ManagedObjectReference
+	until  time.Time
+}
+
+// linger notes the disks that a running virtual machine no longer has. The lock is held.
+func (s *Store) linger(vm types.ManagedObjectReference, old, now *attachment) {
+	if settings.lockRelease <= 0 || s.sim.Lenient("lingering-locks") {
+		return
+	}
+	for disk, lock := range s.lingering {
+		if time.Now().After(lock.until) {
+			delete(s.lingering, disk)
+		}
+	}
+	for _, set := range []map[string]bool{old.tops, old.parents} {
+		for disk := range set {
+			if _, err := os.Lstat(disk); err == nil && !now.tops[disk] && !now.parents[disk] { // else it has moved, or is merged
+				s.lingering[disk] = lingering{vm, time.Now().Add(settings.lockRelease)}
+			}
+		}
+	}
+}
+
+// lingers tells whether a disk's lock has not been let go yet. The lock is held.
+func (s *Store) lingers(local string, except types.ManagedObjectReference) bool {
+	lock, known := s.lingering[local]
+	return known && lock.holder != except && time.Now().Before(lock.until)
+}
+
 func (s *Store) isRunning(ref types.ManagedObjectReference) bool {
 	vm, ok := s.sim.Map().Get(ref).(*simulator.VirtualMachine)
 	return ok && places.Running(vm)
@@ -108,6 +144,9 @@ func (s *Store) user(local string, except types.ManagedObjectReference) (types.M
 		if vm != except && s.isRunning(vm) {
 			return vm, true
 		}
+	}
+	if s.lingers(local, except) {
+		return s.lingering[local].holder, true
 	}
 	return types.ManagedObjectReference{}, false
 }
@@ -131,14 +170,24 @@ func (s *Store) lockedBelow(p place) types.BaseMethodFault {
 		}
 		for _, set := range []map[string]bool{a.tops, a.parents} {
 			for disk := range set {
-				if disk == local || isBelow(disk, local) || vdisk.ExtentName(disk, "-flat") == local ||
-					vdisk.ExtentName(disk, "-delta") == local {
+				if isFileOf(disk, local) {
 					return &types.FileLocked{FileFault: types.FileFault{File: p.String()}}
 				}
 			}
 		}
 	}
+	for disk := range s.lingering {
+		if isFileOf(disk, local) && s.lingers(disk, types.ManagedObjectReference{}) {
+			return &types.FileLocked{FileFault: types.FileFault{File: p.String()}}
+		}
+	}
 	return nil
+}
+
+// isFileOf tells whether a path is a disk's descriptor or extent, or a folder that it lies in.
+func isFileOf(disk, local string) bool {
+	return disk == local || isBelow(disk, local) || vdisk.ExtentName(disk, "-flat") == local ||
+		vdisk.ExtentName(disk, "-delta") == local
 }
 
 // readers counts the virtual machines, other than one, that have a disk or read through it.

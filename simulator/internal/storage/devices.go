@@ -211,6 +211,10 @@ func (s *Store) planEdit(
 		}
 		return s.locked(c.at, vm.Self)
 	}
+	uuid := c.flat != nil && c.flat.Uuid != "" && c.flat.Uuid != backingUUID(old)
+	if (uuid || len(c.spec.Profile) > 0) && !s.sim.Lenient("locked-edits") { // written to the file
+		return s.locked(c.at, vm.Self)
+	}
 	return nil
 }
 

@@ -25,6 +25,9 @@ var Feature = core.Feature{Name: "storage", Flags: flags, Start: start, Rules: [
 		Relaxes: "a disk that a powered-off machine names too is neither consolidated nor moved away from it"},
 	{Name: "instance-uuid-conflict",
 		Relaxes: "a new machine with an instanceUuid that another one has is InvalidArgument, and does not get another uuid"},
+	{Name: "locked-edits",
+		Relaxes: "a disk that another, running machine holds can get a storage policy, another uuid, a snapshot"},
+	{Name: "lingering-locks", Relaxes: "a disk that a running machine gives back is free at once, whatever `-lock-release` says"},
 	{Name: "media-datastores", Relaxes: "`VirtualMachine.datastore` leaves out datastores that hold only an ISO or floppy image"},
 }}
 

@@ -57,5 +57,5 @@ func (s *Store) writtenByRunning(local string, except types.ManagedObjectReferen
 			return true
 		}
 	}
-	return false
+	return s.lingers(local, except)
 }

@@ -56,6 +56,11 @@ func (s *Store) flatten(ctx *simulator.Context, vm *simulator.VirtualMachine, di
 	if !ok {
 		return nil
 	}
+	if !s.sim.Lenient("locked-edits") {
+		if fault := s.locked(from, vm.Self); fault != nil {
+			return fault
+		}
+	}
 	d, err := vdisk.ReadDescriptor(from.local())
 	if err != nil {
 		return fileFault(from, err)

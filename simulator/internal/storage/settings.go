@@ -13,11 +13,15 @@ import (
 var settings = struct {
 	// leaseTimeout ends a lease that is not kept alive.
 	leaseTimeout time.Duration
-}{leaseTimeout: 300 * time.Second}
+	// lockRelease is how long a disk stays locked that a running machine has given back.
+	lockRelease time.Duration
+}{leaseTimeout: 300 * time.Second, lockRelease: time.Second}
 
 func flags(set *flag.FlagSet) {
 	seconds(set, &settings.leaseTimeout, "lease-timeout", 1,
 		"end a lease `SECONDS` after the last HttpNfcLeaseProgress")
+	seconds(set, &settings.lockRelease, "lock-release", 0,
+		"keep a disk locked for `SECONDS` after a running machine has given it back")
 }
 
 // seconds declares a flag for a time that is not shorter than so many seconds.

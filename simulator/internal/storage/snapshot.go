@@ -132,7 +132,7 @@ func (s *Store) createSnapshot(
 	if fault != nil {
 		return nil, fault
 	}
-	devices, fault := s.deltasOn(ctx, frozen.Hardware.Device)
+	devices, fault := s.deltasOn(ctx, vm.Self, frozen.Hardware.Device)
 	if fault != nil {
 		undoFiles()
 		return nil, fault
@@ -268,9 +268,10 @@ func (s *Store) snapshotFiles(
 	}, nil
 }
 
-// deltasOn makes a delta on each disk among devices, and returns the devices with the deltas in the disks' places.
+// deltasOn makes a delta on each disk among devices of a virtual machine, and returns the devices with the deltas in the disks'
+// places. A disk that another, running one has open is not to be had.
 func (s *Store) deltasOn(
-	ctx *simulator.Context, devices []types.BaseVirtualDevice,
+	ctx *simulator.Context, owner types.ManagedObjectReference, devices []types.BaseVirtualDevice,
 ) (changed []types.BaseVirtualDevice, fault types.BaseMethodFault) {
 	var made []place
 	changed = deepCopy(devices)
@@ -280,7 +281,13 @@ func (s *Store) deltasOn(
 			continue
 		}
 		delta, release := s.freeDelta(at)
-		fault := s.createDelta(ctx, delta, at)
+		var fault types.BaseMethodFault
+		if !s.sim.Lenient("locked-edits") {
+			fault = s.locked(at, owner)
+		}
+		if fault == nil {
+			fault = s.createDelta(ctx, delta, at)
+		}
 		release()
 		if fault != nil {
 			for _, at := range made {
@@ -323,7 +330,7 @@ func (s *Store) revert(
 	ctx *simulator.Context, vm *simulator.VirtualMachine, snapshot *simulator.VirtualMachineSnapshot,
 ) types.BaseMethodFault {
 	left := devicesOf(ctx, vm)
-	devices, fault := s.deltasOn(ctx, snapshot.Config.Hardware.Device)
+	devices, fault := s.deltasOn(ctx, vm.Self, snapshot.Config.Hardware.Device)
 	if fault != nil {
 		return fault
 	}

@@ -38,6 +38,8 @@ type Store struct {
 	// users are, by disk, those that write to it or read through it.
 	users   map[string]map[types.ManagedObjectReference]bool
 	folders map[string]types.ManagedObjectReference
+	// lingering are locks, by disk, whose holders have given the disks back.
+	lingering map[string]lingering
 
 	claimsLock sync.Mutex
 	claims     map[string]bool // names that somebody is about to use
@@ -100,6 +102,7 @@ func newStore(s *core.Sim) *Store {
 	store := &Store{
 		sim: s, volumes: make(map[string]*volume), attached: make(map[types.ManagedObjectReference]*attachment),
 		tops: make(map[string]int), users: make(map[string]map[types.ManagedObjectReference]bool), folders: make(map[string]types.ManagedObjectReference), claims: make(map[string]bool),
+		lingering: make(map[string]lingering),
 	}
 	storesLock.Lock()
 	stores[s] = store
