@@ -31,6 +31,10 @@ _READY_LINE = re.compile(r'^export (GOVC_URL=.*)\n', re.MULTILINE)
 #: ask the simulator to be lenient in these, and in no others; the conformance suite asks for none.
 PLUGIN_STILL_NEEDS: tuple[str, ...] = (
     'export-readonly',
+    'instance-uuid-conflict',
+    'lagging-figures',
+    'lingering-locks',
+    'locked-edits',
     'notices',
 )
 

@@ -17,7 +17,7 @@ MIB = vcenter_case.MIB
 
 
 class StorageCase(vcenter_case.VCenterCase):
-    """After each test, and wherever check_space() stands, the datastores' figures equal the sum over their files."""
+    """After each test, and wherever check_space() stands, what is known of the datastores equals the sum over their files."""
 
     def setUp(self):
         super().setUp()
@@ -35,10 +35,10 @@ class StorageCase(vcenter_case.VCenterCase):
         self.assertEqual(0, sum(each['reserved_bytes'] for each in answer['datastores']))
 
     def free(self, name='LocalDS_0'):
-        return self.datastore(name).summary.freeSpace
+        return self.refreshed(name).summary.freeSpace
 
     def uncommitted(self, name='LocalDS_0'):
-        return self.datastore(name).summary.uncommitted or 0
+        return self.refreshed(name).summary.uncommitted or 0
 
     # Disks, by "[datastore] path"
 

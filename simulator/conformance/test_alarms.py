@@ -16,9 +16,11 @@ class AlarmTestCase(vcenter_case.VCenterCase):
         self.wait(self.content.virtualDiskManager.CreateVirtualDisk_Task(path, self.datacenter, (
             vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
                 diskType='preallocated', adapterType='lsiLogic', capacityKb=size_mib << 10))))
+        self.refreshed(path[1:].split(']')[0])
 
     def empty(self, path):
         self.wait(self.content.virtualDiskManager.DeleteVirtualDisk_Task(path, self.datacenter))
+        self.refreshed(path[1:].split(']')[0])
 
     @property
     def alarm(self):

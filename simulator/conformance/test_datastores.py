@@ -368,6 +368,7 @@ class VolumeTestCase(vcenter_case.VCenterCase):
     def test_RefreshDatastore_resets_nothing(self):
         datastore = self.datastore('LocalDS_1')
         vm = self.make_vm('takes-space', 'LocalDS_1', disks_mib=[64])
+        datastore.RefreshDatastoreStorageInfo()
         before = datastore.summary.capacity, datastore.summary.freeSpace, datastore.summary.uncommitted
         datastore.RefreshDatastore()
         self.assertEqual(before, (datastore.summary.capacity, datastore.summary.freeSpace, datastore.summary.uncommitted))
@@ -480,7 +481,7 @@ class RestartTestCase(vcenter_case.VCenterCase):
         self.wait(self.content.virtualDiskManager.CreateVirtualDisk_Task(
             '[LocalDS_3] full.vmdk', self.datacenter, vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
                 diskType='preallocated', adapterType='lsiLogic', capacityKb=950 << 10)))
-        self.until(lambda: self.datastore('LocalDS_3').triggeredAlarmState)
+        self.until(lambda: self.refreshed('LocalDS_3').triggeredAlarmState)
         self.wait(self.content.storageResourceManager.ConfigureDatastoreIORM_Task(
             self.datastore('LocalDS_3'), vim.StorageResourceManager.IORMConfigSpec(enabled=True)))
         policies = self.control('GET', '/policies')
@@ -511,4 +512,5 @@ class RestartTestCase(vcenter_case.VCenterCase):
         self.assertEqual(['red'], [each.overallStatus for each in full.triggeredAlarmState])
         self.assertEqual('Datastore usage on disk', full.triggeredAlarmState[0].alarm.info.name)
         self.wait(self.content.virtualDiskManager.DeleteVirtualDisk_Task('[LocalDS_3] full.vmdk', self.datacenter))
+        self.refreshed('LocalDS_3')
         self.until(lambda: not full.triggeredAlarmState and not self.datacenter.triggeredAlarmState)

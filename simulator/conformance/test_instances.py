@@ -124,8 +124,10 @@ class ConsolidationTestCase(InstanceCase):
         self.assertEqual(delta, self.path_of(self.shadow), 'it names what is gone')
 
     def test_what_another_machine_reads_through_stays_apart(self):
+        self.wait(self.instance.PowerOff())
         own = self.snapshot(self.shadow, 'of the volume')
         clone, copy = self.clone(self.shadow, 'linked', snapshot=own, diskMoveType='createNewChildDiskBacking')
+        self.wait(self.instance.PowerOn())
         snapshot = self.snapshot(self.instance)
         delta = self.path_of(self.instance, 1)
         self.guest_writes(delta, SECOND)

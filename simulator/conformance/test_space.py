@@ -52,6 +52,7 @@ class SpaceTestCase(storage_case.StorageCase):
         self.vm_with_disk(size_mib=1024, thinProvisioned=False)
         watch.until('summary.freeSpace', self.free())
         _, path = self.vm_with_disk(size_mib=512)
+        self.refreshed()
         watch.until('summary.uncommitted', 512 * MIB)
         self.guest_writes(path, noise(MIB))
         watch.until('summary.freeSpace', self.free())

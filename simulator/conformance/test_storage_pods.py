@@ -54,12 +54,12 @@ class InventoryTestCase(PodCase):
         self.wait(self.content.virtualDiskManager.CreateVirtualDisk_Task(
             '[LocalDS_3] thick.vmdk', self.datacenter, vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
                 diskType='preallocated', adapterType='lsiLogic', capacityKb=GIB >> 10)))
-        free = sum(each.summary.freeSpace for each in self.pod.childEntity)
+        free = sum(self.refreshed(each.name).summary.freeSpace for each in self.pod.childEntity)
         self.assertLess(free, 99 * GIB)
         watch.until('summary.freeSpace', free)
         self.wait(self.content.virtualDiskManager.DeleteVirtualDisk_Task('[LocalDS_3] thick.vmdk', self.datacenter))
         self.destroy(vm)
-        self.until(lambda: self.pod.summary.freeSpace == sum(each.summary.freeSpace for each in self.pod.childEntity))
+        self.until(lambda: self.pod.summary.freeSpace == sum(self.refreshed(each.name).summary.freeSpace for each in self.pod.childEntity))
 
     def test_CreateStoragePod_and_MoveIntoFolder_and_Rename_and_Destroy(self):
         folder, outside = self.datacenter.datastoreFolder, self.datastore('LocalDS_0')

@@ -47,6 +47,12 @@ class VCenterCase(unittest.TestCase):
     def datastore(self, name='LocalDS_0'):
         return self.named(vim.Datastore, name)
 
+    def refreshed(self, name='LocalDS_0'):
+        """:returns: a datastore that has been asked to say what is free, since its summary lags"""
+        datastore = self.datastore(name)
+        datastore.RefreshDatastoreStorageInfo()
+        return datastore
+
     @property
     def datacenter(self):
         return self.all(vim.Datacenter)[0]

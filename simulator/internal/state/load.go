@@ -125,7 +125,7 @@ func (s *Saved) Finish(sim *core.Sim) error {
 			store.Learn(ctx, entity.(*simulator.VirtualMachine))
 		}
 		for _, entity := range ctx.Map.All("Datastore") {
-			store.Publish(ctx, entity.(*simulator.Datastore))
+			store.Changed(ctx, entity.(*simulator.Datastore))
 		}
 	}
 	return nil

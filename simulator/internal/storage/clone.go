@@ -206,7 +206,7 @@ func (s *Store) provisioning(ctx *simulator.Context, at place, d *vdisk.Descript
 			break
 		}
 		under, err := vdisk.ReadDescriptor(parent)
-		next, ok := s.placeOf(ctx, parent)
+		next, ok := s.placeNear(ctx, parent, at.ds)
 		if err != nil || !ok {
 			break
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"vcenter-sim/internal/places"
 	"vcenter-sim/internal/vdisk"
 )
 
@@ -147,6 +148,8 @@ func (s *Store) mergeable(ctx *simulator.Context, vm *simulator.VirtualMachine) 
 			}
 		})
 	})
+	// Of several datastores that are one volume, the machine's is meant.
+	near := places.DatastoreOf(ctx, vm.Self, vm.Config.Files.VmPathName)
 	children := make(map[string]map[string]bool)
 	for local := range own {
 		for range 256 {
@@ -173,8 +176,8 @@ func (s *Store) mergeable(ctx *simulator.Context, vm *simulator.VirtualMachine) 
 			if s.holdsApart(parent, child, vm.Self) {
 				continue
 			}
-			lower, ok := s.placeOf(ctx, parent)
-			upper, both := s.placeOf(ctx, child)
+			lower, ok := s.placeNear(ctx, parent, near)
+			upper, both := s.placeNear(ctx, child, near)
 			if ok && both {
 				return lower, upper, true
 			}
@@ -233,7 +236,7 @@ func (s *Store) reparent(ctx *simulator.Context, vm *simulator.VirtualMachine, f
 		if err := d.Write(local); err != nil {
 			return err
 		}
-		if at, ok := s.placeOf(ctx, path.Clean(local)); ok {
+		if at, ok := s.placeNear(ctx, path.Clean(local), to.ds); ok {
 			s.touchDisk(ctx, at)
 		}
 	}

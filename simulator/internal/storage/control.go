@@ -209,7 +209,7 @@ func (s *Store) diskInfo(w http.ResponseWriter, _ *http.Request, at place) {
 		return
 	}
 	parent := ""
-	if p, ok := s.placeOf(s.sim.Context(), vdisk.ParentPath(at.local(), d)); ok {
+	if p, ok := s.placeNear(s.sim.Context(), vdisk.ParentPath(at.local(), d), at.ds); ok {
 		parent = p.String()
 	}
 	writeJSON(w, http.StatusOK, map[string]any{

@@ -522,7 +522,7 @@ func (s *Store) describeFile(at place) *types.VirtualDiskFlatVer2BackingInfo {
 	flat.EagerlyScrub = types.NewBool(d.Eager())
 	if parent := vdisk.ParentPath(at.local(), d); parent != "" {
 		flat.DeltaDiskFormat = string(types.VirtualDiskDeltaDiskFormatRedoLogFormat)
-		if p, ok := s.placeOf(s.sim.Context(), parent); ok {
+		if p, ok := s.placeNear(s.sim.Context(), parent, at.ds); ok {
 			flat.Parent = s.describeFile(p)
 		}
 	}

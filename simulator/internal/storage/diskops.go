@@ -99,7 +99,7 @@ func (s *Store) deleteChain(ctx *simulator.Context, at place, owner types.Manage
 		}
 		next := vdisk.ParentPath(local, d)
 		var ok bool
-		if at, ok = s.placeOf(ctx, next); !ok {
+		if at, ok = s.placeNear(ctx, next, at.ds); !ok {
 			return
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"path"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25/methods"
-	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/core"
@@ -27,6 +25,7 @@ var Feature = core.Feature{Name: "storage", Flags: flags, Start: start, Rules: [
 		Relaxes: "a new machine with an instanceUuid that another one has is InvalidArgument, and does not get another uuid"},
 	{Name: "locked-edits",
 		Relaxes: "a disk that another, running machine holds can get a storage policy, another uuid, a snapshot"},
+	{Name: "lagging-figures", Relaxes: "`summary.freeSpace` and `uncommitted` are right after every operation"},
 	{Name: "lingering-locks", Relaxes: "a disk that a running machine gives back is free at once, whatever `-lock-release` says"},
 	{Name: "media-datastores", Relaxes: "`VirtualMachine.datastore` leaves out datastores that hold only an ISO or floppy image"},
 }}
@@ -57,6 +56,9 @@ func start(sim *core.Sim) error {
 // adopt takes over what the inventory was made with: the virtual machines' disks, which the library left empty, and the space
 // that others' files take.
 func (s *Store) adopt(ctx *simulator.Context) error {
+	for _, entity := range ctx.Map.All("Datastore") {
+		s.mount(entity.(*simulator.Datastore))
+	}
 	fresh := !s.sim.Settings.Restored // else the disks have their content, and the files are those of before
 	for _, entity := range ctx.Map.All("VirtualMachine") {
 		vm := entity.(*simulator.VirtualMachine)
@@ -75,7 +77,11 @@ func (s *Store) adopt(ctx *simulator.Context) error {
 				return &os.PathError{Op: "fill", Path: at.String(), Err: os.ErrInvalid}
 			}
 		}
-		s.Publish(ctx, ds)
+		if fresh {
+			s.Publish(ctx, ds)
+		} else {
+			s.Changed(ctx, ds)
+		}
 	}
 	return nil
 }
@@ -93,22 +99,4 @@ func (s *Store) adoptDisk(ctx *simulator.Context, disk *types.VirtualDisk, fresh
 	}
 	s.describe(disk, at)
 	return nil
-}
-
-// overrideDatastores has datastores keep their figures.
-func (s *Store) overrideDatastores() {
-	core.Override(s.sim, func(ctx *simulator.Context, req *types.RefreshDatastore, next core.Next) soap.HasFault {
-		ds, ok := ctx.Map.Get(req.This).(*simulator.Datastore)
-		if !ok {
-			return next()
-		}
-		s.Touch(ctx, ds, Dir(ds))
-		return &methods.RefreshDatastoreBody{Res: &types.RefreshDatastoreResponse{}}
-	})
-	core.Override(s.sim, func(ctx *simulator.Context, req *types.RefreshDatastoreStorageInfo, _ core.Next) soap.HasFault {
-		if ds, ok := ctx.Map.Get(req.This).(*simulator.Datastore); ok {
-			s.Touch(ctx, ds, Dir(ds))
-		}
-		return &methods.RefreshDatastoreStorageInfoBody{Res: &types.RefreshDatastoreStorageInfoResponse{}}
-	})
 }

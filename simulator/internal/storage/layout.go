@@ -139,7 +139,7 @@ func (l *layouter) chain(at place) []types.VirtualMachineFileLayoutExDiskUnit {
 			keys = append(keys, l.file(at.dir().join(path.Base(extent)), types.VirtualMachineFileLayoutExFileTypeDiskExtent, shared))
 		}
 		units = append(units, types.VirtualMachineFileLayoutExDiskUnit{FileKey: keys})
-		next, ok := l.store.placeOf(l.ctx, vdisk.ParentPath(at.local(), d))
+		next, ok := l.store.placeNear(l.ctx, vdisk.ParentPath(at.local(), d), at.ds)
 		if !ok {
 			break
 		}

@@ -5,6 +5,7 @@ package storage
 import (
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/object"
@@ -119,8 +120,17 @@ func datacenterOf(ctx *simulator.Context, ref types.ManagedObjectReference) *sim
 
 // placeOf finds the datastore of a local path.
 func (s *Store) placeOf(ctx *simulator.Context, local string) (place, bool) {
+	return s.placeNear(ctx, local, nil)
+}
+
+// placeNear finds the datastore of a local path; of several that are the same volume, that of the datacenter in which another one
+// is.
+func (s *Store) placeNear(ctx *simulator.Context, local string, near *simulator.Datastore) (place, bool) {
+	if near != nil && isBelow(local, Dir(near)) {
+		return place{near, local[len(Dir(near))+1:]}, true
+	}
 	for dir := path.Dir(local); dir != "." && dir != "/"; dir = path.Dir(dir) {
-		if ds := s.datastoreAt(ctx, dir); ds != nil {
+		if ds := s.datastoreAt(ctx, dir, near); ds != nil {
 			return place{ds, local[len(dir)+1:]}, true
 		}
 	}
@@ -128,23 +138,25 @@ func (s *Store) placeOf(ctx *simulator.Context, local string) (place, bool) {
 }
 
 // datastoreAt finds the datastore whose folder that is, or nil.
-func (s *Store) datastoreAt(ctx *simulator.Context, dir string) *simulator.Datastore {
+func (s *Store) datastoreAt(ctx *simulator.Context, dir string, near *simulator.Datastore) (found *simulator.Datastore) {
 	s.lock.Lock()
-	ref, known := s.folders[dir]
+	refs := slices.Clone(s.mounted[dir])
 	s.lock.Unlock()
-	if known {
-		if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok && Dir(ds) == dir {
+	for _, ref := range refs {
+		ds, ok := ctx.Map.Get(ref).(*simulator.Datastore)
+		if !ok || Dir(ds) != dir {
+			continue
+		}
+		if near == nil || len(refs) == 1 || datacenterOf(ctx, ref) == datacenterOf(ctx, near.Self) {
 			return ds
 		}
+		found = ds
 	}
-	if !known && path.Base(path.Dir(dir)) != "volumes" {
-		return nil
+	if found != nil || path.Base(path.Dir(dir)) != "volumes" {
+		return found
 	}
 	for _, entity := range ctx.Map.All("Datastore") {
 		if ds := entity.(*simulator.Datastore); Dir(ds) == dir {
-			s.lock.Lock()
-			s.folders[dir] = ds.Self
-			s.lock.Unlock()
 			return ds
 		}
 	}

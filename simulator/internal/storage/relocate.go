@@ -363,7 +363,7 @@ func (r *relocation) arrange(d *moveDisk, depth map[string]int, shared map[strin
 		if allow && shared[local] {
 			continue
 		}
-		at, ok := r.store.placeOf(r.ctx, local)
+		at, ok := r.store.placeNear(r.ctx, local, d.from.ds)
 		if !ok {
 			return nil, &types.FileNotFound{FileFault: types.FileFault{File: local}}
 		}

@@ -383,7 +383,7 @@ func (s *Store) dropUnneeded(ctx *simulator.Context, vm *simulator.VirtualMachin
 			parent := vdisk.ParentPath(at.local(), d)
 			_ = vdisk.Remove(at.local())
 			s.touchDisk(ctx, at)
-			at, ok = s.placeOf(ctx, parent)
+			at, ok = s.placeNear(ctx, parent, at.ds)
 		}
 	}
 }

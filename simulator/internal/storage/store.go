@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
@@ -36,8 +35,9 @@ type Store struct {
 	tops     map[string]int // how many virtual machines write to a disk
 
 	// users are, by disk, those that write to it or read through it.
-	users   map[string]map[types.ManagedObjectReference]bool
-	folders map[string]types.ManagedObjectReference
+	users map[string]map[types.ManagedObjectReference]bool
+	// mounted are the datastores that have a folder: one export is several datastores in several datacenters.
+	mounted map[string][]types.ManagedObjectReference
 	// lingering are locks, by disk, whose holders have given the disks back.
 	lingering map[string]lingering
 
@@ -101,8 +101,8 @@ var (
 func newStore(s *core.Sim) *Store {
 	store := &Store{
 		sim: s, volumes: make(map[string]*volume), attached: make(map[types.ManagedObjectReference]*attachment),
-		tops: make(map[string]int), users: make(map[string]map[types.ManagedObjectReference]bool), folders: make(map[string]types.ManagedObjectReference), claims: make(map[string]bool),
-		lingering: make(map[string]lingering),
+		tops: make(map[string]int), users: make(map[string]map[types.ManagedObjectReference]bool), claims: make(map[string]bool),
+		lingering: make(map[string]lingering), mounted: make(map[string][]types.ManagedObjectReference),
 	}
 	storesLock.Lock()
 	stores[s] = store
@@ -188,7 +188,7 @@ func (s *Store) Touch(ctx *simulator.Context, ds *simulator.Datastore, files ...
 		s.touch(v, path.Clean(file))
 	}
 	s.lock.Unlock()
-	s.Publish(ctx, ds)
+	s.Changed(ctx, ds)
 }
 
 func (s *Store) touch(v *volume, file string) {
@@ -213,28 +213,6 @@ func isBelow(file, dir string) bool {
 	return len(file) > len(dir) && file[:len(dir)] == dir && file[len(dir)] == '/'
 }
 
-// Publish lets the datastore's properties say what is free, if that has changed.
-func (s *Store) Publish(ctx *simulator.Context, ds *simulator.Datastore) {
-	ctx.WithLock(ds, func() {
-		s.lock.Lock()
-		v := s.volume(Dir(ds))
-		free, uncommitted := ds.Summary.Capacity-v.used, v.uncommitted
-		s.lock.Unlock()
-		info := ds.Info.GetDatastoreInfo()
-		if ds.Summary.FreeSpace == free && ds.Summary.Uncommitted == uncommitted && info.FreeSpace == free {
-			return
-		}
-		now := time.Now()
-		fresh := deepCopy(ds.Info) // the one that is there may be on its way to a client
-		fresh.GetDatastoreInfo().FreeSpace, fresh.GetDatastoreInfo().Timestamp = free, &now
-		ctx.Update(ds, []types.PropertyChange{
-			{Name: "summary.freeSpace", Val: free},
-			{Name: "summary.uncommitted", Val: uncommitted},
-			{Name: "info", Val: fresh},
-		})
-	})
-}
-
 // Reserve takes space for a file that is about to be written, or says that there is not enough. What is returned gives back
 // what the files, once measured, did not take.
 func (s *Store) Reserve(at place, bytes int64) (func(), types.BaseMethodFault) {
@@ -251,48 +229,4 @@ func (s *Store) Reserve(at place, bytes int64) (func(), types.BaseMethodFault) {
 		v.reserved = slices.DeleteFunc(v.reserved, func(r *reservation) bool { return r == made })
 		s.lock.Unlock()
 	}, nil
-}
-
-// Space is what the files of a datastore say, beside what the datastore says.
-type Space struct {
-	Datastore   string `json:"datastore"`
-	Moref       string `json:"moref"`
-	Capacity    int64  `json:"capacity_bytes"`
-	FreeSpace   int64  `json:"free_bytes"`
-	Uncommitted int64  `json:"uncommitted_bytes"`
-	// FilesBytes is measured at the files, now.
-	FilesBytes            int64 `json:"files_bytes"`
-	FilesUncommittedBytes int64 `json:"files_uncommitted_bytes"`
-	Files                 int   `json:"files"`
-	Reserved              int64 `json:"reserved_bytes"`
-	OK                    bool  `json:"ok"`
-}
-
-// Measure compares a datastore's figures with its files.
-func (s *Store) Measure(ctx *simulator.Context, ds *simulator.Datastore) Space {
-	space := Space{Moref: ds.Self.Value}
-	costs := measure(Dir(ds))
-	s.lock.Lock()
-	for _, cost := range costs {
-		space.FilesBytes += cost.Used
-		space.Files++
-		if s.tops[cost.Disk] > 0 {
-			space.FilesUncommittedBytes += cost.Uncommitted
-		}
-	}
-	space.Reserved = s.volume(Dir(ds)).reservedBytes()
-	s.lock.Unlock()
-	ctx.WithLock(ds, func() {
-		space.Datastore, space.Capacity = ds.Name, ds.Summary.Capacity
-		space.FreeSpace, space.Uncommitted = ds.Summary.FreeSpace, ds.Summary.Uncommitted
-	})
-	space.OK = space.Capacity-space.FreeSpace == space.FilesBytes && space.Uncommitted == space.FilesUncommittedBytes
-	return space
-}
-
-// Forget drops what is known about a datastore that is gone.
-func (s *Store) Forget(ds *simulator.Datastore) {
-	s.lock.Lock()
-	delete(s.volumes, Dir(ds))
-	s.lock.Unlock()
 }

@@ -436,7 +436,7 @@ func (s *Store) unlink(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 	for _, ref := range touched {
 		if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok {
 			setReferences(ctx, ds, "vm", &ds.Vm, vm.Self, false)
-			s.Publish(ctx, ds)
+			s.Changed(ctx, ds)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func (s *Store) resolved(ctx *simulator.Context, home place, config types.Virtua
 		info := backing.GetVirtualDeviceFileBackingInfo()
 		at, found := home.dir().join(info.FileName), !path.IsAbs(info.FileName)
 		if !found {
-			at, found = s.placeOf(ctx, "ds:"+info.FileName)
+			at, found = s.placeNear(ctx, "ds:"+info.FileName, home.ds)
 		}
 		if !found { // the datastore is gone
 			continue

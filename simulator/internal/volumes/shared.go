@@ -48,7 +48,7 @@ func (f *feature) shared(s *core.Sim) {
 		}
 		datastore, err := inventory.AddDatastore(ctx, name, []*simulator.HostSystem{host}, func(datastore *simulator.Datastore) {
 			datastore.Info.(*types.LocalDatastoreInfo).Path = req.Path
-			figures(datastore, string(types.HostFileSystemVolumeFileSystemTypeOTHER))
+			figures(datastore, string(types.HostFileSystemVolumeFileSystemTypeOTHER), exportBytes)
 			datastore.Summary.MultipleHostAccess = types.NewBool(false)
 		})
 		if err != nil {
@@ -96,9 +96,7 @@ func (f *feature) createNAS(ctx *simulator.Context, req *types.CreateNasDatastor
 			return nil, &types.DuplicateName{Name: name, Object: datastore.Self}
 		}
 	}
-	datastore, err := inventory.AddDatastore(ctx, name, []*simulator.HostSystem{host}, func(datastore *simulator.Datastore) {
-		formatNAS(datastore, kind, &spec)
-	})
+	datastore, err := f.addExport(ctx, name, []*simulator.HostSystem{host}, kind, &spec, exportBytes)
 	if err != nil {
 		return nil, &types.SystemError{Reason: err.Error()}
 	}
@@ -106,13 +104,58 @@ func (f *feature) createNAS(ctx *simulator.Context, req *types.CreateNasDatastor
 	return datastore, nil
 }
 
+// addExport makes an export a datastore of hosts. One that is a datastore of another datacenter already is as large as there.
+func (f *feature) addExport(ctx *simulator.Context, name string, hosts []*simulator.HostSystem, kind string,
+	spec *types.HostNasVolumeSpec, bytes int64) (*simulator.Datastore, error) {
+	for _, other := range places.Datastores(ctx, nil) {
+		ctx.WithLock(other, func() {
+			if other.Summary.Url == exportURL(spec) {
+				bytes = other.Summary.Capacity
+			}
+		})
+	}
+	return inventory.AddDatastore(ctx, name, hosts, func(datastore *simulator.Datastore) {
+		formatNAS(datastore, kind, spec, bytes)
+	})
+}
+
+// exportURL is the URL of an export's datastores, in whatever datacenter they are.
+func exportURL(spec *types.HostNasVolumeSpec) string {
+	sum := sha1.Sum([]byte(spec.RemoteHost + spec.RemotePath))
+	return fmt.Sprintf("ds:///vmfs/volumes/%x-%x/", sum[0:4], sum[4:8])
+}
+
+// everywhere mounts the exports of the flag -nfs on all hosts, in each datacenter.
+func (f *feature) everywhere(ctx *simulator.Context) error {
+	for _, export := range exports {
+		for _, entity := range ctx.Map.All("Datacenter") {
+			datacenter := entity.(*simulator.Datacenter)
+			var hosts []*simulator.HostSystem
+			for _, each := range ctx.Map.All("HostSystem") {
+				if host := each.(*simulator.HostSystem); places.Datacenter(ctx, host.Self) == datacenter {
+					hosts = append(hosts, host)
+				}
+			}
+			if places.Datastore(ctx, datacenter, export.name) != nil {
+				return fmt.Errorf("-nfs %s: there is a datastore of that name", export.name)
+			}
+			spec := types.HostNasVolumeSpec{RemoteHost: "nfs.example.org", RemotePath: "/export/" + export.name}
+			datastore, err := f.addExport(ctx, export.name, hosts, string(types.HostFileSystemVolumeFileSystemTypeNFS), &spec, export.bytes)
+			if err != nil {
+				return fmt.Errorf("-nfs %s: %w", export.name, err)
+			}
+			f.made(ctx, datastore, datacenter)
+		}
+	}
+	return nil
+}
+
 // formatNAS makes a datastore that was just added an export. The same export has the same URL, and the same files, whenever
 // it is mounted.
-func formatNAS(datastore *simulator.Datastore, kind string, spec *types.HostNasVolumeSpec) {
+func formatNAS(datastore *simulator.Datastore, kind string, spec *types.HostNasVolumeSpec, bytes int64) {
 	_ = os.Remove(path.Clean(datastore.Summary.Url))
-	sum := sha1.Sum([]byte(spec.RemoteHost + spec.RemotePath))
-	volume := fmt.Sprintf("%x-%x", sum[0:4], sum[4:8])
-	datastore.Summary.Url = "ds:///vmfs/volumes/" + volume + "/"
+	datastore.Summary.Url = exportURL(spec)
+	volume := path.Base(datastore.Summary.Url)
 	_ = os.MkdirAll(path.Clean(datastore.Summary.Url), 0o700)
 	hosts := spec.RemoteHostNames
 	if len(hosts) == 0 {
@@ -120,11 +163,11 @@ func formatNAS(datastore *simulator.Datastore, kind string, spec *types.HostNasV
 	}
 	info := *datastore.Info.GetDatastoreInfo()
 	datastore.Info = &types.NasDatastoreInfo{DatastoreInfo: info, Nas: &types.HostNasVolume{
-		HostFileSystemVolume: types.HostFileSystemVolume{Type: kind, Name: datastore.Name, Capacity: exportBytes},
+		HostFileSystemVolume: types.HostFileSystemVolume{Type: kind, Name: datastore.Name, Capacity: bytes},
 		RemoteHost:           spec.RemoteHost, RemotePath: spec.RemotePath, RemoteHostNames: hosts, UserName: spec.UserName,
 		SecurityType: spec.SecurityType, ProtocolEndpoint: types.NewBool(false),
 	}}
-	figures(datastore, kind)
+	figures(datastore, kind, bytes)
 	for i := range datastore.Host {
 		mount := &datastore.Host[i].MountInfo
 		mount.Path = "/vmfs/volumes/" + volume
@@ -134,13 +177,13 @@ func formatNAS(datastore *simulator.Datastore, kind string, spec *types.HostNasV
 	}
 }
 
-func figures(datastore *simulator.Datastore, kind string) {
+func figures(datastore *simulator.Datastore, kind string, bytes int64) {
 	now := time.Now()
 	info := datastore.Info.GetDatastoreInfo()
-	info.Url, info.FreeSpace, info.Timestamp = datastore.Summary.Url, exportBytes, &now
+	info.Url, info.FreeSpace, info.Timestamp = datastore.Summary.Url, bytes, &now
 	info.MaxFileSize, info.MaxVirtualDiskCapacity, info.MaxMemoryFileSize = exportBytes, exportBytes, exportBytes
 	datastore.Summary.Type = kind
-	datastore.Summary.Capacity, datastore.Summary.FreeSpace, datastore.Summary.Uncommitted = exportBytes, exportBytes, 0
+	datastore.Summary.Capacity, datastore.Summary.FreeSpace, datastore.Summary.Uncommitted = bytes, bytes, 0
 	datastore.Summary.MultipleHostAccess = types.NewBool(true)
 	datastore.Capability.StorageIORMSupported = true
 }

@@ -4,9 +4,11 @@
 package volumes
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
@@ -19,8 +21,8 @@ import (
 	"vcenter-sim/internal/storage"
 )
 
-// Feature is HostDatastoreSystem's making and removing of datastores, Datastore.DestroyDatastore and Destroy_Task, the flag
-// -disk, and the control endpoint /disks.
+// Feature is HostDatastoreSystem's making and removing of datastores, Datastore.DestroyDatastore and Destroy_Task, the flags
+// -disk and -nfs, and the control endpoint /disks.
 var Feature = core.Feature{Name: "volumes", Flags: flags, Start: start}
 
 // wanted are the sizes in bytes of -disk.
@@ -33,7 +35,28 @@ func flags(set *flag.FlagSet) {
 			wanted = append(wanted, bytes)
 			return err
 		})
+	set.Func("nfs", "mount an NFS export on all hosts of all datacenters, as `NAME` or NAME=SIZE (default 1TiB): one storage, which "+
+		"is a datastore in each; repeatable", func(text string) error {
+		name, size, sized := strings.Cut(text, "=")
+		bytes, err := int64(exportBytes), error(nil)
+		if sized {
+			bytes, err = inventory.ParseSize(size)
+		}
+		if err == nil && name == "" {
+			err = errors.New("give NAME or NAME=SIZE, as shared=10TiB")
+		}
+		exports = append(exports, export{name, bytes})
+		return err
+	})
 }
+
+// export is one value of -nfs.
+type export struct {
+	name  string
+	bytes int64
+}
+
+var exports []export
 
 type feature struct {
 	sim    *core.Sim
@@ -54,6 +77,11 @@ func start(s *core.Sim) error {
 		}
 		for _, bytes := range wanted {
 			f.disks.add(datacenter.Self, bytes)
+		}
+	}
+	if !s.Settings.Restored {
+		if err := f.everywhere(ctx); err != nil {
+			return err
 		}
 	}
 	f.vmfs(s)
