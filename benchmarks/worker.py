@@ -171,12 +171,13 @@ class Bench:
                 self.tell(operation=name, error=f'{type(error).__name__}: '
                           f'{error}')
         if self.ours:
-            self.driver._stream.stop()
+            self.driver.backend.stream.stop()
         self.driver.session.logout()
 
     def stats(self):
         if self.ours:
-            self.measure('first view', self.driver._reader.read)
+            self.measure('first view',
+                         self.driver.backend.inventory_source.read)
         self.measure('stats, first',
                      lambda: self.driver.get_volume_stats(refresh=True))
         if self.ours:  # its VMs are told meanwhile
@@ -294,19 +295,20 @@ class Bench:
     def memory(self):
         """What the view takes, and what 10,000 operations add to it."""
         before = _resident_bytes()
-        known = self.driver._reader.read()
+        known = self.driver.backend.inventory_source.read()
         self.tell(operation='memory of the view',
                   bytes_held=_resident_bytes() - before)
         self.driver.volumeops.read_backings()
-        place = self.driver._reservations
+        place = self.driver.backend.reservations
+        source = self.driver.backend.inventory_source
         wanted = model.Requirement(1 << 30, pinned=frozenset(
             list(known.datastores)[:1]))
         for _ in range(2):  # the first time fills what has a bound
             before = _resident_bytes()
             for _ in range(10000):
                 with place.operation():
-                    place.place(wanted, self.driver._reader.read(),
-                                self.driver._settings, min)
+                    place.place(wanted, source.read(),
+                                self.driver.backend.settings, min)
                 self.driver.get_volume_stats(refresh=True)
         self.tell(operation='memory of 10,000 operations',
                   bytes_held=_resident_bytes() - before)
@@ -348,13 +350,13 @@ class Bench:
 
         gc.collect()
         gc.freeze()
-        self.driver._reader.read()
-        self.driver._promised.gib()  # Cinder's database is left out
+        self.driver.backend.inventory_source.read()
+        self.driver.backend.promised.gib()  # Cinder's database is left out
         thread = threading.Thread(target=tick)
         thread.start()
         for name, report, times in (
-                ('first report', self.driver._reporter.report, 1),
-                ('report', self.driver._reporter.report, 100),
+                ('first report', self.driver.backend.reporter.report, 1),
+                ('report', self.driver.backend.reporter.report, 100),
                 ('report after a create', lambda:
                     self.driver.get_volume_stats(refresh=True), 1)):
             if name == 'report after a create':

@@ -81,6 +81,14 @@ vmdk_ext_opts = [
         min=0,
         help='How long the list of datastores that comply with a storage '
              'policy is used before it is asked for again.'),
+    cfg.FloatOpt(
+        'vmdk_ext_reconcile_interval',
+        default=10.0,
+        min=0.0,
+        help='How often, in seconds, the service looks for disks that others '
+             'have moved (an administrator, Storage DRS), and corrects the '
+             'hosts of their volumes. It costs nothing while nothing changes. '
+             '0: never.'),
     cfg.BoolOpt(
         'vmdk_ext_connector_credentials',
         default=False,

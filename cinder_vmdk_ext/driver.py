@@ -1,67 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Cinder volume driver: upstream's, with one pool per datastore.
 
-The class is put together from one class for each kind of operation, all on
-:class:`cinder_vmdk_ext.wiring.WiredDriver`.
+The driver is a facade. Each hook of Cinder, and each seam through which
+upstream's driver calls back, is handed to a part of the
+:class:`cinder_vmdk_ext.backend.Backend`; ``@hook`` says what holds meanwhile.
 """
 
+import os
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_utils import versionutils
+from oslo_vmware import pbm
+
 from cinder import interface
+from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
+from cinder.volume.drivers.vmware import vmdk
 
-from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import backend
+from cinder_vmdk_ext import config
+from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
-from cinder_vmdk_ext.volumes import ahead
-from cinder_vmdk_ext.volumes import attach
-from cinder_vmdk_ext.volumes import failclosed
-from cinder_vmdk_ext.volumes import groups
-from cinder_vmdk_ext.volumes import images
-from cinder_vmdk_ext.volumes import keeping
-from cinder_vmdk_ext.volumes import manage
-from cinder_vmdk_ext.volumes import reconcile
-from cinder_vmdk_ext.volumes import spread
 
-# Cinder's hooks that change volumes' VMs, or copy what others must not change
-# meanwhile, and their parameters that tell which. Attaching locks only where
-# it changes something; what a group does, it does to each of its volumes.
-_ALONE = {
-    'create_cloned_volume': ('src_vref',),
-    'create_volume_from_snapshot': ('snapshot',),
-    'copy_image_to_volume': ('volume',),
-    'copy_volume_to_image': ('volume',),
-    'create_snapshot': ('snapshot',),
-    'delete_snapshot': ('snapshot',),
-    'revert_to_snapshot': ('volume',),
-    'extend_volume': ('volume',),
-    'retype': ('volume',),
-    'migrate_volume': ('volume',),
-    'update_migrated_volume': ('volume', 'new_volume'),
-    'accept_transfer': ('volume',),
-    'unmanage': ('volume',),
-    'delete_volume': ('volume',),
-}
-
-# And what they want to know of the VMs that they look up, read as they do.
-_HARDWARE = 'config.hardware.device'
-_AHEAD = {
-    'create_cloned_volume': (_HARDWARE, 'datastore'),
-    'create_volume_from_snapshot': (_HARDWARE, 'snapshot', 'datastore'),
-    'create_snapshot': ('snapshot', 'datastore'),
-    'delete_snapshot': ('snapshot',),
-    'revert_to_snapshot': ('snapshot',),
-    'extend_volume': (_HARDWARE, 'snapshot'),
-    'retype': (_HARDWARE, 'snapshot', 'datastore'),
-    'migrate_volume': (_HARDWARE, 'datastore'),
-    'initialize_connection': ('datastore', 'runtime.host'),
-}
+LOG = logging.getLogger(__name__)
 
 
 @interface.volumedriver
-@state.noting(*state.HOOKS)
-@locks.holding(_ALONE)
-@ahead.reading(_AHEAD)
-@spread.holding(*spread.CHOOSING)
-class VmdkExtDriver(keeping.Keeping, reconcile.Healing, manage.Adoption,
-                    failclosed.FailClosed, spread.Spread, images.Images,
-                    attach.Connections, groups.Groups):
+class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
     Several cinder-volume services of one cluster may serve one backend: what
@@ -75,7 +40,378 @@ class VmdkExtDriver(keeping.Keeping, reconcile.Healing, manage.Adoption,
     VERSION = '0.1.0'
     SUPPORTS_ACTIVE_ACTIVE = True
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.configuration.append_config_values(config.vmdk_ext_opts)
+        self.backend = backend.Backend(self)
+
+    # -- Setting up ---------------------------------------------------------
+
+    @staticmethod
+    def get_driver_options() -> list[Any]:
+        """Upstream's options and the plugin's."""
+        return vmdk.VMwareVcVmdkDriver.get_driver_options() + list(
+            config.vmdk_ext_opts)
+
+    def do_setup(self, context: Any) -> None:
+        """Log in and get ready to serve (Cinder hook; may run again).
+
+        :raises InvalidSettings: an option is missing or wrong
+        """
+        try:
+            super().do_setup(context)
+            self.backend.check_policies()
+        except vmdk_exceptions.ClusterNotFoundException as error:
+            unknown = self.backend.unknown_cluster(error.kwargs['cluster'])
+            self.backend.end_session()
+            raise unknown from None
+        except Exception:
+            # Cinder gives up on this object, or tries again with a new login.
+            self.backend.end_session()
+            raise
+
+    def set_initialized(self) -> None:
+        """Serve from now on (Cinder hook)."""
+        super().set_initialized()
+        self.backend.reconciler.start(
+            self.configuration.vmdk_ext_reconcile_interval)
+
+    def _validate_params(self) -> None:
+        self.backend.read_settings()
+
+    def _create_session(self) -> Any:
+        return self.backend.connect()
+
+    @property
+    def volumeops(self) -> Any:
+        """The plugin's operations, also where upstream made its own."""
+        return self.backend.volumeops or self._volumeops
+
+    @property
+    def ds_sel(self) -> Any:
+        """The plugin's selector, also where upstream made its own."""
+        return self.backend.ds_sel or self._ds_sel
+
+    def _get_vc_version(self) -> str:
+        """The vCenter's version, or the newest that oslo.vmware can serve.
+
+        Upstream looks up the WSDL of the storage policy service by this
+        version and gives up where oslo.vmware carries none; the service is
+        compatible upwards.
+        """
+        version = super()._get_vc_version()
+        if not version or pbm.get_pbm_wsdl_location(version):
+            return version
+        served = newest_pbm_version(version)
+        if served is None:
+            return version
+        LOG.warning('vCenter %(version)s is newer than what oslo.vmware '
+                    'describes; its storage policy service is spoken to as '
+                    'that of %(served)s.',
+                    {'version': version, 'served': served})
+        return served
+
+    # -- Statistics and pools -----------------------------------------------
+
+    def _update_volume_stats(self) -> None:
+        """Statistics with one pool per datastore (Cinder: get_volume_stats).
+
+        Changes nothing, and makes no call while the inventory is kept
+        current. ``vmware_enable_volume_stats`` has no effect: figures are
+        always the vCenter's own.
+        """
+        if self.backend.reporter is None:
+            super()._update_volume_stats()
+            return
+        self._stats = {
+            'volume_backend_name': self.backend.settings.backend_name,
+            'vendor_name': 'VMware',
+            'driver_version': self.VERSION,
+            'storage_protocol': 'vmdk',
+            'location_info': self.backend.location_info(),
+            'shared_targets': False,
+            'multiattach': False,
+            'online_extend_support': True,
+            'clone_across_pools': True,
+            'filter_function': self.get_filter_function(),
+            'goodness_function': self.get_goodness_function(),
+        } | self.backend.reporter.report()
+
+    def get_pool(self, volume: Any) -> str | None:
+        """The pool of a volume from before pools (Cinder hook)."""
+        return self.backend.reconciler.locate(volume)
+
+    @hooks.hook()
+    def update_provider_info(self, volumes: Any,
+                             snapshots: Any) -> tuple[None, None]:
+        """Correct where volumes are, as the service starts (Cinder hook).
+
+        :returns: nothing for Cinder to write: it would undo what was changed
+            since it read its records
+        """
+        self.backend.reconciler.correct_at_start(volumes)
+        return None, None
+
+    # -- Creating -----------------------------------------------------------
+
+    @hooks.hook(places=True)
+    def create_volume(self, volume: Any) -> dict[str, Any]:
+        """Create a volume, or promise its space (Cinder hook)."""
+        return self.backend.create.create(volume)
+
+    @hooks.hook(locks_on=('snapshot',), places=True,
+                reads=(hooks.HARDWARE, 'snapshot', 'datastore'))
+    def create_volume_from_snapshot(self, volume: Any,
+                                    snapshot: Any) -> dict[str, Any]:
+        """Create a volume with a snapshot's content (Cinder hook)."""
+        return self.backend.clone.from_snapshot(volume, snapshot)
+
+    @hooks.hook(locks_on=('src_vref',), places=True,
+                reads=(hooks.HARDWARE, 'datastore'))
+    def create_cloned_volume(self, volume: Any,
+                             src_vref: Any) -> dict[str, Any]:
+        """Create a volume with another's content (Cinder hook)."""
+        return self.backend.clone.from_volume(volume, src_vref)
+
+    def _create_backing(self, volume: Any, host: Any = None,
+                        create_params: Any = None) -> Any:
+        return self.backend.create.create_backing(volume, host, create_params)
+
+    # -- Placement ----------------------------------------------------------
+
+    def _select_ds_for_volume(self, volume: Any, host: Any = None,
+                              create_params: Any = None) -> Any:
+        return self.backend.selection.select_for_volume(volume, host,
+                                                        create_params)
+
+    def _select_datastore(self, req: dict[str, Any], host: Any = None) -> Any:
+        return self.backend.selection.select(req, host)
+
+    def _get_storage_profile_id(self, volume: Any) -> str | None:
+        return self.backend.selection.storage_profile_id(volume)
+
+    # -- Images -------------------------------------------------------------
+
+    @hooks.hook(places=True)
+    def clone_image(self, context: Any, volume: Any, image_location: Any,
+                    image_meta: Any, image_service: Any) -> Any:
+        """Create a volume straight from an image (Cinder hook)."""
+        return self.backend.images.clone_image(
+            context, volume, image_location, image_meta, image_service)
+
+    @hooks.hook(locks_on=('volume',), places=True)
+    def copy_image_to_volume(self, context: Any, volume: Any,
+                             image_service: Any, image_id: str,
+                             disable_sparse: bool = False) -> None:
+        """Write an image to a volume (Cinder hook)."""
+        self.backend.images.copy_to_volume(context, volume, image_service,
+                                           image_id, disable_sparse)
+
+    @hooks.hook(locks_on=('volume',), places=True)
+    def copy_volume_to_image(self, context: Any, volume: Any,
+                             image_service: Any, image_meta: Any) -> None:
+        """Upload a volume as an image (Cinder hook)."""
+        self.backend.images.copy_to_image(context, volume, image_service,
+                                          image_meta)
+
+    def _get_temp_image_folder(self, image_size_in_bytes: int) -> Any:
+        return self.backend.images.temp_image_folder(image_size_in_bytes)
+
+    def _copy_image(self, context: Any, dc_ref: Any, image_service: Any,
+                    image_id: str, image_size_in_bytes: int, ds_name: str,
+                    upload_file_path: str) -> None:
+        self.backend.images.copy_image(
+            context, dc_ref, image_service, image_id, image_size_in_bytes,
+            ds_name, upload_file_path)
+
+    def _fetch_stream_optimized_image(
+            self, context: Any, volume: Any, image_service: Any,
+            image_id: str, image_size: int, adapter_type: str) -> None:
+        self.backend.images.fetch_stream_optimized(
+            context, volume, image_service, image_id, image_size,
+            adapter_type)
+
+    # -- Attaching ----------------------------------------------------------
+
+    @hooks.hook(places=True, reads=('datastore', 'runtime.host'))
+    def initialize_connection(self, volume: Any, connector: Any) -> Any:
+        """Connection info for an attachment (Cinder hook)."""
+        return self.backend.attach.initialize_connection(volume, connector)
+
+    def validate_connector(self, connector: Any) -> None:
+        """Refuse what cannot attach without a password (Cinder hook)."""
+        self.backend.attach.validate_connector(connector)
+
+    def _relocate_backing(self, volume: Any, backing: Any,
+                          host: Any) -> None:
+        self.backend.attach.relocate_backing(volume, backing, host)
+
+    def _get_connection_info(self, volume: Any, backing: Any,
+                             connector: Any) -> dict[str, Any]:
+        return self.backend.attach.connection_info(volume, backing, connector)
+
+    # -- Changing -----------------------------------------------------------
+
+    @hooks.hook(locks_on=('volume',), places=True,
+                reads=(hooks.HARDWARE, 'snapshot'))
+    def extend_volume(self, volume: Any, new_size: int) -> None:
+        """Extend a volume to a size in GiB (Cinder hook)."""
+        self.backend.extend.extend(volume, new_size)
+
+    @hooks.hook(locks_on=('volume',), places=True,
+                reads=(hooks.HARDWARE, 'snapshot', 'datastore'))
+    def retype(self, ctxt: Any, volume: Any, new_type: Any, diff: Any,
+               host: Any) -> Any:
+        """Change a volume's type, and perhaps its pool (Cinder hook)."""
+        return self.backend.retype.retype(volume, new_type, host)
+
+    @hooks.hook(locks_on=('volume',), places=True,
+                reads=(hooks.HARDWARE, 'datastore'))
+    def migrate_volume(self, context: Any, volume: Any, host: Any
+                       ) -> tuple[bool, dict[str, Any] | None]:
+        """Move a volume to another pool of this vCenter (Cinder hook)."""
+        return self.backend.migrate.migrate(volume, host)
+
+    @hooks.hook(locks_on=('volume', 'new_volume'))
+    def update_migrated_volume(self, ctxt: Any, volume: Any, new_volume: Any,
+                               original_volume_status: str
+                               ) -> dict[str, Any]:
+        """Make the copy of a generic migration the volume (Cinder hook)."""
+        return self.backend.migrate.update_migrated(volume, new_volume,
+                                                    original_volume_status)
+
+    @hooks.hook(locks_on=('volume',))
+    def accept_transfer(self, context: Any, volume: Any, new_user: str,
+                        new_project: str) -> None:
+        """Put a volume in its new project's folder (Cinder hook)."""
+        self.backend.transfer.accept(context, volume, new_user, new_project)
+
+    @hooks.hook(locks_on=('volume',))
+    def delete_volume(self, volume: Any) -> None:
+        """Delete a volume; may be repeated (Cinder hook)."""
+        self.backend.delete.delete(volume)
+
     @classmethod
     def clean_volume_file_locks(cls, volume_id: str) -> None:
         """Remove a deleted volume's lock from disk (Cinder hook)."""
         locks.forget_volume(volume_id)
+
+    # -- Snapshots ----------------------------------------------------------
+
+    @hooks.hook(locks_on=('snapshot',), places=True,
+                reads=('snapshot', 'datastore'))
+    def create_snapshot(self, snapshot: Any) -> dict[str, Any]:
+        """Take a snapshot (Cinder hook)."""
+        return self.backend.snapshots.create(snapshot)
+
+    @hooks.hook(locks_on=('snapshot',), reads=('snapshot',))
+    def delete_snapshot(self, snapshot: Any) -> None:
+        """Delete a snapshot; may be repeated (Cinder hook)."""
+        self.backend.snapshots.delete(snapshot)
+
+    @hooks.hook(locks_on=('volume',), places=True, reads=('snapshot',))
+    def revert_to_snapshot(self, context: Any, volume: Any,
+                           snapshot: Any) -> None:
+        """Bring back a snapshot's content (Cinder hook)."""
+        self.backend.snapshots.revert(volume, snapshot)
+
+    def snapshot_revert_use_temp_snapshot(self) -> bool:
+        """Whether Cinder must save the volume before a revert (hook): no.
+
+        The volume stays as it is until the revert is complete.
+        """
+        return False
+
+    # -- Groups -------------------------------------------------------------
+
+    def create_group(self, context: Any, group: Any) -> dict[str, Any]:
+        """Nothing to create: groups are Cinder's alone (Cinder hook)."""
+        return {'status': 'available'}
+
+    def update_group(self, context: Any, group: Any, add_volumes: Any = None,
+                     remove_volumes: Any = None) -> tuple[None, None, None]:
+        """Nothing to change (Cinder hook)."""
+        return None, None, None
+
+    def delete_group(self, context: Any, group: Any, volumes: Any) -> Any:
+        """Delete the volumes of a group (Cinder hook)."""
+        return self.backend.groups.delete(context, group, volumes)
+
+    def create_group_snapshot(self, context: Any, group_snapshot: Any,
+                              snapshots: Any) -> Any:
+        """Take a snapshot of each volume of a group (Cinder hook)."""
+        return self.backend.groups.create_snapshots(context, group_snapshot,
+                                                    snapshots)
+
+    def delete_group_snapshot(self, context: Any, group_snapshot: Any,
+                              snapshots: Any) -> Any:
+        """Delete the snapshots of a group snapshot (Cinder hook)."""
+        return self.backend.groups.delete_snapshots(context, group_snapshot,
+                                                    snapshots)
+
+    def create_group_from_src(self, context: Any, group: Any, volumes: Any,
+                              group_snapshot: Any = None,
+                              snapshots: Any = None, source_group: Any = None,
+                              source_vols: Any = None) -> Any:
+        """Create a group's volumes from those of another (Cinder hook)."""
+        return self.backend.groups.create_from_source(
+            context, group, volumes, snapshots, source_vols)
+
+    # -- Managing what exists -----------------------------------------------
+
+    def get_manageable_volumes(self, cinder_volumes: Any, marker: Any,
+                               limit: int, offset: int, sort_keys: list[str],
+                               sort_dirs: list[str]) -> list[dict[str, Any]]:
+        """Disks that could be managed, or why not (Cinder hook)."""
+        return self.backend.manage.list_manageable(
+            cinder_volumes, marker, limit, offset, sort_keys, sort_dirs)
+
+    def manage_existing_get_size(self, volume: Any,
+                                 existing_ref: dict[str, str]) -> int:
+        """Size of the disk to manage, in GiB rounded up (Cinder hook)."""
+        return self.backend.manage.get_size(existing_ref)
+
+    @hooks.hook(places=True)
+    def manage_existing(self, volume: Any, existing_ref: dict[str, str]
+                        ) -> dict[str, Any]:
+        """Make a disk the volume's, where it lies (Cinder hook)."""
+        return self.backend.manage.manage(volume, existing_ref)
+
+    @hooks.hook(locks_on=('volume',))
+    def unmanage(self, volume: Any) -> None:
+        """Leave the shadow VM to the administrator (Cinder hook)."""
+        self.backend.manage.unmanage(volume)
+
+    def get_manageable_snapshots(self, cinder_snapshots: Any, marker: Any,
+                                 limit: int, offset: int,
+                                 sort_keys: list[str], sort_dirs: list[str]
+                                 ) -> list[dict[str, Any]]:
+        """Snapshots that could be managed, or why not (Cinder hook)."""
+        return self.backend.manage_snapshots.list_manageable(
+            cinder_snapshots, marker, limit, offset, sort_keys, sort_dirs)
+
+    def manage_existing_snapshot_get_size(self, snapshot: Any,
+                                          existing_ref: dict[str, str]) -> int:
+        """Size of the disk that a snapshot holds, in GiB (Cinder hook)."""
+        return self.backend.manage_snapshots.get_size(snapshot, existing_ref)
+
+    def manage_existing_snapshot(self, snapshot: Any,
+                                 existing_ref: dict[str, str]
+                                 ) -> dict[str, Any]:
+        """Make a snapshot that exists one of Cinder's (Cinder hook)."""
+        return self.backend.manage_snapshots.manage(snapshot, existing_ref)
+
+    def unmanage_snapshot(self, snapshot: Any) -> None:
+        """Leave a snapshot to the administrator, as it is (Cinder hook).
+
+        There is nothing to change: it is known by its name, which holds an
+        id that Cinder forgets.
+        """
+
+
+def newest_pbm_version(version: str) -> str | None:
+    """The newest vCenter version up to ``version`` with a WSDL for PBM."""
+    folder = os.path.join(os.path.dirname(pbm.__file__), 'wsdl')
+    served = [name for name in os.listdir(folder)
+              if versionutils.is_compatible(name, version, same_major=False)]
+    return max(served, key=versionutils.convert_version_to_int, default=None)

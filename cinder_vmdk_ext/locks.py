@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locks that every cinder-volume service of a backend heeds.
+"""Locks that all cinder-volume services of a backend share.
 
-They are Cinder's own, of its coordination (tooz): whatever ``[coordination]
-backend_url`` names holds them, so services of one cluster must name the same.
-Cinder's manager has locks by itself for two pairs that are left to it:
-deleting a volume or snapshot, and making a volume of it.
+They are locks of Cinder's coordination (tooz): ``[coordination] backend_url``
+says where they are held, so the services of one cluster must all name the
+same. Two pairs of operations are locked by Cinder's manager itself: deleting
+a volume or snapshot, and creating a volume from it.
 
-Who holds a lock may take it again further down. They are taken in one order,
-so that no two wait for each other: that of adoption, or Cinder's own, then
-those of volumes, several of them at once, then that of a folder.
+An operation that holds a lock may acquire it again further down. Locks are
+acquired in one order, so that there is no deadlock: that of manage (or
+Cinder's own), then those of volumes, several of them at once, then that of a
+folder.
 """
 
 import contextlib
-import contextvars
-import functools
 import hashlib
-import inspect
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -27,18 +24,14 @@ from tooz import coordination as tooz
 from cinder import coordination
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.volumes import ahead
+from cinder_vmdk_ext import operation
 
 LOG = logging.getLogger(__name__)
-
-# What the operation of this thread, native or green, holds.
-_HELD: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar(
-    'vmdk_ext_locks', default=frozenset())
 
 
 @contextlib.contextmanager
 def volumes(*ids: str) -> Iterator[None]:
-    """Be the only one who changes these volumes' VMs in this block.
+    """Hold the locks of volumes, under which their VMs are changed.
 
     :raises LockUnavailable: the coordination service does not answer
     """
@@ -48,9 +41,9 @@ def volumes(*ids: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def volume_if_free(volume_id: str) -> Iterator[bool]:
-    """As :func:`volumes`, without waiting for who holds it.
+    """Hold a volume's lock, if no other operation holds it.
 
-    Yields whether the block is alone with the volume.
+    Yields whether the lock is held.
     """
     with _one(_of_volume(volume_id), blocking=False) as had:
         yield had
@@ -58,10 +51,10 @@ def volume_if_free(volume_id: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def snapshots(*ids: str) -> Iterator[None]:
-    """Let nobody delete these snapshots, or use them if they are deleted.
+    """Keep these snapshots from being deleted, or used while deleted.
 
-    The lock is that of Cinder's manager, which takes it where a snapshot is
-    asked for by itself, and not where a group is.
+    The lock is that of Cinder's manager, which acquires it for operations on
+    one snapshot, and not for those on a group.
     """
     with _all(f'{each}-delete_snapshot' for each in ids):
         yield
@@ -69,7 +62,7 @@ def snapshots(*ids: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def folder(vcenter: str, path: str) -> Iterator[None]:
-    """Be the only one who makes a folder at a path of a vCenter."""
+    """Hold the lock of a folder, under which it is created."""
     # Of a length that every kind of lock can bear; a path may be longer.
     digest = hashlib.sha256(f'{vcenter}/{path}'.encode()).hexdigest()[:32]
     with _one(f'vmdk-ext-folder-{digest}'):
@@ -77,14 +70,14 @@ def folder(vcenter: str, path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def adoption(vcenter: str) -> Iterator[None]:
-    """Be the only one who takes disks of a vCenter under Cinder's care."""
+def manage(vcenter: str) -> Iterator[None]:
+    """Hold the lock of manage: one disk of a vCenter is taken at a time."""
     with _one(f'vmdk-ext-adopt-{vcenter}'):
         yield
 
 
 def forget_volume(volume_id: str) -> None:
-    """Remove what a lock leaves on disk, once its volume is no more."""
+    """Remove the file of a deleted volume's lock."""
     coordination.synchronized_remove(_of_volume(volume_id))
 
 
@@ -92,7 +85,7 @@ def _of_volume(volume_id: str) -> str:
     return f'vmdk-ext-volume-{volume_id}'
 
 
-# -- Taking and giving back -------------------------------------------------
+# -- Acquiring and releasing -------------------------------------------------
 
 @contextlib.contextmanager
 def _all(names: Iterable[str]) -> Iterator[None]:
@@ -104,23 +97,24 @@ def _all(names: Iterable[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one(name: str, blocking: bool = True) -> Iterator[bool]:
-    if name in _HELD.get():
+    held = operation.current().locks
+    if name in held:
         yield True
         return
-    lock = _taken(name, blocking)
+    lock = _acquired(name, blocking)
     if lock is None:
         yield False
         return
-    token = _HELD.set(_HELD.get() | {name})
     try:
-        ahead.forget()  # who held it may have changed that
-        yield True
+        with operation.scope(locks=held | {name}):
+            # The holder before may have changed what was read.
+            operation.forget_prefetched()
+            yield True
     finally:
-        _HELD.reset(token)
-        _give_back(lock, name)
+        _release(lock, name)
 
 
-def _taken(name: str, blocking: bool) -> Any:
+def _acquired(name: str, blocking: bool) -> Any:
     try:
         lock = coordination.COORDINATOR.get_lock(name)
         if lock.acquire(blocking=blocking):
@@ -132,46 +126,10 @@ def _taken(name: str, blocking: bool) -> Any:
     return None
 
 
-def _give_back(lock: Any, name: str) -> None:
+def _release(lock: Any, name: str) -> None:
     try:
         lock.release()
     except (tooz.ToozError, OSError) as error:
         # What was done under it is done; the lock ends by its time limit.
         LOG.warning('Lock %(name)s was not released: %(error)s',
                     {'name': name, 'error': error})
-
-
-# -- Whole operations -------------------------------------------------------
-
-def holding(hooks: dict[str, tuple[str, ...]]) -> Callable[[type], type]:
-    """Have methods of a class be alone with the volumes that they change.
-
-    :param hooks: name of a method -> of its parameters, volumes and
-        snapshots; a snapshot stands for the volume whose VM holds it
-    """
-    def decorate(cls: type) -> type:
-        for name, parameters in hooks.items():
-            setattr(cls, name, _alone(getattr(cls, name), parameters))
-        return cls
-    return decorate
-
-
-def _alone(method: Callable[..., Any],
-           parameters: tuple[str, ...]) -> Callable[..., Any]:
-    signature = inspect.signature(method)
-
-    @functools.wraps(method)
-    def alone(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs).arguments
-        with volumes(*(each for name in parameters
-                       for each in _changed(name, given[name]))):
-            return method(*args, **kwargs)
-    return alone
-
-
-def _changed(parameter: str, thing: Any) -> list[str]:
-    """Ids of the volumes whose VM an operation on a thing changes."""
-    if parameter != 'snapshot':
-        return [thing['id']]
-    # A template is a VM of its own.
-    return [] if thing['provider_location'] else [thing['volume']['id']]

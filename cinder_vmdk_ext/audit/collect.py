@@ -15,7 +15,7 @@ from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.backings import disk_scan
-from cinder_vmdk_ext.backings import finder
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import pool_names
@@ -26,8 +26,8 @@ from cinder_vmdk_ext.vsphere import soap
 
 # What a sweep leaves on a VM that it has moved aside: whose it was.
 QUARANTINED = 'vmdk-ext.quarantined'
-_MARKS = (disk_scan.VOLUME_ID, disk_scan.SNAPSHOT_ID, disk_scan.UNMANAGED,
-          finder.REPLACED, QUARANTINED)
+_MARKS = (shadow.VOLUME_ID, shadow.SNAPSHOT_ID, shadow.UNMANAGED,
+          shadow.REPLACED, QUARANTINED)
 _PATHS = {
     'VirtualMachine': (
         'name', 'parent', 'config.instanceUuid', 'config.template',
@@ -40,14 +40,14 @@ _PATHS = {
 _NEVER = datetime.datetime(1980, 1, 1, tzinfo=datetime.timezone.utc)
 
 
-class Reader:
+class EvidenceReader:
     """Looks at a backend from three sides."""
 
-    def __init__(self, driver: Any) -> None:
-        """:param driver: a VmdkExtDriver that is set up"""
-        self._driver = driver
-        self._ops = driver.volumeops
-        self._client = driver._client
+    def __init__(self, backend: Any) -> None:
+        """:param backend: a Backend that is connected"""
+        self._backend = backend
+        self._ops = backend.volumeops
+        self._client = backend.client
 
     def read(self) -> compare.Evidence:
         """All there is now.
@@ -57,8 +57,8 @@ class Reader:
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
-        inventory = self._driver._inventory()
-        names = pool_names.by_datastore(inventory, self._driver._settings)
+        inventory = self._backend.inventory()
+        names = pool_names.by_datastore(inventory, self._backend.settings)
         files = tuple(self._files(
             [each for each in inventory.datastores.values()
              if each.moref in names and each.accessible]))
@@ -94,13 +94,13 @@ class Reader:
             moving=volume.migration_status not in (None, '', 'success',
                                                    'error'),
             backed=state.is_backed(volume),
-            mine=self._driver._is_ours(volume))
+            mine=self._backend.owner.owns(volume))
 
     # -- Inventory ----------------------------------------------------------
 
     def _machines(self, inventory: model.Inventory,
                   names: dict[str, str]) -> Iterator[compare.Machine]:
-        found = collector.read_all(self._driver.session, self._client, _PATHS)
+        found = collector.read_all(self._backend.session, self._client, _PATHS)
         for ref, seen in found.items():
             if ref.type == 'VirtualMachine':
                 yield self._machine(ref.value, seen, found, inventory, names)
@@ -151,7 +151,7 @@ class Reader:
     def _files(self, datastores: Iterable[model.Datastore]
                ) -> Iterator[compare.File]:
         browser = datastore_browser.DatastoreBrowser(
-            self._driver.session, self._client, self._ops.properties)
+            self._backend.session, self._client, self._ops.properties)
         for datastore, file in browser.files(datastores):
             yield compare.File(datastore.plain_name, file.path,
                                file.size_bytes, _age(file.modified_at))

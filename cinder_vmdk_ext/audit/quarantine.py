@@ -8,8 +8,7 @@ from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
-from cinder_vmdk_ext.backings import disk_scan
-from cinder_vmdk_ext.backings import finder
+from cinder_vmdk_ext.backings import model as shadow
 
 # The key by which volumeops takes a VM's instance UUID.
 _UUID = 'instanceUuid'
@@ -28,10 +27,10 @@ def due(findings: list[compare.Finding],
 class Quarantine:
     """Acts on findings, one at a time."""
 
-    def __init__(self, driver: Any) -> None:
-        """:param driver: a VmdkExtDriver that is set up"""
-        self._driver = driver
-        self._ops = driver.volumeops
+    def __init__(self, backend: Any) -> None:
+        """:param backend: a Backend that is connected"""
+        self._backend = backend
+        self._ops = backend.volumeops
 
     def move(self, finding: compare.Finding) -> None:
         """Move a VM or a file aside, or remove a temporary snapshot.
@@ -61,14 +60,14 @@ class Quarantine:
             # Cinder's, and with whose it was.
             self._ops.identify(vm, finding.name, {
                 _UUID: uuidutils.generate_uuid(),
-                disk_scan.VOLUME_ID: '', disk_scan.SNAPSHOT_ID: '',
-                finder.REPLACED: '', collect.QUARANTINED: finding.owner})
+                shadow.VOLUME_ID: '', shadow.SNAPSHOT_ID: '',
+                shadow.REPLACED: '', collect.QUARANTINED: finding.owner})
         self._ops.move_backing_to_folder(vm, folder)
 
     def _move_file(self, finding: compare.Finding) -> None:
         datastore, path = next(
             (datastore, path) for datastore, path
-            in self._driver._inventory().located(finding.reference)
+            in self._backend.inventory().located(finding.reference)
             if datastore.plain_name == finding.place and datastore.datacenter)
         datacenter = vim_util.get_moref(datastore.datacenter, 'Datacenter')
         # As the vCenter knows it: %2f for a slash.

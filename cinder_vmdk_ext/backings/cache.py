@@ -5,6 +5,7 @@ import threading
 import time
 from typing import Any
 
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext.inventory import cache
 from cinder_vmdk_ext.vsphere import soap
@@ -33,7 +34,7 @@ class BackingView:
         self._ops = ops
         stream.listeners.append(self)
 
-    def read_backings(self) -> volumeops.Backings:
+    def read_backings(self) -> shadow.Backings:
         """All shadow VMs; the same object as long as nothing has changed.
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
@@ -103,9 +104,9 @@ class _Stage(updates.Told):
             path, value))
         self._lock = threading.Lock()
         self._whole = False
-        self._known: dict[str, volumeops.Backing] = {}
+        self._known: dict[str, shadow.Backing] = {}
         self._morefs: dict[str, str] = {}  # by instance UUID
-        self._backings: volumeops.Backings | None = None
+        self._backings: shadow.Backings | None = None
 
     def moref_of(self, uuid: str) -> str | None:
         with self._lock:
@@ -116,10 +117,10 @@ class _Stage(updates.Told):
         """Whether all VMs have been told."""
         return self._whole
 
-    def backings(self) -> volumeops.Backings:
+    def backings(self) -> shadow.Backings:
         with self._lock:
             if self._backings is None:
-                self._backings = volumeops.Backings(self._known.values())
+                self._backings = shadow.Backings(self._known.values())
             return self._backings
 
     def settle(self) -> None:

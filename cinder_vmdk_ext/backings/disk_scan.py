@@ -6,33 +6,22 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
-from typing import NamedTuple
 
 from lxml import etree
 from oslo_vmware import vim_util
 
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext import model
-from cinder_vmdk_ext.volumes import manageable
 from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
-# Marks in the extra configuration of VMs.
-VOLUME_ID = 'cinder.volume.id'
-SNAPSHOT_ID = 'cinder.snapshot.id'
-# The volume that an unmanaged shadow VM was.
-UNMANAGED = 'vmdk-ext.unmanaged-volume'
-# Ids of the volumes that a VM was before, with commas.
-FORMERLY = 'vmdk-ext.former-volumes'
-# The volume that a template was taken of.
-SOURCE_VOLUME = 'vmdk-ext.source-volume'
-# The instance that a VM of Nova's is.
-INSTANCE_ID = 'nvp.vm-uuid'
-_MARKS = (VOLUME_ID, SNAPSHOT_ID, UNMANAGED, FORMERLY, SOURCE_VOLUME,
-          INSTANCE_ID)
+_MARKS = (shadow.VOLUME_ID, shadow.SNAPSHOT_ID,
+          shadow.UNMANAGED, shadow.FORMERLY,
+          shadow.SOURCE_VOLUME, shadow.INSTANCE_ID)
 
 _DEVICES = 'config.hardware.device'
 _VM_PATHS = ('name', 'parent', 'config.instanceUuid', 'config.template',
@@ -47,17 +36,7 @@ _VOLUME_NAME = re.compile('volume-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 _VMS_A_CALL = 200
 
 
-class Snapshot(NamedTuple):
-    """A snapshot in a VM's tree, or a template that stands for one."""
-
-    moref: str
-    name: str
-    machine: manageable.Machine
-    size_bytes: int
-    source_volume_id: str  # empty: nobody knows
-
-
-class Census:
+class DiskScan:
     """Looks through the whole vCenter."""
 
     def __init__(self, session: Any, client: soap.Client,
@@ -78,7 +57,7 @@ class Census:
     # -- Disks of VMs -------------------------------------------------------
 
     def disks(self, morefs: Iterable[str] | None = None
-              ) -> list[manageable.Disk]:
+              ) -> list[shadow.ScannedDisk]:
         """The disks of some VMs; or of all, then with inventory paths.
 
         A VM that has gone meanwhile is left out.
@@ -95,13 +74,13 @@ class Census:
                 for disk in self._disks(self._machine(moref, seen, tree),
                                         seen)]
 
-    def disks_on(self, datastore: str) -> list[manageable.Disk]:
+    def disks_on(self, datastore: str) -> list[shadow.ScannedDisk]:
         """The disks of all VMs that use a datastore (moref)."""
         vms = self._ops.properties(
             vim_util.get_moref(datastore, 'Datastore'), 'vm').get('vm')
         return self.disks(ref.value for ref in vms or ())
 
-    def snapshots(self) -> list[Snapshot]:
+    def snapshots(self) -> list[shadow.ScannedSnapshot]:
         """Snapshots of all shadow VMs, in both formats."""
         found = []
         for moref, seen in self._read(ref.value for ref in collector.read_all(
@@ -112,24 +91,26 @@ class Census:
             disks = self._disks(vm, seen)
             size_bytes = disks[0].size_bytes if disks else 0
             if vm.template:
-                source = _mark(seen, SOURCE_VOLUME) or vm.volume_id
+                source = _mark(seen, shadow.SOURCE_VOLUME) or vm.volume_id
                 if source or vm.snapshot_id:
-                    found.append(Snapshot(moref, vm.name, vm, size_bytes,
-                                          source))
+                    found.append(shadow.ScannedSnapshot(
+                        moref, vm.name, vm, size_bytes, source))
                 continue
-            found += [Snapshot(snapshot, name, vm, size_bytes, vm.volume_id)
+            found += [shadow.ScannedSnapshot(snapshot, name, vm, size_bytes,
+                                             vm.volume_id)
                       for snapshot, name, *_ in snapshot_tree.nodes(
                           seen.get('snapshot'))]
         return found
 
-    def template(self, moref: str) -> Snapshot | None:
+    def template(self, moref: str) -> shadow.ScannedSnapshot | None:
         """What a template tells of itself; None: it is none."""
         for _moref, seen in self._read([moref]):
             vm = self._machine(moref, seen, {})
             disks = self._disks(vm, seen)
             if vm.template and len(disks) == 1:
-                return Snapshot(moref, vm.name, vm, disks[0].size_bytes,
-                                _mark(seen, SOURCE_VOLUME) or vm.volume_id)
+                return shadow.ScannedSnapshot(
+                    moref, vm.name, vm, disks[0].size_bytes,
+                    _mark(seen, shadow.SOURCE_VOLUME) or vm.volume_id)
         return None
 
     def former_ids(self, moref: str) -> set[str]:
@@ -138,23 +119,24 @@ class Census:
                 for each in self._machine(moref, seen, {}).former_ids}
 
     def _machine(self, moref: str, seen: dict[str, Any],
-                 tree: collector.Properties) -> manageable.Machine:
+                 tree: collector.Properties) -> shadow.ScannedVm:
         disk_count = sum(1 for device in devices.parse(seen.get(_DEVICES))
                          if device.kind == 'VirtualDisk')
-        unmanaged = _mark(seen, UNMANAGED)
-        volume_id = _mark(seen, VOLUME_ID)
-        former = [volume_id, unmanaged, *_mark(seen, FORMERLY).split(',')]
+        unmanaged = _mark(seen, shadow.UNMANAGED)
+        volume_id = _mark(seen, shadow.VOLUME_ID)
+        former = [volume_id, unmanaged,
+                  *_mark(seen, shadow.FORMERLY).split(',')]
         uuid = (seen.get('config.instanceUuid') or '').lower()
         manager = seen.get('config.managedBy')
         ours = isinstance(manager, etree._Element) and manager.findtext(
             soap.tag('extensionKey')) == self._extension_key
         name = seen.get('name') or moref
         above = _path(seen.get('parent'), tree)
-        return manageable.Machine(
+        return shadow.ScannedVm(
             moref, name, f'{above}/{name}' if above else None,
             uuid=uuid, volume_id=volume_id,
-            snapshot_id=_mark(seen, SNAPSHOT_ID),
-            instance_id=_mark(seen, INSTANCE_ID),
+            snapshot_id=_mark(seen, shadow.SNAPSHOT_ID),
+            instance_id=_mark(seen, shadow.INSTANCE_ID),
             former_ids=tuple(filter(None, former)), ours=ours,
             # Upstream's driver leaves the name, and takes the mark away.
             left_behind=bool(unmanaged) or bool(
@@ -165,14 +147,14 @@ class Census:
                 seen.get('snapshot'))),
             disk_count=disk_count)
 
-    def _disks(self, vm: manageable.Machine,
-               seen: dict[str, Any]) -> list[manageable.Disk]:
+    def _disks(self, vm: shadow.ScannedVm,
+               seen: dict[str, Any]) -> list[shadow.ScannedDisk]:
         found = []
         for disk in devices.disks(devices.parse(seen.get(_DEVICES))):
             element = disk.device.element
             backing = element.find(soap.tag('backing'))
             sharing = backing.findtext(soap.tag('sharing')) or 'sharingNone'
-            found.append(manageable.Disk(
+            found.append(shadow.ScannedDisk(
                 disk.datastore, self._path_of(disk), disk.capacity_bytes,
                 vm, disk.uuid.lower(), disk.device.key,
                 soap.type_of(backing),
@@ -205,7 +187,7 @@ class Census:
     # -- Files --------------------------------------------------------------
 
     def files(self, datastores: Iterable[model.Datastore],
-              used: Iterable[manageable.Disk]) -> list[manageable.Disk]:
+              used: Iterable[shadow.ScannedDisk]) -> list[shadow.ScannedDisk]:
         """Disks on datastores that no VM uses, not even in a snapshot.
 
         :param used: the disks of all VMs
@@ -222,18 +204,18 @@ class Census:
         return [disk for disk in found if disk.place not in below]
 
     def file(self, datastore: model.Datastore,
-             path: str) -> manageable.Disk | None:
+             path: str) -> shadow.ScannedDisk | None:
         """The disk file of that path; None when there is none."""
         found = self._browser.disk(datastore, path)
         return _bare(datastore, found) if found is not None else None
 
-    def is_in_snapshots(self, disk: manageable.Disk,
+    def is_in_snapshots(self, disk: shadow.ScannedDisk,
                         datastore: model.Datastore) -> bool:
         """Whether a file is part of the snapshots of some VM."""
         return disk.place in self._below_snapshots(
             self.disks_on(datastore.moref), {datastore.moref: datastore})
 
-    def _below_snapshots(self, used: list[manageable.Disk],
+    def _below_snapshots(self, used: list[shadow.ScannedDisk],
                          datastores: dict[str, model.Datastore]
                          ) -> set[tuple[str, str]]:
         """Places of disks that are part of VMs' snapshots."""
@@ -265,10 +247,10 @@ def _path(parent: soap.Ref | None, tree: collector.Properties) -> str:
 
 
 def _bare(datastore: model.Datastore,
-          file: datastore_browser.Found) -> manageable.Disk:
-    return manageable.Disk(
+          file: datastore_browser.Found) -> shadow.ScannedDisk:
+    return shadow.ScannedDisk(
         datastore.moref, file.path, file.capacity_bytes or 0,
-        kind=file.disk_type or manageable.FLAT, encrypted=file.encrypted,
+        kind=file.disk_type or shadow.FLAT, encrypted=file.encrypted,
         provisioning='thin' if file.thin else 'thick')
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
@@ -20,19 +21,19 @@ KEEP_SECONDS = 60.0
 class Seen(NamedTuple):
     """Shadow VMs and datastores at one moment."""
 
-    backings: volumeops.Backings
+    backings: shadow.Backings
     inventory: model.Inventory
     pool_names: dict[str, str]  # by the datastore's moref
     read_at: float
 
-    def home_of(self, vm: volumeops.Backing) -> str | None:
+    def home_of(self, vm: shadow.Backing) -> str | None:
         """The datastore (moref) of a VM's own files; None: nobody tells.
 
         That of its disk differs where a move was broken off halfway.
         """
         return _home(vm, self.inventory)
 
-    def pool_of(self, vm: volumeops.Backing) -> str | None:
+    def pool_of(self, vm: shadow.Backing) -> str | None:
         """The pool that holds a VM; None when it cannot be told."""
         return self.pool_names.get(self.home_of(vm) or '')
 
@@ -116,7 +117,7 @@ class Locator:
         return seen
 
 
-def _home(backing: volumeops.Backing, known: model.Inventory) -> str | None:
+def _home(backing: shadow.Backing, known: model.Inventory) -> str | None:
     """The datastore of a shadow VM: of its .vmx, should it use several."""
     if len(backing.datastores) == 1:
         return backing.datastores[0]

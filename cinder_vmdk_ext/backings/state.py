@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes that exist in Cinder only, until they are first used.
+"""What is known of a volume's shadow VM without asking the vCenter.
 
 With ``vmware_lazy_create`` a new volume has no shadow VM yet. Its space is
 promised all the same, and "never made" must be told apart from "lost" for
@@ -7,12 +7,10 @@ certain, by any cinder-volume process; so the volume's ``provider_id``, which
 upstream's driver leaves empty, records it in Cinder's database.
 """
 
-import functools
 import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,24 +26,22 @@ DELETING = 'vmdk-ext:deleting'
 SETTLE_SECONDS = 120.0
 # And after this time the database is asked whatever was done.
 KEEP_SECONDS = 600.0
-# Cinder's hooks that promise, or act on what may be promised.
-HOOKS = (
-    'create_volume', 'create_volume_from_snapshot', 'create_cloned_volume',
-    'clone_image', 'copy_image_to_volume', 'copy_volume_to_image',
-    'create_snapshot', 'revert_to_snapshot', 'delete_volume',
-    'extend_volume', 'retype', 'migrate_volume', 'update_migrated_volume',
-    'initialize_connection', 'manage_existing', 'unmanage',
-    'accept_transfer', 'create_group_from_src', 'delete_group',
-    'update_provider_info')
+
+# The statuses of a volume in which no operation is under way that creates,
+# moves or deletes its disk.
+_AT_REST = frozenset({
+    'available', 'in-use', 'error', 'reserved', 'maintenance',
+    'error_extending', 'error_restoring', 'error_managing',
+    'awaiting-transfer'})
+_NOT_MIGRATING = (None, '', 'success', 'error')
 
 
-class Sizes:
+class PromisedSizes:
     """What a backend has promised, as Cinder's database has it or had it.
 
     A query costs many times what the rest of a report does. The last answer
-    holds while this service has had nothing to do with promised volumes, for
-    ten minutes at most: others change them by its hooks only. Where several
-    services share a backend, each report asks.
+    holds while this service has run no operation, for ten minutes at most.
+    Where several services share a backend, each report asks.
     """
 
     def __init__(self, read: Callable[[], Mapping[str, int]], shared: bool,
@@ -60,7 +56,7 @@ class Sizes:
         self._touched_at = -math.inf
 
     def touch(self) -> None:
-        """Something promised is about to change, or has just changed."""
+        """An operation begins or has ended: promises may change."""
         self._touched_at = self._clock()
 
     def gib(self) -> Mapping[str, int]:
@@ -72,48 +68,6 @@ class Sizes:
                 and now - known[0] < KEEP_SECONDS):
             known = self._known = now, self._read()
         return known[1]
-
-
-def noting(*hooks: str) -> Callable[[type], type]:
-    """Have methods of a class tell its :class:`Sizes` what they may change.
-
-    For a class with one at ``_promised``.
-    """
-    def decorate(cls: type) -> type:
-        for name in hooks:
-            setattr(cls, name, _noted(getattr(cls, name)))
-        return cls
-    return decorate
-
-
-def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = [*args, *kwargs.values()]
-        concerned = _mentioned(given)
-        result = None
-        if concerned:
-            self._promised.touch()
-        try:
-            result = method(self, *args, **kwargs)
-            return result
-        finally:
-            if concerned or _mentioned([result, *given]):
-                self._promised.touch()
-    return noted
-
-
-def _mentioned(things: Iterable[Any]) -> bool:
-    """Whether something promised is among things, or in lists among them."""
-    for thing in things:
-        if isinstance(thing, (list, tuple)):
-            if _mentioned(thing):
-                return True
-        elif PROMISED in (getattr(thing, 'provider_id', None), (
-                thing.get('provider_id') if isinstance(thing, dict)
-                else None)):
-            return True
-    return False
 
 
 def promised_gib(host: str | None, cluster_name: str | None
@@ -137,12 +91,18 @@ def promised_gib(host: str | None, cluster_name: str | None
 
 def is_promised(volume: Any) -> bool:
     """Whether the volume is known never to have had a backing."""
-    return _get(volume, 'provider_id') == PROMISED
+    return field(volume, 'provider_id') == PROMISED
 
 
 def is_backed(volume: Any) -> bool:
     """Whether the volume is known to have been given a backing."""
-    return _get(volume, 'provider_id') == BACKED
+    return field(volume, 'provider_id') == BACKED
+
+
+def is_at_rest(volume: Any) -> bool:
+    """Whether no operation is under way that creates, moves or deletes it."""
+    return (volume.status in _AT_REST
+            and volume.migration_status in _NOT_MIGRATING)
 
 
 def remember(volume: Any, state: str) -> None:
@@ -150,12 +110,14 @@ def remember(volume: Any, state: str) -> None:
     if hasattr(volume, 'save') and volume['provider_id'] != state:
         volume.provider_id = state
         if state == BACKED:
-            volume.provider_location = None  # of the promise (keeping.py)
+            # Where its space was promised (volumes/datastore_selection.py).
+            volume.provider_location = None
         volume.save()
 
 
-def _get(volume: Any, field: str) -> Any:
+def field(volume: Any, name: str) -> Any:
+    """A field of a volume object, or of what stands for one in a test."""
     try:
-        return volume[field]
+        return volume[name]
     except KeyError:
         return None

@@ -18,7 +18,7 @@ from cinder.volume.drivers.vmware import volumeops as upstream
 
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.volumes import ahead
+from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import tasks
@@ -26,10 +26,13 @@ from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
 
+# After these a thing that adds something is looked for. What sets a state is
+# looked at after any error: it is as asked, or it is not.
+_UNKNOWN = exceptions.OutcomeUnknown
 _STATE, _ENTITY = 'info.state', 'info.entity'
 
 
-class CertainOps(volumeops.VolumeOps):
+class VerifiedOps(volumeops.VolumeOps):
     """Volume operations that look what they did, where that can be seen.
 
     A VM that is made gets a BIOS UUID that nobody else knows: whatever has it
@@ -42,7 +45,7 @@ class CertainOps(volumeops.VolumeOps):
                             create_spec: Any) -> Any:
         create_spec.uuid = attempt = uuidutils.generate_uuid()
         make = super()._create_backing_int
-        return self._certain(
+        return self._verify(
             folder, lambda: make(folder, resource_pool, host, create_spec),
             lambda: self._made(attempt))
 
@@ -50,7 +53,7 @@ class CertainOps(volumeops.VolumeOps):
         """As :meth:`volumeops.VolumeOps.clone` (CloneVM_Task)."""
         attempt = uuidutils.generate_uuid()
         clone = super().clone
-        return self._certain(
+        return self._verify(
             source,
             lambda: clone(name, source, bios_uuid=attempt, **options),
             lambda: self._made(attempt))
@@ -72,7 +75,7 @@ class CertainOps(volumeops.VolumeOps):
         :returns: its reference
         """
         create = super().create_snapshot
-        return self._certain(
+        return self._verify(
             backing, lambda: create(backing, name, description, quiesce),
             lambda: self._described(backing, name, description or ''))
 
@@ -86,7 +89,7 @@ class CertainOps(volumeops.VolumeOps):
     def mark_backing_as_template(self, backing: Any) -> None:
         """Make a VM a template (MarkAsTemplate)."""
         mark = super().mark_backing_as_template
-        self._certain_step(
+        self._verify_step(
             backing, lambda: mark(backing),
             lambda: bool(self.properties(backing, 'config.template').get(
                 'config.template')))
@@ -101,8 +104,42 @@ class CertainOps(volumeops.VolumeOps):
             seen = self.properties(backing, 'name', 'config.instanceUuid')
             return (seen.get('name') == name
                     and uuid in (None, seen.get('config.instanceUuid')))
-        self._certain_step(
-            backing, lambda: identify(backing, name, extra_config), is_done)
+        self._verify_step(
+            backing, lambda: identify(backing, name, extra_config), is_done,
+            exceptions.VMWARE_ERRORS)
+
+    def rename(self, vm: Any, name: str) -> None:
+        """Give a VM or a template another name (Rename_Task)."""
+        rename = super().rename
+        self._verify_step(
+            vm, lambda: rename(vm, name),
+            lambda: self.properties(vm, 'name').get('name') == name,
+            exceptions.VMWARE_ERRORS)
+
+    def rename_snapshot(self, snapshot: Any, name: str,
+                        description: str | None) -> None:
+        """Give a snapshot in a VM's tree another name (RenameSnapshot)."""
+        rename = super().rename_snapshot
+        self._verify_step(
+            snapshot, lambda: rename(snapshot, name, description),
+            lambda: self._is_called(snapshot, name),
+            exceptions.VMWARE_ERRORS)
+
+    def _is_called(self, snapshot: Any, name: str) -> bool:
+        machine = self._machine_of(snapshot)
+        found = machine and self.snapshots(vim_util.get_moref(
+            machine.value, machine.type)).get(name)
+        return bool(found) and (vim_util.get_moref_value(found)
+                                == vim_util.get_moref_value(snapshot))
+
+    def take_away(self, vm: Any, disk: devices.Disk) -> None:
+        """Take a disk from a VM; its file stays (ReconfigVM_Task)."""
+        take = super().take_away
+        self._verify_step(
+            vm, lambda: take(vm, disk),
+            lambda: all(each.path != disk.path for each
+                        in devices.disks(self.devices_of(vm))),
+            exceptions.VMWARE_ERRORS)
 
     # -- Moving -------------------------------------------------------------
 
@@ -110,7 +147,7 @@ class CertainOps(volumeops.VolumeOps):
         """As :meth:`volumeops.VolumeOps.relocate` (RelocateVM_Task)."""
         relocate = super().relocate
         disk = options.get('only_disk')
-        self._certain_step(
+        self._verify_step(
             vm, lambda: relocate(vm, datastore, **options),
             lambda: self._is_on(vm, datastore, disk and disk.uuid))
 
@@ -119,7 +156,7 @@ class CertainOps(volumeops.VolumeOps):
                          disk_type: str | None = None) -> None:
         """Move a shadow VM with its disk (RelocateVM_Task)."""
         relocate = super().relocate_backing
-        self._certain_step(
+        self._verify_step(
             backing, lambda: relocate(backing, datastore, resource_pool,
                                       host, disk_type),
             lambda: self._is_on(backing, datastore, None))
@@ -140,7 +177,7 @@ class CertainOps(volumeops.VolumeOps):
     def delete_backing(self, backing: Any) -> None:
         """Delete a VM with its disks (Destroy_Task)."""
         delete = super().delete_backing
-        self._certain_step(
+        self._verify_step(
             backing, lambda: delete(backing),
             lambda: self.read_backing(
                 vim_util.get_moref_value(backing)) is None)
@@ -148,8 +185,8 @@ class CertainOps(volumeops.VolumeOps):
     def remove_snapshot(self, snapshot: Any) -> None:
         """Delete one snapshot of a tree (RemoveSnapshot_Task)."""
         remove = super().remove_snapshot
-        self._certain_step(snapshot, lambda: remove(snapshot),
-                           lambda: self._machine_of(snapshot) is None)
+        self._verify_step(snapshot, lambda: remove(snapshot),
+                          lambda: self._machine_of(snapshot) is None)
 
     def _machine_of(self, snapshot: Any) -> Any:
         """The VM that a snapshot is of; None: the snapshot is gone."""
@@ -160,31 +197,33 @@ class CertainOps(volumeops.VolumeOps):
 
     # -- Looking ------------------------------------------------------------
 
-    def _certain_step(self, target: Any, act: Callable[[], Any],
-                      is_done: Callable[[], bool]) -> None:
-        self._certain(target, act, lambda: is_done() or None)
+    def _verify_step(self, target: Any, act: Callable[[], Any],
+                     is_done: Callable[[], bool],
+                     errors: type[Exception] = _UNKNOWN) -> None:
+        self._verify(target, act, lambda: is_done() or None, errors)
 
-    def _certain(self, target: Any, act: Callable[[], Any],
-                 find: Callable[[], Any]) -> Any:
-        """Do something; if nobody knows whether it was done, look.
+    def _verify(self, target: Any, act: Callable[[], Any],
+                find: Callable[[], Any],
+                errors: type[Exception] = _UNKNOWN) -> Any:
+        """Do something; after an error, look whether it was done.
 
         :param target: what its task is about
         :param find: gives the result, if it was done; else None
+        :param errors: after which it is looked
         :raises OutcomeUnknown: it has not been done so far
         """
         try:
             return act()
-        except exceptions.OutcomeUnknown as unknown:
-            found = self._look(target, find, unknown)
+        except errors as error:
+            found = self._look(target, find, error)
             if found is None:
                 raise
-            LOG.info('%(call)s: its reply was lost, and it was done.',
-                     {'call': unknown.method})
+            LOG.info('It was done all the same, after: %s', error)
             return found
 
     def _look(self, target: Any, find: Callable[[], Any],
-              unknown: exceptions.OutcomeUnknown) -> Any:
-        ahead.forget()
+              failure: Exception) -> Any:
+        operation.forget_prefetched()
         try:
             if target._type == 'VirtualMachineSnapshot':
                 target = self._machine_of(target)
@@ -192,8 +231,8 @@ class CertainOps(volumeops.VolumeOps):
                 self._await(task)
             return find()
         except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('What %(call)s did cannot be seen: %(error)s',
-                        {'call': unknown.method, 'error': error})
+            LOG.warning('What was done cannot be seen: %(error)s (after: '
+                        '%(failure)s)', {'error': error, 'failure': failure})
             return None
 
     def _await(self, task: soap.Ref) -> None:

@@ -7,7 +7,6 @@ references, as in upstream's methods.
 
 from collections.abc import Iterable
 from typing import Any
-from typing import NamedTuple
 from typing import Protocol
 
 from lxml import etree
@@ -17,7 +16,8 @@ from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 from cinder.volume.drivers.vmware import volumeops as upstream
 
 from cinder_vmdk_ext.backings import folders
-from cinder_vmdk_ext.volumes import ahead
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
@@ -33,61 +33,10 @@ BACKING_PATHS = {
                        'config.changeVersion', 'datastore')}
 
 
-class Backing(NamedTuple):
-    """A shadow VM, as far as a bulk read tells."""
-
-    moref: str
-    name: str
-    datastores: tuple[str, ...]
-    datastore_name: str  # of its .vmx file
-    template: bool = False
-    uuid: str = ''
-    volume_id: str = ''  # the mark that its volume left
-    # Changes with every change of the configuration, also of a disk's path.
-    change_version: str = ''
-
-
-class Backings:
-    """The shadow VMs of the vCenter at one moment, by volume."""
-
-    def __init__(self, vms: Iterable[Backing]) -> None:
-        self._by_moref: dict[str, Backing] = {}
-        self._by_uuid: dict[str, Backing] = {}
-        self._by_mark: dict[str, Backing] = {}
-        self._by_name: dict[str, Backing] = {}
-        for vm in vms:
-            # A snapshot's template inherits the mark of the volume's VM.
-            if not vm.template:
-                self._by_moref[vm.moref] = vm
-                self._by_name.setdefault(vm.name, vm)
-                # The UUID is the volume's id since upstream's release 2.0;
-                # older shadow VMs bear the id as a mark, or in the name only.
-                self._by_uuid.setdefault(vm.uuid, vm)
-                self._by_mark.setdefault(vm.volume_id, vm)
-
-    @property
-    def all(self) -> list[Backing]:
-        """Every VM that is no template, also those that hold no volume."""
-        return list(self._by_moref.values())
-
-    def by_uuid(self, uuid: str) -> Backing | None:
-        """The VM of that instance UUID."""
-        return self._by_uuid.get(uuid)
-
-    def by_name(self, name: str) -> Backing | None:
-        """A VM of that name that is no template."""
-        return self._by_name.get(name)
-
-    def find(self, volume_id: str, name: str) -> Backing | None:
-        """The volume's shadow VM: by UUID, or by name as in old releases."""
-        return (self._by_uuid.get(volume_id) or self._by_mark.get(volume_id)
-                or self._by_name.get(name))
-
-
 class BackingReader(Protocol):
     """Where the shadow VMs are known."""
 
-    def read_backings(self) -> Backings:
+    def read_backings(self) -> shadow.Backings:
         """All shadow VMs, as they are."""
 
     def filling(self) -> bool:
@@ -109,7 +58,7 @@ class VolumeOps(folders.PlaceOps):
         self._looks_by_name = False
         self._name_regex: Any = None
 
-    def read_backings(self) -> Backings:
+    def read_backings(self) -> shadow.Backings:
         """All shadow VMs, as they are.
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
@@ -123,16 +72,16 @@ class VolumeOps(folders.PlaceOps):
         """
         return self.backing_view is None or not self.backing_view.filling()
 
-    def read_all_backings(self) -> Backings:
+    def read_all_backings(self) -> shadow.Backings:
         """All shadow VMs in one bulk read.
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         found = collector.read_all(self._session, self._client, BACKING_PATHS)
-        return Backings(backing_of(moref, seen)
-                        for (_kind, moref), seen in found.items())
+        return shadow.Backings(backing_of(moref, seen)
+                               for (_kind, moref), seen in found.items())
 
-    def read_backing(self, moref: str) -> Backing | None:
+    def read_backing(self, moref: str) -> shadow.Backing | None:
         """A shadow VM as it is now, whatever memory says; None: it is gone."""
         found = self.read_vms([moref], BACKING_PATHS['VirtualMachine'])
         return next((backing_of(moref, seen) for seen in found.values()),
@@ -178,14 +127,14 @@ class VolumeOps(folders.PlaceOps):
 
         :returns: its reference; None when there is none
         """
-        found = self._read_ahead(uuid)
+        found = self._prefetched(uuid)
         if found is None:
             return super().get_backing_by_uuid(uuid)
         return vim_util.get_moref(found, 'VirtualMachine')
 
-    def _read_ahead(self, uuid: str) -> str | None:
+    def _prefetched(self, uuid: str) -> str | None:
         """The VM where memory supposes it, if it says itself it is that."""
-        wanted = ahead.current()
+        wanted = operation.current().prefetch
         if wanted is None or self.backing_view is None:
             return None
         found = wanted.found(uuid)
@@ -202,8 +151,8 @@ class VolumeOps(folders.PlaceOps):
                                   for vm, properties in told.items()))
         return moref
 
-    def _told_ahead(self, vm: Any, *paths: str) -> dict[str, Any] | None:
-        wanted = ahead.current()
+    def _take_prefetched(self, vm: Any, *paths: str) -> dict[str, Any] | None:
+        wanted = operation.current().prefetch
         if wanted is None:
             return None
         return wanted.take(vim_util.get_moref_value(vm), paths)
@@ -212,7 +161,7 @@ class VolumeOps(folders.PlaceOps):
 
     def get_host(self, instance: Any) -> Any:
         """The host that a VM is on."""
-        told = self._told_ahead(instance, 'runtime.host')
+        told = self._take_prefetched(instance, 'runtime.host')
         host = told and told.get('runtime.host')
         if not host:
             return super().get_host(instance)
@@ -220,7 +169,7 @@ class VolumeOps(folders.PlaceOps):
 
     def get_datastore(self, backing: Any) -> Any:
         """The datastore that a shadow VM is on; of several the first."""
-        told = self._told_ahead(backing, 'datastore')
+        told = self._take_prefetched(backing, 'datastore')
         datastores = told and told.get('datastore')
         if not datastores:
             return super().get_datastore(backing)
@@ -231,7 +180,7 @@ class VolumeOps(folders.PlaceOps):
 
         :raises ManagedObjectNotFoundException: it is gone
         """
-        told = self._told_ahead(entity, *paths)
+        told = self._take_prefetched(entity, *paths)
         if told is not None:
             return told
         return collector.properties(self._session, self._client,
@@ -646,15 +595,15 @@ def backing_value(path: str, element: etree._Element) -> Any:
     return _option_value(found) if path == _VOLUME_ID else found
 
 
-def backing_of(moref: str, seen: dict[str, Any]) -> Backing:
+def backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
     """A shadow VM of its properties (:data:`BACKING_PATHS`)."""
     with soap.understood('a VM'):
         return _backing_of(moref, seen)
 
 
-def _backing_of(moref: str, seen: dict[str, Any]) -> Backing:
+def _backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
     path = seen.get('config.files.vmPathName') or ''
-    return Backing(
+    return shadow.Backing(
         moref, seen.get('name') or '',
         tuple(ref.value for ref in seen.get('datastore') or ()),
         path[1:].partition(']')[0] if path.startswith('[') else '',

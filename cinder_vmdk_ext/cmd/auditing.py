@@ -51,8 +51,8 @@ class Audit(_OfBackends):
         backend.load(parsed_args.config_file)
         rows = []
         for name in backend.names(parsed_args.backend):
-            with backend.opened(name) as driver:
-                found = compare.compare(collect.Reader(driver).read())
+            with backend.opened(name) as opened:
+                found = compare.compare(collect.EvidenceReader(opened).read())
             rows += [_row(name, each) for each in found]
             if any(each.kind != 'quarantined' for each in found):
                 self.app.found = True
@@ -85,11 +85,11 @@ class Sweep(_OfBackends):
         backend.load(parsed_args.config_file)
         rows = []
         for name in backend.names(parsed_args.backend):
-            with backend.opened(name) as driver:
-                due = self._due(driver, parsed_args)
+            with backend.opened(name) as opened:
+                due = self._due(opened, parsed_args)
                 if parsed_args.act:
                     with backend.locking():
-                        done = [self._move(driver, each, parsed_args)
+                        done = [self._move(opened, each, parsed_args)
                                 for each in due]
                 else:
                     done = ['would be moved'] * len(due)
@@ -98,12 +98,12 @@ class Sweep(_OfBackends):
         return (*_COLUMNS, 'Done'), rows
 
     @staticmethod
-    def _due(driver: Any, parsed_args: argparse.Namespace
+    def _due(opened: Any, parsed_args: argparse.Namespace
              ) -> list[compare.Finding]:
-        found = compare.compare(collect.Reader(driver).read())
+        found = compare.compare(collect.EvidenceReader(opened).read())
         return quarantine.due(found, parsed_args.minimum_age * 3600)
 
-    def _move(self, driver: Any, finding: compare.Finding,
+    def _move(self, opened: Any, finding: compare.Finding,
               parsed_args: argparse.Namespace) -> str:
         if not parsed_args.yes and not _agreed(finding):
             return 'left'
@@ -112,10 +112,10 @@ class Sweep(_OfBackends):
         with locks.volumes(*owner):
             # Time has passed since it was found, perhaps at the question.
             if finding.reference not in {each.reference for each
-                                         in self._due(driver, parsed_args)}:
+                                         in self._due(opened, parsed_args)}:
                 return 'left: it is needed by now'
             try:
-                quarantine.Quarantine(driver).move(finding)
+                quarantine.Quarantine(opened).move(finding)
             except exceptions.VMWARE_ERRORS as error:
                 self.app.failed = True
                 return f'failed: {error}'

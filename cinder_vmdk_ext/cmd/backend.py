@@ -59,7 +59,7 @@ def names(wanted: str | None = None) -> list[str]:
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[Any]:
-    """The driver of a backend, with a session that ends with the block."""
+    """A backend that is connected, until the block ends."""
     conf = cinder_config.CONF
     section = configuration.Configuration(volume_driver.volume_opts,
                                           config_group=name)
@@ -69,9 +69,9 @@ def opened(name: str) -> Iterator[Any]:
         cluster_name=f'{conf.cluster}@{name}' if conf.cluster else None)
     try:
         made.do_setup(cinder_context.get_admin_context())
-        yield made
+        yield made.backend
     finally:
-        made._end_session()
+        made.backend.end_session()
 
 
 @contextlib.contextmanager

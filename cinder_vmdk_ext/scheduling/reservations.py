@@ -7,7 +7,6 @@ overfill it.
 """
 
 import contextlib
-import contextvars
 import dataclasses
 import threading
 import time
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.scheduling import placement
 
 # How long after its end an operation's space may not be shown yet.
@@ -40,10 +40,10 @@ class Claim:
     shown: bool = False
 
 
-class Operation:
-    """What one operation of the driver has claimed."""
+class Claims:
+    """The space that one operation of the driver has claimed."""
 
-    def __init__(self, parent: 'Operation | None') -> None:
+    def __init__(self, parent: 'Claims | None') -> None:
         self.parent = parent
         self.claims: list[Claim] = []
         self.refused: frozenset[str] = (parent.refused if parent
@@ -53,10 +53,6 @@ class Operation:
     def datastores(self) -> frozenset[str]:
         """Where it has claimed space."""
         return frozenset(claim.datastore for claim in self.claims)
-
-
-_OPERATION: contextvars.ContextVar[Operation | None] = contextvars.ContextVar(
-    'vmdk_ext_operation', default=None)
 
 
 class Reservations:
@@ -69,7 +65,7 @@ class Reservations:
 
     @contextlib.contextmanager
     def operation(self, refused: frozenset[str] = frozenset()
-                  ) -> Iterator[Operation]:
+                  ) -> Iterator[Claims]:
         """Hold what is claimed in this block until it ends.
 
         A block that fails has taken nothing. Blocks may be nested; the space
@@ -77,21 +73,19 @@ class Reservations:
 
         :param refused: datastores that it must not take
         """
-        operation = Operation(_OPERATION.get())
-        operation.refused |= refused
-        token = _OPERATION.set(operation)
-        try:
-            yield operation
-        except exceptions.OutcomeUnknown:
-            self._end(operation)
-            raise
-        except BaseException:
-            self._cancel(operation)
-            raise
-        else:
-            self._end(operation)
-        finally:
-            _OPERATION.reset(token)
+        claims = Claims(operation.current().claims)
+        claims.refused |= refused
+        with operation.scope(claims=claims):
+            try:
+                yield claims
+            except exceptions.OutcomeUnknown:
+                self._end(claims)
+                raise
+            except BaseException:
+                self._cancel(claims)
+                raise
+            else:
+                self._end(claims)
 
     def place(self, requirement: model.Requirement,
               inventory: model.Inventory, settings: model.Settings,
@@ -102,11 +96,11 @@ class Reservations:
         The space is claimed by the operation in which this is called; by
         itself it is held for :data:`LAG_SECONDS`.
         """
-        operation = _OPERATION.get()
-        if operation is not None and operation.refused:
+        claims = operation.current().claims
+        if claims is not None and claims.refused:
             requirement = dataclasses.replace(
                 requirement,
-                excluded=requirement.excluded | operation.refused)
+                excluded=requirement.excluded | claims.refused)
         with self._lock:
             self._forget(inventory)
             chosen = placement.place(
@@ -118,10 +112,10 @@ class Reservations:
             claim = Claim(datastore.moref, requirement.size_bytes,
                           datastore.free_bytes, requirement.thin)
             self._claims.append(claim)
-        if operation is None:
+        if claims is None:
             claim.ended_at = self._clock()
         else:
-            operation.claims.append(claim)
+            claims.claims.append(claim)
         return dataclasses.replace(chosen, datastore=datastore)
 
     def observe(self, inventory: model.Inventory) -> None:
@@ -138,16 +132,16 @@ class Reservations:
 
     # -- Books --------------------------------------------------------------
 
-    def _end(self, operation: Operation) -> None:
-        if operation.parent is not None:
-            operation.parent.claims += operation.claims
+    def _end(self, ended: Claims) -> None:
+        if ended.parent is not None:
+            ended.parent.claims += ended.claims
             return
-        for claim in operation.claims:
+        for claim in ended.claims:
             claim.ended_at = self._clock()
 
-    def _cancel(self, operation: Operation) -> None:
+    def _cancel(self, cancelled: Claims) -> None:
         with self._lock:
-            for claim in operation.claims:
+            for claim in cancelled.claims:
                 if claim in self._claims:
                     self._claims.remove(claim)
 

@@ -59,7 +59,9 @@ class Service:
         self.report()
 
     def report(self) -> str:
-        """What a service does once a minute."""
+        """What a service does once a minute, and its worker more often."""
+        while not self._driver.backend.reconciler.run():
+            pass
         return self._driver.get_volume_stats(refresh=True)['backend_state']
 
     def create(self, volume: str) -> None:
@@ -150,7 +152,7 @@ def main() -> None:
         except Exception as error:
             answer = {'error': f'{type(error).__name__}: {error}'}
         print(json.dumps(answer), flush=True)
-    service._driver._end_session()
+    service._driver.backend.end_session()
 
 
 if __name__ == '__main__':

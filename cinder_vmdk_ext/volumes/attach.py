@@ -1,47 +1,123 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What whoever attaches a volume is told, and what is kept from them.
+"""Attaches volumes, without handing out the vCenter's credentials.
 
-Nova attaches by the vCenter's reference of the disk's VM. os-brick's vmdk
+Nova attaches by the vCenter's reference of the shadow VM. os-brick's vmdk
 connector instead logs in to the vCenter by itself, so upstream's driver gives
 the user and the password to every connector that says it runs on a platform:
 any member of a project can say so by Cinder's API. See docs/security.md.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from cinder_vmdk_ext.backings import finder
-from cinder_vmdk_ext import exceptions
+from oslo_vmware import vim_util
 
-# By these os-brick's connectors are told from Nova's.
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import records
+
+# What tells os-brick's connectors from Nova's.
 _OS_BRICK = ('platform', 'os_type')
 
 
-class Connections(finder.Exchange):
-    """Attachments without the vCenter's credentials, unless they are asked for
-    by the option ``vmdk_ext_connector_credentials``.
-    """
+class Attach:
+    """Connection info, and the disk that it leads to."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 finder: backing_finder.Finder,
+                 host_record: records.HostRecord) -> None:
+        self._upstream = cinder
+        self._selection = selection
+        self._finder = finder
+        self._host_record = host_record
+
+    def initialize_connection(self, volume: Any, connector: Any) -> Any:
+        """Connection info for an attachment.
+
+        A promised volume gets its disk now; of several first attachments at
+        once only one creates it.
+
+        :raises BackingLost: the volume's disk is gone
+        """
+        return self.with_backing(
+            volume, lambda: self._upstream.original.initialize_connection(
+                volume, connector))
+
+    def with_backing(self, volume: Any, act: Callable[[], Any]) -> Any:
+        """Act on a volume whose backing exists, or is created by ``act``.
+
+        Where it may be created, one thread of one service acts at a time.
+        """
+        if state.is_backed(volume):
+            self._finder.existing(volume)
+            return act()
+        with locks.volumes(volume['id']):
+            if state.is_promised(volume):
+                volume.refresh()  # another thread may have created it
+            if state.is_backed(volume):
+                self._finder.existing(volume)
+            done = act()
+            if state.is_promised(volume):
+                self._complete(volume)
+        return done
+
+    def _complete(self, volume: Any) -> None:
+        """Finish what a service created, and died before it noted that."""
+        self._upstream.volumeops.shape(self._finder.existing(volume),
+                                       disk_uuid=volume['id'])
+        state.remember(volume, state.BACKED)
+
+    # -- Moving to where the instance is ------------------------------------
+
+    def relocate_backing(self, volume: Any, backing: Any, host: Any) -> None:
+        """Move a disk that the instance's host cannot see (upstream's seam).
+
+        A disk that merely does not comply with its policy stays: a copy of
+        hundreds of gibibytes is no part of an attachment.
+        """
+        def datastore() -> str:
+            return vim_util.get_moref_value(
+                self._upstream.volumeops.get_datastore(backing))
+
+        if self._selection.is_seen_by(host, datastore):
+            return
+        with locks.volumes(volume['id']):
+            if self._selection.is_seen_by(host, datastore):
+                return  # another attachment has moved it meanwhile
+            self._selection.near(
+                volume, lambda: self._upstream.original.relocate_backing(
+                    volume, backing, host))
+            self._host_record.follow_disk(volume, backing)
+
+    # -- Credentials --------------------------------------------------------
 
     def validate_connector(self, connector: Any) -> None:
-        """Refuse what could not attach without a password (Cinder hook).
+        """Refuse what cannot attach without the vCenter's password.
 
         :raises ConnectorRefused: with the option that would permit it
         """
-        if self._is_os_brick(connector) and not self._gives_credentials():
+        os_brick = ('instance' not in connector
+                    and all(name in connector for name in _OS_BRICK))
+        if os_brick and not self._gives_credentials():
             raise exceptions.ConnectorRefused()
-        super().validate_connector(connector)
+        self._upstream.original.validate_connector(connector)
 
-    def _get_connection_info(self, volume: Any, backing: Any,
-                             connector: Any) -> dict[str, Any]:
+    def connection_info(self, volume: Any, backing: Any,
+                        connector: Any) -> dict[str, Any]:
+        """Connection info (upstream's seam), without credentials unless
+        ``vmdk_ext_connector_credentials`` asks for them.
+        """
         if not self._gives_credentials():
             connector = {name: value for name, value in connector.items()
                          if name not in _OS_BRICK}
-        return super()._get_connection_info(volume, backing, connector)
+        return self._upstream.original.connection_info(volume, backing,
+                                                       connector)
 
     def _gives_credentials(self) -> bool:
-        return bool(self.configuration.safe_get(
+        return bool(self._upstream.configuration.safe_get(
             'vmdk_ext_connector_credentials'))
-
-    @staticmethod
-    def _is_os_brick(connector: Any) -> bool:
-        return ('instance' not in connector
-                and all(name in connector for name in _OS_BRICK))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
+from typing import Protocol
 
 from oslo_log import log as logging
 from oslo_vmware import vim_util
@@ -22,31 +23,62 @@ from cinder import exception
 from cinder import objects
 from cinder.volume import volume_utils
 
+from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
-from cinder_vmdk_ext.volumes import create
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import clone as cloning
+from cinder_vmdk_ext.volumes import snapshots as volume_snapshots
 
 LOG = logging.getLogger(__name__)
 
 Update = dict[str, Any]
 
 
-class Groups(create.Creation):
+class VolumeHooks(Protocol):
+    """The driver's hooks that a group applies to each of its volumes.
+
+    Each is an operation of its own, with its own locks.
+    """
+
+    def delete_volume(self, volume: Any) -> None:
+        """Delete a volume."""
+
+    def create_snapshot(self, snapshot: Any) -> Update:
+        """Take a snapshot."""
+
+    def delete_snapshot(self, snapshot: Any) -> None:
+        """Delete a snapshot."""
+
+    def create_volume_from_snapshot(self, volume: Any,
+                                    snapshot: Any) -> Update:
+        """Create a volume with a snapshot's content."""
+
+    def create_cloned_volume(self, volume: Any, src_vref: Any) -> Update:
+        """Create a volume with another's content."""
+
+
+class Groups:
     """Operations on groups of volumes."""
 
-    def create_group(self, context: Any, group: Any) -> Update:
-        """Nothing to make; groups are Cinder's alone (Cinder hook)."""
-        return {'status': 'available'}
+    def __init__(self, cinder: upstream.Upstream, hooks: VolumeHooks,
+                 finder: backing_finder.Finder,
+                 snapshots: volume_snapshots.Snapshots,
+                 clone: cloning.Clone) -> None:
+        self._upstream = cinder
+        self._hooks = hooks
+        self._finder = finder
+        self._snapshots = snapshots
+        self._clone = clone
 
-    def update_group(self, context: Any, group: Any, add_volumes: Any = None,
-                     remove_volumes: Any = None) -> tuple[None, None, None]:
-        """Nothing to change (Cinder hook)."""
-        return None, None, None
+    @property
+    def _ops(self) -> Any:
+        return self._upstream.volumeops
 
-    def delete_group(self, context: Any, group: Any, volumes: Any
-                     ) -> tuple[Update, list[Update]]:
-        """Delete the volumes of a group (Cinder hook).
+    def delete(self, context: Any, group: Any, volumes: Any
+               ) -> tuple[Update, list[Update]]:
+        """Delete the volumes of a group.
 
         :returns: the group's status, and that of each volume: one that could
             not be deleted does not keep the others
@@ -54,15 +86,15 @@ class Groups(create.Creation):
         self._release(context, group, [
             objects.Volume.get_by_id(context, each.source_volid)
             for each in volumes if each.source_volid], _moment(group))
-        updates = [self._told(volume, self.delete_volume, 'deleted',
+        updates = [self._told(volume, self._hooks.delete_volume, 'deleted',
                               'error_deleting') for volume in volumes]
         return _of_group(updates, group.status, 'error_deleting'), updates
 
     # -- Group snapshots ----------------------------------------------------
 
-    def create_group_snapshot(self, context: Any, group_snapshot: Any,
-                              snapshots: Any) -> tuple[Update, list[Update]]:
-        """Take a snapshot of each volume of a group (Cinder hook).
+    def create_snapshots(self, context: Any, group_snapshot: Any,
+                         snapshots: Any) -> tuple[Update, list[Update]]:
+        """Take a snapshot of each volume of a group.
 
         If the group type asks for consistency, of one moment, and of all
         volumes or of none.
@@ -70,8 +102,8 @@ class Groups(create.Creation):
         :returns: the group snapshot's status, and that of each snapshot
         """
         if not volume_utils.is_group_a_cg_snapshot_type(group_snapshot):
-            updates = [self._told(snapshot, self.create_snapshot, 'available',
-                                  'error', self._forget_snapshot)
+            updates = [self._told(snapshot, self._hooks.create_snapshot,
+                                  'available', 'error', self._forget_snapshot)
                        for snapshot in snapshots]
             return _of_group(updates, 'available', 'error'), updates
         try:
@@ -91,9 +123,9 @@ class Groups(create.Creation):
             update | {'id': snapshot.id, 'status': 'available'}
             for snapshot, update in made]
 
-    def delete_group_snapshot(self, context: Any, group_snapshot: Any,
-                              snapshots: Any) -> tuple[Update, list[Update]]:
-        """Delete the snapshots of a group snapshot (Cinder hook).
+    def delete_snapshots(self, context: Any, group_snapshot: Any,
+                         snapshots: Any) -> tuple[Update, list[Update]]:
+        """Delete the snapshots of a group snapshot.
 
         :returns: the group snapshot's status, and that of each snapshot
         """
@@ -101,28 +133,27 @@ class Groups(create.Creation):
                       [each.volume for each in snapshots],
                       _moment(group_snapshot))
         with locks.snapshots(*(each.id for each in snapshots)):
-            updates = [self._told(snapshot, self.delete_snapshot, 'deleted',
-                                  'error_deleting') for snapshot in snapshots]
+            updates = [self._told(snapshot, self._hooks.delete_snapshot,
+                                  'deleted', 'error_deleting')
+                       for snapshot in snapshots]
         return _of_group(updates, group_snapshot.status,
                          'error_deleting'), updates
 
     def _snapshot_at(self, snapshot: Any, moment: Any) -> Update:
         volume = snapshot.volume
-        if moment is None or not self._in_use(volume):
-            return self.create_snapshot(snapshot)
-        return {'provider_location': self._create_template(
-                    snapshot, volume, self._existing_backing(volume), True,
+        if moment is None or not self._upstream.in_use(volume):
+            return self._hooks.create_snapshot(snapshot)
+        return {'provider_location': self._snapshots.create_template(
+                    snapshot, volume, self._finder.existing(volume), True,
                     moment),
                 'provider_id': state.BACKED}
 
     # -- Groups from others -------------------------------------------------
 
-    def create_group_from_src(self, context: Any, group: Any, volumes: Any,
-                              group_snapshot: Any = None,
-                              snapshots: Any = None, source_group: Any = None,
-                              source_vols: Any = None
-                              ) -> tuple[Update, list[Update]]:
-        """Create a group's volumes from those of another (Cinder hook).
+    def create_from_source(self, context: Any, group: Any, volumes: Any,
+                           snapshots: Any, source_vols: Any
+                           ) -> tuple[Update, list[Update]]:
+        """Create a group's volumes from those of another.
 
         Of all volumes or of none: Cinder takes every volume for made unless
         this raises.
@@ -142,7 +173,7 @@ class Groups(create.Creation):
     def _from_snapshots(self, volumes: Any, snapshots: Any) -> list[Update]:
         by_id = {each.id: each for each in snapshots}
         with locks.snapshots(*by_id):
-            return [self.create_volume_from_snapshot(
+            return [self._hooks.create_volume_from_snapshot(
                         volume, by_id[volume.snapshot_id])
                     | {'id': volume.id, 'status': 'available'}
                     for volume in volumes]
@@ -151,8 +182,8 @@ class Groups(create.Creation):
                       sources: Any) -> list[Update]:
         by_id = {each.id: each for each in sources}
         if not volume_utils.is_group_a_cg_snapshot_type(group):
-            return [self.create_cloned_volume(volume,
-                                              by_id[volume.source_volid])
+            return [self._hooks.create_cloned_volume(
+                        volume, by_id[volume.source_volid])
                     | {'id': volume.id, 'status': 'available'}
                     for volume in volumes]
         with self._one_moment(context, sources,
@@ -162,12 +193,9 @@ class Groups(create.Creation):
                     for volume in volumes]
 
     def _clone_at(self, volume: Any, source: Any, moment: Any) -> Update:
-        if moment is None or not self._in_use(source):
-            return self.create_cloned_volume(volume, source)
-        self._check_specs(lambda: self._volume_specs(volume))
-        instance, disk = self._attached_disk(source)
-        self._copy(volume, instance, snapshot=moment, only_disk=disk.uuid)
-        return {'provider_id': state.BACKED}
+        if moment is None or not self._upstream.in_use(source):
+            return self._hooks.create_cloned_volume(volume, source)
+        return self._clone.from_moment(volume, source, moment)
 
     # -- One moment ---------------------------------------------------------
 
@@ -191,9 +219,9 @@ class Groups(create.Creation):
     @contextlib.contextmanager
     def _still(self, context: Any, volumes: list[Any],
                name: str) -> Iterator[Any]:
-        attached = [each for each in volumes if self._in_use(each)]
+        attached = [each for each in volumes if self._upstream.in_use(each)]
         instances = {vim_util.get_moref_value(vm): vm for vm, _disk
-                     in map(self._attached_disk, attached)}
+                     in map(self._finder.attached_disk, attached)}
         if len(instances) > 1:
             raise exception.InvalidVolume(
                 reason=f'its group is on {len(instances)} instances, and no '
@@ -208,7 +236,7 @@ class Groups(create.Creation):
                 yield moment
         for volume in volumes:
             now = objects.Volume.get_by_id(context, volume.id)
-            if self._in_use(now) and volume not in attached:
+            if self._upstream.in_use(now) and volume not in attached:
                 raise exception.InvalidVolume(
                     reason=f'volume {volume.id} was attached meanwhile')
 
@@ -218,7 +246,7 @@ class Groups(create.Creation):
         """A snapshot of an instance that is gone again after the block."""
         with self._without_shadows(context, instance):
             try:
-                yield self.volumeops.create_snapshot(instance, name, None)
+                yield self._ops.create_snapshot(instance, name, None)
             finally:
                 self._let_move(instance, name)
 
@@ -226,10 +254,10 @@ class Groups(create.Creation):
         """Remove the snapshot that held an instance still; never fails."""
         try:
             try:
-                self.volumeops.delete_snapshot(instance, name)
+                self._ops.delete_snapshot(instance, name)
             except exceptions.OutcomeUnknown:
-                if self.volumeops.get_snapshot(instance, name):
-                    self.volumeops.delete_snapshot(instance, name)
+                if self._ops.get_snapshot(instance, name):
+                    self._ops.delete_snapshot(instance, name)
         except exceptions.VMWARE_ERRORS as error:
             LOG.error('Snapshot %(name)s stays on the instance %(vm)s until '
                       'what it was for is deleted: %(error)s', {
@@ -244,17 +272,17 @@ class Groups(create.Creation):
         A disk that two VMs name may pass for shared; what was written since a
         snapshot would then not be merged into it when that is removed.
         """
-        uuid = self.volumeops.properties(
+        uuid = self._ops.properties(
             instance, 'config.instanceUuid')['config.instanceUuid']
         shadows = []
         try:
             for each in objects.VolumeAttachmentList.get_all_by_instance_uuid(
                     context, uuid):
                 volume = objects.Volume.get_by_id(context, each.volume_id)
-                backing = self.volumeops.get_backing(volume.name, volume.id)
+                backing = self._finder.find(volume)
                 if backing:
                     shadows.append((volume, backing))
-                    self.volumeops.let_go(backing)
+                    self._ops.let_go(backing)
             yield
         finally:
             for volume, backing in shadows:
@@ -268,19 +296,19 @@ class Groups(create.Creation):
         """
         if not volume_utils.is_group_a_cg_snapshot_type(record):
             return
-        attached = [each for each in volumes if self._in_use(each)]
+        attached = [each for each in volumes if self._upstream.in_use(each)]
         with locks.volumes(*(each.id for each in attached)):
             instances = {vim_util.get_moref_value(vm): vm for vm, _disk
-                         in map(self._attached_disk, attached)}
+                         in map(self._finder.attached_disk, attached)}
             for instance in instances.values():
-                if self.volumeops.get_snapshot(instance, name):
+                if self._ops.get_snapshot(instance, name):
                     with self._without_shadows(context, instance):
-                        self.volumeops.delete_snapshot(instance, name)
+                        self._ops.delete_snapshot(instance, name)
 
     def _point_back(self, volume: Any, backing: Any) -> None:
         try:
-            _instance, disk = self._attached_disk(volume)
-            self.volumeops.point_to(backing, disk.path, disk.capacity_bytes)
+            _instance, disk = self._finder.attached_disk(volume)
+            self._ops.point_to(backing, disk.path, disk.capacity_bytes)
         except Exception as error:
             LOG.warning('The shadow VM of volume %(volume)s names no disk '
                         'until statistics are next reported: %(error)s',
@@ -305,22 +333,22 @@ class Groups(create.Creation):
     def _forget_snapshot(self, snapshot: Any) -> None:
         """Delete what there may be of a snapshot that was not taken."""
         def delete() -> None:
-            template = self.volumeops.get_backing_by_uuid(snapshot.id)
+            template = self._ops.get_backing_by_uuid(snapshot.id)
             if template:
-                self.volumeops.delete_backing(template)
+                self._ops.delete_backing(template)
                 return
-            backing = self.volumeops.get_backing(snapshot.volume.name,
-                                                 snapshot.volume.id)
+            backing = self._ops.get_backing(snapshot.volume.name,
+                                            snapshot.volume.id)
             if backing:
-                self.volumeops.delete_snapshot(backing, snapshot.name)
+                self._ops.delete_snapshot(backing, snapshot.name)
         _or_warn('Snapshot', snapshot.id, delete)
 
     def _forget_volume(self, volume: Any) -> None:
         """Delete what there may be of a volume that was not made."""
         def delete() -> None:
-            backing = self.volumeops.get_backing(volume.name, volume.id)
+            backing = self._finder.find(volume)
             if backing:
-                self.volumeops.delete_backing(backing)
+                self._ops.delete_backing(backing)
         _or_warn('Volume', volume.id, delete)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
 
-FLAT = 'VirtualDiskFlatVer2BackingInfo'
 # Of a datastore in such a state a disk can be taken where it lies: it asks
 # for no space.
 _NO_HINDRANCE = frozenset({'full', 'floor', 'drain'})
@@ -29,59 +29,8 @@ _FOREIGN_FOLDERS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """A VM, as far as its disks' fate depends on it."""
-
-    moref: str
-    name: str
-    # None in a vApp: such a VM has no path.
-    inventory_path: str | None = None
-    uuid: str = ''  # the instance UUID
-    volume_id: str = ''  # the mark of a shadow VM
-    snapshot_id: str = ''  # the mark of a snapshot's template
-    instance_id: str = ''  # the mark of an instance of Nova's
-    ours: bool = False  # made by a driver of Cinder's
-    # The volumes that it is or was, the present one among them.
-    former_ids: tuple[str, ...] = ()
-    # Unmanaged: a shadow VM without a volume, to be taken as a whole.
-    left_behind: bool = False
-    template: bool = False
-    power_state: str = 'poweredOff'
-    has_snapshots: bool = False
-    disk_count: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Disk:
-    """A disk: one of a VM, or a file that no VM uses."""
-
-    datastore: str  # moref
-    path: str  # within the datastore: 'folder/name.vmdk'
-    size_bytes: int = 0
-    machine: Machine | None = None
-    uuid: str = ''
-    key: int = 0  # the device's
-    kind: str = FLAT
-    mode: str = 'persistent'
-    provisioning: str = 'thin'
-    parent: str = ''
-    shared: bool = False
-    encrypted: bool = False
-    first_class: bool = False
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """What tells the disk from all others."""
-        return self.datastore, self.path
-
-    @property
-    def size_gib(self) -> int:
-        """Rounded up, as Cinder wants it."""
-        return model.ceil_gib(self.size_bytes)
-
-
-def obstacle(disk: Disk, users: Iterable[Disk], inventory: model.Inventory,
+def obstacle(disk: shadow.ScannedDisk, users: Iterable[shadow.ScannedDisk],
+             inventory: model.Inventory,
              settings: model.Settings) -> str | None:
     """Why a disk cannot be taken over as it is; None when it can.
 
@@ -93,7 +42,7 @@ def obstacle(disk: Disk, users: Iterable[Disk], inventory: model.Inventory,
                 else _of_folder(disk.path)))
 
 
-def _claimed(vm: Machine | None) -> str | None:
+def _claimed(vm: shadow.ScannedVm | None) -> str | None:
     if vm is None or vm.left_behind:
         return None
     if vm.ours or vm.volume_id or vm.snapshot_id:
@@ -102,7 +51,7 @@ def _claimed(vm: Machine | None) -> str | None:
     return None
 
 
-def _of_place(disk: Disk, inventory: model.Inventory,
+def _of_place(disk: shadow.ScannedDisk, inventory: model.Inventory,
               settings: model.Settings) -> str | None:
     datastore = inventory.datastores.get(disk.datastore)
     if datastore is None:
@@ -114,7 +63,8 @@ def _of_place(disk: Disk, inventory: model.Inventory,
             f'{refused.reason}')
 
 
-def _of_disk(disk: Disk, users: Iterable[Disk]) -> str | None:
+def _of_disk(disk: shadow.ScannedDisk,
+             users: Iterable[shadow.ScannedDisk]) -> str | None:
     others = sorted(user.machine.name for user in users
                     if user.machine and disk.machine
                     and user.machine.moref != disk.machine.moref)
@@ -122,7 +72,7 @@ def _of_disk(disk: Disk, users: Iterable[Disk]) -> str | None:
         return f'it is also a disk of VM {others[0]!r}'
     if disk.first_class:
         return 'it is a first class disk'
-    if disk.kind != FLAT:
+    if disk.kind != shadow.FLAT:
         return ('it is a raw device' if 'RawDisk' in disk.kind
                 else f'its format is {disk.kind}')
     if disk.shared:
@@ -138,7 +88,7 @@ def _of_disk(disk: Disk, users: Iterable[Disk]) -> str | None:
     return None
 
 
-def _of_machine(vm: Machine) -> str | None:
+def _of_machine(vm: shadow.ScannedVm) -> str | None:
     if vm.template:
         return f'VM {vm.name!r} is a template'
     if vm.power_state != 'poweredOff':
@@ -164,7 +114,7 @@ class Known:
     ids: Mapping[str, str]  # volume or snapshot id by any of its ids
     names: Mapping[str, str]  # the same by name in the vCenter
 
-    def owner(self, disk: Disk) -> str | None:
+    def owner(self, disk: shadow.ScannedDisk) -> str | None:
         """Id of what a disk is part of already."""
         vm = disk.machine
         if vm is not None:
@@ -176,13 +126,14 @@ class Known:
         return self.ids.get(disk.uuid.lower())
 
 
-def volumes(disks: Iterable[Disk], known: Known, inventory: model.Inventory,
+def volumes(disks: Iterable[shadow.ScannedDisk], known: Known,
+            inventory: model.Inventory,
             settings: model.Settings) -> list[dict[str, Any]]:
     """Entries of the list of manageable volumes (Cinder: manageable-list).
 
     Each file is there once, however many VMs use it.
     """
-    by_place: dict[tuple[str, str], list[Disk]] = {}
+    by_place: dict[tuple[str, str], list[shadow.ScannedDisk]] = {}
     for disk in disks:
         by_place.setdefault(disk.place, []).append(disk)
     twins = _twin_datastores(inventory)
@@ -201,8 +152,8 @@ def volumes(disks: Iterable[Disk], known: Known, inventory: model.Inventory,
     return entries
 
 
-def _why_not(disk: Disk, users: list[Disk], twins: frozenset[str],
-             inventory: model.Inventory,
+def _why_not(disk: shadow.ScannedDisk, users: list[shadow.ScannedDisk],
+             twins: frozenset[str], inventory: model.Inventory,
              settings: model.Settings) -> str | None:
     vm = disk.machine
     why = obstacle(disk, users, inventory, settings)
@@ -224,7 +175,8 @@ def _twin_datastores(inventory: model.Inventory) -> frozenset[str]:
                      if len(morefs) > 1 for moref in morefs)
 
 
-def reference(disk: Disk, inventory: model.Inventory) -> dict[str, str]:
+def reference(disk: shadow.ScannedDisk,
+              inventory: model.Inventory) -> dict[str, str]:
     """How manage_existing is told this very disk."""
     vm = disk.machine
     if vm is not None and vm.inventory_path is None:
@@ -233,13 +185,14 @@ def reference(disk: Disk, inventory: model.Inventory) -> dict[str, str]:
     return {'source-name': f'{path}@{vm.inventory_path}' if vm else path}
 
 
-def full_path(disk: Disk, inventory: model.Inventory) -> str:
+def full_path(disk: shadow.ScannedDisk, inventory: model.Inventory) -> str:
     """A disk's path as the vCenter writes it: '[datastore] folder/name'."""
     datastore = inventory.datastores.get(disk.datastore)
     return f'[{datastore.name if datastore else ""}] {disk.path}'
 
 
-def _information(disk: Disk, inventory: model.Inventory) -> dict[str, str]:
+def _information(disk: shadow.ScannedDisk,
+                 inventory: model.Inventory) -> dict[str, str]:
     datastore = inventory.datastores.get(disk.datastore)
     told = {'datastore': datastore.plain_name if datastore else '',
             'disk_type': disk.provisioning, 'disk_uuid': disk.uuid,
@@ -258,18 +211,7 @@ def splits(text: str) -> list[tuple[str, str]]:
     return [(text[:at], text[at + 1:])
             for at, letter in enumerate(text)
             if letter == '@' and text[at + 1:].strip('/')
-            and split_path(text[:at]) is not None]
-
-
-def split_path(text: str) -> tuple[str, str] | None:
-    """Datastore name and path of '[datastore] folder/name.vmdk'.
-
-    :returns: None when the text is no such path
-    """
-    # A datastore's name may hold a bracket: the last one that fits ends it.
-    found = re.fullmatch(r'\[(.+)\] ?(\S.*\.vmdk)', text,
-                         re.DOTALL | re.IGNORECASE)
-    return (found[1], found[2]) if found else None
+            and shadow.split_path(text[:at]) is not None]
 
 
 def inventory_paths(text: str) -> list[str]:

@@ -1,45 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's record follows disks that others have moved.
+"""Cinder's records follow disks that others have moved.
 
 An administrator's migration, Storage DRS, a datastore's evacuation or a new
 name all leave the volume's host naming the wrong pool, and an attached disk's
-shadow VM pointing to a file that is not there any more. With every report of
-statistics the VMs that changed since the last one are looked at, and what
-they tell is written down.
+shadow VM naming a file that is gone. A worker of its own looks at the VMs
+that changed since it last looked, so many at a time, and corrects what is
+wrong; no report of statistics waits for it.
 
-Every service of a cluster looks, so what seems wrong is looked at once more by
-the one that has the volume's lock, in the record and in the vCenter: memory
-may be behind what another has just done.
+Every service of a cluster has a worker, so what seems wrong is looked at once
+more under the volume's lock, in the record and in the vCenter: memory may be
+behind what another service has just done.
 """
 
+import threading
+import weakref
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
 from oslo_log import log as logging
+from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
 
 from cinder import context as cinder_context
 from cinder import objects
 from cinder.volume import volume_utils
 
-from cinder_vmdk_ext.backings import locator
-from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext.backings import locator as backing_locator
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import locks
-from cinder_vmdk_ext.volumes import moves
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import migrate as migration
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
 
-# From as many changed instances on, one query for all attached volumes is
-# cheaper than one for each instance.
-_MANY_INSTANCES = 50
-_IDS_A_QUERY = 500
+# The budget of a pass: so many changed VMs are looked at, the others in the
+# next pass, which follows at once.
+VMS_A_PASS = 200
+PAUSE_SECONDS = 0.2
 # A few milliseconds' work.
 _VMS_A_TURN = 500
+_IDS_A_QUERY = 500
 
 
 class _Mark(NamedTuple):
@@ -50,99 +59,142 @@ class _Mark(NamedTuple):
     change_version: str
 
 
-class Healing(moves.Moves):
-    """Notices moves from outside, and puts the record right."""
+class Owner(NamedTuple):
+    """Whose volumes a backend looks after."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    host: str | None
+    cluster_name: str | None
+
+    def owns(self, volume: Any) -> bool:
+        """Whether a volume is one of this backend's."""
+        field, name = (('cluster_name', self.cluster_name)
+                       if self.cluster_name else ('host', self.host))
+        return volume_utils.extract_host(volume[field] or '',
+                                         'backend') == name
+
+
+class Reconciler:
+    """Notices moves from outside, and corrects records and shadow VMs."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 migrate: migration.Migrate, owner: Owner) -> None:
+        self._upstream = cinder
+        self._selection = selection
+        self._migrate = migrate
+        self._owner = owner
+        self._locator: backing_locator.Locator | None = None
         self._settled: dict[str, _Mark] = {}
-        self._looked_at: locator.Seen | None = None
-        self._all_settled = True
+        self._looked_at: backing_locator.Seen | None = None
+        self._worker: _Worker | None = None
 
-    def _update_volume_stats(self) -> None:
-        super()._update_volume_stats()
-        if self._locator is None or self._stats.get('backend_state') != 'up':
-            return
-        if not self.volumeops.backings_known():
-            return  # they are being told; the next report looks
+    def connect(self, locator: backing_locator.Locator) -> None:
+        """Use the VMs and datastores of a new session."""
+        self._locator = locator
+
+    # -- The worker ---------------------------------------------------------
+
+    def start(self, interval_seconds: float) -> None:
+        """Run passes from now on, in a thread; 0: do not."""
+        if self._worker is None and interval_seconds:
+            self._worker = _Worker(weakref.WeakMethod(self.run),
+                                   interval_seconds)
+
+    def stop(self) -> None:
+        """Run no further pass."""
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def run(self) -> bool:
+        """One pass: look at VMs that changed, within the budget.
+
+        Never raises: what fails is tried again in the next pass.
+
+        :returns: whether everything that changed has been looked at
+        """
+        if (self._locator is None
+                or not self._upstream.volumeops.backings_known()):
+            return True  # they are being read; a later pass looks
         try:
             seen = self._locator.look()
-            if seen is not self._looked_at:
-                self._heal(seen)
-                self._looked_at = seen if self._all_settled else None
+            if seen is self._looked_at:
+                return True
+            more, unsettled = self._look_at_changed(seen)
+            if not more and not unsettled:
+                self._looked_at = seen
+            return not more
         except Exception as error:
-            # Statistics are not to fail for it; the next report tries again.
             LOG.warning('Moves from outside were not looked for: %s', error)
+            return True
 
-    def _heal(self, seen: locator.Seen) -> None:
+    def _look_at_changed(self, seen: backing_locator.Seen
+                         ) -> tuple[bool, set[str]]:
+        """:returns: whether there is more to look at, and the VMs that are
+            to be looked at again
+        """
         marks = {vm.moref: _Mark(seen.pool_of(vm), vm.datastores,
                                  vm.change_version)
                  for vm in _in_turns(seen.backings.all)}
         changed = [vm for vm in _in_turns(seen.backings.all)
                    if self._settled.get(vm.moref) != marks[vm.moref]]
-        self._all_settled = True
-        if not changed:
-            return
+        now, later = changed[:VMS_A_PASS], changed[VMS_A_PASS:]
+        unsettled = self._look_at(now, seen) if now else set()
+        later_morefs = {vm.moref for vm in later}
+        self._settled = {
+            moref: mark for moref, mark in marks.items()
+            if moref not in unsettled and moref not in later_morefs}
+        return bool(later), unsettled
+
+    def _look_at(self, vms: list[shadow.Backing],
+                 seen: backing_locator.Seen) -> set[str]:
+        """:returns: morefs of VMs that are to be looked at again"""
         unsettled = set()
-        resting: list[tuple[Any, volumeops.Backing]] = []
-        for volume in self._volumes_on(changed):
+        resting: list[tuple[Any, shadow.Backing]] = []
+        for volume in self._volumes_on(vms):
             vm = seen.backings.find(volume.id, volume.name)
             if vm is None:
                 continue
-            if records.is_at_rest(volume):
+            if state.is_at_rest(volume):
                 resting.append((volume, vm))
             else:
                 unsettled.add(vm.moref)
         disks = self._disks_to_see(resting, seen)
         for volume, vm in resting:
+            concurrency.cooperative_yield()
             try:
-                if not self._heal_volume(volume, vm, seen, disks):
+                if not self._check(volume, vm, seen, disks):
                     unsettled.add(vm.moref)
             except Exception as error:
                 unsettled.add(vm.moref)
                 LOG.warning('Volume %(volume)s was not followed to where it '
                             'is: %(error)s',
                             {'volume': volume.id, 'error': error})
-        self._all_settled = not unsettled
-        self._settled = {moref: mark for moref, mark in marks.items()
-                         if moref not in unsettled}
+        return unsettled
 
-    def _volumes_on(self, vms: list[volumeops.Backing]) -> list[Any]:
+    # -- Finding what changed -----------------------------------------------
+
+    def _volumes_on(self, vms: list[shadow.Backing]) -> list[Any]:
         """This backend's volumes whose shadow VM or instance is among VMs."""
         context = cinder_context.get_admin_context()
         ids = {key for vm in vms for key in (vm.uuid, vm.volume_id) if key}
         ids |= {vm.name.removeprefix('volume-') for vm in vms}
-        ids |= self._attached_to(context, {vm.uuid for vm in vms if vm.uuid})
+        for vm in vms:
+            if vm.uuid:
+                concurrency.cooperative_yield()
+                ids |= {each.volume_id for each in
+                        objects.VolumeAttachmentList.get_all_by_instance_uuid(
+                            context, vm.uuid)}
         found = []
         for chunk in _chunks(sorted(ids), _IDS_A_QUERY):
             concurrency.cooperative_yield()
             found += [volume for volume in objects.VolumeList.get_all(
-                context, filters={'id': chunk}) if self._is_ours(volume)]
+                context, filters={'id': chunk}) if self._owner.owns(volume)]
         return found
 
-    def _attached_to(self, context: Any, instances: set[str]) -> set[str]:
-        """Ids of volumes that are attached to instances."""
-        if len(instances) <= _MANY_INSTANCES:
-            return {attachment.volume_id for uuid in instances
-                    for attachment in objects.VolumeAttachmentList
-                    .get_all_by_instance_uuid(context, uuid)}
-        backend = ({'cluster_name': self.cluster_name} if self.cluster_name
-                   else {'host': self.host})
-        return {volume.id for volume in objects.VolumeList.get_all(
-                    context, filters=backend | {'status': 'in-use'})
-                for attachment in volume.volume_attachment
-                if attachment.instance_uuid in instances}
-
-    def _is_ours(self, volume: Any) -> bool:
-        if self.cluster_name:
-            return volume_utils.extract_host(
-                volume.cluster_name or '', 'backend') == self.cluster_name
-        return volume_utils.extract_host(volume.host or '',
-                                         'backend') == self.host
-
     def _disks_to_see(
-            self, volumes: list[tuple[Any, volumeops.Backing]],
-            seen: locator.Seen) -> dict[str, list[devices.Disk]]:
+            self, volumes: list[tuple[Any, shadow.Backing]],
+            seen: backing_locator.Seen) -> dict[str, list[devices.Disk]]:
         """Disks in bulk: of shadow VMs that are spread over datastores, and
         of attached volumes' shadow VMs and instances.
         """
@@ -153,15 +205,17 @@ class Healing(moves.Moves):
                 morefs |= {vm.moref} | {each.moref for each in instances}
         found: dict[str, list[devices.Disk]] = {}
         for chunk in _chunks(sorted(morefs), _IDS_A_QUERY):
-            found |= self.volumeops.disks_of(chunk)
+            found |= self._upstream.volumeops.disks_of(chunk)
         return found
 
-    def _heal_volume(self, volume: Any, vm: volumeops.Backing,
-                     seen: locator.Seen,
-                     disks: dict[str, list[devices.Disk]]) -> bool:
-        """Put a volume right, if something seems wrong.
+    # -- Correcting one volume ----------------------------------------------
 
-        :returns: False: it is being worked on, and is to be looked at again
+    def _check(self, volume: Any, vm: shadow.Backing,
+               seen: backing_locator.Seen,
+               disks: dict[str, list[devices.Disk]]) -> bool:
+        """Correct a volume, if something seems wrong.
+
+        :returns: False: an operation is under way; look again later
         """
         pool = seen.pool_of(vm)
         disk = _true_disk(volume, vm, seen, disks)
@@ -170,19 +224,20 @@ class Healing(moves.Moves):
         strayed = disk is not None and (
             _is_another(disk, disks.get(vm.moref))
             or seen.home_of(vm) != disk.datastore)
-        told = (pool is None or not self._settings.datastore_pools
-                or records.says(volume, records.on_pool(volume, pool)))
-        if told and not strayed:
+        recorded = (pool is None
+                    or not self._selection.settings.datastore_pools
+                    or records.says(volume, records.on_pool(volume, pool)))
+        if recorded and not strayed:
             return True
         with locks.volume_if_free(volume.id) as alone:
-            return alone and self._look_again(volume, vm, seen)
+            return alone and self._correct(volume, vm, seen)
 
-    def _look_again(self, volume: Any, vm: volumeops.Backing,
-                    seen: locator.Seen) -> bool:
-        """Put a volume right by what is so now; nobody else changes it."""
+    def _correct(self, volume: Any, vm: shadow.Backing,
+                 seen: backing_locator.Seen) -> bool:
+        """Correct a volume by what is so now, under its lock."""
         volume.refresh()
-        now = self.volumeops.read_backing(vm.moref)
-        if now is None or not records.is_at_rest(volume):
+        now = self._upstream.volumeops.read_backing(vm.moref)
+        if now is None or not state.is_at_rest(volume):
             return False
         disks = self._disks_to_see([(volume, now)], seen)
         disk = _true_disk(volume, now, seen, disks)
@@ -191,14 +246,14 @@ class Healing(moves.Moves):
             LOG.info("Volume %(volume)s: the instance's disk is now "
                      '%(path)s; the shadow VM follows.',
                      {'volume': volume.id, 'path': disk.path})
-            self._follow_instance(volume, backing)
+            self._migrate.follow_instance(volume, backing)
         elif disk is not None and seen.home_of(now) != disk.datastore:
             # A move was broken off halfway.
-            self._bring_home(volume, backing, disk)
+            self._migrate.bring_home(volume, backing, disk)
         pool = seen.pool_of(now)
         if disk is not None:
             pool = seen.pool_names.get(disk.datastore, pool)
-        return (pool is None or not self._settings.datastore_pools
+        return (pool is None or not self._selection.settings.datastore_pools
                 or self._record(volume, pool))
 
     @staticmethod
@@ -216,13 +271,99 @@ class Healing(moves.Moves):
                   'host': volume.host})
         return True
 
+    # -- At the start of the service ----------------------------------------
 
-def _true_disk(volume: Any, vm: volumeops.Backing, seen: locator.Seen,
+    def locate(self, volume: Any) -> str | None:
+        """The pool of a volume from before pools.
+
+        :returns: the pool of the datastore that holds its disk; None when it
+            has no backing, whose pool cannot be known
+        """
+        settings = self._selection.settings
+        if self._locator is None or not settings.datastore_pools:
+            return settings.backend_name
+        return self._locator.locate([volume]).get(volume['id'])
+
+    def correct_at_start(self, volumes: Any) -> None:
+        """Correct the hosts of volumes by where their disks are.
+
+        That of a volume which upstream's driver created names the backend as
+        its pool; others were moved while the service was down. All volumes
+        take one bulk read. Those that another service of the cluster is busy
+        with are left alone.
+        """
+        if self._locator is None or not volumes:
+            return
+        try:
+            known = self._locator.locate(volumes, fresh=True)
+        except vmware_exceptions.VMwareDriverException as error:
+            LOG.warning('The pools of existing volumes were not checked: %s',
+                        error)
+            return
+        for volume in filter(state.is_at_rest, volumes):
+            try:
+                self._correct_at_start(volume, known.get(volume['id']))
+            except Exception as error:
+                # Deleted by another service, for example.
+                LOG.warning('The pool of volume %(volume)s was not checked: '
+                            '%(error)s', {'volume': volume['id'],
+                                          'error': error})
+
+    def _correct_at_start(self, volume: Any, found: str | None) -> None:
+        pool = found or self._present_name(volume)
+        if not self._selection.settings.datastore_pools:
+            # Also of volumes that have no backing: their pool is gone.
+            pool = self._selection.settings.backend_name
+        values = records.on_pool(volume, pool) if pool is not None else {}
+        if found is not None:
+            values['provider_id'] = state.BACKED
+        if not records.says(volume, values):
+            before = volume['host']
+            if records.change(volume, values) and before != volume['host']:
+                records.log_move(volume, before)
+
+    def _present_name(self, volume: Any) -> str | None:
+        """The present name of the pool of a volume that has no backing."""
+        pool = self._selection.pool_of(volume)
+        if pool is None or not state.is_promised(volume):
+            return None
+        found = pool_names.resolve(pool, self._selection.inventory(),
+                                   self._selection.settings)
+        return found.name if found else None
+
+
+class _Worker:
+    """A thread that runs passes until it is stopped, or their owner ends."""
+
+    def __init__(self, run: Callable[[], Callable[[], bool] | None],
+                 interval_seconds: float) -> None:
+        """:param run: gives what runs a pass; None: the owner has ended"""
+        self._run = run
+        self._interval_seconds = interval_seconds
+        self._ended = threading.Event()
+        threading.Thread(target=self._loop, name='vmdk-ext-reconcile',
+                         daemon=True).start()
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def _loop(self) -> None:
+        pause_seconds = self._interval_seconds
+        while not self._ended.wait(pause_seconds):
+            run = self._run()
+            if run is None:
+                return
+            pause_seconds = (self._interval_seconds if run()
+                             else PAUSE_SECONDS)
+            del run  # so that its owner can end
+
+
+def _true_disk(volume: Any, vm: shadow.Backing, seen: backing_locator.Seen,
                disks: dict[str, list[devices.Disk]]
                ) -> devices.Disk | None:
     """The volume's disk on its instance, else on its shadow VM.
 
-    What the instance has is the truth; the shadow VM may be behind.
+    The instance is right where they differ; the shadow VM may be behind.
     """
     attached = [disk for instance in _instances(volume, seen)
                 for disk in disks.get(instance.moref, ())
@@ -236,15 +377,15 @@ def _is_another(disk: devices.Disk,
     return disk.path not in {each.path for each in own or ()}
 
 
-def _instances(volume: Any, seen: locator.Seen) -> list[volumeops.Backing]:
+def _instances(volume: Any,
+               seen: backing_locator.Seen) -> list[shadow.Backing]:
     """The instances that a volume is attached to, as far as they are here."""
     found = [seen.backings.by_uuid(attachment.instance_uuid or '')
              for attachment in volume.volume_attachment or ()]
     return [instance for instance in found if instance is not None]
 
 
-def _in_turns(vms: Iterable[volumeops.Backing]
-              ) -> Iterator[volumeops.Backing]:
+def _in_turns(vms: Iterable[shadow.Backing]) -> Iterator[shadow.Backing]:
     """All of many VMs; other greenthreads run in between."""
     for count, vm in enumerate(vms):
         if not count % _VMS_A_TURN:

@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Cinder's record says of where a volume is, and how it is put right.
+"""What Cinder's record says of where a volume is, and how it is corrected.
 
 Several services may write at once: a record is changed only if it still says
-what was read of it, so that nobody undoes what another has just done.
+what was read of it, so that no service undoes what another has just done.
 """
 
 from typing import Any
 
+from oslo_log import log as logging
+from oslo_vmware import vim_util
+
 from cinder.volume import volume_utils
 
-# Of volumes in another state an operation is under way, which itself knows
-# where the disk goes.
-_AT_REST = frozenset({
-    'available', 'in-use', 'error', 'reserved', 'maintenance',
-    'error_extending', 'error_restoring', 'error_managing',
-    'awaiting-transfer'})
-_NOT_MIGRATING = (None, '', 'success', 'error')
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
 
-
-def is_at_rest(volume: Any) -> bool:
-    """Whether no operation is under way that makes, moves or deletes it."""
-    return (volume.status in _AT_REST
-            and volume.migration_status in _NOT_MIGRATING)
+LOG = logging.getLogger(__name__)
 
 
 def on_pool(volume: Any, pool: str) -> dict[str, str]:
@@ -47,3 +42,38 @@ def change(volume: Any, values: dict[str, Any]) -> bool:
     expected = {field: volume[field]
                 for field in ('status', 'migration_status', *values)}
     return bool(volume.conditional_update(values, expected))
+
+
+def log_move(volume: Any, before: str) -> None:
+    """Log that a volume's host has been corrected."""
+    LOG.info('Volume %(volume)s: its host was %(before)s and is %(host)s.',
+             {'volume': volume['id'], 'before': before,
+              'host': volume['host']})
+
+
+class HostRecord:
+    """Writes where an operation has moved a volume's disk."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection) -> None:
+        self._upstream = cinder
+        self._selection = selection
+
+    def follow_disk(self, volume: Any, backing: Any) -> None:
+        """After a move: name the pool of the datastore that has the disk.
+
+        For the operation that has moved it, whose record no other changes.
+        """
+        if not (self._selection.connected
+                and self._selection.settings.datastore_pools):
+            return
+        moref = vim_util.get_moref_value(
+            self._upstream.volumeops.get_datastore(backing))
+        pool = pool_names.by_datastore(self._selection.inventory(),
+                                       self._selection.settings).get(moref)
+        if pool is None or says(volume, values := on_pool(volume, pool)):
+            return
+        before = volume['host']
+        volume.update(values)
+        volume.save()
+        log_move(volume, before)

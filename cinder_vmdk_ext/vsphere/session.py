@@ -20,7 +20,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.volumes import ahead
+from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.vsphere import retry
 from cinder_vmdk_ext.vsphere import services
 from cinder_vmdk_ext.vsphere import soap
@@ -334,7 +334,7 @@ class Session(api.VMwareAPISession):
         :raises OutcomeUnknown: its state can no longer be read
         :raises VimException: why the task failed
         """
-        ahead.forget()
+        operation.forget_prefetched()
         if self.task_waiter is not None:
             return self.task_waiter(task)
         return super().wait_for_task(task)

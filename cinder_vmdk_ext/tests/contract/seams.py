@@ -37,6 +37,7 @@ COLLABORATORS = {
     'volumeops': _VOLUMEOPS, '_volumeops': _VOLUMEOPS,
     'ds_sel': _SELECTOR, '_ds_sel': _SELECTOR,
     'session': _SESSION, '_session': _SESSION,
+    '_driver': f'{DRIVER_PACKAGE}.vmdk:VMwareVcVmdkDriver',
 }
 
 # Seams that our sources do not name, because it is upstream that calls

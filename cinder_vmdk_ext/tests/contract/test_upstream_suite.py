@@ -53,12 +53,12 @@ NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
     'that this test does not have (snapshots.py)': {
         _DRIVER: ('test_accept_transfer',)},
     'extend says beforehand what vSphere would refuse, and this test\'s '
-    'backing, a mock, seems to have snapshots (moves.py)': {
+    'backing, a mock, seems to have snapshots (extend.py, retype.py)': {
         _DRIVER: ('test_extend_volume',
                   'test_extend_volume_with_extend_backing_error',
                   'test_extend_volume_with_no_disk_space')},
     'retype keeps the pool that the scheduler chose, and changes in place '
-    'what it can, of attached volumes too (moves.py)': {
+    'what it can, of attached volumes too (extend.py, retype.py)': {
         _DRIVER: (
             'test_retype_with_diff_extra_spec_and_ds_compliance',
             'test_retype_with_diff_extra_spec_and_vol_snapshot',
@@ -82,7 +82,7 @@ NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
             'test_copy_volume_to_image',
             'test_copy_volume_to_image_with_no_backing')},
     'a disk that is to be managed is made ready before its VM loses it, and '
-    'what is unmanaged can be managed again (adoption.py)': {
+    'what is unmanaged can be managed again (manage.py)': {
         _DRIVER: ('test_manage_existing',
                   'test_manage_existing_get_size_1__16384__1_',
                   'test_manage_existing_get_size_2__1048576__1_',

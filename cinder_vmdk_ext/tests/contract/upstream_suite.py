@@ -32,7 +32,7 @@ TEST_MODULES = (
 OURS: dict[str, tuple[str, tuple[str, ...]]] = {
     'vmdk.VMwareVcVmdkDriver': ('cinder_vmdk_ext.driver.VmdkExtDriver', ()),
     'volumeops.VMwareVolumeOps': (
-        'cinder_vmdk_ext.backings.verified_ops.CertainOps', ('client',)),
+        'cinder_vmdk_ext.backings.verified_ops.VerifiedOps', ('client',)),
     'datastore.DatastoreSelector': (
         'cinder_vmdk_ext.scheduling.selector.DatastoreSelector',
         ('reader', 'directory', 'settings', 'books')),
@@ -45,9 +45,10 @@ _SENTINEL = type(mock.sentinel.anything)
 class _DriverInTheirTests:
     """What Cinder gives a driver, where upstream's tests give less."""
 
-    def _specs(self, type_id):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         # The type of their volumes is in no database.
-        return {}
+        self.backend.selection.specs_of = lambda type_id: {}
 
     def retype(self, ctxt, volume, new_type, diff, host):
         # They hand in sentinels where Cinder hands in dictionaries.

@@ -108,7 +108,7 @@ class BackendCase(testtools.TestCase):
                 cls.vcenter, **(cls.OPTIONS | options))), host=HOST)
         made.do_setup(cinder_context.get_admin_context())
         cls.addClassCleanup(made.session.logout)
-        cls.addClassCleanup(made._stream.stop)
+        cls.addClassCleanup(made.backend.stream.stop)
         return made
 
     def make_driver(self, **options):
@@ -157,7 +157,7 @@ class BackendCase(testtools.TestCase):
     def there(self, pool):
         """The ``host`` argument of retype and migrate_volume."""
         return {'host': f'{HOST}#{pool}', 'capabilities': {
-            'location_info': self.driver._location_info()}}
+            'location_info': self.driver.backend.location_info()}}
 
     def attach(self, volume, instance=None):
         """Attach as Nova does: the disk, and the keys that Nova leaves."""
@@ -215,9 +215,15 @@ class BackendCase(testtools.TestCase):
         volume.obj_reset_changes(['volume_attachment'])
 
     def report(self):
-        """Statistics, as the manager asks for them once a minute."""
-        self.catch_up()
+        """Statistics, after the worker has followed moves from outside."""
+        self.reconcile()
         return self.driver.get_volume_stats(refresh=True)
+
+    def reconcile(self):
+        """What the reconciler's thread does, without waiting for it."""
+        self.catch_up()
+        while not self.driver.backend.reconciler.run():
+            pass
 
     def catch_up(self):
         """Wait until the driver was told of what others have just changed.
@@ -225,7 +231,7 @@ class BackendCase(testtools.TestCase):
         A vCenter tells that within milliseconds, which matters to a test
         only.
         """
-        view, ops = self.driver._reader, self.driver.volumeops
+        view, ops = self.driver.backend.inventory_source, self.driver.volumeops
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             known = view.known()

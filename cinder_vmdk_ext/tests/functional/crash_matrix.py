@@ -248,7 +248,7 @@ class CrashCase(backend_case.BackendCase):
         bad = [each for each in found if not each.sweepable
                or not each.owner]
         assert not bad, f'the audit finds {[_words(each) for each in bad]}'
-        mover = quarantine.Quarantine(self.driver)
+        mover = quarantine.Quarantine(self.driver.backend)
         for each in found:
             mover.move(each)
         after = self.look()
@@ -260,7 +260,8 @@ class CrashCase(backend_case.BackendCase):
 
     def look(self):
         return [each for each
-                in compare.compare(collect.Reader(self.driver).read())
+                in compare.compare(collect.EvidenceReader(
+                    self.driver.backend).read())
                 if each.kind != 'quarantined']
 
     def remove_all(self):
@@ -276,7 +277,8 @@ class CrashCase(backend_case.BackendCase):
         for volume in objects.VolumeList.get_all(self.context):
             volume.destroy()
         content = self.service.content
-        for each in compare.compare(collect.Reader(self.driver).read()):
+        reader = collect.EvidenceReader(self.driver.backend)
+        for each in compare.compare(reader.read()):
             # The file of a disk that was on an instance only.
             self.wait(content.virtualDiskManager.DeleteVirtualDisk_Task(
                 each.reference, content.rootFolder.childEntity[0]))

@@ -27,13 +27,14 @@ class AuditCase(backend_case.BackendCase):
     """Audits of one backend."""
 
     def audit(self):
-        return compare.compare(collect.Reader(self.driver).read())
+        return compare.compare(
+            collect.EvidenceReader(self.driver.backend).read())
 
     def kinds(self):
         return [(each.kind, each.thing, each.owner) for each in self.audit()]
 
     def sweep(self, minimum_age_seconds=0):
-        mover = quarantine.Quarantine(self.driver)
+        mover = quarantine.Quarantine(self.driver.backend)
         due = quarantine.due(self.audit(), minimum_age_seconds)
         for each in due:
             mover.move(each)

@@ -60,7 +60,7 @@ class SetupTestCase(ClosingCase):
         self.assertEqual({'cinder-vmdk-ext'}, agents)
         made.do_setup(cinder_context.get_admin_context())
         self.assertEqual(1, self.others())
-        made._end_session()
+        made.backend.end_session()
         self.assertEqual(0, self.others())
 
     def test_a_setup_that_fails_leaves_no_session(self):
@@ -72,7 +72,7 @@ class SetupTestCase(ClosingCase):
     def test_a_driver_that_is_gone_has_no_session(self):
         made = self.make_driver()
         made.do_setup(cinder_context.get_admin_context())
-        made._stream.stop()
+        made.backend.stream.stop()
         del made
         gc.collect()
         self.until(lambda: self.others() == 0, 5, lambda: self.others())

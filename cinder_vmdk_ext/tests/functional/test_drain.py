@@ -133,7 +133,7 @@ class TagTestCase(DrainCase):
         self.assert_drained("the tag 'state:draining'")
         self.assertRaises(exceptions.NoPlacement, self.create)
         self.put_on('detach', self.datastore('LocalDS_1'))
-        tagged = self.driver._reader._tagged
+        tagged = self.driver.backend.inventory_source._tagged
         tagged._clock = lambda: time.monotonic() + tagging.KEEP_SECONDS
         self.assert_available()
 

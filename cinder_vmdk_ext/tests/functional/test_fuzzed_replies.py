@@ -59,11 +59,11 @@ class FuzzedRepliesTestCase(backend_case.BackendCase):
         self.backing = self.driver.volumeops.get_backing(
             self.volume.name, self.volume.id)
         # Nothing else is to ask meanwhile.
-        self.driver._stream.stop()
+        self.driver.backend.stream.stop()
         self.enterContext(mock.patch.object(self.driver.session, '_sleep'))
 
     def questions(self):
-        ops, census = self.driver.volumeops, self.driver._census
+        ops, census = self.driver.volumeops, self.driver.backend.disk_scan()
         moref = self.backing.value
         return {
             'a VM': lambda: ops.examine(self.backing),
@@ -72,14 +72,14 @@ class FuzzedRepliesTestCase(backend_case.BackendCase):
             'depth': lambda: ops.snapshot_depth(self.backing),
             'some VMs': lambda: ops.disks_of([moref]),
             'all VMs': lambda: [vars(ops.read_all_backings())],
-            'inventory': self.driver._reader._reader.read,
+            'inventory': self.driver.backend.inventory_source._reader.read,
             'all disks': census.disks,
             'all snapshots': census.snapshots,
         }
 
     def recorded(self, ask):
         """What a question is answered with, in order."""
-        client = self.driver._client
+        client = self.driver.backend.client
         real, taken = client._post, []
 
         def post(*args, **kwargs):
@@ -100,7 +100,7 @@ class FuzzedRepliesTestCase(backend_case.BackendCase):
             except StopIteration:
                 raise vmware_exceptions.VimConnectionException(
                     f'{method}: no more replies') from None
-        with mock.patch.object(self.driver._client, '_post', post):
+        with mock.patch.object(self.driver.backend.client, '_post', post):
             return ask()
 
     def fuzz(self, damage):
@@ -176,7 +176,7 @@ class GarbledRepliesTestCase(backend_case.BackendCase):
     @contextlib.contextmanager
     def garbled(self, path='/sdk', number=None, garble=None):
         """Counts the calls to a path; of one the reply is garbled."""
-        send, client = services.Transport.send, self.driver._client
+        send, client = services.Transport.send, self.driver.backend.client
         post, calls = client._post, []
 
         def is_the_one(method):

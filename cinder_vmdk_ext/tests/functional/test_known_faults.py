@@ -56,7 +56,7 @@ class KnownFaultsTestCase(backend_case.BackendCase):
 
     def report(self):
         if not UPSTREAM:
-            self.catch_up()
+            self.reconcile()
         return self.driver.get_volume_stats(refresh=True)
 
     def assert_refuses(self, act, *args):

@@ -164,7 +164,7 @@ class LostReplyTestCase(backend_case.BackendCase):
 
     def test_a_task_that_the_vcenter_forgot(self):
         self.driver = self.make_driver()
-        self.driver._stream.stop()  # so that the task itself is asked
+        self.driver.backend.stream.stop()  # so that the task itself is asked
         self.control.fault(
             method='RetrievePropertiesEx', argument='^task-[0-9]+$', count=1,
             fault={'type': 'ManagedObjectNotFound'})

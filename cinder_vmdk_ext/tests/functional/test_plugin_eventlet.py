@@ -51,7 +51,7 @@ ticker.kill()
 print(json.dumps({'volumes': {each.id: each.host for each in volumes},
                   'state': stats['backend_state'], 'ticks': len(ticks),
                   'pools': [pool['pool_name'] for pool in stats['pools']]}))
-made._stream.stop()
+made.backend.stream.stop()
 made.session.logout()
 cinder.cleanUp()
 """

@@ -92,7 +92,7 @@ class VolumesTestCase(backend_case.BackendCase):
 
     def restarted(self):
         """The driver as it is when it has not asked the vCenter yet."""
-        self.driver._wire(self.driver._session)
+        self.driver.backend.use(self.driver._session)
         return self.driver
 
     def refusal(self, call, *args):
@@ -126,7 +126,7 @@ class VolumesTestCase(backend_case.BackendCase):
             datastore.DatastoreExitMaintenanceMode_Task()))
         volume = self.new_volume('LocalDS_1')
         deadline = time.monotonic() + 10
-        while self.driver._inventory().datastores[
+        while self.driver.backend.inventory().datastores[
                 datastore._moId].maintenance_mode == 'normal':
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
@@ -186,7 +186,7 @@ class VolumesTestCase(backend_case.BackendCase):
         made = self.restarted()
         self.addCleanup(self.restarted)
         before = by_name(made.get_volume_stats(refresh=True))
-        made._stream.stop()  # or the report would be made from memory
+        made.backend.stream.stop()  # or the report would be made from memory
         self.control.fault(method='RetrievePropertiesEx|CreateContainerView',
                            fault={'type': 'SystemError'})
         stats = made.get_volume_stats(refresh=True)
@@ -290,7 +290,7 @@ class VolumesTestCase(backend_case.BackendCase):
     def test_without_an_answer_hosts_stay_as_they_are(self):
         volume = self.legacy('LocalDS_0', f'{HOST}#{section.NAME}')
         driver = self.restarted()
-        driver._stream.stop()
+        driver.backend.stream.stop()
         self.control.fault(method='RetrievePropertiesEx|CreateContainerView',
                            fault={'type': 'SystemError'})
         self.addCleanup(self.restarted)

@@ -46,7 +46,7 @@ class ScaleTestCase(unittest.TestCase):
         """
         journal = control.Control(vcenter.control_url)
         found = []
-        for prepare in (int, int, made._stream.stop):
+        for prepare in (int, int, made.backend.stream.stop):
             prepare()
             journal.reset_journal()
             stats = made.get_volume_stats(refresh=True)

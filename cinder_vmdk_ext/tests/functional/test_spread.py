@@ -82,7 +82,7 @@ class SpreadCase(backend_case.BackendCase):
         """The vCenter tells of space that was given back a moment later."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            seen = self.driver._reader.read()
+            seen = self.driver.backend.inventory_source.read()
             if all(each.free_bytes >= size_gib << 30
                    for each in seen.datastores.values()):
                 return

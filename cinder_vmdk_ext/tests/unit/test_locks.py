@@ -14,6 +14,7 @@ from cinder import coordination
 
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
 
 
@@ -79,8 +80,10 @@ class CannedTestCase(unittest.TestCase):
             self.assertLess(len(f'cinder-{self.taken[0]}'), 64)
 
     def test_a_template_does_not_keep_its_volume_busy(self):
-        @locks.holding({'take': ('snapshot', 'volume')})
         class Taker:
+            backend = mock.Mock()
+
+            @hooks.hook(locks_on=('snapshot', 'volume'))
             def take(self, volume, snapshot):
                 return volume['id']
         self.assertEqual('a', Taker().take({'id': 'a'}, snapshot={
@@ -127,8 +130,12 @@ class RealTestCase(unittest.TestCase):
 
 class DriverTestCase(unittest.TestCase):
 
-    def test_each_hook_that_is_alone_has_the_parameters_that_tell(self):
-        for name, parameters in driver._ALONE.items():
+    def test_each_hook_has_the_parameters_that_it_locks(self):
+        found = {name: getattr(member, 'hook').locks_on for name, member
+                 in vars(driver.VmdkExtDriver).items()
+                 if hasattr(member, 'hook')}
+        self.assertGreater(len([each for each in found.values() if each]), 12)
+        for name, parameters in found.items():
             known = inspect.signature(
                 getattr(driver.VmdkExtDriver, name)).parameters
             self.assertLessEqual(set(parameters), set(known), name)

@@ -4,7 +4,7 @@
 import unittest
 
 from cinder_vmdk_ext.backings import locator as backings_locator
-from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.tests.unit import worlds
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
@@ -12,8 +12,8 @@ ID = 'b6f1a1f0-2c0f-4c50-9b41-9f2a4a1b7c10'
 
 
 def vm(moref='vm-1', name='', datastores=('datastore-1',), **more):
-    return volumeops.Backing(moref, name, datastores, more.pop('home', ''),
-                             **more)
+    return shadow.Backing(moref, name, datastores, more.pop('home', ''),
+                          **more)
 
 
 class Reads:
@@ -28,7 +28,7 @@ class Reads:
 
     def read_backings(self):
         self.count += 1
-        return volumeops.Backings(self.vms)
+        return shadow.Backings(self.vms)
 
     def disks_of(self, morefs):
         disks = [devices.Disk(None, '', self.disk_on, '', 0, True, False,

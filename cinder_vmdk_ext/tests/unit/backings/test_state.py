@@ -67,36 +67,16 @@ class PromisesTestCase(unittest.TestCase):
         self.assertFalse(state.is_backed({'id': 'x'}))
 
 
-class _Volume:
-    def __init__(self, provider_id=None):
-        self.provider_id = provider_id
-
-
-@state.noting('act')
-class _Driver:
-    def __init__(self, sizes):
-        self._promised = sizes
-
-    def act(self, *things, outcome=None):
-        for thing in things:
-            if isinstance(thing, _Volume):
-                thing.provider_id = state.BACKED
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-
-class SizesTestCase(unittest.TestCase):
+class PromisedSizesTestCase(unittest.TestCase):
 
     def setUp(self):
         super().setUp()
         self.now = 1000.0
         self.queries = 0
         self.sizes = self.of_backend(shared=False)
-        self.driver = _Driver(self.sizes)
 
     def of_backend(self, shared):
-        return state.Sizes(self.query, shared, clock=lambda: self.now)
+        return state.PromisedSizes(self.query, shared, clock=lambda: self.now)
 
     def query(self):
         self.queries += 1
@@ -123,26 +103,10 @@ class SizesTestCase(unittest.TestCase):
         self.assertTrue(self.asked_after())
         self.assertTrue(self.asked_after())
 
-    def test_what_has_nothing_to_do_with_promises_changes_nothing(self):
-        self.assertTrue(self.asked_after())
-        self.driver.act(None, 'x', _Volume(), [_Volume(state.BACKED)],
-                        outcome={'provider_id': state.BACKED})
-        self.assertFalse(self.asked_after())
-
     def test_until_cinder_has_written_an_outcome_each_report_asks(self):
         self.assertTrue(self.asked_after())
-        for things, outcome in (
-                ([_Volume(state.PROMISED)], None),
-                ([[_Volume(state.PROMISED)]], None),
-                ([], {'provider_id': state.PROMISED}),
-                ([], (None, [{'provider_id': state.PROMISED}])),
-                ([_Volume(state.PROMISED)], ValueError())):
-            with self.subTest(things=things, outcome=outcome):
-                try:
-                    self.driver.act(*things, outcome=outcome)
-                except ValueError:
-                    pass
-                self.assertTrue(self.asked_after(0))
-                self.assertTrue(self.asked_after())
-                self.assertTrue(self.asked_after(state.SETTLE_SECONDS))
-                self.assertFalse(self.asked_after())
+        self.sizes.touch()
+        self.assertTrue(self.asked_after(0))
+        self.assertTrue(self.asked_after())
+        self.assertTrue(self.asked_after(state.SETTLE_SECONDS))
+        self.assertFalse(self.asked_after())

@@ -7,6 +7,7 @@ import unittest
 import hypothesis
 from hypothesis import strategies
 
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.tests.unit import worlds
 from cinder_vmdk_ext.volumes import manageable
 
@@ -17,12 +18,12 @@ NOTHING = manageable.Known({}, {})
 
 
 def machine(**more):
-    return manageable.Machine(**{'moref': 'vm-1', 'name': 'server',
-                                 'inventory_path': 'DC1/vm/server'} | more)
+    return shadow.ScannedVm(**{'moref': 'vm-1', 'name': 'server',
+                               'inventory_path': 'DC1/vm/server'} | more)
 
 
 def disk(vm=None, **more):
-    return manageable.Disk(**{
+    return shadow.ScannedDisk(**{
         'datastore': 'datastore-1', 'path': 'server/server.vmdk',
         'size_bytes': GIB, 'machine': vm, 'uuid': 'a-uuid'} | more)
 
@@ -152,11 +153,11 @@ class ReferencesTestCase(unittest.TestCase):
     def test_a_path_is_taken_apart(self, path):
         hypothesis.assume(path.strip() == path and ']' not in path)
         self.assertEqual(('gold', f'{path}.vmdk'),
-                         manageable.split_path(f'[gold] {path}.vmdk'))
+                         shadow.split_path(f'[gold] {path}.vmdk'))
 
     def test_what_is_no_path(self):
         for text in ('', 'x.vmdk', '[gold] x', '[] x.vmdk', '[gold]', '@'):
-            self.assertIsNone(manageable.split_path(text))
+            self.assertIsNone(shadow.split_path(text))
 
     def test_names_are_looked_for_as_the_vcenter_writes_them(self):
         self.assertEqual(['DC/vm/a%2fb', 'DC/vm/a%252fb'],

@@ -3,6 +3,7 @@
 
 import unittest
 
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.volumes import records
 
 
@@ -35,7 +36,7 @@ class RecordsTestCase(unittest.TestCase):
                 ({'status': 'creating'}, False),
                 ({'status': 'deleting'}, False),
                 ({'migration_status': 'migrating'}, False)):
-            self.assertEqual(at_rest, records.is_at_rest(Volume(**fields)),
+            self.assertEqual(at_rest, state.is_at_rest(Volume(**fields)),
                              fields)
 
     def test_in_a_cluster_two_fields_name_the_pool(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of the wiring can be told without a vCenter."""
+"""What of the driver can be tested without a vCenter."""
 
 import unittest
 
@@ -8,7 +8,6 @@ from oslo_vmware import pbm
 from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext import driver
-from cinder_vmdk_ext import wiring
 from sandbox.embedded import section
 
 
@@ -16,15 +15,15 @@ class VersionTestCase(unittest.TestCase):
     """Which description of the storage policy service is taken."""
 
     def test_a_version_that_oslo_vmware_lacks_takes_the_newest_below(self):
-        self.assertEqual('8.0', wiring.newest_pbm_version('9.0.0'))
+        self.assertEqual('8.0', driver.newest_pbm_version('9.0.0'))
         self.assertIsNotNone(pbm.get_pbm_wsdl_location(
-            wiring.newest_pbm_version('99.1.2')))
+            driver.newest_pbm_version('99.1.2')))
 
     def test_never_one_that_is_newer(self):
-        self.assertEqual('7.0', wiring.newest_pbm_version('7.9.9'))
+        self.assertEqual('7.0', driver.newest_pbm_version('7.9.9'))
 
     def test_none_below_the_oldest(self):
-        self.assertIsNone(wiring.newest_pbm_version('5.0.0'))
+        self.assertIsNone(driver.newest_pbm_version('5.0.0'))
 
 
 class OptionsTestCase(unittest.TestCase):

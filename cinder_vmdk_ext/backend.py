@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the parts of one backend, and hands each what it needs.
+
+A backend lives as long as its driver. What belongs to a session with the
+vCenter is built anew with each session (:meth:`Backend.connect`); what only
+uses it asks the port to upstream's driver for it.
+"""
+
+import functools
+import weakref
+from contextlib import AbstractContextManager
+from typing import Any
+
+from oslo_vmware import exceptions as vmware_exceptions
+
+from cinder_vmdk_ext.backings import cache as backing_cache
+from cinder_vmdk_ext.backings import disk_scan
+from cinder_vmdk_ext.backings import finder
+from cinder_vmdk_ext.backings import locator
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext.backings import verified_ops
+from cinder_vmdk_ext import concurrency
+from cinder_vmdk_ext import config
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.inventory import cache as inventory_cache
+from cinder_vmdk_ext.inventory import reader as inventory_reader
+from cinder_vmdk_ext.inventory import tagged
+from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import reporter
+from cinder_vmdk_ext.scheduling import reservations
+from cinder_vmdk_ext.scheduling import selector
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import attach
+from cinder_vmdk_ext.volumes import clone
+from cinder_vmdk_ext.volumes import create
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import delete
+from cinder_vmdk_ext.volumes import extend
+from cinder_vmdk_ext.volumes import groups
+from cinder_vmdk_ext.volumes import images
+from cinder_vmdk_ext.volumes import manage
+from cinder_vmdk_ext.volumes import manage_snapshots
+from cinder_vmdk_ext.volumes import migrate
+from cinder_vmdk_ext.volumes import reconcile
+from cinder_vmdk_ext.volumes import records
+from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.volumes import retype
+from cinder_vmdk_ext.volumes import snapshots
+from cinder_vmdk_ext.volumes import transfer
+from cinder_vmdk_ext.vsphere import logout
+from cinder_vmdk_ext.vsphere import preflight
+from cinder_vmdk_ext.vsphere import session as vsphere_session
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import storage_policies
+from cinder_vmdk_ext.vsphere import tagging
+from cinder_vmdk_ext.vsphere import tasks
+from cinder_vmdk_ext.vsphere import updates
+
+
+class Backend:
+    """The parts of a backend; ``audit/`` and ``cmd/`` use it as well."""
+
+    def __init__(self, driver: Any) -> None:
+        """:param driver: a VmdkExtDriver, whose options can be read"""
+        self.upstream = upstream.Upstream(driver)
+        self._configuration = driver.configuration
+        self._note = logout.Note()
+        logout.at_exit(driver, self._note, functools.partial(
+            _make_client, driver.configuration))
+        self._streams = _Streams()
+        weakref.finalize(driver, self._streams.stop)
+        self.owner = reconcile.Owner(driver.host, driver.cluster_name)
+        self.reservations = reservations.Reservations()
+        self.promised = state.PromisedSizes(
+            functools.partial(state.promised_gib, *self.owner),
+            shared=bool(self.owner.cluster_name))
+        self.client: soap.Client | None = None
+        self.volumeops: verified_ops.VerifiedOps | None = None
+        self.ds_sel: selector.DatastoreSelector | None = None
+        self.directory: storage_policies.PolicyDirectory | None = None
+        self.inventory_source: inventory_reader.InventorySource | None = None
+        self.reporter: reporter.Reporter | None = None
+        self._build_operations(driver)
+
+    def _build_operations(self, driver: Any) -> None:
+        """Build what Cinder's hooks and upstream's seams are handed to."""
+        port = self.upstream
+        self.selection = datastore_selection.DatastoreSelection(port)
+        self.finder = finder.Finder(port)
+        self.host_record = records.HostRecord(port, self.selection)
+        self.replacement = replace.Replacement(port, self.finder)
+        self.create = create.Create(port, self.selection, self.replacement,
+                                    self.reservations)
+        self.snapshots = snapshots.Snapshots(port, self.finder,
+                                             self.replacement)
+        self.clone = clone.Clone(port, self.selection, self.finder,
+                                 self.replacement, self.create,
+                                 self.snapshots)
+        self.attach = attach.Attach(port, self.selection, self.finder,
+                                    self.host_record)
+        self.images = images.Images(port, self.selection, self.finder,
+                                    self.replacement, self.attach)
+        self.migrate = migrate.Migrate(port, self.selection, self.finder,
+                                       self.location_info)
+        self.extend = extend.Extend(port, self.selection, self.finder,
+                                    self.replacement, self.migrate,
+                                    self.host_record)
+        self.retype = retype.Retype(port, self.selection, self.finder,
+                                    self.replacement, self.migrate)
+        self.transfer = transfer.Transfer(port, self.finder, self.snapshots)
+        self.groups = groups.Groups(port, driver, self.finder, self.snapshots,
+                                    self.clone)
+        self.manage = manage.Manage(port, self.selection, self.finder,
+                                    self.replacement, self.disk_scan,
+                                    self._manage_lock)
+        self.manage_snapshots = manage_snapshots.ManageSnapshots(
+            port, self.finder, self.disk_scan, self._manage_lock)
+        self.delete = delete.Delete(port, self.finder, self.manage)
+        self.reconciler = reconcile.Reconciler(port, self.selection,
+                                               self.migrate, self.owner)
+
+    # -- What the parts, the audit and the command line ask -----------------
+
+    @property
+    def settings(self) -> model.Settings:
+        """The options that pools and placement depend on."""
+        return self.selection.settings
+
+    @property
+    def session(self) -> Any:
+        """The session with the vCenter."""
+        return self.upstream.session
+
+    @property
+    def stream(self) -> updates.Stream | None:
+        """The one long poll."""
+        return self._streams.current
+
+    def inventory(self) -> model.Inventory:
+        """The inventory as it is now."""
+        return self.selection.inventory()
+
+    def location_info(self) -> str:
+        """What tells pools of this vCenter from those of others."""
+        return f'VmdkExtDriver:{self._vcenter_id()}'
+
+    def _vcenter_id(self) -> str:
+        return self.session.vim.service_content.about.instanceUuid
+
+    def _manage_lock(self) -> AbstractContextManager[None]:
+        return locks.manage(self._vcenter_id())
+
+    def disk_scan(self) -> disk_scan.DiskScan:
+        """What reads the vCenter's disks in bulk."""
+        assert self.client is not None
+        return disk_scan.DiskScan(self.session, self.client,
+                                  self.upstream.volumeops,
+                                  upstream.EXTENSION_KEY, self.inventory)
+
+    # -- The session --------------------------------------------------------
+
+    def read_settings(self) -> None:
+        """Check the options, and use them from now on.
+
+        :raises InvalidSettings: an option is missing or wrong
+        """
+        config.check_connection_options(self._configuration)
+        self.selection.settings = config.settings(self._configuration)
+
+    def connect(self) -> vsphere_session.Session:
+        """Log in, and build what belongs to the session; makes no calls.
+
+        Storage policies are not available yet: upstream enables them later.
+
+        :raises InvalidSettings: the vCenter cannot be reached or refuses
+        """
+        preflight.check(self._make_client, self._configuration)
+        self.end_session()
+        try:
+            session = self._make_session()
+        except vmware_exceptions.VimFaultException as fault:
+            raise preflight.refused_login(
+                fault, self._configuration) from None
+        self.use(session)
+        return session
+
+    def _make_session(self) -> vsphere_session.Session:
+        options = self._configuration
+        return vsphere_session.Session(
+            options.vmware_host_ip, options.vmware_host_username,
+            options.vmware_host_password, options.vmware_api_retry_count,
+            options.vmware_task_poll_interval,
+            wsdl_loc=options.safe_get('vmware_wsdl_location'),
+            port=options.vmware_host_port, cacert=options.vmware_ca_file,
+            insecure=options.vmware_insecure,
+            pool_size=options.vmware_connection_pool_size,
+            op_id_prefix='c-vol', note=self._note.write)
+
+    def _make_client(self, cookie: Any = None) -> soap.Client:
+        return _make_client(self._configuration, cookie)
+
+    def end_session(self) -> None:
+        """End the session of an earlier setup, or of a process that died."""
+        self._streams.stop()
+        session = self.upstream.session_if_any
+        if isinstance(session, vsphere_session.Session):
+            session.logout()
+        logout.end(self._note, self._make_client)
+
+    def use(self, session: Any) -> None:
+        """Build anew what belongs to a session; makes no calls."""
+        max_objects = self._configuration.vmware_max_objects_retrieval
+        self.client = self._make_client(lambda: session.vim.get_http_cookie())
+        self.directory = storage_policies.PolicyDirectory(
+            session, self._configuration.vmdk_ext_policy_cache_seconds)
+        watched = self.directory, self.settings.storage_policies
+        stream = self._watch(session, self.client)
+        live = inventory_cache.LiveView(
+            stream,
+            inventory_reader.InventoryReader(session, self.client, *watched),
+            *watched, observe=self.reservations.observe)
+        self.inventory_source = self._with_tags(live)
+        ops = self.volumeops = verified_ops.VerifiedOps(
+            session, max_objects, upstream.EXTENSION_KEY,
+            upstream.EXTENSION_TYPE, client=self.client)
+        ops.inventory_view = live
+        ops.backing_view = backing_cache.BackingView(stream, ops)
+        self.ds_sel = selector.DatastoreSelector(
+            ops, session, max_objects,
+            ds_regex=self.settings.datastore_regex,
+            reader=self.inventory_source, directory=self.directory,
+            settings=self.settings, books=self.reservations)
+        located = locator.Locator(ops, self.inventory_source, self.settings)
+        self.selection.connect(self.inventory_source, self.directory)
+        self.reconciler.connect(located)
+        self.reporter = reporter.Reporter(
+            self.inventory_source, self.settings,
+            self.promised.gib, volumes=located.volumes_by_datastore,
+            # A migration is handed the pool's capabilities, no others.
+            everywhere=lambda: {'location_info': self.location_info()})
+
+    def _with_tags(self, reader: inventory_reader.InventorySource
+                   ) -> inventory_reader.InventorySource:
+        name = self.settings.drain_tag
+        if name is None:
+            return reader
+        options = self._configuration
+        connect = functools.partial(
+            tagging.Service,
+            options.vmware_host_ip, options.vmware_host_port,
+            options.vmware_host_username, options.vmware_host_password,
+            not options.vmware_insecure and (options.vmware_ca_file or True))
+        return tagged.TaggedSource(reader, tagging.Tagged(connect, name))
+
+    def _watch(self, session: Any, client: soap.Client) -> updates.Stream:
+        """Prepare the one long poll, in place of an older session's."""
+        stream = updates.Stream(session, client)
+        self._streams.replace(stream)
+        session.task_waiter = tasks.TaskWaiter(
+            stream,
+            poll_seconds=self._configuration.vmware_task_poll_interval)
+        return stream
+
+    # -- Checks at the start ------------------------------------------------
+
+    def unknown_cluster(self, name: str) -> exceptions.InvalidSettings:
+        """The error of an option that names a cluster that does not exist."""
+        known = ', '.join(self.upstream.cluster_names())
+        return exceptions.InvalidSettings(
+            'vmware_cluster_name', f'the vCenter has no cluster {name!r}',
+            f'name some of its clusters: {known or "it has none"}')
+
+    def check_policies(self) -> None:
+        """Refuse options that name policies which do not exist.
+
+        :raises InvalidSettings: naming the policy and those that exist
+        """
+        wanted = self.settings.storage_policies
+        if self.directory is None or not wanted:
+            return
+        known = self.directory.names()
+        for name in wanted:
+            if name not in known:
+                raise exceptions.InvalidSettings(
+                    'vmware_storage_profile',
+                    f'the vCenter has no storage policy {name!r}',
+                    f'name some of its policies: {", ".join(known) or "none"}')
+
+
+class _Streams:
+    """The long poll of the present session, ended with its driver."""
+
+    def __init__(self) -> None:
+        self.current: updates.Stream | None = None
+
+    def replace(self, stream: updates.Stream) -> None:
+        self.stop()
+        self.current = stream
+
+    def stop(self) -> None:
+        if self.current is not None:
+            self.current.stop()
+
+
+def _make_client(configuration: Any, cookie: Any = None) -> soap.Client:
+    return soap.Client(
+        configuration.vmware_host_ip, configuration.vmware_host_port,
+        ca_file=configuration.vmware_ca_file,
+        insecure=configuration.vmware_insecure, cookie=cookie,
+        pool_size=configuration.vmware_connection_pool_size,
+        cooperative_yield=concurrency.cooperative_yield)

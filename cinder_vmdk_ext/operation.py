@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one operation of the driver carries with it through the call chain.
+
+Upstream calls back into the plugin deep inside its flows, where neither the
+volume nor its pool is at hand. So an operation's locks, its claims of space,
+the properties that it read in advance and what it selects a datastore for
+travel in one context variable, which is private to the thread, native or
+green, that set it.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+
+
+class Prefetch:
+    """Properties of VMs that are read in the very call that finds them.
+
+    Memory says where the VM of a volume probably is. One call asks that VM
+    for its instance UUID and for all that the operation needs to know of it;
+    so the answer is the vCenter's, of this moment, and takes no second call.
+    A property is used once, and all are dropped when the operation waits for
+    a task or a lock, because they may be out of date then.
+    """
+
+    def __init__(self, paths: tuple[str, ...],
+                 others: tuple[str, ...] = ()) -> None:
+        """:param paths: properties to read of each VM that is looked up
+        :param others: morefs of VMs to read with the first
+        """
+        self.paths = paths
+        self.others = others
+        self._properties: dict[str, dict[str, Any]] = {}
+        self._found: dict[str, str] = {}
+
+    def keep(self, uuid: str, moref: str,
+             read: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Note the VM of a UUID, and properties of VMs by their morefs."""
+        self._found[uuid] = moref
+        for each, properties in read:
+            self._properties[each] = {path: properties.get(path)
+                                      for path in self.paths}
+        self.others = ()
+
+    def found(self, uuid: str) -> str | None:
+        """The VM of a UUID, if it was found and not asked for since."""
+        return self._found.pop(uuid, None)
+
+    def take(self, moref: str,
+             paths: tuple[str, ...]) -> dict[str, Any] | None:
+        """Properties of a VM, once; absent ones are left out.
+
+        :returns: None: not all of them were read
+        """
+        known = self._properties.get(moref, {})
+        if not set(paths) <= known.keys():
+            return None
+        taken = {path: known.pop(path) for path in paths}
+        return {path: value for path, value in taken.items()
+                if value is not None}
+
+    def forget(self) -> None:
+        """Drop everything: something has changed."""
+        self._properties.clear()
+        self._found.clear()
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """What a datastore is selected for, further up the call chain."""
+
+    pool: str | None  # None: any datastore is suitable
+    specs: Callable[[], dict[str, str]]  # the volume type's extra specs
+    excluded: tuple[str, ...] = ()  # morefs of datastores
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """The operation of a thread, as it stands in a block of its code."""
+
+    locks: frozenset[str] = frozenset()  # names of the locks that it holds
+    prefetch: Prefetch | None = None
+    claims: Any = None  # of scheduling.reservations
+    selection: Selection | None = None
+    image_limit_bytes: int | None = None  # size of the volume being written
+
+
+_CURRENT: contextvars.ContextVar[Operation] = contextvars.ContextVar(
+    'vmdk_ext_operation', default=Operation())
+
+
+def current() -> Operation:
+    """The operation of this thread; an empty one outside of any."""
+    return _CURRENT.get()
+
+
+@contextlib.contextmanager
+def scope(**changes: Any) -> Iterator[Operation]:
+    """Run a block in the operation of this thread, with fields changed."""
+    inner = dataclasses.replace(_CURRENT.get(), **changes)
+    token = _CURRENT.set(inner)
+    try:
+        yield inner
+    finally:
+        _CURRENT.reset(token)
+
+
+def forget_prefetched() -> None:
+    """Drop the properties that this operation read in advance."""
+    prefetch = _CURRENT.get().prefetch
+    if prefetch is not None:
+        prefetch.forget()

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds while a hook runs."""
+
+import unittest
+from unittest import mock
+
+from cinder_vmdk_ext import hooks
+from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import operation
+from cinder_vmdk_ext.scheduling import reservations
+
+VOLUME = {'id': 'v'}
+IN_TREE = {'provider_location': None, 'volume': VOLUME}
+TEMPLATE = {'provider_location': 'path', 'volume': VOLUME}
+
+
+class _Backend:
+
+    def __init__(self):
+        self.reservations = reservations.Reservations()
+        self.promised = mock.Mock()
+
+
+class _Driver:
+
+    def __init__(self):
+        self.backend = _Backend()
+
+    @hooks.hook(reads=('runtime.host',))
+    def attach(self, volume, connector):
+        """Attach."""
+        return operation.current()
+
+    @hooks.hook(reads=('snapshot',), places=True)
+    def extend(self, volume):
+        """Extend."""
+        return operation.current(), self.attach(volume, {})
+
+    @hooks.hook(locks_on=('volume', 'snapshot'))
+    def revert(self, volume, snapshot=None):
+        """Revert."""
+
+
+class HookTestCase(unittest.TestCase):
+
+    def locked_by(self, *args, **kwargs):
+        with mock.patch.object(locks, 'volumes') as volumes:
+            _Driver().revert(*args, **kwargs)
+        return volumes.call_args.args
+
+    def test_an_operation_has_its_own_and_gives_back_that_around_it(self):
+        outer, inner = _Driver().extend('volume')
+        self.assertEqual(('snapshot',), outer.prefetch.paths)
+        self.assertEqual(('runtime.host',), inner.prefetch.paths)
+        self.assertIsNone(operation.current().prefetch)
+
+    def test_an_instance_to_attach_to_is_read_too(self):
+        found = _Driver().attach('volume', connector={'instance': 'vm-7'})
+        self.assertEqual(('vm-7',), found.prefetch.others)
+        self.assertEqual((), _Driver().attach('volume', {}).prefetch.others)
+
+    def test_claims_are_held_by_an_operation_that_places(self):
+        outer, inner = _Driver().extend('volume')
+        self.assertIsNotNone(outer.claims)
+        self.assertIs(outer.claims, inner.claims)
+        self.assertIsNone(operation.current().claims)
+
+    def test_a_snapshot_in_a_tree_stands_for_its_volume(self):
+        self.assertEqual(('other', 'v'), self.locked_by(
+            {'id': 'other'}, snapshot=IN_TREE))
+
+    def test_a_template_stands_for_no_other_vm(self):
+        self.assertEqual(('v',), self.locked_by(VOLUME, TEMPLATE))
+
+    def test_promises_may_change_from_its_begin_to_its_end(self):
+        driver = _Driver()
+        driver.attach('volume', {})
+        self.assertEqual(2, driver.backend.promised.touch.call_count)
+
+    def test_a_hook_says_what_it_was_given(self):
+        self.assertEqual(hooks.Hook((), ('snapshot',), True),
+                         _Driver.extend.hook)
+        self.assertEqual('Extend.', _Driver.extend.__doc__)
+
+
+if __name__ == '__main__':
+    unittest.main()

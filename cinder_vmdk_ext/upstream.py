@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The port to upstream's driver: all that the plugin calls of it.
+
+Upstream's driver offers the plugin private methods and its collaborators.
+They are called here and in :mod:`cinder_vmdk_ext.driver`, and nowhere else,
+so that the record of seams (``tests/contract/seams.py``) has one place to
+look. Methods named after upstream's, without the underscore, call what the
+driver object has, whether it overrides upstream's or not; those of
+:class:`Original` call upstream's own.
+"""
+
+from typing import Any
+
+from oslo_vmware import vim_util
+
+from cinder.volume.drivers.vmware import datastore
+from cinder.volume.drivers.vmware import vmdk
+from cinder.volume.drivers.vmware import volumeops
+
+# Bound here, before a test puts a subclass under upstream's name.
+_ORIGINAL = vmdk.VMwareVcVmdkDriver
+
+#: Key of extra configuration that sets a VM's instance UUID.
+BACKING_UUID_KEY = volumeops.BACKING_UUID_KEY
+#: Key of extra configuration that marks a VM as a volume's.
+VOLUME_ID_KEY = vmdk.EXTRA_CONFIG_VOLUME_ID_KEY
+EXTENSION_KEY = vmdk.EXTENSION_KEY
+EXTENSION_TYPE = vmdk.EXTENSION_TYPE
+LINKED_CLONE_TYPE = volumeops.LINKED_CLONE_TYPE
+STREAM_OPTIMIZED = vmdk.ImageDiskType.STREAM_OPTIMIZED
+PREALLOCATED = vmdk.ImageDiskType.PREALLOCATED
+#: Key of a request: datastores (morefs) that must not be selected.
+EXCLUDED_DATASTORES = datastore.DatastoreSelector.HARD_ANTI_AFFINITY_DS
+CREATE_PARAM_DISK_SIZE = vmdk.CREATE_PARAM_DISK_SIZE
+CREATE_PARAM_TEMP_BACKING = vmdk.CREATE_PARAM_TEMP_BACKING
+
+
+class Original:
+    """Upstream's own methods of a driver, where the driver overrides them."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    def create_backing(self, volume: Any, host: Any,
+                       create_params: Any) -> Any:
+        """Create a shadow VM with a disk on a datastore that it selects."""
+        return _ORIGINAL._create_backing(self._driver, volume, host,
+                                         create_params)
+
+    def select_datastore(self, req: dict[str, Any], host: Any) -> Any:
+        """Host, resource pool and summary of a datastore for a disk."""
+        return _ORIGINAL._select_datastore(self._driver, req, host)
+
+    def storage_profile_id(self, volume: Any) -> str | None:
+        """Id of the storage policy of a volume's type."""
+        return _ORIGINAL._get_storage_profile_id(self._driver, volume)
+
+    def copy_image_to_volume(self, context: Any, volume: Any,
+                             image_service: Any, image_id: str,
+                             disable_sparse: bool) -> None:
+        """Make a volume's disk of a VMDK image, by its disk type."""
+        _ORIGINAL.copy_image_to_volume(self._driver, context, volume,
+                                       image_service, image_id,
+                                       disable_sparse)
+
+    def clone_image(self, context: Any, volume: Any, image_location: Any,
+                    image_meta: Any, image_service: Any) -> Any:
+        """Make a volume's disk of an image, and say that it is done."""
+        return _ORIGINAL.clone_image(self._driver, context, volume,
+                                     image_location, image_meta,
+                                     image_service)
+
+    def temp_image_folder(self, image_size_in_bytes: int) -> Any:
+        """Datacenter, datastore and folder for an image's bytes."""
+        return _ORIGINAL._get_temp_image_folder(self._driver,
+                                                image_size_in_bytes)
+
+    def initialize_connection(self, volume: Any, connector: Any) -> Any:
+        """Connection info; creates or relocates the backing first."""
+        return _ORIGINAL.initialize_connection(self._driver, volume,
+                                               connector)
+
+    def relocate_backing(self, volume: Any, backing: Any, host: Any) -> None:
+        """Move a backing to where a host can use it."""
+        _ORIGINAL._relocate_backing(self._driver, volume, backing, host)
+
+    def connection_info(self, volume: Any, backing: Any,
+                        connector: Any) -> dict[str, Any]:
+        """What Nova or os-brick needs to attach a volume."""
+        return _ORIGINAL._get_connection_info(self._driver, volume, backing,
+                                              connector)
+
+    def validate_connector(self, connector: Any) -> None:
+        """Refuse a connector that lacks what attaching needs."""
+        _ORIGINAL.validate_connector(self._driver, connector)
+
+    def accept_transfer(self, context: Any, volume: Any, new_user: str,
+                        new_project: str) -> None:
+        """Move a backing to the folder of its new project."""
+        _ORIGINAL.accept_transfer(self._driver, context, volume, new_user,
+                                  new_project)
+
+
+class Upstream:
+    """Upstream's driver, as the plugin's collaborators see it."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self.original = Original(driver)
+
+    # -- Its attributes -----------------------------------------------------
+
+    @property
+    def configuration(self) -> Any:
+        """The backend's section of cinder.conf."""
+        return self._driver.configuration
+
+    @property
+    def session(self) -> Any:
+        """The session with the vCenter."""
+        return self._driver.session
+
+    @property
+    def session_if_any(self) -> Any:
+        """The session of an earlier setup; None: there was none."""
+        return self._driver._session
+
+    @property
+    def volumeops(self) -> Any:
+        """The operations on shadow VMs."""
+        return self._driver.volumeops
+
+    @property
+    def ds_sel(self) -> Any:
+        """The selector of datastores."""
+        return self._driver.ds_sel
+
+    # -- Creating and placing -----------------------------------------------
+
+    def create_backing(self, volume: Any) -> Any:
+        """Create a volume's shadow VM."""
+        return self._driver._create_backing(volume)
+
+    def verify_volume_creation(self, volume: Any) -> None:
+        """Check a volume's type without creating anything."""
+        self._driver._verify_volume_creation(volume)
+
+    def select_ds_for_volume(self, volume: Any) -> Any:
+        """Host, resource pool, folder and summary for a volume."""
+        return self._driver._select_ds_for_volume(volume)
+
+    def select_datastore(self, req: dict[str, Any], host: Any = None) -> Any:
+        """Host, resource pool and summary of a datastore for a disk."""
+        return self._driver._select_datastore(req, host)
+
+    def select_datastore_for(self, size_bytes: int, policy: str | None,
+                             host: Any = None) -> Any:
+        """As :meth:`select_datastore`, for a size and a storage policy."""
+        return self.select_datastore({
+            datastore.DatastoreSelector.SIZE_BYTES: size_bytes,
+            datastore.DatastoreSelector.PROFILE_NAME: policy}, host)
+
+    def extend_backing(self, backing: Any, size_gib: int,
+                       disk_type: str) -> None:
+        """Extend a detached disk to a size (ExtendVirtualDisk_Task)."""
+        self._driver._extend_backing(backing, size_gib, disk_type)
+
+    # -- Places in the inventory --------------------------------------------
+
+    def datacenter_of(self, resource_pool: Any) -> Any:
+        """The datacenter of a resource pool."""
+        return self._driver._get_dc(resource_pool)
+
+    def volume_folder(self, datacenter: Any, project_id: str,
+                      snapshot: bool = False) -> Any:
+        """A project's VM folder for volumes, or for snapshots."""
+        return self._driver._get_volume_group_folder(datacenter, project_id,
+                                                     snapshot=snapshot)
+
+    @staticmethod
+    def datastore_ref(moref: str) -> Any:
+        """The reference of a datastore by its moref."""
+        return vim_util.get_moref(moref, 'Datastore')
+
+    def cluster_names(self) -> list[str]:
+        """The names of the vCenter's clusters."""
+        return sorted(self.volumeops._get_all_clusters())
+
+    # -- What a volume's type asks for --------------------------------------
+
+    def disk_type(self, volume: Any) -> str:
+        """``thin``, ``thick`` or ``eagerZeroedThick``."""
+        return self._driver._get_disk_type(volume)
+
+    def adapter_type(self, volume: Any) -> str:
+        """The adapter of a volume's disk."""
+        return self._driver._get_adapter_type(volume)
+
+    def storage_profile(self, volume: Any) -> str | None:
+        """The name of its storage policy."""
+        return self._driver._get_storage_profile(volume)
+
+    def storage_profile_id(self, volume: Any) -> str | None:
+        """The id of its storage policy."""
+        return self._driver._get_storage_profile_id(volume)
+
+    def clone_type(self, volume: Any) -> str:
+        """``full`` or ``linked``."""
+        return self._driver._get_clone_type(volume)
+
+    def disk_type_of(self, type_id: str | None) -> str:
+        """As :meth:`disk_type`, of a volume type."""
+        return self._driver._get_extra_spec_disk_type(type_id)
+
+    def adapter_type_of(self, type_id: str | None) -> str:
+        """As :meth:`adapter_type`, of a volume type."""
+        return self._driver._get_extra_spec_adapter_type(type_id)
+
+    def storage_profile_of(self, type_id: str | None) -> str | None:
+        """As :meth:`storage_profile`, of a volume type."""
+        return self._driver._get_extra_spec_storage_profile(type_id)
+
+    # -- What a volume is ---------------------------------------------------
+
+    def extra_config(self, volume: Any) -> dict[str, str]:
+        """The extra configuration that marks a VM as a volume's."""
+        return self._driver._get_extra_config(volume)
+
+    def in_use(self, volume: Any) -> bool:
+        """Whether a volume is attached."""
+        return bool(self._driver._in_use(volume))
+
+    def volume_device_uuid(self, instance: Any, volume_id: str) -> str | None:
+        """UUID of a volume's disk, as Nova wrote it on the instance."""
+        return self._driver._get_volume_device_uuid(instance, volume_id)
+
+    def validate_disk_format(self, disk_format: str) -> None:
+        """Refuse an image's disk format that is not VMDK."""
+        self._driver._validate_disk_format(disk_format)

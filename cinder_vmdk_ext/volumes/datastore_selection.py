@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which datastore a volume's disk goes to: the pool and the type decide.
+
+Upstream selects datastores deep inside its flows, where neither the volume
+nor its pool is at hand. What they ask for is put into the operation
+(:class:`cinder_vmdk_ext.operation.Selection`) before upstream is called, and
+added to its request when it selects.
+
+A pool is known to Cinder by its name, and a name may be given again: to a
+younger datastore, after the first was renamed or removed. So the identity of
+the pool in which a volume's space was promised is written down in its
+``provider_location``, which upstream's driver leaves empty for volumes.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from oslo_utils import units
+from oslo_vmware import vim_util
+
+from cinder.volume import volume_types
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.inventory import reader as inventory_reader
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext import operation
+from cinder_vmdk_ext.scheduling import extra_specs
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.scheduling import pool_stats
+from cinder_vmdk_ext.scheduling import selector
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.vsphere import storage_policies
+
+
+class DatastoreSelection:
+    """Pools, volume types and the inventory, asked for one volume."""
+
+    def __init__(self, cinder: upstream.Upstream) -> None:
+        self._upstream = cinder
+        # Until the options are read: one pool, as upstream.
+        self.settings = model.Settings('', datastore_pools=False)
+        self._reader: inventory_reader.InventorySource | None = None
+        self._directory: storage_policies.PolicyDirectory | None = None
+
+    def connect(self, reader: inventory_reader.InventorySource,
+                directory: storage_policies.PolicyDirectory) -> None:
+        """Use the inventory and the policies of a new session."""
+        self._reader = reader
+        self._directory = directory
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session whose inventory can be read."""
+        return self._reader is not None
+
+    def inventory(self) -> model.Inventory:
+        """The inventory as it is now; waits for it, unlike statistics.
+
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        return self._upstream.session.invoke_api(self._reader, 'read')
+
+    # -- Pools --------------------------------------------------------------
+
+    def scheduled_pool(self, volume: Any) -> str | None:
+        """The pool in a volume's host; None where pools are not used."""
+        if not self.settings.datastore_pools:
+            return None
+        return volume_utils.extract_host(state.field(volume, 'host') or '',
+                                         'pool')
+
+    def pool_of(self, volume: Any) -> str | None:
+        """The volume's pool, by its present name.
+
+        :raises PromiseLost: that of a promised volume is gone
+        """
+        pool = self.scheduled_pool(volume)
+        place = state.field(volume, 'provider_location')
+        if pool is None or not place or not state.is_promised(volume):
+            return pool
+        found = pool_names.identified(place, self.inventory(), self.settings)
+        if found is None:
+            raise exceptions.PromiseLost(volume['id'], pool, place)
+        return found.name
+
+    def promised_place(self, record: Any) -> dict[str, Any]:
+        """The update that notes in which pool a volume's space is promised.
+
+        :param record: what has a ``host``, which names the pool
+        """
+        if not self.settings.datastore_pools:
+            return {}
+        pool = volume_utils.extract_host(record['host'], 'pool')
+        found = (pool_names.resolve(pool, self.inventory(), self.settings)
+                 if pool else None)
+        return {'provider_location':
+                pool_names.identity(found) if found else None}
+
+    def pinned(self, pool: str) -> frozenset[str] | None:
+        """The datastores of a pool; None: any.
+
+        :raises UnknownPool: no datastore belongs to it
+        """
+        seen = self.inventory()
+        found = pool_names.resolve(pool, seen, self.settings)
+        if found is None:
+            if pool == self.settings.backend_name:
+                return None  # the single pool that upstream's driver reports
+            known = {each.name: 'there'
+                     for each in pool_names.listed(seen, self.settings)}
+            raise exceptions.UnknownPool(
+                pool, known | pool_stats.ineligible_names(seen, self.settings))
+        return frozenset(each.moref for each in found.datastores)
+
+    def is_on(self, pool: str | None, datastore: Callable[[], str]) -> bool:
+        """Whether a datastore belongs to a pool; None is any pool.
+
+        :param datastore: gives its moref; asked only where it matters
+        """
+        pinned = self.pinned(pool) if pool is not None else None
+        return pinned is None or datastore() in pinned
+
+    def is_seen_by(self, host: Any, datastore: Callable[[], str]) -> bool:
+        """Whether a host can use a datastore that is accessible.
+
+        :param datastore: gives its moref
+        """
+        if self._reader is None:
+            return False
+        moref = datastore()
+        known = self.inventory().datastores.get(moref)
+        return (known is not None and known.accessible
+                and vim_util.get_moref_value(host) in known.usable_hosts)
+
+    # -- Selecting ----------------------------------------------------------
+
+    @staticmethod
+    def selecting(pool: str | None, specs: Callable[[], dict[str, str]],
+                  excluded: tuple[str, ...] = ()
+                  ) -> AbstractContextManager[operation.Operation]:
+        """Have every selection in this block honour a pool and a type.
+
+        :param excluded: datastores (morefs) that it must not take
+        """
+        return operation.scope(
+            selection=operation.Selection(pool, specs, excluded))
+
+    def select_for_volume(self, volume: Any, host: Any = None,
+                          create_params: Any = None) -> Any:
+        """Where a volume's shadow VM goes (upstream's seam).
+
+        :returns: host, resource pool, folder and the datastore's summary
+        """
+        size_gib = (create_params or {}).get(upstream.CREATE_PARAM_DISK_SIZE)
+        # A size of its own is that of a disk that moves to any pool.
+        pool = self.pool_of(volume) if size_gib is None else None
+        with self.selecting(pool, lambda: self.specs(volume)):
+            (found, resource_pool, summary) = (
+                self._upstream.select_datastore_for(
+                    (volume['size'] if size_gib is None else size_gib)
+                    * units.Gi, self._upstream.storage_profile(volume), host))
+        folder = self._upstream.volume_folder(
+            self._upstream.datacenter_of(resource_pool), volume['project_id'])
+        return found, resource_pool, folder, summary
+
+    def select(self, req: dict[str, Any], host: Any = None) -> Any:
+        """Where a disk goes (upstream's seam), as the operation asks.
+
+        :returns: host, resource pool and the datastore's summary
+        """
+        wanted = operation.current().selection
+        if wanted is not None and self._reader is not None:
+            req = req | {selector.THIN: extra_specs.is_thin(wanted.specs())}
+            if wanted.excluded:
+                req[upstream.EXCLUDED_DATASTORES] = list(wanted.excluded)
+            if wanted.pool is not None:
+                req[selector.PINNED_DATASTORES] = self.pinned(wanted.pool)
+        return self._upstream.original.select_datastore(req, host)
+
+    def near(self, volume: Any, select: Callable[[], Any],
+             excluded: tuple[str, ...] = ()) -> Any:
+        """Select a datastore of the volume's pool, or else any."""
+        for pool in (self.pool_of(volume), None):
+            try:
+                with self.selecting(pool, lambda: self.specs(volume),
+                                    excluded):
+                    return select()
+            except exceptions.NoPlacement:
+                if pool is None:
+                    raise
+
+    # -- Volume types -------------------------------------------------------
+
+    def check_specs(self, specs: Callable[[], dict[str, str]]) -> None:
+        """Refuse extra specs that ask for what does not exist.
+
+        :raises InvalidExtraSpec: naming the key and its value
+        """
+        if self._directory is not None:
+            extra_specs.check(specs(), self._directory.names)
+
+    def specs(self, volume: Any) -> dict[str, str]:
+        """The extra specs of a volume's type."""
+        return self.specs_of(state.field(volume, 'volume_type_id'))
+
+    @staticmethod
+    def specs_of(type_id: str | None) -> dict[str, str]:
+        """The extra specs of a volume type."""
+        if not type_id:
+            return {}
+        return volume_types.get_volume_type_extra_specs(type_id) or {}
+
+    def storage_profile_id(self, volume: Any) -> str | None:
+        """Id of the type's storage policy, from the cache."""
+        if self._directory is None:
+            return self._upstream.original.storage_profile_id(volume)
+        name = self._upstream.storage_profile(volume)
+        found = self._directory.policy_id(name) if name else None
+        return found.uniqueId if found is not None else None
+
+    def policy_id(self, name: str | None) -> str | None:
+        """Id of a storage policy by its name.
+
+        :raises ProfileNotFoundException: there is none of that name
+        """
+        if not name:
+            return None
+        return self._upstream.ds_sel.get_profile_id(name).uniqueId

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Extends volumes, attached or not."""
+
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_utils import units
+from oslo_vmware import exceptions as vmware_exceptions
+
+from cinder import exception
+
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import migrate as migration
+from cinder_vmdk_ext.volumes import records
+from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+LOG = logging.getLogger(__name__)
+
+
+class Extend:
+    """Extends a disk in place, and moves it where it does not fit."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 finder: backing_finder.Finder,
+                 replacement: replace.Replacement,
+                 migrate: migration.Migrate,
+                 host_record: records.HostRecord) -> None:
+        self._upstream = cinder
+        self._selection = selection
+        self._finder = finder
+        self._replacement = replacement
+        self._migrate = migrate
+        self._host_record = host_record
+
+    def extend(self, volume: Any, size_gib: int) -> None:
+        """Extend a volume to a size in GiB.
+
+        A detached one is moved when its datastore is too full.
+
+        :raises BackingLost: the volume's disk is gone
+        :raises InvalidVolume: snapshots depend on the disk
+        """
+        backing = self._finder.existing(volume)
+        if not backing:
+            return
+        if self._upstream.in_use(volume):
+            self._extend_attached(volume, backing, size_gib)
+            return
+        disk, has_snapshots = self._upstream.volumeops.examine(backing)
+        if has_snapshots:
+            raise exception.InvalidVolume(
+                reason=f'volume {volume["id"]} has COW snapshots, below which '
+                'vSphere extends no disk; delete them, or use '
+                'vmware_snapshot_format = template')
+        if disk.parent:
+            self._extend_linked(volume, backing, size_gib)
+            return
+        try:
+            self._extend_in_place(disk, size_gib)
+        except vmware_exceptions.NoDiskSpaceException:
+            LOG.info('Volume %s does not fit where it is when it is '
+                     'extended; it is moved.', volume['id'])
+            self._extend_elsewhere(volume, backing, disk, size_gib)
+
+    def _extend_in_place(self, disk: devices.Disk, size_gib: int) -> None:
+        ops = self._upstream.volumeops
+        ops.extend_virtual_disk(
+            size_gib, disk.path,
+            ops.get_dc(self._upstream.datastore_ref(disk.datastore)),
+            disk.provisioning == 'eagerZeroedThick')
+
+    def _extend_attached(self, volume: Any, backing: Any,
+                         size_gib: int) -> None:
+        ops = self._upstream.volumeops
+        instance, disk = self._finder.attached_disk(volume)
+        if ops.snapshots(instance):
+            raise exception.InvalidVolume(
+                reason=f'the instance that volume {volume["id"]} is attached '
+                'to has snapshots, below which vSphere extends no disk; '
+                'delete them, or detach the volume first')
+        size_bytes = size_gib * units.Gi
+        ops.resize_attached(instance, disk, size_bytes)
+        # The shadow VM keeps a record of the size, and Nova reads it.
+        ops.point_to(backing, disk.path, size_bytes)
+
+    def _extend_linked(self, volume: Any, backing: Any,
+                       size_gib: int) -> None:
+        """Make a linked clone a full one, which can be larger."""
+        (host, pool, folder, summary) = self._upstream.select_ds_for_volume(
+            volume)
+        new = self._upstream.volumeops.clone(
+            replace.temporary_name(volume, 'extend'), backing, folder=folder,
+            datastore=summary.datastore, host=host, resource_pool=pool,
+            provisioning=self._upstream.disk_type(volume),
+            profile_id=self._upstream.storage_profile_id(volume))
+        try:
+            self._replacement.grow(new, size_gib)
+        except Exception:
+            self._replacement.discard(new)
+            raise
+        self._replacement.replace(volume, backing, new)
+
+    def _extend_elsewhere(self, volume: Any, backing: Any, disk: devices.Disk,
+                          size_gib: int) -> None:
+        policy = self._upstream.storage_profile(volume)
+        (host, pool, summary) = self._selection.near(
+            volume, lambda: self._upstream.select_datastore_for(
+                size_gib * units.Gi, policy), excluded=(disk.datastore,))
+        self._migrate.relocate(volume, backing, summary.datastore, host, pool)
+        self._host_record.follow_disk(volume, backing)
+        self._upstream.extend_backing(backing, size_gib, disk.provisioning)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves volumes between the pools of a vCenter.
+
+Each move either succeeds or leaves the volume as it was; and wherever the
+disk ends up, the volume's host names the datastore that holds it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_utils import units
+from oslo_utils import uuidutils
+from oslo_vmware import vim_util
+
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+LOG = logging.getLogger(__name__)
+
+
+class Migrate:
+    """Moves disks, and has shadow VMs follow attached ones."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 finder: backing_finder.Finder,
+                 location_info: Callable[[], str]) -> None:
+        self._upstream = cinder
+        self._selection = selection
+        self._finder = finder
+        self._location_info = location_info
+
+    def migrate(self, volume: Any, host: Any
+                ) -> tuple[bool, dict[str, Any] | None]:
+        """Move a volume, or its promise of space, to another pool.
+
+        No data passes through this host. Snapshots move along; an attached
+        disk moves under its running instance.
+
+        :returns: (False, None) for a pool of another vCenter, which is left
+            to Cinder's generic migration
+        """
+        theirs = (host.get('capabilities') or {}).get('location_info')
+        if theirs != self._location_info():
+            return False, None
+        backing = self._finder.existing(volume)
+        if backing:
+            pool = volume_utils.extract_host(host['host'], 'pool')
+            if not self.is_on(pool, volume, backing):
+                self.move(volume, backing, pool,
+                          lambda: self._selection.specs(volume))
+            elif self._upstream.in_use(volume):
+                # An earlier move may have been broken off halfway.
+                self.follow_instance(volume, backing)
+        if state.is_promised(volume):
+            return True, self._selection.promised_place(host)
+        return True, None
+
+    def is_on(self, pool: str | None, volume: Any, backing: Any) -> bool:
+        """Whether a volume's disk lies on a pool; None is any pool."""
+        def datastore() -> str:
+            if self._upstream.in_use(volume):
+                return self._finder.attached_disk(volume)[1].datastore
+            return vim_util.get_moref_value(
+                self._upstream.volumeops.get_datastore(backing))
+        return self._selection.is_on(pool, datastore)
+
+    def move(self, volume: Any, backing: Any, pool: str | None,
+             specs: Callable[[], dict[str, str]],
+             provisioning: str | None = None,
+             policy: str | None = None) -> None:
+        """Move a volume's disk to a pool, attached or not.
+
+        :param provisioning: disk type there; None: as it is
+        :param policy: storage policy there; None: that of the volume's type
+        """
+        instance = disk = instance_host = None
+        if self._upstream.in_use(volume):
+            instance, disk = self._finder.attached_disk(volume)
+            instance_host = self._upstream.volumeops.get_host(instance)
+        with self._selection.selecting(pool, specs):
+            (host, resource_pool, summary) = (
+                self._upstream.select_datastore_for(
+                    volume['size'] * units.Gi,
+                    policy or self._upstream.storage_profile(volume),
+                    instance_host))
+        profile_id = self._selection.policy_id(policy)
+        if disk is None:
+            self.relocate(volume, backing, summary.datastore, host,
+                          resource_pool, provisioning, profile_id)
+            return
+        # A disk that two VMs name may count as shared, and stay or be copied.
+        self._upstream.volumeops.let_go(backing)
+        try:
+            self._upstream.volumeops.relocate(
+                instance, summary.datastore, only_disk=disk,
+                provisioning=provisioning, profile_id=profile_id)
+        finally:
+            self.follow_instance(volume, backing)
+
+    def relocate(self, volume: Any, backing: Any, datastore: Any, host: Any,
+                 resource_pool: Any, provisioning: str | None = None,
+                 profile_id: str | None = None) -> None:
+        """Move a detached volume's shadow VM, with all its snapshots."""
+        ops = self._upstream.volumeops
+        here = ops.get_dc(backing)
+        ops.relocate(backing, datastore, host=host,
+                     resource_pool=resource_pool, provisioning=provisioning,
+                     profile_id=profile_id)
+        there = self._upstream.datacenter_of(resource_pool)
+        if vim_util.get_moref_value(here) != vim_util.get_moref_value(there):
+            ops.move_backing_to_folder(backing, self._upstream.volume_folder(
+                there, volume['project_id']))
+
+    # -- Following an attached disk -----------------------------------------
+
+    def follow_instance(self, volume: Any, backing: Any) -> None:
+        """Have the shadow VM name the disk that the instance has now.
+
+        What is so already is left alone; so it may be repeated.
+        """
+        _instance, disk = self._finder.attached_disk(volume)
+        try:
+            self._repoint(backing, disk)
+        except exceptions.OutcomeUnknown as error:
+            LOG.info('Volume %(volume)s: %(error)s; it is looked at again.',
+                     {'volume': volume['id'], 'error': error})
+            self._repoint(backing, disk)
+        self.bring_home(volume, backing, disk)
+
+    def _repoint(self, backing: Any, disk: devices.Disk) -> None:
+        own = devices.disks(self._upstream.volumeops.devices_of(backing))
+        if [each.path for each in own] != [disk.path]:
+            self._upstream.volumeops.point_to(backing, disk.path,
+                                              disk.capacity_bytes)
+
+    def bring_home(self, volume: Any, backing: Any,
+                   disk: devices.Disk) -> None:
+        """Move a shadow VM's own files to where its disk is.
+
+        A failure is logged: the volume is whole without it.
+        """
+        try:
+            if not self._upstream.volumeops.is_beside(backing, disk):
+                # The disk is there already: what moves is the VM's folder.
+                self._upstream.volumeops.relocate_home(
+                    backing, self._upstream.datastore_ref(disk.datastore))
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning("Volume %(volume)s: the shadow VM's own files stay "
+                        'where they were: %(error)s',
+                        {'volume': volume['id'], 'error': error})
+
+    # -- After Cinder's generic migration -----------------------------------
+
+    def update_migrated(self, volume: Any, new_volume: Any,
+                        original_volume_status: str) -> dict[str, Any]:
+        """Make the copy the volume.
+
+        Cinder then deletes, by the new volume's id, what it takes for the
+        source; so, in one vCenter, the two shadow VMs change identities.
+        """
+        ops = self._upstream.volumeops
+        new = self._finder.existing(new_volume)
+        old = self._finder.find(volume)
+        if new:
+            if original_volume_status != 'in-use':
+                ops.shape(new, disk_uuid=volume['id'])
+            if old:
+                ops.identify(old, replace.temporary_name(volume, 'migrated'), {
+                    upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
+                    upstream.VOLUME_ID_KEY: ''})
+            ops.identify(new, volume['name'],
+                         self._upstream.extra_config(volume))
+            if old:
+                ops.identify(old, new_volume['name'],
+                             self._upstream.extra_config(new_volume))
+        return {'_name_id': None, 'provider_location': None,
+                'provider_id': new_volume['provider_id']}

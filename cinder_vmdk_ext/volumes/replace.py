@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finishes a copy as a volume's disk, and puts it in the old one's place."""
+
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_utils import units
+from oslo_utils import uuidutils
+from oslo_vmware import vim_util
+
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import upstream
+
+LOG = logging.getLogger(__name__)
+
+
+class Replacement:
+    """What operations that make a copy have in common."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 finder: backing_finder.Finder) -> None:
+        self._upstream = cinder
+        self._finder = finder
+
+    def finish(self, volume: Any, backing: Any, linked: bool = False) -> None:
+        """Make a fresh copy the volume's disk: UUID, adapter and size.
+
+        On failure the copy is deleted: it belongs to no volume yet.
+        """
+        try:
+            # A vCenter does not change the UUID of a delta disk.
+            disk = self._upstream.volumeops.shape(
+                backing, disk_uuid=None if linked else volume['id'],
+                adapter=self._upstream.adapter_type(volume))
+            if not linked and disk.capacity_bytes < volume['size'] * units.Gi:
+                self._upstream.extend_backing(backing, volume['size'],
+                                              disk.provisioning)
+        except Exception:
+            self.discard(backing)
+            raise
+
+    def grow(self, backing: Any, size_gib: int) -> None:
+        """Extend a backing's disk that is smaller than asked."""
+        disk = self._upstream.volumeops.disk_of(backing)
+        if disk.capacity_bytes < size_gib * units.Gi:
+            self._upstream.extend_backing(backing, size_gib,
+                                          disk.provisioning)
+
+    def discard(self, backing: Any) -> None:
+        """Delete a VM that belongs to no volume.
+
+        A failure is logged; ``cinder-vmdk-ext sweep`` finds what is left.
+        """
+        try:
+            self._upstream.volumeops.delete_backing(backing)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('A leftover VM %(vm)s stays in the vCenter: '
+                        '%(error)s', {'vm': vim_util.get_moref_value(backing),
+                                      'error': error})
+
+    def replace(self, volume: Any, old: Any, new: Any,
+                adapter: str | None = None) -> None:
+        """Make ``new`` the volume's backing, and delete ``old``.
+
+        Until the last step the old backing is whole; a failure gives it its
+        identity back and deletes the new one.
+
+        :param adapter: that of the new one; None: as it is
+        """
+        ops = self._upstream.volumeops
+        try:
+            ops.shape(new, disk_uuid=volume['id'], adapter=adapter)
+        except Exception:
+            self.discard(new)
+            raise
+        # A name of its own: an earlier replacement may have left one behind.
+        identity = uuidutils.generate_uuid()
+        try:
+            ops.identify(
+                old, f'{volume["name"]}-replaced-{identity}', {
+                    upstream.BACKING_UUID_KEY: identity,
+                    upstream.VOLUME_ID_KEY: '',
+                    shadow.REPLACED: volume['id']})
+            ops.identify(new, volume['name'],
+                         self._upstream.extra_config(volume))
+        except Exception:
+            # It may have been done and only its reply be lost. If this fails
+            # too, both VMs stay, and the next operation finds them so.
+            self._finder.restore_identity(volume, old)
+            self.discard(new)
+            raise
+        self.discard(old)
+
+
+def temporary_name(volume: Any, purpose: str) -> str:
+    """A name for a VM in the making, which says whose it is to be."""
+    return f'{volume["name"]}-{purpose}-{uuidutils.generate_uuid()}'

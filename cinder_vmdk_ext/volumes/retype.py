@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes the type of volumes, in place where that is possible."""
+
+from typing import Any
+from typing import NamedTuple
+
+from oslo_log import log as logging
+from oslo_utils import units
+
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import migrate as migration
+from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+LOG = logging.getLogger(__name__)
+
+
+class _Form(NamedTuple):
+    """What a volume type says about the form of a disk."""
+
+    provisioning: str
+    adapter: str
+    policy: str | None
+
+
+class Retype:
+    """Brings a disk into the form, and to the pool, of a new type."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 finder: backing_finder.Finder,
+                 replacement: replace.Replacement,
+                 migrate: migration.Migrate) -> None:
+        self._upstream = cinder
+        self._selection = selection
+        self._finder = finder
+        self._replacement = replacement
+        self._migrate = migrate
+
+    def retype(self, volume: Any, new_type: Any, host: Any
+               ) -> bool | tuple[bool, dict[str, Any]]:
+        """Change a volume's type, on the pool that the scheduler chose.
+
+        In place where the pool stays: then only what differs is changed. What
+        needs a copy is built beside the volume, which stays whole until the
+        copy takes its place.
+
+        :param host: its ``host['host']`` names the pool
+        :returns: False when it cannot be done so, and Cinder may migrate
+        :raises InvalidExtraSpec: the new type asks for what does not exist
+        :raises BackingLost: the volume's disk is gone
+        """
+        self._selection.check_specs(
+            lambda: self._selection.specs_of(new_type['id']))
+        backing = self._finder.existing(volume)
+        done = not backing or self._change(volume, backing, new_type, host)
+        if done and host and state.is_promised(volume):
+            return True, self._selection.promised_place(host)
+        return done
+
+    def _change(self, volume: Any, backing: Any, new_type: Any,
+                host: Any) -> bool:
+        before = self._form(volume['volume_type_id'])
+        after = self._form(new_type['id'])
+        pool = None
+        if self._selection.settings.datastore_pools and host:
+            pool = volume_utils.extract_host(host['host'], 'pool')
+        moving = not self._migrate.is_on(pool, volume, backing)
+        obstacle = self._obstacle(volume, backing, before, after, moving)
+        if obstacle:
+            LOG.warning('Volume %(volume)s cannot be retyped as it is: '
+                        '%(why)s.', {'volume': volume['id'], 'why': obstacle})
+            return False
+        if moving:
+            self._retype_moving(volume, backing, pool, before, after,
+                                new_type)
+        elif before.provisioning != after.provisioning:
+            self._retype_copying(volume, backing, pool, after, new_type)
+        else:
+            self._retype_in_place(volume, backing, before, after)
+        return True
+
+    def _form(self, type_id: str | None) -> _Form:
+        return _Form(self._upstream.disk_type_of(type_id),
+                     self._upstream.adapter_type_of(type_id),
+                     self._upstream.storage_profile_of(type_id))
+
+    def _obstacle(self, volume: Any, backing: Any, before: _Form,
+                  after: _Form, moving: bool) -> str | None:
+        converting = before.provisioning != after.provisioning
+        if self._upstream.in_use(volume):
+            if before.adapter != after.adapter:
+                return 'its adapter cannot change while it is attached'
+            if converting and not moving:
+                return ('its disk type cannot change in place while it is '
+                        'attached')
+        elif (converting and not moving
+                and self._upstream.volumeops.snapshots(backing)):
+            return ('its disk type cannot change in place while it has COW '
+                    'snapshots')
+        return None
+
+    def _retype_moving(self, volume: Any, backing: Any, pool: str | None,
+                       before: _Form, after: _Form, new_type: Any) -> None:
+        shape = self._upstream.volumeops.shape
+        # The adapter first: that is quickly undone, a move is not.
+        changed = before.adapter != after.adapter
+        if changed:
+            shape(backing, adapter=after.adapter)
+        try:
+            self._migrate.move(
+                volume, backing, pool,
+                lambda: self._selection.specs_of(new_type['id']),
+                provisioning=after.provisioning
+                if before.provisioning != after.provisioning else None,
+                policy=after.policy)
+        except Exception:
+            if changed:
+                shape(backing, adapter=before.adapter)
+            raise
+        if before.policy and not after.policy:
+            shape(backing, profile_id='')
+
+    def _retype_copying(self, volume: Any, backing: Any, pool: str | None,
+                        after: _Form, new_type: Any) -> None:
+        with self._selection.selecting(
+                pool, lambda: self._selection.specs_of(new_type['id'])):
+            (host, resource_pool, summary) = (
+                self._upstream.select_datastore_for(
+                    volume['size'] * units.Gi, after.policy))
+        folder = self._upstream.volume_folder(
+            self._upstream.datacenter_of(resource_pool), volume['project_id'])
+        new = self._upstream.volumeops.clone(
+            replace.temporary_name(volume, 'retype'), backing, folder=folder,
+            datastore=summary.datastore, host=host,
+            resource_pool=resource_pool, provisioning=after.provisioning,
+            profile_id=self._selection.policy_id(after.policy),
+            extra_config={upstream.VOLUME_ID_KEY: ''})
+        self._replacement.replace(volume, backing, new, after.adapter)
+
+    def _retype_in_place(self, volume: Any, backing: Any, before: _Form,
+                         after: _Form) -> None:
+        ops = self._upstream.volumeops
+        profile_id = None
+        if before.policy != after.policy:
+            profile_id = self._selection.policy_id(after.policy) or ''
+        if self._upstream.in_use(volume) and profile_id is not None:
+            instance, disk = self._finder.attached_disk(volume)
+            ops.reconfigure(instance, deviceChange=[
+                devices.change('edit', disk.device, profile_id=profile_id)])
+        ops.shape(backing, profile_id=profile_id, adapter=after.adapter
+                  if before.adapter != after.adapter else None)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes that another project accepts take their snapshots along."""
+
+from typing import Any
+
+from cinder import objects
+
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import snapshots as volume_snapshots
+
+
+class Transfer:
+    """Moves VMs to the folders of a volume's new project."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 finder: backing_finder.Finder,
+                 snapshots: volume_snapshots.Snapshots) -> None:
+        self._upstream = cinder
+        self._finder = finder
+        self._snapshots = snapshots
+
+    def accept(self, context: Any, volume: Any, new_user: str,
+               new_project: str) -> None:
+        """Put a volume, and its templates, in its new project's folder.
+
+        :raises BackingLost: the volume's disk or a template is gone
+        """
+        backing = self._finder.existing(volume)
+        if not backing:
+            return
+        self._upstream.original.accept_transfer(context, volume, new_user,
+                                                new_project)
+        templated = [
+            snapshot for snapshot in
+            objects.SnapshotList.get_all_for_volume(context, volume['id'])
+            if snapshot.provider_location]
+        if not templated:
+            return
+        ops = self._upstream.volumeops
+        folder = self._upstream.volume_folder(ops.get_dc(backing),
+                                              new_project, snapshot=True)
+        for snapshot in templated:
+            template = self._snapshots.existing_template(snapshot)
+            ops.move_backing_to_folder(template, folder)
+            snapshot.provider_location = ops.get_inventory_path(template)
+            snapshot.save()
