@@ -15,7 +15,7 @@ UPSTREAM = 'cinder.volume.drivers.vmware'
 
 # Decisions on plain values: they import each other and the standard library.
 PURE = frozenset({
-    'audit.compare', 'model', 'scheduling.eligibility',
+    'audit.compare', 'backings.model', 'model', 'scheduling.eligibility',
     'scheduling.placement', 'scheduling.pool_names', 'scheduling.pool_stats',
     'volumes.manageable'})
 # A decision that is to be repeated is handed its clock and its tie-break.
@@ -24,10 +24,8 @@ NOT_FOR_PURE = frozenset(
 )
 # The only modules that know upstream's driver.
 KNOW_UPSTREAM = frozenset({
-    'backings.finder', 'backings.folders', 'backings.verified_ops',
-    'backings.volumeops', 'exceptions', 'scheduling.selector',
-    'volumes.create', 'volumes.images', 'volumes.manage', 'volumes.moves',
-    'volumes.snapshots', 'wiring'})
+    'backings.folders', 'backings.verified_ops', 'backings.volumeops',
+    'driver', 'exceptions', 'scheduling.selector', 'upstream'})
 # The only modules that speak to the vCenter, and what that takes.
 TALK_TO_VCENTER = frozenset({
     'audit.collect', 'backings.cache', 'backings.disk_scan',
@@ -38,7 +36,7 @@ TALK_TO_VCENTER = frozenset({
     'vsphere.session', 'vsphere.snapshot_tree', 'vsphere.soap',
     'vsphere.storage_policies', 'vsphere.suds_client', 'vsphere.tagging',
     'vsphere.tasks', 'vsphere.transfers', 'vsphere.updates',
-    'vsphere.virtual_devices', 'vsphere.wsdl', 'wiring'})
+    'vsphere.virtual_devices', 'vsphere.wsdl', 'backend', 'driver'})
 VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',
     'urllib.request', f'{PLUGIN}.vsphere.soap',
@@ -47,7 +45,7 @@ VCENTER_LIBRARIES = (
 ONLY_VALUES = frozenset({
     'oslo_vmware', 'oslo_vmware.exceptions', 'oslo_vmware.vim_util'})
 # Packages, of which `from a import b` names both.
-PACKAGES = frozenset({'', 'audit', 'scheduling', 'volumes'})
+PACKAGES = frozenset({'', 'audit', 'backings', 'scheduling', 'volumes'})
 # Names that say nothing of what is inside.
 VAGUE = frozenset({'utils', 'helpers', 'manager', 'common', 'misc'})
 
