@@ -27,6 +27,7 @@ from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext.inventory import tagged
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.scheduling import reporter
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.scheduling import selector
@@ -195,7 +196,8 @@ class Backend:
             port=options.vmware_host_port, cacert=options.vmware_ca_file,
             insecure=options.vmware_insecure,
             pool_size=options.vmware_connection_pool_size,
-            op_id_prefix='c-vol', note=self._note.write)
+            op_id_prefix='c-vol', note=self._note.write,
+            on_task=operation.forget_prefetched)
 
     def _make_client(self, cookie: Any = None) -> soap.Client:
         return _make_client(self._configuration, cookie)
@@ -236,7 +238,8 @@ class Backend:
         self.reconciler.connect(located)
         self.reporter = reporter.Reporter(
             self.inventory_source, self.settings,
-            self.promised.gib, volumes=located.volumes_by_datastore,
+            self.promised.gib, age=live.age_seconds,
+            volumes=located.volumes_by_datastore,
             # A migration is handed the pool's capabilities, no others.
             everywhere=lambda: {'location_info': self.location_info()})
 

@@ -35,7 +35,6 @@ PLUGIN_STILL_NEEDS: tuple[str, ...] = (
     'lagging-figures',
     'lingering-locks',
     'locked-edits',
-    'notices',
 )
 
 

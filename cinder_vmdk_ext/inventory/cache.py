@@ -63,11 +63,24 @@ class LiveView:
         known = self.known()
         if known is not None:
             return self._complete(known)
+        # A large inventory takes its time, a vCenter that hangs all of it.
+        self._stream.probe()
         found = self._reader.read()
         conversation = self._stream.conversation()
         if conversation is not None:
             conversation.nudge()
         return found
+
+    def age_seconds(self) -> float:
+        """For how long the vCenter has not confirmed what memory holds.
+
+        It grows while the long poll waits for a reply; 0 where each read goes
+        to the vCenter.
+        """
+        conversation = self._stream.conversation()
+        if conversation is None or not conversation.live:
+            return 0.0
+        return conversation.silent_seconds
 
     def known(self) -> model.Inventory | None:
         """What memory holds, without policies; None: not to be trusted.

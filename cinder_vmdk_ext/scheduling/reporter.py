@@ -61,8 +61,8 @@ class Reporter:
                      [], Mapping[str, Sequence[str]] | None] = dict,
                  everywhere: Callable[[], dict[str, Any]] = dict,
                  expected: Callable[
-                     [model.Inventory], model.Inventory] = lambda seen: seen
-                 ) -> None:
+                     [model.Inventory], model.Inventory] = lambda seen: seen,
+                 age: Callable[[], float] = float) -> None:
         """:param promises: lazily created volumes, by pool; or the size of
             this backend's by the pool's name
         :param volumes: ids of the volumes on each datastore, by its moref;
@@ -70,6 +70,8 @@ class Reporter:
         :param everywhere: what the report says, and each of its pools
         :param expected: adds to an inventory what operations have done that
             the vCenter's figures do not show yet
+        :param age: since when the vCenter has not confirmed what the reader
+            tells, in seconds
         """
         self._reader = reader
         self._settings = settings
@@ -78,6 +80,7 @@ class Reporter:
         self._volumes = volumes
         self._everywhere = everywhere
         self._expected = expected
+        self._age = age
         # Held while a report is made, in which others take part of it.
         self._making = threading.Lock()
         self._known: pool_stats.Known = {}
@@ -90,13 +93,14 @@ class Reporter:
     def report(self) -> dict[str, Any]:
         """Figures and state; the driver adds what it alone knows.
 
-        ``stats_age_seconds`` is 0 for fresh figures, -1 when there never
-        were any; ``backend_state`` is that of the connection to the vCenter,
-        with the cause in ``backend_state_reason``.
+        ``stats_age_seconds`` is since when the vCenter has not confirmed
+        the figures, -1 when there never were any; ``backend_state`` is that
+        of the connection to the vCenter, with the cause in
+        ``backend_state_reason``.
         """
         try:
-            read_at = self._clock()
             inventory = self._expected(self._reader.read())
+            read_at = self._clock() - self._age()
             promises = _as_promises(self._promises())
             with self._making:
                 good = self._fresh(_Facts(inventory, promises,
@@ -110,7 +114,9 @@ class Reporter:
                                or type(error).__name__)
         with self._lock:
             self._good = good
-        return _with_state(good.figures, {})
+        age = int(self._clock() - good.read_at)
+        return _with_state(good.figures,
+                           {'stats_age_seconds': age} if age else {})
 
     def _fresh(self, facts: _Facts, read_at: float) -> _Good:
         with self._lock:

@@ -20,7 +20,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import operation
+from cinder_vmdk_ext.vsphere import accounts
 from cinder_vmdk_ext.vsphere import retry
 from cinder_vmdk_ext.vsphere import services
 from cinder_vmdk_ext.vsphere import soap
@@ -35,8 +35,6 @@ TASK_PATIENCE_SECONDS = 900.0
 LEASE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
-# A vCenter locks an account after five wrong passwords in three minutes.
-REFUSAL_SECONDS = 60.0
 # A session that the vCenter keeps denying will not be had by another login.
 _MOST_DENIALS = 3
 _NOTHING_LOST = object()
@@ -62,12 +60,17 @@ class Session(api.VMwareAPISession):
                  clock: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep,
                  note: Callable[[str | None], None] = lambda cookie: None,
+                 on_task: Callable[[], None] = lambda: None,
+                 account: accounts.Account | None = None,
                  **kwargs: Any) -> None:
         """Log in, unless ``create_session=False`` is given.
 
         :param api_retry_count: how often a call is repeated at most
         :param timeouts_seconds: for a connection, and for a reply
         :param note: is told each session's cookie, and None at its end
+        :param on_task: called before each wait for a task, which changes
+            something
+        :param account: whose logins these are; None: as the process knows it
         :param kwargs: as of oslo.vmware's class
         :raises VimFaultException: the login was refused
         :raises VimConnectionException: the vCenter does not answer
@@ -79,11 +82,14 @@ class Session(api.VMwareAPISession):
         self._clock = clock
         self._sleep = sleep
         self._note = note
+        self._on_task = on_task
+        self._account = account or accounts.of(
+            host, kwargs.get('port') or 443, username, password)
         self._closed = False
         self._logging_in = threading.Lock()
         self._making_services = threading.RLock()
-        # When the last login failed, and until when no other is tried.
-        self._refused: tuple[float, float, Exception] | None = None
+        # When the last login failed, and of what.
+        self._failed: tuple[float, Exception] | None = None
         # Tasks whose state could not be read, and since when.
         self._unseen: dict[str, float] = {}
         super().__init__(host, username, password, api_retry_count,
@@ -159,33 +165,31 @@ class Session(api.VMwareAPISession):
             if self._closed:
                 raise vmware_exceptions.VimException(
                     f'The session with {self._host} is closed.')
-            self._heed_refusal(arrived)
+            if self._failed is not None and arrived < self._failed[0]:
+                raise self._failed[1].with_traceback(None)
+            self._account.check()
             if lost is not None:
                 # The storage policy service may have lost it alone.
                 self._log_out()
             try:
                 self._log_in()
             except vmware_exceptions.VMwareDriverException as error:
-                self._note_refusal(error)
+                self._note_failure(error)
                 raise
-            self._refused = None
+            self._failed = None
+            self._account.accept()
 
-    def _heed_refusal(self, arrived: float) -> None:
-        if self._refused is None:
-            return
-        when, until, error = self._refused
-        if arrived < when or self._clock() < until:
-            raise error.with_traceback(None)
-
-    def _note_refusal(self, error: Exception) -> None:
-        now = self._clock()
-        faults = getattr(error, 'fault_list', [])
-        pause = REFUSAL_SECONDS if 'InvalidLogin' in faults else 0.0
-        self._refused = now, now + pause, error
+    def _note_failure(self, error: Exception) -> None:
+        self._failed = self._clock(), error
         LOG.error('The login to the vCenter %(host)s as %(user)r failed: '
                   '%(error)s', {'host': self._host,
                                 'user': self._server_username,
                                 'error': getattr(error, 'msg', error)})
+        if 'InvalidLogin' in getattr(error, 'fault_list', ()):
+            LOG.error('The next login as %(user)r is tried in %(pause)d s at '
+                      'the earliest, so that the vCenter does not lock the '
+                      'account.', {'user': self._server_username,
+                                   'pause': self._account.refuse(error)})
 
     def _log_in(self) -> None:
         vim = self.vim
@@ -334,7 +338,7 @@ class Session(api.VMwareAPISession):
         :raises OutcomeUnknown: its state can no longer be read
         :raises VimException: why the task failed
         """
-        operation.forget_prefetched()
+        self._on_task()
         if self.task_waiter is not None:
             return self.task_waiter(task)
         return super().wait_for_task(task)

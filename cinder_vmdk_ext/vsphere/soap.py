@@ -230,8 +230,9 @@ class Client:
             return self._pool.request(
                 'POST', '/sdk', body=_envelope(method, this, arguments or {}),
                 headers=headers, preload_content=preload_content,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS,
-                                        read=read_seconds))
+                timeout=urllib3.Timeout(
+                    connect=min(CONNECT_SECONDS, read_seconds),
+                    read=read_seconds))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise exceptions.VimConnectionException(
                 f'{method}: no reply from {self._url} ({error})', error)
@@ -457,7 +458,7 @@ def view_filter(view: Ref, paths: Mapping[str, tuple[str, ...]],
     :param others: paths of single objects, which are in no view
     """
     others = others or {}
-    walk = Typed('TraversalSpec', {'name': 'view', 'type': 'ContainerView',
+    walk = Typed('TraversalSpec', {'name': 'view', 'type': view.type,
                                    'path': 'view', 'skip': False})
     return Typed('', {
         'propSet': [property_spec(kind, names) for kind, names in (

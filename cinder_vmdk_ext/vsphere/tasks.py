@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waits for the vCenter's tasks, many at once, by notices of their end.
 
-The long poll that keeps the inventory also follows the vCenter's list of
-recent tasks, so the end of a task is told within one round trip and costs no
-call of its own. A task that the list does not show (it is bounded) is given a
-filter of its own, and whatever is not told is read.
+The long poll that keeps the inventory also follows a ListView of the tasks
+that are waited for, so the end of a task is reported within one round trip. A
+task takes one call to be put on the list, which also removes those that have
+ended. vSphere promises no notices for ``TaskManager.recentTask``. Whatever is
+not reported is read.
 """
 
 import collections
@@ -26,15 +27,17 @@ from cinder_vmdk_ext.vsphere import updates
 
 LOG = logging.getLogger(__name__)
 
-# A task that the list shows at all is shown at once.
+# A task that is on the list is reported at once.
 UNSEEN_SECONDS = 1.0
 # How often a task that runs long is read, for its progress to be logged; and
 # for safety, should a notice be lost.
 PROGRESS_SECONDS = 15.0
 # A task goes on in the hosts while the vCenter restarts, which takes minutes.
 PATIENCE_SECONDS = 900.0
-# What ended before anybody waited for it, and tasks of others.
+# Tasks whose end is reported after their wait has ended otherwise.
 REMEMBERED = 2000
+# How long a call may take without which a task is read.
+_LIST_SECONDS = 10.0
 
 _TOLD = ('info.state', 'info.error', 'info.result')
 _READ = (*_TOLD, 'info.progress', 'info.descriptionId', 'info.entityName')
@@ -94,6 +97,11 @@ class TaskWaiter:
         self._told: collections.OrderedDict[str, Facts] = (
             collections.OrderedDict())
         self._waits: dict[str, list[_Wait]] = {}
+        # The ListView of the conversation, and what is to be done to it.
+        self._view: soap.Ref | None = None
+        self._changing = threading.Lock()
+        self._to_add: list[_Wait] = []
+        self._ended: list[str] = []
         stream.listeners.append(self)
 
     def __call__(self, task: Any) -> TaskInfo:
@@ -115,7 +123,8 @@ class TaskWaiter:
                 self._waits[key].remove(wait)
                 if not self._waits[key]:
                     del self._waits[key]
-            wait.remove_filter()
+                    if wait.view is not None and wait.view == self._view:
+                        self._ended.append(key)
         if facts['info.state'] == 'error':
             raise failure(facts['info.error'])
         return TaskInfo(key, facts, lambda: self._result(task))
@@ -125,16 +134,15 @@ class TaskWaiter:
     def _until_ended(self, wait: '_Wait') -> Facts:
         while True:
             conversation = self._stream.conversation()
+            listed = self._list(wait)
             facts = self._facts(wait.key)
             if _has_ended(facts):
                 return facts
-            told = wait.event.wait(self._quiet_seconds(facts, conversation,
-                                                       wait))
+            told = listed and wait.event.wait(
+                self._quiet_seconds(facts, conversation, wait))
             wait.event.clear()
             if told:
                 continue
-            if not facts and conversation is not None:
-                wait.add_filter(conversation)
             facts = self._read(wait)
             if _has_ended(facts):
                 return facts
@@ -147,6 +155,48 @@ class TaskWaiter:
             return PROGRESS_SECONDS
         # The conversation may be about to start, or to show it.
         return self._poll_seconds if wait.reads else UNSEEN_SECONDS
+
+    def _list(self, wait: '_Wait') -> bool:
+        """Put a task on the conversation's list (ModifyListView).
+
+        Tasks of other threads that come meanwhile share the next call.
+
+        :returns: False: the vCenter does not take it
+        """
+        with self._lock:
+            if self._view is None or wait.view == self._view:
+                return True  # it is on it, or will be when there is one
+            wait.refused = False
+            self._to_add.append(wait)
+        with self._changing:
+            self._change_list()
+        return not wait.refused
+
+    def _change_list(self) -> None:
+        with self._lock:
+            view = self._view
+            waits, self._to_add = self._to_add, []
+            ended, self._ended = self._ended, []
+            for wait in waits:
+                wait.view = view
+        if view is None or not waits:
+            return
+        refused: set[str] | None = None
+        try:
+            refused = self._modify(view, [wait.key for wait in waits], ended)
+        except vmware_exceptions.VMwareDriverException as error:
+            LOG.debug('Tasks are read at intervals: %s', error)
+        for wait in waits:
+            wait.refused = refused is None or wait.key in refused
+
+    def _modify(self, view: soap.Ref, add: Iterable[str],
+                remove: Iterable[str]) -> set[str]:
+        """:returns: what the vCenter does not know"""
+        reply = self._stream.client.call('ModifyListView', view, {
+            'add': [soap.Ref('Task', key) for key in dict.fromkeys(add)],
+            'remove': [soap.Ref('Task', key) for key in remove]},
+            read_seconds=_LIST_SECONDS)
+        return {element.text or '' for element in reply}
 
     def _facts(self, key: str) -> Facts:
         with self._lock:
@@ -209,8 +259,19 @@ class TaskWaiter:
 
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
-        """One, over the tasks that are recent (Listener)."""
-        return [recent(content, _TOLD)]
+        """One, over a list of the tasks that are waited for (Listener)."""
+        client = self._stream.client
+        view = soap.ref(client.call('CreateListView', soap.from_suds(
+            content.viewManager))[0])
+        conversation.own('DestroyView', view)
+        with self._lock:
+            self._view = view
+            self._ended.clear()
+            self._to_add += [wait for waits in self._waits.values()
+                             for wait in waits if wait not in self._to_add]
+        with self._changing:
+            self._change_list()
+        return [soap.view_filter(view, {'Task': _TOLD})]
 
     def sink(self) -> 'TaskWaiter':
         """Itself: what has ended stays so, whoever told it (Listener)."""
@@ -227,7 +288,7 @@ class TaskWaiter:
                 _note(told, path, soap.value(value))
         with self._lock:
             if kind == 'leave':
-                # The list is full. If it has not ended, it is told no more.
+                # If it has not ended, it is reported no more.
                 if not _has_ended(self._told.get(key, {})):
                     self._told.pop(key, None)
                     self._wake(key)
@@ -245,6 +306,8 @@ class TaskWaiter:
 
     def lost(self) -> None:
         """No more is told (Listener)."""
+        with self._lock:
+            self._view = None
         self._lose()
 
     def _lose(self) -> None:
@@ -270,25 +333,9 @@ class _Wait:
         self.reads = 0
         self.started_at = self.logged_at = time.monotonic()
         self.unread_since: float | None = None
-        self._filtered: tuple[updates.Conversation, soap.Ref] | None = None
-
-    def add_filter(self, conversation: updates.Conversation) -> None:
-        """Have the task followed by itself, once in each conversation."""
-        if self._filtered is not None and self._filtered[0] is conversation:
-            return
-        try:
-            added = conversation.add_filter(_filter(
-                soap.Ref('Task', self.key), _TOLD))
-        except vmware_exceptions.VMwareDriverException as error:
-            LOG.debug('Task %s is read at intervals: %s', self.key, error)
-            return
-        if added is not None:
-            self._filtered = conversation, added
-
-    def remove_filter(self) -> None:
-        if self._filtered is not None:
-            conversation, added = self._filtered
-            conversation.remove_filter(added)
+        # The list that it is on, unless the vCenter has refused it.
+        self.view: soap.Ref | None = None
+        self.refused = False
 
     def bear(self, now: float, patience_seconds: float) -> bool:
         """Whether to go on although the state cannot be read."""
@@ -307,15 +354,6 @@ def _filter(task: soap.Ref, paths: tuple[str, ...]) -> soap.Typed:
 RECENT = soap.Typed('TraversalSpec', {
     'name': 'recent', 'type': 'TaskManager', 'path': 'recentTask',
     'skip': False})
-
-
-def recent(content: Any, paths: tuple[str, ...]) -> soap.Typed:
-    """A PropertyFilterSpec over the tasks that are recent."""
-    return soap.Typed('', {
-        'propSet': soap.property_spec('Task', paths),
-        'objectSet': soap.Typed('', {
-            'obj': soap.from_suds(content.taskManager), 'skip': True,
-            'selectSet': RECENT})})
 
 
 def _has_ended(facts: Facts) -> bool:

@@ -32,6 +32,8 @@ WAIT_SECONDS = 20
 GRACE_SECONDS = 10
 # The first answer holds the whole inventory; a vCenter may need its time.
 FIRST_ANSWER_SECONDS = 120
+# How long a vCenter that was silent may take to show that it is there.
+PROBE_SECONDS = 5
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -157,6 +159,17 @@ class Stream:
         new.start()
         return new
 
+    def probe(self) -> None:
+        """See that the vCenter answers at all (RetrieveServiceContent).
+
+        :raises VimConnectionException: it does not, within PROBE_SECONDS
+        """
+        try:
+            self.client.call('RetrieveServiceContent', _SERVICE_INSTANCE,
+                             read_seconds=PROBE_SECONDS)
+        except exceptions.VimFaultException:
+            pass  # it answers
+
     def stop(self, timeout_seconds: float = 3.0) -> None:
         """End the conversation and destroy its collector. May be repeated."""
         with self._lock:
@@ -194,8 +207,13 @@ class Conversation:
     @property
     def live(self) -> bool:
         """Whether what was told is all, and recent enough to be believed."""
-        return (self._synced and not self._ended and self._clock()
-                - self._heard_at < WAIT_SECONDS + GRACE_SECONDS)
+        return (self._synced and not self._ended and
+                self.silent_seconds < WAIT_SECONDS + GRACE_SECONDS)
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since when the vCenter has answered nothing."""
+        return self._clock() - self._heard_at
 
     def sink(self, kind: str) -> Sink | None:
         """What takes the objects of a managed type."""
@@ -221,22 +239,6 @@ class Conversation:
     def own(self, destroy: str, made: soap.Ref) -> None:
         """Have something destroyed, by that method, with the collector."""
         self._belongings.append((destroy, made))
-
-    def add_filter(self, spec: soap.Typed) -> soap.Ref | None:
-        """Watch more in this conversation (CreateFilter).
-
-        :returns: what to pass to :meth:`remove_filter`; None when there is no
-            collector now
-        """
-        collector = self._collector
-        if collector is None or self._ended:
-            return None
-        return soap.ref(self._client.call('CreateFilter', collector, {
-            'spec': spec, 'partialUpdates': False})[0])
-
-    def remove_filter(self, added: soap.Ref) -> None:
-        """Stop watching; a filter that is gone already is none to remove."""
-        self._quietly('DestroyPropertyFilter', added)
 
     # -- Beginning and end --------------------------------------------------
 
@@ -291,12 +293,14 @@ class Conversation:
         self._listen(late=False)
 
     def _listen(self, late: bool) -> None:
+        assert self._collector is not None
         content = self._stream.session.vim.service_content
         sinks = dict(self._sinks)
         for listener in self._stream.listeners:
             if listener.late == late:
                 for spec in listener.filters(self, content):
-                    self.add_filter(spec)
+                    self._client.call('CreateFilter', self._collector, {
+                        'spec': spec, 'partialUpdates': False})
                 sink = listener.sink()
                 sinks.update((kind, sink) for kind in listener.types)
         self._sinks = sinks
@@ -428,6 +432,7 @@ def _change(entry: etree._Element) -> Change:
     return Change(path or '', value)
 
 
+_SERVICE_INSTANCE = soap.Ref('ServiceInstance', 'ServiceInstance')
 _RETURNED = f'{{{soap.VIM}}}returnval'
 _OBJ = f'{{{soap.VIM}}}obj'
 _KIND = f'{{{soap.VIM}}}kind'

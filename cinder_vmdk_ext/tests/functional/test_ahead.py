@@ -40,7 +40,9 @@ class AheadTestCase(backend_case.BackendCase):
 
     def test_the_vm_is_found_and_read_in_one_call(self):
         self.assertEqual({'RetrievePropertiesEx': 1,
-                          'ExtendVirtualDisk_Task': 1}, self.extended())
+                          'ExtendVirtualDisk_Task': 1,
+                          # by which the end of the task is heard of
+                          'ModifyListView': 1}, self.extended())
 
     def test_another_vm_is_not_taken_for_it(self):
         other = self.create()

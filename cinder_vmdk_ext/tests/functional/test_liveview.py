@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inventory in memory is that of the vCenter, whatever happens there."""
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -380,6 +382,32 @@ class FuzzTestCase(LiveViewCase):
             change(dice)
             with self.subTest(step=step, change=change.__name__):
                 self.assertFollows(change.__name__)
+
+
+class FrozenTestCase(LiveViewCase):
+    """The vCenter's process hangs: it takes connections, and no more."""
+
+    def setUp(self):
+        super().setUp()
+        patch = mock.patch.multiple(updates, WAIT_SECONDS=1, GRACE_SECONDS=1,
+                                    PROBE_SECONDS=1)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.addCleanup(os.kill, self.vcenter.pid, signal.SIGCONT)
+
+    def test_what_memory_holds_ages_and_then_is_not_believed(self):
+        self.synced()
+        os.kill(self.vcenter.pid, signal.SIGSTOP)
+        self.until(lambda: self.view.age_seconds() > 1)
+        self.assertIsNotNone(self.view.known())
+        self.until(lambda: self.view.known() is None)
+        begun = time.monotonic()
+        with self.assertRaises(exceptions.VimConnectionException):
+            self.view.read()
+        self.assertLess(time.monotonic() - begun, 4)
+        os.kill(self.vcenter.pid, signal.SIGCONT)
+        self.until(lambda: self.view.known() is not None)
+        self.assertLess(self.view.age_seconds(), 2)
 
 
 class EventletTestCase(LiveViewCase):

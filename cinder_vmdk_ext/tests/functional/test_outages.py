@@ -16,7 +16,7 @@ from cinder import objects
 
 from cinder_vmdk_ext.tests import faulty_proxy
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.vsphere import session
+from cinder_vmdk_ext.vsphere import accounts
 
 MINUTES = float(os.environ.get('VMDK_EXT_TEST_OUTAGE_MINUTES', 0.6))
 WORKERS = 3
@@ -123,7 +123,8 @@ class OutagesTestCase(backend_case.BackendCase):
 
     def setUp(self):
         super().setUp()
-        patch = mock.patch.object(session, 'REFUSAL_SECONDS', 1)
+        patch = mock.patch.multiple(accounts, FIRST_PAUSE_SECONDS=1,
+                                    LONGEST_PAUSE_SECONDS=1)
         patch.start()
         self.addCleanup(patch.stop)
 

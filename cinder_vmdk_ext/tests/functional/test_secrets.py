@@ -130,6 +130,7 @@ class LogsTestCase(SecretsCase):
         self.assert_unsaid(repr(made.session), repr(vars(made)))
 
     def test_of_a_login_that_is_refused(self):
+        self.addCleanup(self.driver.session._account.accept)
         self.control.fault(method='Login', fault={'type': 'InvalidLogin'})
         made = driver.VmdkExtDriver(
             configuration=section.read(**section.of_vcenter(self.vcenter)),
@@ -141,12 +142,12 @@ class LogsTestCase(SecretsCase):
     def test_of_a_login_that_is_refused_later(self):
         self.control.fault(method='Login', fault={'type': 'InvalidLogin'})
         made = self.driver.session
-        self.addCleanup(setattr, made, '_refused', None)
+        self.addCleanup(made._account.accept)
         self.control.kill_sessions()
         caught = self.assertRaises(vmware_exceptions.VimFaultException,
                                    made.renew, made._session_id)
         self.control.reset_faults()
-        made._refused = None
+        made._account.accept()
         made.renew(made._session_id)
         type(self).service = self.vcenter.connect()
         self.assert_unsaid(str(caught), repr(caught))

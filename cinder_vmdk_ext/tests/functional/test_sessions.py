@@ -24,6 +24,7 @@ from pyVmomi import vim
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests import faulty_proxy
+from cinder_vmdk_ext.vsphere import accounts
 from cinder_vmdk_ext.vsphere import session
 from simulator import client
 from simulator.conformance import vcenter_case
@@ -49,6 +50,8 @@ class SessionCase(vcenter_case.VCenterCase):
     @classmethod
     def log_in(cls, port=None, password=None, **options):
         """A session; options are those that oslo.vmware's has not."""
+        # A refusal is to be no other test's.
+        options.setdefault('account', accounts.Account())
         if UPSTREAM:
             options = {}
         made = (api.VMwareAPISession if UPSTREAM else session.Session)(
@@ -445,7 +448,8 @@ class LoginTestCase(SessionCase):
             self.name_of(made, ref)
         self.sim.remove_fault(rule)
         now = time.monotonic()
-        made._clock = lambda: now + session.REFUSAL_SECONDS + 1
+        made._account._clock = (
+            lambda: now + accounts.FIRST_PAUSE_SECONDS + 1)
         self.assertEqual(name, self.name_of(made, ref))
 
     def test_the_password_is_nowhere_to_be_read(self):

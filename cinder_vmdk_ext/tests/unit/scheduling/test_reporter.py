@@ -50,10 +50,10 @@ class ReporterTestCase(unittest.TestCase):
         self.clock = Clock()
         self.promised = ()
 
-    def reporter(self, **settings):
+    def reporter(self, age=float, **settings):
         return scheduling_reporter.Reporter(
             self.reader, worlds.settings(**settings),
-            lambda: self.promised, self.clock)
+            lambda: self.promised, self.clock, age=age)
 
     def names(self, stats):
         return [pool['pool_name'] for pool in stats['pools']]
@@ -85,6 +85,22 @@ class ReporterTestCase(unittest.TestCase):
                                             new['stats_age_seconds']))
             self.assertEqual(old['free_capacity_gb'],
                              new['free_capacity_gb'])
+
+    def test_the_age_grows_while_a_reply_is_waited_for(self):
+        reporter = self.reporter(age=lambda: self.clock.now - 2)
+        self.clock.now = 2
+        self.assertEqual(0, reporter.report()['stats_age_seconds'])
+        self.clock.now = 20
+        stats = reporter.report()
+        self.assertEqual(('up', 18), (stats['backend_state'],
+                                      stats['stats_age_seconds']))
+        self.assertEqual({18}, {pool['stats_age_seconds']
+                                for pool in stats['pools']})
+        self.clock.now = 45
+        self.reader.answer = NO_ANSWER
+        stats = reporter.report()
+        self.assertEqual(('down', 43), (stats['backend_state'],
+                                        stats['stats_age_seconds']))
 
     def test_the_cause_is_told_in_one_line(self):
         reporter = self.reporter()

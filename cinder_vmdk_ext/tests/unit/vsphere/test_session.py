@@ -9,6 +9,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.vsphere import accounts
 from cinder_vmdk_ext.vsphere import session
 
 VM = vim_util.get_moref('vm-1', 'VirtualMachine')
@@ -65,7 +66,8 @@ class SessionCase(unittest.TestCase):
         self.pauses = []
         made = session.Session(
             'vc', 'me', 'secret', retries, 0.1, create_session=False,
-            clock=lambda: self.now, sleep=self.sleep, **options)
+            clock=lambda: self.now, sleep=self.sleep,
+            **{'account': accounts.Account(lambda: self.now)} | options)
         made._vim = self.vim
         made.is_current_session_active = lambda: self.active
         self.active = True
@@ -196,16 +198,31 @@ class LoginTestCase(SessionCase):
         made._create_session()
         self.assertEqual(2, self.vim.logins)
 
-    def test_a_wrong_password_is_not_tried_again_for_a_minute(self):
+    def test_a_wrong_password_is_not_tried_again_for_a_while(self):
         made = self.make(Vim(Login=[BAD_LOGIN] * 9))
         for _ in range(5):
             with self.assertRaises(vmware_exceptions.VimFaultException):
                 made.renew(None)
         self.assertEqual(1, self.vim.calls.count('Login'))
-        self.now += session.REFUSAL_SECONDS
+        self.now += accounts.FIRST_PAUSE_SECONDS
         self.vim.answers['Login'] = []
         made.renew(None)
         self.assertEqual('key-1', made._session_id)
+
+    def test_sessions_of_one_account_share_the_pause(self):
+        """Also one that is made anew, as Cinder does at a failed start."""
+        account = accounts.Account(lambda: self.now)
+        logins = 0
+        for _ in range(4):
+            made = self.make(Vim(Login=[BAD_LOGIN]), account=account)
+            with self.assertRaises(vmware_exceptions.VimFaultException):
+                made.renew(None)
+            logins += self.vim.calls.count('Login')
+        self.assertEqual(1, logins)
+        one, other = (session.Session('vc', 'me', 'secret', 1, 1,
+                                      create_session=False)
+                      for _ in range(2))
+        self.assertIs(one._account, other._account)
 
     def test_a_login_without_a_reply_may_be_tried_at_once(self):
         made = self.make(Vim(Login=[LOST]))
@@ -246,6 +263,13 @@ class TasksTestCase(SessionCase):
         made = self.make()
         made.task_waiter = lambda task: ('waited for', task)
         self.assertEqual(('waited for', VM), made.wait_for_task(VM))
+
+    def test_a_wait_for_a_task_is_announced(self):
+        announced = []
+        made = self.make(on_task=lambda: announced.append(True))
+        made.task_waiter = lambda task: None
+        made.wait_for_task(VM)
+        self.assertEqual([True], announced)
 
     def test_a_lease_that_is_never_ready_is_given_up(self):
         made = self.make()
