@@ -96,7 +96,7 @@ func (d *dispatcher) redirect(ctx *simulator.Context, method *simulator.Method) 
 func (d *dispatcher) Dispatch(ctx *simulator.Context, body types.AnyType) soap.HasFault {
 	request := reflect.ValueOf(body).Elem()
 	call := &Call{
-		Name: request.Type().Name(),
+		Name: methodName(request.Type().Name()),
 		This: request.FieldByName("This").Interface().(types.ManagedObjectReference),
 		Body: body,
 	}
@@ -110,6 +110,14 @@ func (d *dispatcher) Dispatch(ctx *simulator.Context, body types.AnyType) soap.H
 		next = func() soap.HasFault { return around(ctx, call, inner) }
 	}
 	return next()
+}
+
+// methodName is the API's name of a method, by its request's type. The library calls the requests of the internal API otherwise.
+func methodName(request string) string {
+	if stem, ok := strings.CutSuffix(request, "TaskRequest"); ok {
+		return stem + "_Task"
+	}
+	return request
 }
 
 // answer locks the object, asks the overrides, and at last the library.

@@ -74,6 +74,7 @@ func (s *Store) clone(
 		s.remove(ctx, machine)
 		return nil, fault
 	}
+	tellCloned(ctx, vm, machine)
 	return &machine.Self, nil
 }
 

@@ -212,6 +212,10 @@ func (s *Store) planEdit(
 		return s.locked(c.at, vm.Self)
 	}
 	uuid := c.flat != nil && c.flat.Uuid != "" && c.flat.Uuid != backingUUID(old)
+	if flat, ok := old.Backing.(*types.VirtualDiskFlatVer2BackingInfo); uuid && ok && flat.Parent != nil && !s.sim.Lenient("delta-uuid") {
+		// A delta shows the uuid of the disk below it.
+		return &types.InvalidDeviceOperation{InvalidDeviceSpec: types.InvalidDeviceSpec{DeviceIndex: int32(c.index)}}
+	}
 	if (uuid || len(c.spec.Profile) > 0) && !s.sim.Lenient("locked-edits") { // written to the file
 		return s.locked(c.at, vm.Self)
 	}

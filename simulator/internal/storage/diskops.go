@@ -31,6 +31,9 @@ func (s *Store) CreateDisk(ctx *simulator.Context, at place, spec vdisk.Spec) ty
 	if err := os.MkdirAll(path.Dir(at.local()), 0o700); err != nil {
 		return fileFault(at, err)
 	}
+	if spec.Eager {
+		takeTime(spec.CapacityBytes)
+	}
 	err := vdisk.CreateFlat(at.local(), spec)
 	s.touchDisk(ctx, at)
 	if err != nil {
@@ -230,6 +233,11 @@ func (s *Store) WriteDisk(ctx *simulator.Context, source vdisk.Content, to place
 	if err := os.MkdirAll(path.Dir(to.local()), 0o700); err != nil {
 		return fileFault(to, err)
 	}
+	written := vdisk.Bytes(source)
+	if spec.Eager {
+		written = spec.CapacityBytes
+	}
+	takeTime(written)
 	err := vdisk.CreateFlat(to.local(), spec)
 	if err == nil {
 		if err = fill(to, source); err != nil {
@@ -263,6 +271,7 @@ func (s *Store) moveDisk(ctx *simulator.Context, from, to place) types.BaseMetho
 		if release, fault = s.Reserve(to, s.usedBy(from)); fault != nil {
 			return fault
 		}
+		takeTime(s.usedBy(from))
 	}
 	defer release()
 	if err := os.MkdirAll(path.Dir(to.local()), 0o700); err != nil {
@@ -295,6 +304,9 @@ func (s *Store) convert(ctx *simulator.Context, at place, thin, eager bool) type
 		return fault
 	}
 	defer release()
+	if eager && !d.Eager() {
+		takeTime(d.CapacityBytes())
+	}
 	d.SetProvisioning(thin, eager)
 	if err := d.Write(at.local()); err != nil {
 		return fileFault(at, err)

@@ -18,6 +18,7 @@ import (
 // Feature is true storage.
 var Feature = core.Feature{Name: "storage", Flags: flags, Start: start, Rules: []core.Rule{
 	{Name: "change-version", Relaxes: "snapshots and moves leave `config.changeVersion` as it was"},
+	{Name: "delta-uuid", Relaxes: "the uuid of a disk that reads through another can be changed"},
 	{Name: "export-readonly", Relaxes: "exported disks are `RW n SPARSE`, and not `RDONLY n SPARSE`"},
 	{Name: "shadow-consolidation",
 		Relaxes: "a disk that a powered-off machine names too is neither consolidated nor moved away from it"},
@@ -35,6 +36,7 @@ func start(sim *core.Sim) error {
 	s.overrideMachines()
 	s.overrideRegister()
 	s.overrideDiskManager()
+	s.overrideDiskInfo()
 	s.overrideFileManager()
 	s.overrideDatastores()
 	s.overrideSnapshots()
@@ -47,6 +49,7 @@ func start(sim *core.Sim) error {
 	s.overridePromote()
 	s.overrideFirstClassDisks()
 	s.serveFolder()
+	sim.WrapHTTP(markCleared)
 	s.serveLeases()
 	s.serveControl()
 	places.Follow(sim.Map())

@@ -92,11 +92,13 @@ func (s *Store) Relocate(
 	if fault := r.moveFiles(); fault != nil {
 		return fault
 	}
+	from := origin{places.HostOf(ctx, vm), datacenterOf(ctx, vm.Self), r.home.ds}
 	r.publish()
 	if fault := r.moveCompute(); fault != nil {
 		return fault
 	}
 	s.Settle(ctx, vm)
+	tellMigrated(ctx, vm, from)
 	if len(spec.DeviceChange) > 0 {
 		return s.reconfigure(ctx, vm, &types.VirtualMachineConfigSpec{DeviceChange: spec.DeviceChange})
 	}
@@ -426,6 +428,11 @@ func (s *Store) needOf(m layerMove) (int64, types.BaseMethodFault) {
 func (r *relocation) moveFiles() types.BaseMethodFault {
 	moved := make(map[string]place)
 	for _, m := range r.moves {
+		if m.from.ds != m.to.ds {
+			if bytes, fault := r.store.needOf(m); fault == nil {
+				takeTime(bytes)
+			}
+		}
 		if err := os.MkdirAll(path.Dir(m.to.local()), 0o700); err != nil {
 			return fileFault(m.to, err)
 		}
@@ -597,12 +604,23 @@ func (r *relocation) moveCompute() types.BaseMethodFault {
 	if len(changes) > 0 {
 		r.ctx.Map.AtomicUpdate(r.ctx, r.vm, changes)
 	}
-	if ref := r.spec.Folder; ref != nil && *ref != *r.vm.Parent {
+	if ref := r.folder(); ref != nil && *ref != *r.vm.Parent {
 		folder, ok := r.ctx.Map.Get(*ref).(*simulator.Folder)
 		if !ok {
 			return &types.ManagedObjectNotFound{Obj: *ref}
 		}
 		return r.store.moveIntoFolder(r.ctx, folder, []types.ManagedObjectReference{r.vm.Self})
+	}
+	return nil
+}
+
+// folder is where the virtual machine is to be: in another datacenter the root folder of machines, if the client names none.
+func (r *relocation) folder() *types.ManagedObjectReference {
+	if r.spec.Folder != nil {
+		return r.spec.Folder
+	}
+	if dc := datacenterOf(r.ctx, r.newHome.ds.Self); dc != nil && dc != datacenterOf(r.ctx, r.vm.Self) {
+		return &dc.VmFolder
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 var settings = struct {
 	// leaseTimeout ends a lease that is not kept alive.
 	leaseTimeout time.Duration
+	// copyRate is the bytes that are copied, moved or zeroed in a second; 0 takes no time.
+	copyRate int64
 	// figuresRefresh is how often datastores say what is free.
 	figuresRefresh time.Duration
 	// lockRelease is how long a disk stays locked that a running machine has given back.
@@ -22,10 +24,26 @@ var settings = struct {
 func flags(set *flag.FlagSet) {
 	seconds(set, &settings.leaseTimeout, "lease-timeout", 1,
 		"end a lease `SECONDS` after the last HttpNfcLeaseProgress")
+	set.Func("copy-rate", "let clones, moves between datastores and zeroing take the time of `MIB` per second (default 0: none)",
+		func(text string) error {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || n < 0 {
+				return fmt.Errorf("give a whole number of MiB per second, 0 for no time")
+			}
+			settings.copyRate = n << 20
+			return nil
+		})
 	seconds(set, &settings.figuresRefresh, "figures-refresh", 1,
 		"let datastores say what is free every `SECONDS`, if no client asks them to before")
 	seconds(set, &settings.lockRelease, "lock-release", 0,
 		"keep a disk locked for `SECONDS` after a running machine has given it back")
+}
+
+// takeTime waits for as long as it takes to copy so many bytes.
+func takeTime(bytes int64) {
+	if settings.copyRate > 0 && bytes > 0 {
+		time.Sleep(time.Duration(float64(bytes) / float64(settings.copyRate) * float64(time.Second)))
+	}
 }
 
 // seconds declares a flag for a time that is not shorter than so many seconds.

@@ -333,6 +333,9 @@ func (s *Store) reconfigure(
 		return fault
 	}
 	plain := *spec
+	if plain.Annotation == cleared {
+		plain.Annotation = ""
+	}
 	var changes []*diskChange
 	plain.DeviceChange, changes = split(devicesOf(ctx, vm), spec.DeviceChange)
 	if len(changes) > 0 && vm.Config.Template {
@@ -348,6 +351,9 @@ func (s *Store) reconfigure(
 	if fault := s.libraryReconfigure(ctx, vm, &plain); fault != nil {
 		undo()
 		return fault
+	}
+	if spec.Annotation == cleared {
+		clearAnnotation(ctx, vm)
 	}
 	s.apply(ctx, vm, changes)
 	s.Settle(ctx, vm)
