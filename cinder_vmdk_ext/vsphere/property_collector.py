@@ -32,6 +32,7 @@ RETRIEVE = 'RetrievePropertiesEx'
 CONTINUE = 'ContinueRetrievePropertiesEx'
 _CANCEL = 'CancelRetrievePropertiesEx'
 _GONE = 'ManagedObjectNotFound'
+_BAD_TOKEN = 'InvalidArgument'
 
 
 class Missing(NamedTuple):
@@ -156,7 +157,8 @@ def read_all(session: Any, client: soap.Client,
     try:
         return read()
     except exceptions.VimFaultException as fault:
-        if exceptions.NOT_AUTHENTICATED not in fault.fault_list:
+        # A view goes with its session, which another thread may replace.
+        if not {exceptions.NOT_AUTHENTICATED, _GONE} & {*fault.fault_list}:
             raise
     # It has just answered, so this login does not wait for ever.
     session._create_session()
@@ -279,7 +281,17 @@ class Retrieval:
         token = self._take(RETRIEVE, {'specSet': self._spec,
                                       'options': soap.Typed('', {})})
         while token is not None:
-            token = self._take(CONTINUE, {'token': token})
+            token = self._continue(token)
+
+    def _continue(self, token: str) -> str | None:
+        try:
+            return self._take(CONTINUE, {'token': token})
+        except exceptions.VimFaultException as fault:
+            if _BAD_TOKEN in fault.fault_list:
+                # Another thread has replaced the session that it was of.
+                self._token = None
+                raise soap.empty_reply(CONTINUE, self._asked) from fault
+            raise
 
     def _take(self, method: str, arguments: dict[str, Any]) -> str | None:
         """Take the objects of a page as they come; the next token."""
@@ -367,6 +379,8 @@ def whole(service: Any, collector: Any, result: Any) -> Any:
         try:
             page = getattr(service, CONTINUE)(collector, token=token)
         except Exception as error:
+            if _BAD_TOKEN in getattr(error, 'fault_list', ()):
+                raise soap.empty_reply(CONTINUE, ()) from error
             if not _is_denial(error):
                 _cancel_of(service, collector, token)
             raise

@@ -311,6 +311,7 @@ class Conversation:
         truncated = False
         answered = False
         version = self._version
+        begun = self._clock()
         for part in self._client.stream(
                 'WaitForUpdatesEx', self._collector,
                 {'version': self._version,
@@ -330,6 +331,10 @@ class Conversation:
                     version = part.text or ''
                 else:
                     truncated = part.text == 'true'
+        if (not answered and self._synced
+                and self._clock() - begun < WAIT_SECONDS / 2):
+            # So a vCenter may answer where the session has ended.
+            raise soap.empty_reply('WaitForUpdatesEx', ())
         self._version = version
         self._heard_at = self._clock()
         if answered or not self._synced:

@@ -384,6 +384,26 @@ class FuzzTestCase(LiveViewCase):
                 self.assertFollows(change.__name__)
 
 
+class EndedSessionTestCase(LiveViewCase):
+    """The poll is told in a manner of its own that its session has ended."""
+
+    def test_an_empty_answer_is_not_taken_for_nothing_new(self):
+        self.synced()
+        for way in ({'kill_sessions': 'caller'},
+                    {'kill_sessions': 'caller', 'empty': True}):
+            self.sim.fault(method='WaitForUpdatesEx', count=1, **way)
+            self.sim.reset_journal()
+            for before, after in (('LocalDS_1', 'Gold'),
+                                  ('Gold', 'LocalDS_1')):
+                self.datastore(before).RenameDatastore(after)
+                self.assertFollows(way)
+            self.assertEqual([1], [each['hits'] for each
+                                   in self.sim.faults()])
+            self.sim.reset_faults()
+            self.assertLess(self.sim.journal()['methods'][
+                'WaitForUpdatesEx']['calls'], 20)
+
+
 class FrozenTestCase(LiveViewCase):
     """The vCenter's process hangs: it takes connections, and no more."""
 

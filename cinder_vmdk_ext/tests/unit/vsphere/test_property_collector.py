@@ -95,6 +95,21 @@ class ReadAllTestCase(unittest.TestCase):
                                                 vcenters.page(GOLD)])
         self.assertEqual((1, 1), (self.session.logins, len(found)))
 
+    def test_a_session_that_another_thread_replaced_begins_it_again(self):
+        """Views and tokens end with the session that they are of."""
+        for first in (
+                {'RetrievePropertiesEx': [
+                    exceptions.VimFaultException(['ManagedObjectNotFound'],
+                                                 'view-1'),
+                    vcenters.page(GOLD)]},
+                {'RetrievePropertiesEx': [vcenters.page(LEAD, token='1'),
+                                          vcenters.page(GOLD)],
+                 'ContinueRetrievePropertiesEx': exceptions.VimFaultException(
+                     ['InvalidArgument'], 'token')}):
+            found = self.read(**first)
+            self.assertEqual([soap.Ref('Datastore', 'datastore-1')],
+                             list(found))
+
     def test_a_session_lost_again_is_an_error(self):
         with self.assertRaises(exceptions.VimFaultException):
             self.read(RetrievePropertiesEx=[vcenters.LOST, vcenters.LOST])
