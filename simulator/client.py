@@ -35,6 +35,8 @@ PLUGIN_STILL_NEEDS: tuple[str, ...] = (
     'lagging-figures',
     'lingering-locks',
     'locked-edits',
+    'names',
+    'quoted-policy-cookie',
 )
 
 

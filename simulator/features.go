@@ -7,6 +7,7 @@ import (
 	"vcenter-sim/internal/alarms"
 	"vcenter-sim/internal/attributes"
 	"vcenter-sim/internal/browser"
+	"vcenter-sim/internal/checks"
 	"vcenter-sim/internal/collector"
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/door"
@@ -51,10 +52,14 @@ var features = []core.Feature{
 	history.Feature,
 	machines.Feature,
 	updates.Feature,
+	checks.Feature,
 
 	// These stand between the clients and all others, so they come last.
 	privileges.Feature,
 	logins.Feature,
 	faults.Feature,
 	journal.Feature,
+
+	// Behind this a cookie's value is the session's key.
+	logins.Cookies,
 }

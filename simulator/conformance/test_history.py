@@ -86,3 +86,23 @@ class HistoryTestCase(vcenter_case.VCenterCase):
         self.wait(manager.DeleteVStorageObject_Task(disk.config.id, self.datastore()))
         for task in self.content.taskManager.recentTask:
             self.assertIsInstance(task.info.entity, vim.ManagedEntity)
+
+
+class RetentionTestCase(vcenter_case.VCenterCase):
+
+    flags = {'ds': 1, 'vm': 0, 'task_retention': '500ms'}
+
+    def test_a_task_is_forgotten_some_time_after_its_end(self):
+        """TaskManager.recentTask: "completed within the past 10 minutes"; here within the -task-retention of this simulator."""
+        task = self.datacenter.vmFolder.CreateFolder('short').Rename('short memory')
+        self.assertIn(task, self.content.taskManager.recentTask)
+
+        def forgotten():
+            try:
+                return not task.info
+            except vmodl.fault.ManagedObjectNotFound:
+                return True
+        self.until(forgotten)
+        self.assertNotIn(task, self.content.taskManager.recentTask)
+        folder = self.named(vim.Folder, 'short memory')
+        self.assertNotIn(task, folder.recentTask)

@@ -19,7 +19,7 @@ class JournalTestCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.vcenter = client.Simulator(journal=50).start()
+        cls.vcenter = client.Simulator(lenient='quoted-policy-cookie', journal=50).start()
         cls.addClassCleanup(cls.vcenter.stop)
         cls.control = control_endpoint.Control(cls.vcenter.control_url)
 

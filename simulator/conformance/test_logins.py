@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logins are checked, and what hangs on a session ends with it."""
 
+import http.client
 import ssl
 import threading
 import time
@@ -11,6 +12,7 @@ from oslo_vmware import exceptions as oslo_exceptions
 from pyVmomi import SoapStubAdapter
 from pyVmomi import vim
 from pyVmomi import vmodl
+import requests
 
 from simulator import client as simulator_client
 from simulator import control as control_endpoint
@@ -199,6 +201,79 @@ class TimeoutTestCase(LoginsTestCase):
         self.assertEqual(1, len(self.control.sessions()))
         self.control.kill_sessions()
         thread.join()
+
+
+class CookieTestCase(LoginsTestCase):
+    """As pyvmomi recorded an 8.0.3 (basic_connection.yaml) and the policy service (pbm_check_compatibility.yaml)."""
+
+    def post(self, path, text, cookie=''):
+        return requests.post(
+            f'https://{self.vcenter.host}:{self.vcenter.port}{path}', verify=self.vcenter.cacert, timeout=10,
+            headers={'Cookie': cookie} if cookie else {},
+            data=f'<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/">{text}</e:Envelope>')
+
+    def log_in(self):
+        """:returns: the text of Set-Cookie, and the session's key"""
+        reply = self.post('/sdk', f'''<e:Body><Login xmlns="urn:vim25"><_this type="SessionManager">{self.manager._moId}</_this>
+            <userName>{self.vcenter.user}</userName><password>{self.vcenter.password}</password></Login></e:Body>''')
+        return reply.headers['Set-Cookie'], reply.text.partition('<key>')[2].partition('</key>')[0]
+
+    def time(self, cookie):
+        return self.post('/sdk', '<e:Body><CurrentTime xmlns="urn:vim25"><_this type="ServiceInstance">ServiceInstance</_this>'
+                         '</CurrentTime></e:Body>', cookie)
+
+    def test_it_is_quoted_and_is_not_the_key(self):
+        cookie, key = self.log_in()
+        self.assertRegex(cookie, r'^vmware_soap_session="[0-9a-f]{40}"; Path=/; HttpOnly; Secure;$')
+        self.assertEqual(36, len(key))
+        self.assertEqual(200, self.time(cookie.partition(';')[0]).status_code)
+        self.assertIn('NotAuthenticated', self.time(f'vmware_soap_session="{key}"').text)
+
+    def test_it_is_set_at_the_login_only(self):
+        cookie, _ = self.log_in()
+        self.assertNotIn('Set-Cookie', self.time(cookie.partition(';')[0]).headers)
+        self.assertNotIn('Set-Cookie', self.time('').headers)
+
+    def test_the_policy_service_takes_it_without_the_quotes(self):
+        quoted = self.log_in()[0].partition(';')[0].partition('=')[2]
+        for value, fits in (quoted.strip('"'), True), (quoted, False):
+            reply = self.post('/pbm/sdk', f'''<e:Header><vcSessionCookie>{value}</vcSessionCookie></e:Header><e:Body>
+                <PbmQueryProfile xmlns="urn:pbm"><_this type="PbmProfileProfileManager">ProfileManager</_this>
+                <resourceType><resourceType>STORAGE</resourceType></resourceType></PbmQueryProfile></e:Body>''')
+            self.assertEqual(fits, 'NotAuthenticated' not in reply.text, reply.text)
+
+
+class LimitTestCase(LoginsTestCase):
+    """A vCenter has a limit of sessions; beyond it, it answers 503."""
+
+    flags = {'vm': 0, 'session_limit': 2}
+
+    def test_one_session_too_many_is_answered_503(self):
+        self.vcenter.connect()
+        self.assertRaisesRegex(http.client.HTTPException, '503', self.vcenter.connect)
+        self.manager.Logout()
+        self.vcenter.connect()
+
+
+class NewerFaultsTestCase(LoginsTestCase):
+    """vCenter 9.1 says by three more faults that there is no session (its core-types.xsd: AuthenticationRequired ...)."""
+
+    flags = {'vm': 0, 'api_version': '9.1.0.0', 'no_session_fault': 'SessionNotFound'}
+
+    def test_a_call_after_the_end_gets_the_fault_of_the_flag(self):
+        self.control.kill_sessions()
+        self.assertRaises(vmodl.fault.SessionNotFound, self.client.CurrentTime)
+        found = self.client.content.propertyCollector.RetrieveContents([PC.FilterSpec(
+            objectSet=[PC.ObjectSpec(obj=self.client.content.rootFolder)],
+            propSet=[PC.PropertySpec(type=vim.Folder, pathSet=['name'])])])
+        self.assertIsInstance(found[0].missingSet[0].fault, vmodl.fault.SessionNotFound)
+
+    def test_each_can_be_asked_for(self):
+        for name in 'AuthenticationRequired', 'SessionNotFound', 'InvalidToken':
+            self.control.fault(method='CurrentTime', count=1, fault={'type': name})
+            with self.assertRaises(vmodl.RuntimeFault) as caught:
+                self.client.CurrentTime()
+            self.assertEqual(name, type(caught.exception).__name__.rpartition('.')[2])
 
 
 class BadTimeoutTestCase(unittest.TestCase):

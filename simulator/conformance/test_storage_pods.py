@@ -271,6 +271,7 @@ class OsloTestCase(PodCase):
 
         spec = factory.create('ns0:VirtualMachineCloneSpec')
         spec.location, spec.powerOn, spec.template = factory.create('ns0:VirtualMachineRelocateSpec'), False, False
+        spec.location.pool = pool  # oslo.vmware sends no element that is empty, and the location is required
         key = oslo_datastore.get_recommended_datastore_clone(session, pod, spec, vm, folder, 'cloned-by-oslo', pool)
         self.assertIsNotNone(key)
         self.destroy(made)

@@ -34,6 +34,14 @@ SIMPLE_ARRAYS = [
 ]
 
 
+# Types of the core, of which the tables say otherwise what they are derived from.
+BASES = {'LocalizedMethodFault': 'DynamicData', 'MethodFault': None, 'DynamicProperty': None, 'DynamicArray': None}
+
+
+# Elements that pyVmomi keeps for itself: they are in no schema, and never sent.
+NOT_SENT = {('MethodFault', 'msg'), ('DynamicArray', 'dynamicType')}
+
+
 def lower_camel(name):
     """The tables spell some references with capitals (Vim.Foo) and some without (vim.foo)."""
     return '.'.join(part[:1].lower() + part[1:] for part in name.split('.'))
@@ -44,6 +52,13 @@ def belongs_to_vim(version):
         return VmomiSupport.GetInternedWsdlNamespace(version) == VIM_NAMESPACE
     except Exception:  # pyVmomi raises KeyError or its own, for versions of other services
         return False
+
+
+def is_younger(version, than):
+    """What is younger than its type is optional, whatever the tables say: older clients do not send it. The schemas count 2.0
+    and 2.5 (version1 and version2) as one.
+    """
+    return version != than and (than, version) != ('vim.version.version1', 'vim.version.version2')
 
 
 class Tables:
@@ -99,7 +114,7 @@ class Tables:
 
 
 def element(name, schema_type, is_array=False, optional=False):
-    occurs = ' minOccurs="0"' if optional or is_array else ''
+    occurs = ' minOccurs="0"' if optional else ''
     if is_array:
         occurs += ' maxOccurs="unbounded"'
     return f'<element name={quoteattr(name)} type="{schema_type}"{occurs}/>'
@@ -146,19 +161,22 @@ class Document:
         name, parent, properties = entry[1], entry[2], entry[4] or []
         content = ''
         for prop in properties:
+            if (name, prop[0]) in NOT_SENT:
+                continue
             schema_type, is_array = self.tables.schema_type(prop[1], faults_as_values=name == 'LocalizedMethodFault')
             if prop[3] & VmomiSupport.F_LINK:
                 schema_type = 'xsd:string'
-            content += element(prop[0], schema_type, is_array, prop[3] & VmomiSupport.F_OPTIONAL)
+            optional = prop[3] & VmomiSupport.F_OPTIONAL or is_younger(prop[2], entry[3])
+            content += element(prop[0], schema_type, is_array, optional)
         found = self.tables.find(self.tables.data, parent) if parent else None
         base = found[1] if found else 'DynamicData'
-        self.add_type(name, complex_type(name, content, None if name == 'MethodFault' and not found else base))
+        self.add_type(name, complex_type(name, content, BASES.get(name, base)))
 
     def add_array(self, suffix, item, item_type):
         if suffix.startswith('ArrayOf'):
             return
         name = 'ArrayOf' + suffix[:1].upper() + suffix[1:]
-        self.add_type(name, complex_type(name, element(item, item_type, is_array=True)))
+        self.add_type(name, complex_type(name, element(item, item_type, is_array=True, optional=True)))
 
     def add_messages(self, methods):
         """What goes over the wire: an element for each request and each response."""

@@ -43,8 +43,7 @@ func denied(
 		if slices.Contains(forEverybody[obj.Type], path) {
 			return nil
 		}
-		return &types.NotAuthenticated{NoPermission: types.NoPermission{
-			Object: privilegedObject(ctx, obj), PrivilegeId: "System.View"}}
+		return s.NoSession(privilegedObject(ctx, obj))
 	}
 	known, _ := guards.Load(s)
 	list, _ := known.([]Guard)

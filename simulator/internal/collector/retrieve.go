@@ -38,15 +38,14 @@ func start(s *core.Sim) error {
 	core.Override(s, r.pages.onContinue)
 	core.Override(s, r.pages.onCancel)
 	if s.Lenient("lost-session-fault") {
-		s.Around(refuseWithoutSession)
+		s.Around(r.refuseWithoutSession)
 	}
 	return nil
 }
 
-func refuseWithoutSession(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+func (r *retriever) refuseWithoutSession(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
 	if ctx.Session == nil && (call.Name == "RetrieveProperties" || call.Name == "RetrievePropertiesEx") {
-		return core.FaultMessage("The session is not authenticated.", &types.NotAuthenticated{
-			NoPermission: types.NoPermission{Object: &call.This, PrivilegeId: "System.View"}})
+		return core.FaultMessage("The session is not authenticated.", r.sim.NoSession(&call.This))
 	}
 	return next()
 }

@@ -85,6 +85,9 @@ func (d *dispatcher) redirect(ctx *simulator.Context, method *simulator.Method) 
 		return d, nil
 	}
 	if ctx.Session == nil {
+		if d.sim.NoSessionFault != "" && method.Name != "Fetch" && method.This.Type != "LookupService" {
+			return nil, d.sim.NoSession(&method.This)
+		}
 		return nil, nil // the library refuses it, or serves what needs no session
 	}
 	method.This = d.Self

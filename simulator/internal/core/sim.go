@@ -42,6 +42,8 @@ type Sim struct {
 	Model *simulator.Model
 	// Settings are the flags that concern more than one feature.
 	Settings Settings
+	// NoSessionFault is the fault that callers without a session get, one of NoSessionFaults; "" is the first.
+	NoSessionFault string
 	// Front is asked before the library's own HTTP endpoints. A pattern here replaces the library's.
 	Front *http.ServeMux
 	// Control serves tests, on a loopback port of its own, if -control is given.

@@ -10,11 +10,19 @@ import (
 )
 
 // Feature is the door.
-var Feature = core.Feature{Name: "door", Start: start}
+var Feature = core.Feature{
+	Name: "door",
+	Rules: []core.Rule{{Name: "schema", Relaxes: "requests are taken whose elements are unknown, missing or in another order than " +
+		"in the WSDL"}},
+	Start: start,
+}
 
 func start(s *core.Sim) error {
 	serveWSDL(s)
 	s.WrapHTTP(zoneTimestamps)
+	if !s.Lenient("schema") {
+		s.WrapHTTP(checkRequests)
+	}
 	policies := simulator.New()
 	s.Model.Service.RegisterSDK(policies)
 	s.Attach(policies)

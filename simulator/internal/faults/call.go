@@ -73,8 +73,7 @@ func (f *faults) withoutSession(ctx *simulator.Context, call *core.Call, next co
 		ctx.Session = nil
 		return next()
 	}
-	return core.FaultMessage("The session is not authenticated.", &types.NotAuthenticated{
-		NoPermission: types.NoPermission{Object: &call.This, PrivilegeId: "System.View"}})
+	return core.FaultMessage("The session is not authenticated.", f.sim.NoSession(&call.This))
 }
 
 // retrievals are the methods that can be answered with nothing.

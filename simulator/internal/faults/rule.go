@@ -17,6 +17,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"vcenter-sim/internal/control"
+	"vcenter-sim/internal/core"
 )
 
 // Rule says which calls fail, and how. Of the rules that match a call, the first one that is not used up applies, alone.
@@ -202,6 +203,9 @@ func (r *Rule) checkScope() error {
 // build makes the fault that is named.
 func (f *Fault) build() error {
 	var kind = func(name string) (value types.BaseMethodFault, ok bool) {
+		if value = core.NewFault(name); value != nil {
+			return value, true
+		}
 		found, ok := types.TypeFunc()(name)
 		if !ok {
 			return nil, false

@@ -8,7 +8,6 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
-	"github.com/vmware/govmomi/vim25/xml"
 
 	"vcenter-sim/internal/core"
 )
@@ -22,7 +21,7 @@ func (f *faults) inTask(ctx *simulator.Context, call *core.Call, rule *Rule, nex
 			rule.wait(own, task)
 			core.FinishTask(own, task, nil, rule.TaskFault.worded())
 		}()
-		return &taskBody{Res: &taskResponse{method: call.Name, Returnval: task.Self}}
+		return core.TaskAnswer(call.Name, task.Self)
 	}
 	hooked := false
 	core.HookTask(ctx, func(task *simulator.Task, run core.TaskFunc) core.TaskFunc {
@@ -83,23 +82,4 @@ func standIn(ctx *simulator.Context, call *core.Call, rule *Rule, ref *types.Man
 		}
 		core.FinishTask(own, task, info.Result, fault)
 	}()
-}
-
-// taskBody answers any method that returns a task.
-type taskBody struct {
-	Res *taskResponse
-}
-
-// Fault implements soap.HasFault.
-func (*taskBody) Fault() *soap.Fault { return nil }
-
-type taskResponse struct {
-	method    string
-	Returnval types.ManagedObjectReference
-}
-
-// MarshalXML names the element by the method.
-func (r *taskResponse) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
-	start.Name.Local = r.method + "Response"
-	return e.EncodeElement(types.CreateVM_TaskResponse{Returnval: r.Returnval}, start)
 }

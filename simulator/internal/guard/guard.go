@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guard mends the library's tasks: none ends the process, and each bears its method's name.
+// Package guard mends the library's tasks: none ends the process, each bears its method's name, and they are forgotten in the end.
 package guard
 
 import (
@@ -24,12 +24,12 @@ import (
 // Feature lets a panic in one of the library's tasks end that task only. (Methods, and tasks that core.StartTask starts, are
 // guarded where they are called.) It also names these tasks as a vCenter does, by their methods: pyVmomi trips over a
 // TaskInfo.name that is no method's.
-var Feature = core.Feature{Name: "guard", Start: start}
+var Feature = core.Feature{Name: "guard", Flags: flags, Start: start}
 
 func start(s *core.Sim) error {
 	s.PrepareTask(prepare)
 	s.Around(name)
-	return nil
+	return forgetTasks(s)
 }
 
 type nameKey struct{}

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -16,7 +18,11 @@ import (
 	"vcenter-sim/internal/core"
 )
 
-var timeout time.Duration
+var (
+	timeout   time.Duration
+	limit     int
+	noSession string
+)
 
 // locales are those of a vCenter that is installed in English.
 var locales = []string{"en"}
@@ -25,6 +31,9 @@ var locales = []string{"en"}
 var Feature = core.Feature{
 	Name: "logins",
 	Flags: func(set *flag.FlagSet) {
+		set.StringVar(&noSession, "no-session-fault", core.NoSessionFaults[0],
+			"the `FAULT` that a caller without a session gets: one of "+strings.Join(core.NoSessionFaults, ", ")+" (9.1)")
+		set.IntVar(&limit, "session-limit", 2000, "answer a login beyond this `NUMBER` of sessions with status 503; 0 for no limit")
 		set.DurationVar(&timeout, "session-timeout", 30*time.Minute,
 			"end a session that is not used for so long (`DURATION`, as 90s or 30m); 0 for never")
 	},
@@ -35,11 +44,22 @@ func start(s *core.Sim) error {
 	if timeout < 0 {
 		return fmt.Errorf("invalid value %q for flag -session-timeout: give a duration, as 90s or 30m, or 0 for never", timeout)
 	}
+	if !slices.Contains(core.NoSessionFaults, noSession) {
+		return fmt.Errorf("invalid value %q for flag -no-session-fault: give one of %s", noSession,
+			strings.Join(core.NoSessionFaults, ", "))
+	}
+	if limit < 0 {
+		return fmt.Errorf("invalid value \"%d\" for flag -session-limit: give a number of sessions, or 0 for no limit", limit)
+	}
+	if noSession != core.NoSessionFaults[0] {
+		s.NoSessionFault = noSession
+	}
 	manager := s.Map().SessionManager()
 	manager.DefaultLocale, manager.MessageLocaleList, manager.SupportedLocaleList = "en", locales, locales
 	l := of(s)
 	l.timeout = timeout
 	s.Around(l.watch)
+	s.Around(l.refuseTooMany)
 	stop := make(chan struct{})
 	s.OnStop(func() { close(stop) })
 	go l.expire(stop)
@@ -61,6 +81,17 @@ func start(s *core.Sim) error {
 		control.Answer(w, gone)
 	})
 	return nil
+}
+
+// refuseTooMany answers a login beyond the limit as a vCenter that has no session left.
+func (l *logins) refuseTooMany(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
+	switch call.Name {
+	case "Login", "LoginByToken", "LoginExtensionByCertificate", "CloneSession", "ImpersonateUser":
+		if limit > 0 && len(List(l.sim)) >= limit {
+			return core.AnswerStatus(ctx, http.StatusServiceUnavailable, "Service Unavailable")
+		}
+	}
+	return next()
 }
 
 // watch knows which sessions have a call in progress: a long poll keeps its session alive.
