@@ -73,6 +73,27 @@ class HistoryTestCase(vcenter_case.VCenterCase):
         collector.DestroyCollector()
         self.assertRaises(vmodl.fault.ManagedObjectNotFound, collector.ReadNextTasks, 1)
 
+    def test_each_task_is_described_under_a_key_of_the_task_manager(self):
+        """TaskInfo.descriptionId is a key of TaskManager.description.methodInfo."""
+        known = {info.key for info in self.content.taskManager.description.methodInfo}
+        vm = self.make_vm('described', disks_mib=[1])
+        told = []
+        for call in (lambda: vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation='new')),
+                     lambda: vm.CreateSnapshot_Task('one', '', False, False),
+                     lambda: vm.snapshot.rootSnapshotList[0].snapshot.RemoveSnapshot_Task(True),
+                     lambda: vm.RelocateVM_Task(vim.vm.RelocateSpec(datastore=self.datastore('LocalDS_1'))),
+                     lambda: vm.Rename_Task('redescribed'), vm.PowerOnVM_Task, vm.PowerOffVM_Task,
+                     lambda: self.content.virtualDiskManager.CreateVirtualDisk_Task(
+                         '[LocalDS_0] described.vmdk', self.datacenter, vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
+                             diskType='thin', adapterType='lsiLogic', capacityKb=1024)), vm.Destroy_Task):
+            self.wait(task := call())
+            told.append(task.info.descriptionId)
+        self.assertEqual(
+            ['VirtualMachine.reconfigure', 'VirtualMachine.createSnapshot', 'vm.Snapshot.remove', 'VirtualMachine.relocate',
+             'VirtualMachine.rename', 'VirtualMachine.powerOn', 'VirtualMachine.powerOff',
+             'VirtualDiskManager.createVirtualDisk', 'VirtualMachine.destroy'], told)
+        self.assertEqual(set(), set(told) - known)
+
     def test_the_entity_lists_its_recent_tasks(self):
         task = self.folder.Rename_Task('recent')
         self.until(lambda: task in self.folder.recentTask)

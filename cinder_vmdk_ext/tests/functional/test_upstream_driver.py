@@ -60,6 +60,7 @@ class ImageService:
 
 class UpstreamCase(storage_case.StorageCase):
 
+    lenient = 'quoted-policy-cookie'  # oslo.vmware sends it so
     flags = {'ds': 3, 'vm': 1, 'host': 2, 'standalone_host': 0, 'ds_capacity': ['20GiB', 'LocalDS_2=6GiB'],
              'ds_mount_all': True}
     options = {}

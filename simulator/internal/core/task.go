@@ -39,11 +39,12 @@ func NewTask(ctx *simulator.Context, entity types.ManagedObjectReference, name s
 	if n := len(name) - len("_Task"); n > 0 && name[n:] == "_Task" {
 		id = name[:n]
 	}
+	description := DescriptionID(entity.Type, name)
 	if _, ok := ctx.Map.Get(entity).(mo.Entity); !ok { // TaskInfo.entity is a ManagedEntity, and VirtualDiskManager is none
 		entity = *RootFolder(ctx)
 	}
 	task := simulator.CreateTask(entity, id, nil)
-	task.Info.Name = name
+	task.Info.Name, task.Info.DescriptionId = name, description
 	if object, ok := ctx.Map.Get(entity).(mo.Entity); ok {
 		task.Info.EntityName = object.Entity().Name
 	}

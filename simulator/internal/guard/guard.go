@@ -75,7 +75,7 @@ func prepare(ctx *simulator.Context, task *simulator.Task) {
 	}
 	own := contextOf(task)
 	if name := nameOf(own); name != "" {
-		task.Info.Name = name
+		task.Info.Name, task.Info.DescriptionId = name, core.DescriptionID(task.Info.Entity.Type, name)
 	}
 	if own != nil && own.Session != nil {
 		task.Info.Reason = &types.TaskReasonUser{UserName: own.Session.UserName}
