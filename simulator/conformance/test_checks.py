@@ -6,6 +6,7 @@ The references are the lists of faults of Folder.CreateFolder, MoveIntoFolder_Ta
 
 from pyVmomi import vim
 from pyVmomi import vmodl
+import requests
 
 from simulator.conformance import vcenter_case
 
@@ -89,6 +90,29 @@ class ChecksTestCase(vcenter_case.VCenterCase):
         task = vm.ReconfigVM_Task(vim.vm.ConfigSpec(changeVersion=version, annotation='second'))
         self.assertIsInstance(self.fault_of(task), vim.fault.ConcurrentAccess)
         self.assertEqual('first', vm.config.annotation)
+
+
+class FurtherCallsTestCase(vcenter_case.VCenterCase):
+    """Calls that a peer's suite (govc's) makes, and that failed here."""
+
+    flags = {'ds': 1, 'vm': 0, 'cluster': 1, 'standalone_host': 0}
+
+    def test_a_host_is_added_to_a_cluster(self):
+        cluster = self.all(vim.ClusterComputeResource)[0]
+        before = len(cluster.host)
+        host = self.wait(cluster.AddHost_Task(
+            vim.host.ConnectSpec(hostName='added.example', userName='root', password='secret', force=True), True))
+        self.assertEqual((before + 1, 'added.example'), (len(cluster.host), host.name))
+
+    def test_the_certificate_authority_answers_by_REST(self):
+        address = f'https://{self.vcenter.host}:{self.vcenter.port}/rest'
+        verify = self.vcenter.cacert
+        session = requests.post(f'{address}/com/vmware/cis/session', verify=verify, timeout=10,
+                                auth=(self.vcenter.user, self.vcenter.password)).json()['value']
+        reply = requests.get(f'{address}/vcenter/certificate-authority/get-root', verify=verify, timeout=10,
+                             headers={'vmware-api-session-id': session})
+        self.assertEqual(200, reply.status_code, reply.text)
+        self.assertIn('BEGIN CERTIFICATE', reply.text)
 
 
 class LenientChecksTestCase(vcenter_case.VCenterCase):

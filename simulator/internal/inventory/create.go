@@ -74,11 +74,24 @@ func setAbout(about *types.AboutInfo, options *Options) {
 	about.LicenseProductVersion = about.Version[:1] + ".0"
 }
 
+// hostVersion is the version of the hosts: the vCenter's own, or the last one before it that the library knows, which cannot add
+// a host to a cluster otherwise. A vCenter is often younger than its hosts.
+func hostVersion(version string) string {
+	if _, err := types.ParseESXiVersion(version); err == nil {
+		return version
+	}
+	if version < "8" {
+		return "7.0.2"
+	}
+	return "8.0.2"
+}
+
 func setHostVersion(host *simulator.HostSystem, options *Options) {
+	version := hostVersion(options.Version())
 	product := types.AboutInfo{
-		Name: "VMware ESXi", Vendor: "VMware, Inc.", Version: options.Version(), Build: "24022510", OsType: "vmnix-x86",
-		ProductLineId: "embeddedEsx", ApiType: "HostAgent", ApiVersion: options.APIVersion, LocaleVersion: "INTL",
-		LocaleBuild: "000", LicenseProductName: "VMware ESX Server", LicenseProductVersion: options.Version()[:1] + ".0",
+		Name: "VMware ESXi", Vendor: "VMware, Inc.", Version: version, Build: "24022510", OsType: "vmnix-x86",
+		ProductLineId: "embeddedEsx", ApiType: "HostAgent", ApiVersion: version + ".0", LocaleVersion: "INTL",
+		LocaleBuild: "000", LicenseProductName: "VMware ESX Server", LicenseProductVersion: version[:1] + ".0",
 	}
 	product.FullName = fmt.Sprintf("%s %s build-%s", product.Name, product.Version, product.Build)
 	host.Summary.Config.Product = &product

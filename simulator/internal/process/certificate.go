@@ -25,7 +25,7 @@ func (o *Options) certificate() (tls.Certificate, error) {
 		if err != nil {
 			return certificate, fmt.Errorf("-tlscert %s, -tlskey %s: %w", o.CertFile, o.KeyFile, err)
 		}
-		return certificate, nil
+		return certificate, nil // with its leaf, as of Go 1.23
 	}
 	host, _, err := net.SplitHostPort(o.Listen)
 	if err != nil {
@@ -63,7 +63,8 @@ func selfSigned(host string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+	leaf, err := x509.ParseCertificate(der) // which the library's certificate authority signs with
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 }
 
 // KeepCertificate writes the certificate to serve with, and its key, into a folder, so that another process can serve with
