@@ -351,7 +351,7 @@ class Bench:
         gc.collect()
         gc.freeze()
         self.driver.backend.inventory_source.read()
-        self.driver.backend.promised.gib()  # Cinder's database is left out
+        self.driver.backend.promised.all()  # Cinder's database is left out
         thread = threading.Thread(target=tick)
         thread.start()
         for name, report, times in (

@@ -17,13 +17,14 @@ from cinder_vmdk_ext.backings import cache as backing_cache
 from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import finder
 from cinder_vmdk_ext.backings import locator
-from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext.backings import promises
 from cinder_vmdk_ext.backings import verified_ops
 from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.inventory import cache as inventory_cache
 from cinder_vmdk_ext.inventory import reader as inventory_reader
+from cinder_vmdk_ext.inventory import refresher
 from cinder_vmdk_ext.inventory import tagged
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
@@ -73,8 +74,9 @@ class Backend:
         weakref.finalize(driver, self._streams.stop)
         self.owner = reconcile.Owner(driver.host, driver.cluster_name)
         self.reservations = reservations.Reservations()
-        self.promised = state.PromisedSizes(
-            functools.partial(state.promised_gib, *self.owner),
+        self.promised = promises.Promises(
+            functools.partial(promises.read, *self.owner,
+                              self.reservations.volumes),
             shared=bool(self.owner.cluster_name))
         self.client: soap.Client | None = None
         self.volumeops: verified_ops.VerifiedOps | None = None
@@ -222,11 +224,13 @@ class Backend:
             stream,
             inventory_reader.InventoryReader(session, self.client, *watched),
             *watched, observe=self.reservations.observe)
+        self._streams.refresh(self.client, self.reservations)
         self.inventory_source = self._with_tags(live)
         ops = self.volumeops = verified_ops.VerifiedOps(
             session, max_objects, upstream.EXTENSION_KEY,
             upstream.EXTENSION_TYPE, client=self.client)
         ops.inventory_view = live
+        ops.freed = self.reservations.touch
         ops.backing_view = backing_cache.BackingView(stream, ops)
         self.ds_sel = selector.DatastoreSelector(
             ops, session, max_objects,
@@ -238,8 +242,9 @@ class Backend:
         self.reconciler.connect(located)
         self.reporter = reporter.Reporter(
             self.inventory_source, self.settings,
-            self.promised.gib, age=live.age_seconds,
+            self.promised.all, age=live.age_seconds,
             volumes=located.volumes_by_datastore,
+            expected=self.reservations.expected,
             # A migration is handed the pool's capabilities, no others.
             everywhere=lambda: {'location_info': self.location_info()})
 
@@ -296,14 +301,23 @@ class _Streams:
 
     def __init__(self) -> None:
         self.current: updates.Stream | None = None
+        self._refresher: refresher.Refresher | None = None
 
     def replace(self, stream: updates.Stream) -> None:
         self.stop()
         self.current = stream
 
+    def refresh(self, client: soap.Client,
+                books: reservations.Reservations) -> None:
+        """Have figures refreshed while the session lasts."""
+        self._refresher = refresher.Refresher(client, books)
+        books.notify(self._refresher.wake)
+
     def stop(self) -> None:
         if self.current is not None:
             self.current.stop()
+        if self._refresher is not None:
+            self._refresher.stop()
 
 
 def _make_client(configuration: Any, cookie: Any = None) -> soap.Client:

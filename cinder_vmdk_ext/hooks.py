@@ -55,7 +55,8 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                     stack.enter_context(operation.scope(
                         prefetch=_prefetch(reads, given.get('connector'))))
                 if places:
-                    stack.enter_context(self.backend.reservations.operation())
+                    stack.enter_context(self.backend.reservations.operation(
+                        volume_id=_id(given.get('volume'))))
                 return method(self, *args, **kwargs)
         run.hook = Hook(locks_on, reads, places)  # type: ignore[attr-defined]
         return run
@@ -65,6 +66,10 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
 def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:
     instance = connector and connector.get('instance')
     return operation.Prefetch(paths, (instance,) if instance else ())
+
+
+def _id(volume: Any) -> str:
+    return volume['id'] if volume is not None else ''
 
 
 def _changed(parameter: str, thing: Any) -> list[str]:

@@ -28,6 +28,9 @@ def format_gib(size_bytes: int) -> str:
     return f'{size_bytes / GIB:.2f} GiB'
 
 
+# Of upstream's driver, of this one, and of Cinder's manager.
+DEFAULT_BACKEND_NAMES = ('VMwareVcVmdkDriver', 'VmdkExtDriver', '_pool0')
+
 # What upstream's driver can place a shadow VM on (DatastoreSummary.type).
 SUPPORTED_TYPES = frozenset({'vmfs', 'nfs', 'nfs41', 'vsan', 'vvol'})
 
@@ -61,6 +64,15 @@ class Settings:
     drain_tag: str | None = None
     min_free_gib: float = 0.0
     min_free_percent: float = 0.0
+
+    def stands_for_backend(self, pool: str) -> bool:
+        """Whether a pool's name is that of the backend as a single pool.
+
+        Volumes from before pools go on to bear it. Without
+        ``volume_backend_name`` a driver reports the name of its class, and
+        Cinder's manager writes ``_pool0``.
+        """
+        return pool in (self.backend_name, *DEFAULT_BACKEND_NAMES)
 
     def floor_bytes(self, capacity_bytes: int) -> int:
         """The free space below which a datastore takes no more disks."""

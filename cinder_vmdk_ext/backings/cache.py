@@ -61,6 +61,12 @@ class BackingView:
         stage = conversation and conversation.sink('VirtualMachine')
         return stage.moref_of(uuid) if isinstance(stage, _Stage) else None
 
+    def datastores_of(self, moref: str) -> tuple[str, ...]:
+        """The datastores (morefs) of a VM when last told, without a call."""
+        conversation = self._stream.conversation()
+        stage = conversation and conversation.sink('VirtualMachine')
+        return stage.datastores_of(moref) if isinstance(stage, _Stage) else ()
+
     def _whole_stage(self, conversation: updates.Conversation
                      ) -> '_Stage | None':
         """All VMs, as soon as they have been told; None: not to be had."""
@@ -111,6 +117,11 @@ class _Stage(updates.Told):
     def moref_of(self, uuid: str) -> str | None:
         with self._lock:
             return self._morefs.get(uuid)
+
+    def datastores_of(self, moref: str) -> tuple[str, ...]:
+        with self._lock:
+            known = self._known.get(moref)
+            return known.datastores if known else ()
 
     @property
     def whole(self) -> bool:

@@ -51,6 +51,9 @@ class Locator:
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: Seen | None = None
+        # By datastore, and the VMs that they were found in.
+        self._volumes: tuple[shadow.Backings, dict[str, list[str]]] | None = (
+            None)
 
     def locate(self, volumes: Iterable[Any],
                fresh: bool = False) -> dict[str, str]:
@@ -86,12 +89,17 @@ class Locator:
         """
         if not self._ops.backings_known():
             return None
+        backings = self._ops.read_backings()
+        before = self._volumes
+        if before is not None and before[0] is backings:
+            return before[1]
         found: dict[str, list[str]] = {}
-        for vm in self.look(KEEP_SECONDS).backings.all:
+        for vm in backings.all:
             volume_id = vm.volume_id or (
                 vm.uuid if vm.name == f'volume-{vm.uuid}' else '')
             for moref in vm.datastores if volume_id else ():
                 found.setdefault(moref, []).append(volume_id)
+        self._volumes = backings, found
         return found
 
     def look(self, max_age_seconds: float = 0.0) -> Seen:

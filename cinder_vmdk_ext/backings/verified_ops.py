@@ -177,10 +177,13 @@ class VerifiedOps(volumeops.VolumeOps):
     def delete_backing(self, backing: Any) -> None:
         """Delete a VM with its disks (Destroy_Task)."""
         delete = super().delete_backing
-        self._verify_step(
-            backing, lambda: delete(backing),
-            lambda: self.read_backing(
-                vim_util.get_moref_value(backing)) is None)
+        moref = vim_util.get_moref_value(backing)
+        view = self.backing_view
+        datastores = view.datastores_of(moref) if view else ()
+        self._verify_step(backing, lambda: delete(backing),
+                          lambda: self.read_backing(moref) is None)
+        for datastore in datastores:
+            self.freed(datastore)
 
     def remove_snapshot(self, snapshot: Any) -> None:
         """Delete one snapshot of a tree (RemoveSnapshot_Task)."""

@@ -5,6 +5,7 @@ Parameters called ``backing``, ``folder`` and the like are oslo.vmware's
 references, as in upstream's methods.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
@@ -45,6 +46,9 @@ class BackingReader(Protocol):
     def moref_of(self, uuid: str) -> str | None:
         """The VM that probably has an instance UUID, without a call."""
 
+    def datastores_of(self, moref: str) -> tuple[str, ...]:
+        """The datastores (morefs) that a VM probably uses, without a call."""
+
 
 class VolumeOps(folders.PlaceOps):
     """Volume operations; calls that differ from upstream's."""
@@ -55,6 +59,8 @@ class VolumeOps(folders.PlaceOps):
         self._client = client
         # Keeps all VMs in memory, if there is one.
         self.backing_view: BackingReader | None = None
+        # Called with a datastore's moref after something was deleted there.
+        self.freed: Callable[[str], None] = lambda moref: None
         self._looks_by_name = False
         self._name_regex: Any = None
 

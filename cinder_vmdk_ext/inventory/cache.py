@@ -15,6 +15,8 @@ from cinder_vmdk_ext.vsphere import updates
 
 LOG = logging.getLogger(__name__)
 
+# Takes an inventory, and whether it was told as soon as something changed.
+Observe = Callable[[model.Inventory, bool], None]
 # How long a reader waits for the first view before it reads for itself.
 SYNC_SECONDS = 10.0
 
@@ -35,16 +37,16 @@ class LiveView:
                  reader: inventory_reader.InventoryReader,
                  policies: inventory_reader.Policies | None = None,
                  policy_names: tuple[str, ...] = (),
-                 observe: Callable[[model.Inventory], None] | None = None
+                 observe: Observe | None = None
                  ) -> None:
         """Prepare, without a call; the first read starts the long poll.
 
         :param reader: asked while memory is not to be trusted; it knows the
             same policies
-        :param observe: told of each inventory, without policies, as soon as
-            it is known
+        :param observe: called with each inventory, without policies, as soon
+            as it is known
         """
-        self._observe = observe or (lambda known: None)
+        self._observe = observe or (lambda known, prompt: None)
         self._stream = stream
         self._reader = reader
         self._policies = policies
@@ -66,6 +68,7 @@ class LiveView:
         # A large inventory takes its time, a vCenter that hangs all of it.
         self._stream.probe()
         found = self._reader.read()
+        self._observe(found, False)
         conversation = self._stream.conversation()
         if conversation is not None:
             conversation.nudge()
@@ -137,7 +140,7 @@ class _Stage(updates.Told):
     An inventory that was published never changes.
     """
 
-    def __init__(self, observe: Callable[[model.Inventory], None]) -> None:
+    def __init__(self, observe: Observe) -> None:
         super().__init__(lambda ref, path, value: inventory_reader.value(
             ref.type, path, value))
         self._observe = observe
@@ -155,7 +158,8 @@ class _Stage(updates.Told):
             else:
                 self._assembly.put(ref, seen)
         found = self._assembly.inventory()
+        prompt = self.published is not None
         if self.published is not None:
             found.inherit(self.published)
         self.published = found
-        self._observe(found)
+        self._observe(found, prompt)

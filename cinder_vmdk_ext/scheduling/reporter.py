@@ -54,8 +54,7 @@ class Reporter:
 
     def __init__(self, reader: inventory_reader.InventorySource,
                  settings: model.Settings,
-                 promises: Callable[
-                     [], Sequence[model.Promise] | Mapping[str, int]],
+                 promises: Callable[[], Sequence[model.Promise]],
                  clock: Callable[[], float] = time.monotonic,
                  volumes: Callable[
                      [], Mapping[str, Sequence[str]] | None] = dict,
@@ -63,8 +62,7 @@ class Reporter:
                  expected: Callable[
                      [model.Inventory], model.Inventory] = lambda seen: seen,
                  age: Callable[[], float] = float) -> None:
-        """:param promises: lazily created volumes, by pool; or the size of
-            this backend's by the pool's name
+        """:param promises: volumes that have no disk yet, by pool
         :param volumes: ids of the volumes on each datastore, by its moref;
             None: not known yet
         :param everywhere: what the report says, and each of its pools
@@ -101,7 +99,7 @@ class Reporter:
         try:
             inventory = self._expected(self._reader.read())
             read_at = self._clock() - self._age()
-            promises = _as_promises(self._promises())
+            promises = tuple(self._promises())
             with self._making:
                 good = self._fresh(_Facts(inventory, promises,
                                           self._look_at_volumes()), read_at)
@@ -196,12 +194,6 @@ class Reporter:
                          'emptied: %(volumes)s.',
                          {'name': facts.inventory.datastores[moref].plain_name,
                           'volumes': _shortened(left[moref])})
-
-
-def _as_promises(found: Any) -> Sequence[model.Promise]:
-    if isinstance(found, Mapping):
-        return tuple(model.Promise(*each) for each in found.items())
-    return tuple(found)
 
 
 def _shortened(ids: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Space that disks in the making will take, before the vCenter shows it.
+"""Space that disks take, before the vCenter shows it.
 
-A vCenter's figure for free space lags, and parallel operations all see the
-same one: without these books they would herd onto one datastore, and could
-overfill it.
+A vCenter's figures lag by minutes, and parallel operations all see the same
+ones: without these books they would all choose one datastore, and the
+scheduler would be told again of space that it has just given away.
 """
 
 import contextlib
@@ -11,41 +11,31 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import operation
+from cinder_vmdk_ext.scheduling import claims
 from cinder_vmdk_ext.scheduling import placement
 
-# How long after its end an operation's space may not be shown yet.
-LAG_SECONDS = 60.0
-
-
-# Two that look alike are two.
-@dataclasses.dataclass(eq=False)
-class Claim:
-    """Space on a datastore that an operation is about to take."""
-
-    datastore: str
-    size_bytes: int
-    # What the vCenter showed when it was claimed.
-    free_bytes: int
-    # A thin disk takes no space when it is made; it counts so that others are
-    # placed elsewhere, not so that they are refused.
-    thin: bool = False
-    ended_at: float | None = None
-    # The vCenter's figures have included it, be they as they may by now: a
-    # volume may be deleted before anybody looks again.
-    shown: bool = False
+# A claim that the vCenter never shows is dropped so long after its end. A
+# vCenter refreshes its figures more often than this.
+KEEP_SECONDS = 1800.0
+# How long a notice of a datastore that was refreshed may take.
+NOTICE_SECONDS = 10.0
 
 
 class Claims:
     """The space that one operation of the driver has claimed."""
 
-    def __init__(self, parent: 'Claims | None') -> None:
+    def __init__(self, parent: 'Claims | None', volume_id: str = '') -> None:
         self.parent = parent
-        self.claims: list[Claim] = []
+        self.volume_id: str = volume_id or (parent.volume_id if parent
+                                            else '')
+        self.claims: list[claims.Claim] = []
         self.refused: frozenset[str] = (parent.refused if parent
                                         else frozenset())
 
@@ -55,37 +45,53 @@ class Claims:
         return frozenset(claim.datastore for claim in self.claims)
 
 
+class _Looked(NamedTuple):
+    """Figures of a storage, and when they were looked at."""
+
+    known: model.Datastore
+    at: float
+
+
 class Reservations:
     """The books of one vCenter in this process. Safe for threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._claims: list[Claim] = []
+        self._claims: list[claims.Claim] = []
+        # By datastore: its figures, where something is claimed; when it was
+        # changed last; and up to when, and at what time, it was refreshed.
+        self._looked: dict[str, _Looked] = {}
+        self._changed: dict[str, float] = {}
+        self._refreshed: dict[str, tuple[float, float]] = {}
+        self._on_change: Callable[[], None] = lambda: None
+
+    # -- Operations ---------------------------------------------------------
 
     @contextlib.contextmanager
-    def operation(self, refused: frozenset[str] = frozenset()
-                  ) -> Iterator[Claims]:
-        """Hold what is claimed in this block until it ends.
+    def operation(self, refused: frozenset[str] = frozenset(),
+                  volume_id: str = '') -> Iterator[Claims]:
+        """Hold what is claimed in this block until the vCenter shows it.
 
         A block that fails has taken nothing. Blocks may be nested; the space
-        is held until the outermost ends.
+        is held until the outermost ends, and then until it is shown.
 
         :param refused: datastores that it must not take
+        :param volume_id: of the volume that it is about
         """
-        claims = Claims(operation.current().claims)
-        claims.refused |= refused
-        with operation.scope(claims=claims):
+        held = Claims(operation.current().claims, volume_id)
+        held.refused |= refused
+        with operation.scope(claims=held):
             try:
-                yield claims
+                yield held
             except exceptions.OutcomeUnknown:
-                self._end(claims)
+                self._end(held)
                 raise
             except BaseException:
-                self._cancel(claims)
+                self._cancel(held)
                 raise
             else:
-                self._end(claims)
+                self._end(held)
 
     def place(self, requirement: model.Requirement,
               inventory: model.Inventory, settings: model.Settings,
@@ -94,35 +100,118 @@ class Reservations:
         """As :func:`placement.place`, on what is free but for the claims.
 
         The space is claimed by the operation in which this is called; by
-        itself it is held for :data:`LAG_SECONDS`.
+        itself it counts as taken at once.
         """
-        claims = operation.current().claims
-        if claims is not None and claims.refused:
+        held = operation.current().claims
+        if held is not None and held.refused:
             requirement = dataclasses.replace(
                 requirement,
-                excluded=requirement.excluded | claims.refused)
+                excluded=requirement.excluded | held.refused)
         with self._lock:
-            self._forget(inventory)
+            self._drop_old()
             chosen = placement.place(
-                requirement, self._deducted(inventory, requirement, settings),
+                requirement, self._for_placement(inventory, requirement,
+                                                 settings),
                 settings, tie_break)
             if not isinstance(chosen, model.Placement):
                 return chosen
             datastore = inventory.datastores[chosen.datastore.moref]
-            claim = Claim(datastore.moref, requirement.size_bytes,
-                          datastore.free_bytes, requirement.thin)
-            self._claims.append(claim)
-        if claims is None:
-            claim.ended_at = self._clock()
-        else:
-            claims.claims.append(claim)
+            self._add(datastore, requirement.size_bytes, requirement.thin,
+                      inventory, held)
         return dataclasses.replace(chosen, datastore=datastore)
 
-    def observe(self, inventory: model.Inventory) -> None:
-        """Take note of what the vCenter shows now."""
-        if self._claims:
+    def claim(self, moref: str, size_bytes: int, thin: bool,
+              inventory: model.Inventory) -> None:
+        """Claim space where a disk grows, as :meth:`place` does."""
+        datastore = inventory.datastores.get(moref)
+        if datastore is not None:
             with self._lock:
-                self._forget(inventory)
+                self._add(datastore, size_bytes, thin, inventory,
+                          operation.current().claims)
+
+    def _add(self, datastore: model.Datastore, size_bytes: int, thin: bool,
+             inventory: model.Inventory, held: Claims | None) -> None:
+        now = self._clock()
+        known = claims.storage(datastore, inventory)
+        claim = claims.Claim(datastore.moref, size_bytes, thin,
+                             known.free_bytes, known.provisioned_bytes,
+                             held.volume_id if held else '')
+        self._claims.append(claim)
+        self._looked.setdefault(datastore.moref, _Looked(known, now))
+        if held is None:
+            claim.ended_at = self._changed[datastore.moref] = now
+            self._on_change()
+        else:
+            held.claims.append(claim)
+
+    def touch(self, moref: str) -> None:
+        """A datastore holds less than before, or holds it otherwise."""
+        with self._lock:
+            self._changed[moref] = self._clock()
+        self._on_change()
+
+    def _end(self, ended: Claims) -> None:
+        if ended.parent is not None:
+            ended.parent.claims += ended.claims
+            return
+        with self._lock:
+            for claim in ended.claims:
+                claim.ended_at = self._changed[
+                    claim.datastore] = self._clock()
+        if ended.claims:
+            self._on_change()
+
+    def _cancel(self, cancelled: Claims) -> None:
+        with self._lock:
+            self._remove(cancelled.claims)
+
+    # -- What the vCenter shows ---------------------------------------------
+
+    def observe(self, inventory: model.Inventory, prompt: bool = True) -> None:
+        """Take note of what the vCenter shows now.
+
+        :param prompt: whether this is called with every change, at once;
+            else what differs may have changed long ago
+        """
+        if self._looked:
+            with self._lock:
+                for moref in list(self._looked):
+                    if moref in self._looked:
+                        self._observe(moref, inventory, prompt)
+
+    def _observe(self, moref: str, inventory: model.Inventory,
+                 prompt: bool) -> None:
+        datastore = inventory.datastores.get(moref)
+        if datastore is None:
+            # It is gone, and all that was claimed of it.
+            self._remove([claim for claim in self._claims
+                          if claim.datastore == moref])
+            return
+        now = _Looked(claims.storage(datastore, inventory), self._clock())
+        before, self._looked[moref] = self._looked[moref], now
+        here = self._on(datastore, inventory)
+        claims.note_shown(now.known, here)
+        for claim in list(here):
+            if (claim.ended_at is not None
+                    and (prompt or claim.ended_at < before.at)
+                    and claims.is_shown(claim, before.known, now.known)):
+                here = claims.without(claim, here, now.known)
+                self._remove([claim])
+
+    def expected(self, inventory: model.Inventory) -> model.Inventory:
+        """The inventory once the vCenter shows all that is claimed.
+
+        One storage in several datacenters has the same figures in each.
+        """
+        with self._lock:
+            self._drop_old()
+            changed = self._expected(inventory)
+        return _with(inventory, changed)
+
+    def volumes(self) -> frozenset[str]:
+        """Ids of the volumes that operations have claimed space for."""
+        with self._lock:
+            return frozenset(claim.volume_id for claim in self._claims)
 
     def claimed_bytes(self, moref: str) -> int:
         """What is claimed of a datastore, thin disks included."""
@@ -130,85 +219,96 @@ class Reservations:
             return sum(claim.size_bytes for claim in self._claims
                        if claim.datastore == moref)
 
-    # -- Books --------------------------------------------------------------
+    # -- Refreshing the vCenter's figures -----------------------------------
 
-    def _end(self, ended: Claims) -> None:
-        if ended.parent is not None:
-            ended.parent.claims += ended.claims
-            return
-        for claim in ended.claims:
-            claim.ended_at = self._clock()
+    def notify(self, on_change: Callable[[], None]) -> None:
+        """Have a function called after an operation changed a datastore."""
+        self._on_change = on_change
 
-    def _cancel(self, cancelled: Claims) -> None:
+    def changed(self) -> dict[str, float]:
+        """When each datastore (moref) was changed that is to be refreshed."""
         with self._lock:
-            for claim in cancelled.claims:
-                if claim in self._claims:
-                    self._claims.remove(claim)
+            return dict(self._changed)
 
-    def _forget(self, inventory: model.Inventory) -> None:
-        """Drop the claims of what has ended and is shown, or never will be."""
-        self._note_shown(inventory)
+    def refreshed(self, moref: str, begun_at: float) -> None:
+        """The vCenter's figures hold all that was done before that time."""
+        with self._lock:
+            self._refreshed[moref] = begun_at, self._clock()
+            if self._changed.get(moref, begun_at) <= begun_at:
+                self._changed.pop(moref, None)
+
+    # -- Books (under the lock) ---------------------------------------------
+
+    def _remove(self, gone: Iterable[claims.Claim]) -> None:
+        for claim in gone:
+            if claim in self._claims:
+                self._claims.remove(claim)
+        left = {claim.datastore for claim in self._claims}
+        for moref in self._looked.keys() - left:
+            del self._looked[moref]
+            self._refreshed.pop(moref, None)
+
+    def _drop_old(self) -> None:
+        """Drop claims that were refreshed, or that are never shown."""
         now = self._clock()
-        kept = []
+        old = []
         for claim in self._claims:
-            if claim.ended_at is not None:
-                if (claim.thin or claim.shown
-                        or now - claim.ended_at >= LAG_SECONDS):
-                    continue
-                known = inventory.datastores.get(claim.datastore)
-                if known is None or (known.free_bytes
-                                     <= claim.free_bytes - claim.size_bytes):
-                    continue
-            kept.append(claim)
-        self._claims = kept
+            if claim.ended_at is None:
+                continue
+            begun_at, at = self._refreshed.get(claim.datastore, (0.0, now))
+            if (now - claim.ended_at >= KEEP_SECONDS
+                    or claim.ended_at <= begun_at
+                    and now - at >= NOTICE_SECONDS):
+                old.append(claim)
+        if old:
+            self._remove(old)
 
-    def _note_shown(self, inventory: model.Inventory) -> None:
-        """Mark the claims of datastores that show all that is claimed."""
+    def _on(self, datastore: model.Datastore,
+            inventory: model.Inventory) -> list[claims.Claim]:
+        """The claims on the storage of a datastore."""
+        same = {each.moref for each in inventory.same_storage(datastore)}
+        return [claim for claim in self._claims if claim.datastore in same]
+
+    def _expected(self, inventory: model.Inventory
+                  ) -> dict[str, model.Datastore]:
+        """Datastores that are expected to be otherwise than shown."""
+        changed = {each.moref: claims.storage(each, inventory)
+                   for each in inventory.shared_datastores}
         for moref in {claim.datastore for claim in self._claims}:
-            known = inventory.datastores.get(moref)
-            if (known is not None
-                    and known.free_bytes <= self._once_taken(known)):
-                for claim in self._claims:
-                    claim.shown |= claim.datastore == moref
+            datastore = inventory.datastores.get(moref)
+            for each in (inventory.same_storage(datastore) if datastore
+                         else ()):
+                changed[each.moref] = claims.expected(
+                    claims.storage(each, inventory),
+                    self._on(each, inventory))
+        return changed
 
-    def _deducted(self, inventory: model.Inventory,
-                  requirement: model.Requirement,
-                  settings: model.Settings) -> model.Inventory:
-        claimed = {claim.datastore for claim in self._claims
-                   if requirement.thin or not claim.thin}
-        changed = {}
-        for moref in claimed:
-            known = inventory.datastores.get(moref)
-            if known is not None:
-                free_bytes = self._expected(known)
-                if requirement.thin:
-                    free_bytes = self._for_ranking(known, free_bytes,
-                                                   settings)
-                changed[moref] = dataclasses.replace(known,
-                                                     free_bytes=free_bytes)
-        if not changed:
-            return inventory
-        return dataclasses.replace(
-            inventory, datastores={**inventory.datastores, **changed})
+    def _for_placement(self, inventory: model.Inventory,
+                       requirement: model.Requirement,
+                       settings: model.Settings) -> model.Inventory:
+        changed = self._expected(inventory)
+        if requirement.thin:
+            changed |= {moref: self._for_ranking(each, inventory, settings)
+                        for moref, each in changed.items()}
+        return _with(inventory, changed)
 
-    def _expected(self, known: model.Datastore) -> int:
-        """Free space once all that is claimed is taken.
-
-        A fall of the vCenter's figure since a claim counts as that claim's.
-        """
-        return min(known.free_bytes, self._once_taken(known))
-
-    def _once_taken(self, known: model.Datastore) -> int:
-        """Free space that the claims alone would leave."""
-        expected = known.capacity_bytes
-        for claim in self._claims:
-            if claim.datastore == known.moref and not claim.thin:
-                expected = min(expected, claim.free_bytes) - claim.size_bytes
-        return expected
-
-    def _for_ranking(self, known: model.Datastore, free_bytes: int,
-                     settings: model.Settings) -> int:
-        thin_bytes = sum(claim.size_bytes for claim in self._claims
-                         if claim.thin and claim.datastore == known.moref)
+    def _for_ranking(self, known: model.Datastore, inventory: model.Inventory,
+                     settings: model.Settings) -> model.Datastore:
+        """Have thin claims count as taken, but have none refused for it."""
+        thin_bytes = sum(claim.size_bytes for claim
+                         in self._on(known, inventory) if claim.thin)
         enough = max(settings.floor_bytes(known.capacity_bytes), 1)
-        return max(free_bytes - thin_bytes, min(free_bytes, enough))
+        free_bytes = max(known.free_bytes - thin_bytes,
+                         min(known.free_bytes, enough))
+        return dataclasses.replace(
+            known, free_bytes=free_bytes, uncommitted_bytes=max(
+                0, known.uncommitted_bytes - known.free_bytes + free_bytes))
+
+
+def _with(inventory: model.Inventory,
+          changed: dict[str, model.Datastore]) -> model.Inventory:
+    changed = {moref: each for moref, each in changed.items()
+               if each != inventory.datastores[moref]}
+    if not changed:
+        return inventory
+    return inventory.evolved(datastores={**inventory.datastores, **changed})

@@ -5,7 +5,9 @@ Upstream's words (``req``, ``summary``, resource pool, host references) come
 in and go out here; behind it only the plugin's own values are used.
 """
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
@@ -82,6 +84,20 @@ class DatastoreSelector(upstream.DatastoreSelector):
         return (vim_util.get_moref(chosen.host.moref, 'HostSystem'),
                 vim_util.get_moref(chosen.resource_pool, 'ResourcePool'),
                 summary(chosen.datastore))
+
+    @contextlib.contextmanager
+    def growing(self, datastore: str, size_bytes: int,
+                thin: bool) -> Iterator[None]:
+        """Claim the space that a disk takes which grows in this block.
+
+        A block that fails has taken nothing.
+
+        :param datastore: its moref
+        """
+        with self._books.operation():
+            self._books.claim(datastore, size_bytes, thin,
+                              self._reader.read())
+            yield
 
     def is_datastore_compliant(self, datastore: Any,
                                profile_name: str | None) -> bool:

@@ -107,7 +107,7 @@ class DatastoreSelection:
         seen = self.inventory()
         found = pool_names.resolve(pool, seen, self.settings)
         if found is None:
-            if pool == self.settings.backend_name:
+            if self.settings.stands_for_backend(pool):
                 return None  # the single pool that upstream's driver reports
             known = {each.name: 'there'
                      for each in pool_names.listed(seen, self.settings)}

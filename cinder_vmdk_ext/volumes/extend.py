@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Extends volumes, attached or not."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from oslo_log import log as logging
@@ -68,10 +69,18 @@ class Extend:
 
     def _extend_in_place(self, disk: devices.Disk, size_gib: int) -> None:
         ops = self._upstream.volumeops
-        ops.extend_virtual_disk(
-            size_gib, disk.path,
-            ops.get_dc(self._upstream.datastore_ref(disk.datastore)),
-            disk.provisioning == 'eagerZeroedThick')
+        with self._growing(disk, size_gib):
+            ops.extend_virtual_disk(
+                size_gib, disk.path,
+                ops.get_dc(self._upstream.datastore_ref(disk.datastore)),
+                disk.provisioning == 'eagerZeroedThick')
+
+    def _growing(self, disk: devices.Disk,
+                 size_gib: int) -> AbstractContextManager[None]:
+        growing: AbstractContextManager[None] = self._upstream.ds_sel.growing(
+            disk.datastore, size_gib * units.Gi - disk.capacity_bytes,
+            disk.provisioning == 'thin')
+        return growing
 
     def _extend_attached(self, volume: Any, backing: Any,
                          size_gib: int) -> None:
@@ -83,7 +92,8 @@ class Extend:
                 'to has snapshots, below which vSphere extends no disk; '
                 'delete them, or detach the volume first')
         size_bytes = size_gib * units.Gi
-        ops.resize_attached(instance, disk, size_bytes)
+        with self._growing(disk, size_gib):
+            ops.resize_attached(instance, disk, size_bytes)
         # The shadow VM keeps a record of the size, and Nova reads it.
         ops.point_to(backing, disk.path, size_bytes)
 

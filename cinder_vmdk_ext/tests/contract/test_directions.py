@@ -15,7 +15,8 @@ UPSTREAM = 'cinder.volume.drivers.vmware'
 
 # Decisions on plain values: they import each other and the standard library.
 PURE = frozenset({
-    'audit.compare', 'backings.model', 'model', 'scheduling.eligibility',
+    'audit.compare', 'backings.model', 'model', 'scheduling.claims',
+    'scheduling.eligibility',
     'scheduling.placement', 'scheduling.pool_names', 'scheduling.pool_stats',
     'volumes.manageable'})
 # A decision that is to be repeated is handed its clock and its tie-break.
@@ -30,7 +31,7 @@ KNOW_UPSTREAM = frozenset({
 TALK_TO_VCENTER = frozenset({
     'audit.collect', 'backings.cache', 'backings.disk_scan',
     'backings.verified_ops', 'backings.volumeops', 'inventory.cache',
-    'inventory.reader', 'vsphere.logout',
+    'inventory.reader', 'inventory.refresher', 'vsphere.logout',
     'vsphere.datastore_browser', 'vsphere.preflight',
     'vsphere.property_collector', 'vsphere.retry', 'vsphere.services',
     'vsphere.session', 'vsphere.snapshot_tree', 'vsphere.soap',

@@ -49,7 +49,7 @@ class HookTestCase(unittest.TestCase):
         return volumes.call_args.args
 
     def test_an_operation_has_its_own_and_gives_back_that_around_it(self):
-        outer, inner = _Driver().extend('volume')
+        outer, inner = _Driver().extend({'id': 'volume'})
         self.assertEqual(('snapshot',), outer.prefetch.paths)
         self.assertEqual(('runtime.host',), inner.prefetch.paths)
         self.assertIsNone(operation.current().prefetch)
@@ -60,7 +60,7 @@ class HookTestCase(unittest.TestCase):
         self.assertEqual((), _Driver().attach('volume', {}).prefetch.others)
 
     def test_claims_are_held_by_an_operation_that_places(self):
-        outer, inner = _Driver().extend('volume')
+        outer, inner = _Driver().extend({'id': 'volume'})
         self.assertIsNotNone(outer.claims)
         self.assertIs(outer.claims, inner.claims)
         self.assertIsNone(operation.current().claims)

@@ -47,6 +47,12 @@ class HostTestCase(unittest.TestCase):
             self.assertFalse(worlds.host(connection_state=state).live)
         self.assertFalse(worlds.host(in_maintenance=True).live)
 
+    def test_names_from_before_pools_stand_for_the_backend(self):
+        settings = worlds.settings()
+        self.assertEqual([True, True, True, False], [
+            settings.stands_for_backend(pool) for pool in (
+                'vmdk', 'VMwareVcVmdkDriver', '_pool0', 'gold')])
+
 
 class InventoryTestCase(unittest.TestCase):
 

@@ -131,7 +131,7 @@ class ReservationsTestCase(unittest.TestCase):
     def test_what_the_vcenter_never_shows_is_forgotten(self):
         with self.books.operation():
             self.placed(self.seen(60), 40)
-        self.now = reservations.LAG_SECONDS
+        self.now = reservations.KEEP_SECONDS
         self.placed(self.seen(60), 40)
 
     def test_an_operation_under_way_is_never_forgotten(self):

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Has the vCenter bring figures up to date of datastores that we changed.
+
+A vCenter refreshes free and uncommitted space every few minutes by itself.
+RefreshDatastoreStorageInfo does it at once, and is costly for the vCenter:
+it is called for one datastore at a time, and for each after a pause.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Protocol
+
+from oslo_log import log as logging
+from oslo_vmware import exceptions
+
+from cinder_vmdk_ext.vsphere import soap
+
+LOG = logging.getLogger(__name__)
+
+# After a datastore was changed: what is done in a burst is refreshed once.
+DELAY_SECONDS = 30.0
+# Between two calls for one datastore.
+INTERVAL_SECONDS = 120.0
+_METHOD = 'RefreshDatastoreStorageInfo'
+
+
+class Books(Protocol):
+    """Knows which datastores were changed."""
+
+    def changed(self) -> Mapping[str, float]:
+        """When each datastore (moref) was changed last."""
+
+    def refreshed(self, moref: str, begun_at: float) -> None:
+        """All that was changed before that time is in the figures."""
+
+
+class Refresher:
+    """Refreshes changed datastores, in a thread that ends when all are.
+
+    A vCenter that refuses (the user needs System.Read on the datastore) is
+    asked again after the interval only; until it agrees, figures are those
+    that it refreshes by itself.
+    """
+
+    def __init__(self, client: soap.Client, books: Books,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """:param clock: the one that the books have"""
+        self._client = client
+        self._books = books
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._asked_at: dict[str, float] = {}
+        self._complaint = ''
+
+    def wake(self) -> None:
+        """Something was changed: see to it that it is refreshed in time."""
+        with self._lock:
+            if self._thread is None and not self._stopped.is_set():
+                self._thread = threading.Thread(
+                    target=self._run, name='vmdk-ext-refresh', daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Call the vCenter no more. May be repeated."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            with self._lock:
+                due = self._due()
+                if not due:
+                    self._thread = None
+                    return
+            at, moref = min(due)
+            left = at - self._clock()
+            if left > 0:
+                self._stopped.wait(left)
+            else:
+                self._refresh(moref)
+
+    def _due(self) -> list[tuple[float, str]]:
+        """When each changed datastore is to be refreshed."""
+        changed = self._books.changed()
+        self._asked_at = {moref: at for moref, at in self._asked_at.items()
+                          if moref in changed
+                          or self._clock() - at < INTERVAL_SECONDS}
+        return [(max(at + DELAY_SECONDS, self._asked_at.get(
+                    moref, -math.inf) + INTERVAL_SECONDS), moref)
+                for moref, at in changed.items()]
+
+    def _refresh(self, moref: str) -> None:
+        begun_at = self._asked_at[moref] = self._clock()
+        complaint = ''
+        try:
+            self._client.call(_METHOD, soap.Ref('Datastore', moref))
+        except exceptions.VimFaultException as error:
+            if 'ManagedObjectNotFound' not in error.fault_list:
+                complaint = str(error).partition('\n')[0]
+        except Exception as error:
+            complaint = str(error).partition('\n')[0]
+        if not complaint:
+            self._books.refreshed(moref, begun_at)
+        elif complaint != self._complaint:
+            LOG.info('Figures of datastore %(datastore)s were not refreshed: '
+                     '%(why)s',
+                     {'datastore': moref, 'why': complaint})
+        self._complaint = complaint

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vCenter's figures lag, and one storage may be two datastores."""
+
+import time
+
+from pyVmomi import vim
+
+from cinder_vmdk_ext.tests.functional import backend_case
+from simulator import client
+
+LENIENT = tuple(rule for rule in client.PLUGIN_STILL_NEEDS
+                if rule != 'lagging-figures')
+
+
+class LaggingCase(backend_case.BackendCase):
+    """Figures are what they were until a client has them refreshed."""
+
+    VCENTER = backend_case.BackendCase.VCENTER | {
+        'lenient': LENIENT, 'figures_refresh': 3600}
+    OPTIONS = {'vmware_lazy_create': False}
+
+    def provisioned(self, *pools):
+        """Of one pool, or of several in one report."""
+        found = {each['pool_name']: each['provisioned_capacity_gb'] for each
+                 in self.driver.get_volume_stats(refresh=True)['pools']}
+        figures = [found[pool] for pool in pools or ('LocalDS_1',)]
+        return figures if len(figures) > 1 else figures[0]
+
+    def refresh(self, name='LocalDS_1'):
+        self.datastore(name).RefreshDatastoreStorageInfo()
+
+    def until(self, expected, look):
+        deadline = time.monotonic() + 10
+        while look() != expected and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertEqual(expected, look())
+
+
+class LaggingFiguresTestCase(LaggingCase):
+
+    def test_disks_that_were_made_stay_in_the_report(self):
+        for number in (1, 2, 3):
+            self.create('LocalDS_1', size_gib=10)
+            self.assertGreaterEqual(self.provisioned(), 10 * number)
+        self.assertEqual(0, self.datastore('LocalDS_1').summary.uncommitted
+                         or 0)
+        self.refresh()
+        self.until(0, lambda: self.driver.backend.reservations.claimed_bytes(
+            self.datastore('LocalDS_1')._moId))
+        self.assertTrue(30 <= self.provisioned() < 30.1, self.provisioned())
+
+    def test_a_disk_that_grew_stays_in_the_report(self):
+        volume = self.create('LocalDS_2', size_gib=10)
+        self.refresh('LocalDS_2')
+        self.until(0, lambda: self.driver.backend.reservations.claimed_bytes(
+            self.datastore('LocalDS_2')._moId))
+        self.driver.extend_volume(volume, 25)
+        self.assertTrue(25 <= self.provisioned('LocalDS_2') < 25.1)
+
+    def test_what_was_changed_is_to_be_refreshed(self):
+        moref = self.datastore('LocalDS_3')._moId
+        volume = self.create('LocalDS_3')
+        self.assertIn(moref, self.driver.backend.reservations.changed())
+        self.driver.backend.reservations.refreshed(moref, time.monotonic())
+        self.driver.delete_volume(volume)
+        self.assertIn(moref, self.driver.backend.reservations.changed())
+
+    def test_a_volume_that_waits_to_be_created_is_in_the_report(self):
+        self.new_volume('LocalDS_0', size_gib=50)
+        self.assertGreaterEqual(self.provisioned('LocalDS_0'), 50)
+
+
+class SharedExportTestCase(LaggingCase):
+    """One NFS export, mounted in two datacenters."""
+
+    VCENTER = LaggingCase.VCENTER | {
+        'dc': 2, 'ds': 1, 'vm': 0, 'nfs': ['shared=20GiB']}
+
+    def test_what_is_made_in_one_counts_in_both(self):
+        shared = [each for each in self.all(vim.Datastore)
+                  if each.summary.type == 'NFS']
+        self.assertEqual(1, len({each.summary.url for each in shared}))
+        names = [pool['pool_name'] for pool in self.report()['pools']
+                 if pool['datastore_type'] == 'nfs']
+        self.assertEqual(2, len(names))
+        self.create(names[0], size_gib=5)
+        for refreshed in (False, True):
+            if refreshed:
+                for each in shared:
+                    each.RefreshDatastoreStorageInfo()
+            one, other = self.provisioned(*names)
+            self.assertEqual(one, other)
+            self.assertGreaterEqual(one, 5)
