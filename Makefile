@@ -18,7 +18,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run tox genconfig seams clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run image-fuzz tox genconfig seams clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ $(GLANCE_STAMP): sandbox/glance-requirements.txt constraints.txt | $(STAMP)
 
 image-cache-run: $(STAMP) $(SIMULATOR) $(GLANCE_STAMP) ## volumes from images with a real Glance, and the image-volume cache
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.image_cache_run
+
+image-fuzz: $(STAMP) $(SIMULATOR) ## 500 hostile images through the driver: each a right volume or one sentence; ARGS='--seed 2'
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.image_fuzz $(ARGS)
 
 sandbox-stop: ## stop what `make sandbox` started
 	@$(BIN)/python -m sandbox stop $(ARGS)

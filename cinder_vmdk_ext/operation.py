@@ -86,7 +86,6 @@ class Operation:
     prefetch: Prefetch | None = None
     claims: Any = None  # of scheduling.reservations
     selection: Selection | None = None
-    image_limit_bytes: int | None = None  # size of the volume being written
 
 
 _CURRENT: contextvars.ContextVar[Operation] = contextvars.ContextVar(

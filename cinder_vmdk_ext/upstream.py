@@ -28,7 +28,6 @@ EXTENSION_KEY = vmdk.EXTENSION_KEY
 EXTENSION_TYPE = vmdk.EXTENSION_TYPE
 LINKED_CLONE_TYPE = volumeops.LINKED_CLONE_TYPE
 STREAM_OPTIMIZED = vmdk.ImageDiskType.STREAM_OPTIMIZED
-PREALLOCATED = vmdk.ImageDiskType.PREALLOCATED
 #: Key of a request: datastores (morefs) that must not be selected.
 EXCLUDED_DATASTORES = datastore.DatastoreSelector.HARD_ANTI_AFFINITY_DS
 CREATE_PARAM_DISK_SIZE = vmdk.CREATE_PARAM_DISK_SIZE
@@ -233,7 +232,3 @@ class Upstream:
     def volume_device_uuid(self, instance: Any, volume_id: str) -> str | None:
         """UUID of a volume's disk, as Nova wrote it on the instance."""
         return self._driver._get_volume_device_uuid(instance, volume_id)
-
-    def validate_disk_format(self, disk_format: str) -> None:
-        """Refuse an image's disk format that is not VMDK."""
-        self._driver._validate_disk_format(disk_format)

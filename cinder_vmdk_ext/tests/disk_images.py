@@ -5,12 +5,16 @@ After VMware's "Virtual Disk Format 5.0" and DMTF's DSP0243; nothing here is
 the plugin's own code.
 """
 
+import hashlib
 import io
+import posixpath
 import struct
 import tarfile
 import zlib
 from collections.abc import Iterable
 from collections.abc import Iterator
+from urllib import parse
+from xml.etree import ElementTree
 
 SECTOR = 512
 GRAIN_SECTORS = 128
@@ -218,24 +222,60 @@ def stream_by_qemu(content: bytes, capacity_bytes: int = 0) -> bytes:
     return bytes(out)
 
 
-def content_of(stream: bytes) -> bytes:
-    """What a streamOptimized disk holds, by its markers, as NFC reads it."""
+def read_stream(stream: bytes) -> dict[int, bytes]:
+    """The grains of a streamOptimized disk, by its markers, as NFC reads."""
     fields = HEADER.unpack_from(stream)
-    content = bytearray(fields[3] * SECTOR)
+    found = {}
     at = fields[10] * SECTOR
     while at < len(stream):
         value, size, kind = struct.unpack_from('<QII', stream, at)
         if size:
             grain = zlib.decompress(stream[at + 12:at + 12 + size])
-            place = value * SECTOR
-            grain = grain[:max(len(content) - place, 0)]
-            content[place:place + len(grain)] = grain
+            room = (fields[3] - value) * SECTOR
+            found[value // fields[4]] = grain[:room].ljust(GRAIN, b'\0')
             at += -(-(12 + size) // SECTOR) * SECTOR
         elif kind == 0:
             break
         else:
             at += (1 + value) * SECTOR
+    return found
+
+
+def read_sparse(data: bytes) -> dict[int, bytes]:
+    """The grains of a monolithicSparse disk, by its tables."""
+    fields = HEADER.unpack_from(data)
+    capacity, grain, directory = fields[3], fields[4], fields[9]
+    found = {}
+    for number in range(-(-capacity // grain)):
+        table, entry = divmod(number, ENTRIES)
+        sector, = struct.unpack_from('<I', data, directory * SECTOR
+                                     + 4 * table)
+        if sector:
+            sector, = struct.unpack_from('<I', data, sector * SECTOR
+                                         + 4 * entry)
+        if sector > 1:
+            room = min(capacity - number * grain, grain)
+            found[number] = data[sector * SECTOR:(sector + room) * SECTOR
+                                 ].ljust(GRAIN, b'\0')
+    return found
+
+
+def content_of(stream: bytes) -> bytes:
+    """All that a streamOptimized disk holds."""
+    content = bytearray(HEADER.unpack_from(stream)[3] * SECTOR)
+    for number, grain in read_stream(stream).items():
+        content[number * GRAIN:(number + 1) * GRAIN] = grain
     return bytes(content)
+
+
+def checksum(grains: dict[int, bytes], size_bytes: int) -> str:
+    """As the simulator's ``GET /disk/checksum?grains=1``."""
+    digest = hashlib.sha256()
+    for number, grain in sorted(grains.items()):
+        if grain.strip(b'\0'):
+            digest.update((number * GRAIN).to_bytes(8, 'big') + grain)
+    digest.update(size_bytes.to_bytes(8, 'big'))
+    return digest.hexdigest()
 
 
 # -- OVAs -------------------------------------------------------------------
@@ -289,6 +329,32 @@ def tar_header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     member = tarfile.TarInfo(name)
     member.size, member.type = size, kind
     return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def disk_in(archive: bytes) -> bytes:
+    """The first disk that the OVF in an OVA names, by the standard library."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        files: dict[str, bytes] = {}
+        for member in opened:
+            file = opened.extractfile(member)
+            if file:
+                files.setdefault(posixpath.normpath(member.name), file.read())
+    name = next(name for name in files if name.lower().endswith('.ovf')
+                and not posixpath.basename(name).startswith('._'))
+    tree = ElementTree.fromstring(files[name])
+    attribute, tag = f'{{{DMTF}}}%s', f'.//{{{DMTF}}}%s'
+    wanted = next(disk.get(attribute % 'fileRef') for disk
+                  in tree.iterfind(tag % 'Disk')
+                  if disk.get(attribute % 'fileRef'))
+    href = next(file.get(attribute % 'href', '') for file
+                in tree.iterfind(tag % 'File')
+                if file.get(attribute % 'id') == wanted)
+    for each in (href, parse.unquote(href)):
+        found = files.get(posixpath.normpath(posixpath.join(
+            posixpath.dirname(name), each)))
+        if found is not None:
+            return found
+    raise ValueError(f'{href} is not there')
 
 
 def ova(disk: bytes, href: str = 'disk.vmdk', name: str = '',

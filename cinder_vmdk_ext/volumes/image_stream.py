@@ -193,7 +193,11 @@ def _open(source: stream.Peekable, image: Image,
                 f'{image.disk_type}, and the disk in an OVA is a VMDK file; '
                 'correct the property')
         size, inner = ova.find_disk(source)
+        if size > image.size_bytes - source.position:
+            raise stream.FormatError(stream.CUT)
         source = stream.Peekable(inner)
+    elif wanted == PREALLOCATED:
+        _check_flat(size, most_bytes)  # its record says enough
     head = source.peek(foreign.HEAD_BYTES)
     if head.startswith(vmdk.MAGIC):
         return _open_vmdk(source, wanted, size, most_bytes)
@@ -207,8 +211,7 @@ def _open(source: stream.Peekable, image: Image,
         raise stream.FormatError(
             f'it is {name}, and not the bare content of a disk; correct its '
             'properties container_format and vmware_disktype, or convert it')
-    stream.check_capacity(size, most_bytes)
-    return _open_flat(source, size)
+    return _open_flat(source, size, most_bytes)
 
 
 def _open_vmdk(source: stream.Peekable, wanted: str | None,
@@ -224,81 +227,18 @@ def _open_vmdk(source: stream.Peekable, wanted: str | None,
     return Disk(disk_type, size, found.capacity_bytes, found.chunks)
 
 
-def _open_flat(source: stream.Peekable, size: int) -> Disk:
-    if size % vmdk.SECTOR_BYTES:
-        raise stream.FormatError(
-            f'its {size} bytes are no whole number of sectors of 512 bytes, '
-            'so it is no preallocated disk')
+def _open_flat(source: stream.Peekable, size: int,
+               most_bytes: int | None) -> Disk:
+    _check_flat(size, most_bytes)
     # A vCenter counts disks in KiB.
     padding = bytes(-size % units.Ki)
     return Disk(PREALLOCATED, size + len(padding), size,
                 itertools.chain(source, [padding] if padding else []))
 
 
-# -- For one that has begun without open_disk() ------------------------------
-
-
-def sparse(chunks: Iterable[bytes], image_id: str, disk_type: str,
-           most_bytes: int | None = None) -> Iterator[bytes]:
-    """The same chunks, of a VMDK that is whole and stands for itself.
-
-    :param disk_type: ``streamOptimized``, or ``monolithicSparse``
-    :param most_bytes: of the disk's capacity; None: any will do
-    :raises UnusableImage: it is no such VMDK, or too large
-    """
-    wanted = {create_type: known
-              for known, create_type in _CREATE_TYPES.items()}[disk_type]
-    source = stream.Peekable(chunks)
-    try:
-        if not source.peek(1):
-            raise stream.FormatError('it is empty')
-        if not source.peek(foreign.HEAD_BYTES).startswith(vmdk.MAGIC):
-            raise stream.FormatError(f'it is no VMDK of the type {disk_type}')
-        disk = _open_vmdk(source, wanted, 0, most_bytes)
-    except stream.FormatError as error:
-        raise exceptions.UnusableImage(image_id, str(error)) from None
-    yield from _named(disk.chunks, image_id)
-
-
-def check_flat(size_bytes: int, image_id: str,
-               most_bytes: int | None = None) -> None:
-    """:raises UnusableImage: it cannot be a raw disk that fits"""
-    if not size_bytes or size_bytes % vmdk.SECTOR_BYTES:
-        raise exceptions.UnusableImage(
-            image_id, f'its {size_bytes} bytes are no whole number of sectors '
-            'of 512 bytes, so it is no preallocated disk')
-    try:
-        stream.check_capacity(size_bytes, most_bytes)
-    except stream.FormatError as error:
-        raise exceptions.UnusableImage(image_id, str(error)) from None
-
-
-def flat(chunks: Iterable[bytes], image_id: str,
-         size_bytes: int) -> Iterator[bytes]:
-    """The same chunks, of a raw disk.
-
-    :raises UnusableImage: it is something else, or no whole disk
-    """
-    check_flat(size_bytes, image_id)
-    source = stream.Peekable(chunks)
-    name = foreign.name_of(source.peek(foreign.HEAD_BYTES))
-    if name:
-        raise exceptions.UnusableImage(
-            image_id, f'it is {name}, and not the bare content of a disk; '
-            'correct its properties container_format and vmware_disktype, or '
-            'convert it')
-    yield from source
-
-
-def disk_in_ova(chunks: Iterable[bytes], image_id: str
-                ) -> tuple[int, Iterator[bytes]]:
-    """The first disk that the descriptor of an OVA names.
-
-    :returns: its size in bytes, and its content
-    :raises UnusableImage: there is none
-    """
-    try:
-        size, disk = ova.find_disk(stream.Peekable(chunks))
-    except stream.FormatError as error:
-        raise exceptions.UnusableImage(image_id, str(error)) from None
-    return size, _named(disk, image_id)
+def _check_flat(size: int, most_bytes: int | None) -> None:
+    if size % vmdk.SECTOR_BYTES:
+        raise stream.FormatError(
+            f'its {size} bytes are no whole number of sectors of 512 bytes, '
+            'so it is no preallocated disk')
+    stream.check_capacity(size, most_bytes)

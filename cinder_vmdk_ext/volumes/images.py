@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images to volumes and volumes to images, without false success."""
 
-from collections.abc import Iterable
-from collections.abc import Iterator
 from typing import Any
 
 from oslo_log import log as logging
@@ -10,18 +8,17 @@ from oslo_utils import units
 from oslo_utils import uuidutils
 
 from cinder import exception
-from cinder.image import image_utils
 from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext import operation
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import attach as attachment
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import image_stream
 from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.volumes import source_image
 from cinder_vmdk_ext.vsphere import transfers
 
 LOG = logging.getLogger(__name__)
@@ -77,28 +74,29 @@ class Images:
         old = (self._finder.existing(volume)
                if state.is_backed(volume) else None)
         target = _Aside(volume) if old else volume
-        limit_bytes = volume['size'] * units.Gi
-        self._check_size(context, image_service, image_id, limit_bytes)
-        self._selection.check_specs(lambda: self._selection.specs(target))
-        with self._selection.selecting(
-                self._selection.pool_of(target),
-                lambda: self._selection.specs(target)), operation.scope(
-                    image_limit_bytes=limit_bytes):
-            self._upstream.original.copy_image_to_volume(
-                context, target, image_service, image_id, disable_sparse)
+        with source_image.opened(
+                context, image_service, image_id, self._limits,
+                volume['size'] * units.Gi) as source:
+            self._write(context, target, source, image_id, disable_sparse)
         if old:
             self._replacement.replace(volume, old, self._finder.find(target))
         state.remember(volume, state.BACKED)
 
-    @staticmethod
-    def _check_size(context: Any, image_service: Any, image_id: str,
-                    limit_bytes: int) -> None:
-        """Refuse a flat image that does not fit, before a disk is created."""
-        image = image_service.show(context, image_id)
-        kind = (image['properties'] or {}).get('vmware_disktype',
-                                               upstream.PREALLOCATED)
-        if kind == upstream.PREALLOCATED and image['disk_format'] == 'vmdk':
-            image_stream.check_flat(image['size'], image_id, limit_bytes)
+    @property
+    def _limits(self) -> image_stream.Limits:
+        return image_stream.Limits(
+            self._upstream.configuration.vmware_image_transfer_timeout_secs,
+            STALL_SECONDS)
+
+    def _write(self, context: Any, target: Any,
+               source: source_image.SourceImage, image_id: str,
+               disable_sparse: bool) -> None:
+        self._selection.check_specs(lambda: self._selection.specs(target))
+        with self._selection.selecting(
+                self._selection.pool_of(target),
+                lambda: self._selection.specs(target)):
+            self._upstream.original.copy_image_to_volume(
+                context, target, source, image_id, disable_sparse)
 
     def temp_image_folder(self, image_size_in_bytes: int) -> Any:
         """Where a flat image's bytes go first (upstream's seam)."""
@@ -111,23 +109,6 @@ class Images:
             with self._selection.selecting(None, dict):
                 return original.temp_image_folder(image_size_in_bytes)
 
-    def _data_of(self, context: Any, image_service: Any, image_id: str
-                 ) -> Iterator[bytes]:
-        """An image's data; an error if it stops, or comes too slowly."""
-        limits = image_stream.Limits(
-            self._upstream.configuration.vmware_image_transfer_timeout_secs,
-            STALL_SECONDS)
-        path = image_utils.TemporaryImages.for_image_service(
-            image_service).get(context, image_id)
-        if path:
-            LOG.debug('Image %s has been downloaded already.', image_id)
-            with open(path, 'rb') as file:
-                yield from image_stream.in_time(
-                    image_stream.chunks_of(file), limits)
-        else:
-            yield from image_stream.in_time(
-                image_service.download(context, image_id), limits)
-
     def copy_image(self, context: Any, dc_ref: Any, image_service: Any,
                    image_id: str, image_size_in_bytes: int, ds_name: str,
                    upload_file_path: str) -> None:
@@ -135,21 +116,27 @@ class Images:
 
         :raises TransferFailed, UnusableImage: nothing of it is left there
         """
-        chunks: Iterable[bytes] = image_stream.exactly(
-            self._data_of(context, image_service, image_id),
-            image_size_in_bytes)
-        if upload_file_path.endswith('-flat.vmdk'):
-            chunks = image_stream.flat(chunks, image_id, image_size_in_bytes)
-        else:
-            chunks = image_stream.sparse(
-                chunks, image_id, 'monolithicSparse',
-                operation.current().image_limit_bytes)
+        source: source_image.SourceImage = image_service
         try:
-            self._transfers.upload(dc_ref, ds_name, upload_file_path, chunks,
-                                   image_size_in_bytes)
+            if source.vsphere_url:
+                self._copy_within(source, dc_ref, ds_name, upload_file_path)
+            else:
+                self._transfers.upload(dc_ref, ds_name, upload_file_path,
+                                       source.take(), image_size_in_bytes)
         except Exception:
             self._delete_file(f'[{ds_name}] {upload_file_path}', dc_ref)
             raise
+
+    def _copy_within(self, source: source_image.SourceImage, dc_ref: Any,
+                     ds_name: str, path: str) -> None:
+        """Copy a file that the image service keeps in this vCenter.
+
+        The copy is checked too: a location may name any file.
+        """
+        self._upstream.volumeops.copy_datastore_file(
+            source.vsphere_url, dc_ref, f'[{ds_name}] {path}')
+        with self._transfers.reading(dc_ref, ds_name, path) as (size, data):
+            source.check_copy(size, data)
 
     def _delete_file(self, path: str, dc_ref: Any) -> None:
         try:
@@ -188,16 +175,8 @@ class Images:
             profile_id=cinder.storage_profile_id(volume),
             adapter_type=adapter_type,
             extra_config=cinder.extra_config(volume))
-        chunks: Iterable[bytes] = self._data_of(context, image_service,
-                                                image_id)
-        container = image_service.show(context, image_id).get(
-            'container_format')
-        if container == 'ova':
-            image_size, chunks = image_stream.disk_in_ova(chunks, image_id)
-        chunks = image_stream.sparse(
-            image_stream.exactly(chunks, image_size), image_id,
-            upstream.STREAM_OPTIMIZED, operation.current().image_limit_bytes)
-        return self._transfers.import_disk(pool, folder, spec, chunks,
+        source: source_image.SourceImage = image_service
+        return self._transfers.import_disk(pool, folder, spec, source.take(),
                                            image_size)
 
     # -- Volume to image ----------------------------------------------------
@@ -218,26 +197,40 @@ class Images:
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} is attached; detach it before '
                 'an image is made of it')
-        self._upstream.validate_disk_format(image_meta['disk_format'])
+        source_image.check_target(image_meta)
         # One that was never written to is as good as empty.
         backing = (self._finder.existing(volume)
                    or self._upstream.create_backing(volume))
         kind = volume['volume_type']
         metadata = {
             'disk_format': 'vmdk', 'name': image_meta['name'],
-            'properties': {'vmware_image_version': '1',
-                           'vmware_disktype': upstream.STREAM_OPTIMIZED,
-                           'owner_id': volume['project_id']}}
+            'properties': self._properties_of(
+                context, volume, backing, image_service, image_meta)}
         with self._transfers.export_disk(
                 backing, volume['size'] * units.Gi) as data:
             image_service.update(
                 context, image_meta['id'], metadata, data=data,
+                purge_props=False,
                 store_id=kind.extra_specs.get('image_service:store_id')
                 if kind else None,
                 base_image_ref=volume_utils.get_base_image_ref(volume))
         LOG.info('Volume %(volume)s was copied to image %(image)s: %(size)d '
                  'bytes.', {'volume': volume['id'], 'image': image_meta['id'],
                             'size': data.count_bytes})
+
+    def _properties_of(self, context: Any, volume: Any, backing: Any,
+                       image_service: Any, image_meta: Any
+                       ) -> dict[str, str]:
+        """The properties that an image's record gets beside its own."""
+        properties = {'vmware_image_version': '1',
+                      source_image.DISK_TYPE: upstream.STREAM_OPTIMIZED,
+                      'owner_id': volume['project_id']}
+        record = image_service.show(context, image_meta['id'])
+        adapter = self._upstream.volumeops.adapter_of(backing)
+        if adapter and not (record.get('properties') or {}).get(
+                source_image.ADAPTER_TYPE):
+            properties[source_image.ADAPTER_TYPE] = adapter
+        return properties
 
 
 class _Aside:

@@ -34,6 +34,7 @@ REPLY_SECONDS = 300.0
 PROGRESS_SECONDS = 60.0
 _STREAM = 'application/x-vnd.vmware-streamVmdk'
 _DONE = 100
+_READ_BYTES = 65536
 _END_OF_STREAM = bytes(512)
 
 
@@ -66,6 +67,20 @@ class Transfers:
         """
         self._put('PUT', self.file_url(datacenter, datastore_name, path),
                   chunks, size_bytes)
+
+    @contextlib.contextmanager
+    def reading(self, datacenter: Any, datastore_name: str, path: str
+                ) -> 'Iterator[tuple[int, Iterator[bytes]]]':
+        """A file on a datastore (GET from the vCenter's ``/folder``).
+
+        :returns: its size in bytes, and its data, which need not be read to
+            the end
+        :raises TransferFailed: it cannot be had, also while it is read
+        """
+        url = self.file_url(datacenter, datastore_name, path)
+        with self._opened('GET', url) as reply:
+            yield int(reply.headers.get('Content-Length', -1)), _data_of(
+                reply, _bare(url))
 
     def file_url(self, datacenter: Any, datastore_name: str,
                  path: str) -> str:
@@ -332,6 +347,16 @@ class Download:
     def __iter__(self) -> Iterator[bytes]:
         while data := self.read():
             yield data
+
+
+def _data_of(reply: urllib3.BaseHTTPResponse, name: str) -> Iterator[bytes]:
+    try:
+        while data := reply.read(_READ_BYTES):
+            yield data
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise exceptions.TransferFailed(
+            f'the download of {name} broke off ({error})',
+            'see the log of that server') from error
 
 
 def _bare(url: str) -> str:

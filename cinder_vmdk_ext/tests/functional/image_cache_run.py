@@ -7,7 +7,6 @@ Needs qemu-img, which Cinder asks about an image before it caches it. Prints
 each step with what was seen; fails when something is not as it should be.
 """
 
-import hashlib
 from pathlib import Path
 import random
 import shutil
@@ -20,12 +19,12 @@ import unittest
 
 import glanceclient
 
+from cinder_vmdk_ext.tests import disk_images
 from sandbox.tests import sandbox_case
 from simulator import control as control_endpoint
 
 MIB = 1 << 20
 _CONTENT_MIB = 8
-_GRAIN = 64 << 10
 # Image property -> what qemu-img calls that kind of VMDK.
 KINDS = {'streamOptimized': 'streamOptimized', 'sparse': 'monolithicSparse'}
 # What moves bytes from or to a datastore through Cinder.
@@ -33,17 +32,6 @@ TRANSFERS = ('ImportVApp', 'ExportVm', 'PUT /nfc', 'POST /nfc', 'GET /nfc',
              'PUT /folder', 'GET /folder', 'CopyVirtualDisk_Task')
 # Cinder counts for each pool by itself.
 CACHE_SIZE = 1
-
-
-def grain_sum(content: bytes, size_bytes: int) -> str:
-    """As `GET /disk/checksum?grains=1` (simulator/docs/control.md)."""
-    digest = hashlib.sha256()
-    for offset in range(0, len(content), _GRAIN):
-        grain = content[offset:offset + _GRAIN].ljust(_GRAIN, b'\0')
-        if any(grain):
-            digest.update(offset.to_bytes(8, 'big') + grain)
-    digest.update(size_bytes.to_bytes(8, 'big'))
-    return digest.hexdigest()
 
 
 class ImageCacheTestCase(sandbox_case.SandboxCase):
@@ -157,7 +145,8 @@ class ImageCacheTestCase(sandbox_case.SandboxCase):
     def test_the_first_volume_fills_the_cache_and_the_second_is_a_clone(self):
         for seed, disk_type in enumerate(KINDS):
             content = self.new_content(seed)
-            wanted = grain_sum(content, 1 << 30)
+            wanted = disk_images.checksum(
+                dict(disk_images.grains_of(content)), 1 << 30)
             image = self.new_image(disk_type, content)
             first, calls = self.volume_and_calls(image.id)
             self.assertEqual(wanted, self.content_of(first))

@@ -54,14 +54,19 @@ class ImageService:
         for at in range(0, len(self.data), 65536):
             yield self.data[at:at + 65536]
 
-    def update(self, context, image_id, metadata, data=None, **ignored):
-        self.metadata.update(metadata)
+    def update(self, context, image_id, metadata, data=None, *,
+               purge_props=True, **ignored):
+        """As Glance's client does it: properties go that are not named."""
+        kept = {} if purge_props else self.metadata['properties']
+        self.metadata.update(
+            metadata, properties=kept | metadata['properties'])
         parts = []
         while part := data.read(65536):
             parts.append(part)
             if self.taken is not None and len(parts) == self.taken:
                 break
         self.data = b''.join(parts)
+        self.metadata['size'] = len(self.data)
 
 
 class FailingSource(ImageService):

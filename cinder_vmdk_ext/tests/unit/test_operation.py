@@ -47,22 +47,22 @@ class PrefetchTestCase(unittest.TestCase):
 class ScopeTestCase(unittest.TestCase):
 
     def test_a_block_has_its_own_and_gives_back_that_around_it(self):
-        with operation.scope(image_limit_bytes=1):
-            with operation.scope(image_limit_bytes=2):
-                self.assertEqual(2, operation.current().image_limit_bytes)
-            self.assertEqual(1, operation.current().image_limit_bytes)
-        self.assertIsNone(operation.current().image_limit_bytes)
+        with operation.scope(claims=1):
+            with operation.scope(claims=2):
+                self.assertEqual(2, operation.current().claims)
+            self.assertEqual(1, operation.current().claims)
+        self.assertIsNone(operation.current().claims)
 
     def test_a_block_keeps_what_it_does_not_change(self):
-        with operation.scope(image_limit_bytes=1):
+        with operation.scope(claims=1):
             with operation.scope(locks=frozenset({'a'})):
-                self.assertEqual(1, operation.current().image_limit_bytes)
+                self.assertEqual(1, operation.current().claims)
 
     def test_a_block_that_fails_gives_back_too(self):
         with self.assertRaises(ValueError):
-            with operation.scope(image_limit_bytes=1):
+            with operation.scope(claims=1):
                 raise ValueError
-        self.assertIsNone(operation.current().image_limit_bytes)
+        self.assertIsNone(operation.current().claims)
 
     def test_outside_an_operation_there_is_nothing_to_forget(self):
         operation.forget_prefetched()

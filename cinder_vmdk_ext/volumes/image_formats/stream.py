@@ -28,6 +28,7 @@ class Peekable:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._ahead = bytearray()
+        self.position = 0  # bytes that were taken
 
     def peek(self, count: int) -> bytes:
         """Up to so many of the next bytes; fewer only at the end."""
@@ -47,6 +48,7 @@ class Peekable:
         if len(data) < count:
             raise FormatError(CUT)
         del self._ahead[:count]
+        self.position += count
         return data
 
     def pieces(self, count: int) -> Iterator[bytes]:
@@ -64,6 +66,7 @@ class Peekable:
                 self._ahead += piece[count:]
                 piece = piece[:count]
             count -= len(piece)
+            self.position += len(piece)
             yield piece
 
     def __iter__(self) -> Iterator[bytes]:

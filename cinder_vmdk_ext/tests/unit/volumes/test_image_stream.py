@@ -5,8 +5,12 @@ import threading
 import unittest
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.volumes import image_stream
 
+CONTENT = b'content'.ljust(1 << 20, b'\0')
+STREAM = disk_images.stream_optimized(CONTENT)
+SPARSE = disk_images.monolithic_sparse(CONTENT)
 LIMITS = image_stream.Limits(60, 30)
 
 
@@ -90,36 +94,84 @@ class ExactlyTestCase(unittest.TestCase):
             joined(image_stream.exactly([], 1))
 
 
-class FlatTestCase(unittest.TestCase):
-    """flat()."""
+class OpenDiskTestCase(unittest.TestCase):
+    """open_disk(); the formats have tests of their own."""
 
-    def test_a_bare_disk_is_passed_on(self):
-        data = [b'K', bytes(1023)]
-        self.assertEqual(b''.join(data), joined(
-            image_stream.flat(data, 'image', 1024)))
+    def open(self, data, disk_type=None, container='bare', most_bytes=None):
+        return image_stream.open_disk(
+            [data], image_stream.Image('image', len(data), container,
+                                       disk_type), most_bytes)
 
-    def test_a_vmdk_is_known_however_it_is_cut(self):
-        for data in ([b'KDMV' + bytes(508)],
-                     [b'K', b'D', b'MV' + bytes(508)],
-                     [b'# Disk Desc', b'riptorFile' + bytes(600)]):
-            with self.assertRaises(exceptions.UnusableImage):
-                joined(image_stream.flat(data, 'image', 512))
+    def refuse(self, words, *args, **kwargs):
+        with self.assertRaisesRegex(exceptions.UnusableImage,
+                                    f'Image image .*{words}'):
+            self.open(*args, **kwargs)
 
+    def test_a_disk_is_taken_for_what_it_is(self):
+        for data, kind in ((STREAM, 'streamOptimized'), (SPARSE, 'sparse'),
+                           (CONTENT, 'preallocated')):
+            for said in (None, kind):
+                disk = self.open(data, said)
+                self.assertEqual((kind, len(data), len(CONTENT)), disk[:3])
+                self.assertEqual(data, joined(disk.chunks))
 
-class OvaTestCase(unittest.TestCase):
-    """disk_in_ova(); archives with a disk are in test_transfers."""
+    def test_the_disk_in_an_ova_is_found(self):
+        for said in (None, 'streamOptimized'):
+            disk = self.open(disk_images.ova(STREAM), said, 'ova')
+            self.assertEqual(('streamOptimized', len(STREAM)), disk[:2])
+            self.assertEqual(STREAM, joined(disk.chunks))
 
-    def test_what_is_no_archive_is_told(self):
-        for data in ([], [b'x'], [b'x' * 5000], [bytes(10240)]):
-            with self.assertRaises(exceptions.UnusableImage):
-                image_stream.disk_in_ova(data, 'image')
+    def test_a_record_that_says_another_type_is_refused(self):
+        self.refuse('createType', STREAM, 'sparse')
+        self.refuse('createType', SPARSE, 'streamOptimized')
+        self.refuse('vmware_disktype', STREAM, 'preallocated')
+        self.refuse('no VMDK', CONTENT, 'sparse')
+        self.refuse('correct the property', disk_images.ova(STREAM), 'thin',
+                    'ova')
+
+    def test_an_odd_number_of_sectors_is_rounded_up_to_whole_kib(self):
+        disk = self.open(b'x' * 512)
+        self.assertEqual((1024, 512), disk[1:3])
+        self.assertEqual(b'x' * 512 + bytes(512), joined(disk.chunks))
+        self.refuse('no whole number of sectors', b'x' * 513)
+
+    def test_a_disk_that_is_too_large_is_refused(self):
+        for data in (STREAM, SPARSE, CONTENT):
+            self.open(data, most_bytes=len(CONTENT))
+            self.refuse('make the volume larger', data,
+                        most_bytes=len(CONTENT) - 512)
+
+    def test_a_raw_disk_that_is_too_large_is_refused_unread(self):
+        def source():
+            raise AssertionError('it was read')
+            yield b''
+        with self.assertRaises(exceptions.UnusableImage):
+            image_stream.open_disk(source(), image_stream.Image(
+                'image', 1024, 'bare', 'preallocated'), 512)
+
+    def test_an_ova_cut_within_its_disk_is_refused_at_once(self):
+        whole = disk_images.ova(STREAM)
+        self.refuse('cut off', whole[:len(whole) // 2], container='ova')
+
+    def test_a_disk_that_turns_out_to_be_cut_names_its_image(self):
+        disk = self.open(STREAM[:-512])
+        with self.assertRaisesRegex(exceptions.UnusableImage,
+                                    'Image image .*cut off'):
+            joined(disk.chunks)
 
     def test_a_source_that_fails_is_told_as_such(self):
         def source():
             yield b'x' * 100
             raise exceptions.TransferFailed('silent', 'look')
+        for container in ('bare', 'ova'):
+            with self.assertRaises(exceptions.TransferFailed):
+                image_stream.open_disk(source(), image_stream.Image(
+                    'image', 5120, container))
+
+    def test_a_source_that_sends_less_than_announced_is_told_as_such(self):
         with self.assertRaises(exceptions.TransferFailed):
-            image_stream.disk_in_ova(source(), 'image')
+            joined(image_stream.open_disk([STREAM], image_stream.Image(
+                'image', len(STREAM) + 1)).chunks)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hostile images: made and mutated by a seed, and sent through the driver.
+
+    make image-fuzz
+
+Each ends as a volume whose content is that of the image, as the readers of
+``tests/disk_images.py`` see it, or as one sentence that names the image, with
+nothing left. The memory of this process, which is the service's, grows by at
+most 64 MiB. Prints what came of them; fails when one ended otherwise.
+"""
+
+import argparse
+import collections
+import json
+import logging
+import pathlib
+import random
+import struct
+import sys
+import tarfile
+import time
+import unittest
+import zlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+from oslo_utils import units
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import disk_images
+from cinder_vmdk_ext.tests.functional import test_transfers
+
+MOST_GROWTH_BYTES = 64 * units.Mi
+LONGEST_SENTENCE = 600
+ARGUMENTS = argparse.Namespace(count=500, seed=1, json=False)
+STREAM, SPARSE, FLAT = 'streamOptimized', 'sparse', 'preallocated'
+CHUNK_BYTES = 65536
+
+
+class Sent(NamedTuple):
+    """An image: what it is called, its record, and its data."""
+
+    recipe: str
+    data: bytes
+    disk_type: str | None = None
+    container: str = 'bare'
+    zeros: int = 0  # more bytes, which are never in memory at once
+
+
+class Source(test_transfers.ImageService):
+
+    def __init__(self, sent: Sent) -> None:
+        super().__init__(sent.data, sent.disk_type, sent.container,
+                         len(sent.data) + sent.zeros)
+        self.zeros = sent.zeros
+        if sent.disk_type is None:
+            del self.metadata['properties']['vmware_disktype']
+
+    def download(self, context: Any, image_id: str) -> Iterator[bytes]:
+        yield from super().download(context, image_id)
+        for _ in range(0, self.zeros, CHUNK_BYTES):
+            yield bytes(min(CHUNK_BYTES, self.zeros))
+
+
+# -- Good images ------------------------------------------------------------
+
+
+def some_content(dice: random.Random) -> bytes:
+    """Some grains of noise, text and nothing, up to 2 MiB."""
+    made = b''.join(dice.choice((
+        lambda: bytes(disk_images.GRAIN * dice.randint(1, 8)),
+        lambda: dice.randbytes(dice.randint(1, disk_images.GRAIN)),
+        lambda: b'text ' * dice.randint(1, 9999)))()
+        for _ in range(dice.randint(0, 6)))
+    return made.ljust(-(-max(len(made), 1) // 512) * 512, b'\0')
+
+
+def some_vmdk(dice: random.Random) -> tuple[str, bytes]:
+    content = some_content(dice)
+    capacity = max(len(content), dice.choice((0, units.Mi, 40 * units.Mi,
+                                              units.Gi)))
+    kind = dice.choice((STREAM, STREAM, STREAM, SPARSE, 'qemu'))
+    if kind == SPARSE:
+        return SPARSE, disk_images.monolithic_sparse(content, capacity)
+    if kind == 'qemu':
+        return STREAM, disk_images.stream_by_qemu(content, capacity)
+    return STREAM, disk_images.stream_optimized(
+        content, capacity, describe=dice.choice(disk_images.WRITERS),
+        descriptor_size=dice.choice((0, 20)))
+
+
+def good_vmdk(dice: random.Random) -> Sent:
+    kind, data = some_vmdk(dice)
+    return Sent('good VMDK', data, dice.choice((kind, None)))
+
+
+def good_flat(dice: random.Random) -> Sent:
+    return Sent('good raw disk', some_content(dice),
+                dice.choice((FLAT, None)))
+
+
+def good_ova(dice: random.Random) -> Sent:
+    _kind, disk = some_vmdk(dice)
+    folder = dice.choice(('', './', 'vm/', 'a b/c/'))
+    name = dice.choice(('disk.vmdk', 'x' * 120 + '.vmdk', 'my disk.vmdk'))
+    href = dice.choice(('', './')) + name.replace(' ', '%20')
+    more = [(folder + each, dice.randbytes(dice.randint(0, 2000)))
+            for each in ('x.mf', name + '.old', 'x.cert', '._x.ovf')
+            if dice.random() < 0.4]
+    members = [*more, (folder + 'x.ovf', disk_images.one_disk(href)),
+               (folder + name, disk)]
+    if dice.random() < 0.3:
+        members.append((folder + 'x.strings', b'more'))
+    return Sent('good OVA', disk_images.tar(members, dice.choice((
+        tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))), dice.choice((
+            None, None)), 'ova')
+
+
+# -- Mutated ones -----------------------------------------------------------
+
+
+def flipped(dice: random.Random, data: bytes) -> bytes:
+    made = bytearray(data)
+    # Most of what decides lies in the beginning and the end.
+    for _ in range(dice.randint(1, 6)):
+        at = dice.choice((dice.randrange(min(len(data), 128)),
+                          dice.randrange(min(len(data), 2048)),
+                          dice.randrange(len(data)),
+                          len(data) - 1 - dice.randrange(
+                              min(len(data), 3072))))
+        made[at] = dice.choice((0, 0xff, made[at] ^ (1 << dice.randrange(8)),
+                                dice.randrange(256)))
+    return bytes(made)
+
+
+def cut(dice: random.Random, data: bytes) -> bytes:
+    return data[:dice.choice((dice.randrange(len(data)),
+                              dice.randrange(len(data) // 512 + 1) * 512))]
+
+
+def shifted(dice: random.Random, data: bytes) -> bytes:
+    """A piece is missing, is there twice, or is noise."""
+    begin = dice.randrange(len(data) // 512 + 1) * 512
+    end = begin + 512 * dice.randint(1, 16)
+    return data[:begin] + dice.choice((
+        b'', 2 * data[begin:end], dice.randbytes(end - begin),
+        bytes(end - begin))) + data[end:]
+
+
+def with_number(dice: random.Random, data: bytes) -> bytes:
+    """A number in the header, or at any other place, is another."""
+    made = bytearray(data.ljust(512, b'\0'))
+    value = dice.choice((0, 1, 7, 127, 1 << 16, (1 << 32) - 1, 1 << 40,
+                         (1 << 63) - 1, (1 << 64) - 1, dice.getrandbits(64)))
+    at = dice.choice((4, 8, 12, 20, 28, 36, 44, 48, 56, 64,
+                      dice.randrange(len(made) // 4 - 1) * 4))
+    struct.pack_into('<Q' if at + 8 <= len(made) else '<I', made, at,
+                     value & (2 ** 64 - 1 if at + 8 <= len(made)
+                              else 2 ** 32 - 1))
+    return bytes(made)
+
+
+def with_line(dice: random.Random, data: bytes) -> bytes:
+    """One line more, or another, in a VMDK's descriptor."""
+    end = data.find(b'\0', 512)
+    if not data.startswith(b'KDMV') or not 512 < end < 20000:
+        return flipped(dice, data)
+    line = dice.choice((
+        b'parentCID=12345678', b'createType="vmfs"', b'x' * 300, b'\xff\xfe',
+        b'RW 2048 FLAT "/etc/passwd" 0', b'RW 8 ZERO', b'=', b'a = b',
+        b'parentFileNameHint="/vmfs/volumes/x/y.vmdk"', b'encoding="UTF-16"',
+        b'changeTrackPath="x"', b'ddb.x = "\xe9"', b'# comment', b'"' * 50))
+    lines = data[512:end].split(b'\n')
+    lines.insert(dice.randrange(len(lines) + 1), line)
+    room = 20 * 512 - 1
+    return data[:512] + b'\n'.join(lines)[:room].ljust(end - 512, b'\0'
+                                                       ) + data[end:]
+
+
+MUTATIONS: tuple[Callable[[random.Random, bytes], bytes], ...] = (
+    flipped, flipped, cut, shifted, with_number, with_number, with_line)
+
+
+def mutated(dice: random.Random) -> Sent:
+    sent = dice.choice((good_vmdk, good_vmdk, good_ova))(dice)
+    mutate = dice.choice(MUTATIONS)
+    return sent._replace(recipe=f'{sent.recipe[5:]}, {mutate.__name__}',
+                         data=mutate(dice, sent.data))
+
+
+def mutated_inside(dice: random.Random) -> Sent:
+    """A good OVA around a disk that is not."""
+    kind, disk = some_vmdk(dice)
+    mutate = dice.choice(MUTATIONS)
+    return Sent(f'disk in an OVA, {mutate.__name__}', disk_images.ova(
+        mutate(dice, disk)), dice.choice((kind, None)), 'ova')
+
+
+def mislabelled(dice: random.Random) -> Sent:
+    sent = dice.choice((good_vmdk, good_ova, good_flat))(dice)
+    return sent._replace(
+        recipe=f'{sent.recipe[5:]}, other record',
+        disk_type=dice.choice((STREAM, SPARSE, FLAT, None, 'thin', 'x')),
+        container=dice.choice(('bare', 'ova', 'docker')))
+
+
+# -- Hostile ones -----------------------------------------------------------
+
+
+def large_header(dice: random.Random) -> Sent:
+    size = dice.choice((200, 600)) * units.Mi
+    name, kind = dice.choice((('x', b'x'), ('x', b'g'), ('x', b'L'),
+                              ('x', b'K'), ('x.ovf', b'0'), ('x.mf', b'0')))
+    return Sent('OVA with a large header', disk_images.tar_header(
+        name, size, kind), None, 'ova', size + 10240)
+
+
+def hostile_ovf(dice: random.Random) -> Sent:
+    text = dice.choice((
+        b'<!DOCTYPE a [<!ENTITY b "c">]><Envelope>&b;</Envelope>',
+        b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><Envelope/>',
+        b'<a>' * 300000, b'<a ' + b' '.join(
+            b'b%d=""' % each for each in range(100000)) + b'/>',
+        disk_images.ovf([(f'f{each}', 'x') for each in range(15000)], []),
+        disk_images.one_disk('../../etc/passwd'), dice.randbytes(5000),
+        disk_images.one_disk('http://example.com/x.vmdk')))
+    return Sent('OVA with a hostile OVF', disk_images.tar(
+        [('x.ovf', text), ('disk.vmdk', b'x')]), None, 'ova')
+
+
+def bomb(dice: random.Random) -> Sent:
+    packed = zlib.compress(bytes(100 * units.Mi))
+    data = bytearray(disk_images.stream_optimized(b'x' * 512, units.Mi))
+    at = 128 * 512
+    data[at:at + 512] = disk_images.padded(
+        struct.pack('<QI', 0, dice.choice((len(packed), 1 << 31))) + packed)
+    return Sent('VMDK with a bomb in it', bytes(data), STREAM)
+
+
+def large_tables(dice: random.Random) -> Sent:
+    capacity = dice.choice((1 << 21, 1 << 31, 1 << 40, 1 << 62))
+    head = disk_images.header(capacity, disk_images.SPARSE_FLAGS, 1, 20, 21)
+    text = disk_images.by_qemu(capacity)
+    return Sent('VMDK with large tables', head + disk_images.padded(text, 20)
+                + b'\x01' * 65536, SPARSE, zeros=100 * units.Mi)
+
+
+def large_descriptor(dice: random.Random) -> Sent:
+    line = dice.choice((b'x = y\n', b'x' * 99 + b'\n', b'RW 1 ZERO\n',
+                        b'#\n', b'createType="streamOptimized"\n'))
+    text = (disk_images.by_vsphere(2048) + line * 200000)[:2046 * 512]
+    head = disk_images.header(2048, disk_images.STREAM_FLAGS, 3, 2046,
+                              disk_images.AT_END, overhead=2048)
+    return Sent('VMDK with a large descriptor', head
+                + disk_images.padded(text, 2047), STREAM)
+
+
+def noise(dice: random.Random) -> Sent:
+    return Sent('noise', dice.choice((b'KDMV', b'', b'QFI\xfb', b'COWD'))
+                + dice.randbytes(dice.randint(0, 3000)),
+                dice.choice((STREAM, SPARSE, None)),
+                dice.choice(('bare', 'ova')))
+
+
+RECIPES = ((good_vmdk, 14), (good_flat, 6), (good_ova, 10), (mutated, 40),
+           (mutated_inside, 8), (mislabelled, 8), (large_header, 2),
+           (hostile_ovf, 4), (bomb, 1), (large_tables, 2),
+           (large_descriptor, 2), (noise, 3))
+
+
+def made(seed: int, number: int) -> Sent:
+    """The image of a seed and a number: always the same."""
+    dice = random.Random(f'{seed}.{number}')
+    recipe, = dice.choices([each for each, _ in RECIPES],
+                           [weight for _, weight in RECIPES])
+    return recipe(dice)
+
+
+def expected(sent: Sent) -> dict[int, bytes]:
+    """The grains that a volume has to hold."""
+    data = sent.data
+    if sent.container == 'ova':
+        data = disk_images.disk_in(data)
+    if not data.startswith(b'KDMV'):
+        return dict(disk_images.grains_of(data))
+    if struct.unpack_from('<I', data, 8)[0] & 1 << 16:
+        return disk_images.read_stream(data)
+    return disk_images.read_sparse(data)
+
+
+def memory_bytes(name: str) -> int:
+    """``VmRSS`` or ``VmHWM``, its peak, of this process."""
+    status = pathlib.Path('/proc/self/status').read_text()
+    return int(status.partition(f'{name}:')[2].split()[0]) * units.Ki
+
+
+def forget_peak() -> None:
+    pathlib.Path('/proc/self/clear_refs').write_text('5')
+
+
+class FuzzTestCase(test_transfers.TransfersCase):
+
+    def test_all_end_as_the_right_volume_or_in_one_sentence(self):
+        logging.disable(logging.CRITICAL)
+        self.addCleanup(logging.disable, logging.NOTSET)
+        for recipe in (good_vmdk, good_flat, good_ova):
+            self.outcome(recipe(random.Random(0)))  # what is loaded once
+        forget_peak()
+        before = memory_bytes('VmRSS')
+        began = time.monotonic()
+        ends: dict[str, collections.Counter[str]] = (
+            collections.defaultdict(collections.Counter))
+        wrong = []
+        for number in range(ARGUMENTS.count):
+            sent = made(ARGUMENTS.seed, number)
+            end = self.outcome(sent)
+            ends[sent.recipe][end if end in ('volume', 'refused')
+                              else 'wrong'] += 1
+            if end not in ('volume', 'refused'):
+                wrong.append(f'seed {ARGUMENTS.seed}, image {number}, '
+                             f'{sent.recipe}: {end}')
+        growth = memory_bytes('VmHWM') - before
+        self.tell(ends, growth, time.monotonic() - began)
+        self.assertEqual([], wrong)
+        self.assert_nothing_left()
+        self.assertLessEqual(growth, MOST_GROWTH_BYTES)
+
+    def outcome(self, sent: Sent) -> str:
+        """``volume``, ``refused``, or what went wrong."""
+        source = Source(sent)
+        volume = self.new_volume()
+        try:
+            self.driver.copy_image_to_volume(self.context, volume, source,
+                                             source.metadata['id'])
+        except exceptions.UnusableImage as error:
+            said = str(error)
+            if (source.metadata['id'] not in said or '\n' in said
+                    or len(said) > LONGEST_SENTENCE):
+                return f'it says {said[:LONGEST_SENTENCE]!r}'
+            left = self.shadow_vms()
+            if left:
+                return f'it leaves {list(left)} and says {said}'
+            return self.refused_rightly(sent, said)
+        except Exception as error:
+            return f'{type(error).__name__}: {str(error)[:300]}'
+        try:
+            wanted = disk_images.checksum(expected(sent), units.Gi)
+            if self.checksum(volume) != wanted:
+                return 'the volume has another content'
+        finally:
+            self.driver.delete_volume(volume)
+        return 'volume'
+
+    @staticmethod
+    def refused_rightly(sent: Sent, said: str) -> str:
+        return (f'a good one is refused: {said}'
+                if sent.recipe.startswith('good') else 'refused')
+
+    def tell(self, ends: dict[str, collections.Counter[str]], growth: int,
+             seconds: float) -> None:
+        for recipe, counts in sorted(ends.items()):
+            print(f'{recipe:40}', ', '.join(
+                f'{count} {end}' for end, count in sorted(counts.items())))
+        total = sum(ends.values(), collections.Counter())
+        print(f'{ARGUMENTS.count} images of seed {ARGUMENTS.seed} in '
+              f'{seconds:.0f} s: {total["volume"]} volumes with their '
+              f'content, {total["refused"]} refused in one sentence, '
+              f'{total["wrong"]} otherwise; the memory grew by '
+              f'{growth / units.Mi:.1f} MiB')
+        if ARGUMENTS.json:
+            print(json.dumps(dict(total, growth_bytes=growth)))
+
+
+def load_tests(_loader: Any, tests: Any, _pattern: Any) -> Any:
+    """`make test` runs a part of it, in a process of its own."""
+    return tests if __name__ == '__main__' else unittest.TestSuite()
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--count', type=int, default=500)
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--json', action='store_true')
+    ARGUMENTS = parser.parse_args()
+    unittest.main(argv=sys.argv[:1])

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image that is opened before anything is made of it."""
+
+import types
+import unittest
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import disk_images
+from cinder_vmdk_ext.volumes import image_stream
+from cinder_vmdk_ext.volumes import source_image
+
+CONTENT = b'content'.ljust(1 << 20, b'\0')
+CONTEXT = types.SimpleNamespace(user_id='user')
+LIMITS = image_stream.Limits(60, 30)
+URL = 'vsphere://vcenter/folder/x.vmdk?dcPath=dc&dsName=ds'
+
+
+class Service:
+    """Cinder's image service, with one image."""
+
+    temp_images = None
+
+    def __init__(self, data, url=None, **record):
+        self.data, self.url = data, url
+        self.record = {'id': 'image', 'size': len(data), 'disk_format':
+                       'vmdk', 'container_format': 'bare', 'properties': {
+                           'os_type': 'linux'}} | record
+
+    def show(self, _context, _image_id):
+        return self.record
+
+    def get_location(self, _context, _image_id):
+        return self.url, None
+
+    def download(self, _context, _image_id):
+        yield self.data
+
+
+def opened(service, most_bytes=1 << 30):
+    return source_image.opened(CONTEXT, service, 'image', LIMITS, most_bytes)
+
+
+class SourceImageTestCase(unittest.TestCase):
+
+    def test_the_record_is_that_of_the_disk(self):
+        disk = disk_images.stream_optimized(CONTENT)
+        service = Service(disk_images.ova(disk), container_format='ova')
+        with opened(service) as source:
+            record = source.show(None, 'image')
+            self.assertEqual((len(disk), 'bare'), (
+                record['size'], record['container_format']))
+            self.assertEqual({'os_type': 'linux', 'vmware_disktype':
+                              'streamOptimized'}, record['properties'])
+            self.assertEqual(disk, b''.join(source.take()))
+        self.assertEqual({'os_type': 'linux'}, service.record['properties'])
+
+    def test_the_data_can_be_had_once(self):
+        with opened(Service(CONTENT)) as source:
+            source.take()
+            self.assertRaises(exceptions.TransferFailed, source.take)
+
+    def test_upstream_is_told_of_no_location(self):
+        with opened(Service(CONTENT, URL)) as source:
+            self.assertEqual((None, None), source.get_location(None, 'image'))
+            self.assertEqual(URL, source.vsphere_url)
+
+    def test_a_location_is_used_for_the_same_bytes_alone(self):
+        stream = disk_images.stream_optimized(CONTENT)
+        for service in (
+                Service(CONTENT, 'file:///x'), Service(CONTENT),
+                Service(CONTENT + bytes(512), URL), Service(stream, URL),
+                Service(disk_images.ova(stream), URL,
+                        container_format='ova')):
+            with opened(service) as source:
+                self.assertIsNone(source.vsphere_url)
+
+    def test_records_that_cannot_be_are_refused_unread(self):
+        for record in ({'disk_format': 'raw'}, {'disk_format': None},
+                       {'container_format': 'docker'},
+                       {'properties': {'vmware_disktype': 'x'}},
+                       {'properties': {'vmware_adaptertype': 'x'}}):
+            service = Service(CONTENT, **record)
+            service.download = None
+            with self.assertRaisesRegex(exceptions.UnusableImage,
+                                        'Image image .*this backend takes'):
+                opened(service).__enter__()
+
+    def test_a_copy_that_differs_is_refused(self):
+        with opened(Service(CONTENT, URL)) as source:
+            source.check_copy(len(CONTENT), iter([CONTENT]))
+            for data in (CONTENT[:-1024], disk_images.monolithic_sparse(
+                    CONTENT), b''):
+                with self.assertRaises(exceptions.UnusableImage):
+                    source.check_copy(len(data), iter([data]))
+
+    def test_what_is_not_written_is_refused(self):
+        good = {'id': 'image', 'disk_format': 'vmdk',
+                'container_format': 'bare'}
+        source_image.check_target(good)
+        for field, value in (('disk_format', 'raw'),
+                             ('container_format', 'ova'),
+                             ('container_format', 'compressed')):
+            with self.assertRaisesRegex(exceptions.UnusableImage,
+                                        f'{field} is to be {value}'):
+                source_image.check_target(good | {field: value})
+
+
+if __name__ == '__main__':
+    unittest.main()
