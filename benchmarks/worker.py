@@ -316,7 +316,7 @@ class Bench:
     def busy(self):
         """What reports and changes cost while other people's VMs change."""
         report = functools.partial(self.driver.get_volume_stats, refresh=True)
-        self.driver._reader.read()
+        self.driver.backend.inventory_source.read()
         self.driver.volumeops.read_backings()
         report()
         with _changes(self.plan['vcenter']) as changed:
