@@ -38,6 +38,7 @@ from cinder_vmdk_ext.volumes import clone
 from cinder_vmdk_ext.volumes import create
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import delete
+from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import extend
 from cinder_vmdk_ext.volumes import groups
 from cinder_vmdk_ext.volumes import images
@@ -114,14 +115,16 @@ class Backend:
         self.transfer = transfer.Transfer(port, self.finder, self.snapshots)
         self.groups = groups.Groups(port, driver, self.finder, self.snapshots,
                                     self.clone)
+        self.disk_home = disk_home.DiskHome(port, self.selection, self.finder,
+                                            self.migrate, self.disk_scan)
         self.manage = manage.Manage(port, self.selection, self.finder,
-                                    self.replacement, self.disk_scan,
-                                    self._manage_lock)
+                                    self.replacement, self.disk_home,
+                                    self.disk_scan, self._manage_lock)
         self.manage_snapshots = manage_snapshots.ManageSnapshots(
             port, self.finder, self.disk_scan, self._manage_lock)
         self.delete = delete.Delete(port, self.finder, self.manage)
-        self.reconciler = reconcile.Reconciler(port, self.selection,
-                                               self.migrate, self.owner)
+        self.reconciler = reconcile.Reconciler(
+            port, self.selection, self.migrate, self.disk_home, self.owner)
 
     # -- What the parts, the audit and the command line ask -----------------
 

@@ -215,13 +215,26 @@ class DiskScan:
         return disk.place in self._below_snapshots(
             self.disks_on(datastore.moref), {datastore.moref: datastore})
 
+    def _with_snapshots(self, datastores: Iterable[str]) -> set[str]:
+        """Morefs of the VMs on datastores that have snapshots."""
+        wanted = set(datastores)
+        return {ref.value for ref, seen in collector.read_all(
+                    self._session, self._client,
+                    {'VirtualMachine': ('snapshot', 'datastore')}).items()
+                if seen.get('snapshot') is not None and not wanted.isdisjoint(
+                    each.value for each in seen.get('datastore') or ())}
+
     def _below_snapshots(self, used: list[shadow.ScannedDisk],
                          datastores: dict[str, model.Datastore]
                          ) -> set[tuple[str, str]]:
-        """Places of disks that are part of VMs' snapshots."""
+        """Places of disks that are part of VMs' snapshots.
+
+        Also of VMs that have no disk any more: their snapshots do.
+        """
         known = model.Inventory(datastores=datastores)
-        morefs = sorted({disk.machine.moref for disk in used if disk.machine
-                         and (disk.machine.has_snapshots or disk.parent)})
+        morefs = sorted({disk.machine.moref for disk in used
+                         if disk.machine and disk.parent}
+                        | self._with_snapshots(datastores))
         found = set()
         for start in range(0, len(morefs), _VMS_A_CALL):
             for seen in self._ops.read_vms(

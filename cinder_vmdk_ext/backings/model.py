@@ -23,6 +23,8 @@ SOURCE_VOLUME = 'vmdk-ext.source-volume'
 REPLACED = 'vmdk-ext.replaced-volume'
 #: The volume that a disk is being managed as.
 TAKING = 'vmdk-ext.taking-for-volume'
+#: Where a disk is being moved to within its datastore.
+MOVING_TO = 'vmdk-ext.moving-disk-to'
 #: The instance that a VM of Nova's is.
 INSTANCE_ID = 'nvp.vm-uuid'
 
@@ -42,6 +44,7 @@ class Backing(NamedTuple):
     volume_id: str = ''  # the mark that its volume left
     # Changes with every change of the configuration, also of a disk's path.
     change_version: str = ''
+    folder: str = ''  # of its .vmx file: '[datastore] folder'
 
 
 class Backings:

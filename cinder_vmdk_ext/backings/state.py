@@ -28,8 +28,17 @@ def is_promised(volume: Any) -> bool:
 
 
 def is_backed(volume: Any) -> bool:
-    """Whether the volume is known to have been given a backing."""
-    return field(volume, 'provider_id') == BACKED
+    """Whether the volume is known to have been given a backing.
+
+    One whose deletion has begun has one, until it is certain that it has
+    none: a delete that fails leaves the disk as it was.
+    """
+    return field(volume, 'provider_id') in (BACKED, DELETING)
+
+
+def is_deleting(volume: Any) -> bool:
+    """Whether a deletion of the backing has begun."""
+    return field(volume, 'provider_id') == DELETING
 
 
 def is_at_rest(volume: Any) -> bool:

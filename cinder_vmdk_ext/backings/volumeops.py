@@ -11,6 +11,7 @@ from typing import Any
 from typing import Protocol
 
 from lxml import etree
+from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
 
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
@@ -174,11 +175,20 @@ class VolumeOps(folders.PlaceOps):
         return vim_util.get_moref(host.value, host.type)
 
     def get_datastore(self, backing: Any) -> Any:
-        """The datastore that a shadow VM is on; of several the first."""
-        told = self._take_prefetched(backing, 'datastore')
-        datastores = told and told.get('datastore')
+        """The datastore of a VM's disk; of its first file without a disk.
+
+        A VM uses several where its disk, its own files, its snapshots or an
+        ISO image lie apart.
+        """
+        found = self._take_prefetched(backing, 'datastore')
+        datastores = found and found.get('datastore')
         if not datastores:
-            return super().get_datastore(backing)
+            datastores = self.properties(backing, 'datastore').get('datastore')
+        if not datastores:
+            return None
+        if len(datastores) > 1:
+            for disk in devices.disks(self.devices_of(backing)):
+                return vim_util.get_moref(disk.datastore, 'Datastore')
         return vim_util.get_moref(datastores[0].value, datastores[0].type)
 
     def properties(self, entity: Any, *paths: str) -> dict[str, Any]:
@@ -509,11 +519,23 @@ class VolumeOps(folders.PlaceOps):
         """Take a disk from a VM; its file stays."""
         self.reconfigure(vm, deviceChange=devices.removal([disk.device]))
 
-    def point_to(self, backing: Any, path: str, size_bytes: int) -> None:
+    def point_to(self, backing: Any, path: str, size_bytes: int,
+                 profile_id: str | None = None) -> None:
         """Have a shadow VM name another file as its disk; touches no file.
 
         :param path: '[datastore] folder/name.vmdk'
+        :param profile_id: storage policy of the disk; not set where a running
+            VM holds the disk locked
         """
+        try:
+            self._repoint(backing, path, size_bytes, profile_id)
+        except vmware_exceptions.FileLockedException:
+            if not profile_id:
+                raise
+            self._repoint(backing, path, size_bytes, None)
+
+    def _repoint(self, backing: Any, path: str, size_bytes: int,
+                 profile_id: str | None) -> None:
         hardware = self.devices_of(backing)
         old = devices.disks(hardware)
         controller = (old[0].device.controller_key if old
@@ -521,12 +543,32 @@ class VolumeOps(folders.PlaceOps):
         self.reconfigure(backing, deviceChange=[
             *devices.removal(disk.device for disk in old),
             devices.change('add', devices.existing_disk(
-                path, size_bytes, controller or 0))])
+                path, size_bytes, controller or 0), profile_id=profile_id)])
+
+    def mark(self, vm: Any, key: str) -> str:
+        """The value of a key of a VM's extra configuration; '' without it."""
+        path = f'config.extraConfig["{key}"]'
+        return _option_value(self.properties(vm, path).get(path)) or ''
+
+    def set_mark(self, vm: Any, key: str, value: str) -> None:
+        """Set a key of a VM's extra configuration; '' removes it."""
+        self.reconfigure(vm, extraConfig=_options({key: value}))
+
+    def home_folder(self, vm: Any) -> str:
+        """The folder of a VM's own files: '[datastore] folder'."""
+        path = self.properties(vm, 'config.files.vmPathName').get(
+            'config.files.vmPathName') or ''
+        return path.rpartition('/')[0]
 
     def let_go(self, backing: Any) -> None:
         """Have a shadow VM name no disk for a while; touches no file."""
         self.reconfigure(backing, deviceChange=devices.removal(
             disk.device for disk in devices.disks(self.devices_of(backing))))
+
+    def set_disk_mode(self, vm: Any, disk: devices.Disk, mode: str) -> None:
+        """Set a disk's mode (ReconfigVM_Task)."""
+        self.reconfigure(vm, deviceChange=[devices.change(
+            'edit', devices.edited(disk, mode=mode))])
 
     def resize_attached(self, instance: Any, disk: devices.Disk,
                         size_bytes: int) -> None:
@@ -616,7 +658,8 @@ def _backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
         bool(seen.get('config.template')),
         seen.get(_UUID) or '',
         _option_value(seen.get(_VOLUME_ID)) or '',
-        seen.get('config.changeVersion') or '')
+        seen.get('config.changeVersion') or '',
+        path.rpartition('/')[0])
 
 
 def _option_value(option: Any) -> str | None:

@@ -220,8 +220,15 @@ class Groups:
     def _still(self, context: Any, volumes: list[Any],
                name: str) -> Iterator[Any]:
         attached = [each for each in volumes if self._upstream.in_use(each)]
-        instances = {vim_util.get_moref_value(vm): vm for vm, _disk
-                     in map(self._finder.attached_disk, attached)}
+        instances = {}
+        for volume in attached:
+            vm, disk = self._finder.attached_disk(volume)
+            instances[vim_util.get_moref_value(vm)] = vm
+            if disk.is_independent:
+                raise exception.InvalidVolume(
+                    reason=f'the disk of volume {volume.id} is '
+                    f'{disk.mode} on its instance, and snapshots leave it '
+                    'out; detach the volume first')
         if len(instances) > 1:
             raise exception.InvalidVolume(
                 reason=f'its group is on {len(instances)} instances, and no '
@@ -232,7 +239,7 @@ class Groups:
         if instance is None:
             yield None
         else:
-            with self._held_still(context, instance, name) as moment:
+            with self._held_still(instance, name) as moment:
                 yield moment
         for volume in volumes:
             now = objects.Volume.get_by_id(context, volume.id)
@@ -241,14 +248,15 @@ class Groups:
                     reason=f'volume {volume.id} was attached meanwhile')
 
     @contextlib.contextmanager
-    def _held_still(self, context: Any, instance: Any,
-                    name: str) -> Iterator[Any]:
-        """A snapshot of an instance that is gone again after the block."""
-        with self._without_shadows(context, instance):
-            try:
-                yield self._ops.create_snapshot(instance, name, None)
-            finally:
-                self._let_move(instance, name)
+    def _held_still(self, instance: Any, name: str) -> Iterator[Any]:
+        """A snapshot of an instance that is gone again after the block.
+
+        The shadow VMs go on naming the disks meanwhile: Nova reads them.
+        """
+        try:
+            yield self._ops.create_snapshot(instance, name, None)
+        finally:
+            self._let_move(instance, name)
 
     def _let_move(self, instance: Any, name: str) -> None:
         """Remove the snapshot that held an instance still; never fails."""
@@ -264,30 +272,6 @@ class Groups:
                           'name': name, 'error': error,
                           'vm': vim_util.get_moref_value(instance)})
 
-    @contextlib.contextmanager
-    def _without_shadows(self, context: Any,
-                         instance: Any) -> Iterator[None]:
-        """Have no shadow VM name a disk of an instance for the block.
-
-        A disk that two VMs name may pass for shared; what was written since a
-        snapshot would then not be merged into it when that is removed.
-        """
-        uuid = self._ops.properties(
-            instance, 'config.instanceUuid')['config.instanceUuid']
-        shadows = []
-        try:
-            for each in objects.VolumeAttachmentList.get_all_by_instance_uuid(
-                    context, uuid):
-                volume = objects.Volume.get_by_id(context, each.volume_id)
-                backing = self._finder.find(volume)
-                if backing:
-                    shadows.append((volume, backing))
-                    self._ops.let_go(backing)
-            yield
-        finally:
-            for volume, backing in shadows:
-                self._point_back(volume, backing)
-
     def _release(self, context: Any, record: Any, volumes: list[Any],
                  name: str) -> None:
         """Remove a moment's snapshot that was left when it was broken off.
@@ -302,17 +286,7 @@ class Groups:
                          in map(self._finder.attached_disk, attached)}
             for instance in instances.values():
                 if self._ops.get_snapshot(instance, name):
-                    with self._without_shadows(context, instance):
-                        self._ops.delete_snapshot(instance, name)
-
-    def _point_back(self, volume: Any, backing: Any) -> None:
-        try:
-            _instance, disk = self._finder.attached_disk(volume)
-            self._ops.point_to(backing, disk.path, disk.capacity_bytes)
-        except Exception as error:
-            LOG.warning('The shadow VM of volume %(volume)s names no disk '
-                        'until statistics are next reported: %(error)s',
-                        {'volume': volume.id, 'error': error})
+                    self._ops.delete_snapshot(instance, name)
 
     # -- Each by itself -----------------------------------------------------
 

@@ -30,6 +30,7 @@ from cinder_vmdk_ext.scheduling import placement
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import manageable
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
@@ -50,6 +51,7 @@ class Manage:
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement,
+                 home: disk_home.DiskHome,
                  scan: Callable[[], disk_scan.DiskScan],
                  alone: Callable[[], AbstractContextManager[None]]) -> None:
         """:param scan: gives what reads the vCenter's disks
@@ -59,6 +61,7 @@ class Manage:
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
+        self._home = home
         self._scan = scan
         self._alone = alone
 
@@ -255,6 +258,9 @@ class Manage:
             self._ops.shape(backing, disk_uuid=volume['id'])
             if source is not None and held is not None:
                 self._take_away(source, held)
+            # Its former VM's folder may be deleted with that VM.
+            self._home.move_into_folder(volume, backing,
+                                        self._ops.disk_of(backing))
             self._name(volume, backing, {shadow.TAKING: ''})
         except Exception:
             self._undo_taking(temporary, source, held, path, uuid)
@@ -317,7 +323,7 @@ class Manage:
             if shell:
                 if uuid:
                     self._ops.shape(shell, disk_uuid=uuid)
-                self._ops.let_go(shell)
+                self._take_from_shell(shell, path)
             if held is not None and self._lacks(source, held.path):
                 self._ops.attach_again(source, held)
             if shell:
@@ -328,6 +334,16 @@ class Manage:
                       'configuration %(mark)s may be left; take the disk from '
                       'it before it is deleted.',
                       {'path': path, 'error': error, 'mark': shadow.TAKING})
+
+    def _take_from_shell(self, shell: Any, path: str) -> None:
+        """Take a disk from a shell, and put its file back where it was."""
+        held = devices.disks(self._ops.devices_of(shell))
+        self._ops.let_go(shell)
+        for disk in held:
+            if disk.path != path:
+                self._ops.move_vmdk_file(
+                    self._ops.get_dc(self._upstream.datastore_ref(
+                        disk.datastore)), disk.path, path)
 
     def _take_over(self, volume: Any, disk: shadow.ScannedDisk) -> None:
         """Make a shadow VM that is nobody's the volume's."""

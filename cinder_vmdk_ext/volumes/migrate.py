@@ -13,6 +13,7 @@ from oslo_utils import units
 from oslo_utils import uuidutils
 from oslo_vmware import vim_util
 
+from cinder import exception
 from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.backings import finder as backing_finder
@@ -82,29 +83,67 @@ class Migrate:
         :param provisioning: disk type there; None: as it is
         :param policy: storage policy there; None: that of the volume's type
         """
-        instance = disk = instance_host = None
-        if self._upstream.in_use(volume):
-            instance, disk = self._finder.attached_disk(volume)
-            instance_host = self._upstream.volumeops.get_host(instance)
-        with self._selection.selecting(pool, specs):
-            (host, resource_pool, summary) = (
-                self._upstream.select_datastore_for(
-                    volume['size'] * units.Gi,
-                    policy or self._upstream.storage_profile(volume),
-                    instance_host))
+        wanted = policy or self._upstream.storage_profile(volume)
         profile_id = self._selection.policy_id(policy)
-        if disk is None:
+        if not self._upstream.in_use(volume):
+            with self._selection.selecting(pool, specs):
+                (host, resource_pool, summary) = (
+                    self._upstream.select_datastore_for(
+                        volume['size'] * units.Gi, wanted))
             self.relocate(volume, backing, summary.datastore, host,
                           resource_pool, provisioning, profile_id)
             return
-        # A disk that two VMs name may count as shared, and stay or be copied.
-        self._upstream.volumeops.let_go(backing)
+        instance, disk = self._finder.attached_disk(volume)
+        home = self._home_of(instance)
+        if pool is not None and self._selection.pinned(pool) == {home}:
+            raise exception.InvalidVolume(
+                reason=f'volume {volume["id"]} is attached to an instance '
+                f'whose own folder is on pool {pool}; a disk that is moved '
+                'there lies in that folder and is deleted with the instance. '
+                'Detach the volume first, or choose another pool')
+        with self._selection.selecting(pool, specs,
+                                       (home,) if home else ()):
+            (_host, _resource_pool, summary) = (
+                self._upstream.select_datastore_for(
+                    volume['size'] * units.Gi, wanted,
+                    self._upstream.volumeops.get_host(instance)))
+        self._move_attached(volume, backing, instance, disk,
+                            summary.datastore, provisioning, profile_id)
+
+    def move_attached(self, volume: Any, backing: Any, instance: Any,
+                      disk: devices.Disk,
+                      excluded: tuple[str, ...]) -> None:
+        """Move an attached disk to another datastore, near its pool.
+
+        :param excluded: datastores (morefs) that it must not go to
+        """
+        host = self._upstream.volumeops.get_host(instance)
+        policy = self._upstream.storage_profile(volume)
+        (_host, _resource_pool, summary) = self._selection.near(
+            volume, lambda: self._upstream.select_datastore_for(
+                volume['size'] * units.Gi, policy, host), excluded)
+        self._move_attached(volume, backing, instance, disk,
+                            summary.datastore, None,
+                            self._selection.policy_id(policy))
+
+    def _move_attached(self, volume: Any, backing: Any, instance: Any,
+                       disk: devices.Disk, datastore: Any,
+                       provisioning: str | None,
+                       profile_id: str | None) -> None:
+        # Meanwhile the shadow VM goes on naming a disk: Nova reads it.
         try:
             self._upstream.volumeops.relocate(
-                instance, summary.datastore, only_disk=disk,
+                instance, datastore, only_disk=disk,
                 provisioning=provisioning, profile_id=profile_id)
         finally:
             self.follow_instance(volume, backing)
+
+    def _home_of(self, instance: Any) -> str | None:
+        """The datastore (moref) of an instance's own files, if it is known."""
+        folder = self._upstream.volumeops.home_folder(instance)
+        return next((datastore.moref for datastore, _path
+                     in self._selection.inventory().located(f'{folder}/')),
+                    None)
 
     def relocate(self, volume: Any, backing: Any, datastore: Any, host: Any,
                  resource_pool: Any, provisioning: str | None = None,
@@ -129,18 +168,24 @@ class Migrate:
         """
         _instance, disk = self._finder.attached_disk(volume)
         try:
-            self._repoint(backing, disk)
+            self._repoint(volume, backing, disk)
         except exceptions.OutcomeUnknown as error:
             LOG.info('Volume %(volume)s: %(error)s; it is looked at again.',
                      {'volume': volume['id'], 'error': error})
-            self._repoint(backing, disk)
+            self._repoint(volume, backing, disk)
         self.bring_home(volume, backing, disk)
 
-    def _repoint(self, backing: Any, disk: devices.Disk) -> None:
+    def _repoint(self, volume: Any, backing: Any, disk: devices.Disk) -> None:
+        """Name the base of the instance's disk.
+
+        Deltas above it are those of the instance's snapshots, which go when
+        the snapshots go; Nova consolidates them where it detaches the disk.
+        """
         own = devices.disks(self._upstream.volumeops.devices_of(backing))
-        if [each.path for each in own] != [disk.path]:
-            self._upstream.volumeops.point_to(backing, disk.path,
-                                              disk.capacity_bytes)
+        if [each.base for each in own] != [disk.base]:
+            self._upstream.volumeops.point_to(
+                backing, disk.base, disk.capacity_bytes,
+                self._upstream.storage_profile_id(volume))
 
     def bring_home(self, volume: Any, backing: Any,
                    disk: devices.Disk) -> None:

@@ -36,6 +36,7 @@ from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import migrate as migration
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -78,10 +79,16 @@ class Reconciler:
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
-                 migrate: migration.Migrate, owner: Owner) -> None:
+                 migrate: migration.Migrate, home: disk_home.DiskHome,
+                 owner: Owner) -> None:
         self._upstream = cinder
         self._selection = selection
         self._migrate = migrate
+        self._home = home
+        # Volumes whose disks wait to be brought home after a detachment.
+        self._detached: set[str] = set()
+        # Volumes whose disks lie in the folders of their instances.
+        self.at_risk: frozenset[str] = frozenset()
         self._owner = owner
         self._locator: backing_locator.Locator | None = None
         self._settled: dict[str, _Mark] = {}
@@ -106,6 +113,24 @@ class Reconciler:
             self._worker.stop()
             self._worker = None
 
+    def after_detach(self, volume: Any) -> None:
+        """Bring a detached volume's disk home, now or in a later pass."""
+        if not self._home.after_detach(volume):
+            self._detached.add(volume['id'])
+
+    def _settle_detached(self) -> None:
+        """Try again what a detachment left to do."""
+        context = cinder_context.get_admin_context()
+        for volume_id in list(self._detached):
+            concurrency.cooperative_yield()
+            with locks.volume_if_free(volume_id) as alone:
+                if not alone:
+                    continue
+                found = objects.VolumeList.get_all(
+                    context, filters={'id': volume_id})
+                if not found or self._home.after_detach(found[0]):
+                    self._detached.discard(volume_id)
+
     def run(self) -> bool:
         """One pass: look at VMs that changed, within the budget.
 
@@ -117,6 +142,7 @@ class Reconciler:
                 or not self._upstream.volumeops.backings_known()):
             return True  # they are being read; a later pass looks
         try:
+            self._settle_detached()
             seen = self._locator.look()
             if seen is self._looked_at:
                 return True
@@ -218,12 +244,13 @@ class Reconciler:
         :returns: False: an operation is under way; look again later
         """
         pool = seen.pool_of(vm)
-        disk = _true_disk(volume, vm, seen, disks)
+        disk = self._true_disk(volume, vm, seen, disks)
         if disk is not None:
             pool = seen.pool_names.get(disk.datastore, pool)
         strayed = disk is not None and (
             _is_another(disk, disks.get(vm.moref))
-            or seen.home_of(vm) != disk.datastore)
+            or seen.home_of(vm) != disk.datastore
+            or self._is_at_risk(volume, disk, seen))
         recorded = (pool is None
                     or not self._selection.settings.datastore_pools
                     or records.says(volume, records.on_pool(volume, pool)))
@@ -240,7 +267,7 @@ class Reconciler:
         if now is None or not state.is_at_rest(volume):
             return False
         disks = self._disks_to_see([(volume, now)], seen)
-        disk = _true_disk(volume, now, seen, disks)
+        disk = self._true_disk(volume, now, seen, disks)
         backing = vim_util.get_moref(vm.moref, 'VirtualMachine')
         if disk is not None and _is_another(disk, disks.get(vm.moref)):
             LOG.info("Volume %(volume)s: the instance's disk is now "
@@ -250,11 +277,47 @@ class Reconciler:
         elif disk is not None and seen.home_of(now) != disk.datastore:
             # A move was broken off halfway.
             self._migrate.bring_home(volume, backing, disk)
+        safe = True
+        if disk is not None and self._is_at_risk(volume, disk, seen):
+            safe = self._home.bring_to_safety(volume, backing)
+            self.at_risk = (self.at_risk - {volume.id} if safe
+                            else self.at_risk | {volume.id})
+            disk = self._true_disk(volume, now, seen, self._disks_to_see(
+                [(volume, now)], seen))
         pool = seen.pool_of(now)
         if disk is not None:
             pool = seen.pool_names.get(disk.datastore, pool)
-        return (pool is None or not self._selection.settings.datastore_pools
-                or self._record(volume, pool))
+        return safe and (
+            pool is None or not self._selection.settings.datastore_pools
+            or self._record(volume, pool))
+
+    def _is_at_risk(self, volume: Any, disk: devices.Disk,
+                    seen: backing_locator.Seen) -> bool:
+        """Whether a disk lies in the folder of its volume's instance."""
+        return any(disk.folder == instance.folder
+                   for instance in _instances(volume, seen))
+
+    def _true_disk(self, volume: Any, vm: shadow.Backing,
+                   seen: backing_locator.Seen,
+                   disks: dict[str, list[devices.Disk]]
+                   ) -> devices.Disk | None:
+        """The volume's disk on its instance, else on its shadow VM.
+
+        The instance is right where they differ; the shadow VM may be behind.
+        Nova notes on the instance which disk is the volume's, whose UUID may
+        differ from the volume's id (a linked clone).
+        """
+        for instance in _instances(volume, seen):
+            found = disks.get(instance.moref, ())
+            wanted = volume.id.lower()
+            if found and wanted not in {disk.uuid.lower() for disk in found}:
+                wanted = (self._upstream.volume_device_uuid(
+                    vim_util.get_moref(instance.moref, 'VirtualMachine'),
+                    volume.id) or '').lower()
+            for disk in found:
+                if disk.uuid.lower() == wanted:
+                    return disk
+        return next(iter(disks.get(vm.moref, ())), None)
 
     @staticmethod
     def _record(volume: Any, pool: str) -> bool:
@@ -358,23 +421,13 @@ class _Worker:
             del run  # so that its owner can end
 
 
-def _true_disk(volume: Any, vm: shadow.Backing, seen: backing_locator.Seen,
-               disks: dict[str, list[devices.Disk]]
-               ) -> devices.Disk | None:
-    """The volume's disk on its instance, else on its shadow VM.
-
-    The instance is right where they differ; the shadow VM may be behind.
-    """
-    attached = [disk for instance in _instances(volume, seen)
-                for disk in disks.get(instance.moref, ())
-                if disk.uuid.lower() == volume.id.lower()]
-    return next(iter((*attached, *disks.get(vm.moref, ()))), None)
-
-
 def _is_another(disk: devices.Disk,
                 own: Iterable[devices.Disk] | None) -> bool:
-    """Whether a shadow VM does not name the disk that the instance has."""
-    return disk.path not in {each.path for each in own or ()}
+    """Whether a shadow VM does not name the disk that the instance has.
+
+    A snapshot of the instance puts a delta above the same base.
+    """
+    return disk.base not in {each.base for each in own or ()}
 
 
 def _instances(volume: Any,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from oslo_log import log as logging
 from oslo_utils import units
+from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder.volume import volume_utils
 
@@ -153,5 +154,14 @@ class Retype:
             instance, disk = self._finder.attached_disk(volume)
             ops.reconfigure(instance, deviceChange=[
                 devices.change('edit', disk.device, profile_id=profile_id)])
-        ops.shape(backing, profile_id=profile_id, adapter=after.adapter
-                  if before.adapter != after.adapter else None)
+        try:
+            ops.shape(backing, profile_id=profile_id, adapter=after.adapter
+                      if before.adapter != after.adapter else None)
+        except vmware_exceptions.FileLockedException as error:
+            # The instance holds the disk, and has the policy; the shadow VM
+            # gets it at the detachment (disk_home.py).
+            if not self._upstream.in_use(volume):
+                raise
+            LOG.info('Volume %(volume)s: the shadow VM gets the storage '
+                     'policy when the volume is detached: %(error)s',
+                     {'volume': volume['id'], 'error': error})

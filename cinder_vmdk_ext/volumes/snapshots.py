@@ -63,6 +63,7 @@ class Snapshots:
         cow = self._upstream.configuration.vmware_snapshot_format == 'COW'
         if cow and not in_use:
             self._check_depth(volume, backing)
+            self._make_dependent(backing)
             self._ops.create_snapshot(
                 backing, snapshot['name'],
                 sendable(snapshot['display_description']))
@@ -70,6 +71,23 @@ class Snapshots:
         return {'provider_location': self.create_template(
                     snapshot, volume, backing, in_use),
                 'provider_id': state.BACKED}
+
+    def _make_dependent(self, backing: Any) -> None:
+        """Have snapshots include a disk that is independent of them.
+
+        vSphere takes a snapshot of its VM all the same, which holds nothing.
+        """
+        disk = self._ops.disk_of(backing)
+        if disk.is_independent:
+            self._ops.set_disk_mode(backing, disk, 'persistent')
+
+    def _check_dependent(self, volume: Any, backing: Any) -> None:
+        disk = self._ops.disk_of(backing)
+        if disk.is_independent:
+            raise exception.InvalidSnapshot(
+                reason=f'the disk of volume {volume["id"]} is {disk.mode}, '
+                'and snapshots in its VM leave it out; set the disk to '
+                'persistent (dependent) in the vCenter')
 
     def _check_depth(self, volume: Any, backing: Any) -> None:
         deepest = self._upstream.configuration.vmdk_ext_max_snapshot_depth
@@ -199,6 +217,7 @@ class Snapshots:
                 'would go on with the old disk; detach it first')
         if not snapshot['provider_location']:
             self.existing_in_tree(backing, snapshot)
+            self._check_dependent(volume, backing)
             self._ops.revert_to_snapshot(backing, snapshot['name'])
             return
         template = self.existing_template(snapshot)

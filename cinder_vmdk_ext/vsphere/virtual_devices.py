@@ -53,6 +53,18 @@ class Disk(NamedTuple):
     thin: bool
     eager: bool
     parent: str | None  # path of the disk that it is a delta of
+    base: str = ''  # path of the disk below all deltas; its own without any
+    mode: str = 'persistent'
+
+    @property
+    def folder(self) -> str:
+        """Where the base lies: '[datastore] folder'."""
+        return self.base.rpartition('/')[0]
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether snapshots of its VM leave it out."""
+        return self.mode.startswith('independent')
 
     @property
     def provisioning(self) -> str:
@@ -91,8 +103,17 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
             size_bytes or size_kib * 1024,
             _text(backing, 'thinProvisioned') == 'true',
             _text(backing, 'eagerlyScrub') == 'true',
-            _text(backing, 'parent/fileName')))
+            _text(backing, 'parent/fileName'), _base(backing),
+            _text(backing, 'diskMode') or 'persistent'))
     return found
+
+
+def _base(backing: etree._Element) -> str:
+    """The path of the last disk of a backing's chain."""
+    below = backing.find(soap.tag('parent'))
+    while below is not None:
+        backing, below = below, below.find(soap.tag('parent'))
+    return _text(backing, 'fileName') or ''
 
 
 def adapter_of(disk: Disk, devices: Iterable[Device]) -> str | None:
@@ -139,12 +160,14 @@ def removal(devices: Iterable[Device]) -> list[soap.Typed]:
 def edited(disk: Disk, *, uuid: str | None = None,
            capacity_bytes: int | None = None,
            controller_key: int | None = None,
-           unit_number: int = 0) -> etree._Element:
+           unit_number: int = 0, mode: str | None = None) -> etree._Element:
     """The disk's device with some fields set anew."""
     element = copy.deepcopy(disk.device.element)
     if uuid is not None:
         backing = element.find(soap.tag('backing'))
         _set(backing, 'uuid', uuid, before=_FROM_UUID[1:])
+    if mode is not None:
+        _set(element.find(soap.tag('backing')), 'diskMode', mode)
     if capacity_bytes is not None:
         _set(element, 'capacityInKB', str(capacity_bytes // 1024))
         if element.find(soap.tag('capacityInBytes')) is not None:

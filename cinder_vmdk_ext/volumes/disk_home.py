@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps volumes' disks out of the folders of instances.
+
+Nova deletes an instance by unregistering its VM and deleting the VM's folder
+with all that is in it. A live migration or Storage DRS moves an attached disk
+into that folder. docs/decisions/10-attached-disks.md says where a disk may be
+while it is attached, who may move it and when it comes home.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_vmware import exceptions as vmware_exceptions
+
+from cinder_vmdk_ext.backings import disk_scan
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import migrate as migration
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+LOG = logging.getLogger(__name__)
+
+
+class DiskHome:
+    """Brings disks home after a detachment, and to safety before it."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 finder: backing_finder.Finder,
+                 migrate: migration.Migrate,
+                 scan: Callable[[], disk_scan.DiskScan]) -> None:
+        """:param scan: gives what reads the vCenter's disks"""
+        self._scan = scan
+        self._upstream = cinder
+        self._selection = selection
+        self._finder = finder
+        self._migrate = migrate
+
+    @property
+    def _ops(self) -> Any:
+        return self._upstream.volumeops
+
+    # -- While attached -----------------------------------------------------
+
+    def is_at_risk(self, instance: Any, disk: devices.Disk) -> bool:
+        """Whether deleting an instance would delete a volume's disk."""
+        return disk.folder == self._ops.home_folder(instance)
+
+    def bring_to_safety(self, volume: Any, backing: Any) -> bool:
+        """Move an attached disk out of its instance's folder, if it is there.
+
+        It goes to another datastore: there, Nova does not delete the folder
+        that the vCenter makes for it.
+
+        :returns: whether the disk is safe now
+        """
+        instance, disk = self._finder.attached_disk(volume)
+        if not self.is_at_risk(instance, disk):
+            return True
+        try:
+            self._migrate.move_attached(
+                volume, backing, instance, disk, excluded=(disk.datastore,))
+        except (exceptions.NoPlacement,
+                vmware_exceptions.VMwareDriverException) as error:
+            LOG.warning(
+                'The disk of volume %(volume)s is at risk: %(path)s lies in '
+                'the folder of the instance that it is attached to, and is '
+                'deleted with that instance. It cannot be moved to another '
+                'datastore: %(error)s. Detach the volume before the instance '
+                'is deleted.',
+                {'volume': volume['id'], 'path': disk.path, 'error': error})
+            return False
+        LOG.info('The disk of volume %(volume)s was moved out of the folder '
+                 'of its instance, %(folder)s.',
+                 {'volume': volume['id'], 'folder': disk.folder})
+        return True
+
+    # -- Once detached ------------------------------------------------------
+
+    def settle(self, volume: Any, backing: Any) -> None:
+        """Put right what could not be done while a volume was attached.
+
+        The disk comes to the shadow VM's folder, and gets the storage policy
+        that its type asks for.
+
+        :raises VimException: as oslo.vmware does; it may be repeated
+        """
+        self.finish_move(volume, backing)
+        disk, has_snapshots = self._ops.examine(backing)
+        self._migrate.bring_home(volume, backing, disk)
+        if not (disk.parent or has_snapshots):
+            self.move_into_folder(volume, backing, disk)
+        elif disk.folder != self._ops.home_folder(backing):
+            LOG.warning(
+                'The disk of volume %(volume)s stays in %(folder)s: '
+                'snapshots depend on it.',
+                {'volume': volume['id'], 'folder': disk.folder})
+        profile_id = self._upstream.storage_profile_id(volume)
+        if profile_id:
+            self._ops.shape(backing, profile_id=profile_id)
+
+    def move_into_folder(self, volume: Any, backing: Any,
+                         disk: devices.Disk) -> None:
+        """Move a detached disk into its shadow VM's folder.
+
+        The target is noted at the VM first, so that a move which is broken
+        off is finished by :meth:`finish_move`.
+        """
+        home = self._ops.home_folder(backing)
+        if disk.folder == home:
+            return
+        target = f'{home}/{volume["name"]}.vmdk'
+        datacenter = self._ops.get_dc(
+            self._upstream.datastore_ref(disk.datastore))
+        self._ops.set_mark(backing, shadow.MOVING_TO, target)
+        try:
+            self._ops.move_vmdk_file(datacenter, disk.path, target)
+        except vmware_exceptions.VMwareDriverException:
+            self.finish_move(volume, backing)
+            raise
+        self._name_file(volume, backing, target, disk.capacity_bytes)
+        LOG.info('The disk of volume %(volume)s was moved home from '
+                 '%(path)s.', {'volume': volume['id'], 'path': disk.path})
+
+    def finish_move(self, volume: Any, backing: Any) -> None:
+        """Finish a move into the shadow VM's folder that was broken off."""
+        target = self._ops.mark(backing, shadow.MOVING_TO)
+        if not target:
+            return
+        disk = self._ops.disk_of(backing)
+        if disk.path != target and self._is_file(target) and (
+                not self._is_file(disk.path)):
+            self._name_file(volume, backing, target, disk.capacity_bytes)
+        else:
+            self._ops.set_mark(backing, shadow.MOVING_TO, '')
+
+    def _is_file(self, path: str) -> bool:
+        """Whether there is a disk of that path."""
+        return any(self._scan().file(datastore, within) for datastore, within
+                   in self._selection.inventory().located(path))
+
+    def _name_file(self, volume: Any, backing: Any, path: str,
+                   size_bytes: int) -> None:
+        self._ops.point_to(backing, path, size_bytes,
+                           self._upstream.storage_profile_id(volume))
+        self._ops.set_mark(backing, shadow.MOVING_TO, '')
+
+    def after_detach(self, volume: Any) -> bool:
+        """What a detachment leaves to do; never fails.
+
+        :returns: whether everything was done; False: to be tried again
+        """
+        try:
+            backing = self._finder.find(volume)
+            if backing and not self._is_attached(volume):
+                self.settle(volume, backing)
+        except Exception as error:
+            LOG.warning(
+                'The disk of volume %(volume)s was not brought home after '
+                'its detachment, which is tried again: %(error)s',
+                {'volume': volume['id'], 'error': error})
+            return False
+        return True
+
+    def _is_attached(self, volume: Any) -> bool:
+        """Whether an instance has the disk, whatever Cinder's record says."""
+        if not self._upstream.in_use(volume):
+            return False
+        try:
+            self._finder.attached_disk(volume)
+        except exceptions.BackingLost:
+            return False
+        return True
