@@ -133,6 +133,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             'multiattach': False,
             'online_extend_support': True,
             'clone_across_pools': True,
+            'volumes_at_risk': len(self.backend.reconciler.at_risk),
             'filter_function': self.get_filter_function(),
             'goodness_function': self.get_goodness_function(),
         } | self.backend.reporter.report()

@@ -129,9 +129,10 @@ class DiskHome:
     def finish_move(self, volume: Any, backing: Any) -> None:
         """Finish a move into the shadow VM's folder that was broken off."""
         target = self._ops.mark(backing, shadow.MOVING_TO)
-        if not target:
+        own = devices.disks(self._ops.devices_of(backing)) if target else ()
+        if not own:
             return
-        disk = self._ops.disk_of(backing)
+        disk = own[0]
         if disk.path != target and self._is_file(target) and (
                 not self._is_file(disk.path)):
             self._name_file(volume, backing, target, disk.capacity_bytes)

@@ -263,7 +263,7 @@ class Manage:
                                         self._ops.disk_of(backing))
             self._name(volume, backing, {shadow.TAKING: ''})
         except Exception:
-            self._undo_taking(temporary, source, held, path, uuid)
+            self._undo_taking(volume, temporary, source, held, path, uuid)
             raise
 
     def _make_shell(self, volume: Any, disk: shadow.ScannedDisk, uuid: str,
@@ -310,7 +310,7 @@ class Manage:
         self._ops.identify(backing, volume['name'],
                            self._upstream.extra_config(volume) | marks)
 
-    def _undo_taking(self, temporary: str, source: Any,
+    def _undo_taking(self, volume: Any, temporary: str, source: Any,
                      held: devices.Disk | None, path: str,
                      uuid: str | None) -> None:
         """Undo: the source has its disk as it was, and nothing is left.
@@ -321,6 +321,7 @@ class Manage:
         try:
             shell = self._ops.get_backing_by_uuid(temporary)
             if shell:
+                self._home.finish_move(volume, shell)
                 if uuid:
                     self._ops.shape(shell, disk_uuid=uuid)
                 self._take_from_shell(shell, path)

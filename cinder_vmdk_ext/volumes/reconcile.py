@@ -115,12 +115,18 @@ class Reconciler:
 
     def after_detach(self, volume: Any) -> None:
         """Bring a detached volume's disk home, now or in a later pass."""
-        if not self._home.after_detach(volume):
+        if self._home.after_detach(volume):
+            self.at_risk -= {volume['id']}
+        else:
             self._detached.add(volume['id'])
 
     def _settle_detached(self) -> None:
         """Try again what a detachment left to do."""
         context = cinder_context.get_admin_context()
+        if self.at_risk:
+            self.at_risk &= {volume.id for volume
+                             in objects.VolumeList.get_all(
+                                 context, filters={'id': list(self.at_risk)})}
         for volume_id in list(self._detached):
             concurrency.cooperative_yield()
             with locks.volume_if_free(volume_id) as alone:

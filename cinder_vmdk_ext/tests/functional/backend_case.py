@@ -300,6 +300,24 @@ class BackendCase(testtools.TestCase):
                     if isinstance(device, vim.vm.device.VirtualDisk)
                     and device.backing.uuid == volume.id)
 
+    def assert_home(self, volume):
+        """The disk lies in the folder of its shadow VM."""
+        truth = self.truth(volume)
+        self.assertEqual(truth.vm.config.files.vmPathName.rpartition('/')[0],
+                         truth.path.rpartition('/')[0])
+
+    def delete_as_nova_does(self, instance):
+        """UnregisterVM, then its folder with all that is in it.
+
+        nova.virt.vmwareapi.vmops: _destroy_instance.
+        """
+        folder = instance.config.files.vmPathName.rpartition('/')[0]
+        if instance.runtime.powerState == 'poweredOn':
+            self.wait(instance.PowerOffVM_Task())
+        instance.UnregisterVM()
+        self.wait(self.service.content.fileManager.DeleteDatastoreFile_Task(
+            folder, self.service.content.rootFolder.childEntity[0]))
+
     def assert_on(self, pool, volume):
         """The database and the vCenter agree on where the volume is."""
         self.assertEqual(f'{HOST}#{pool}', self.fresh(volume).host)

@@ -107,15 +107,15 @@ class AdoptionCase(backend_case.BackendCase):
 class ManageTestCase(AdoptionCase):
     """A disk becomes a volume's."""
 
-    def test_it_is_taken_from_its_vm_where_it_lies(self):
+    def test_it_is_taken_from_its_vm_on_its_datastore(self):
         source = self.make_vm('server')
-        path, checksum = self.path(source), self.fill(self.path(source), 1)
+        checksum = self.fill(self.path(source), 1)
         volume = self.manage(self.reference(source))
         self.assert_on('LocalDS_1', volume)
         truth = self.truth(volume)
-        self.assertEqual((path, volume.name, volume.id),
-                         (truth.path, truth.vm.name,
-                          truth.disk.backing.uuid))
+        self.assert_home(volume)
+        self.assertEqual((volume.name, volume.id),
+                         (truth.vm.name, truth.disk.backing.uuid))
         self.assertEqual([], self.disks(source))
         self.assertEqual(checksum, self.checksum(volume))
         self.assertEqual('org.openstack.storage',
@@ -126,6 +126,13 @@ class ManageTestCase(AdoptionCase):
         before = volume.host
         self.report()
         self.assertEqual(before, self.fresh(volume).host)
+
+    def test_it_outlives_the_folder_of_the_vm_that_had_it(self):
+        source = self.make_vm('server')
+        checksum = self.fill(self.path(source), 2)
+        volume = self.manage(self.reference(source))
+        self.delete_as_nova_does(source)
+        self.assertEqual(checksum, self.checksum(volume))
 
     def test_it_outlives_the_vm_that_had_it(self):
         source = self.make_vm('server')
@@ -192,8 +199,8 @@ class ManageTestCase(AdoptionCase):
         checksum = self.fill(path, 4)
         volume = self.manage({'source-name': path})
         self.assert_on('LocalDS_1', volume)
-        self.assertEqual((path, checksum), (self.truth(volume).path,
-                                            self.checksum(volume)))
+        self.assert_home(volume)
+        self.assertEqual(checksum, self.checksum(volume))
 
 
 class ReferencesTestCase(AdoptionCase):
@@ -289,8 +296,8 @@ class ReferencesTestCase(AdoptionCase):
 class FailedManageTestCase(AdoptionCase):
     """Whatever fails, the VM keeps its disk as it was."""
 
-    STEPS = [('CreateVM_Task', 0), *(('ReconfigVM_Task', skip)
-                                     for skip in range(4))]
+    STEPS = [('CreateVM_Task', 0), ('MoveVirtualDisk_Task', 0),
+             *(('ReconfigVM_Task', skip) for skip in range(7))]
 
     def test_failure_at_each_step(self):
         for method, skip in self.STEPS:
@@ -305,7 +312,6 @@ class FailedManageTestCase(AdoptionCase):
 
     def check(self, rule):
         source = self.make_vm('server')
-        path = self.path(source)
         before = self.facts(source)
         rule = self.control.fault(**rule)
         try:
@@ -318,9 +324,8 @@ class FailedManageTestCase(AdoptionCase):
             # Usable: it can be managed after all.
             volume = self.manage(self.reference(source))
         self.assertEqual([], self.disks(source))
-        self.assertEqual((path, volume.id),
-                         (self.truth(volume).path,
-                          self.truth(volume).disk.backing.uuid))
+        self.assert_home(volume)
+        self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
         self.assertEqual(before['checksum'], self.checksum(volume))
         self.driver.delete_volume(volume)
         self.wait(source.Destroy_Task())
@@ -342,7 +347,7 @@ class FailedManageTestCase(AdoptionCase):
     def test_a_file_stays_as_it_was(self):
         path = self.leave_file('left')
         checksum = self.checksum_of(path)
-        for skip in range(3):
+        for skip in range(6):
             with self.subTest(skip):
                 self.control.fault(method='ReconfigVM_Task', skip=skip,
                                    count=1, task_fault={'type': 'SystemError'})
@@ -351,8 +356,7 @@ class FailedManageTestCase(AdoptionCase):
                 self.control.reset_faults()
                 self.assertEqual({}, self.shadow_vms())
                 self.assertEqual(checksum, self.checksum_of(path))
-        self.assertEqual(path, self.truth(
-            self.manage({'source-name': path})).path)
+        self.assert_home(self.manage({'source-name': path}))
 
 
 class UnsafeTestCase(AdoptionCase):

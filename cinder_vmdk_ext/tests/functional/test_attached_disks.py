@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A volume survives the instance that it is or was attached to.
+
+docs/decisions/10-attached-disks.md; findings B2, B4, B9, B10, B11, D9.
+"""
+
+import threading
+import time
+
+from oslo_utils import units
+from pyVmomi import vim
+
+from cinder import exception
+
+from cinder_vmdk_ext.tests.functional import backend_case
+
+
+class AttachedCase(backend_case.BackendCase):
+    """An instance of its own for each test."""
+
+    def setUp(self):
+        super().setUp()
+        self.instance = self.make_instance()
+
+    def make_instance(self, datastore='LocalDS_0'):
+        """A running VM as Nova makes it, with a folder of its own."""
+        [name] = {'DC0_server'} - {vm.name for vm in self.instances()}
+        host = self.all(vim.HostSystem)[0]
+        vm = self.wait(self.service.content.rootFolder.childEntity[0].vmFolder
+                       .CreateVM_Task(vim.vm.ConfigSpec(
+                           name=name, guestId='otherGuest', numCPUs=1,
+                           memoryMB=32,
+                           files=vim.vm.FileInfo(vmPathName=f'[{datastore}]'),
+                           deviceChange=[vim.vm.device.VirtualDeviceSpec(
+                               operation='add',
+                               device=vim.vm.device.VirtualLsiLogicController(
+                                   key=1000, busNumber=0,
+                                   sharedBus='noSharing'))]),
+                           host.parent.resourcePool, host))
+        self.wait(vm.PowerOnVM_Task())
+        self.addCleanup(self._remove, vm)
+        return vm
+
+    def _remove(self, vm):
+        if vm in self.instances():
+            if vm.runtime.powerState == 'poweredOn':
+                self.wait(vm.PowerOffVM_Task())
+            self.wait(vm.Destroy_Task())
+
+    def attached(self, pool='LocalDS_1', **more):
+        volume = self.create(pool, content=b'precious' * 64, **more)
+        self.attach(volume, self.instance)
+        return volume
+
+    def live_migrate(self, name):
+        """nova.virt.vmwareapi: RelocateVM of the whole instance."""
+        self.wait(self.instance.RelocateVM_Task(vim.vm.RelocateSpec(
+            datastore=self.datastore(name),
+            diskMoveType='moveAllDiskBackingsAndAllowSharing')))
+
+    def terminate(self, volume):
+        """Nova has taken the disk from the VM; then it tells Cinder."""
+        self.detach(volume, self.instance)
+        self.driver.terminate_connection(self.fresh(volume), {})
+
+    def folder(self, vm):
+        return vm.config.files.vmPathName.rpartition('/')[0]
+
+    def of_volume(self, volume):
+        return self.disk_on(self.instance, volume).backing.fileName
+
+
+class InstanceFolderTestCase(AttachedCase):
+
+    def test_a_disk_that_a_live_migration_moved_is_brought_to_safety(self):
+        volume = self.attached()
+        before = self.checksum(volume)
+        self.live_migrate('LocalDS_2')
+        self.assertTrue(self.of_volume(volume).startswith(
+            self.folder(self.instance)))
+        self.report()
+        self.assertFalse(self.of_volume(volume).startswith(
+            self.folder(self.instance)))
+        self.assertEqual(self.of_volume(volume), self.truth(volume).path)
+        self.terminate(volume)
+        self.delete_as_nova_does(self.instance)
+        self.assertEqual(before, self.checksum(self.fresh(volume)))
+        self.assert_home(volume)
+
+    def test_where_it_cannot_be_moved_it_comes_home_when_detached(self):
+        volume = self.attached()
+        before = self.checksum(volume)
+        self.live_migrate('LocalDS_2')
+        self.control.fault(method='RelocateVM_Task',
+                           task_fault={'type': 'NoDiskSpace'})
+        with self.assertLogs('cinder_vmdk_ext.volumes', 'WARNING') as logged:
+            self.report()
+        self.assertIn('is at risk', '\n'.join(logged.output))
+        self.assertIn(volume.id, self.driver.backend.reconciler.at_risk)
+        self.assertEqual(1, self.report()['volumes_at_risk'])
+        self.control.reset_faults()
+        self.terminate(volume)
+        self.assert_home(volume)
+        self.delete_as_nova_does(self.instance)
+        self.assertEqual(before, self.checksum(self.fresh(volume)))
+
+    def test_migrate_to_the_instances_own_datastore_is_refused(self):
+        volume = self.attached()
+        self.assertRaisesRegex(
+            exception.InvalidVolume, 'deleted with the instance',
+            self.driver.migrate_volume, self.context, self.fresh(volume),
+            self.there('LocalDS_0'))
+        self.assert_on('LocalDS_1', volume)
+
+    def test_a_move_home_that_is_broken_off_is_finished(self):
+        for method, when in (('MoveVirtualDisk_Task', 'before'),
+                             ('MoveVirtualDisk_Task', 'after'),
+                             ('ReconfigVM_Task', 'before'),
+                             ('ReconfigVM_Task', 'after')):
+            with self.subTest(f'{method} {when}'):
+                volume = self.attached()
+                before = self.checksum(volume)
+                self.live_migrate('LocalDS_2')
+                self.control.fault(method='RelocateVM_Task',
+                                   task_fault={'type': 'NoDiskSpace'})
+                self.report()
+                self.control.reset_faults()
+                self.detach(volume, self.instance)
+                self.control.fault(method=method, count=1, cut=when)
+                self.driver.terminate_connection(self.fresh(volume), {})
+                self.control.reset_faults()
+                self.report()
+                self.assert_home(volume)
+                self.assertEqual(before, self.checksum(volume))
+                self.driver.delete_volume(self.fresh(volume))
+                self.live_migrate('LocalDS_0')
+
+
+class SnapshotOfInstanceTestCase(AttachedCase):
+
+    def test_a_backups_snapshot_moves_no_shadow_vm(self):
+        volume = self.attached()
+        path = self.truth(volume).path
+        snapshot = self.wait(self.instance.CreateSnapshot_Task(
+            'backup', '', False, False))
+        self.report()
+        self.assertEqual(path, self.truth(volume).path)
+        self.wait(snapshot.RemoveSnapshot_Task(removeChildren=False))
+        self.report()
+        self.assertEqual(path, self.truth(volume).path)
+
+
+class WhereItIsTestCase(AttachedCase):
+
+    def test_a_linked_clone_is_followed(self):
+        source = self.create('LocalDS_1', content=b'source')
+        kind = self.volume_type('linked', clone_type='linked')
+        volume = self.new_volume('LocalDS_1', type_id=kind['id'])
+        self.made(volume, self.driver.create_cloned_volume(volume, source))
+        uuid = self.truth(volume).disk.backing.uuid
+        self.assertNotEqual(volume.id, uuid)
+        self.attach(volume, self.instance)
+        self.wait(self.instance.RelocateVM_Task(vim.vm.RelocateSpec(disk=[
+            vim.vm.RelocateSpec.DiskLocator(
+                diskId=next(
+                    device.key for device
+                    in self.instance.config.hardware.device
+                    if isinstance(device, vim.vm.device.VirtualDisk)),
+                datastore=self.datastore('LocalDS_2'))])))
+        self.report()
+        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+        self.assertEqual(f'{backend_case.HOST}#LocalDS_2',
+                         self.fresh(volume).host)
+
+    def test_a_disk_apart_from_its_vm_is_where_the_disk_is(self):
+        volume = self.create('LocalDS_1', content=b'moved')
+        truth = self.truth(volume)
+        self.wait(truth.vm.RelocateVM_Task(vim.vm.RelocateSpec(disk=[
+            vim.vm.RelocateSpec.DiskLocator(
+                diskId=truth.disk.key,
+                datastore=self.datastore('LocalDS_2'))])))
+        self.report()
+        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+        self.assertEqual((True, None), self.driver.migrate_volume(
+            self.context, self.fresh(volume), self.there('LocalDS_1')))
+        self.assertEqual('LocalDS_1', self.truth(volume).datastore)
+
+    def test_a_shadow_vm_names_a_disk_while_the_disk_is_moved(self):
+        volume = self.attached()
+        rule = self.control.fault(method='RelocateVM_Task', count=1,
+                                  task_hang=True)
+        mover = threading.Thread(
+            target=self.driver.migrate_volume, args=(
+                self.context, self.fresh(volume), self.there('LocalDS_2')))
+        mover.start()
+        deadline = time.monotonic() + 20
+        while (not self.control.faults()[0]['hits']
+                and time.monotonic() < deadline):
+            time.sleep(0.02)
+        self.assertIsNotNone(self.truth(volume).path)
+        self.control.release(rule)
+        mover.join(30)
+        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+        self.assertEqual(self.of_volume(volume), self.truth(volume).path)
+
+
+class PolicyTestCase(AttachedCase):
+
+    VCENTER = AttachedCase.VCENTER | {'policy': 'gold=LocalDS_1,LocalDS_2'}
+
+    def test_an_extended_disk_keeps_its_policy(self):
+        kind = self.volume_type('gold', storage_profile='gold')
+        volume = self.attached(type_id=kind['id'])
+        self.driver.extend_volume(self.fresh(volume), 2)
+        self.assertEqual(2 * units.Gi,
+                         self.disk_on(self.instance, volume).capacityInBytes)
