@@ -48,9 +48,11 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                 self.backend.promised.touch()
                 stack.callback(self.backend.promised.touch)
                 if locks_on:
+                    changed = [volume for name in locks_on for volume
+                               in _changed(name, given[name])]
                     stack.enter_context(locks.volumes(*(
-                        volume_id for name in locks_on
-                        for volume_id in _changed(name, given[name]))))
+                        volume['id'] for volume in changed)))
+                    _read_again(changed)
                 if reads:
                     stack.enter_context(operation.scope(
                         prefetch=_prefetch(reads, given.get('connector'))))
@@ -72,9 +74,20 @@ def _id(volume: Any) -> str:
     return volume['id'] if volume is not None else ''
 
 
-def _changed(parameter: str, thing: Any) -> list[str]:
-    """Ids of the volumes whose VM an operation on a thing changes."""
+def _changed(parameter: str, thing: Any) -> list[Any]:
+    """The volumes whose VM an operation on a thing changes."""
     if parameter != 'snapshot':
-        return [thing['id']]
+        return [thing]
     # A template is a VM of its own.
-    return [] if thing['provider_location'] else [thing['volume']['id']]
+    return [] if thing['provider_location'] else [thing['volume']]
+
+
+def _read_again(volumes: list[Any]) -> None:
+    """Read records that may have changed while their lock was waited for.
+
+    A volume may have been attached, or given its disk, by the operation that
+    held the lock.
+    """
+    for volume in volumes:
+        if hasattr(volume, 'refresh') and not volume.obj_what_changed():
+            volume.refresh()

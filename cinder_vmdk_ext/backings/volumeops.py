@@ -94,6 +94,19 @@ class VolumeOps(folders.PlaceOps):
         return next((backing_of(moref, seen) for seen in found.values()),
                     None)
 
+    def template_named(self, name: str) -> Any:
+        """The template of a name, wherever it is, in one bulk read.
+
+        :returns: its reference; None when there is none
+        """
+        found = collector.read_all(
+            self._session, self._client,
+            {'VirtualMachine': ('name', 'config.template')})
+        return next((vim_util.get_moref(moref, 'VirtualMachine')
+                     for (_kind, moref), seen in found.items()
+                     if seen.get('name') == name
+                     and seen.get('config.template')), None)
+
     def marked(self, key: str, value: str) -> list[tuple[str, str]]:
         """VMs with that extra configuration, in one bulk read.
 

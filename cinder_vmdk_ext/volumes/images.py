@@ -4,6 +4,7 @@
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_utils import excutils
 from oslo_utils import units
 from oslo_utils import uuidutils
 
@@ -153,14 +154,31 @@ class Images:
 
         :raises TransferFailed, UnusableImage: nothing of it is left
         """
-        backing = self._import_image(context, volume, image_service, image_id,
-                                     image_size, adapter_type)
+        try:
+            backing = self._import_image(context, volume, image_service,
+                                         image_id, image_size, adapter_type)
+        except Exception:
+            # What exists counts, whatever the import returned.
+            with excutils.save_and_reraise_exception():
+                self._discard_import(volume)
         try:
             self._upstream.volumeops.update_backing_disk_uuid(backing,
                                                               volume['id'])
         except Exception:
             self._replacement.discard(backing)
             raise
+
+    def _discard_import(self, volume: Any) -> None:
+        """Delete the VM of an import that failed, if there is one."""
+        try:
+            left = self._upstream.volumeops.get_backing_by_uuid(volume['id'])
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('Something of volume %(volume)s may be left until it '
+                        'is deleted: %(error)s',
+                        {'volume': volume['id'], 'error': error})
+            return
+        if left:
+            self._replacement.discard(left)
 
     def _import_image(self, context: Any, volume: Any, image_service: Any,
                       image_id: str, image_size: int,

@@ -279,7 +279,7 @@ class Manage:
                                             'use it'})
         pool = vim_util.get_moref(where.resource_pool, 'ResourcePool')
         return self._ops.create_backing_disk_less(
-            f'{volume["name"]}-manage-{uuid}',
+            replace.temporary_name(volume, 'manage'),
             self._upstream.volume_folder(self._upstream.datacenter_of(pool),
                                          volume['project_id']),
             pool, vim_util.get_moref(where.host.moref, 'HostSystem'),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finishes a copy as a volume's disk, and puts it in the old one's place."""
 
+import secrets
 from typing import Any
 
 from oslo_log import log as logging
@@ -75,12 +76,11 @@ class Replacement:
         except Exception:
             self.discard(new)
             raise
-        # A name of its own: an earlier replacement may have left one behind.
-        identity = uuidutils.generate_uuid()
         try:
+            # A name of its own: an earlier replacement may have left a VM.
             ops.identify(
-                old, f'{volume["name"]}-replaced-{identity}', {
-                    upstream.BACKING_UUID_KEY: identity,
+                old, temporary_name(volume, 'replaced'), {
+                    upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
                     upstream.VOLUME_ID_KEY: '',
                     shadow.REPLACED: volume['id']})
             ops.identify(new, volume['name'],
@@ -95,5 +95,8 @@ class Replacement:
 
 
 def temporary_name(volume: Any, purpose: str) -> str:
-    """A name for a VM in the making, which says whose it is to be."""
-    return f'{volume["name"]}-{purpose}-{uuidutils.generate_uuid()}'
+    """A name for a VM in the making, which says whose it is to be.
+
+    vSphere allows 80 characters.
+    """
+    return f'{volume["name"]}-{purpose}-{secrets.token_hex(4)}'

@@ -10,7 +10,6 @@ import re
 from typing import Any
 
 from oslo_log import log as logging
-from oslo_utils import uuidutils
 
 from cinder import exception
 
@@ -141,7 +140,9 @@ class Snapshots:
         path = snapshot['provider_location']
         if path.rpartition('/')[2] != snapshot['name']:
             return None
-        return self._ops.get_entity_by_inventory_path(path)
+        return (self._ops.get_entity_by_inventory_path(path)
+                # In a folder that was renamed, or moved.
+                or self._ops.template_named(snapshot['name']))
 
     def existing_template(self, snapshot: Any) -> Any:
         """The template of a snapshot.
@@ -228,7 +229,7 @@ class Snapshots:
         (host, pool, folder, summary) = self._upstream.select_ds_for_volume(
             volume)
         new = self._ops.clone(
-            f'{volume["name"]}-revert-{uuidutils.generate_uuid()}', template,
+            replace.temporary_name(volume, 'revert'), template,
             folder=folder, datastore=summary.datastore, host=host,
             resource_pool=pool, provisioning=self._upstream.disk_type(volume),
             profile_id=self._upstream.storage_profile_id(volume),

@@ -128,7 +128,7 @@ class Transfers:
         :returns: a file that can be read once
         :raises TransferFailed: when it cannot be had, also while it is read
         """
-        with self._lease('ExportVm', vm) as lease:
+        with self._lease('ExportVm', vm, must_complete=False) as lease:
             url, thumbprint = self._disk_url(lease)
             with self._opened('GET', url, thumbprint) as reply:
                 download = Download(
@@ -138,15 +138,25 @@ class Transfers:
                 download.check_read_to_the_end()
 
     @contextlib.contextmanager
-    def _lease(self, method: str, entity: Any,
+    def _lease(self, method: str, entity: Any, must_complete: bool = True,
                **arguments: Any) -> 'Iterator[_Lease]':
-        """A lease that is completed, or aborted after an error."""
+        """A lease that is completed, or aborted after an error.
+
+        :param must_complete: whether what was transferred counts only if the
+            lease is completed; an export counts once every byte is here
+        """
         lease = _Lease(self._session, self._clock, self._session.invoke_api(
             self._session.vim, method, entity, **arguments))
         try:
             lease.wait()
             yield lease
-            lease.complete()
+            try:
+                lease.complete()
+            except exceptions.VMWARE_ERRORS as error:
+                if must_complete:
+                    raise
+                LOG.warning('A lease was not completed after its transfer; '
+                            'the vCenter ends it: %s', error)
         except BaseException:
             lease.abort()
             raise

@@ -36,7 +36,7 @@ class PagesTestCase(test_sessions.SessionCase):
     def setUp(self):
         super().setUp()
         self.ops = verified_ops.VerifiedOps(self.made, 100, 'key', 'type',
-                                           client=self.http)
+                                            client=self.http)
         self.vms = {each._moId for each in self.all(vim.VirtualMachine)}
         self.assertGreater(len(self.vms), 100)
 
