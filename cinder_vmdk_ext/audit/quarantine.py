@@ -58,7 +58,7 @@ class Quarantine:
         if finding.thing != 'template':
             # Nobody is to take it for a volume's again. It remains marked as
             # Cinder's, and with whose it was.
-            self._ops.identify(vm, finding.name, {
+            self._ops.set_identity(vm, finding.name, {
                 _UUID: uuidutils.generate_uuid(),
                 shadow.VOLUME_ID: '', shadow.SNAPSHOT_ID: '',
                 shadow.REPLACED: '', collect.QUARANTINED: finding.owner})

@@ -68,7 +68,7 @@ class Finder:
 
     def restore_identity(self, volume: Any, backing: Any) -> None:
         """Make a backing that was to be replaced the volume's again."""
-        self._upstream.volumeops.identify(
+        self._upstream.volumeops.set_identity(
             backing, volume['name'],
             self._upstream.extra_config(volume)
             | {shadow.REPLACED: ''})

@@ -94,10 +94,10 @@ class VerifiedOps(volumeops.VolumeOps):
             lambda: bool(self.properties(backing, 'config.template').get(
                 'config.template')))
 
-    def identify(self, backing: Any, name: str,
-                 extra_config: dict[str, str]) -> None:
-        """As :meth:`volumeops.VolumeOps.identify` (ReconfigVM_Task)."""
-        identify = super().identify
+    def set_identity(self, backing: Any, name: str,
+                     extra_config: dict[str, str]) -> None:
+        """As :meth:`volumeops.VolumeOps.set_identity` (ReconfigVM_Task)."""
+        identify = super().set_identity
         uuid = extra_config.get(upstream.BACKING_UUID_KEY)
 
         def is_done() -> bool:
@@ -132,9 +132,9 @@ class VerifiedOps(volumeops.VolumeOps):
         return bool(found) and (vim_util.get_moref_value(found)
                                 == vim_util.get_moref_value(snapshot))
 
-    def take_away(self, vm: Any, disk: devices.Disk) -> None:
+    def remove_disk(self, vm: Any, disk: devices.Disk) -> None:
         """Take a disk from a VM; its file stays (ReconfigVM_Task)."""
-        take = super().take_away
+        take = super().remove_disk
         self._verify_step(
             vm, lambda: take(vm, disk),
             lambda: all(each.path != disk.path for each

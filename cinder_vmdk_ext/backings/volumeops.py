@@ -444,9 +444,9 @@ class VolumeOps(folders.PlaceOps):
             'datastore': soap.from_suds(datastore),
             'disk': _locator(disk, datastore, None, None)})})
 
-    def shape(self, backing: Any, *, disk_uuid: str | None = None,
-              adapter: str | None = None, profile_id: str | None = None
-              ) -> devices.Disk:
+    def reconfigure_disk(self, backing: Any, *, disk_uuid: str | None = None,
+                         adapter: str | None = None, profile_id: str | None = None
+                         ) -> devices.Disk:
         """Give a shadow VM's disk a UUID, an adapter and a policy.
 
         None leaves the thing as it is; an empty ``profile_id`` takes the
@@ -469,8 +469,8 @@ class VolumeOps(folders.PlaceOps):
                          vmProfile=devices.profile(profile_id))
         return disk
 
-    def identify(self, backing: Any, name: str,
-                 extra_config: dict[str, str]) -> None:
+    def set_identity(self, backing: Any, name: str,
+                     extra_config: dict[str, str]) -> None:
         """Make a shadow VM that of a volume: its name, UUID and mark.
 
         One ReconfigVM_Task, so that no VM ever carries half an identity.
@@ -481,8 +481,8 @@ class VolumeOps(folders.PlaceOps):
                          extraConfig=config['extraConfig'],
                          managedBy=config['managedBy'])
 
-    def disown(self, backing: Any, uuid: str,
-               extra_config: dict[str, str]) -> None:
+    def clear_identity(self, backing: Any, uuid: str,
+                       extra_config: dict[str, str]) -> None:
         """Make a shadow VM one of nobody's; all else stays as it is.
 
         :param uuid: its instance UUID from now on
@@ -520,7 +520,7 @@ class VolumeOps(folders.PlaceOps):
             'add', devices.existing_disk(path, size_bytes, key),
             profile_id=profile_id)])
 
-    def attach_again(self, vm: Any, disk: devices.Disk) -> None:
+    def reattach_disk(self, vm: Any, disk: devices.Disk) -> None:
         """Give a VM back a disk that was taken from it."""
         self.reconfigure(vm, deviceChange=[devices.change(
             'add', devices.existing_disk(
@@ -528,12 +528,12 @@ class VolumeOps(folders.PlaceOps):
                 disk.device.controller_key or 0,
                 devices.unit_number(disk)))])
 
-    def take_away(self, vm: Any, disk: devices.Disk) -> None:
+    def remove_disk(self, vm: Any, disk: devices.Disk) -> None:
         """Take a disk from a VM; its file stays."""
         self.reconfigure(vm, deviceChange=devices.removal([disk.device]))
 
-    def point_to(self, backing: Any, path: str, size_bytes: int,
-                 profile_id: str | None = None) -> None:
+    def repoint_disk(self, backing: Any, path: str, size_bytes: int,
+                     profile_id: str | None = None) -> None:
         """Have a shadow VM name another file as its disk; touches no file.
 
         :param path: '[datastore] folder/name.vmdk'
@@ -573,7 +573,7 @@ class VolumeOps(folders.PlaceOps):
             'config.files.vmPathName') or ''
         return path.rpartition('/')[0]
 
-    def let_go(self, backing: Any) -> None:
+    def detach_disk(self, backing: Any) -> None:
         """Have a shadow VM name no disk for a while; touches no file."""
         self.reconfigure(backing, deviceChange=devices.removal(
             disk.device for disk in devices.disks(self.devices_of(backing))))

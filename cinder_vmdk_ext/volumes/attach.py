@@ -68,8 +68,8 @@ class Attach:
 
     def _complete(self, volume: Any) -> None:
         """Finish what a service created, and died before it noted that."""
-        self._upstream.volumeops.shape(self._finder.existing(volume),
-                                       disk_uuid=volume['id'])
+        self._upstream.volumeops.reconfigure_disk(
+            self._finder.existing(volume), disk_uuid=volume['id'])
         state.remember(volume, state.BACKED)
 
     # -- Moving to where the instance is ------------------------------------

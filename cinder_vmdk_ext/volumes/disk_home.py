@@ -101,7 +101,7 @@ class DiskHome:
                 {'volume': volume['id'], 'folder': disk.folder})
         profile_id = self._upstream.storage_profile_id(volume)
         if profile_id:
-            self._ops.shape(backing, profile_id=profile_id)
+            self._ops.reconfigure_disk(backing, profile_id=profile_id)
 
     def move_into_folder(self, volume: Any, backing: Any,
                          disk: devices.Disk) -> None:
@@ -146,8 +146,8 @@ class DiskHome:
 
     def _name_file(self, volume: Any, backing: Any, path: str,
                    size_bytes: int) -> None:
-        self._ops.point_to(backing, path, size_bytes,
-                           self._upstream.storage_profile_id(volume))
+        self._ops.repoint_disk(backing, path, size_bytes,
+                               self._upstream.storage_profile_id(volume))
         self._ops.set_mark(backing, shadow.MOVING_TO, '')
 
     def after_detach(self, volume: Any) -> bool:

@@ -95,8 +95,8 @@ class Extend:
         with self._growing(disk, size_gib):
             ops.resize_attached(instance, disk, size_bytes)
         # The shadow VM keeps a record of the size, and Nova reads it.
-        ops.point_to(backing, disk.path, size_bytes,
-                     self._upstream.storage_profile_id(volume))
+        ops.repoint_disk(backing, disk.path, size_bytes,
+                         self._upstream.storage_profile_id(volume))
 
     def _extend_linked(self, volume: Any, backing: Any,
                        size_gib: int) -> None:

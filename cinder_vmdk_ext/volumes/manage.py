@@ -255,9 +255,9 @@ class Manage:
                 self._upstream.adapter_type(volume),
                 self._upstream.storage_profile_id(volume))
             uuid = self._ops.disk_of(backing).uuid
-            self._ops.shape(backing, disk_uuid=volume['id'])
+            self._ops.reconfigure_disk(backing, disk_uuid=volume['id'])
             if source is not None and held is not None:
-                self._take_away(source, held)
+                self._remove_disk(source, held)
             # Its former VM's folder may be deleted with that VM.
             self._home.move_into_folder(volume, backing,
                                         self._ops.disk_of(backing))
@@ -293,13 +293,13 @@ class Manage:
                      in devices.disks(self._ops.devices_of(vm))
                      if disk.device.key == key), None)
 
-    def _take_away(self, source: Any, held: devices.Disk) -> None:
+    def _remove_disk(self, source: Any, held: devices.Disk) -> None:
         power = self._ops.properties(
             source, 'runtime.powerState').get('runtime.powerState')
         if power != 'poweredOff':
             raise exception.InvalidVolume(
                 reason=f'the VM of {held.path} is {power} by now')
-        self._ops.take_away(source, held)
+        self._ops.remove_disk(source, held)
 
     def _lacks(self, vm: Any, path: str) -> bool:
         return all(disk.path != path for disk
@@ -307,8 +307,8 @@ class Manage:
 
     def _name(self, volume: Any, backing: Any, marks: dict[str, str]) -> None:
         """Make a VM the volume's: the last step, all of it or nothing."""
-        self._ops.identify(backing, volume['name'],
-                           self._upstream.extra_config(volume) | marks)
+        self._ops.set_identity(backing, volume['name'],
+                               self._upstream.extra_config(volume) | marks)
 
     def _undo_taking(self, volume: Any, temporary: str, source: Any,
                      held: devices.Disk | None, path: str,
@@ -323,10 +323,10 @@ class Manage:
             if shell:
                 self._home.finish_move(volume, shell)
                 if uuid:
-                    self._ops.shape(shell, disk_uuid=uuid)
+                    self._ops.reconfigure_disk(shell, disk_uuid=uuid)
                 self._take_from_shell(shell, path)
             if held is not None and self._lacks(source, held.path):
-                self._ops.attach_again(source, held)
+                self._ops.reattach_disk(source, held)
             if shell:
                 self._replacement.discard(shell)
         except Exception as error:
@@ -339,7 +339,7 @@ class Manage:
     def _take_from_shell(self, shell: Any, path: str) -> None:
         """Take a disk from a shell, and put its file back where it was."""
         held = devices.disks(self._ops.devices_of(shell))
-        self._ops.let_go(shell)
+        self._ops.detach_disk(shell)
         for disk in held:
             if disk.path != path:
                 self._ops.move_vmdk_file(
@@ -355,7 +355,7 @@ class Manage:
         adapter = devices.adapter_of(before, self._ops.devices_of(
             backing))
         try:
-            self._ops.shape(
+            self._ops.reconfigure_disk(
                 backing, adapter=self._upstream.adapter_type(volume),
                 # vCenter lets nobody change the UUID of a delta disk.
                 disk_uuid=None if before.parent else volume['id'])
@@ -364,8 +364,8 @@ class Manage:
                 shadow.FORMERLY: ','.join(dict.fromkeys(vm.former_ids))})
         except Exception:
             try:
-                self._ops.shape(backing, adapter=adapter,
-                                disk_uuid=before.uuid)
+                self._ops.reconfigure_disk(backing, adapter=adapter,
+                                           disk_uuid=before.uuid)
             except Exception as error:
                 LOG.error('VM %(vm)s was not managed, and its disk has '
                           'another UUID or adapter now: %(error)s',
@@ -384,7 +384,7 @@ class Manage:
                 self._leave(shell, volume)
                 continue
             if held:
-                self._ops.let_go(shell)
+                self._ops.detach_disk(shell)
             self._replacement.discard(shell)
         self.unmanage(volume)
 
@@ -408,7 +408,7 @@ class Manage:
         self._leave(backing, volume)
 
     def _leave(self, backing: Any, volume: Any) -> None:
-        self._ops.disown(backing, uuidutils.generate_uuid(), {
+        self._ops.clear_identity(backing, uuidutils.generate_uuid(), {
             upstream.VOLUME_ID_KEY: '', shadow.TAKING: '',
             shadow.UNMANAGED: volume['id']})
 

@@ -183,7 +183,7 @@ class Migrate:
         """
         own = devices.disks(self._upstream.volumeops.devices_of(backing))
         if [each.base for each in own] != [disk.base]:
-            self._upstream.volumeops.point_to(
+            self._upstream.volumeops.repoint_disk(
                 backing, disk.base, disk.capacity_bytes,
                 self._upstream.storage_profile_id(volume))
 
@@ -217,15 +217,16 @@ class Migrate:
         old = self._finder.find(volume)
         if new:
             if original_volume_status != 'in-use':
-                ops.shape(new, disk_uuid=volume['id'])
+                ops.reconfigure_disk(new, disk_uuid=volume['id'])
             if old:
-                ops.identify(old, replace.temporary_name(volume, 'migrated'), {
-                    upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
-                    upstream.VOLUME_ID_KEY: ''})
-            ops.identify(new, volume['name'],
-                         self._upstream.extra_config(volume))
+                ops.set_identity(
+                    old, replace.temporary_name(volume, 'migrated'), {
+                        upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
+                        upstream.VOLUME_ID_KEY: ''})
+            ops.set_identity(new, volume['name'],
+                             self._upstream.extra_config(volume))
             if old:
-                ops.identify(old, new_volume['name'],
-                             self._upstream.extra_config(new_volume))
+                ops.set_identity(old, new_volume['name'],
+                                 self._upstream.extra_config(new_volume))
         return {'_name_id': None, 'provider_location': None,
                 'provider_id': new_volume['provider_id']}

@@ -32,7 +32,7 @@ class Replacement:
         """
         try:
             # A vCenter does not change the UUID of a delta disk.
-            disk = self._upstream.volumeops.shape(
+            disk = self._upstream.volumeops.reconfigure_disk(
                 backing, disk_uuid=None if linked else volume['id'],
                 adapter=self._upstream.adapter_type(volume))
             if not linked and disk.capacity_bytes < volume['size'] * units.Gi:
@@ -72,19 +72,19 @@ class Replacement:
         """
         ops = self._upstream.volumeops
         try:
-            ops.shape(new, disk_uuid=volume['id'], adapter=adapter)
+            ops.reconfigure_disk(new, disk_uuid=volume['id'], adapter=adapter)
         except Exception:
             self.discard(new)
             raise
         try:
             # A name of its own: an earlier replacement may have left a VM.
-            ops.identify(
+            ops.set_identity(
                 old, temporary_name(volume, 'replaced'), {
                     upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
                     upstream.VOLUME_ID_KEY: '',
                     shadow.REPLACED: volume['id']})
-            ops.identify(new, volume['name'],
-                         self._upstream.extra_config(volume))
+            ops.set_identity(new, volume['name'],
+                             self._upstream.extra_config(volume))
         except Exception:
             # It may have been done and only its reply be lost. If this fails
             # too, both VMs stay, and the next operation finds them so.

@@ -108,7 +108,7 @@ class Retype:
 
     def _retype_moving(self, volume: Any, backing: Any, pool: str | None,
                        before: _Form, after: _Form, new_type: Any) -> None:
-        shape = self._upstream.volumeops.shape
+        shape = self._upstream.volumeops.reconfigure_disk
         # The adapter first: that is quickly undone, a move is not.
         changed = before.adapter != after.adapter
         if changed:
@@ -155,8 +155,9 @@ class Retype:
             ops.reconfigure(instance, deviceChange=[
                 devices.change('edit', disk.device, profile_id=profile_id)])
         try:
-            ops.shape(backing, profile_id=profile_id, adapter=after.adapter
-                      if before.adapter != after.adapter else None)
+            ops.reconfigure_disk(
+                backing, profile_id=profile_id, adapter=after.adapter
+                if before.adapter != after.adapter else None)
         except vmware_exceptions.FileLockedException as error:
             # The instance holds the disk, and has the policy; the shadow VM
             # gets it at the detachment (disk_home.py).
