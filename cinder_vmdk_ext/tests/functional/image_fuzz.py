@@ -60,8 +60,8 @@ class Source(test_transfers.ImageService):
 
     def download(self, context: Any, image_id: str) -> Iterator[bytes]:
         yield from super().download(context, image_id)
-        for _ in range(0, self.zeros, CHUNK_BYTES):
-            yield bytes(min(CHUNK_BYTES, self.zeros))
+        for at in range(0, self.zeros, CHUNK_BYTES):
+            yield bytes(min(CHUNK_BYTES, self.zeros - at))
 
 
 # -- Good images ------------------------------------------------------------
