@@ -87,6 +87,9 @@ simulator-races: $(STAMP) $(SIMULATOR) ## the simulated vCenter under Go's race 
 crash-matrix: $(STAMP) $(SIMULATOR) ## every operation cut off at every call, into docs/crash-matrix.md
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.crash_matrix
 
+privileges: $(STAMP) $(SIMULATOR) ## what each operation needs the vCenter's user to be allowed, into docs/privileges.md
+	@WRITE_PRIVILEGES=1 $(BIN)/python -W ignore -m unittest cinder_vmdk_ext.tests.functional.test_privileges.TableTestCase
+
 cluster-run: $(STAMP) $(SIMULATOR) ## 300 operations on three cinder-volume that are killed in turn, into docs/cluster-run.md
 	@$(BIN)/python -W ignore -m sandbox.tests.cluster_run $(ARGS)
 

@@ -11,7 +11,8 @@ import sys
 
 PLAN = json.load(sys.stdin)
 if PLAN.get('runtime') == 'eventlet':
-    from sandbox.embedded import patched  # noqa: F401
+    from sandbox import service_user
+from sandbox.embedded import patched  # noqa: F401
 
 # Imported after the patching, as Cinder's own services do.
 import contextlib  # noqa: E402
@@ -264,7 +265,7 @@ class Bench:
     def lose_session(self):
         self.created()
         volume = self.new_volume()
-        self.control.kill_sessions(self.vcenter.user)
+        self.control.kill_sessions(service_user.NAME)
         self.measure('create, session lost',
                      lambda: self.driver.create_volume(volume))
 

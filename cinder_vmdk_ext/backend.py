@@ -53,6 +53,7 @@ from cinder_vmdk_ext.volumes import snapshots
 from cinder_vmdk_ext.volumes import transfer
 from cinder_vmdk_ext.vsphere import logout
 from cinder_vmdk_ext.vsphere import preflight
+from cinder_vmdk_ext.vsphere import privilege_check
 from cinder_vmdk_ext.vsphere import session as vsphere_session
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import storage_policies
@@ -175,11 +176,12 @@ class Backend:
         self.selection.settings = config.settings(self._configuration)
 
     def connect(self) -> vsphere_session.Session:
-        """Log in, and build what belongs to the session; makes no calls.
+        """Log in, look at what the user may do, and build what needs both.
 
         Storage policies are not available yet: upstream enables them later.
 
-        :raises InvalidSettings: the vCenter cannot be reached or refuses
+        :raises InvalidSettings: the vCenter cannot be reached or refuses, or
+            the user lacks what it takes to serve at all
         """
         preflight.check(self._make_client, self._configuration)
         self.end_session()
@@ -188,8 +190,24 @@ class Backend:
         except vmware_exceptions.VimFaultException as fault:
             raise preflight.refused_login(
                 fault, self._configuration) from None
+        try:
+            self._check_privileges(session)
+        except exceptions.InvalidSettings:
+            session.logout()
+            raise
         self.use(session)
         return session
+
+    def _check_privileges(self, session: vsphere_session.Session) -> None:
+        client = self._make_client(lambda: session.vim.get_http_cookie())
+        pattern = self.settings.datastore_regex
+        try:
+            privilege_check.check(privilege_check.Checker(
+                session, client, upstream.EXTENSION_KEY,
+                lambda name: pattern is None or bool(pattern.match(name)),
+                self._configuration.vmware_cluster_name or ()))
+        finally:
+            client.close()
 
     def _make_session(self) -> vsphere_session.Session:
         options = self._configuration

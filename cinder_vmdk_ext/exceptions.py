@@ -8,6 +8,7 @@
       PromiseLost                           nor is it the one of the promise
     BackingLost(VolumeBackendAPIException)  a disk was made, and is not there
     OutcomeUnknown(VimConnectionException)  done or not? look before repeating
+    PrivilegeMissing(NoPermissionException)  the user's role lacks one
     TransferFailed(ImageTransferException)  a file or disk did not get through
     ConnectorRefused(InvalidConnectorException)  it would need a password
     LockUnavailable(LockCreationFailed)     the locks' service is not there
@@ -18,6 +19,7 @@ Bases are those that upstream's and Cinder's handlers already look for.
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 from oslo_vmware import exceptions as vmware_exceptions
 
@@ -103,6 +105,27 @@ class OutcomeUnknown(vmware_exceptions.VimConnectionException):
             cause)
 
 
+class PrivilegeMissing(vmware_exceptions.NoPermissionException):
+    """The vCenter refused what its user may not do (NoPermission).
+
+    ``privilege`` is its id, and ``on`` the object on which it is missing.
+    """
+
+    def __init__(self, refused: str, privilege: str, on: str,
+                 details: dict[str, str] | None = None) -> None:
+        """Prepare the message.
+
+        :param refused: the vCenter's words
+        :param on: the object, as an operator knows it
+        """
+        self.privilege = privilege
+        self.on = on
+        super().__init__(
+            f'{refused.strip().rstrip(".")}: the user lacks the privilege '
+            f'{privilege or "(not named)"} on {on or "(not named)"}; give its '
+            'role what docs/privileges.md lists.', details=details)
+
+
 class TransferFailed(vmware_exceptions.ImageTransferException):
     """An upload or download did not succeed; nothing of it is to be used."""
 
@@ -152,6 +175,13 @@ class BackingLost(exception.VolumeBackendAPIException):
             'Look for its VM or disk there (it may have been removed from '
             'the inventory) and register it again with its UUID; nothing was '
             'changed.')
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Names in quotes, the first ones if there are many."""
+    text = ', '.join(repr(name) for name in names[:MOST_REASONS_SHOWN])
+    left = len(names) - MOST_REASONS_SHOWN
+    return f'{text} and {left} more' if left > 0 else text
 
 
 def _told(reasons: Mapping[str, str]) -> str:

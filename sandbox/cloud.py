@@ -22,6 +22,7 @@ from sandbox import configuration
 from sandbox import errors
 from sandbox import glance
 from sandbox import processes
+from sandbox import service_user
 from sandbox import vcenter
 from simulator import client
 
@@ -211,11 +212,12 @@ class Sandbox:
 
     def _write_cinder_conf(self) -> None:
         where = self._vcenter
+        login = service_user.of(where) if where else None
         configuration.write_cinder_conf(
             self.folder, self.backends,
             configuration.vcenter_options(
-                where.host, where.port, where.user, where.password,
-                where.cacert, self.folder) if where else {},
+                where.host, where.port, login.user, login.password,
+                where.cacert, self.folder) if where and login else {},
             self.driver, self.overrides)
 
     def _sync_database(self) -> None:

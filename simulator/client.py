@@ -22,6 +22,7 @@ import tempfile
 import time
 from typing import Any
 from urllib import parse
+from urllib import request
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 # A line that has come in full: what is read from a pipe or a file may end in the middle of it.
@@ -188,6 +189,7 @@ class Simulator:
         """End it, and what connect() opened. Harmless if it does not run."""
         self._clients.clear()
         if self._process is not None:
+            self._note_privileges()
             self._process.terminate()
             try:
                 self._process.wait(20)
@@ -198,6 +200,13 @@ class Simulator:
             self._process = None
             atexit.unregister(self.stop)
         self._clean()
+
+    def _note_privileges(self):
+        """Write down which privileges were checked, if the environment variable VCENTER_SIM_PRIVILEGES names a folder."""
+        folder = os.environ.get('VCENTER_SIM_PRIVILEGES')
+        if folder and self.control_url and self._process.poll() is None:
+            with request.urlopen(self.control_url + '/privileges/used', timeout=30) as reply:
+                pathlib.Path(folder, f'{self.pid}.json').write_bytes(reply.read())
 
     def _clean(self):
         if self._folder:

@@ -83,6 +83,10 @@ class Control:
             'users': list(users), 'roles': roles or {},
             'permissions': list(permissions)})
 
+    def granted(self):
+        """All users, roles that clients made, and permissions."""
+        return self.call('GET', '/privileges')
+
     def used_privileges(self, user=''):
         """Which privileges were checked: of all users, or of one.
 

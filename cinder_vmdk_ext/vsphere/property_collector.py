@@ -55,6 +55,7 @@ class Missing(NamedTuple):
         details = {}
         if self.object:
             details = {'object': self.object.value,
+                       soap.OBJECT_TYPE: self.object.type,
                        'privilegeId': self.privilege}
         return soap.Fault([self.fault],
                           f'{about.type} {about.value}: {self}',

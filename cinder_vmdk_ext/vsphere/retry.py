@@ -7,6 +7,7 @@ A reply can be lost on its way, so a call that failed may have been executed.
 import http.client
 import re
 import ssl
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from oslo_vmware import exceptions
 import requests
 import urllib3
 
+from cinder_vmdk_ext import exceptions as own_exceptions
 from cinder_vmdk_ext.vsphere import soap
 
 # What is raised for a call without a reply that can be understood.
@@ -110,11 +112,42 @@ def is_empty_reply(fault: exceptions.VimFaultException) -> bool:
         fault.cause is None and not isinstance(fault, soap.Fault))
 
 
-def specific(fault: exceptions.VimFaultException) -> Exception:
-    """The fault as an exception of the class that oslo.vmware has for it."""
+def specific(fault: exceptions.VimFaultException,
+             name_of: Callable[[soap.Ref], str] = str) -> Exception:
+    """The fault as an exception of the class that there is for it.
+
+    :param name_of: how an operator knows an object
+    """
+    if exceptions.NO_PERMISSION in fault.fault_list[:1]:
+        details = fault.details or {}
+        on = denied_object(fault)
+        return own_exceptions.PrivilegeMissing(
+            fault.msg, details.get('privilegeId', ''),
+            name_of(on) if on else '', details)
     found = (exceptions.get_fault_class(fault.fault_list[0])
              if fault.fault_list else None)
     return found(str(fault), details=fault.details) if found else fault
+
+
+def denied_object(fault: exceptions.VimFaultException) -> soap.Ref | None:
+    """The object on which a privilege is missing (NoPermission.object)."""
+    details = fault.details or {}
+    if not details.get('object'):
+        return None
+    return soap.Ref(details.get(soap.OBJECT_TYPE) or _type_by_suds(fault),
+                    details['object'])
+
+
+def _type_by_suds(fault: exceptions.VimFaultException) -> str:
+    """The object's type, which oslo.vmware leaves out of the details."""
+    document = getattr(fault.cause, 'document', None)
+    detail = (document.childAtPath('/Envelope/Body/Fault/detail')
+              if document is not None else None)
+    for part in detail.getChildren() if detail is not None else ():
+        on = part.getChild('object')
+        if on is not None:
+            return str(on.get('type') or '')
+    return ''
 
 
 def told(error: Exception) -> str:

@@ -95,6 +95,11 @@ class Session(api.VMwareAPISession):
         super().__init__(host, username, password, api_retry_count,
                          task_poll_interval, **kwargs)
 
+    @property
+    def user_name(self) -> str:
+        """The user as the vCenter calls it; it is logged in."""
+        return str(self._session_username)
+
     def __repr__(self) -> str:
         return f'<session of {self._server_username!r} with {self._host!r}>'
 
@@ -278,7 +283,7 @@ class Session(api.VMwareAPISession):
                 return getattr(module, method)(*args, **kwargs)
             except vmware_exceptions.VimFaultException as fault:
                 if not executed or not retry.is_denial(fault):
-                    raise retry.specific(fault) from fault
+                    raise retry.specific(fault, self.name_of) from fault
                 if retry.is_empty_reply(fault) and self._is_still(used):
                     if not isinstance(fault, soap.EmptyReply):
                         return []
@@ -287,12 +292,22 @@ class Session(api.VMwareAPISession):
                     continue
                 denials += 1
                 if denials > _MOST_DENIALS:
-                    raise retry.specific(fault) from fault
+                    raise retry.specific(fault, self.name_of) from fault
                 lost = used
             except retry.NO_REPLY as error:
                 if executed:
                     self._check_repeatable(name, args, error)
                 self._pause(pauses, name, error)
+
+    def name_of(self, ref: soap.Ref) -> str:
+        """An object by its type and name, as far as they can be read."""
+        try:
+            name = vim_util.get_object_property(
+                self.vim, vim_util.get_moref(ref.value, ref.type), 'name')
+        except vmware_exceptions.VMwareDriverException as error:
+            LOG.debug('%s %s has no name: %s', ref.type, ref.value, error)
+            name = None
+        return f'{ref.type} {ref.value}' + (f' ({name!r})' if name else '')
 
     def _is_still(self, used: str | None) -> bool:
         """Whether the session used is active and has not been replaced."""

@@ -49,6 +49,8 @@ def tag(name: str) -> str:
 # Methods that answer with a reference: to a task, a view, a filter ...
 _MAKES = re.compile('Create|.*_Task$')
 # Faults that say: there is no such session (the last three since 9.1).
+# Among the details of a fault: the type of the object in its field "object".
+OBJECT_TYPE = 'object.type'
 _LOST_SESSION = (exceptions.SECURITY_ERROR, exceptions.NOT_AUTHENTICATED,
                  'AuthenticationRequired', 'SessionNotFound', 'InvalidToken')
 _MISSING_SET = tag('missingSet')
@@ -369,9 +371,19 @@ def _fault(method: str, fault: etree._Element
         if is_lost_session(name):
             name = exceptions.NOT_AUTHENTICATED
         names.append(name)
-        details.update((etree.QName(child).localname, child.text or '')
-                       for child in part)
+        details.update(fault_details(part))
     return Fault(names, f'{method}: {text}', details=details)
+
+
+def fault_details(fault: etree._Element) -> dict[str, str]:
+    """The text of a fault's fields, and the type of the object it names."""
+    details = {}
+    for child in fault:
+        name = etree.QName(child).localname
+        details[name] = child.text or ''
+        if name == 'object':
+            details[OBJECT_TYPE] = child.get('type', '')
+    return details
 
 
 def type_of(element: etree._Element) -> str:

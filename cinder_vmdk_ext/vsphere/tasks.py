@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
+from typing import NamedTuple
 
 from lxml import etree
 from oslo_log import log as logging
@@ -22,6 +23,7 @@ from oslo_vmware import vim_util
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import retry
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
 
@@ -126,7 +128,7 @@ class TaskWaiter:
                     if wait.view is not None and wait.view == self._view:
                         self._ended.append(key)
         if facts['info.state'] == 'error':
-            raise failure(facts['info.error'])
+            raise failure(facts['info.error'], self._session.name_of)
         return TaskInfo(key, facts, lambda: self._result(task))
 
     # -- Waiting ------------------------------------------------------------
@@ -371,6 +373,14 @@ def _note(facts: Facts, path: str, value: Any) -> None:
     facts[path] = value
 
 
+class TaskFault(NamedTuple):
+    """Why a task failed (LocalizedMethodFault)."""
+
+    name: str
+    message: str
+    details: dict[str, str] = {}
+
+
 class _LocalizedMethodFault:
     """A fault with the look that oslo.vmware's translation expects."""
 
@@ -379,14 +389,24 @@ class _LocalizedMethodFault:
         self.localizedMessage = message
 
 
-def fault_of(error: etree._Element) -> tuple[str, str]:
-    """Name and message of a LocalizedMethodFault."""
+def fault_of(error: etree._Element) -> TaskFault:
+    """What a LocalizedMethodFault says."""
     fault = error.find(f'{{{soap.VIM}}}fault')
     name = ('' if fault is None else fault.get(f'{{{soap.XSI}}}type') or '')
-    return (name.rpartition(':')[2] or 'MethodFault',
-            error.findtext(f'{{{soap.VIM}}}localizedMessage') or name)
+    return TaskFault(
+        name.rpartition(':')[2] or 'MethodFault',
+        error.findtext(f'{{{soap.VIM}}}localizedMessage') or name,
+        {} if fault is None else soap.fault_details(fault))
 
 
-def failure(error: tuple[str, str]) -> Exception:
-    """The exception that oslo.vmware raises for a task that failed so."""
-    return vmware_exceptions.translate_fault(_LocalizedMethodFault(*error))
+def failure(error: TaskFault, name_of: Callable[[soap.Ref], str] = str
+            ) -> Exception:
+    """The exception for a task that failed so, as oslo.vmware raises it.
+
+    :param name_of: how an operator knows an object
+    """
+    if error.name == vmware_exceptions.NO_PERMISSION:
+        return retry.specific(soap.Fault(
+            [error.name], error.message, details=error.details), name_of)
+    return vmware_exceptions.translate_fault(
+        _LocalizedMethodFault(error.name, error.message))

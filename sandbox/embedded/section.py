@@ -11,6 +11,7 @@ from cinder.volume import configuration
 from cinder.volume import driver as volume_driver
 
 from cinder_vmdk_ext import config
+from sandbox import service_user
 
 NAME = 'vmdk'
 # What no message and no log line may hold.
@@ -40,12 +41,16 @@ def read(**options: Any) -> configuration.Configuration:
 
 
 def of_vcenter(vcenter: Any, **options: Any) -> Mapping[str, Any]:
-    """Options that lead to a simulated vCenter, and those that differ."""
+    """Options that lead to a simulated vCenter, and those that differ.
+
+    They are for the service's own user, which may not do more than it must.
+    """
+    login = service_user.of(vcenter)
     return {
         'volume_backend_name': NAME, 'vmware_host_ip': vcenter.host,
         'vmware_host_port': vcenter.port,
-        'vmware_host_username': vcenter.user,
-        'vmware_host_password': vcenter.password,
+        'vmware_host_username': login.user,
+        'vmware_host_password': login.password,
         'vmware_ca_file': vcenter.cacert,
         'vmware_task_poll_interval': 0.1, 'vmware_lazy_create': False,
         'vmware_api_retry_count': 2,

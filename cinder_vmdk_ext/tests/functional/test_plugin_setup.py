@@ -11,6 +11,7 @@ from cinder import context
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests import webserver
+from sandbox import service_user
 from sandbox.embedded import database
 from sandbox.embedded import section
 from simulator import client
@@ -182,7 +183,7 @@ class BadInputTestCase(SetupCase):
                            vmware_host_password=None)
 
     def test_a_wrong_password(self):
-        self.assertRefused('vmware_host_username', repr(self.vcenter.user),
+        self.assertRefused('vmware_host_username', repr(service_user.NAME),
                            'vmware_host_password', 'correct',
                            vmware_host_password='wr0ng')
 

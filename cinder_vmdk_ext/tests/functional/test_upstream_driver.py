@@ -72,8 +72,10 @@ class UpstreamCase(storage_case.StorageCase):
         cls.addClassCleanup(logging.disable, logging.NOTSET)
         folder = tempfile.TemporaryDirectory(prefix='cinder-locks-')
         cls.addClassCleanup(folder.cleanup)
+        # Upstream's driver needs other privileges than the plugin does.
+        administrator = {'vmware_host_username': cls.vcenter.user, 'vmware_host_password': cls.vcenter.password}
         cls.driver = vmdk.VMwareVcVmdkDriver(
-            configuration=section.read(**section.of_vcenter(cls.vcenter, **cls.options)), host='cinder@vmdk')
+            configuration=section.read(**section.of_vcenter(cls.vcenter, **administrator, **cls.options)), host='cinder@vmdk')
         cfg.CONF.set_override('backend_url', f'file://{folder.name}', 'coordination')
         cfg.CONF.set_override('lock_path', folder.name, 'oslo_concurrency')
         if not coordination.COORDINATOR.started:

@@ -3,6 +3,8 @@
 
 import unittest
 
+from oslo_vmware import exceptions as vmware_exceptions
+
 from cinder import exception
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 
@@ -30,6 +32,24 @@ class InvalidTestCase(unittest.TestCase):
         self.assertIn("vmware:vmdk_type has the value 'fat'; set it to thin",
                       str(error))
         self.assertIsInstance(error, exception.InvalidVolumeType)
+
+
+class PrivilegeMissingTestCase(unittest.TestCase):
+
+    def test_it_names_the_privilege_the_object_and_the_remedy(self):
+        error = exceptions.PrivilegeMissing(
+            'CreateFolder: Permission was denied.', 'Folder.Create',
+            "Folder group-v3 ('vm')")
+        self.assertEqual(
+            'CreateFolder: Permission was denied: the user lacks the '
+            "privilege Folder.Create on Folder group-v3 ('vm'); give its role "
+            'what docs/privileges.md lists.', str(error))
+        self.assertIsInstance(error,
+                              vmware_exceptions.NoPermissionException)
+
+    def test_a_vcenter_that_names_neither_is_no_riddle(self):
+        error = exceptions.PrivilegeMissing('Denied', '', '')
+        self.assertIn('privilege (not named) on (not named)', str(error))
 
 
 class NoPlacementTestCase(unittest.TestCase):

@@ -29,6 +29,8 @@ type grants struct {
 type grant struct {
 	// Entity is an inventory path ("/", "/DC0", "/DC0/vm/folder") or a reference's value ("datastore-52").
 	Entity string `json:"entity"`
+	// Every is a type, in place of one entity: all objects of it, as they are now.
+	Every string `json:"every"`
 	// User or Group is whom the permission is for.
 	User  string `json:"user"`
 	Group string `json:"group"`
@@ -100,12 +102,9 @@ func (j *judge) take(g *grants) error {
 }
 
 func (j *judge) grant(g grant) error {
-	entity, err := j.find(g.Entity)
+	entities, err := j.findAll(g)
 	if err != nil {
 		return err
-	}
-	if j.owner(entity) != entity {
-		return fmt.Errorf("%q always has the permissions of its parent: name that", g.Entity)
 	}
 	r := j.roleNamed(g.Role)
 	if r == nil {
@@ -117,8 +116,35 @@ func (j *judge) grant(g grant) error {
 	} else if j.users[fold(g.User)] == nil {
 		return fmt.Errorf("there is no user %q", g.User)
 	}
-	j.set(entity, p)
+	for _, entity := range entities {
+		j.set(entity, p)
+	}
 	return nil
+}
+
+// findAll finds the objects of a grant. Those that always have the permissions of their parent are refused.
+func (j *judge) findAll(g grant) ([]ref, error) {
+	var entities []ref
+	if g.Every != "" {
+		for _, entity := range j.registry().All(g.Every) {
+			entities = append(entities, entity.Reference())
+		}
+		if entities == nil || g.Entity != "" {
+			return nil, fmt.Errorf("every: give the type of objects that there are, as Datacenter, and no entity")
+		}
+	} else {
+		entity, err := j.find(g.Entity)
+		if err != nil {
+			return nil, err
+		}
+		entities = []ref{entity}
+	}
+	for _, entity := range entities {
+		if j.owner(entity) != entity {
+			return nil, fmt.Errorf("%s always has the permissions of its parent: name that", entity.Value)
+		}
+	}
+	return entities, nil
 }
 
 func (j *judge) find(name string) (ref, error) {

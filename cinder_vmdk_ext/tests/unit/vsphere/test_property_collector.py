@@ -155,7 +155,8 @@ class ReadAllTestCase(unittest.TestCase):
                 'cannot be read: NoPermission, the privilege System.Read is '
                 'missing on Folder group-d1') as caught:
             self.read(RetrievePropertiesEx=vcenters.page(GOLD, DENIED))
-        self.assertEqual({'object': 'group-d1', 'privilegeId': 'System.Read'},
+        self.assertEqual({'object': 'group-d1', soap.OBJECT_TYPE: 'Folder',
+                          'privilegeId': 'System.Read'},
                          caught.exception.details)
 
     def test_a_denied_property_can_be_kept_beside_the_others(self):

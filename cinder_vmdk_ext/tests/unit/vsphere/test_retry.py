@@ -10,6 +10,7 @@ from oslo_vmware import vim_util
 import requests
 import urllib3
 
+from cinder_vmdk_ext import exceptions as own_exceptions
 from cinder_vmdk_ext.vsphere import retry
 from cinder_vmdk_ext.vsphere import soap
 
@@ -142,6 +143,15 @@ class FaultsTestCase(unittest.TestCase):
         self.assertIs(unknown, retry.specific(unknown))
         nameless = exceptions.VimFaultException([], 'x')
         self.assertIs(nameless, retry.specific(nameless))
+
+    def test_a_missing_privilege_is_named_with_its_object(self):
+        fault = soap.Fault(['NoPermission'], 'CreateFolder: denied.', details={
+            'object': 'group-v3', soap.OBJECT_TYPE: 'Folder',
+            'privilegeId': 'Folder.Create'})
+        error = retry.specific(fault, lambda ref: f'the {ref.type} vm')
+        self.assertIsInstance(error, own_exceptions.PrivilegeMissing)
+        self.assertIn('the privilege Folder.Create on the Folder vm',
+                      str(error))
 
     def test_the_object_of_a_call_is_told(self):
         moref = vim_util.get_moref('vm-1', 'VirtualMachine')

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vCenter user of cinder-volume: it may do what it must, and no more.
+
+The privileges are those of cinder_vmdk_ext.vsphere.privileges. Two roles give
+them, as docs/privileges.md advises: one on the root folder that does not
+propagate, and one on each datacenter that does.
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+from cinder_vmdk_ext.vsphere import privileges
+from simulator import client
+from simulator import control
+
+NAME = 'cinder@vsphere.local'
+ROOT_ROLE = 'Cinder (vCenter)'
+DATACENTER_ROLE = 'Cinder (datacenter)'
+
+
+class Login(NamedTuple):
+    """How a service logs in to a vCenter."""
+
+    user: str
+    password: str
+
+
+def of(vcenter: 'client.Address | client.Simulator') -> Login:
+    """The user in a simulated vCenter; it is made if it is not there.
+
+    Its password is that of the simulator's administrator.
+    """
+    login = Login(NAME, str(vcenter.password))
+    granted = control.Control(vcenter.control_url).granted()
+    if NAME not in [each['name'] for each in granted['users']]:
+        grant(vcenter, login, privileges.TABLE)
+    return login
+
+
+def grant(vcenter: 'client.Address | client.Simulator', login: Login,
+          table: Any) -> None:
+    """Give the user the privileges of a table, in place of what it had."""
+    above = [each.id for each in table if each.on == privileges.ROOT]
+    below = [each.id for each in table if each.on != privileges.ROOT]
+    control.Control(vcenter.control_url).grant(
+        [{'name': login.user, 'password': login.password}],
+        {ROOT_ROLE: above, DATACENTER_ROLE: sorted(set(below))},
+        [{'entity': '/', 'user': login.user, 'role': ROOT_ROLE,
+          'propagate': False},
+         {'every': 'Datacenter', 'user': login.user,
+          'role': DATACENTER_ROLE}])
