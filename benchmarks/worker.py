@@ -11,8 +11,7 @@ import sys
 
 PLAN = json.load(sys.stdin)
 if PLAN.get('runtime') == 'eventlet':
-    from sandbox import service_user
-from sandbox.embedded import patched  # noqa: F401
+    from sandbox.embedded import patched  # noqa: F401
 
 # Imported after the patching, as Cinder's own services do.
 import contextlib  # noqa: E402
@@ -36,6 +35,7 @@ from cinder.volume import volume_types  # noqa: E402
 
 from cinder_vmdk_ext import driver as ours  # noqa: E402
 from cinder_vmdk_ext import model  # noqa: E402
+from sandbox import service_user  # noqa: E402
 from sandbox.embedded import database  # noqa: E402
 from sandbox.embedded import section  # noqa: E402
 from simulator import control  # noqa: E402
@@ -66,9 +66,13 @@ class Bench:
         volume_types.get_volume_type_extra_specs = functools.lru_cache(
             volume_types.get_volume_type_extra_specs)
         cls = ours.VmdkExtDriver if self.ours else vmdk.VMwareVcVmdkDriver
+        # Upstream's driver needs other privileges than the plugin does.
+        login = service_user.of(self.vcenter) if self.ours else self.vcenter
+        self.user = login.user
         self.driver = cls(configuration=section.read(**section.of_vcenter(
-            self.vcenter, vmware_task_poll_interval=2.0,
-            vmware_enable_volume_stats=True,
+            self.vcenter, vmware_host_username=login.user,
+            vmware_host_password=login.password,
+            vmware_task_poll_interval=2.0, vmware_enable_volume_stats=True,
             vmware_api_retry_count=10)), host=BACKEND)
 
     def _coordinate(self):
@@ -265,7 +269,7 @@ class Bench:
     def lose_session(self):
         self.created()
         volume = self.new_volume()
-        self.control.kill_sessions(service_user.NAME)
+        self.control.kill_sessions(self.user)
         self.measure('create, session lost',
                      lambda: self.driver.create_volume(volume))
 
