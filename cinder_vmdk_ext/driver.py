@@ -234,7 +234,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     # -- Attaching ----------------------------------------------------------
 
-    @hooks.hook(places=True, reads=('datastore', 'runtime.host'))
+    @hooks.hook(places=True,
+                reads=(hooks.HARDWARE, 'datastore', 'runtime.host'))
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Connection info for an attachment (Cinder hook)."""
         return self.backend.attach.initialize_connection(volume, connector)
@@ -306,7 +307,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     # -- Snapshots ----------------------------------------------------------
 
     @hooks.hook(locks_on=('snapshot',), places=True,
-                reads=('snapshot', 'datastore'))
+                reads=(hooks.HARDWARE, 'snapshot', 'datastore'))
     def create_snapshot(self, snapshot: Any) -> dict[str, Any]:
         """Take a snapshot (Cinder hook)."""
         return self.backend.snapshots.create(snapshot)

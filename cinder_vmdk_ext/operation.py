@@ -50,6 +50,11 @@ class Prefetch:
         """The VM of a UUID, if it was found and not asked for since."""
         return self._found.pop(uuid, None)
 
+    def peek(self, moref: str, path: str) -> tuple[bool, Any]:
+        """Whether a property of a VM was read, and its value, which stays."""
+        known = self._properties.get(moref, {})
+        return path in known, known.get(path)
+
     def take(self, moref: str,
              paths: tuple[str, ...]) -> dict[str, Any] | None:
         """Properties of a VM, once; absent ones are left out.

@@ -30,17 +30,33 @@ class Finder:
     def existing(self, volume: Any) -> Any:
         """The volume's shadow VM; None when it never had one.
 
-        :raises BackingLost: it had one
+        :raises BackingLost: it had one; or it is there without its disk,
+            and no instance has that
         """
         backing = self.find(volume)
-        if not backing and state.is_backed(volume):
-            # Another operation may be replacing it at this moment.
-            with locks.volumes(volume['id']):
-                backing = self.find(volume) or self._half_replaced(volume)
-        if not backing and state.is_backed(volume):
+        if not state.is_backed(volume) or self._is_whole(volume, backing):
+            return backing
+        # Another operation may be replacing it at this moment.
+        with locks.volumes(volume['id']):
+            backing = self.find(volume) or self._half_replaced(volume)
+        if not backing:
             raise exceptions.BackingLost('volume', volume['id'],
                                          state.field(volume, 'host'))
+        if not self._is_whole(volume, backing):
+            raise exceptions.BackingLost(
+                'the disk of the shadow VM '
+                f'{vim_util.get_moref_value(backing)} of volume',
+                volume['id'], state.field(volume, 'host'))
         return backing
+
+    def _is_whole(self, volume: Any, backing: Any) -> bool:
+        """Whether a shadow VM is there with its disk.
+
+        The disk of an attached volume is looked for on the instance.
+        """
+        return bool(backing) and (
+            self._upstream.in_use(volume)
+            or self._upstream.volumeops.has_disk(backing))
 
     def _half_replaced(self, volume: Any) -> Any:
         """Undo a replacement of a backing that was broken off halfway.

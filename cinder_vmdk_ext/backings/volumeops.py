@@ -249,6 +249,17 @@ class VolumeOps(folders.PlaceOps):
             return disk
         raise vmdk_exceptions.VirtualDiskNotFoundException()
 
+    def has_disk(self, backing: Any) -> bool:
+        """Whether a VM has a disk; what was read in advance stays read."""
+        path = 'config.hardware.device'
+        wanted = operation.current().prefetch
+        known, hardware = wanted.peek(
+            vim_util.get_moref_value(backing), path) if wanted else (
+                False, None)
+        if not known:
+            hardware = self.properties(backing, path).get(path)
+        return bool(devices.disks(devices.parse(hardware)))
+
     def adapter_of(self, backing: Any) -> str | None:
         """The adapter of a shadow VM's disk; None: of another kind.
 

@@ -4,6 +4,7 @@
 import threading
 
 from oslo_vmware import exceptions as vmware_exceptions
+from pyVmomi import vim
 
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
@@ -21,8 +22,11 @@ class LostTestCase(backend_case.BackendCase):
         self.lost_snapshot = self.snapshot(self.volume)
         self.connector = {'instance': self.instances()[0]._moId,
                           'ip': '127.0.0.1', 'host': 'compute'}
-        self.wait(self.truth(self.volume).vm.Destroy_Task())
+        self.lose()
         self.thick = self.volume_type('thick', vmdk_type='thick')
+
+    def lose(self):
+        self.wait(self.truth(self.volume).vm.Destroy_Task())
 
     def operations(self):
         volume, driver = self.fresh(self.volume), self.driver
@@ -70,9 +74,20 @@ class LostTestCase(backend_case.BackendCase):
                                  f'{there.summary.url} {there._moId}'}),
                          (moved, update))
         self.driver.delete_volume(volume)
-        self.assertEqual({}, {name: vm for name, vm
-                              in self.shadow_vms().items()
-                              if name.startswith('volume-')})
+        self.assertEqual([], [
+            name for name in self.shadow_vms()
+            if name.startswith('volume-') and name != self.volume.name])
+
+
+class LostDiskTestCase(LostTestCase):
+    """Every operation on a volume whose VM is there without its disk."""
+
+    def lose(self):
+        truth = self.truth(self.volume)
+        self.wait(truth.vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(
+                operation='remove', fileOperation='destroy',
+                device=truth.disk)])))
 
 
 class DeleteTestCase(backend_case.BackendCase):
