@@ -19,6 +19,7 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import snapshot_tree
@@ -110,18 +111,19 @@ class EvidenceReader:
                  names: dict[str, str]) -> compare.Machine:
         name = seen.get('name') or moref
         volume_id, snapshot_id, unmanaged, replaced, quarantined = (
-            disk_scan._mark(seen, mark) for mark in _MARKS)
+            disk_scan.mark_of(seen, mark) for mark in _MARKS)
         home = self._home(seen, inventory)
         datastore = inventory.datastores.get(home)
         manager = seen.get('config.managedBy')
         files = list(soap.items(seen.get('layoutEx.file')))
+        folder = disk_scan.inventory_path(seen.get('parent'), tree)
         return compare.Machine(
-            moref, name, f'{disk_scan._path(seen.get("parent"), tree)}/{name}',
+            moref, name, f'{folder}/{name}',
             (seen.get('config.instanceUuid') or '').lower(),
             volume_id=volume_id, snapshot_id=snapshot_id,
             unmanaged=unmanaged, replaced=replaced, quarantined=quarantined,
             ours=isinstance(manager, etree._Element) and manager.findtext(
-                soap.tag('extensionKey')) == self._ops._extension_key,
+                soap.tag('extensionKey')) == upstream.EXTENSION_KEY,
             template=bool(seen.get('config.template')),
             pool=names.get(home),
             place=datastore.plain_name if datastore else '',

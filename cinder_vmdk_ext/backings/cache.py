@@ -53,27 +53,30 @@ class BackingView:
         if conversation is None or not conversation.live:
             return False
         stage = conversation.sink('VirtualMachine')
-        return not (isinstance(stage, _Stage) and stage.whole)
+        return not (isinstance(stage, _BackingStage) and stage.whole)
 
     def moref_of(self, uuid: str) -> str | None:
         """The VM that had an instance UUID when last told, without a call."""
         conversation = self._stream.conversation()
         stage = conversation and conversation.sink('VirtualMachine')
-        return stage.moref_of(uuid) if isinstance(stage, _Stage) else None
+        if not isinstance(stage, _BackingStage):
+            return None
+        return stage.moref_of(uuid)
 
     def datastores_of(self, moref: str) -> tuple[str, ...]:
         """The datastores (morefs) of a VM when last told, without a call."""
         conversation = self._stream.conversation()
         stage = conversation and conversation.sink('VirtualMachine')
-        return stage.datastores_of(moref) if isinstance(stage, _Stage) else ()
+        return (stage.datastores_of(moref)
+                if isinstance(stage, _BackingStage) else ())
 
     def _whole_stage(self, conversation: updates.Conversation
-                     ) -> '_Stage | None':
+                     ) -> '_BackingStage | None':
         """All VMs, as soon as they have been told; None: not to be had."""
         deadline = time.monotonic() + FILL_SECONDS
         while conversation.live and time.monotonic() < deadline:
             stage = conversation.sink('VirtualMachine')
-            if isinstance(stage, _Stage) and stage.whole:
+            if isinstance(stage, _BackingStage) and stage.whole:
                 return stage
             time.sleep(POLL_SECONDS)
         return None
@@ -96,13 +99,13 @@ class BackingView:
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""
-        return _Stage()
+        return _BackingStage()
 
     def lost(self) -> None:
         """Nothing to do: whoever reads looks whether it is live (Listener)."""
 
 
-class _Stage(updates.Told):
+class _BackingStage(updates.Told):
     """The VMs of one conversation."""
 
     def __init__(self) -> None:

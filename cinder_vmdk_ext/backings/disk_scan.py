@@ -91,7 +91,7 @@ class DiskScan:
             disks = self._disks(vm, seen)
             size_bytes = disks[0].size_bytes if disks else 0
             if vm.template:
-                source = _mark(seen, shadow.SOURCE_VOLUME) or vm.volume_id
+                source = mark_of(seen, shadow.SOURCE_VOLUME) or vm.volume_id
                 if source or vm.snapshot_id:
                     found.append(shadow.ScannedSnapshot(
                         moref, vm.name, vm, size_bytes, source))
@@ -110,7 +110,7 @@ class DiskScan:
             if vm.template and len(disks) == 1:
                 return shadow.ScannedSnapshot(
                     moref, vm.name, vm, disks[0].size_bytes,
-                    _mark(seen, shadow.SOURCE_VOLUME) or vm.volume_id)
+                    mark_of(seen, shadow.SOURCE_VOLUME) or vm.volume_id)
         return None
 
     def former_ids(self, moref: str) -> set[str]:
@@ -122,21 +122,21 @@ class DiskScan:
                  tree: collector.Properties) -> shadow.ScannedVm:
         disk_count = sum(1 for device in devices.parse(seen.get(_DEVICES))
                          if device.kind == 'VirtualDisk')
-        unmanaged = _mark(seen, shadow.UNMANAGED)
-        volume_id = _mark(seen, shadow.VOLUME_ID)
+        unmanaged = mark_of(seen, shadow.UNMANAGED)
+        volume_id = mark_of(seen, shadow.VOLUME_ID)
         former = [volume_id, unmanaged,
-                  *_mark(seen, shadow.FORMERLY).split(',')]
+                  *mark_of(seen, shadow.FORMERLY).split(',')]
         uuid = (seen.get('config.instanceUuid') or '').lower()
         manager = seen.get('config.managedBy')
         ours = isinstance(manager, etree._Element) and manager.findtext(
             soap.tag('extensionKey')) == self._extension_key
         name = seen.get('name') or moref
-        above = _path(seen.get('parent'), tree)
+        above = inventory_path(seen.get('parent'), tree)
         return shadow.ScannedVm(
             moref, name, f'{above}/{name}' if above else None,
             uuid=uuid, volume_id=volume_id,
-            snapshot_id=_mark(seen, shadow.SNAPSHOT_ID),
-            instance_id=_mark(seen, shadow.INSTANCE_ID),
+            snapshot_id=mark_of(seen, shadow.SNAPSHOT_ID),
+            instance_id=mark_of(seen, shadow.INSTANCE_ID),
             former_ids=tuple(filter(None, former)), ours=ours,
             # Upstream's driver leaves the name, and takes the mark away.
             left_behind=bool(unmanaged) or bool(
@@ -248,7 +248,8 @@ class DiskScan:
         return found
 
 
-def _path(parent: soap.Ref | None, tree: collector.Properties) -> str:
+def inventory_path(parent: soap.Ref | None, tree: collector.Properties) -> str:
+    """A path in the inventory: the names from below the root folder on."""
     names: list[str] = []
     while isinstance(parent, soap.Ref) and parent in tree:
         above = tree[parent]
@@ -267,7 +268,8 @@ def _bare(datastore: model.Datastore,
         provisioning='thin' if file.thin else 'thick')
 
 
-def _mark(seen: dict[str, Any], mark: str) -> str:
+def mark_of(seen: dict[str, Any], mark: str) -> str:
+    """What a VM's extra configuration says under a key; '' if nothing."""
     option = seen.get(f'config.extraConfig["{mark}"]')
     if not isinstance(option, etree._Element):
         return ''

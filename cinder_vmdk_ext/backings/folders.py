@@ -13,7 +13,7 @@ from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
 
 
-class Known(Protocol):
+class InventoryView(Protocol):
     """What of the inventory is in memory."""
 
     def known(self) -> model.Inventory | None:
@@ -26,7 +26,7 @@ class PlaceOps(upstream.VMwareVolumeOps):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._folder_cache: dict[str, Any] = {}
-        self.inventory_view: Known | None = None
+        self.inventory_view: InventoryView | None = None
 
     def get_dc(self, child: Any) -> Any:
         """The datacenter of an object.

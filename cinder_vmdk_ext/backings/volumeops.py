@@ -456,8 +456,8 @@ class VolumeOps(folders.PlaceOps):
             'disk': _locator(disk, datastore, None, None)})})
 
     def reconfigure_disk(self, backing: Any, *, disk_uuid: str | None = None,
-                         adapter: str | None = None, profile_id: str | None = None
-                         ) -> devices.Disk:
+                         adapter: str | None = None,
+                         profile_id: str | None = None) -> devices.Disk:
         """Give a shadow VM's disk a UUID, an adapter and a policy.
 
         None leaves the thing as it is; an empty ``profile_id`` takes the

@@ -95,7 +95,7 @@ class LiveView:
             return None
         conversation.await_decision(SYNC_SECONDS)
         stage = conversation.sink('Datastore')
-        if not isinstance(stage, _Stage) or not conversation.live:
+        if not isinstance(stage, _InventoryStage) or not conversation.live:
             return None
         return stage.published
 
@@ -128,13 +128,13 @@ class LiveView:
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""
-        return _Stage(self._observe)
+        return _InventoryStage(self._observe)
 
     def lost(self) -> None:
         """Nothing to do: whoever reads looks whether it is live (Listener)."""
 
 
-class _Stage(updates.Told):
+class _InventoryStage(updates.Told):
     """Collects what is told, and publishes it when it is whole.
 
     An inventory that was published never changes.

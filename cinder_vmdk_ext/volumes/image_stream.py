@@ -140,7 +140,7 @@ class Image(NamedTuple):
     disk_type: str | None = None  # vmware_disktype; None: not said
 
 
-class Disk(NamedTuple):
+class ImageDisk(NamedTuple):
     """The disk in an image, and its data.
 
     The iterator raises UnusableImage as soon as the data turns out to be
@@ -154,7 +154,7 @@ class Disk(NamedTuple):
 
 
 def open_disk(chunks: Iterable[bytes], image: Image,
-              most_bytes: int | None = None) -> Disk:
+              most_bytes: int | None = None) -> ImageDisk:
     """Find the disk in an image, and check all that its beginning tells.
 
     It is taken for what it is: the record may say so too, or nothing.
@@ -180,7 +180,7 @@ def _named(chunks: Iterator[bytes], image_id: str) -> Iterator[bytes]:
 
 
 def _open(source: stream.Peekable, image: Image,
-          most_bytes: int | None) -> Disk:
+          most_bytes: int | None) -> ImageDisk:
     if not image.size_bytes:
         raise stream.FormatError('it is empty')
     wanted = _WANTED.get(image.disk_type or '', image.disk_type)
@@ -215,7 +215,7 @@ def _open(source: stream.Peekable, image: Image,
 
 
 def _open_vmdk(source: stream.Peekable, wanted: str | None,
-               size: int, most_bytes: int | None) -> Disk:
+               size: int, most_bytes: int | None) -> ImageDisk:
     found = vmdk.open_vmdk(source, most_bytes)
     disk_type = next(known for known, create_type in _CREATE_TYPES.items()
                      if create_type == found.create_type)
@@ -224,16 +224,16 @@ def _open_vmdk(source: stream.Peekable, wanted: str | None,
             f'its descriptor says createType {found.create_type!r} and its '
             f'property vmware_disktype stands for {wanted!r}; correct the '
             'property')
-    return Disk(disk_type, size, found.capacity_bytes, found.chunks)
+    return ImageDisk(disk_type, size, found.capacity_bytes, found.chunks)
 
 
 def _open_flat(source: stream.Peekable, size: int,
-               most_bytes: int | None) -> Disk:
+               most_bytes: int | None) -> ImageDisk:
     _check_flat(size, most_bytes)
     # A vCenter counts disks in KiB.
     padding = bytes(-size % units.Ki)
-    return Disk(PREALLOCATED, size + len(padding), size,
-                itertools.chain(source, [padding] if padding else []))
+    return ImageDisk(PREALLOCATED, size + len(padding), size,
+                     itertools.chain(source, [padding] if padding else []))
 
 
 def _check_flat(size: int, most_bytes: int | None) -> None:

@@ -413,13 +413,13 @@ class Manage:
             shadow.UNMANAGED: volume['id']})
 
 
-def _known_volumes(cinder_volumes: Any) -> manageable.Known:
+def _known_volumes(cinder_volumes: Any) -> manageable.KnownToCinder:
     ids = {}
     for volume in cinder_volumes:
         ids[volume.id.lower()] = volume.id
         ids[(volume.name_id or volume.id).lower()] = volume.id
-    return manageable.Known(ids, {volume.name: volume.id
-                                  for volume in cinder_volumes})
+    return manageable.KnownToCinder(ids, {
+        volume.name: volume.id for volume in cinder_volumes})
 
 
 def _searchable(datastore: model.Datastore, seen: model.Inventory,

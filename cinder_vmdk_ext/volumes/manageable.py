@@ -108,7 +108,7 @@ def _of_folder(path: str) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class KnownToCinder:
     """What Cinder has already, by the ids and names the vCenter may show."""
 
     ids: Mapping[str, str]  # volume or snapshot id by any of its ids
@@ -126,7 +126,7 @@ class Known:
         return self.ids.get(disk.uuid.lower())
 
 
-def volumes(disks: Iterable[shadow.ScannedDisk], known: Known,
+def volumes(disks: Iterable[shadow.ScannedDisk], known: KnownToCinder,
             inventory: model.Inventory,
             settings: model.Settings) -> list[dict[str, Any]]:
     """Entries of the list of manageable volumes (Cinder: manageable-list).

@@ -35,7 +35,7 @@ class SourceImage:
     data comes to the vCenter but through the plugin.
     """
 
-    def __init__(self, record: dict[str, Any], disk: image_stream.Disk,
+    def __init__(self, record: dict[str, Any], disk: image_stream.ImageDisk,
                  most_bytes: int, vsphere_url: str | None) -> None:
         """:param vsphere_url: where the vCenter has the same bytes"""
         self.id = record['id']
@@ -154,7 +154,7 @@ def _data(context: Any, image_service: Any, image_id: str,
 
 
 def _url(context: Any, image_service: Any, record: dict[str, Any],
-         disk: image_stream.Disk) -> str | None:
+         disk: image_stream.ImageDisk) -> str | None:
     """Where the vCenter has the very bytes that a datastore is to have."""
     if (disk.disk_type == image_stream.STREAM_OPTIMIZED
             or record.get('container_format') == 'ova'

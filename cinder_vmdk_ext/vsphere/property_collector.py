@@ -162,7 +162,7 @@ def read_all(session: Any, client: soap.Client,
         if not {exceptions.NOT_AUTHENTICATED, _GONE} & {*fault.fault_list}:
             raise
     # It has just answered, so this login does not wait for ever.
-    session._create_session()
+    session.ensure_logged_in()
     try:
         return read()
     except soap.EmptyReply as error:

@@ -185,9 +185,9 @@ class _Service(service.Service):
 class Vim(_Service, vim.Vim):
     """The vSphere API (``/sdk``), without suds: it is what is called much."""
 
-    def _make_client(self, transport: Transport) -> suds_client.Client:
-        return suds_client.Client(self.wsdl_url, self.soap_url, transport,
-                                  self._private_headers)
+    def _make_client(self, transport: Transport) -> suds_client.SudsClient:
+        return suds_client.SudsClient(self.wsdl_url, self.soap_url, transport,
+                                      self._private_headers)
 
 
 class Pbm(_Service, pbm.Pbm):

@@ -144,7 +144,11 @@ class Session(api.VMwareAPISession):
     # -- Logging in and out -------------------------------------------------
 
     def _create_session(self) -> None:
-        """Log in, unless the session is good (oslo.vmware's name for it).
+        # oslo.vmware's name for it.
+        self.ensure_logged_in()
+
+    def ensure_logged_in(self) -> None:
+        """Log in, unless the session is good.
 
         :raises VimFaultException: the login was refused
         :raises VimConnectionException: the vCenter does not answer

@@ -124,7 +124,7 @@ class _Methods:
         return invoke
 
 
-class Client:
+class SudsClient:
     """Calls with data objects (suds: ``Client``)."""
 
     def __init__(self, wsdl_url: str, location: str, transport: Any,

@@ -397,7 +397,7 @@ class Conversation:
     def _log_in(self) -> None:
         try:
             # It has just answered, so this does not wait for ever.
-            self._stream.session._create_session()
+            self._stream.session.ensure_logged_in()
         except Exception as error:
             LOG.warning('Cannot log in to the vCenter again: %s', error)
 

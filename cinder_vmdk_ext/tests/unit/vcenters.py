@@ -27,7 +27,7 @@ class Session:
             rootFolder=moref('Folder', 'group-d1'),
             propertyCollector=moref('PropertyCollector', 'pc')))
 
-    def _create_session(self):
+    def ensure_logged_in(self):
         self.logins += 1
 
     def invoke_api(self, module, method, *args, **kwargs):

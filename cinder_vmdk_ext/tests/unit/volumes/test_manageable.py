@@ -14,7 +14,7 @@ from cinder_vmdk_ext.volumes import manageable
 GIB = worlds.GIB
 SEEN = worlds.inventory(worlds.datastore())
 SETTINGS = worlds.settings()
-NOTHING = manageable.Known({}, {})
+NOTHING = manageable.KnownToCinder({}, {})
 
 
 def machine(**more):
@@ -107,7 +107,7 @@ class ListTestCase(unittest.TestCase):
         return manageable.volumes(disks, known, SEEN, SETTINGS)
 
     def test_a_file_is_listed_once_and_its_owner_told(self):
-        known = manageable.Known({'an-id': 'an-id'}, {})
+        known = manageable.KnownToCinder({'an-id': 'an-id'}, {})
         [entry] = self.entries(disk(machine()),
                                disk(machine(moref='vm-2', uuid='an-id')),
                                known=known)
@@ -115,7 +115,8 @@ class ListTestCase(unittest.TestCase):
                                             entry['cinder_id']))
 
     def test_an_owner_is_known_by_any_of_its_marks(self):
-        known = manageable.Known({'an-id': 'an-id'}, {'volume-x': 'an-id'})
+        known = manageable.KnownToCinder({'an-id': 'an-id'},
+                                         {'volume-x': 'an-id'})
         for one in (disk(machine(uuid='an-id')),
                     disk(machine(volume_id='an-id')),
                     disk(machine(name='volume-x')),

@@ -91,7 +91,7 @@ class LeanCase(unittest.TestCase):
     def setUp(self):
         super().setUp()
         self.transport = Transport()
-        self.client = suds_client.Client(
+        self.client = suds_client.SudsClient(
             'https://vc/sdk/vimService.wsdl', 'https://vc/sdk',
             self.transport, lambda: [('operationID', 'op-1')])
 
@@ -219,8 +219,8 @@ class SchemaTestCase(unittest.TestCase):
                  b'<import location="vim.wsdl"/></definitions>')
         transport = Transport({'https://vc/a/service.wsdl': first,
                                'https://vc/a/vim.wsdl': WSDL})
-        client = suds_client.Client('https://vc/a/service.wsdl',
-                                    'https://vc/sdk', transport, list)
+        client = suds_client.SudsClient('https://vc/a/service.wsdl',
+                                        'https://vc/sdk', transport, list)
         self.assertEqual(2, len(transport.opened))
         self.assertEqual('Disk',
                          type(client.factory.create('ns0:Disk')).__name__)
@@ -235,8 +235,8 @@ class SchemaTestCase(unittest.TestCase):
 
     def test_what_is_no_description_is_an_error(self):
         with self.assertRaises(requests.RequestException):
-            suds_client.Client('https://vc/x', 'https://vc/sdk',
-                               Transport(b'not XML'), list)
+            suds_client.SudsClient('https://vc/x', 'https://vc/sdk',
+                                   Transport(b'not XML'), list)
 
 
 if __name__ == '__main__':
