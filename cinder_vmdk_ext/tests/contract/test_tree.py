@@ -7,7 +7,7 @@ import sys
 import unittest
 
 from cinder_vmdk_ext.tests.contract import seams
-from cinder_vmdk_ext.tests.contract import test_directions
+from tools import structure
 
 ROOT = seams.PACKAGE.parent
 PARTS = ('benchmarks', 'cinder_vmdk_ext', 'docs', 'etc', 'sandbox',
@@ -62,7 +62,7 @@ class TreeTestCase(unittest.TestCase):
         imported = set()
         for tree in seams.our_modules().values():
             imported |= {name.partition('.')[0]
-                         for name in test_directions.imports(tree)}
+                         for name in structure.imports(tree)}
         ours = {seams.PACKAGE.name, '', *sys.stdlib_module_names}
         self.assertEqual(set(), imported - ours - required)
 
