@@ -18,7 +18,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run image-fuzz tox genconfig seams clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run image-fuzz upgrade-run tox genconfig seams architecture structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ privileges: $(STAMP) $(SIMULATOR) ## what each operation needs the vCenter's use
 cluster-run: $(STAMP) $(SIMULATOR) ## 300 operations on three cinder-volume that are killed in turn, into docs/cluster-run.md
 	@$(BIN)/python -W ignore -m sandbox.tests.cluster_run $(ARGS)
 
+upgrade-run: $(STAMP) $(SIMULATOR) ## volumes of an earlier version under this one, under that one again, and both versions at once
+	@$(BIN)/python -W ignore -m unittest -v cinder_vmdk_ext.tests.functional.upgrade_run
+
 tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cinder28,cinder29
 	@test -x build/tox-venv/bin/tox || { $(BIN)/python -m venv build/tox-venv && build/tox-venv/bin/pip install --quiet 'tox>=4.12'; }
 	@build/tox-venv/bin/tox --workdir build/tox $(if $(ENV),-e $(ENV))
@@ -105,6 +108,12 @@ seams: $(STAMP) ## record anew what we override and call in each supported relea
 		name=$${wanted%%==*} && ls $${name/./_}-$${wanted##*==}*.whl >/dev/null 2>&1 || \
 		../../$(BIN)/python -m pip download --quiet --no-deps "$$wanted*" || exit 1; done
 	@$(BIN)/python -m cinder_vmdk_ext.tests.contract.seams --record build/wheels/*.whl
+
+architecture: $(STAMP) ## draw docs/architecture.svg anew from the imports of the sources
+	@$(BIN)/python -m tools.picture
+
+structure: $(STAMP) $(SIMULATOR) ## count modules, imports and the calls of each operation into docs/structure.json and docs/architecture.md
+	@PYTHONPATH=$(CURDIR) $(BIN)/python -m tools.structure --walks --record now
 
 clean: ## remove everything made or installed (stop the sandbox first)
 	rm -rf build $(WSDL) .stestr .mypy_cache .hypothesis *.egg-info

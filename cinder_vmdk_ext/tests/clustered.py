@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from oslo_config import cfg
@@ -101,15 +102,24 @@ class Service:
 class Process:
     """Such a process, seen from outside."""
 
-    def __init__(self, number: int, options: dict[str, Any],
-                 locks: str) -> None:
-        """Start it; it is ready with its first answer."""
+    def __init__(self, number: int, options: dict[str, Any], locks: str,
+                 program: Sequence[str] = ('-m', __name__),
+                 tree: str | None = None) -> None:
+        """Start it; it is ready with its first answer.
+
+        :param program: in the place of this module
+        :param tree: the folder whose code it runs, if not this code's
+        """
+        environment = os.environ | {
+            'OS_CINDER_DISABLE_EVENTLET_PATCHING': '1'}
+        if tree is not None:
+            environment['PYTHONPATH'] = tree
         self._process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-m', __name__, json.dumps({
+            [sys.executable, '-W', 'ignore', *program, json.dumps({
                 'host': f'cinder-{number}@{section.NAME}', 'locks': locks,
                 'options': dict(options)})],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {'OS_CINDER_DISABLE_EVENTLET_PATCHING': '1'})
+            cwd=tree, env=environment)
 
     def begin(self, do: str, **arguments: Any) -> None:
         """Ask for something, and do not wait."""
