@@ -12,6 +12,13 @@ parsed, importing = test_directions.parsed, test_directions.importing
 
 class PictureTestCase(unittest.TestCase):
 
+    def test_it_is_up_to_date(self):
+        drawn = picture.draw(structure.read(structure.ROOT))
+        self.assertEqual(
+            drawn, picture.PICTURE.read_text('utf-8'),
+            'the imports have changed: run `make architecture` and commit '
+            'docs/architecture.svg')
+
     def test_the_same_sources_give_the_same_picture(self):
         modules = structure.read(structure.ROOT)
         again = dict(reversed(modules.items()))
