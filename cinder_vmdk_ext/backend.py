@@ -51,6 +51,7 @@ from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import retype
 from cinder_vmdk_ext.volumes import snapshots
 from cinder_vmdk_ext.volumes import transfer
+from cinder_vmdk_ext.vsphere import accounts
 from cinder_vmdk_ext.vsphere import logout
 from cinder_vmdk_ext.vsphere import preflight
 from cinder_vmdk_ext.vsphere import privilege_check
@@ -59,6 +60,7 @@ from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import storage_policies
 from cinder_vmdk_ext.vsphere import tagging
 from cinder_vmdk_ext.vsphere import tasks
+from cinder_vmdk_ext.vsphere import transport
 from cinder_vmdk_ext.vsphere import updates
 
 
@@ -81,6 +83,7 @@ class Backend:
                               self.reservations.volumes),
             shared=bool(self.owner.cluster_name))
         self.client: soap.Client | None = None
+        self._tags: tagging.Tagged | None = None
         self.volumeops: verified_ops.VerifiedOps | None = None
         self.ds_sel: selector.DatastoreSelector | None = None
         self.directory: storage_policies.PolicyDirectory | None = None
@@ -199,15 +202,11 @@ class Backend:
         return session
 
     def _check_privileges(self, session: vsphere_session.Session) -> None:
-        client = self._make_client(lambda: session.vim.get_http_cookie())
         pattern = self.settings.datastore_regex
-        try:
-            privilege_check.check(privilege_check.Checker(
-                session, client, upstream.EXTENSION_KEY,
-                lambda name: pattern is None or bool(pattern.match(name)),
-                self._configuration.vmware_cluster_name or ()))
-        finally:
-            client.close()
+        privilege_check.check(privilege_check.Checker(
+            session, soap.Client(session.https), upstream.EXTENSION_KEY,
+            lambda name: pattern is None or bool(pattern.match(name)),
+            self._configuration.vmware_cluster_name or ()))
 
     def _make_session(self) -> vsphere_session.Session:
         options = self._configuration
@@ -222,12 +221,14 @@ class Backend:
             op_id_prefix='c-vol', note=self._note.write,
             on_task=operation.forget_prefetched)
 
-    def _make_client(self, cookie: Any = None) -> soap.Client:
+    def _make_client(self, cookie: str | None = None) -> soap.Client:
         return _make_client(self._configuration, cookie)
 
     def end_session(self) -> None:
         """End the session of an earlier setup, or of a process that died."""
         self._streams.stop()
+        if self._tags is not None:
+            self._tags.close()
         session = self.upstream.session_if_any
         if isinstance(session, vsphere_session.Session):
             session.logout()
@@ -236,7 +237,8 @@ class Backend:
     def use(self, session: Any) -> None:
         """Build anew what belongs to a session; makes no calls."""
         max_objects = self._configuration.vmware_max_objects_retrieval
-        self.client = self._make_client(lambda: session.vim.get_http_cookie())
+        self.client = soap.Client(
+            session.https, cooperative_yield=concurrency.cooperative_yield)
         self.directory = storage_policies.PolicyDirectory(
             session, self._configuration.vmdk_ext_policy_cache_seconds)
         watched = self.directory, self.settings.storage_policies
@@ -275,12 +277,13 @@ class Backend:
         if name is None:
             return reader
         options = self._configuration
-        connect = functools.partial(
-            tagging.Service,
-            options.vmware_host_ip, options.vmware_host_port,
-            options.vmware_host_username, options.vmware_host_password,
-            not options.vmware_insecure and (options.vmware_ca_file or True))
-        return tagged.TaggedSource(reader, tagging.Tagged(connect, name))
+        login = options.vmware_host_username, options.vmware_host_password
+        self._tags = tagging.Tagged(tagging.Service(
+            _make_transport(options,
+                            timeouts_seconds=tagging.TIMEOUTS_SECONDS),
+            *login, accounts.of(options.vmware_host_ip,
+                                options.vmware_host_port, *login)), name)
+        return tagged.TaggedSource(reader, self._tags)
 
     def _watch(self, session: Any, client: soap.Client) -> updates.Stream:
         """Prepare the one long poll, in place of an older session's."""
@@ -341,10 +344,18 @@ class _Streams:
             self._refresher.stop()
 
 
-def _make_client(configuration: Any, cookie: Any = None) -> soap.Client:
-    return soap.Client(
+def _make_transport(configuration: Any, **options: Any
+                    ) -> transport.Transport:
+    return transport.Transport(
         configuration.vmware_host_ip, configuration.vmware_host_port,
-        ca_file=configuration.vmware_ca_file,
-        insecure=configuration.vmware_insecure, cookie=cookie,
-        pool_size=configuration.vmware_connection_pool_size,
-        cooperative_yield=concurrency.cooperative_yield)
+        transport.Trust(configuration.vmware_ca_file,
+                        configuration.vmware_insecure), pool_size=1,
+        **options)
+
+
+def _make_client(configuration: Any, cookie: str | None = None
+                 ) -> soap.Client:
+    """A client beside the session's own, for what comes before and after."""
+    https = _make_transport(configuration)
+    https.cookie = cookie
+    return soap.Client(https)

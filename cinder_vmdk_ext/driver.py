@@ -93,23 +93,16 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return self.backend.ds_sel or self._ds_sel
 
     def _get_vc_version(self) -> str:
-        """The vCenter's version, or the newest that oslo.vmware can serve.
+        """The vCenter's version, or the newest that oslo.vmware knows.
 
-        Upstream looks up the WSDL of the storage policy service by this
-        version and gives up where oslo.vmware carries none; the service is
-        compatible upwards.
+        By this version upstream looks for a WSDL of the storage policy
+        service, and gives up where oslo.vmware carries none. The WSDL itself
+        is not read: any that is there will do.
         """
         version = super()._get_vc_version()
         if not version or pbm.get_pbm_wsdl_location(version):
             return version
-        served = newest_pbm_version(version)
-        if served is None:
-            return version
-        LOG.warning('vCenter %(version)s is newer than what oslo.vmware '
-                    'describes; its storage policy service is spoken to as '
-                    'that of %(served)s.',
-                    {'version': version, 'served': served})
-        return served
+        return newest_pbm_version(version) or version
 
     # -- Statistics and pools -----------------------------------------------
 

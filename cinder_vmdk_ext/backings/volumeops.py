@@ -375,9 +375,9 @@ class VolumeOps(folders.PlaceOps):
         return self._task('CloneVM_Task', source, {
             'folder': soap.from_suds(folder), 'name': name,
             'spec': soap.Typed('', {
-                'location': soap.Typed('', _in_order(location, _RELOCATE)),
+                'location': soap.Typed('', location),
                 'template': template,
-                'config': soap.Typed('', _in_order(config, _CONFIG)),
+                'config': soap.Typed('', config),
                 'powerOn': False,
                 'snapshot': soap.from_suds(snapshot) if snapshot else None})
         }).result
@@ -440,7 +440,7 @@ class VolumeOps(folders.PlaceOps):
         if profile_id and not only_disk:
             location['profile'] = devices.profile(profile_id)
         self._task('RelocateVM_Task', vm, {
-            'spec': soap.Typed('', _in_order(location, _RELOCATE))})
+            'spec': soap.Typed('', location)})
 
     def is_beside(self, backing: Any, disk: devices.Disk) -> bool:
         """Whether a shadow VM's own files are on the datastore of a disk."""
@@ -603,7 +603,7 @@ class VolumeOps(folders.PlaceOps):
     def reconfigure(self, vm: Any, **fields: Any) -> None:
         """ReconfigVM_Task with the given fields of the ConfigSpec."""
         self._task('ReconfigVM_Task', vm, {
-            'spec': soap.Typed('', _in_order(fields, _CONFIG))})
+            'spec': soap.Typed('', fields)})
 
     def _task(self, method: str, this: Any, arguments: dict[str, Any]) -> Any:
         """Start a task, wait for it, and give its TaskInfo."""
@@ -617,23 +617,13 @@ class VolumeOps(folders.PlaceOps):
                                         soap.from_suds(this), arguments)
 
 
-# Fields in the order of the API, as far as they are used.
-_CONFIG = ('name', 'uuid', 'instanceUuid', 'annotation', 'numCPUs', 'memoryMB',
-           'deviceChange', 'extraConfig', 'vmProfile', 'managedBy')
-_RELOCATE = ('datastore', 'diskMoveType', 'pool', 'host', 'disk', 'profile')
-
 # Extra configuration by which an instance is known (Nova, NSX).
 _INSTANCE_KEYS = ('nvp.', 'volume-', 'RemoteDisplay.', 'nova.')
 
 
-def _in_order(fields: dict[str, Any], order: tuple[str, ...]
-              ) -> dict[str, Any]:
-    return {name: fields[name] for name in order if name in fields}
-
-
 def _options(values: dict[str, str]) -> list[soap.Typed]:
     return [soap.Typed('OptionValue', {'key': key,
-                                       'value': soap.AnyText(value)})
+                                       'value': value})
             for key, value in values.items()]
 
 

@@ -14,7 +14,7 @@ _VALUES = {
                             'paraVirtual', 'ide'),
     'vmware:clone_type': ('full', 'linked'),
 }
-_POLICY = 'vmware:storage_profile'
+POLICY = 'vmware:storage_profile'
 
 
 def check(specs: Mapping[str, str],
@@ -30,12 +30,12 @@ def check(specs: Mapping[str, str],
         if value is not None and value not in values:
             raise exceptions.InvalidExtraSpec(
                 spec, value, f'set it to one of {", ".join(values)}')
-    policy = specs.get(_POLICY)
+    policy = specs.get(POLICY)
     if policy:
         known = policy_names()
         if policy not in known:
             raise exceptions.InvalidExtraSpec(
-                _POLICY, policy, 'name a storage policy of the vCenter: '
+                POLICY, policy, 'name a storage policy of the vCenter: '
                 f'{", ".join(known) or "it has none"}')
 
 

@@ -89,12 +89,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             client_address=self.client_address))
         self.fixture.answer(self)
 
-    def reply(self, body, status=200):
+    def reply(self, body, status=200, headers=None):
         """Send an answer as a vCenter does."""
         data = body if isinstance(body, bytes) else body.encode()
         self.send_response(status)
         self.send_header('Content-Type', 'text/xml; charset=utf-8')
         self.send_header('Content-Length', str(len(data)))
+        for name, text in (headers or {}).items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(data)
 

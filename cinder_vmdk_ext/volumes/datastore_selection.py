@@ -11,7 +11,7 @@ younger datastore, after the first was renamed or removed. So the identity of
 the pool in which a volume's space was promised is written down in its
 ``provider_location``, which upstream's driver leaves empty for volumes.
 """
-
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -200,7 +200,9 @@ class DatastoreSelection:
         :raises InvalidExtraSpec: naming the key and its value
         """
         if self._directory is not None:
-            extra_specs.check(specs(), self._directory.names)
+            found = specs()
+            extra_specs.check(found, functools.partial(
+                self._directory.names, found.get(extra_specs.POLICY)))
 
     def specs(self, volume: Any) -> dict[str, str]:
         """The extra specs of a volume's type."""

@@ -58,23 +58,23 @@ class Note:
 
 
 def at_exit(owner: Any, note: Note,
-            make_client: Callable[[Any], soap.Client]) -> None:
+            make_client: Callable[[str], soap.Client]) -> None:
     """Have the noted session ended with its owner, or with the process.
 
-    :param make_client: makes a client for a callable that gives the cookie;
-        it must not hold the owner
+    :param make_client: makes a client with a session's cookie; it must not
+        hold the owner
     """
     weakref.finalize(owner, _at_exit, os.getpid(), note, make_client)
 
 
 def _at_exit(made_by: int, note: Note,
-             make_client: Callable[[Any], soap.Client]) -> None:
+             make_client: Callable[[str], soap.Client]) -> None:
     # Children of other purposes end too, and the session is none of theirs.
     if os.getpid() in (made_by, note.writer()):
         end(note, make_client)
 
 
-def end(note: Note, make_client: Callable[[Any], soap.Client]) -> None:
+def end(note: Note, make_client: Callable[[str], soap.Client]) -> None:
     """End the noted session, if there is one (SessionManager.Logout).
 
     Never raises: a session that cannot be ended ends by its own time limit.
@@ -84,7 +84,7 @@ def end(note: Note, make_client: Callable[[Any], soap.Client]) -> None:
         return
     note.write(None)
     try:
-        client = make_client(lambda: cookie)
+        client = make_client(cookie)
         try:
             client.call('Logout', _MANAGER, read_seconds=_SECONDS)
         finally:

@@ -24,6 +24,7 @@ from cinder_vmdk_ext.vsphere import accounts
 from cinder_vmdk_ext.vsphere import retry
 from cinder_vmdk_ext.vsphere import services
 from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import transport
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Session(api.VMwareAPISession):
                  patience_seconds: float = PATIENCE_SECONDS,
                  task_patience_seconds: float = TASK_PATIENCE_SECONDS,
                  timeouts_seconds: tuple[float, float] = (
-                     soap.CONNECT_SECONDS, soap.READ_SECONDS),
+                     transport.CONNECT_SECONDS, transport.READ_SECONDS),
                  clock: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep,
                  note: Callable[[str | None], None] = lambda cookie: None,
@@ -79,6 +80,7 @@ class Session(api.VMwareAPISession):
         self._patience_seconds = patience_seconds
         self._task_patience_seconds = task_patience_seconds
         self._timeouts_seconds = timeouts_seconds
+        self._https: transport.Transport | None = None
         self._clock = clock
         self._sleep = sleep
         self._note = note
@@ -92,6 +94,9 @@ class Session(api.VMwareAPISession):
         self._failed: tuple[float, Exception] | None = None
         # Tasks whose state could not be read, and since when.
         self._unseen: dict[str, float] = {}
+        if kwargs.get('wsdl_loc'):
+            LOG.warning('vmware_wsdl_location is set and not used: the driver '
+                        'reads no WSDL. Remove it.')
         super().__init__(host, username, password, api_retry_count,
                          task_poll_interval, **kwargs)
 
@@ -111,35 +116,36 @@ class Session(api.VMwareAPISession):
         if self._vim is None:
             with self._making_services:
                 if self._vim is None:
-                    url = self._url('/sdk')
                     self._vim = services.Vim(
-                        url, self._vim_wsdl_loc or f'{url}/vimService.wsdl',
-                        self._transport(self._server_password),
-                        op_id_prefix=self._op_id_prefix)
+                        self.https, op_id_prefix=self._op_id_prefix)
         return self._vim
 
     @property
     def pbm(self) -> services.Pbm | None:
-        """The storage policy API; None until its WSDL's place is set."""
+        """The storage policy API; None until it is enabled.
+
+        Upstream enables it by :meth:`pbm_wsdl_loc_set`; the WSDL itself is
+        not needed.
+        """
         if self._pbm is None and self._pbm_wsdl_loc:
             with self._making_services:
                 if self._pbm is None:
                     self._pbm = services.Pbm(
-                        self._url('/pbm'), self._pbm_wsdl_loc,
-                        self._transport(kind=services.PolicyTransport),
-                        op_id_prefix=self._op_id_prefix,
-                        cookie=lambda: self.vim.get_http_cookie())
+                        self.https, op_id_prefix=self._op_id_prefix)
         return self._pbm
 
-    def _url(self, path: str) -> str:
-        return services.base_url(self._scheme, self._host, self._port) + path
-
-    def _transport(self, secret: str = '',
-                   kind: type[services.Transport] = services.Transport
-                   ) -> services.Transport:
-        return kind(
-            self._timeouts_seconds, secret, cacert=self._cacert,
-            insecure=self._insecure, pool_maxsize=self._pool_size)
+    @property
+    def https(self) -> transport.Transport:
+        """What all calls go by; it has the session's cookie."""
+        if self._https is None:
+            with self._making_services:
+                if self._https is None:
+                    self._https = transport.Transport(
+                        self._host, self._port,
+                        transport.Trust(self._cacert, self._insecure),
+                        pool_size=self._pool_size,
+                        timeouts_seconds=self._timeouts_seconds)
+        return self._https
 
     # -- Logging in and out -------------------------------------------------
 
@@ -204,7 +210,7 @@ class Session(api.VMwareAPISession):
         vim = self.vim
         found = vim.Login(vim.service_content.sessionManager,
                           userName=self._server_username,
-                          password=vim.client.options.transport.stand_in,
+                          password=self._server_password,
                           locale='en')
         self._session_username = found.userName
         self._session_id = found.key
@@ -249,9 +255,8 @@ class Session(api.VMwareAPISession):
                 self._log_out()
                 self._session_id = None
                 self._note(None)
-        for made in (self._vim, self._pbm):
-            if made is not None:
-                made.client.options.transport.session.close()
+        if self._https is not None:
+            self._https.close()
 
     # -- Calls --------------------------------------------------------------
 

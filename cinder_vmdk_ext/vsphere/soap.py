@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin's own, lean way to call the vCenter.
+"""SOAP as a vCenter speaks it: messages, calls, and values in replies.
 
-oslo.vmware speaks through suds, which turns every element of a reply into an
-object; with many datastores and hosts that costs seconds of CPU. Here lxml
-parses the reply and the caller takes what it wants from it. Sessions, logins
-and their repetition stay with oslo.vmware: run a call through
-``session.invoke_api(client, 'call', ...)`` and its faults are treated as
-those of any other call. Instances are safe to share between threads.
+One encoder writes every request, its elements in the order of the API
+(:mod:`cinder_vmdk_ext.vsphere.api_types`). Replies are read in two ways: as
+elements, of which the caller takes what it wants (:class:`Client`), and as
+objects, for oslo.vmware and upstream's driver
+(:mod:`cinder_vmdk_ext.vsphere.suds_client`). Logins, and what is done when a
+call fails, are the session's: run a call through
+``session.invoke_api(client, 'call', ...)``.
 """
 
 import base64
 import contextlib
 import copy
+import datetime
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -22,17 +24,20 @@ from typing import Any
 from typing import NamedTuple
 
 from lxml import etree
-from oslo_utils import netutils
 from oslo_utils import timeutils
 from oslo_vmware import exceptions
 import requests
 import urllib3
 
+from cinder_vmdk_ext.vsphere import api_types
+from cinder_vmdk_ext.vsphere import transport
+
 VIM = 'urn:vim25'
+PBM = 'urn:pbm'
 _ENVELOPE = 'http://schemas.xmlsoap.org/soap/envelope/'
 XSI = 'http://www.w3.org/2001/XMLSchema-instance'
 _XSD = 'http://www.w3.org/2001/XMLSchema'
-_NAMESPACES = {'soapenv': _ENVELOPE, 'xsi': XSI, 'xsd': _XSD, None: VIM}
+_NAMESPACES = {'soapenv': _ENVELOPE, 'xsi': XSI, 'xsd': _XSD}
 _TYPE = f'{{{XSI}}}type'
 _FAULT = f'{{{_ENVELOPE}}}Fault'
 _PARSING = {'encoding': 'UTF-8', 'resolve_entities': False,
@@ -55,37 +60,31 @@ _LOST_SESSION = (exceptions.SECURITY_ERROR, exceptions.NOT_AUTHENTICATED,
                  'AuthenticationRequired', 'SessionNotFound', 'InvalidToken')
 _MISSING_SET = tag('missingSet')
 
-# By this an administrator of the vCenter knows whose a session is.
-USER_AGENT = 'cinder-vmdk-ext'
-
-CONNECT_SECONDS = 20
-READ_SECONDS = 120
+READ_SECONDS = transport.READ_SECONDS
 # What is parsed at a stretch: a millisecond's work.
 SLICE_BYTES = 1 << 16
 
 
 class Ref(NamedTuple):
-    """A reference to a managed object."""
+    """A reference to a managed object (ManagedObjectReference)."""
 
     type: str
     value: str
 
+    @property
+    def _type(self) -> str:
+        """The type, as oslo.vmware and upstream's driver ask for it."""
+        return self.type
+
 
 class Typed(NamedTuple):
-    """A data object: its vSphere type and its fields in the order of the API.
+    """A data object to be sent: its vSphere type and its fields, by name.
 
-    The type is written as ``xsi:type``; leave it empty where the API declares
-    the very type.
+    The type may be left empty where the API declares the very type.
     """
 
     type: str
     fields: dict[str, Any]
-
-
-class AnyText(NamedTuple):
-    """A string where the API declares ``xsd:anyType``."""
-
-    text: str
 
 
 class Fault(exceptions.VimFaultException):
@@ -119,55 +118,42 @@ def empty_reply(method: str, asked: Sequence[Ref]) -> EmptyReply:
 class Client:
     """Calls to one vCenter with the session of an oslo.vmware API session."""
 
-    def __init__(self, host: str, port: int, *, ca_file: str | None = None,
-                 insecure: bool = False, cookie: Any = None,
-                 pool_size: int = 10, cooperative_yield:
-                 Callable[[], None] = lambda: None) -> None:
+    def __init__(self, https: transport.Transport, *, path: str = '/sdk',
+                 headers: Callable[[], Iterable[tuple[str, str]]] = tuple,
+                 cooperative_yield: Callable[[], None] = lambda: None
+                 ) -> None:
         """Prepare, without a connection yet.
 
-        :param ca_file: CA bundle that verifies the vCenter; None: the
-            system's, unless ``insecure``
-        :param cookie: a callable that gives the session cookie's value now
+        :param path: of the service: ``/sdk``, or ``/pbm`` for policies
+        :param headers: gives the SOAP headers of a call, name and text
         :param cooperative_yield: called between the slices of a large reply
         """
-        self._url = f'https://{netutils.escape_ipv6(host)}:{port}'
-        self._cookie = cookie or (lambda: None)
+        self._https = https
+        self._url = https.url
+        self._path = path
+        self._headers = headers
         self._cooperative_yield = cooperative_yield
-        self._pool = self._make_pool(host, port, ca_file or not insecure,
-                                     pool_size)
 
-    def _make_pool(self, host: str, port: int, verify: str | bool,
-                   pool_size: int) -> urllib3.HTTPSConnectionPool:
-        # The same authorities as oslo.vmware's own requests go by.
-        with requests.Session() as like:
-            verify = like.merge_environment_settings(
-                self._url, {}, None, verify, None)['verify']
-        tls: dict[str, Any] = {'cert_reqs': 'CERT_NONE'}
-        if verify:
-            tls = {'cert_reqs': 'CERT_REQUIRED',
-                   'ca_certs': requests.certs.where()
-                   if verify is True else verify}
-        return urllib3.HTTPSConnectionPool(
-            host, port, maxsize=pool_size, block=False, retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS,
-                                    read=READ_SECONDS), **tls)
-
-    def call(self, method: str, this: Ref, arguments: dict[str, Any] | None
-             = None, read_seconds: float = READ_SECONDS) -> etree._Element:
+    def call(self, method: str, this: Ref,
+             arguments: Mapping[str, Any] | None = None,
+             read_seconds: float | None = None) -> etree._Element:
         """Invoke a method of the vSphere API.
 
-        :param arguments: by parameter name, in the order of the API; None and
-            empty lists are left out
+        :param arguments: by parameter name; None and empty lists are left out
+        :param read_seconds: how long to wait for the reply, or for more of
+            it; None: as the transport has it
         :returns: the response element; its children are the return values
         :raises VimFaultException: the vCenter's fault, named in fault_list
         :raises VimConnectionException: no complete reply came; whether the
             call was executed is unknown
+        :raises AttributeError, TypeError: the API has no such method or field
         """
         return _body(method, self._url,
                      self._post(method, this, arguments, read_seconds))
 
-    def stream(self, method: str, this: Ref, arguments: dict[str, Any] | None,
-               names: Sequence[str], read_seconds: float = READ_SECONDS
+    def stream(self, method: str, this: Ref,
+               arguments: Mapping[str, Any] | None, names: Sequence[str],
+               read_seconds: float | None = None
                ) -> Iterator[etree._Element]:
         """Invoke a method whose reply is large: its elements as they arrive.
 
@@ -181,7 +167,7 @@ class Client:
             the latter also in the middle
         """
         reply = self._post(method, this, arguments, read_seconds,
-                           preload_content=False)
+                           whole=False)
         if reply.status != 200:
             _body(method, self._url, reply)
             raise _no_answer(method, self._url, reply.status, reply.data)
@@ -219,81 +205,161 @@ class Client:
             else:
                 reply.close()
 
-    def _post(self, method: str, this: Ref, arguments: dict[str, Any] | None,
-              read_seconds: float, preload_content: bool = True
-              ) -> urllib3.BaseHTTPResponse:
-        headers = {'Content-Type': 'text/xml; charset=utf-8',
-                   'SOAPAction': '"urn:vim25/6.7"',
-                   'User-Agent': USER_AGENT}
-        cookie = self._cookie()
-        if cookie:
-            headers['Cookie'] = f'vmware_soap_session={cookie}'
+    def _post(self, method: str, this: Ref,
+              arguments: Mapping[str, Any] | None,
+              read_seconds: float | None, whole: bool = True
+              ) -> 'urllib3.BaseHTTPResponse':
+        body = encode(method, this, arguments or {}, self._headers())
         try:
-            return self._pool.request(
-                'POST', '/sdk', body=_envelope(method, this, arguments or {}),
-                headers=headers, preload_content=preload_content,
-                timeout=urllib3.Timeout(
-                    connect=min(CONNECT_SECONDS, read_seconds),
-                    read=read_seconds))
+            return self._https.request(
+                'POST', self._path, body=body, read_seconds=read_seconds,
+                whole=whole, headers={
+                    'Content-Type': 'text/xml; charset=utf-8',
+                    'SOAPAction':
+                        f'"{_namespace(method)}/{api_types.VERSION}"'})
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise exceptions.VimConnectionException(
                 f'{method}: no reply from {self._url} ({error})', error)
 
     def close(self) -> None:
         """Close idle connections; the client can go on to be used."""
-        self._pool.close()
+        self._https.close()
 
 
-def message(method: str) -> tuple[etree._Element, etree._Element,
-                                  etree._Element]:
-    """A SOAP message without arguments: envelope, header and request."""
+# -- Writing ----------------------------------------------------------------
+
+def encode(method: str, this: Any, arguments: Mapping[str, Any],
+           headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """The SOAP message of a call, its elements in the order of the API.
+
+    Arguments are strings, numbers, booleans, times, references, lists, data
+    objects (:class:`Typed`, or an object whose class has the type's name and
+    whose attributes are the fields), or elements that a vCenter sent.
+
+    :param headers: names and texts
+    :raises AttributeError: the API has no such method
+    :raises TypeError: nor such a field or type
+    """
+    namespace = _namespace(method)
     envelope = etree.Element(f'{{{_ENVELOPE}}}Envelope', nsmap=_NAMESPACES)
     header = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Header')
+    for name, text in headers:
+        # In no namespace, as oslo.vmware has it.
+        etree.SubElement(header, name).text = text
     body = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Body')
-    return envelope, header, etree.SubElement(body, tag(method))
-
-
-def _envelope(method: str, this: Ref, arguments: dict[str, Any]) -> bytes:
-    envelope, _header, request = message(method)
-    _write(request, '_this', this)
-    for name, value in arguments.items():
-        _write(request, name, value)
+    request = etree.SubElement(body, f'{{{namespace}}}{method}',
+                               nsmap={None: namespace})
+    _write_fields(request, namespace, method,
+                  api_types.known().parameters(method),
+                  {'_this': this, **arguments})
     return etree.tostring(envelope, xml_declaration=True, encoding='UTF-8')
 
 
-def _write(parent: etree._Element, name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, (list, tuple)) and not isinstance(
-            value, (Ref, Typed, AnyText)):
-        for item in value:
-            _write(parent, name, item)
-        return
+def _namespace(name: str) -> str:
+    """That of a method or type."""
+    return PBM if name.startswith('Pbm') else VIM
+
+
+def _write_fields(parent: etree._Element, namespace: str, kind: str,
+                  fields: Mapping[str, api_types.Field],
+                  values: Mapping[str, Any]) -> None:
+    unknown = values.keys() - fields.keys()
+    if unknown:
+        raise TypeError(f'{kind} has no field {", ".join(sorted(unknown))}')
+    for name, field in fields.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if type(value) not in (list, tuple):
+            _write(parent, f'{{{namespace}}}{name}', field, value)
+        elif field.many:
+            for each in value:
+                _write(parent, f'{{{namespace}}}{name}', field, each)
+        elif value:
+            raise TypeError(f'{kind} has one {name} at most')
+
+
+def _write(parent: etree._Element, qualified: str, field: api_types.Field,
+           value: Any) -> None:
     if isinstance(value, etree._Element):
         element = copy.deepcopy(value)
-        element.tag = tag(name)
+        element.tag = qualified
         parent.append(element)
         return
-    element = etree.SubElement(parent, tag(name))
-    if isinstance(value, Ref):
-        element.set('type', value.type)
+    element = etree.SubElement(parent, qualified)
+    if isinstance(value, (str, bool, int, float, datetime.datetime)):
+        element.text = _text(value)
+        if field.type == api_types.ANY:
+            element.set(_TYPE, _xsd_type(value))
+    elif hasattr(value, '_type') and hasattr(value, 'value'):
+        element.set('type', value._type)
         element.text = value.value
-    elif isinstance(value, Typed):
-        if value.type:
-            element.set(_TYPE, value.type)
-        for field, part in value.fields.items():
-            _write(element, field, part)
-    elif isinstance(value, AnyText):
-        element.set(_TYPE, 'xsd:string')
-        element.text = value.text
-    elif isinstance(value, bool):
-        element.text = 'true' if value else 'false'
+        if field.type == api_types.ANY:
+            element.set(_TYPE, api_types.REFERENCE)
     else:
-        element.text = str(value)
+        _write_object(element, field, value)
 
+
+def _write_object(element: etree._Element, field: api_types.Field,
+                  value: Any) -> None:
+    if isinstance(value, Typed):
+        kind, values = value.type or field.type, value.fields
+    else:
+        kind = type(value).__name__
+        values = {name: each for name, each in vars(value).items()
+                  if not name.startswith('_')}
+    types = api_types.known()
+    fields = types.fields(kind)
+    if fields is None or not (field.type == api_types.ANY
+                              or types.is_kind_of(kind, field.type)):
+        raise TypeError(f'{field.name} is a {kind}, and the API wants a '
+                        f'{field.type}')
+    if kind != field.type:
+        element.set(_TYPE, kind)
+    _write_fields(element, _namespace(kind), kind, fields, values)
+
+
+def put(element: etree._Element, name: str, text: str) -> None:
+    """Set a field of a data object that a vCenter sent, in its place.
+
+    :raises TypeError: the object's type has no such field
+    """
+    kind = type_of(element)
+    fields = list(api_types.known().fields(kind) or ())
+    found = element.find(tag(name))
+    if found is None:
+        if name not in fields:
+            raise TypeError(f'{kind} has no field {name}')
+        before = {tag(each) for each in fields[:fields.index(name)]}
+        place = sum(1 for child in element if child.tag in before)
+        found = etree.Element(tag(name))
+        element.insert(place, found)
+    found.text = text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _xsd_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return 'xsd:boolean'
+    if isinstance(value, int):
+        return 'xsd:int' if -1 << 31 <= value < 1 << 31 else 'xsd:long'
+    if isinstance(value, float):
+        return 'xsd:double'
+    return ('xsd:dateTime' if isinstance(value, datetime.datetime)
+            else 'xsd:string')
+
+
+# -- Replies ----------------------------------------------------------------
 
 def _body(method: str, url: str,
-          reply: urllib3.BaseHTTPResponse) -> etree._Element:
+          reply: 'urllib3.BaseHTTPResponse') -> etree._Element:
     # A vCenter answers 200, or 500 with a SOAP fault; whatever else comes is
     # from something in between, or from a vCenter that is starting.
     try:
@@ -395,8 +461,8 @@ def type_of(element: etree._Element) -> str:
 
 
 def from_suds(moref: Any) -> Ref:
-    """A reference of oslo.vmware's as one of ours."""
-    return Ref(moref._type, moref.value)
+    """A reference that oslo.vmware made, as a :class:`Ref`."""
+    return moref if isinstance(moref, Ref) else Ref(moref._type, moref.value)
 
 
 def ref(element: etree._Element) -> Ref:

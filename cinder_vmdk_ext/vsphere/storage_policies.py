@@ -27,16 +27,42 @@ class PolicyDirectory:
         self._clock = clock
         self._lock = threading.Lock()
         self._ids: dict[str, Any] = {}
+        self._ids_at: float | None = None
         self._compliant: dict[str, tuple[float, frozenset[str]]] = {}
 
-    def names(self) -> list[str]:
-        """All storage policies of the vCenter, sorted (PbmRetrieveContent)."""
-        return sorted(self._refresh_ids())
+    def names(self, wanted: str | None = None) -> list[str]:
+        """All storage policies of the vCenter, sorted.
+
+        They are known for the cache's lifetime; one that is wanted and not
+        among them is looked for (PbmQueryProfile, PbmRetrieveContent).
+
+        :raises VMwareDriverException: the vCenter does not tell
+        """
+        return sorted(self._known_ids(wanted))
 
     def policy_id(self, name: str) -> Any | None:
-        """The PbmProfileId of the policy; None when there is no such one."""
-        found = self._ids.get(name)
-        return found if found is not None else self._refresh_ids().get(name)
+        """The PbmProfileId of a policy; None when there is no such one.
+
+        :raises VMwareDriverException: the vCenter does not tell
+        """
+        return self._known_ids(name).get(name)
+
+    def _known_ids(self, wanted: str | None) -> dict[str, Any]:
+        now = self._clock()
+        with self._lock:
+            ids, since = self._ids, self._ids_at
+        if since is None or (wanted is not None and wanted not in ids):
+            return self._refresh_ids()
+        if now - since < self._lifetime_seconds:
+            return ids
+        try:
+            return self._refresh_ids()
+        except exceptions.VMwareDriverException as error:
+            LOG.warning('The storage policies cannot be read; those known '
+                        'stand: %s', error)
+            with self._lock:
+                self._ids_at = now
+            return ids
 
     def compliant_datastores(self, name: str) -> frozenset[str]:
         """Datastores that comply with the policy (PbmQueryMatchingHub).
@@ -74,8 +100,9 @@ class PolicyDirectory:
                          if hub.hubType == 'Datastore')
 
     def _refresh_ids(self) -> dict[str, Any]:
+        now = self._clock()
         ids = {profile.name: profile.profileId
                for profile in pbm.get_all_profiles(self._session) or ()}
         with self._lock:
-            self._ids = ids
+            self._ids, self._ids_at = ids, now
         return ids

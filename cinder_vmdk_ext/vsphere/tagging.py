@@ -5,115 +5,227 @@ Tags are no part of the vSphere API proper; they are asked for by REST, at
 ``/api`` since vSphere 7, and at the older ``/rest`` where that is missing.
 """
 
+import base64
+import json
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 from oslo_log import log as logging
-import requests
+import urllib3
+
+from cinder_vmdk_ext.vsphere import accounts
+from cinder_vmdk_ext.vsphere import transport
 
 LOG = logging.getLogger(__name__)
 
 KEEP_SECONDS = 60.0
-_TIMEOUT_SECONDS = 10
+# Tags are renamed so rarely that each is looked at once an hour.
+NAMES_SECONDS = 3600.0
+TIMEOUTS_SECONDS = (10.0, 10.0)
+
+
+class TagsUnavailable(Exception):
+    """The tagging service gave no answer that can be used."""
+
+
+class LoginRefused(TagsUnavailable):
+    """The tagging service refuses the user or the password."""
+
+
+class _Missing(TagsUnavailable):
+    """What was asked for is not there (HTTP 404)."""
+
+
+class _Unauthenticated(TagsUnavailable):
+    """The session has ended (HTTP 401)."""
 
 
 class Service:
-    """One session with the tagging service; a context manager."""
+    """The tagging service of a vCenter, in a session that is kept."""
 
-    def __init__(self, host: str, port: int, user: str, password: str,
-                 verify: bool | str) -> None:
-        """:param verify: as requests has it: a CA file, or whether to"""
-        address = f'[{host}]' if ':' in host else host
-        self._url = f'https://{address}:{port}'
-        self._login = user, password
-        self._verify = verify
-        self._http = requests.Session()
+    def __init__(self, https: transport.Transport, user: str, password: str,
+                 account: accounts.Account) -> None:
+        """Prepare, without a request yet.
+
+        :param account: whose logins these are, those by SOAP among them
+        """
+        self._https = https
+        self._account = account
+        login = base64.b64encode(f'{user}:{password}'.encode()).decode()
+        self._login = {'Authorization': f'Basic {login}'}
+        self._session: str | None = None
         self._new = True
 
-    def __enter__(self) -> 'Service':
-        # The authorities of the environment, but neither its .netrc nor its
-        # proxies: the password is the vCenter's.
-        self._http.verify = self._http.merge_environment_settings(
-            self._url, {}, None, self._verify, None)['verify']
-        self._http.trust_env = False
-        reply = self._post_login('/api/session')
-        self._new = reply.status_code != 404
-        if not self._new:
-            reply = self._post_login('/rest/com/vmware/cis/session')
-        self._http.headers['vmware-api-session-id'] = self._value(reply)
-        return self
+    # -- What it knows ------------------------------------------------------
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def tags(self) -> list[str]:
+        """The ids of all tags.
+
+        :raises TagsUnavailable: there is no answer
+        """
+        return [str(each) for each in _list(self._get('tag'))]
+
+    def tag(self, identifier: str) -> tuple[str, str] | None:
+        """Name and category (its id) of a tag; None: it is gone.
+
+        :raises TagsUnavailable: there is no answer
+        """
         try:
-            self._http.delete(self._url + (
-                '/api/session' if self._new
-                else '/rest/com/vmware/cis/session'),
-                timeout=_TIMEOUT_SECONDS)
-        except requests.RequestException as error:
-            LOG.debug('A session of the tagging service was not ended: %s',
-                      error)
-        self._http.close()
+            found = self._get('tag', identifier)
+            return str(found['name']), str(found['category_id'])
+        except _Missing:
+            return None
+        except (KeyError, TypeError) as error:
+            raise TagsUnavailable(f'a tag without {error}') from error
 
-    def find(self, name: str) -> str | None:
-        """The id of a tag called 'TAG' or 'CATEGORY:TAG'."""
-        for identifier in self._get('tag'):
-            tag = self._get('tag', identifier)
-            if name == tag['name'] or (
-                    name.endswith(f':{tag["name"]}')
-                    and name == '{}:{}'.format(self._get(
-                        'category', tag['category_id'])['name'], tag['name'])):
-                return identifier
-        return None
+    def category(self, identifier: str) -> str:
+        """The name of a category.
 
-    def datastores(self, tag: str) -> frozenset[str]:
-        """The datastores (morefs) that carry a tag, by its id."""
-        path = self._path('tag-association', tag)
+        :raises TagsUnavailable: there is no answer
+        """
+        try:
+            return str(self._get('category', identifier)['name'])
+        except (KeyError, TypeError) as error:
+            raise TagsUnavailable(f'a category without {error}') from error
+
+    def datastores(self, tag: str) -> frozenset[str] | None:
+        """The datastores (morefs) that carry a tag, by its id.
+
+        :returns: None when the tag is gone
+        :raises TagsUnavailable: there is no answer
+        """
         action = 'action' if self._new else '~action'
-        attached = self._value(self._http.post(
-            f'{path}?{action}=list-attached-objects', json={},
-            timeout=_TIMEOUT_SECONDS))
-        return frozenset(each['id'] for each in attached or ()
-                         if each['type'] == 'Datastore')
+        try:
+            attached = self._ask('POST', self._path('tag-association', tag)
+                                 + f'?{action}=list-attached-objects', {})
+            return frozenset(str(each['id']) for each in _list(attached)
+                             if each['type'] == 'Datastore')
+        except _Missing:
+            return None
+        except (KeyError, TypeError) as error:
+            raise TagsUnavailable(f'an object without {error}') from error
 
-    def _post_login(self, path: str) -> requests.Response:
-        return self._http.post(self._url + path, auth=self._login,
-                               timeout=_TIMEOUT_SECONDS)
+    def close(self) -> None:
+        """End the session, and close the connection; never raises."""
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                self._send('DELETE', self._session_path(), session)
+            except TagsUnavailable as error:
+                LOG.debug('A session of the tagging service was not ended: '
+                          '%s', error)
+        self._https.close()
 
-    def _path(self, what: str, identifier: str = '') -> str:
-        if self._new:
-            path = f'{self._url}/api/cis/tagging/{what}'
-            return f'{path}/{identifier}' if identifier else path
-        path = f'{self._url}/rest/com/vmware/cis/tagging/{what}'
-        return f'{path}/id:{identifier}' if identifier else path
+    # -- How it is asked ----------------------------------------------------
 
     def _get(self, what: str, identifier: str = '') -> Any:
-        return self._value(self._http.get(self._path(what, identifier),
-                                          timeout=_TIMEOUT_SECONDS)) or []
+        return self._ask('GET', self._path(what, identifier))
 
-    def _value(self, reply: requests.Response) -> Any:
-        reply.raise_for_status()
-        found = reply.json()
-        return found if self._new else found['value']
+    def _path(self, what: str, identifier: str = '') -> str:
+        self._log_in()
+        if self._new:
+            path = f'/api/cis/tagging/{what}'
+            return f'{path}/{identifier}' if identifier else path
+        path = f'/rest/com/vmware/cis/tagging/{what}'
+        return f'{path}/id:{identifier}' if identifier else path
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer; in a new session where the old one has ended."""
+        try:
+            return self._send(method, path, self._session, body)
+        except _Unauthenticated:
+            self._session = None
+            self._log_in()
+            return self._send(method, path, self._session, body)
+
+    def _session_path(self) -> str:
+        return '/api/session' if self._new else '/rest/com/vmware/cis/session'
+
+    def _log_in(self) -> None:
+        if self._session is not None:
+            return
+        try:
+            self._account.check()
+        except Exception as error:
+            raise LoginRefused(f'not tried again yet ({error})') from error
+        try:
+            self._new = True
+            try:
+                found = self._send('POST', self._session_path())
+            except _Missing:
+                self._new = False
+                found = self._send('POST', self._session_path())
+        except _Unauthenticated as error:
+            refusal = LoginRefused(str(error))
+            self._account.refuse(refusal)
+            raise refusal from error
+        self._account.accept()
+        self._session = str(found)
+
+    def _send(self, method: str, path: str, session: str | None = None,
+              body: Any = None) -> Any:
+        headers = ({'vmware-api-session-id': session} if session is not None
+                   else dict(self._login))
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            headers['Content-Type'] = 'application/json'
+        try:
+            reply = self._https.request(method, path, body=content,
+                                        headers=headers)
+            if not 200 <= reply.status < 300:
+                raise {401: _Unauthenticated, 404: _Missing}.get(
+                    reply.status, TagsUnavailable)(
+                        f'{method} {self._https.url}{path} is answered with '
+                        f'HTTP {reply.status}')
+            if method == 'DELETE':
+                return None
+            answer = json.loads(reply.data)
+            return answer if self._new else answer['value']
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError,
+                TypeError) as error:
+            raise TagsUnavailable(
+                f'{method} {self._https.url}{path}: {error}') from error
+
+
+def _list(answer: Any) -> list[Any]:
+    if answer is None:
+        return []  # some services write an empty list so
+    if not isinstance(answer, list):
+        raise TagsUnavailable(f'no list, but {answer!r:.50}')
+    return answer
+
+
+class _Tag(NamedTuple):
+    name: str
+    category: str  # its id
 
 
 class Tagged:
     """The datastores that carry one tag, asked for now and then.
 
-    Safe to share between threads.
+    Once the tag is found that takes one request a minute. Safe to share
+    between threads.
     """
 
-    def __init__(self, connect: Callable[[], Service], name: str,
+    def __init__(self, service: Service, name: str,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self._connect = connect
+        """:param name: as in 'TAG', or in 'CATEGORY:TAG'"""
+        self._service = service
         self._name = name
         self._clock = clock
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._known: frozenset[str] = frozenset()
-        self._asked_at: float | None = None
+        self._ask_at: float | None = None
         self._complaint = ''
+        # Of the vCenter's tags, by their ids; and since when.
+        self._tags: dict[str, _Tag] = {}
+        self._categories: dict[str, str] = {}
+        self._tags_since = clock()
 
     def datastores(self) -> frozenset[str]:
         """As they were within the last minute.
@@ -122,34 +234,82 @@ class Tagged:
         the driver fails for it.
         """
         with self._lock:
-            fresh = (self._asked_at is not None
-                     and self._clock() - self._asked_at < KEEP_SECONDS)
-        # Whoever finds another thread asking takes what is known.
-        if not fresh and self._asking.acquire(
-                blocking=self._asked_at is None):
+            first = self._ask_at is None
+            due = self._ask_at is None or self._clock() >= self._ask_at
+        # A caller that finds another one asking takes what is known.
+        if due and self._asking.acquire(blocking=first):
             try:
-                self._ask()
+                if not first or self._ask_at is None:
+                    self._refresh()
             finally:
                 self._asking.release()
         with self._lock:
             return self._known
 
-    def _ask(self) -> None:
+    def close(self) -> None:
+        """End the session with the tagging service; never raises."""
+        with self._asking:
+            self._service.close()
+
+    def _refresh(self) -> None:
         complaint = ''
         found: frozenset[str] | None = None
         try:
-            with self._connect() as service:
-                tag = service.find(self._name)
-                found = service.datastores(tag) if tag else frozenset()
-            if tag is None:
+            found = self._ask()
+            if found is None:
                 complaint = 'the vCenter has no such tag'
-        except (requests.RequestException, ValueError, KeyError) as error:
+                found = frozenset()
+        except LoginRefused:
+            complaint = 'the tagging service refuses the login'
+        except TagsUnavailable as error:
             complaint = f'the tagging service gave no answer: {error}'
         with self._lock:
             before, self._complaint = self._complaint, complaint
             if found is not None:
                 self._known = found
-            self._asked_at = self._clock()
+            self._ask_at = self._clock() + KEEP_SECONDS
         if complaint and complaint != before:
             LOG.warning('vmdk_ext_drain_tag %(tag)r: %(complaint)s',
                         {'tag': self._name, 'complaint': complaint})
+
+    def _ask(self) -> frozenset[str] | None:
+        """The datastores with the tag; None: there is no such tag."""
+        if self._clock() - self._tags_since >= NAMES_SECONDS:
+            self._tags.clear()
+            self._categories.clear()
+            self._tags_since = self._clock()
+        identifier = self._match()
+        if identifier is not None:
+            found = self._service.datastores(identifier)
+            if found is not None:
+                return found
+            del self._tags[identifier]
+        identifier = self._find()
+        return (None if identifier is None
+                else self._service.datastores(identifier))
+
+    def _find(self) -> str | None:
+        """Look through the tags that are not known yet."""
+        there = self._service.tags()
+        for gone in self._tags.keys() - set(there):
+            del self._tags[gone]
+        for identifier in there:
+            if identifier not in self._tags:
+                tag = self._service.tag(identifier)
+                if tag is not None:
+                    self._tags[identifier] = _Tag(*tag)
+        return self._match()
+
+    def _match(self) -> str | None:
+        return next((identifier for identifier, tag in self._tags.items()
+                     if self._is_meant(tag)), None)
+
+    def _is_meant(self, tag: _Tag) -> bool:
+        return self._name == tag.name or (
+            self._name.endswith(f':{tag.name}')
+            and self._name == f'{self._category(tag.category)}:{tag.name}')
+
+    def _category(self, identifier: str) -> str:
+        if identifier not in self._categories:
+            self._categories[identifier] = self._service.category(identifier)
+        return self._categories[identifier]

@@ -19,11 +19,11 @@ from oslo_utils import netutils
 from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import rw_handles
 from oslo_vmware import vim_util
-import requests
 import urllib3
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import retry
+from cinder_vmdk_ext.vsphere import transport
 
 LOG = logging.getLogger(__name__)
 
@@ -50,10 +50,8 @@ class Transfers:
         self._session = session
         self._host = host
         self._port = port
-        self._ca_file = ca_file
-        self._insecure = insecure
-        self._timeout = urllib3.Timeout(connect=timeouts_seconds[0],
-                                        read=timeouts_seconds[1])
+        self._trust = transport.Trust(ca_file, insecure)
+        self._timeouts_seconds = timeouts_seconds
         self._clock = clock
 
     # -- Files --------------------------------------------------------------
@@ -180,16 +178,15 @@ class Transfers:
     def _opened(self, method: str, url: str, thumbprint: str | None = None,
                 chunks: Iterable[bytes] | None = None,
                 headers: dict[str, str] | None = None
-                ) -> Iterator[urllib3.BaseHTTPResponse]:
+                ) -> 'Iterator[urllib3.BaseHTTPResponse]':
         """The reply to a request, which was good."""
         parts = parse.urlsplit(url)
-        pool = self._pool(parts, thumbprint)
+        https = self._transport(parts, thumbprint)
         try:
             try:
-                reply = pool.request(
+                reply = https.request(
                     method, parts._replace(scheme='', netloc='').geturl(),
-                    body=chunks, redirect=False, preload_content=False,
-                    headers=(headers or {}) | self._cookie(parts))
+                    body=chunks, whole=False, headers=headers)
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 raise exceptions.TransferFailed(
                     f'{method} {_bare(url)} broke off ({error})',
@@ -202,33 +199,24 @@ class Transfers:
                         'see the log of that server')
                 yield reply
         finally:
-            pool.close()
+            https.close()
 
-    def _pool(self, parts: parse.SplitResult,
-              thumbprint: str | None) -> urllib3.HTTPSConnectionPool:
+    def _transport(self, parts: parse.SplitResult,
+                   thumbprint: str | None) -> transport.Transport:
         if parts.scheme != 'https' or not parts.hostname:
             raise exceptions.TransferFailed(
                 f'{_bare(parts.geturl())} is no HTTPS URL',
                 'the vCenter gave it: see its configuration')
-        tls: dict[str, Any] = {'cert_reqs': 'CERT_REQUIRED',
-                               'ca_certs': self._ca_file
-                               or requests.certs.where()}
-        if thumbprint:
+        found = transport.Transport(
+            parts.hostname, parts.port or 443,
             # A host's own certificate, told by the vCenter we verified.
-            tls = {'cert_reqs': 'CERT_NONE', 'assert_fingerprint': thumbprint}
-        elif self._insecure and not self._ca_file:
-            tls = {'cert_reqs': 'CERT_NONE'}
-        return urllib3.HTTPSConnectionPool(
-            parts.hostname, parts.port or 443, timeout=self._timeout,
-            retries=False, maxsize=1, **tls)
-
-    def _cookie(self, parts: parse.SplitResult) -> dict[str, str]:
-        """The session, for the vCenter itself: a host needs none of it."""
-        if (parts.hostname, parts.port or 443) != (self._host.strip('[]'),
+            self._trust._replace(thumbprint=thumbprint), pool_size=1,
+            timeouts_seconds=self._timeouts_seconds)
+        # The session, for the vCenter itself: a host needs none of it.
+        if (parts.hostname, parts.port or 443) == (self._host.strip('[]'),
                                                    self._port):
-            return {}
-        cookie = self._session.vim.get_http_cookie()
-        return {'Cookie': f'vmware_soap_session={cookie}'}
+            found.cookie = self._session.vim.get_http_cookie()
+        return found
 
 
 class _Lease:
@@ -304,7 +292,7 @@ class _Lease:
 class Download:
     """A file on its way, which is read once from beginning to end."""
 
-    def __init__(self, reply: urllib3.BaseHTTPResponse, name: str,
+    def __init__(self, reply: 'urllib3.BaseHTTPResponse', name: str,
                  tell: Callable[[int], None]) -> None:
         self._reply = reply
         self._name = name

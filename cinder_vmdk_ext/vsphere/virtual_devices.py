@@ -26,11 +26,6 @@ SCSI_BUSES = range(4)
 NEW_CONTROLLER = -100
 NEW_DISK = -101
 
-# VirtualDiskFlatVer2BackingInfo from uuid on, in the order of the API.
-_FROM_UUID = ('uuid', 'contentId', 'changeId', 'parent', 'deltaDiskFormat',
-              'digestEnabled', 'deltaGrainSize', 'deltaDiskFormatVariant',
-              'sharing', 'keyId', 'cryptoIntegrityProtectionType')
-
 
 class Device(NamedTuple):
     """One virtual device."""
@@ -165,16 +160,16 @@ def edited(disk: Disk, *, uuid: str | None = None,
     element = copy.deepcopy(disk.device.element)
     if uuid is not None:
         backing = element.find(soap.tag('backing'))
-        _set(backing, 'uuid', uuid, before=_FROM_UUID[1:])
+        soap.put(backing, 'uuid', uuid)
     if mode is not None:
-        _set(element.find(soap.tag('backing')), 'diskMode', mode)
+        soap.put(element.find(soap.tag('backing')), 'diskMode', mode)
     if capacity_bytes is not None:
-        _set(element, 'capacityInKB', str(capacity_bytes // 1024))
+        soap.put(element, 'capacityInKB', str(capacity_bytes // 1024))
         if element.find(soap.tag('capacityInBytes')) is not None:
-            _set(element, 'capacityInBytes', str(capacity_bytes))
+            soap.put(element, 'capacityInBytes', str(capacity_bytes))
     if controller_key is not None:
-        _set(element, 'controllerKey', str(controller_key))
-        _set(element, 'unitNumber', str(unit_number))
+        soap.put(element, 'controllerKey', str(controller_key))
+        soap.put(element, 'unitNumber', str(unit_number))
     return element
 
 
@@ -259,15 +254,3 @@ def _text(element: etree._Element, path: str) -> str | None:
 def _number(element: etree._Element, name: str) -> int | None:
     text = _text(element, name)
     return int(text) if text else None
-
-
-def _set(parent: etree._Element, name: str, text: str,
-         before: tuple[str, ...] = ()) -> None:
-    element = parent.find(soap.tag(name))
-    if element is None:
-        element = etree.Element(soap.tag(name))
-        later = {soap.tag(other) for other in before}
-        place = next((i for i, child in enumerate(parent)
-                      if child.tag in later), len(parent))
-        parent.insert(place, element)
-    element.text = text

@@ -27,6 +27,7 @@ from cinder import objects
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext import driver
+from cinder_vmdk_ext.tests import vsphere_schemas
 from sandbox.embedded import database
 from sandbox.embedded import section
 from simulator import client
@@ -69,6 +70,7 @@ class BackendCase(testtools.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(vsphere_schemas.witness())
         cls.vcenter = client.for_plugin(**cls.VCENTER)
         cls.vcenter.start()
         cls.addClassCleanup(cls.vcenter.stop)

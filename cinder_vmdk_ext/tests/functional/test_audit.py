@@ -15,7 +15,7 @@ from cinder.db import api
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.audit import quarantine
-from cinder_vmdk_ext.backings import finder
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 from sandbox.embedded import section
@@ -134,7 +134,7 @@ class FindingsTestCase(AuditCase):
         self.copy_of(self.volume, name)
         replaced = self.copy_of(self.volume, f'{self.volume.name}-replaced')
         self.rename(replaced, extraConfig=[
-            vim.option.OptionValue(key=finder.REPLACED,
+            vim.option.OptionValue(key=shadow.REPLACED,
                                    value=self.volume.id)])
         self.assertEqual([('leftover', 'vm', self.volume.id)] * 2,
                          self.kinds())

@@ -19,8 +19,8 @@ from oslo_vmware import exceptions as vmware_exceptions
 from cinder import exception
 
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.vsphere import services
 from cinder_vmdk_ext.vsphere import storage_policies
+from cinder_vmdk_ext.vsphere import transport
 
 EXAMPLES = int(os.environ.get('VMDK_EXT_TEST_FUZZ_EXAMPLES', 12))
 # What may be told to Cinder: the vCenter's errors, and Cinder's own.
@@ -176,27 +176,16 @@ class GarbledRepliesTestCase(backend_case.BackendCase):
     @contextlib.contextmanager
     def garbled(self, path='/sdk', number=None, garble=None):
         """Counts the calls to a path; of one the reply is garbled."""
-        send, client = services.Transport.send, self.driver.backend.client
-        post, calls = client._post, []
+        request, calls = transport.Transport.request, []
 
-        def is_the_one(method):
-            calls.append(method)
-            return len(calls) == number
-
-        def garbling_send(transport, request):
-            reply = send(transport, request)
-            if request.url.endswith(path) and is_the_one(request):
-                reply.message = garble(reply.message)
+        def garbling(https, method, target, **options):
+            reply = request(https, method, target, **options)
+            if target == path and options.get('whole', True):
+                calls.append(options.get('body'))
+                if len(calls) == number:
+                    return Reply(reply.status, garble(reply.data))
             return reply
-
-        def garbling_post(method, *args, **kwargs):
-            reply = post(method, *args, **kwargs)
-            if (path == '/sdk' and kwargs.get('preload_content', True)
-                    and is_the_one(method)):
-                return Reply(reply.status, garble(reply.data))
-            return reply
-        with mock.patch.object(services.Transport, 'send', garbling_send), \
-                mock.patch.object(client, '_post', garbling_post):
+        with mock.patch.object(transport.Transport, 'request', garbling):
             yield calls
 
     def each(self, prepare, operate, check):

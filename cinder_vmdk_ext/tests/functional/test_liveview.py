@@ -18,6 +18,7 @@ from cinder_vmdk_ext.inventory import cache
 from cinder_vmdk_ext.inventory import reader
 from cinder_vmdk_ext.vsphere import session
 from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import transport
 from cinder_vmdk_ext.vsphere import updates
 from simulator import client
 from simulator.conformance import vcenter_case
@@ -45,9 +46,7 @@ class LiveViewCase(vcenter_case.VCenterCase):
         self.others = set(threading.enumerate())
         self.sim = control.Control(self.vcenter.control_url)
         self.addCleanup(self.sim.reset_faults)
-        self.http = soap.Client(
-            self.vcenter.host, self.vcenter.port, ca_file=self.vcenter.cacert,
-            cookie=self.session.vim.get_http_cookie)
+        self.http = soap.Client(self.session.https)
         self.addCleanup(self.http.close)
         self.stream = updates.Stream(self.session, self.http)
         self.addCleanup(self.stream.stop)
@@ -276,10 +275,10 @@ class RestartTestCase(LiveViewCase):
         self.vcenter.start(l=f'127.0.0.1:{port}', ds=6)
         self.sim.url = self.vcenter.control_url
         # It has a certificate of its own.
-        self.http._pool.close()
-        self.http._pool = soap.Client(
-            self.vcenter.host, port, ca_file=self.vcenter.cacert)._pool
-        self.session.vim.client.options.transport.verify = self.vcenter.cacert
+        self.http.close()
+        self.session.https._pool = transport.Transport(
+            self.vcenter.host, port,
+            transport.Trust(self.vcenter.cacert))._pool
         self.until(lambda: self.view.known() is not None, 40)
         self.assertEqual(len(known.datastores) + 1,
                          len(self.view.read().datastores))
@@ -444,8 +443,7 @@ from cinder_vmdk_ext.vsphere import session, soap, updates
 host, port, user, password, cacert = sys.argv[1:]
 s = session.Session(host, user, password, 3, 0.5, port=int(port),
                     cacert=cacert, insecure=False)
-http = soap.Client(host, int(port), ca_file=cacert,
-                   cookie=s.vim.get_http_cookie,
+http = soap.Client(s.https,
                    cooperative_yield=concurrency.cooperative_yield)
 reader = inventory_reader.InventoryReader(s, http)
 stream = updates.Stream(s, http)

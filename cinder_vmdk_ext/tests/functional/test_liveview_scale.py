@@ -24,8 +24,7 @@ from cinder_vmdk_ext.vsphere import session, soap, updates
 host, port, user, password, cacert = sys.argv[1:]
 s = session.Session(host, user, password, 3, 0.5, port=int(port),
                     cacert=cacert, insecure=False)
-http = soap.Client(host, int(port), ca_file=cacert,
-                   cookie=s.vim.get_http_cookie,
+http = soap.Client(s.https,
                    cooperative_yield=concurrency.cooperative_yield)
 stream = updates.Stream(s, http)
 direct = reader.InventoryReader(s, http)

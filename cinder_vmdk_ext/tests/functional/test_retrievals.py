@@ -28,9 +28,7 @@ class PagesTestCase(test_sessions.SessionCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.made = cls.log_in()
-        cls.http = soap.Client(
-            cls.vcenter.host, cls.vcenter.port, ca_file=cls.vcenter.cacert,
-            cookie=cls.made.vim.get_http_cookie)
+        cls.http = soap.Client(cls.made.https)
         cls.addClassCleanup(cls.http.close)
 
     def setUp(self):

@@ -191,6 +191,10 @@ class TrustTestCase(SecretsCase):
         made = transfers.Transfers(
             self.driver.session, self.vcenter.host, self.vcenter.port)
         own = f'https://{self.vcenter.host}:{self.vcenter.port}/folder/x'
-        self.assertIn('Cookie', made._cookie(parse.urlsplit(own)))
+        cookie = self.driver.session.vim.get_http_cookie()
+        self.assertTrue(cookie)
+        self.assertEqual(cookie, made._transport(
+            parse.urlsplit(own), None).cookie)
         for url in ('https://esx-1/nfc/x', f'https://{self.vcenter.host}/x'):
-            self.assertEqual({}, made._cookie(parse.urlsplit(url)))
+            self.assertIsNone(made._transport(
+                parse.urlsplit(url), None).cookie)

@@ -136,7 +136,6 @@ class ThreadsTestCase(SessionCase):
         self.assertEqual([], wrong, f'{len(wrong)} of {CALLS} replies')
 
     def test_the_storage_policy_service_keeps_replies_apart_too(self):
-        """It is still spoken to by suds."""
         made = self.log_in()
         made.pbm_wsdl_loc_set(pbm.get_pbm_wsdl_location('8.0'))
         names = {each.profileId.uniqueId: each.name

@@ -72,7 +72,7 @@ class EndTestCase(unittest.TestCase):
         self.calls = []
 
     def make_client(self, cookie):
-        self.calls.append(cookie())
+        self.calls.append(cookie)
         return Client(self.calls)
 
     def test_the_noted_session_is_ended_once(self):

@@ -14,6 +14,7 @@ from cinder_vmdk_ext.tests.unit.vsphere import test_soap
 from cinder_vmdk_ext.tests import webserver
 from cinder_vmdk_ext.vsphere import preflight
 from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import transport
 from sandbox.embedded import section
 
 
@@ -34,9 +35,9 @@ class CheckTestCase(unittest.TestCase):
             'vmware_host_password': section.PASSWORD,
             'vmware_ca_file': self.server.cert_file} | options))
         read.append_config_values(vmdk.vmdk_opts)
-        preflight.check(lambda: soap.Client(
-            read.vmware_host_ip, read.vmware_host_port,
-            ca_file=read.vmware_ca_file, insecure=read.vmware_insecure), read)
+        preflight.check(lambda: soap.Client(transport.Transport(
+            read.vmware_host_ip, read.vmware_host_port, transport.Trust(
+                read.vmware_ca_file, read.vmware_insecure))), read)
 
     def assertRefused(self, option, *words, **options):
         begun = time.monotonic()

@@ -30,10 +30,6 @@ class Vim:
         self.calls = []
         self.logins = 0
         self.service_content = types.SimpleNamespace(sessionManager='manager')
-        transport = types.SimpleNamespace(
-            stand_in='***', session=types.SimpleNamespace(close=lambda: None))
-        self.client = types.SimpleNamespace(
-            options=types.SimpleNamespace(transport=transport))
 
     def get_http_cookie(self):
         return f'cookie-{self.logins}'

@@ -13,8 +13,10 @@ from oslo_vmware import exceptions
 
 from cinder_vmdk_ext.tests import webserver
 from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import transport
 
 THIS = soap.Ref('ServiceInstance', 'ServiceInstance')
+METHOD = 'FindByInventoryPath'
 NASTY = 'a<b>&"c\' \u00fc ]]> &amp; \U0001f4be'
 
 MISSING = """<returnval><objects><obj type="SessionManager">s</obj>
@@ -34,7 +36,7 @@ def envelope(content):
             f'<soapenv:Body>{content}</soapenv:Body></soapenv:Envelope>')
 
 
-def response(content='', method='Ask'):
+def response(content='', method=METHOD):
     return envelope(f'<{method}Response xmlns="urn:vim25">{content}'
                     f'</{method}Response>')
 
@@ -64,8 +66,9 @@ class ClientCase(unittest.TestCase):
         self.addCleanup(self.server.cleanUp)
         self.client = self.make_client(ca_file=self.server.cert_file)
 
-    def make_client(self, **options):
-        client = soap.Client(webserver.HOST, self.server.port, **options)
+    def make_client(self, host=webserver.HOST, **options):
+        client = soap.Client(transport.Transport(
+            host, self.server.port, transport.Trust(**options)))
         self.addCleanup(client.close)
         return client
 
@@ -73,7 +76,7 @@ class ClientCase(unittest.TestCase):
         self.server.answer = lambda request: request.reply(body, status)
 
     def ask(self, arguments=None, **more):
-        return self.client.call('Ask', THIS, arguments, **more)
+        return self.client.call(METHOD, THIS, arguments, **more)
 
     def sent(self):
         """The method's element in the last request."""
@@ -88,43 +91,89 @@ class CallTestCase(ClientCase):
                              '<returnval>2</returnval>'))
         self.assertEqual(['1', '2'], [each.text for each in self.ask()])
 
-    def test_the_object_and_the_arguments_go_in_order(self):
-        self.ask({'name': 'x', 'sure': True, 'count': 3, 'nothing': None,
-                  'none_of_many': [], 'many': ['a', 'b'],
-                  'where': soap.Ref('Folder', 'group-v1')})
+    def test_the_object_and_the_arguments_go_in_the_order_of_the_api(self):
+        self.answer(response('<returnval>x</returnval>'))
+        self.client.call('CreateContainerView', THIS, {
+            'recursive': True, 'type': ['a', 'b'],
+            'container': soap.Ref('Folder', 'group-v1')})
         self.assertEqual(
-            [('_this', 'ServiceInstance'), ('name', 'x'), ('sure', 'true'),
-             ('count', '3'), ('many', 'a'), ('many', 'b'),
-             ('where', 'group-v1')],
+            [('_this', 'ServiceInstance'), ('container', 'group-v1'),
+             ('type', 'a'), ('type', 'b'), ('recursive', 'true')],
             [(etree.QName(each).localname, each.text)
              for each in self.sent()])
-        self.assertEqual('Folder', self.sent()[-1].get('type'))
+        self.assertEqual('Folder', self.sent()[1].get('type'))
 
-    def test_a_data_object_carries_its_type(self):
-        self.ask({'spec': soap.Typed('TraversalSpec', {
-            'skip': False, 'selectSet': [soap.Typed('', {'name': 'x'})]})})
+    def test_what_is_none_or_empty_is_left_out(self):
+        self.answer(response('<returnval>x</returnval>'))
+        self.client.call('CreateContainerView', THIS, {
+            'recursive': False, 'type': [], 'container': None})
+        self.assertEqual(['_this', 'recursive'], [
+            etree.QName(each).localname for each in self.sent()])
+
+    def test_a_data_object_carries_its_type_where_another_is_declared(self):
+        self.answer(response('<returnval>x</returnval>'))
+        self.client.call('CreateFilter', THIS, {
+            'partialUpdates': True, 'spec': soap.Typed('', {
+                'objectSet': soap.Typed('ObjectSpec', {
+                    'selectSet': [soap.Typed('TraversalSpec', {
+                        'skip': False, 'path': 'view', 'type': 'View'})],
+                    'obj': THIS})})})
         spec = self.sent()[1]
-        self.assertEqual('TraversalSpec', spec.get(f'{{{soap.XSI}}}type'))
-        self.assertEqual(['false', None], [each.text for each in spec])
-        self.assertIsNone(spec[1].get(f'{{{soap.XSI}}}type'))
+        self.assertEqual(['', 'TraversalSpec'],
+                         [soap.type_of(each) for each in (spec[0],
+                                                          spec[0][1])])
+        self.assertEqual(['View', 'view', 'false'],
+                         [each.text for each in spec[0][1]])
+
+    def test_a_policys_message_is_in_its_own_namespace(self):
+        self.client.call('PbmRetrieveContent', THIS, {'profileIds': [
+            soap.Typed('', {'uniqueId': 'u'})]})
+        request = self.server.requests[-1]
+        self.assertEqual([soap.PBM] * 4, [
+            etree.QName(each).namespace for each in called(
+                request.body).iter()])
+        self.assertEqual('"urn:pbm/6.7"', request.headers['SOAPAction'])
+
+    def test_headers_are_in_no_namespace(self):
+        body = soap.encode('Logout', THIS, {}, [('operationID', 'a<b')])
+        self.assertEqual('a<b', etree.fromstring(body).findtext(
+            './/operationID'))
+
+    def test_what_the_api_does_not_know_is_never_sent(self):
+        for method, arguments, words in (
+                ('Break', {}, 'no method Break'),
+                (METHOD, {'nmae': 1}, 'no field nmae'),
+                (METHOD, {'inventoryPath': ['a', 'b']}, 'at most'),
+                ('ReconfigVM_Task', {'spec': soap.Typed('', {'x': 1})},
+                 'VirtualMachineConfigSpec has no field x'),
+                ('ReconfigVM_Task', {'spec': soap.Typed('VirtualDisk', {})},
+                 'spec is a VirtualDisk'),
+                ('ReconfigVM_Task', {'spec': soap.Typed('Nothing', {})},
+                 'spec is a Nothing')):
+            with self.assertRaisesRegex((AttributeError, TypeError), words):
+                self.client.call(method, THIS, arguments)
+        self.assertEqual([], self.server.requests)
+
+    def test_a_field_is_put_where_it_belongs(self):
+        backing = etree.fromstring(
+            f'<backing xmlns="{soap.VIM}" xmlns:xsi="{soap.XSI}" '
+            'xsi:type="VirtualDiskFlatVer2BackingInfo"><fileName>f</fileName>'
+            '<diskMode>persistent</diskMode><future>1</future>'
+            '<contentId>c</contentId></backing>')
+        soap.put(backing, 'uuid', 'u')
+        soap.put(backing, 'uuid', 'v')
+        self.assertEqual(
+            ['fileName', 'diskMode', 'uuid', 'future', 'contentId'],
+            [etree.QName(each).localname for each in backing])
+        self.assertEqual('v', backing[2].text)
+        self.assertRaises(TypeError, soap.put, backing, 'nothing', '')
 
     def test_any_text_survives_both_ways(self):
         self.server.answer = lambda request: request.reply(response(
             '<returnval>' + argument(request.body)
             .replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
             + '</returnval>'))
-        self.assertEqual(NASTY, self.ask({'name': NASTY})[0].text)
-
-    def test_the_session_cookie_is_asked_for_at_each_call(self):
-        """It changes when the session is renewed."""
-        cookies = iter(['one', 'two', None])
-        client = self.make_client(ca_file=self.server.cert_file,
-                                  cookie=lambda: next(cookies))
-        for _ in range(3):
-            client.call('Ask', THIS)
-        self.assertEqual(
-            ['vmware_soap_session=one', 'vmware_soap_session=two', None],
-            [each.headers['Cookie'] for each in self.server.requests])
+        self.assertEqual(NASTY, self.ask({'inventoryPath': NASTY})[0].text)
 
     def test_threads_get_their_own_replies(self):
         self.server.answer = lambda request: request.reply(response(
@@ -135,7 +184,7 @@ class CallTestCase(ClientCase):
         def ask(mine):
             for count in range(20):
                 wanted = f'{mine}-{count}'
-                got = self.ask({'name': wanted})[0].text
+                got = self.ask({'inventoryPath': wanted})[0].text
                 if got != wanted:
                     wrong.append((wanted, got))
 
@@ -155,7 +204,7 @@ class NoAnswerTestCase(ClientCase):
         with self.assertRaises(exceptions.VimConnectionException) as caught:
             (call or self.ask)()
         message = str(caught.exception.msg)
-        for word in ('Ask', str(self.server.port), words):
+        for word in (METHOD, str(self.server.port), words):
             self.assertIn(word, message)
         self.assertEqual(1, len(message.splitlines()), message)
 
@@ -211,7 +260,7 @@ class NoAnswerTestCase(ClientCase):
     def test_nobody_listens(self):
         client = self.client
         self.server.cleanUp()
-        self.assertNoAnswer('no reply', lambda: client.call('Ask', THIS))
+        self.assertNoAnswer('no reply', lambda: client.call(METHOD, THIS))
         self.server.setUp()
 
     def test_a_document_type_is_refused(self):
@@ -295,7 +344,7 @@ class FaultTestCase(ClientCase):
         for name in ('NotAuthenticated', 'SessionNotFound', 'InvalidToken'):
             self.answer(response(MISSING.format(name)))
             for call in (self.ask, lambda: list(self.client.stream(
-                    'Ask', THIS, None, ('objects',)))):
+                    METHOD, THIS, None, ('objects',)))):
                 with self.assertRaises(soap.Fault) as caught:
                     call()
                 self.assertEqual([exceptions.NOT_AUTHENTICATED],
@@ -306,7 +355,7 @@ class FaultTestCase(ClientCase):
         self.assertEqual(1, len(list(self.ask().iter(
             f'{{{soap.VIM}}}missingSet'))))
         streamed = [each.find(f'{{{soap.VIM}}}missingSet')
-                    for each in self.client.stream('Ask', THIS, None,
+                    for each in self.client.stream(METHOD, THIS, None,
                                                    ('objects',))]
         self.assertIsNotNone(streamed[0])
 
@@ -316,7 +365,7 @@ class TlsTestCase(ClientCase):
 
     def assertRefused(self, **options):
         with self.assertRaises(exceptions.VimConnectionException) as caught:
-            self.make_client(**options).call('Ask', THIS)
+            self.make_client(**options).call(METHOD, THIS)
         self.assertIn('CERTIFICATE_VERIFY_FAILED', str(caught.exception.msg))
         self.assertEqual([], self.server.requests)
 
@@ -332,26 +381,25 @@ class TlsTestCase(ClientCase):
         self.assertRefused(ca_file=other.cert_file, insecure=True)
 
     def test_a_name_that_the_certificate_does_not_hold_is_refused(self):
-        client = soap.Client('localhost', self.server.port,
-                             ca_file=self.server.cert_file)
-        self.addCleanup(client.close)
+        client = self.make_client('localhost',
+                                  ca_file=self.server.cert_file)
         with self.assertRaises(exceptions.VimConnectionException):
-            client.call('Ask', THIS)
+            client.call(METHOD, THIS)
         self.assertEqual([], self.server.requests)
 
     def test_insecure_is_heeded(self):
-        self.make_client(insecure=True).call('Ask', THIS)
+        self.make_client(insecure=True).call(METHOD, THIS)
         self.assertEqual(1, len(self.server.requests))
 
     def test_the_ca_file_verifies(self):
-        self.make_client(ca_file=self.server.cert_file).call('Ask', THIS)
+        self.make_client(ca_file=self.server.cert_file).call(METHOD, THIS)
 
     def test_the_environment_may_name_the_authorities(self):
         """As for oslo.vmware, which goes by requests."""
         with mock.patch.dict(os.environ, {
                 'REQUESTS_CA_BUNDLE': self.server.cert_file}):
             client = self.make_client()
-        client.call('Ask', THIS)
+        client.call(METHOD, THIS)
 
 
 class StreamTestCase(ClientCase):
@@ -359,7 +407,7 @@ class StreamTestCase(ClientCase):
 
     def stream(self, *names):
         return [each.text for each in self.client.stream(
-            'Ask', THIS, None, names)]
+            METHOD, THIS, None, names)]
 
     def test_elements_come_one_by_one(self):
         self.answer(response(''.join(

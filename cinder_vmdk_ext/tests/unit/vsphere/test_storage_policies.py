@@ -71,6 +71,35 @@ class PolicyDirectoryTestCase(unittest.TestCase):
                              self.directory.policy_id('gold').uniqueId)
         self.assertEqual(1, self.session.asked.count('PbmRetrieveContent'))
 
+    def test_policies_are_asked_for_once_in_their_time(self):
+        for _ in range(3):
+            self.assertEqual(['gold', 'lead'], self.directory.names('gold'))
+            self.directory.policy_id('lead')
+        self.assertEqual(['PbmQueryProfile', 'PbmRetrieveContent'],
+                         self.session.asked)
+        self.now = 300
+        self.directory.names()
+        self.assertEqual(4, len(self.session.asked))
+
+    def test_a_policy_that_is_not_known_is_looked_for_at_once(self):
+        self.directory.names()
+        self.session.policies['new'] = []
+        self.assertNotIn('new', self.directory.names())
+        self.assertIn('new', self.directory.names('new'))
+        self.assertEqual('id-new', self.directory.policy_id('new').uniqueId)
+
+    def test_those_known_stand_while_there_is_no_answer(self):
+        self.directory.names()
+        self.session.error = exceptions.VimConnectionException('no reply')
+        self.now = 300
+        self.assertEqual('id-gold',
+                         self.directory.policy_id('gold').uniqueId)
+        asked = len(self.session.asked)
+        self.directory.names()
+        self.assertEqual(asked, len(self.session.asked))
+        with self.assertRaises(exceptions.VimConnectionException):
+            self.directory.policy_id('new')
+
     def test_compliant_datastores_without_clusters(self):
         self.assertEqual({'datastore-1', 'datastore-2'}, self.compliant())
         self.assertEqual(frozenset(), self.compliant('lead'))
