@@ -94,8 +94,10 @@ class Transport:
         # As the vCenter set it, with quotes where it writes them.
         self.cookie: str | None = None
         self._make_pool = functools.partial(
-            _Pool, host, port, maxsize=pool_size, block=False, retries=False,
-            socket_options=_socket_options(), **trust.tls(self.url))
+            _Pool, host, port, maxsize=pool_size, block=False,
+            # Not False, of which urllib3 writes a line for each request.
+            retries=urllib3.Retry(False), socket_options=_socket_options(),
+            **trust.tls(self.url))
         self._pool = self._make_pool()
 
     @property
