@@ -43,6 +43,8 @@ class WithoutTests(setuptools.Distribution):
         super().finalize_options()
         self.packages = [name for name in self.packages or ()
                          if 'tests' not in name.split('.')]
+        # Of a tree without Git, too.
+        self.package_data = {'': ['*.txt']}
         self.exclude_package_data = {'': ['tests/*']}
 
 

@@ -15,6 +15,7 @@ PARTS = ('benchmarks', 'cinder_vmdk_ext', 'docs', 'etc', 'sandbox',
 SOURCES = frozenset({'.py', '.go', '.sh'})
 IMPORTED_AS = {'suds-community': 'suds'}
 LINK = re.compile(r'\]\((?!https?:)([^)#\s]+)')
+SOURCE = re.compile(r'`([\w/.-]+/)?([\w-]+\.(?:py|go|sh))`')
 MAKE = re.compile(r'`make ([a-z-]+)')
 
 
@@ -45,6 +46,15 @@ class TreeTestCase(unittest.TestCase):
                     for target in LINK.findall(path.read_text('utf-8'))
                     if not (path.parent / target).exists()]
         self.assertEqual([], broken)
+
+    def test_sources_named_in_documents_exist(self):
+        there = {path.name for path in files()}
+        gone = {f'{path.name}: {name}' for path in files()
+                if path.suffix == '.md'
+                for folder, name in SOURCE.findall(path.read_text('utf-8'))
+                if name not in there and 'NAME' not in name
+                and not folder.startswith('cinder/')}
+        self.assertEqual(set(), gone)
 
     def test_every_make_target_told_of_exists(self):
         targets = set(re.findall(

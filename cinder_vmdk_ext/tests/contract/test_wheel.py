@@ -40,11 +40,18 @@ class WheelTestCase(unittest.TestCase):
         cls.names = cls.wheel.namelist()
 
     def test_it_holds_every_module_of_the_plugin_and_no_other(self):
-        self.assertEqual(
-            sorted(str(path.relative_to(ROOT))
-                   for path in seams.PACKAGE.rglob('*.py')
-                   if 'tests' not in path.relative_to(ROOT).parts),
-            sorted(name for name in self.names if name.endswith('.py')))
+        self.assertEqual(self.sources('*.py'), sorted(
+            name for name in self.names if name.endswith('.py')))
+
+    def test_it_holds_the_tables_that_modules_read(self):
+        self.assertLessEqual(set(self.sources('*.txt')), set(self.names))
+
+    @staticmethod
+    def sources(pattern):
+        """Files of the plugin without its tests."""
+        return sorted(str(path.relative_to(ROOT))
+                      for path in seams.PACKAGE.rglob(pattern)
+                      if 'tests' not in path.relative_to(ROOT).parts)
 
     def test_it_holds_nothing_of_the_tests(self):
         self.assertEqual([], [name for name in self.names
