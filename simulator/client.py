@@ -31,12 +31,7 @@ _READY_LINE = re.compile(r'^export (GOVC_URL=.*)\n', re.MULTILINE)
 #: Rules of a vCenter (simulator/README.md, "Rules") that the plugin does not cope with yet. The plugin's tests and the sandbox
 #: ask the simulator to be lenient in these, and in no others; the conformance suite asks for none.
 PLUGIN_STILL_NEEDS: tuple[str, ...] = (
-    'export-readonly',
-    'instance-uuid-conflict',
     'lagging-figures',
-    'lingering-locks',
-    'locked-edits',
-    'names',
     'quoted-policy-cookie',
 )
 

@@ -216,7 +216,7 @@ class VerifiedOps(volumeops.VolumeOps):
         :raises OutcomeUnknown: it has not been done so far
         """
         try:
-            return act()
+            return volumeops.once_unlocked(act)
         except errors as error:
             found = self._look(target, find, error)
             if found is None:

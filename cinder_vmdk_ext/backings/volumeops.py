@@ -5,6 +5,7 @@ Parameters called ``backing``, ``folder`` and the like are oslo.vmware's
 references, as in upstream's methods.
 """
 
+import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
@@ -33,6 +34,28 @@ BACKING_PATHS = {
     'VirtualMachine': ('name', _UUID, _VOLUME_ID,
                        'config.files.vmPathName', 'config.template',
                        'config.changeVersion', 'datastore')}
+
+
+# How long a vCenter may hold a disk locked after it was detached.
+LOCK_SECONDS = 5.0
+LOCK_POLL_SECONDS = 0.25
+
+
+def once_unlocked(act: Callable[[], Any]) -> Any:
+    """Do something with a disk whose last lock may linger for some seconds.
+
+    A call that fails by a lock has changed nothing, so it is repeated.
+
+    :raises FileLockedException: the disk stays locked
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return act()
+        except vmware_exceptions.FileLockedException:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(LOCK_POLL_SECONDS)
 
 
 class BackingReader(Protocol):
@@ -447,6 +470,13 @@ class VolumeOps(folders.PlaceOps):
         path = self.properties(backing, 'config.files.vmPathName').get(
             'config.files.vmPathName') or ''
         return path.partition(']')[0] == disk.path.partition(']')[0]
+
+    def extend_virtual_disk(self, requested_size_in_gb: int, path: str,
+                            dc_ref: Any, eager_zero: bool = False) -> None:
+        """Extend a detached disk to a size (ExtendVirtualDisk_Task)."""
+        extend = super().extend_virtual_disk
+        once_unlocked(lambda: extend(requested_size_in_gb, path, dc_ref,
+                                     eager_zero))
 
     def relocate_home(self, backing: Any, datastore: Any) -> None:
         """Move a shadow VM's own files to where its disk is already."""

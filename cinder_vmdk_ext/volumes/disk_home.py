@@ -16,6 +16,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
@@ -158,7 +159,7 @@ class DiskHome:
         try:
             backing = self._finder.find(volume)
             if backing and not self._is_attached(volume):
-                self.settle(volume, backing)
+                volumeops.once_unlocked(lambda: self.settle(volume, backing))
         except Exception as error:
             LOG.warning(
                 'The disk of volume %(volume)s was not brought home after '

@@ -255,10 +255,9 @@ class _Aside:
     """A volume under another name, to be built beside the volume itself."""
 
     def __init__(self, volume: Any) -> None:
-        identity = uuidutils.generate_uuid()
         self._volume = volume
-        self._own = {'id': identity,
-                     'name': f'{volume["name"]}-reimage-{identity}'}
+        self._own = {'id': uuidutils.generate_uuid(),
+                     'name': replace.temporary_name(volume, 'reimage')}
 
     def __getitem__(self, field: str) -> Any:
         return self._own[field] if field in self._own else self._volume[field]

@@ -275,6 +275,13 @@ class Reconciler:
         disks = self._disks_to_see([(volume, now)], seen)
         disk = self._true_disk(volume, now, seen, disks)
         backing = vim_util.get_moref(vm.moref, 'VirtualMachine')
+        safe = True
+        if disk is not None and self._is_at_risk(volume, disk, seen):
+            safe = self._home.bring_to_safety(volume, backing)
+            self.at_risk = (self.at_risk - {volume.id} if safe
+                            else self.at_risk | {volume.id})
+            disks = self._disks_to_see([(volume, now)], seen)
+            disk = self._true_disk(volume, now, seen, disks)
         if disk is not None and _is_another(disk, disks.get(vm.moref)):
             LOG.info("Volume %(volume)s: the instance's disk is now "
                      '%(path)s; the shadow VM follows.',
@@ -283,13 +290,6 @@ class Reconciler:
         elif disk is not None and seen.home_of(now) != disk.datastore:
             # A move was broken off halfway.
             self._migrate.bring_home(volume, backing, disk)
-        safe = True
-        if disk is not None and self._is_at_risk(volume, disk, seen):
-            safe = self._home.bring_to_safety(volume, backing)
-            self.at_risk = (self.at_risk - {volume.id} if safe
-                            else self.at_risk | {volume.id})
-            disk = self._true_disk(volume, now, seen, self._disks_to_see(
-                [(volume, now)], seen))
         pool = seen.pool_of(now)
         if disk is not None:
             pool = seen.pool_names.get(disk.datastore, pool)

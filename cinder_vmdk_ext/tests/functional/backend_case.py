@@ -370,7 +370,18 @@ class BackendCase(testtools.TestCase):
                         operation='remove', device=device)
                         for device in extra])))
         for vm in self.shadow_vms().values():
-            self.wait(vm.Destroy_Task())
+            self.destroy(vm)
+
+    def destroy(self, vm):
+        """Destroy a VM, once no lock of a former attachment lingers."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                return self.wait(vm.Destroy_Task())
+            except vim.fault.FileLocked:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 def content(seed, size=64 * units.Ki):

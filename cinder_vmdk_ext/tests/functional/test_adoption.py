@@ -242,15 +242,20 @@ class ReferencesTestCase(AdoptionCase):
 
     def test_by_the_uuid_of_a_disk(self):
         vm = self.make_vm('server', sizes_gib=(1, 2))
-        wanted = self.disks(vm)[1].backing
+        other, wanted = [disk.backing for disk in self.disks(vm)]
+        checksum = self.fill(wanted.fileName, 3)
         volume = self.manage({'source-id': wanted.uuid})
-        self.assertEqual(wanted.fileName, self.truth(volume).path)
+        self.assertEqual((2, checksum), (self.truth(volume).size_gib,
+                                         self.checksum(volume)))
+        self.assertEqual([other.uuid], [disk.backing.uuid for disk
+                                        in self.disks(vm)])
 
     def test_by_the_uuid_of_a_vm(self):
         vm = self.make_vm('server')
-        path = self.path(vm)
+        checksum = self.fill(self.path(vm), 3)
         volume = self.manage({'source-id': vm.config.instanceUuid.upper()})
-        self.assertEqual(path, self.truth(volume).path)
+        self.assertEqual(checksum, self.checksum(volume))
+        self.assertEqual([], self.disks(vm))
 
     def test_a_vm_of_several_disks_is_ambiguous(self):
         vm = self.make_vm('server', sizes_gib=(1, 2))

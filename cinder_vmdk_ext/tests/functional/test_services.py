@@ -161,16 +161,37 @@ class ClusterTestCase(backend_case.BackendCase):
         self.relocate(volume, 'LocalDS_3')
         self.repair(volume, 'LocalDS_3')
 
-    def test_a_disk_that_its_instance_took_along_is_followed_once(self):
+    def test_an_attached_disk_that_was_moved_is_followed_once(self):
         volume = self.at_rest()
         instance = self.attach(volume)
         self.report_at_once()
-        self.wait(instance.RelocateVM_Task(vim.vm.RelocateSpec(
-            datastore=self.datastore('LocalDS_3'))))
+        self.wait(instance.RelocateVM_Task(vim.vm.RelocateSpec(disk=[
+            vim.vm.RelocateSpec.DiskLocator(
+                diskId=self.disk_on(instance, volume).key,
+                datastore=self.datastore('LocalDS_3'))])))
         self.control.reset_journal()
         self.repair(volume, 'LocalDS_3')
         self.report_at_once()
         self.assertEqual(1, self.count('ReconfigVM_Task'))
+        self.assertEqual(
+            self.disk_on(instance, volume).backing.fileName,
+            self.truth(volume).path)
+
+    def test_a_disk_that_its_instance_took_along_is_moved_out_once(self):
+        volume = self.at_rest()
+        instance = self.attach(volume)
+        self.report_at_once()
+        self.addCleanup(lambda: self.wait(instance.RelocateVM_Task(
+            vim.vm.RelocateSpec(datastore=self.datastore('LocalDS_0')))))
+        self.wait(instance.RelocateVM_Task(vim.vm.RelocateSpec(
+            datastore=self.datastore('LocalDS_3'))))
+        self.control.reset_journal()
+        self.report_at_once()
+        self.report_at_once()
+        self.assertEqual(1, self.count('ReconfigVM_Task'))
+        self.assertNotEqual(
+            instance.config.files.vmPathName.rpartition('/')[0],
+            self.truth(volume).path.rpartition('/')[0])
         self.assertEqual(
             self.disk_on(instance, volume).backing.fileName,
             self.truth(volume).path)
