@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plugin's options, and how the backend's section becomes Settings.
 
-They stand in the same section of cinder.conf as upstream's ``vmware_*``
+They are in the same section of cinder.conf as upstream's ``vmware_*``
 options, which all keep their meaning.
 """
 
@@ -111,7 +111,7 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
 
 
 def settings(configuration: Any) -> model.Settings:
-    """Read and check what steers pools and placement.
+    """Read and check the options of pools and placement.
 
     :param configuration: the backend's section (a cinder
         ``volume.configuration.Configuration``)
@@ -137,7 +137,7 @@ def settings(configuration: Any) -> model.Settings:
 
 
 def check_connection_options(configuration: Any) -> None:
-    """Check what is needed before the vCenter is spoken to.
+    """Check the options that a connection to the vCenter needs.
 
     :raises InvalidSettings: for the first option that is missing or wrong
     """

@@ -2,16 +2,16 @@
 """What can go wrong, drawn::
 
     InvalidSettings(InvalidInput)           an option is missing or wrong
-    InvalidExtraSpec(InvalidVolumeType)     a volume type asks for nonsense
+    InvalidExtraSpec(InvalidVolumeType)     a volume type's value is invalid
     NoPlacement(NoValidDatastoreException)  no datastore fits; each one's why
       UnknownPool                           volume.host names no datastore
-      PromiseLost                           nor is it the one of the promise
-    BackingLost(VolumeBackendAPIException)  a disk was made, and is not there
-    OutcomeUnknown(VimConnectionException)  done or not? look before repeating
-    PrivilegeMissing(NoPermissionException)  the user's role lacks one
-    TransferFailed(ImageTransferException)  a file or disk did not get through
-    ConnectorRefused(InvalidConnectorException)  it would need a password
-    LockUnavailable(LockCreationFailed)     the locks' service is not there
+      PromiseLost                           the promised datastore is gone
+    BackingLost(VolumeBackendAPIException)  a disk was created and is missing
+    OutcomeUnknown(VimConnectionException)  a change may have been executed
+    PrivilegeMissing(NoPermissionException)  the user lacks a privilege
+    TransferFailed(ImageTransferException)  an upload or download failed
+    ConnectorRefused(InvalidConnectorException)  it needs the password
+    LockUnavailable(LockCreationFailed)     the lock service does not answer
     UnusableImage(ImageUnacceptable)        its data is not as described
 
 Each message is one sentence for an operator: the thing, its value, the remedy.
@@ -26,10 +26,10 @@ from oslo_vmware import exceptions as vmware_exceptions
 from cinder import exception
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 
-# Whatever a call to the vCenter may end in.
+# The base of all errors in which a call to the vCenter may end.
 VMWARE_ERRORS = vmware_exceptions.VMwareDriverException
 
-# An error that lists more datastores than a person reads helps nobody.
+# A longer list of datastores would hide the rest of an error's message.
 MOST_REASONS_SHOWN = 10
 
 
@@ -42,7 +42,7 @@ class InvalidSettings(exception.InvalidInput):
 
 
 class InvalidExtraSpec(exception.InvalidVolumeType):
-    """A volume type carries an extra spec whose value means nothing."""
+    """A volume type carries an extra spec whose value is invalid."""
 
     def __init__(self, spec: str, value: object, remedy: str) -> None:
         self.spec = spec
@@ -60,7 +60,7 @@ class NoPlacement(vmdk_exceptions.NoValidDatastoreException):
     def __init__(self, wanted: str, reasons: Mapping[str, str]) -> None:
         self.reasons = dict(reasons)
         super().__init__(f'No datastore for {wanted}: '
-                         f'{_told(self.reasons)}.')
+                         f'{_shown(self.reasons)}.')
 
 
 class UnknownPool(NoPlacement):
@@ -71,7 +71,7 @@ class UnknownPool(NoPlacement):
         self.reasons = dict(known)
         vmdk_exceptions.NoValidDatastoreException.__init__(
             self, f'Pool {pool!r} names no datastore of this vCenter (was it '
-            f'renamed or removed?); datastores there: {_told(self.reasons)}.')
+            f'renamed or removed?); datastores there: {_shown(self.reasons)}.')
 
 
 class PromiseLost(NoPlacement):
@@ -90,8 +90,8 @@ class PromiseLost(NoPlacement):
 class OutcomeUnknown(vmware_exceptions.VimConnectionException):
     """The reply to a call that changes something was lost.
 
-    It may have been executed, or may still be. Whoever knows what it was to
-    do looks, and then repeats it or not.
+    It may have been executed, or may still be. The caller checks its effect
+    and then decides whether to repeat it.
     """
 
     def __init__(self, method: str, target: str | None, cause: Exception
@@ -106,7 +106,7 @@ class OutcomeUnknown(vmware_exceptions.VimConnectionException):
 
 
 class PrivilegeMissing(vmware_exceptions.NoPermissionException):
-    """The vCenter refused what its user may not do (NoPermission).
+    """The vCenter refused what its user has no privilege for (NoPermission).
 
     ``privilege`` is its id, and ``on`` the object on which it is missing.
     """
@@ -115,7 +115,7 @@ class PrivilegeMissing(vmware_exceptions.NoPermissionException):
                  details: dict[str, str] | None = None) -> None:
         """Prepare the message.
 
-        :param refused: the vCenter's words
+        :param refused: the vCenter's message
         :param on: the object, as an operator knows it
         """
         self.privilege = privilege
@@ -127,7 +127,7 @@ class PrivilegeMissing(vmware_exceptions.NoPermissionException):
 
 
 class TransferFailed(vmware_exceptions.ImageTransferException):
-    """An upload or download did not succeed; nothing of it is to be used."""
+    """An upload or download failed; its data must not be used."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f'The transfer failed: {problem}; {remedy}')
@@ -139,12 +139,12 @@ class ConnectorRefused(exception.InvalidConnectorException):
     def __init__(self) -> None:
         super().__init__(
             "os-brick's vmdk connector would need the vCenter's password, "
-            'which this backend gives to nobody; see '
+            'which this backend does not give out; see '
             'vmdk_ext_connector_credentials')
 
 
 class LockUnavailable(exception.LockCreationFailed):
-    """A lock cannot be had, so what it is for was not begun."""
+    """A lock was not acquired, so the operation was not begun."""
 
     def __init__(self, name: str, cause: Exception | None) -> None:
         super().__init__(
@@ -163,8 +163,8 @@ class UnusableImage(exception.ImageUnacceptable):
 class BackingLost(exception.VolumeBackendAPIException):
     """Cinder knows that there was a disk, and the vCenter has none.
 
-    Never treated as "nothing to do": whoever asked would take the data for
-    safe, or for gone.
+    Never treated as "nothing to do": the caller would believe that the data
+    is safe, or deleted.
     """
 
     def __init__(self, what: str, identifier: str, last_known: str) -> None:
@@ -184,7 +184,7 @@ def shortened(names: Sequence[str]) -> str:
     return f'{text} and {left} more' if left > 0 else text
 
 
-def _told(reasons: Mapping[str, str]) -> str:
+def _shown(reasons: Mapping[str, str]) -> str:
     if not reasons:
         return 'the vCenter has no datastores'
     shown = sorted(reasons.items())[:MOST_REASONS_SHOWN]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declares, where a hook of Cinder stands, what holds while it runs."""
+"""Declares at each hook of Cinder its locks, prefetched reads and claims."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ HARDWARE = 'config.hardware.device'
 
 
 class Hook(NamedTuple):
-    """What :func:`hook` was given."""
+    """The arguments of :func:`hook`."""
 
     locks_on: tuple[str, ...]
     reads: tuple[str, ...]
@@ -83,7 +83,7 @@ def _changed(parameter: str, thing: Any) -> list[Any]:
 
 
 def _read_again(volumes: list[Any]) -> None:
-    """Read records that may have changed while their lock was waited for.
+    """Read records that may have changed during the wait for their lock.
 
     A volume may have been attached, or given its disk, by the operation that
     held the lock.

@@ -63,7 +63,7 @@ def snapshots(*ids: str) -> Iterator[None]:
 @contextlib.contextmanager
 def folder(vcenter: str, path: str) -> Iterator[None]:
     """Hold the lock of a folder, under which it is created."""
-    # Of a length that every kind of lock can bear; a path may be longer.
+    # Short enough for every kind of lock; a path may be longer.
     digest = hashlib.sha256(f'{vcenter}/{path}'.encode()).hexdigest()[:32]
     with _one(f'vmdk-ext-folder-{digest}'):
         yield
@@ -130,6 +130,6 @@ def _release(lock: Any, name: str) -> None:
     try:
         lock.release()
     except (tooz.ToozError, OSError) as error:
-        # What was done under it is done; the lock ends by its time limit.
+        # The operation is complete; the lock expires by itself.
         LOG.warning('Lock %(name)s was not released: %(error)s',
                     {'name': name, 'error': error})

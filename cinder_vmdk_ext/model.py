@@ -47,7 +47,7 @@ def plain_name(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The operator's choices, as far as they steer pools and placement."""
+    """The operator's choices, as far as they affect pools and placement."""
 
     backend_name: str
     datastore_pools: bool = True
@@ -68,7 +68,7 @@ class Settings:
     def stands_for_backend(self, pool: str) -> bool:
         """Whether a pool's name is that of the backend as a single pool.
 
-        Volumes from before pools go on to bear it. Without
+        Volumes that are older than pools still have it. Without
         ``volume_backend_name`` a driver reports the name of its class, and
         Cinder's manager writes ``_pool0``.
         """
@@ -80,7 +80,7 @@ class Settings:
                        self.min_free_percent / 100 * capacity_bytes))
 
 
-# Properties that the vCenter refuses to tell: path, and "cannot be read: ...".
+# Properties that cannot be read: the path, and "cannot be read: ...".
 Unreadable = tuple[tuple[str, str], ...]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one operation of the driver carries with it through the call chain.
+"""The context of one operation, passed along the driver's call chain.
 
 Upstream calls back into the plugin deep inside its flows, where neither the
 volume nor its pool is at hand. So an operation's locks, its claims of space,
@@ -20,9 +20,9 @@ from typing import Any
 class Prefetch:
     """Properties of VMs that are read in the very call that finds them.
 
-    Memory says where the VM of a volume probably is. One call asks that VM
-    for its instance UUID and for all that the operation needs to know of it;
-    so the answer is the vCenter's, of this moment, and takes no second call.
+    Memory says which VM is probably the volume's. One call reads that VM's
+    instance UUID and all properties that the operation needs, so the values
+    are the vCenter's current ones, without a second call.
     A property is used once, and all are dropped when the operation waits for
     a task or a lock, because they may be out of date then.
     """

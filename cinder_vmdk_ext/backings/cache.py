@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The vCenter's VMs in memory, as far as they tell which is whose backing."""
+"""The vCenter's VMs in memory, to find the backing of each volume."""
 
 import threading
 import time
@@ -11,7 +11,8 @@ from cinder_vmdk_ext.inventory import cache
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
 
-# How long a reader waits for all VMs to be told before it reads them itself.
+# How long a reader waits for the first report of all VMs before it reads
+# them itself.
 FILL_SECONDS = 30.0
 POLL_SECONDS = 0.05
 
@@ -48,7 +49,7 @@ class BackingView:
         return self._ops.read_all_backings()
 
     def filling(self) -> bool:
-        """Whether the VMs are being told for the first time."""
+        """Whether the first report of the VMs is not complete yet."""
         conversation = self._stream.conversation()
         if conversation is None or not conversation.live:
             return False
@@ -56,7 +57,7 @@ class BackingView:
         return not (isinstance(stage, _BackingStage) and stage.whole)
 
     def moref_of(self, uuid: str) -> str | None:
-        """The VM that had an instance UUID when last told, without a call."""
+        """The VM last reported with an instance UUID, without a call."""
         conversation = self._stream.conversation()
         stage = conversation and conversation.sink('VirtualMachine')
         if not isinstance(stage, _BackingStage):
@@ -64,7 +65,7 @@ class BackingView:
         return stage.moref_of(uuid)
 
     def datastores_of(self, moref: str) -> tuple[str, ...]:
-        """The datastores (morefs) of a VM when last told, without a call."""
+        """The datastores (morefs) last reported of a VM, without a call."""
         conversation = self._stream.conversation()
         stage = conversation and conversation.sink('VirtualMachine')
         return (stage.datastores_of(moref)
@@ -72,7 +73,7 @@ class BackingView:
 
     def _whole_stage(self, conversation: updates.Conversation
                      ) -> '_BackingStage | None':
-        """All VMs, as soon as they have been told; None: not to be had."""
+        """All VMs, once all are reported; None: memory cannot be used."""
         deadline = time.monotonic() + FILL_SECONDS
         while conversation.live and time.monotonic() < deadline:
             stage = conversation.sink('VirtualMachine')
@@ -92,8 +93,8 @@ class BackingView:
                 'type': list(volumeops.BACKING_PATHS), 'recursive': True})
         view = soap.ref(reply[0])
         conversation.own('DestroyView', view)
-        # The view itself is told of too: without it a vCenter that has no VM
-        # would have nothing to tell, and nobody would know that this is all.
+        # The view itself is reported too: otherwise a vCenter without VMs
+        # would report nothing, and the reader would wait for more.
         return [soap.view_filter(view, volumeops.BACKING_PATHS,
                                  {view: ('type',)})]
 
@@ -102,7 +103,7 @@ class BackingView:
         return _BackingStage()
 
     def lost(self) -> None:
-        """Nothing to do: whoever reads looks whether it is live (Listener)."""
+        """Nothing to do: readers check whether it is live (Listener)."""
 
 
 class _BackingStage(updates.Told):
@@ -128,7 +129,7 @@ class _BackingStage(updates.Told):
 
     @property
     def whole(self) -> bool:
-        """Whether all VMs have been told."""
+        """Whether all VMs have been reported."""
         return self._whole
 
     def backings(self) -> shadow.Backings:
@@ -138,7 +139,7 @@ class _BackingStage(updates.Told):
             return self._backings
 
     def settle(self) -> None:
-        """Let the VMs be known as they were told up to now (Sink)."""
+        """Publish the VMs as reported so far (Sink)."""
         changed = {ref.value: seen
                    for ref, seen in self.take_changed().items()}
         if changed:

@@ -103,7 +103,7 @@ class DiskScan:
         return found
 
     def template(self, moref: str) -> shadow.ScannedSnapshot | None:
-        """What a template tells of itself; None: it is none."""
+        """The description of a template; None: it is no template."""
         for _moref, seen in self._read([moref]):
             vm = self._machine(moref, seen, {})
             disks = self._disks(vm, seen)

@@ -32,7 +32,7 @@ class PlaceOps(upstream.VMwareVolumeOps):
         """The datacenter of an object.
 
         Upstream asks for the parent of each parent; a datastore's is known,
-        and whatever is in a datacenter uses datastores of that one only.
+        and VMs of a datacenter use only its own datastores.
         """
         inventory = self.inventory_view and self.inventory_view.known()
         if child and inventory:
@@ -78,7 +78,7 @@ class PlaceOps(upstream.VMwareVolumeOps):
                 self._session.vim, 'CreateFolder', parent_folder,
                 name=child_folder_name)
         except exceptions.DuplicateName as error:
-            # Upstream asks every child for its name; the fault tells.
+            # Upstream reads each child's name; the fault names the folder.
             existing = (error.details or {}).get('object')
             if existing:
                 return vim_util.get_moref(existing, 'Folder')

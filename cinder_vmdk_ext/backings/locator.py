@@ -27,14 +27,14 @@ class Seen(NamedTuple):
     read_at: float
 
     def home_of(self, vm: shadow.Backing) -> str | None:
-        """The datastore (moref) of a VM's own files; None: nobody tells.
+        """The datastore (moref) of a VM's own files; None: unknown.
 
         That of its disk differs where a move was broken off halfway.
         """
         return _home(vm, self.inventory)
 
     def pool_of(self, vm: shadow.Backing) -> str | None:
-        """The pool that holds a VM; None when it cannot be told."""
+        """The pool that holds a VM; None: unknown."""
         return self.pool_names.get(self.home_of(vm) or '')
 
 
@@ -62,7 +62,7 @@ class Locator:
         Takes one bulk read of the vCenter, and none within the next minute;
         and another one if VMs are spread over datastores.
 
-        :param fresh: look now, whatever was read within this minute
+        :param fresh: read now, even if it was read within this minute
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         seen = self.look(0.0 if fresh else KEEP_SECONDS)
@@ -85,7 +85,7 @@ class Locator:
         """Ids of the volumes with files on each datastore, by its moref.
 
         Also those of other backends: they keep a datastore from being empty
-        just the same. None while the VMs are told for the first time.
+        just the same. None until all VMs are reported.
         """
         if not self._ops.backings_known():
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shadow VMs and disks as plain values, and the marks that VMs bear."""
+"""Shadow VMs and disks as plain values, and the marks on VMs."""
 
 import dataclasses
 import re
@@ -33,7 +33,7 @@ FLAT = 'VirtualDiskFlatVer2BackingInfo'
 
 
 class Backing(NamedTuple):
-    """A shadow VM, as far as a bulk read tells."""
+    """A shadow VM, as a bulk read returns it."""
 
     moref: str
     name: str
@@ -127,7 +127,7 @@ class ScannedDisk:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What tells the disk from all others."""
+        """What identifies the disk among all others."""
         return self.datastore, self.path
 
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Space that is promised to volumes which have no disk yet, from Cinder.
+"""Space promised to volumes without a disk, from Cinder's database.
 
 A lazily created volume has no shadow VM until it is first used. And a volume
 that the scheduler has just given a pool waits in a queue until its disk is

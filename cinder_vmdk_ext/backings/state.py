@@ -2,8 +2,8 @@
 """What is known of a volume's shadow VM without asking the vCenter.
 
 With ``vmware_lazy_create`` a new volume has no shadow VM yet. Its space is
-promised all the same, and "never made" must be told apart from "lost" for
-certain, by any cinder-volume process; so the volume's ``provider_id``, which
+promised all the same, and "never made" must be distinguished from "lost"
+reliably, by any cinder-volume process; so the volume's ``provider_id``, which
 upstream's driver leaves empty, records it in Cinder's database.
 """
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks what a call did whose reply was lost, before it is called a failure.
+"""Checks the effect of a call whose reply was lost, before it fails.
 
-What is found goes on as if the reply had come. What is not found may still be
-done later, so it remains a failure, :class:`exceptions.OutcomeUnknown`, which
-nobody takes for "not done".
+If the effect is found, the operation continues as if the reply had come. An
+effect that is not found may still appear, so the call fails with
+:class:`exceptions.OutcomeUnknown`, which callers never treat as "not done".
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ _STATE, _ENTITY = 'info.state', 'info.entity'
 class VerifiedOps(volumeops.VolumeOps):
     """Volume operations that look what they did, where that can be seen.
 
-    A VM that is made gets a BIOS UUID that nobody else knows: whatever has it
+    A new VM gets a BIOS UUID that no other call knows: the VM that has it
     was made by that very call, and not by an earlier one of the same name.
     """
 
@@ -70,7 +70,7 @@ class VerifiedOps(volumeops.VolumeOps):
                         quiesce: bool = False) -> Any:
         """Take a snapshot of a VM (CreateSnapshot_Task).
 
-        The name and the description together tell it from all others.
+        The name and the description together identify it.
 
         :returns: its reference
         """

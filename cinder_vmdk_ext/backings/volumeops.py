@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the plugin does in the vCenter that upstream does not, or not so.
+"""Operations in the vCenter that upstream lacks or does differently.
 
 Parameters called ``backing``, ``folder`` and the like are oslo.vmware's
 references, as in upstream's methods.
@@ -65,7 +65,7 @@ class BackingReader(Protocol):
         """All shadow VMs, as they are."""
 
     def filling(self) -> bool:
-        """Whether they are being told for the first time."""
+        """Whether the first report of the VMs is not complete yet."""
 
     def moref_of(self, uuid: str) -> str | None:
         """The VM that probably has an instance UUID, without a call."""
@@ -112,7 +112,7 @@ class VolumeOps(folders.PlaceOps):
                                for (_kind, moref), seen in found.items())
 
     def read_backing(self, moref: str) -> shadow.Backing | None:
-        """A shadow VM as it is now, whatever memory says; None: it is gone."""
+        """A shadow VM as the vCenter has it now; None: it is gone."""
         found = self.read_vms([moref], BACKING_PATHS['VirtualMachine'])
         return next((backing_of(moref, seen) for seen in found.values()),
                     None)
@@ -524,7 +524,7 @@ class VolumeOps(folders.PlaceOps):
 
     def clear_identity(self, backing: Any, uuid: str,
                        extra_config: dict[str, str]) -> None:
-        """Make a shadow VM one of nobody's; all else stays as it is.
+        """Remove a shadow VM's identity; all else stays as it is.
 
         :param uuid: its instance UUID from now on
         """

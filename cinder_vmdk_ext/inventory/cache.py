@@ -15,7 +15,7 @@ from cinder_vmdk_ext.vsphere import updates
 
 LOG = logging.getLogger(__name__)
 
-# Takes an inventory, and whether it was told as soon as something changed.
+# Takes an inventory, and whether the vCenter reported it on a change.
 Observe = Callable[[model.Inventory, bool], None]
 # How long a reader waits for the first view before it reads for itself.
 SYNC_SECONDS = 10.0
@@ -88,7 +88,7 @@ class LiveView:
     def known(self) -> model.Inventory | None:
         """What memory holds, without policies; None: not to be trusted.
 
-        The first time, waits for the vCenter to tell everything.
+        The first time, waits until the vCenter has reported everything.
         """
         conversation = self._stream.conversation()
         if conversation is None:
@@ -131,11 +131,11 @@ class LiveView:
         return _InventoryStage(self._observe)
 
     def lost(self) -> None:
-        """Nothing to do: whoever reads looks whether it is live (Listener)."""
+        """Nothing to do: readers check whether it is live (Listener)."""
 
 
 class _InventoryStage(updates.Told):
-    """Collects what is told, and publishes it when it is whole.
+    """Collects reported changes, and publishes them when complete.
 
     An inventory that was published never changes.
     """
@@ -148,7 +148,7 @@ class _InventoryStage(updates.Told):
         self._assembly = inventory_reader.Assembly()
 
     def settle(self) -> None:
-        """Publish what was told up to now (Sink)."""
+        """Publish what was reported so far (Sink)."""
         changed = self.take_changed()
         if not changed and self.published is not None:
             return

@@ -222,7 +222,7 @@ def storage_pod(moref: str, seen: dict[str, Any]) -> model.StoragePod:
 
 
 def unreadable(seen: dict[str, Any]) -> model.Unreadable:
-    """Properties of an object that the vCenter refuses to tell, and why."""
+    """Properties of an object that cannot be read, and why."""
     found = seen.get(collector.UNREADABLE)
     return tuple(sorted((path, str(why).removeprefix(f'{path} '))
                         for path, why in found.items())) if found else ()

@@ -22,7 +22,7 @@ def ineligibility(datastore: model.Datastore, inventory: model.Inventory,
                   settings: model.Settings) -> model.Ineligibility | None:
     """Why this backend does not use the datastore now; None when it does.
 
-    Lasting reasons come first, so that the reason told is the one that an
+    Lasting reasons come first, so that the reason given is the one that an
     operator has to change first.
     """
     return _verdict(datastore, inventory, settings,

@@ -115,7 +115,7 @@ def resolve(name: str, inventory: model.Inventory,
 
 
 def identity(pool: Pool) -> str:
-    """What tells a pool from one that is given its name later.
+    """What distinguishes a pool from one that gets its name later.
 
     A datastore keeps its URL whatever it is called and however often it is
     mounted, and its reference tells it from the same storage in another
@@ -149,7 +149,7 @@ def names(inventory: model.Inventory) -> dict[str, str]:
     are unique within a folder only: the datastore, or datastore cluster, that
     is known longest keeps the plain name, so that a namesake that appears
     later renames no pool; the others get their datacenter's name added, or
-    their reference where that name would not tell them apart.
+    their reference where that name is not unique.
     A ``#`` would end the backend's part of a Cinder host and is written
     ``%23``, as the vCenter writes ``%2f`` for a slash.
     """

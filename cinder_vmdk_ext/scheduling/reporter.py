@@ -105,7 +105,7 @@ class Reporter:
                                           self._look_at_volumes()), read_at)
         except Exception as error:
             # Anything at all: without a report the scheduler would go on with
-            # a list that nobody marks as old.
+            # a list that is not marked as old.
             LOG.warning('The vCenter gave no statistics; the last ones are '
                         'reported again: %s', error)
             return self._stale(str(error).partition('\n')[0]

@@ -2,8 +2,8 @@
 """Space that disks take, before the vCenter shows it.
 
 A vCenter's figures lag by minutes, and parallel operations all see the same
-ones: without these books they would all choose one datastore, and the
-scheduler would be told again of space that it has just given away.
+ones: without these claims they would all choose one datastore, and the
+scheduler would see space again that it has just allocated.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class _Looked(NamedTuple):
 
 
 class Reservations:
-    """The books of one vCenter in this process. Safe for threads."""
+    """The claims on one vCenter in this process. Safe for threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -20,7 +20,7 @@ from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import records
 
-# What tells os-brick's connectors from Nova's.
+# What distinguishes os-brick's connectors from Nova's.
 _OS_BRICK = ('platform', 'os_type')
 
 

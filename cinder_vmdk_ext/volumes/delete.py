@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletes volumes: no disk in silence, and none that is not Cinder's."""
+"""Deletes volumes: reports lost disks, and spares those of others."""
 
 from typing import Any
 

@@ -169,7 +169,7 @@ class DiskHome:
         return True
 
     def _is_attached(self, volume: Any) -> bool:
-        """Whether an instance has the disk, whatever Cinder's record says."""
+        """Whether an instance has the disk, also against Cinder's record."""
         if not self._upstream.in_use(volume):
             return False
         try:

@@ -5,8 +5,8 @@ A group has no form of its own in the vCenter; what is done to it is done to
 each of its volumes. What is more is one moment for all of them, which a group
 type with ``consistent_group_snapshot_enabled='<is> True'`` asks for: volumes
 that are detached do not change, and those on one instance are held still by a
-snapshot of that VM. Of volumes on several instances there is no such moment,
-and that is said.
+snapshot of that VM. Volumes on several instances have no such moment in
+common, so they are refused with that reason.
 """
 
 import contextlib
@@ -293,7 +293,7 @@ class Groups:
     def _told(self, thing: Any, act: Callable[[Any], Update | None],
               done: str, failed: str,
               undo: Callable[[Any], None] = lambda thing: None) -> Update:
-        """Do it to one volume or snapshot, and tell how it is afterwards."""
+        """Do it to one volume or snapshot, and return its new status."""
         try:
             update = act(thing) or {}
         except Exception as error:

@@ -135,7 +135,7 @@ class Manage:
 
     def _files_named(self, name: str,
                      seen: model.Inventory) -> list[shadow.ScannedDisk]:
-        """Disks that no VM uses; one that a VM has is to be told by its VM."""
+        """Disks that no VM uses; a VM's disk is referenced by its VM."""
         files = (self._scan().file(datastore, path)
                  for datastore, path in seen.located(name)
                  if path.lower().endswith('.vmdk'))
@@ -212,7 +212,7 @@ class Manage:
 
     def _check_type(self, volume: Any, disk: shadow.ScannedDisk) -> None:
         wanted = self._selection.specs(volume).get('vmware:vmdk_type')
-        # Of a file nobody tells whether it was zeroed in advance.
+        # A bare file does not show whether it was zeroed in advance.
         fits = wanted in (None, disk.provisioning) or (
             disk.machine is None and disk.provisioning == 'thick'
             and wanted in extra_specs.THICK)
@@ -268,7 +268,7 @@ class Manage:
 
     def _make_shell(self, volume: Any, disk: shadow.ScannedDisk, uuid: str,
                     seen: model.Inventory) -> Any:
-        """A shadow VM with no disk, which is nobody's yet."""
+        """A shadow VM with no disk, which belongs to no volume yet."""
         datastore = seen.datastores[disk.datastore]
         where = placement.register_on(
             datastore, seen, self._selection.settings, random.choice)
@@ -347,7 +347,7 @@ class Manage:
                         disk.datastore)), disk.path, path)
 
     def _take_over(self, volume: Any, disk: shadow.ScannedDisk) -> None:
-        """Make a shadow VM that is nobody's the volume's."""
+        """Give a shadow VM without a volume the volume's identity."""
         vm = disk.machine
         assert vm is not None
         backing = vim_util.get_moref(vm.moref, 'VirtualMachine')
@@ -357,7 +357,7 @@ class Manage:
         try:
             self._ops.reconfigure_disk(
                 backing, adapter=self._upstream.adapter_type(volume),
-                # vCenter lets nobody change the UUID of a delta disk.
+                # vCenter allows no change of a delta disk's UUID.
                 disk_uuid=None if before.parent else volume['id'])
             self._name(volume, backing, {
                 shadow.UNMANAGED: '',

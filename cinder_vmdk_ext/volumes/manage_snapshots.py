@@ -58,7 +58,7 @@ class ManageSnapshots:
                 ids.get(each.machine.uuid) if each.machine.template else None)
             reason = 'it is managed already' if owner else (
                 None if each.source_volume_id
-                else 'it does not tell which volume it was taken of')
+                else 'it does not name the volume that it was taken of')
             entries.append({
                 'reference': {'source-id': each.moref},
                 'size': model.ceil_gib(each.size_bytes),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that the vCenter has and Cinder might take: which, and why not.
+"""Which of the vCenter's disks Cinder can manage, and why not.
 
 Decided on plain values, as :mod:`cinder_vmdk_ext.backings.disk_scan` reads
 them.
@@ -177,7 +177,7 @@ def _twin_datastores(inventory: model.Inventory) -> frozenset[str]:
 
 def reference(disk: shadow.ScannedDisk,
               inventory: model.Inventory) -> dict[str, str]:
-    """How manage_existing is told this very disk."""
+    """The reference by which manage_existing finds this disk."""
     vm = disk.machine
     if vm is not None and vm.inventory_path is None:
         return {'source-id': disk.uuid}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves volumes between the pools of a vCenter.
 
-Each move either succeeds or leaves the volume as it was; and wherever the
-disk ends up, the volume's host names the datastore that holds it.
+Each move either succeeds or leaves the volume as it was. In both cases the
+volume's host names the datastore that holds the disk.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ wrong; no report of statistics waits for it.
 
 Every service of a cluster has a worker, so what seems wrong is looked at once
 more under the volume's lock, in the record and in the vCenter: memory may be
-behind what another service has just done.
+older than a change by another service.
 """
 
 import threading
@@ -53,7 +53,7 @@ _IDS_A_QUERY = 500
 
 
 class _Mark(NamedTuple):
-    """What tells that a VM is as it was when it was last looked at."""
+    """What shows that a VM has not changed since it was last checked."""
 
     pool: str | None
     datastores: tuple[str, ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Cinder's record says of where a volume is, and how it is corrected.
+"""Reads and corrects where Cinder's record says that a volume is.
 
 Several services may write at once: a record is changed only if it still says
 what was read of it, so that no service undoes what another has just done.

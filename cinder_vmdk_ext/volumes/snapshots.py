@@ -48,7 +48,7 @@ class Snapshots:
     def create(self, snapshot: Any) -> dict[str, Any]:
         """Take a snapshot.
 
-        :returns: ``provider_id`` tells whether there was a disk to take it
+        :returns: ``provider_id`` records whether there was a disk to take it
             of; ``provider_location`` is a template's inventory path
         :raises BackingLost: the volume's disk is gone
         :raises InvalidVolume: the tree of COW snapshots is as deep as allowed
@@ -195,7 +195,7 @@ class Snapshots:
             self._delete_unfinished(snapshot)
 
     def _delete_unfinished(self, snapshot: Any) -> None:
-        """Delete a template of which Cinder was never told."""
+        """Delete a template that Cinder has no record of."""
         if getattr(snapshot, 'provider_id', state.BACKED) is None:
             template = self._ops.get_backing_by_uuid(snapshot['id'])
             if template:

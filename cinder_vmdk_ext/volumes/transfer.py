@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes that another project accepts take their snapshots along."""
+"""Moves a volume and its snapshots to the project that accepts it."""
 
 from typing import Any
 
