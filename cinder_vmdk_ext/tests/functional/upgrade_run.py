@@ -235,14 +235,14 @@ class UpgradeTestCase(backend_case.BackendCase):
 
         earlier = self.started('earlier', number=2)
         self.detach(made['attached'], self.instances()[0])
-        for snapshot in objects.SnapshotList.get_all(self.context):
+        for snapshot in objects.SnapshotList.get_all(self.context, {}):
             if snapshot.volume_id != made['with snapshot'].id:
                 earlier.ask('delete_snapshot', snapshot=snapshot.id)
         for volume in [*copies, *made.values()]:
             if volume.id != made['with snapshot'].id:
                 earlier.ask('delete', volume=volume.id)
         this = self.started('this')
-        for snapshot in objects.SnapshotList.get_all(self.context):
+        for snapshot in objects.SnapshotList.get_all(self.context, {}):
             this.ask('delete_snapshot', snapshot=snapshot.id)
         this.ask('delete', volume=made['with snapshot'].id)
         self.assertEqual(nothing, sorted(self.shadow_vms()))
