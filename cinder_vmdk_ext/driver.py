@@ -228,7 +228,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     # -- Attaching ----------------------------------------------------------
 
     @hooks.hook(places=True,
-                reads=(hooks.HARDWARE, 'datastore', 'runtime.host'))
+                reads=(hooks.FIRST_DISK, 'datastore', 'runtime.host'))
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Connection info for an attachment (Cinder hook)."""
         return self.backend.attach.initialize_connection(volume, connector)
@@ -287,7 +287,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Put a volume in its new project's folder (Cinder hook)."""
         self.backend.transfer.accept(context, volume, new_user, new_project)
 
-    @hooks.hook(locks_on=('volume',))
+    @hooks.hook(locks_on=('volume',), reads=(hooks.FIRST_DISK,))
     def delete_volume(self, volume: Any) -> None:
         """Delete a volume; may be repeated (Cinder hook)."""
         self.backend.delete.delete(volume)
@@ -305,12 +305,13 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Take a snapshot (Cinder hook)."""
         return self.backend.snapshots.create(snapshot)
 
-    @hooks.hook(locks_on=('snapshot',), reads=('snapshot',))
+    @hooks.hook(locks_on=('snapshot',), reads=(hooks.FIRST_DISK, 'snapshot'))
     def delete_snapshot(self, snapshot: Any) -> None:
         """Delete a snapshot; may be repeated (Cinder hook)."""
         self.backend.snapshots.delete(snapshot)
 
-    @hooks.hook(locks_on=('volume',), places=True, reads=('snapshot',))
+    @hooks.hook(locks_on=('volume',), places=True,
+                reads=(hooks.HARDWARE, 'snapshot'))
     def revert_to_snapshot(self, context: Any, volume: Any,
                            snapshot: Any) -> None:
         """Bring back a snapshot's content (Cinder hook)."""

@@ -274,8 +274,12 @@ class VolumeOps(folders.PlaceOps):
 
     def has_disk(self, backing: Any) -> bool:
         """Whether a VM has a disk; what was read in advance stays read."""
-        path = 'config.hardware.device'
         wanted = operation.current().prefetch
+        if wanted and any(
+                wanted.peek(vim_util.get_moref_value(backing), first)[1]
+                is not None for first in _FIRST_DISKS):
+            return True
+        path = 'config.hardware.device'
         known, hardware = wanted.peek(
             vim_util.get_moref_value(backing), path) if wanted else (
                 False, None)
