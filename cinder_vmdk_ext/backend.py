@@ -71,6 +71,7 @@ class Backend:
         """:param driver: a VmdkExtDriver, whose options can be read"""
         self.upstream = upstream.Upstream(driver)
         self._configuration = driver.configuration
+        self._deployment = ''
         self._note = logout.Note()
         logout.at_exit(driver, self._note, functools.partial(
             _make_client, driver.configuration))
@@ -157,6 +158,12 @@ class Backend:
 
     def _vcenter_id(self) -> str:
         return self.session.vim.service_content.about.instanceUuid
+
+    def deployment(self) -> str:
+        """The mark of this deployment of Cinder; '': it is unknown."""
+        if not self._deployment:
+            self._deployment = config.deployment_id(self._configuration)
+        return self._deployment
 
     def _manage_lock(self) -> AbstractContextManager[None]:
         return locks.manage(self._vcenter_id())
@@ -254,6 +261,7 @@ class Backend:
             upstream.EXTENSION_TYPE, client=self.client)
         ops.inventory_view = live
         ops.freed = self.reservations.touch
+        ops.deployment = self.deployment
         ops.backing_view = backing_cache.BackingView(stream, ops)
         self.ds_sel = selector.DatastoreSelector(
             ops, session, max_objects,

@@ -5,6 +5,7 @@ They are in the same section of cinder.conf as upstream's ``vmware_*``
 options, which all keep their meaning.
 """
 
+import functools
 import math
 import os
 import re
@@ -13,8 +14,12 @@ from typing import Any
 
 from oslo_config import cfg
 
+from cinder import context
+from cinder import exception
+from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
+from cinder_vmdk_ext.backings import names
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
 
@@ -89,6 +94,15 @@ vmdk_ext_opts = [
              'have moved (an administrator, Storage DRS), and corrects the '
              'hosts of their volumes. It costs nothing while nothing changes. '
              '0: never.'),
+    cfg.StrOpt(
+        'vmdk_ext_deployment_id',
+        help='What tells the shadow VMs of this Cinder from those of others '
+             'in the same vCenter: they bear it as vmdk-ext.deployment in '
+             'their extra configuration, and a sweep moves nothing that '
+             'bears another. The same for all services of one Cinder. '
+             'Default: the id of the volume type __DEFAULT__, which each '
+             'database of Cinder has of its own; set this where that type '
+             'was deleted or the database is a copy.'),
     cfg.BoolOpt(
         'vmdk_ext_connector_credentials',
         default=False,
@@ -108,6 +122,28 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     is the one name that Cinder itself gives a meaning.
     """
     return [('backend_defaults', vmdk_ext_opts)]
+
+
+def name_patterns() -> names.Names:
+    """The names that Cinder's options give to volumes and snapshots."""
+    return _names(cfg.CONF.volume_name_template,
+                  cfg.CONF.snapshot_name_template)
+
+
+_names = functools.lru_cache(maxsize=8)(names.Names)
+
+
+def deployment_id(configuration: Any) -> str:
+    """What this deployment marks its VMs with; '': it is unknown."""
+    given = configuration.safe_get('vmdk_ext_deployment_id')
+    if given:
+        return given
+    try:
+        return volume_types.get_by_name_or_id(
+            context.get_admin_context(),
+            volume_types.DEFAULT_VOLUME_TYPE)['id']
+    except exception.VolumeTypeNotFoundByName:
+        return ''
 
 
 def settings(configuration: Any) -> model.Settings:

@@ -18,6 +18,7 @@ from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext import backend
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
@@ -166,6 +167,11 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                              src_vref: Any) -> dict[str, Any]:
         """Create a volume with another's content (Cinder hook)."""
         return self.backend.clone.from_volume(volume, src_vref)
+
+    def _get_extra_config(self, volume: Any) -> dict[str, str]:
+        marks = super()._get_extra_config(volume)
+        deployment = self.backend.deployment()
+        return marks | ({shadow.DEPLOYMENT: deployment} if deployment else {})
 
     def _create_backing(self, volume: Any, host: Any = None,
                         create_params: Any = None) -> Any:

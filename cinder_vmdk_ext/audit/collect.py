@@ -2,14 +2,19 @@
 """Reads what an audit compares: records, inventory and files, in bulk."""
 
 import datetime
+import re
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
 from lxml import etree
 from oslo_utils import timeutils
+from oslo_utils import uuidutils
+from oslo_vmware import vim_util
 
 from cinder import context as cinder_context
+from cinder import exception
 from cinder import objects
 from cinder.volume import volume_utils
 
@@ -17,6 +22,7 @@ from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import config
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
@@ -24,31 +30,41 @@ from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
-# What a sweep leaves on a VM that it has moved aside: whose it was.
-QUARANTINED = 'vmdk-ext.quarantined'
 _MARKS = (shadow.VOLUME_ID, shadow.SNAPSHOT_ID, shadow.UNMANAGED,
-          shadow.REPLACED, QUARANTINED)
+          shadow.REPLACED, shadow.QUARANTINED, shadow.DEPLOYMENT)
 _PATHS = {
     'VirtualMachine': (
         'name', 'parent', 'config.instanceUuid', 'config.template',
-        'config.managedBy', 'config.modified', 'config.files.vmPathName',
+        'config.managedBy', 'config.modified', 'config.createDate',
+        'config.files.vmPathName',
         'datastore', 'snapshot', 'layoutEx.file',
         *(f'config.extraConfig["{mark}"]' for mark in _MARKS)),
     'Folder': ('name', 'parent'),
     'Datacenter': ('name', 'parent')}
 # The vCenter says "never" with the first moment of its calendar.
+_VMS_A_CALL = 200
+_IDS_A_QUERY = 200
 _NEVER = datetime.datetime(1980, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 class EvidenceReader:
     """Looks at a backend from three sides."""
 
-    def __init__(self, backend: Any) -> None:
-        """:param backend: a Backend that is connected"""
+    def __init__(self, backend: Any,
+                 named: Collection[str] = ()) -> None:
+        """:param backend: a Backend that is connected
+        :param named: references that may be swept without a mark
+        """
         self._backend = backend
+        self._named = frozenset(named)
         self._ops = backend.volumeops
         self._client = backend.client
+        self._browser = datastore_browser.DatastoreBrowser(
+            backend.session, self._client, self._ops.properties)
+        self._tree: collector.Properties = {}
+        self._last: list[compare.Machine] = []
 
     def read(self) -> compare.Evidence:
         """All there is now.
@@ -59,13 +75,67 @@ class EvidenceReader:
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         inventory = self._backend.inventory()
-        names = pool_names.by_datastore(inventory, self._backend.settings)
-        files = tuple(self._files(
-            [each for each in inventory.datastores.values()
-             if each.moref in names and each.accessible]))
-        machines = tuple(self._machines(inventory, names))
+        datastores = self._datastores(inventory)
+        files = list(self._files(inventory, datastores))
+        machines = self._machines(inventory)
+        searched = frozenset(_storage(each, inventory)
+                             for each in datastores)
+        files += self._came_meanwhile(machines, files, searched, inventory)
+        return self._evidence(machines, files, searched)
+
+    def again(self, finding: compare.Finding) -> compare.Evidence:
+        """What decides one finding, as it is now.
+
+        Of VMs: that which was found, and its volume's. Of files: those of
+        the folder; then the VMs on that datastore are read as well.
+        """
+        inventory = self._backend.inventory()
+        files: list[compare.File] = []
+        morefs = {finding.machine or finding.reference}
+        if finding.thing == 'file':
+            datastore = inventory.datastores[finding.datastore]
+            _, path = next(each for each
+                           in inventory.located(finding.reference)
+                           if each[0].moref == finding.datastore)
+            files = [_file(datastore, found, inventory) for found
+                     in self._browser.folder(datastore,
+                                             path.rpartition('/')[0])]
+            morefs = {ref.value for ref in self._ops.properties(
+                vim_util.get_moref(finding.datastore, 'Datastore'),
+                'vm').get('vm') or ()}
+        if uuidutils.is_uuid_like(finding.owner):
+            backing = self._ops.get_backing_by_uuid(finding.owner)
+            if backing:
+                morefs.add(vim_util.get_moref_value(backing))
+        morefs |= {vm.moref for vm in self._last if finding.owner in (
+            vm.uuid, vm.volume_id, vm.replaced)}
+        return self._evidence(self._machines(inventory, morefs), files,
+                              frozenset())
+
+    def _evidence(self, machines: list[compare.Machine],
+                  files: list[compare.File],
+                  searched: frozenset[str]) -> compare.Evidence:
+        self._last = self._last or machines
         volumes, snapshots = self._records()
-        return compare.Evidence(volumes, snapshots, machines, files)
+        names = config.name_patterns()
+        known = {each.id for each in volumes} | {
+            each.id for each in snapshots}
+        owners = {owner for vm in machines if vm.ours and not vm.deployment
+                  for owner in (
+                      vm.volume_id, vm.snapshot_id, vm.replaced, vm.uuid,
+                      names.volume_id(vm.name), names.snapshot_id(vm.name),
+                      names.temporary_of(vm.name))}
+        owners |= {names.in_path(file.path) for file in files}
+        return compare.Evidence(
+            volumes, snapshots, tuple(machines), tuple(files), names,
+            self._backend.deployment(),
+            _deleted(owners - known - {''}), self._named, searched)
+
+    def _datastores(self, inventory: model.Inventory
+                    ) -> list[model.Datastore]:
+        names = pool_names.by_datastore(inventory, self._backend.settings)
+        return [each for each in inventory.datastores.values()
+                if each.moref in names and each.accessible]
 
     # -- Cinder's database --------------------------------------------------
 
@@ -92,38 +162,75 @@ class EvidenceReader:
             volume.id, volume.name,
             volume_utils.extract_host(volume.host or '', 'pool') or '',
             volume.status or '',
-            moving=volume.migration_status not in (None, '', 'success',
-                                                   'error'),
+            at_rest=state.is_at_rest(volume),
             backed=state.is_backed(volume),
-            mine=self._backend.owner.owns(volume))
+            mine=self._backend.owner.owns(volume),
+            deleting=state.is_deleting(volume),
+            idle_seconds=_age(volume.updated_at or volume.created_at) or 0.0,
+            attached_to=tuple(
+                each.instance_uuid for each in volume.volume_attachment
+                if each.instance_uuid))
 
     # -- Inventory ----------------------------------------------------------
 
     def _machines(self, inventory: model.Inventory,
-                  names: dict[str, str]) -> Iterator[compare.Machine]:
-        found = collector.read_all(self._backend.session, self._client, _PATHS)
-        for ref, seen in found.items():
-            if ref.type == 'VirtualMachine':
-                yield self._machine(ref.value, seen, found, inventory, names)
+                  morefs: Collection[str] | None = None
+                  ) -> list[compare.Machine]:
+        """All VMs, or some; those that are gone are left out."""
+        if morefs is None:
+            found = self._tree = collector.read_all(
+                self._backend.session, self._client, _PATHS)
+        else:
+            found = self._ops.read_vms(sorted(morefs),
+                                       _PATHS['VirtualMachine'])
+        names = pool_names.by_datastore(inventory, self._backend.settings)
+        vms = {ref.value: seen for ref, seen in found.items()
+               if ref.type == 'VirtualMachine'}
+        disks: dict[str, list[devices.Disk]] = {}
+        for start in range(0, len(vms), _VMS_A_CALL):
+            disks |= self._ops.disks_of(
+                list(vms)[start:start + _VMS_A_CALL])
+        return [self._machine(moref, seen, disks[moref], inventory, names)
+                for moref, seen in vms.items() if moref in disks]
+
+    def _came_meanwhile(self, machines: list[compare.Machine],
+                        files: list[compare.File], searched: frozenset[str],
+                        inventory: model.Inventory
+                        ) -> Iterator[compare.File]:
+        """Files that VMs name, and that were made after the search."""
+        known = {file.key for file in files}
+        for path in sorted({
+                path for vm in machines if vm.ours for path in vm.disks
+                if path.partition('] ')[0][1:] in searched} - known):
+            for datastore, within in inventory.located(path):
+                folder, _, _name = within.rpartition('/')
+                yield from (
+                    _file(datastore, found, inventory) for found
+                    in self._browser.folder(datastore, folder)
+                    if found.path == within)
 
     def _machine(self, moref: str, seen: dict[str, Any],
-                 tree: collector.Properties, inventory: model.Inventory,
+                 disks: list[devices.Disk], inventory: model.Inventory,
                  names: dict[str, str]) -> compare.Machine:
         name = seen.get('name') or moref
-        volume_id, snapshot_id, unmanaged, replaced, quarantined = (
-            disk_scan.mark_of(seen, mark) for mark in _MARKS)
+        (volume_id, snapshot_id, unmanaged, replaced, quarantined,
+         deployment) = (disk_scan.mark_of(seen, mark) for mark in _MARKS)
+        above = disk_scan.inventory_path(seen.get('parent'), self._tree)
+        own = seen.get('config.files.vmPathName') or ''
         home = self._home(seen, inventory)
         datastore = inventory.datastores.get(home)
         manager = seen.get('config.managedBy')
         files = list(soap.items(seen.get('layoutEx.file')))
-        folder = disk_scan.inventory_path(seen.get('parent'), tree)
         return compare.Machine(
-            moref, name, f'{folder}/{name}',
+            moref, name, f'{above}/{name}',
             (seen.get('config.instanceUuid') or '').lower(),
             volume_id=volume_id, snapshot_id=snapshot_id,
             unmanaged=unmanaged, replaced=replaced, quarantined=quarantined,
             ours=isinstance(manager, etree._Element) and manager.findtext(
                 soap.tag('extensionKey')) == upstream.EXTENSION_KEY,
+            deployment=deployment, at_home=self._is_home(above),
+            folder=_reference(own, inventory).rpartition('/')[0],
+            disks=tuple(_reference(disk.path, inventory) for disk in disks),
             template=bool(seen.get('config.template')),
             pool=names.get(home),
             place=datastore.plain_name if datastore else '',
@@ -131,12 +238,25 @@ class EvidenceReader:
                                     inventory),
                          int(file.findtext(soap.tag('size')) or 0))
                         for file in files),
-            disk_count=sum(1 for file in files if file.findtext(
-                soap.tag('type')) == 'diskDescriptor'),
+            disk_count=len(disks),
             points=tuple(
                 compare.Point(node.moref, node.name, _age(node.created_at))
                 for node in snapshot_tree.nodes(seen.get('snapshot'))),
-            age_seconds=_age(seen.get('config.modified')))
+            age_seconds=min(
+                (age for age in (_age(seen.get('config.createDate')),
+                                 _age(seen.get('config.modified')))
+                 if age is not None), default=None))
+
+    def _is_home(self, folder: str) -> bool:
+        """Whether an inventory folder is one of this backend's.
+
+        Upstream makes ``OpenStack/Project (id)/vmware_volume_folder``, and
+        ``Snapshots`` in it.
+        """
+        wanted = self._backend.upstream.configuration.vmware_volume_folder
+        return re.search(
+            f'(^|/)OpenStack/Project \\([^/]*\\)/{re.escape(wanted)}'
+            '(/Snapshots)?$', folder) is not None
 
     @staticmethod
     def _home(seen: dict[str, Any], inventory: model.Inventory) -> str:
@@ -150,13 +270,43 @@ class EvidenceReader:
 
     # -- Files --------------------------------------------------------------
 
-    def _files(self, datastores: Iterable[model.Datastore]
+    def _files(self, inventory: model.Inventory,
+               datastores: Iterable[model.Datastore]
                ) -> Iterator[compare.File]:
-        browser = datastore_browser.DatastoreBrowser(
-            self._backend.session, self._client, self._ops.properties)
-        for datastore, file in browser.files(datastores):
-            yield compare.File(datastore.plain_name, file.path,
-                               file.size_bytes, _age(file.modified_at))
+        for datastore, found in self._browser.files(datastores):
+            yield _file(datastore, found, inventory)
+
+
+def _file(datastore: model.Datastore, found: datastore_browser.Found,
+          inventory: model.Inventory) -> compare.File:
+    return compare.File(
+        datastore.plain_name, found.path, found.size_bytes,
+        _age(found.modified_at), datastore.moref,
+        _storage(datastore, inventory))
+
+
+def _storage(datastore: model.Datastore, inventory: model.Inventory) -> str:
+    """One name for one storage that several datastores show."""
+    return min(each.plain_name for each
+               in inventory.same_storage(datastore))
+
+
+def _deleted(ids: set[str]) -> frozenset[str]:
+    """Those of ids whose volumes or snapshots this Cinder has deleted."""
+    context = cinder_context.get_admin_context(read_deleted='only')
+    found: set[str] = set()
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), _IDS_A_QUERY):
+        some = {'id': ordered[start:start + _IDS_A_QUERY]}
+        found |= {each.id for each in objects.VolumeList.get_all(
+            context, filters=some)}
+    # Cinder has no query for several snapshots.
+    for each in ids - found:
+        try:
+            found.add(objects.Snapshot.get_by_id(context, each).id)
+        except exception.SnapshotNotFound:
+            continue
+    return frozenset(found)
 
 
 def _reference(path: str, inventory: model.Inventory) -> str:
@@ -164,7 +314,7 @@ def _reference(path: str, inventory: model.Inventory) -> str:
 
     The vCenter writes the name as it stores it.
     """
-    return next((f'[{datastore.plain_name}] {within}'
+    return next((f'[{_storage(datastore, inventory)}] {within}'
                  for datastore, within in inventory.located(path)), path)
 
 

@@ -5,7 +5,15 @@ Decided on plain values, as :mod:`cinder_vmdk_ext.audit.collect` reads them.
 Kinds of findings:
 
 lost
-    a record whose disk was made, and whose VM or snapshot is not there
+    a record whose disk was made, and whose VM, disk or snapshot is not there
+at-risk
+    a disk in the folder of an instance, which is deleted with it
+shared
+    a disk that a second VM names, not being the instance that it is attached
+    to
+stuck
+    a record that has waited for a day for an operation to end, or whose
+    deletion has begun and failed
 misplaced
     the record's host names another pool than the one that holds the disk
 duplicated
@@ -24,29 +32,22 @@ import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 
-KINDS = ('lost', 'misplaced', 'duplicated', 'leftover', 'orphan',
-         'quarantined')
+from cinder_vmdk_ext.backings import names as patterns
+
+KINDS = ('lost', 'at-risk', 'shared', 'stuck', 'misplaced', 'duplicated',
+         'leftover', 'orphan', 'quarantined')
 # Where a sweep puts VMs, below the folder OpenStack, and files.
 QUARANTINE_FOLDER = 'Quarantine'
 QUARANTINE_PATH = 'openstack-quarantine'
 
 _ID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
-_VOLUME = re.compile(f'volume-({_ID})')
-_SNAPSHOT = re.compile(f'snapshot-({_ID})')
-# What operations call VMs that are to become the volume's, or were it.
-_TEMPORARY = re.compile(f'volume-({_ID})-[a-z]+(?:-{_ID})?')
 _TEMPORARY_SNAPSHOT = re.compile(f'temp-snapshot-({_ID})')
 # By what an instance is held still for a group, of which this is the id.
 _MOMENT = re.compile(f'group(?:-snapshot)?-({_ID})')
-_FILE_OF = re.compile(f'(?:^|/)(volume|snapshot)-({_ID})')
 _TEMPORARY_PATH = 'cinder_temp/'
-# Folders of a VM, in which vCenter numbers namesakes: volume-..._1/.
 _EXTENT = re.compile(r'(-flat|-delta|-sesparse|-ctk|-rdm|-rdmp)(?=\.vmdk$)')
-# Of records in other states an operation is under way.
-_AT_REST = frozenset({
-    'available', 'in-use', 'error', 'reserved', 'maintenance',
-    'error_extending', 'error_restoring', 'error_managing',
-    'error_deleting'})
+# How long an operation may take before its record counts as stuck.
+STUCK_SECONDS = 86400.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +58,12 @@ class Volume:
     name: str
     pool: str  # as its host names it
     status: str = 'available'
-    moving: bool = False  # a migration of Cinder's is under way
+    at_rest: bool = True  # no operation is under way
     backed: bool = True  # known to have been given a disk
     mine: bool = True  # of the backend that is looked at
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing is being done to it."""
-        return self.status in _AT_REST and not self.moving
+    deleting: bool = False  # its deletion has begun
+    idle_seconds: float = 0.0  # since its record changed
+    attached_to: tuple[str, ...] = ()  # UUIDs of instances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +103,17 @@ class Machine:
     unmanaged: str = ''
     quarantined: str = ''
     ours: bool = False  # made by a driver of Cinder's
+    deployment: str = ''  # which deployment of Cinder's made it
+    at_home: bool = True  # in a folder of this backend's
+    folder: str = ''  # '[datastore] folder' of its own files
+    disks: tuple[str, ...] = ()  # '[datastore] path' that it names
     template: bool = False
     pool: str | None = None
     place: str = ''  # its datastore, for a person
     files: tuple[tuple[str, int], ...] = ()  # '[datastore] path', bytes
     disk_count: int = 1
     points: tuple[Point, ...] = ()
-    age_seconds: float | None = None  # since its configuration changed
+    age_seconds: float | None = None  # since it was made or changed
 
     @property
     def space_bytes(self) -> int:
@@ -132,11 +135,19 @@ class File:
     path: str  # within it
     size_bytes: int = 0
     age_seconds: float | None = None
+    datastore: str = ''  # the datastore's moref
+    # One name for one storage, however many datastores show it.
+    storage: str = ''
 
     @property
     def reference(self) -> str:
         """The path as the vCenter writes it."""
         return f'[{self.place}] {self.path}'
+
+    @property
+    def key(self) -> str:
+        """The path as :attr:`Machine.files` has it."""
+        return f'[{self.storage or self.place}] {self.path}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +158,15 @@ class Evidence:
     snapshots: tuple[Snapshot, ...]
     machines: tuple[Machine, ...]
     files: tuple[File, ...]
+    names: patterns.Names = patterns.Names()
+    #: The mark of this deployment; '': it is unknown.
+    deployment: str = ''
+    #: Ids of volumes and snapshots that this Cinder has deleted.
+    deleted: frozenset[str] = frozenset()
+    #: References that an operator named, though they bear no mark.
+    named: frozenset[str] = frozenset()
+    #: Names of the storages whose files were read.
+    searched: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +185,7 @@ class Finding:
     # Whether a sweep may act: nothing that a record may need is concerned.
     sweepable: bool = False
     machine: str = ''  # of a vm-snapshot: the VM's moref
+    datastore: str = ''  # of a file: the datastore's moref
 
 
 def compare(evidence: Evidence) -> list[Finding]:
@@ -193,9 +214,11 @@ class _Comparison:
 
     def _sort_in(self, vm: Machine) -> None:
         if vm.set_aside:
-            self._aside.append(vm)
+            if not self._is_foreign(vm):
+                self._aside.append(vm)
             return
-        temporary = _TEMPORARY.fullmatch(vm.name)
+        named = self._evidence.names
+        temporary = named.temporary_of(vm.name)
         if vm.template:
             of = self._snapshot_of(vm)
             if of:
@@ -205,24 +228,57 @@ class _Comparison:
         elif vm.replaced:
             self._temporary.append((vm.replaced, vm))
         elif temporary and vm.ours:
-            self._temporary.append((temporary[1], vm))
-        elif _is_unfinished_template(vm):
+            self._temporary.append((temporary, vm))
+        elif self._is_unfinished_template(vm):
             # Not marked as a template yet.
-            self._templates.setdefault(vm.snapshot_id or _id_in(
-                _SNAPSHOT, vm.name), []).append(vm)
+            self._templates.setdefault(
+                vm.snapshot_id or named.snapshot_id(vm.name),
+                []).append(vm)
         else:
             of = (vm.volume_id or self._by_name.get(vm.name)
-                  or _id_in(_VOLUME, vm.name))
+                  or named.volume_id(vm.name))
             if of and not vm.unmanaged and (vm.ours or vm.volume_id):
                 self._holders.setdefault(of, []).append(vm)
 
     def _snapshot_of(self, template: Machine) -> str:
         """Whose a template is: one that was managed has older marks too."""
-        named = _id_in(_SNAPSHOT, template.name)
+        named = self._evidence.names.snapshot_id(template.name)
         for known in (template.uuid, self._by_path.get(template.path), named):
             if known in self._snapshots:
                 return known
         return template.snapshot_id or named
+
+    def _is_unfinished_template(self, vm: Machine) -> bool:
+        return vm.ours and not vm.volume_id and bool(
+            vm.snapshot_id or self._evidence.names.snapshot_id(vm.name))
+
+    # -- What a sweep may move ----------------------------------------------
+
+    def _is_foreign(self, vm: Machine) -> bool:
+        """Whether another deployment made a VM; never touched then."""
+        return bool(vm.deployment) and (
+            vm.deployment != self._evidence.deployment)
+
+    def _why_not(self, vm: Machine, owner: str) -> str | None:
+        """Why a sweep leaves a VM, whatever it holds; None: it need not."""
+        if self._is_foreign(vm):
+            return 'another deployment made it'
+        if not vm.ours:
+            return 'Cinder did not make it'
+        if not vm.at_home:
+            return "it is in no folder of this backend's"
+        if vm.pool is None:
+            return "it is on none of this backend's datastores"
+        if vm.deployment or self._is_known(owner, vm.moref):
+            return None
+        return ('it bears no mark of this deployment; another Cinder may '
+                'know it')
+
+    def _is_known(self, owner: str, reference: str) -> bool:
+        """Whether an unmarked thing is of this deployment for certain."""
+        return (owner in self._volumes or owner in self._snapshots
+                or owner in self._evidence.deleted
+                or reference in self._evidence.named)
 
     def findings(self) -> Iterator[Finding]:
         yield from self._of_volumes()
@@ -257,8 +313,10 @@ class _Comparison:
             used = self._used(volume.id)
             if not volume.mine:
                 continue
+            yield from self._of_record(volume, used)
             if used is None:
-                if volume.backed and volume.at_rest:
+                if (volume.backed and volume.at_rest
+                        and not volume.deleting):
                     yield Finding(
                         'lost', 'volume', volume.name, volume.id, volume.id,
                         volume.pool, 0, None, self._traces(volume.id))
@@ -281,18 +339,85 @@ class _Comparison:
                             'name, so that none is used')
                 continue
             for vm in machines:
+                if self._is_foreign(vm):
+                    continue
+                why = self._why_not(vm, volume_id)
+                if why is None and not vm.volume_id:
+                    why = 'it may have been unmanaged'
                 yield _of_machine(
-                    'orphan', vm, volume_id, 'no record of this volume',
-                    # Without its mark it may have been unmanaged.
-                    sweepable=vm.ours and bool(vm.volume_id))
+                    'orphan', vm, volume_id, _and(
+                        'no record of this volume', why),
+                    sweepable=why is None)
+
+    def _of_record(self, volume: Volume,
+                   used: Machine | None) -> Iterator[Finding]:
+        """What is wrong with a volume, and the disk of its VM."""
+        about = functools.partial(
+            Finding, thing='volume', name=volume.name, reference=volume.id,
+            owner=volume.id, place=volume.pool, space_bytes=0,
+            age_seconds=volume.idle_seconds)
+        if not volume.at_rest and volume.idle_seconds >= STUCK_SECONDS:
+            yield about('stuck', detail=(
+                f'it is {volume.status} since '
+                f'{volume.idle_seconds / 3600:.0f} hours'))
+        elif volume.at_rest and volume.deleting:
+            yield about('stuck', detail=(
+                'its deletion has begun and failed; repeat it'))
+        if used is None or not volume.at_rest:
+            return
+        if volume.backed and not used.disk_count:
+            yield about('lost', detail=f'its VM {used.moref} has no disk')
+        for disk in used.disks:
+            for kind, detail in self._of_disk(volume, used, disk):
+                yield about(kind, detail=detail)
+
+    def _of_disk(self, volume: Volume, used: Machine,
+                 disk: str) -> Iterator[tuple[str, str]]:
+        storage = disk.partition('] ')[0][1:]
+        if storage in self._evidence.searched and disk not in self._paths:
+            yield 'lost', f'its VM {used.moref} names {disk}, which is gone'
+        folder = disk.rpartition('/')[0]
+        for vm in self._by_folder.get(folder, ()):
+            if vm is not used and not vm.ours and not vm.template:
+                yield 'at-risk', (f'{disk} lies in the folder of {vm.name} '
+                                  f'({vm.moref}), and is deleted with it')
+        for vm in self._naming.get(disk, ()):
+            if vm is not used and vm.uuid not in volume.attached_to:
+                yield 'shared', (f'{vm.name} ({vm.moref}) names {disk}, '
+                                 'too')
+
+    @functools.cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(file.key for file in self._evidence.files)
+
+    @functools.cached_property
+    def _by_folder(self) -> dict[str, list[Machine]]:
+        found: dict[str, list[Machine]] = {}
+        for vm in self._evidence.machines:
+            found.setdefault(vm.folder, []).append(vm)
+        return found
+
+    @functools.cached_property
+    def _naming(self) -> dict[str, list[Machine]]:
+        """VMs by the files that they name as their disks."""
+        found: dict[str, list[Machine]] = {}
+        for vm in self._evidence.machines:
+            for disk in vm.disks:
+                found.setdefault(disk, []).append(vm)
+        return found
 
     def _traces(self, volume_id: str) -> str:
         """What there is of a lost volume, for whoever looks for it."""
         machines = [vm for of, vm in self._temporary if of == volume_id]
         machines += self._holders.get(volume_id, [])
         found = [f'{vm.name} ({vm.moref})' for vm in machines]
+        found += [
+            f'{vm.name} ({vm.moref}), marked as a template'
+            for vm in self._evidence.machines if vm.template and (
+                vm.uuid == volume_id
+                or self._evidence.names.volume_id(vm.name) == volume_id)]
         found += [file.reference for file in self._unused()
-                  if _owner_of(file) == volume_id]
+                  if self._owner_of(file) == volume_id]
         return ('there is still: ' + ', '.join(found) if found
                 else 'no trace of it')
 
@@ -316,9 +441,13 @@ class _Comparison:
             known = self._snapshots.get(snapshot_id)
             for vm in machines:
                 if known is None:
-                    yield _of_machine('orphan', vm, snapshot_id,
-                                      'no record of this snapshot',
-                                      sweepable=vm.ours)
+                    if snapshot_id in self._volumes or self._is_foreign(vm):
+                        continue
+                    why = self._why_not(vm, snapshot_id)
+                    yield _of_machine(
+                        'orphan', vm, snapshot_id,
+                        _and('no record of this snapshot', why),
+                        sweepable=why is None)
                 elif not vm.template and known.status == 'available':
                     yield _of_machine(
                         'duplicated' if len(machines) > 1 else 'misplaced',
@@ -339,10 +468,12 @@ class _Comparison:
 
     def _of_temporary(self) -> Iterator[Finding]:
         for owner, vm in self._temporary:
-            why = self._free_of(owner)
+            if self._is_foreign(vm):
+                continue
+            why = self._free_of(owner) or self._why_not(vm, owner)
             yield _of_machine('leftover', vm, owner,
                               why or 'its volume does not need it',
-                              sweepable=why is None and vm.ours)
+                              sweepable=why is None)
         for vm in self._evidence.machines:
             for point in vm.points:
                 yield from self._of_point(vm, point)
@@ -352,12 +483,18 @@ class _Comparison:
             Finding, 'leftover', 'vm-snapshot', point.name, point.moref,
             place=vm.place, space_bytes=0, age_seconds=point.age_seconds,
             machine=vm.moref)
+        if self._is_foreign(vm):
+            return
         owner = _id_in(_TEMPORARY_SNAPSHOT, point.name)
         if owner:
-            volume = self._volumes.get(owner)
-            busy = volume is not None and not volume.at_rest
-            yield found(owner=owner, detail=f'in the tree of {vm.name}',
-                        sweepable=not busy and vm.ours)
+            # Also the volume whose VM holds it may be at work.
+            busy = any(each in self._volumes
+                       and not self._volumes[each].at_rest
+                       for each in (owner, vm.uuid))
+            why = self._why_not(vm, owner) or (
+                'its volume is not at rest' if busy else None)
+            yield found(owner=owner, detail=_and(
+                f'in the tree of {vm.name}', why), sweepable=why is None)
         owner = _id_in(_MOMENT, point.name)
         if owner:
             yield found(owner=owner, detail=(
@@ -368,45 +505,69 @@ class _Comparison:
 
     def _unused(self) -> Iterator[File]:
         used = {_descriptor(path) for vm in self._evidence.machines
-                for path, _size in vm.files}
+                for path in (*(path for path, _size in vm.files),
+                             *vm.disks)}
         for file in _disks(self._evidence.files):
-            if _descriptor(file.reference) not in used:
+            if _descriptor(file.key) not in used:
                 yield file
 
+    def _owner_of(self, file: File) -> str:
+        return self._evidence.names.in_path(file.path)
+
     def _of_files(self) -> Iterator[Finding]:
+        foreign = {vm.folder for vm in self._evidence.machines
+                   if vm.folder and self._is_foreign(vm)}
         for file in self._unused():
+            if file.key.rpartition('/')[0] in foreign:
+                continue
             if file.path.startswith(f'{QUARANTINE_PATH}/'):
-                yield _of_file('quarantined', file, 'moved aside by a sweep')
+                yield self._of_file('quarantined', file,
+                                    'moved aside by a sweep')
             elif file.path.startswith(_TEMPORARY_PATH):
-                yield _of_file('leftover', file,
-                               'a temporary image that no VM uses', True)
-            elif _owner_of(file) is not None:
+                yield self._of_temporary_image(file)
+            elif self._owner_of(file):
                 yield self._of_nobodys_file(file)
 
+    def _of_temporary_image(self, file: File) -> Finding:
+        """An image's file tells neither its volume nor its deployment."""
+        why = None
+        if any(not each.at_rest for each in self._evidence.volumes):
+            why = 'an operation under way may need it'
+        elif file.reference not in self._evidence.named:
+            why = 'it bears no mark of a deployment'
+        return self._of_file('leftover', file, _and(
+            'a temporary image that no VM uses', why), why is None)
+
     def _of_nobodys_file(self, file: File) -> Finding:
-        owner = _owner_of(file) or ''
+        owner = self._owner_of(file)
         if owner in self._volumes:
             why = self._free_of(owner)
-            return _of_file('leftover' if why is None else 'orphan', file,
-                            why or 'its volume does not use it', why is None)
+            return self._of_file('leftover' if why is None else 'orphan',
+                                 file, why or 'its volume does not use it',
+                                 why is None)
         if owner in self._snapshots:
-            return _of_file('orphan', file, 'its snapshot has a record')
-        return _of_file('orphan', file, 'neither a VM nor a record', True)
+            return self._of_file('orphan', file, 'its snapshot has a record')
+        why = None if self._is_known(owner, file.reference) else (
+            'nor is it known to this Cinder; another may know it')
+        return self._of_file('orphan', file, _and(
+            'neither a VM nor a record', why), why is None)
+
+    def _of_file(self, kind: str, file: File, detail: str,
+                 sweepable: bool = False) -> Finding:
+        return Finding(
+            kind, 'file', file.path.rpartition('/')[2], file.reference,
+            self._owner_of(file) or file.path.partition('/')[0], file.place,
+            file.size_bytes, file.age_seconds, detail, sweepable,
+            datastore=file.datastore)
 
 
-def _is_unfinished_template(vm: Machine) -> bool:
-    return vm.ours and not vm.volume_id and bool(
-        vm.snapshot_id or _id_in(_SNAPSHOT, vm.name))
+def _and(detail: str, why: str | None) -> str:
+    return f'{detail}; {why}' if why else detail
 
 
 def _id_in(pattern: re.Pattern[str], name: str) -> str:
     match = pattern.fullmatch(name)
     return match[1] if match else ''
-
-
-def _owner_of(file: File) -> str | None:
-    match = _FILE_OF.search(file.path)
-    return match[2] if match else None
 
 
 def _descriptor(path: str) -> str:
@@ -418,9 +579,9 @@ def _disks(files: Iterable[File]) -> Iterator[File]:
     sizes: dict[str, int] = {}
     whole: dict[str, File] = {}
     for file in files:
-        name = _descriptor(file.reference)
+        name = _descriptor(file.key)
         sizes[name] = sizes.get(name, 0) + file.size_bytes
-        if name not in whole or name == file.reference:
+        if name not in whole or name == file.key:
             whole[name] = file
     for name, file in whole.items():
         yield dataclasses.replace(file, size_bytes=sizes[name])
@@ -431,10 +592,3 @@ def _of_machine(kind: str, vm: Machine, owner: str, detail: str,
     return Finding(kind, 'template' if vm.template else 'vm', vm.name,
                    vm.moref, owner, vm.place, vm.space_bytes, vm.age_seconds,
                    detail, sweepable)
-
-
-def _of_file(kind: str, file: File, detail: str,
-             sweepable: bool = False) -> Finding:
-    return Finding(kind, 'file', file.path.rpartition('/')[2], file.reference,
-                   _owner_of(file) or file.path.partition('/')[0], file.place,
-                   file.size_bytes, file.age_seconds, detail, sweepable)

@@ -6,7 +6,6 @@ from typing import Any
 from oslo_utils import uuidutils
 from oslo_vmware import vim_util
 
-from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.backings import model as shadow
 
@@ -58,17 +57,21 @@ class Quarantine:
         if finding.thing != 'template':
             # Nobody is to take it for a volume's again. It remains marked as
             # Cinder's, and with whose it was.
-            self._ops.set_identity(vm, finding.name, {
+            # Nor by its name, as volumes of old releases are found.
+            self._ops.set_identity(vm, _aside(finding.name), {
                 _UUID: uuidutils.generate_uuid(),
                 shadow.VOLUME_ID: '', shadow.SNAPSHOT_ID: '',
-                shadow.REPLACED: '', collect.QUARANTINED: finding.owner})
+                shadow.REPLACED: '', shadow.QUARANTINED: finding.owner,
+                shadow.QUARANTINED_NAME: finding.name})
+        else:
+            self._ops.rename(vm, _aside(finding.name))
         self._ops.move_backing_to_folder(vm, folder)
 
     def _move_file(self, finding: compare.Finding) -> None:
         datastore, path = next(
             (datastore, path) for datastore, path
             in self._backend.inventory().located(finding.reference)
-            if datastore.plain_name == finding.place and datastore.datacenter)
+            if datastore.moref == finding.datastore)
         datacenter = vim_util.get_moref(datastore.datacenter, 'Datacenter')
         # As the vCenter knows it: %2f for a slash.
         place = datastore.name
@@ -79,3 +82,8 @@ class Quarantine:
         self._ops.move_vmdk_file(
             datacenter, f'[{place}] {path}',
             f'[{place}] {folder}/{path.rpartition("/")[2]}')
+
+
+def _aside(name: str) -> str:
+    """The name of what was moved aside; a VM's has up to 79 characters."""
+    return f'quarantined-{name}'[:79]

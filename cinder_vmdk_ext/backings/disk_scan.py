@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads all disks of a vCenter in bulk: those of VMs, and bare files."""
 
-import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext import config
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import property_collector as collector
@@ -30,7 +30,6 @@ _VM_PATHS = ('name', 'parent', 'config.instanceUuid', 'config.template',
                  f'config.extraConfig["{mark}"]' for mark in _MARKS))
 _TREE_PATHS = {'VirtualMachine': ('name',), 'Folder': ('name', 'parent'),
                'Datacenter': ('name', 'parent')}
-_VOLUME_NAME = re.compile('volume-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 # Virtual hardware is the bulk of what is read; so many replies' worth of it
 # is held at a time.
 _VMS_A_CALL = 200
@@ -140,7 +139,8 @@ class DiskScan:
             former_ids=tuple(filter(None, former)), ours=ours,
             # Upstream's driver leaves the name, and takes the mark away.
             left_behind=bool(unmanaged) or bool(
-                ours and not volume_id and _VOLUME_NAME.fullmatch(name)),
+                ours and not volume_id
+                and config.name_patterns().volume_id(name)),
             template=bool(seen.get('config.template')),
             power_state=seen.get('runtime.powerState') or 'unknown',
             has_snapshots=bool(snapshot_tree.nodes(

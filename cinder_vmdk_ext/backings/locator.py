@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext import config
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import pool_names
@@ -94,9 +95,10 @@ class Locator:
         if before is not None and before[0] is backings:
             return before[1]
         found: dict[str, list[str]] = {}
+        names = config.name_patterns()
         for vm in backings.all:
             volume_id = vm.volume_id or (
-                vm.uuid if vm.name == f'volume-{vm.uuid}' else '')
+                vm.uuid if names.volume_id(vm.name) == vm.uuid else '')
             for moref in vm.datastores if volume_id else ():
                 found.setdefault(moref, []).append(volume_id)
         self._volumes = backings, found

@@ -25,6 +25,12 @@ REPLACED = 'vmdk-ext.replaced-volume'
 TAKING = 'vmdk-ext.taking-for-volume'
 #: Where a disk is being moved to within its datastore.
 MOVING_TO = 'vmdk-ext.moving-disk-to'
+#: The deployment of Cinder that made a VM.
+DEPLOYMENT = 'vmdk-ext.deployment'
+#: The volume or snapshot of what a sweep has moved aside.
+QUARANTINED = 'vmdk-ext.quarantined'
+#: The name of a VM before a sweep moved it aside.
+QUARANTINED_NAME = 'vmdk-ext.quarantined-name'
 #: The instance that a VM of Nova's is.
 INSTANCE_ID = 'nvp.vm-uuid'
 

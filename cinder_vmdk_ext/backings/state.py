@@ -18,7 +18,7 @@ DELETING = 'vmdk-ext:deleting'
 _AT_REST = frozenset({
     'available', 'in-use', 'error', 'reserved', 'maintenance',
     'error_extending', 'error_restoring', 'error_managing',
-    'awaiting-transfer'})
+    'error_deleting', 'awaiting-transfer'})
 _NOT_MIGRATING = (None, '', 'success', 'error')
 
 

@@ -85,6 +85,8 @@ class VolumeOps(folders.PlaceOps):
         self.backing_view: BackingReader | None = None
         # Called with a datastore's moref after something was deleted there.
         self.freed: Callable[[str], None] = lambda moref: None
+        # Gives the mark of this deployment; '': it is unknown.
+        self.deployment: Callable[[], str] = lambda: ''
         self._looks_by_name = False
         self._name_regex: Any = None
 
@@ -412,6 +414,9 @@ class VolumeOps(folders.PlaceOps):
     def _shadow_config(self, extra_config: dict[str, str]) -> dict[str, Any]:
         """Fields of the ConfigSpec of a shadow VM."""
         extra_config = dict(extra_config)
+        deployment = self.deployment()
+        if deployment:
+            extra_config[shadow.DEPLOYMENT] = deployment
         return {
             'instanceUuid': extra_config.pop(upstream.BACKING_UUID_KEY, None),
             'extraConfig': _options(extra_config),

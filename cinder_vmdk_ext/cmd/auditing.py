@@ -37,12 +37,21 @@ class _OfBackends(lister.Lister):
             help='section of the backend; default: all of this driver')
         return parser
 
+    def names(self, parsed_args: argparse.Namespace) -> list[str]:
+        """The backends that are meant; a wrong one is a wrong call."""
+        try:
+            return backend.names(parsed_args.backend)
+        except exceptions.InvalidSettings:
+            self.app.misused = True
+            raise
+
 
 class Audit(_OfBackends):
     """Compare Cinder's records, the vCenter's VMs and the datastores' files.
 
-    Changes nothing. Exits with 1 when it finds something (but for what a
-    sweep has moved to quarantine), else with 0.
+    Changes nothing. Exits with 3 when it finds something (but for what a
+    sweep has moved to quarantine), with 4 when something is lost, else with
+    0; with 1 when it failed, with 2 when it was called wrongly.
     """
 
     def take_action(self, parsed_args: argparse.Namespace
@@ -50,12 +59,13 @@ class Audit(_OfBackends):
         """Look, and list the findings."""
         backend.load(parsed_args.config_file)
         rows = []
-        for name in backend.names(parsed_args.backend):
+        for name in self.names(parsed_args):
             with backend.opened(name) as opened:
                 found = compare.compare(collect.EvidenceReader(opened).read())
             rows += [_row(name, each) for each in found]
-            if any(each.kind != 'quarantined' for each in found):
-                self.app.found = True
+            kinds = {each.kind for each in found} - {'quarantined'}
+            self.app.found |= bool(kinds)
+            self.app.lost |= 'lost' in kinds
         return _COLUMNS, rows
 
 
@@ -77,6 +87,10 @@ class Sweep(_OfBackends):
         parser.add_argument(
             '--minimum-age', type=_hours, default=24.0, metavar='HOURS',
             help='leave what was changed later (default: 24)')
+        parser.add_argument(
+            '--also', action='append', default=[], metavar='REFERENCE',
+            help='also move this finding, which bears no mark of this '
+                 'Cinder; may be repeated')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace
@@ -84,12 +98,14 @@ class Sweep(_OfBackends):
         """Look, and list or move."""
         backend.load(parsed_args.config_file)
         rows = []
-        for name in backend.names(parsed_args.backend):
+        for name in self.names(parsed_args):
             with backend.opened(name) as opened:
-                due = self._due(opened, parsed_args)
+                reader = collect.EvidenceReader(opened, parsed_args.also)
+                due = quarantine.due(compare.compare(reader.read()),
+                                     parsed_args.minimum_age * 3600)
                 if parsed_args.act:
                     with backend.locking():
-                        done = [self._move(opened, each, parsed_args)
+                        done = [self._move(opened, reader, each, parsed_args)
                                 for each in due]
                 else:
                     done = ['would be moved'] * len(due)
@@ -97,13 +113,8 @@ class Sweep(_OfBackends):
                      for each, how in zip(due, done)]
         return (*_COLUMNS, 'Done'), rows
 
-    @staticmethod
-    def _due(opened: Any, parsed_args: argparse.Namespace
-             ) -> list[compare.Finding]:
-        found = compare.compare(collect.EvidenceReader(opened).read())
-        return quarantine.due(found, parsed_args.minimum_age * 3600)
-
-    def _move(self, opened: Any, finding: compare.Finding,
+    def _move(self, opened: Any, reader: collect.EvidenceReader,
+              finding: compare.Finding,
               parsed_args: argparse.Namespace) -> str:
         if not parsed_args.yes and not _agreed(finding):
             return 'left'
@@ -111,8 +122,9 @@ class Sweep(_OfBackends):
             finding.owner) else []
         with locks.volumes(*owner):
             # Time has passed since it was found, perhaps at the question.
-            if finding.reference not in {each.reference for each
-                                         in self._due(opened, parsed_args)}:
+            still = quarantine.due(compare.compare(reader.again(finding)),
+                                   parsed_args.minimum_age * 3600)
+            if finding.reference not in {each.reference for each in still}:
                 return 'left: it is needed by now'
             try:
                 quarantine.Quarantine(opened).move(finding)

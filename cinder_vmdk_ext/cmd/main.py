@@ -24,15 +24,22 @@ class Application(app.App):
             deferred_help=True)
         # What the commands found, for the exit status.
         self.found = False
+        self.lost = False
         self.failed = False
+        self.misused = False
 
     def run(self, argv: list[str]) -> int:
         """Run a command.
 
-        :returns: 0; 1 when an audit found something, or on an error
+        :returns: 0: done, nothing found; 1: failed; 2: called wrongly; 3:
+            an audit found something; 4: and something is lost
         """
         status = super().run(argv)
-        return status or int(self.found or self.failed)
+        if self.misused:
+            return 2
+        if status or self.failed:
+            return status or 1
+        return 4 if self.lost else 3 if self.found else 0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import config
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
@@ -155,11 +156,12 @@ class Manage:
                     disk: shadow.ScannedDisk,
                     users: list[shadow.ScannedDisk]) -> None:
         """Refuse a disk that has an owner, or cannot be taken as it is."""
+        named = config.name_patterns()
         for each in users or [disk]:
             vm = each.machine
             for owner in (each.uuid, vm.uuid if vm else '',
                           vm.volume_id if vm else '',
-                          vm.name.removeprefix('volume-') if vm else ''):
+                          named.volume_id(vm.name) if vm else ''):
                 if owner and volume_utils.check_already_managed_volume(owner):
                     raise exception.ManageExistingAlreadyManaged(
                         volume_ref=owner)
@@ -410,6 +412,7 @@ class Manage:
     def _leave(self, backing: Any, volume: Any) -> None:
         self._ops.clear_identity(backing, uuidutils.generate_uuid(), {
             upstream.VOLUME_ID_KEY: '', shadow.TAKING: '',
+            shadow.DEPLOYMENT: '',
             shadow.UNMANAGED: volume['id']})
 
 

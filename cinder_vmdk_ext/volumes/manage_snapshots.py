@@ -17,6 +17,7 @@ from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import config
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import manage
@@ -53,6 +54,7 @@ class ManageSnapshots:
         ids = {each.id: each.id for each in cinder_snapshots}
         found = self._scan().snapshots()
         entries = []
+        named = config.name_patterns()
         for each in found:
             owner = known.get(each.name) or (
                 ids.get(each.machine.uuid) if each.machine.template else None)
@@ -64,7 +66,8 @@ class ManageSnapshots:
                 'size': model.ceil_gib(each.size_bytes),
                 'safe_to_manage': reason is None, 'reason_not_safe': reason,
                 'cinder_id': owner, 'source_reference': {
-                    'source-name': f'volume-{each.source_volume_id}'},
+                    'source-name': named.volume_name(
+                        each.source_volume_id)},
                 'extra_info': {
                     'name': each.name, 'format': 'template'
                     if each.machine.template else 'COW'}})

@@ -32,6 +32,7 @@ from cinder_vmdk_ext.backings import locator as backing_locator
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import concurrency
+from cinder_vmdk_ext import config
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
@@ -210,7 +211,8 @@ class Reconciler:
         """This backend's volumes whose shadow VM or instance is among VMs."""
         context = cinder_context.get_admin_context()
         ids = {key for vm in vms for key in (vm.uuid, vm.volume_id) if key}
-        ids |= {vm.name.removeprefix('volume-') for vm in vms}
+        named = config.name_patterns()
+        ids |= {named.volume_id(vm.name) for vm in vms} - {''}
         for vm in vms:
             if vm.uuid:
                 concurrency.cooperative_yield()

@@ -87,6 +87,19 @@ class DatastoreBrowser:
                 in self._search(datastores, _disk_query())
                 if file.capacity_bytes is not None)
 
+    def folder(self, datastore: Datastore, path: str) -> list[Found]:
+        """The files ``*.vmdk`` of one folder; none where it is missing.
+
+        :raises VimException: why the datastore cannot be searched
+        """
+        try:
+            return list(self._result(datastore, self._start(
+                'SearchDatastore_Task', datastore, _details(
+                    fileType=False, fileSize=True, modification=True),
+                path)))
+        except exceptions.FileNotFoundException:
+            return []
+
     def disk(self, datastore: Datastore, path: str) -> Found | None:
         """The virtual disk at a path; None: there is none.
 

@@ -16,6 +16,7 @@ from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.audit import quarantine
 from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 from sandbox.embedded import section
@@ -26,16 +27,16 @@ content = backend_case.content
 class AuditCase(backend_case.BackendCase):
     """Audits of one backend."""
 
-    def audit(self):
+    def audit(self, named=()):
         return compare.compare(
-            collect.EvidenceReader(self.driver.backend).read())
+            collect.EvidenceReader(self.driver.backend, named).read())
 
     def kinds(self):
         return [(each.kind, each.thing, each.owner) for each in self.audit()]
 
-    def sweep(self, minimum_age_seconds=0):
+    def sweep(self, minimum_age_seconds=0, named=()):
         mover = quarantine.Quarantine(self.driver.backend)
-        due = quarantine.due(self.audit(), minimum_age_seconds)
+        due = quarantine.due(self.audit(named), minimum_age_seconds)
         for each in due:
             mover.move(each)
         return due
@@ -159,7 +160,8 @@ class FindingsTestCase(AuditCase):
         found, = self.audit()
         self.assertEqual(('leftover', 'file', path),
                          (found.kind, found.thing, found.reference))
-        self.sweep()
+        self.assertEqual([], self.sweep())
+        self.sweep(named=[path])
         moved, = self.audit()
         self.addCleanup(self._delete, moved.reference)
         self.assertEqual('quarantined', moved.kind)
@@ -187,7 +189,7 @@ class FindingsTestCase(AuditCase):
                 volume = self.create(pool, content=content('escaped'))
                 self.assertEqual([], self.audit())
                 self._make_disk(f'[{datastore.name}] {path}')
-                [swept] = self.sweep()
+                [swept] = self.sweep(named=[f'[{name}] {path}'])
                 self.assertEqual(f'[{name}] {path}', swept.reference)
                 [moved] = self.audit()
                 self.assertEqual('quarantined', moved.kind)
@@ -247,6 +249,138 @@ class SweepTestCase(AuditCase):
         self.assertEqual([], self.sweep())
 
 
+class DeploymentTestCase(AuditCase):
+    """Two Cinders on one vCenter: a sweep of one moves its own alone."""
+
+    def setUp(self):
+        super().setUp()
+        # Options are the process's: each reads its own before the next.
+        self.mark = self.driver.backend.deployment()
+        self.other = self.make_driver(vmdk_ext_deployment_id='another cinder')
+        self.assertNotIn(self.other.backend.deployment(), ('', self.mark))
+
+    def leave(self, maker):
+        """A volume of a driver, of which this database knows nothing."""
+        volume = self.new_volume()
+        self.made(volume, maker.create_volume(volume))
+        vm = self.truth(volume).vm
+        volume.destroy()
+        with api.main_context_manager.writer.using(
+                self.context.elevated()) as session:
+            session.execute(api.models.Volume.__table__.delete().where(
+                api.models.Volume.id == volume.id))
+        return vm
+
+    def state_of(self, vm):
+        return (vm.name, vm.parent.name, vm.config.instanceUuid,
+                sorted((each.key, each.value)
+                       for each in vm.config.extraConfig))
+
+    def test_nothing_of_the_other_is_moved_or_listed_by_any_option(self):
+        theirs, ours = self.leave(self.other), self.leave(self.driver)
+        before = self.state_of(theirs)
+        named = [theirs._moId, before[2]]
+        self.assertNotIn(theirs._moId, [
+            each.reference for each in self.audit(named)])
+        swept = self.sweep(named=named)
+        self.assertEqual([ours._moId], [each.reference for each in swept])
+        self.assertEqual(before, self.state_of(theirs))
+
+    def test_what_bears_no_mark_is_moved_by_its_name_alone(self):
+        vm = self.leave(self.driver)
+        self.rename(vm, extraConfig=[vim.option.OptionValue(
+            key=shadow.DEPLOYMENT, value='')])
+        found, = self.audit()
+        self.assertEqual(('orphan', False), (found.kind, found.sweepable))
+        self.assertIn('no mark of this deployment', found.detail)
+        self.assertEqual([], self.sweep())
+        self.assertEqual(1, len(self.sweep(named=[vm._moId])))
+        self.assertEqual('Quarantine', vm.parent.name)
+
+    def test_what_lies_in_another_folder_stays(self):
+        vm = self.leave(self.driver)
+        self.wait(self.instances()[0].parent.MoveIntoFolder_Task([vm]))
+        found, = self.audit()
+        self.assertIn("no folder of this backend's", found.detail)
+        self.assertEqual([], self.sweep(named=[vm._moId]))
+
+    def test_a_name_in_quarantine_is_no_volumes_backing(self):
+        vm = self.leave(self.driver)
+        name, uuid = vm.name, vm.config.instanceUuid
+        self.sweep()
+        self.driver.volumeops.build_backing_ref_cache()
+        self.assertIsNone(self.driver.volumeops.get_backing(name, uuid))
+
+
+class DisksTestCase(AuditCase):
+    """A volume's VM is there; its disk is looked at as well."""
+
+    def setUp(self):
+        super().setUp()
+        self.volume = self.create(content=content('looked at'))
+
+    def findings(self):
+        return [(each.kind, each.owner) for each in self.audit()]
+
+    def test_a_vm_without_its_disk_is_lost(self):
+        truth = self.truth(self.volume)
+        self.wait(truth.vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(
+                operation='remove', fileOperation='destroy',
+                device=truth.disk)])))
+        self.assertEqual([('lost', self.volume.id)], self.findings())
+
+    def test_a_vm_whose_file_is_gone_is_lost(self):
+        truth = self.truth(self.volume)
+        content = self.service.content
+        self.wait(content.fileManager.DeleteDatastoreFile_Task(
+            truth.path, content.rootFolder.childEntity[0]))
+        self.addCleanup(
+            content.fileManager.DeleteDatastoreFile_Task,
+            truth.path.rpartition('/')[0], content.rootFolder.childEntity[0])
+        found = self.audit()
+        self.assertIn(('lost', self.volume.id),
+                      [(each.kind, each.owner) for each in found])
+        self.assertIn(truth.path, found[0].detail)
+
+    def test_a_file_that_a_stranger_names_is_shared(self):
+        truth = self.truth(self.volume)
+        stranger = self.instances()[1]
+        controller = next(
+            device.key for device in stranger.config.hardware.device
+            if isinstance(device, vim.vm.device.VirtualSCSIController))
+        disk = vim.vm.device.VirtualDisk(
+            key=-1, controllerKey=controller, unitNumber=-1,
+            capacityInKB=truth.disk.capacityInKB,
+            backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+                fileName=truth.path, diskMode='persistent'))
+        self.wait(stranger.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation='add', device=disk)])))
+        try:
+            self.assertEqual([('shared', self.volume.id)], self.findings())
+        finally:
+            added = next(
+                device for device in stranger.config.hardware.device
+                if isinstance(device, vim.vm.device.VirtualDisk)
+                and device.backing.fileName == truth.path)
+            self.wait(stranger.ReconfigVM_Task(vim.vm.ConfigSpec(
+                deviceChange=[vim.vm.device.VirtualDeviceSpec(
+                    operation='remove', device=added)])))
+
+    def test_a_vm_that_was_made_a_template_is_named(self):
+        vm = self.truth(self.volume).vm
+        vm.MarkAsTemplate()
+        lost, *_others = self.audit()
+        self.assertEqual('lost', lost.kind)
+        self.assertIn(f'({vm._moId}), marked as a template', lost.detail)
+
+    def test_a_deletion_that_failed_is_stuck(self):
+        self.volume.provider_id = state.DELETING
+        self.volume.status = 'error_deleting'
+        self.volume.save()
+        self.assertEqual([('stuck', self.volume.id)], self.findings())
+
+
 class CommandTestCase(AuditCase):
     """The command, as an operator gives it, in a process of its own."""
 
@@ -278,7 +412,7 @@ class CommandTestCase(AuditCase):
         self.assertEqual(0, self.run_command('audit').returncode)
         volume.destroy()
         done = self.run_command('audit', '--format', 'json')
-        self.assertEqual(1, done.returncode, done.stderr)
+        self.assertEqual(3, done.returncode, done.stderr)
         found, = json.loads(done.stdout)
         self.assertEqual(('vmdk', 'orphan', volume.id), (
             found['Backend'], found['Kind'], found['Owner']))
@@ -299,7 +433,7 @@ class CommandTestCase(AuditCase):
 
     def test_one_clear_error_for_a_backend_that_is_not_there(self):
         done = self.run_command('audit', '--backend', 'nowhere')
-        self.assertEqual(1, done.returncode)
+        self.assertEqual(2, done.returncode)
         self.assertIn("'nowhere' is no enabled backend", done.stderr)
         self.assertIn(section.NAME, done.stderr)
         self.assertNotIn('Traceback', done.stderr)

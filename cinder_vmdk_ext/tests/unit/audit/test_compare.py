@@ -6,6 +6,7 @@ import unittest
 
 from cinder_vmdk_ext.audit import compare as audit_compare
 from cinder_vmdk_ext.audit import quarantine
+from cinder_vmdk_ext.backings import names as patterns
 
 ID = '11111111-2222-3333-4444-555555555555'
 OTHER = '99999999-2222-3333-4444-555555555555'
@@ -35,8 +36,8 @@ class CompareTestCase(unittest.TestCase):
 
     def test_lost_only_what_was_made_and_is_at_rest_here(self):
         self.assertEqual(['lost'], kinds(machines=()))
-        for change in ({'backed': False}, {'status': 'creating'},
-                       {'moving': True}, {'mine': False}):
+        for change in ({'backed': False}, {'at_rest': False},
+                       {'mine': False}):
             self.assertEqual([], kinds(
                 volumes=[dataclasses.replace(RECORD, **change)],
                 machines=()), change)
@@ -85,8 +86,9 @@ class CompareTestCase(unittest.TestCase):
 
     def test_a_vm_without_its_disk_frees_no_file(self):
         file = audit_compare.File('gold', f'volume-{ID}_1/volume-{ID}.vmdk', 7)
-        found, = compare(machines=[dataclasses.replace(
+        lost, found = compare(machines=[dataclasses.replace(
             VM, disk_count=0, files=())], files=[file])
+        self.assertEqual(('lost', ID), (lost.kind, lost.owner))
         self.assertFalse(found.sweepable)
 
     def test_the_vm_with_the_uuid_is_the_one_in_use(self):
@@ -102,6 +104,76 @@ class CompareTestCase(unittest.TestCase):
         self.assertEqual(('lost', 'duplicated'), (lost.kind, there.kind))
         self.assertIn('by hand (vm-1)', lost.detail)
         self.assertFalse(there.sweepable)
+
+
+class NamesTestCase(unittest.TestCase):
+    """Cinder's own templates of names (volume_name_template)."""
+
+    def test_leftovers_and_orphans_are_known_by_the_templates(self):
+        names = patterns.Names('vol_%s.x', 'snap+%s')
+        machines = [
+            dataclasses.replace(VM, name=f'vol_{ID}.x'),
+            dataclasses.replace(
+                VM, moref='vm-2', uuid='', volume_id='', deployment='d',
+                files=(), name=f'vol_{ID}.x-retype-{OTHER}'),
+            dataclasses.replace(
+                VM, moref='vm-3', uuid='', volume_id='', deployment='d',
+                files=(), name=f'snap+{OTHER}', template=True)]
+        found = audit_compare.compare(audit_compare.Evidence(
+            (dataclasses.replace(RECORD, name=f'vol_{ID}.x'),), (),
+            tuple(machines), (), names, 'd'))
+        self.assertEqual(
+            [('leftover', ID, True), ('orphan', OTHER, True)],
+            [(each.kind, each.owner, each.sweepable) for each in found])
+
+
+class DiskTestCase(unittest.TestCase):
+
+    def find(self, *others, **volume):
+        used = dataclasses.replace(
+            VM, folder='[gold] nova', disks=('[gold] web/disk.vmdk',))
+        return [(each.kind, each.owner) for each in audit_compare.compare(
+            audit_compare.Evidence(
+                (dataclasses.replace(RECORD, **volume),), (),
+                (used, *others),
+                (audit_compare.File('gold', 'web/disk.vmdk'),),
+                searched=frozenset({'gold'})))]
+
+    def test_a_disk_in_an_instances_folder_is_at_risk(self):
+        web = audit_compare.Machine('vm-9', 'web', uuid=OTHER,
+                                    folder='[gold] web')
+        self.assertEqual([('at-risk', ID)], self.find(web))
+
+    def test_a_disk_that_its_instance_names_is_not_shared(self):
+        web = audit_compare.Machine('vm-9', 'web', uuid=OTHER,
+                                    disks=('[gold] web/disk.vmdk',))
+        self.assertEqual([], self.find(web, attached_to=(OTHER,)))
+        self.assertEqual([('shared', ID)], self.find(web))
+
+    def test_a_record_that_waits_for_a_day_is_stuck(self):
+        waiting = {'at_rest': False, 'status': 'deleting'}
+        self.assertEqual([], self.find(**waiting))
+        self.assertEqual([('stuck', ID)],
+                         self.find(idle_seconds=90000.0, **waiting))
+
+    def test_an_image_that_an_operation_may_need_stays(self):
+        image = audit_compare.File('gold', 'cinder_temp/a.vmdk')
+        for at_rest in (True, False):
+            found, = audit_compare.compare(audit_compare.Evidence(
+                (dataclasses.replace(RECORD, at_rest=at_rest,
+                                     backed=False),), (), (), (image,),
+                named=frozenset({image.reference})))
+            self.assertEqual(at_rest, found.sweepable)
+
+    def test_one_storage_shown_by_two_datastores_frees_no_file(self):
+        """An NFS export in two datacenters, under two names."""
+        used = dataclasses.replace(VM, files=(
+            (f'[nfs-a] volume-{ID}/a.vmdk', 5),))
+        files = [audit_compare.File(place, f'volume-{ID}/a.vmdk', 5,
+                                    storage='nfs-a')
+                 for place in ('nfs-a', 'nfs-b')]
+        self.assertEqual([], audit_compare.compare(audit_compare.Evidence(
+            (RECORD,), (), (used,), tuple(files))))
 
 
 class DueTestCase(unittest.TestCase):

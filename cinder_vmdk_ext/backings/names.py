@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names that Cinder's options give to volumes and snapshots, read back."""
+
+import re
+
+_ID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
+_SLOT = '\0'
+
+
+class Names:
+    """What is matched by name, for one pair of Cinder's templates."""
+
+    def __init__(self, volume_template: str = 'volume-%s',
+                 snapshot_template: str = 'snapshot-%s') -> None:
+        """:param volume_template: Cinder's volume_name_template
+        :param snapshot_template: Cinder's snapshot_name_template
+        """
+        self._volume_template = volume_template
+        volume = _pattern(volume_template)
+        snapshot = _pattern(snapshot_template)
+        self._volume = re.compile(volume)
+        self._snapshot = re.compile(snapshot)
+        # What operations call VMs that are to become the volume's, or were.
+        self._temporary = re.compile(f'{volume}-[a-z]+(?:-{_ID})?')
+        self._in_path = re.compile(f'(?:^|/)(?:{volume}|{snapshot})')
+
+    def volume_name(self, volume_id: str) -> str:
+        """The name of a volume."""
+        return self._volume_template % volume_id
+
+    def volume_id(self, name: str) -> str:
+        """The id in a volume's name; '' when it is no such name."""
+        return _found(self._volume.fullmatch(name))
+
+    def snapshot_id(self, name: str) -> str:
+        """The id in a snapshot's name; '' when it is no such name."""
+        return _found(self._snapshot.fullmatch(name))
+
+    def temporary_of(self, name: str) -> str:
+        """The id of the volume that a temporary VM was made for, or ''."""
+        return _found(self._temporary.fullmatch(name))
+
+    def in_path(self, path: str) -> str:
+        """The id of the volume or snapshot that a path names, or ''.
+
+        A vCenter numbers the folders of namesakes: ``volume-..._1/``.
+        """
+        return _found(self._in_path.search(path))
+
+
+def _pattern(template: str) -> str:
+    return re.escape(template % _SLOT).replace(re.escape(_SLOT), f'({_ID})')
+
+
+def _found(match: re.Match[str] | None) -> str:
+    return next(filter(None, match.groups()), '') if match else ''
