@@ -335,9 +335,10 @@ class DisksTestCase(AuditCase):
         content = self.service.content
         self.wait(content.fileManager.DeleteDatastoreFile_Task(
             truth.path, content.rootFolder.childEntity[0]))
-        self.addCleanup(
-            content.fileManager.DeleteDatastoreFile_Task,
-            truth.path.rpartition('/')[0], content.rootFolder.childEntity[0])
+        folder = truth.path.rpartition('/')[0]
+        self.addCleanup(lambda: self.wait(
+            content.fileManager.DeleteDatastoreFile_Task(
+                folder, content.rootFolder.childEntity[0])))
         found = self.audit()
         self.assertIn(('lost', self.volume.id),
                       [(each.kind, each.owner) for each in found])
