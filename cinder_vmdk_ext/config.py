@@ -19,7 +19,7 @@ from cinder import exception
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
-from cinder_vmdk_ext.backings import names
+from cinder_vmdk_ext import names
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
 

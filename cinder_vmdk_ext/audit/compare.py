@@ -32,7 +32,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 
-from cinder_vmdk_ext.backings import names as patterns
+from cinder_vmdk_ext import names as patterns
 
 KINDS = ('lost', 'at-risk', 'shared', 'stuck', 'misplaced', 'duplicated',
          'leftover', 'orphan', 'quarantined')

@@ -24,7 +24,8 @@ UPSTREAM = 'cinder.volume.drivers.vmware'
 
 #: Decisions on plain values.
 PURE = frozenset({
-    'audit.compare', 'backings.model', 'model', 'scheduling.claims',
+    'audit.compare', 'backings.model', 'names', 'model',
+    'scheduling.claims',
     'scheduling.eligibility', 'scheduling.placement', 'scheduling.pool_names',
     'scheduling.pool_stats', 'volumes.manageable'})
 #: A decision that is to be repeated is handed its clock and its tie-break.

@@ -6,7 +6,7 @@ import unittest
 
 from cinder_vmdk_ext.audit import compare as audit_compare
 from cinder_vmdk_ext.audit import quarantine
-from cinder_vmdk_ext.backings import names as patterns
+from cinder_vmdk_ext import names as patterns
 
 ID = '11111111-2222-3333-4444-555555555555'
 OTHER = '99999999-2222-3333-4444-555555555555'
