@@ -19,9 +19,9 @@ from cinder import exception
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
-from cinder_vmdk_ext import names
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext import names
 
 vmdk_ext_opts = [
     cfg.BoolOpt(

@@ -21,7 +21,8 @@ class Names:
         self._volume = re.compile(volume)
         self._snapshot = re.compile(snapshot)
         # What operations call VMs that are to become the volume's, or were.
-        self._temporary = re.compile(f'{volume}-[a-z]+(?:-{_ID})?')
+        self._temporary = re.compile(
+            f'{volume}-[a-z]+(?:-(?:{_ID}|[0-9a-f]{{8}}))?')
         self._in_path = re.compile(f'(?:^|/)(?:{volume}|{snapshot})')
 
     def volume_name(self, volume_id: str) -> str:

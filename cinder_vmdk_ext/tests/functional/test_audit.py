@@ -19,6 +19,7 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.volumes import replace
 from sandbox.embedded import section
 
 content = backend_case.content
@@ -131,7 +132,7 @@ class FindingsTestCase(AuditCase):
         self.assertEqual([], self.audit())
 
     def test_leftovers_name_their_volume(self):
-        name = f'{self.volume.name}-retype-{uuidutils.generate_uuid()}'
+        name = replace.temporary_name(self.volume, 'retype')
         self.copy_of(self.volume, name)
         replaced = self.copy_of(self.volume, f'{self.volume.name}-replaced')
         self.rename(replaced, extraConfig=[
@@ -217,7 +218,7 @@ class SweepTestCase(AuditCase):
     def leftover(self):
         return self.copy_of(
             self.volume,
-            f'{self.volume.name}-extend-{uuidutils.generate_uuid()}')
+            replace.temporary_name(self.volume, 'extend'))
 
     def test_a_leftover_goes_to_quarantine_with_its_disk(self):
         vm = self.leftover()
