@@ -49,6 +49,8 @@ class _DriverInTheirTests:
         super().__init__(*args, **kwargs)
         # The type of their volumes is in no database.
         self.backend.selection.specs_of = lambda type_id: {}
+        # Nor is what tells this Cinder from others.
+        self.backend.deployment = lambda: ''
 
     def retype(self, ctxt, volume, new_type, diff, host):
         # They hand in sentinels where Cinder hands in dictionaries.
@@ -90,7 +92,7 @@ def substitute(upstream_name: str, uses: dict[str, int]) -> None:
     def __init__(self, *args, **kwargs):
         uses[upstream_name] += 1
         mocks = {name: mock.MagicMock(name=name) for name in handed_in}
-        ours.__init__(self, *args, **kwargs, **mocks)
+        super(counted, self).__init__(*args, **kwargs, **mocks)
 
     counted = type(
         class_name,
