@@ -55,7 +55,7 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                                in _changed(name, given[name])]
                     stack.enter_context(locks.volumes(*(
                         volume['id'] for volume in changed)))
-                    _read_again(changed)
+                    read_again(changed)
                 if reads:
                     stack.enter_context(operation.scope(
                         prefetch=_prefetch(reads, given.get('connector'))))
@@ -74,7 +74,10 @@ def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:
 
 
 def _id(volume: Any) -> str:
-    return volume['id'] if volume is not None else ''
+    try:
+        return volume['id']
+    except (KeyError, TypeError):
+        return ''  # none, or what stands for one in a test
 
 
 def _changed(parameter: str, thing: Any) -> list[Any]:
@@ -85,7 +88,7 @@ def _changed(parameter: str, thing: Any) -> list[Any]:
     return [] if thing['provider_location'] else [thing['volume']]
 
 
-def _read_again(volumes: list[Any]) -> None:
+def read_again(volumes: list[Any]) -> None:
     """Read records that may have changed during the wait for their lock.
 
     A volume may have been attached, or given its disk, by the operation that

@@ -173,8 +173,11 @@ class Upstream:
     def volume_folder(self, datacenter: Any, project_id: str,
                       snapshot: bool = False) -> Any:
         """A project's VM folder for volumes, or for snapshots."""
+        if not snapshot:
+            return self._driver._get_volume_group_folder(datacenter,
+                                                         project_id)
         return self._driver._get_volume_group_folder(datacenter, project_id,
-                                                     snapshot=snapshot)
+                                                     snapshot=True)
 
     @staticmethod
     def datastore_ref(moref: str) -> Any:

@@ -177,11 +177,12 @@ class VerifiedOps(volumeops.VolumeOps):
     def delete_backing(self, backing: Any) -> None:
         """Delete a VM with its disks (Destroy_Task)."""
         delete = super().delete_backing
-        moref = vim_util.get_moref_value(backing)
         view = self.backing_view
-        datastores = view.datastores_of(moref) if view else ()
-        self._verify_step(backing, lambda: delete(backing),
-                          lambda: self.read_backing(moref) is None)
+        datastores = view.datastores_of(
+            vim_util.get_moref_value(backing)) if view else ()
+        self._verify_step(
+            backing, lambda: delete(backing), lambda: self.read_backing(
+                vim_util.get_moref_value(backing)) is None)
         for datastore in datastores:
             self.freed(datastore)
 

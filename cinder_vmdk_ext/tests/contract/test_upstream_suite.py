@@ -81,6 +81,20 @@ NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
             'test_copy_temp_image',
             'test_copy_volume_to_image',
             'test_copy_volume_to_image_with_no_backing')},
+    'an image is opened, and checked by its data, before anything is made of '
+    'it; these tests\' images have none (source_image.py)': {
+        _DRIVER: (
+            'test_copy_image_to_volume_1_sparse',
+            'test_copy_image_to_volume_2_preallocated',
+            'test_copy_image_to_volume_3_streamOptimized',
+            'test_copy_image_to_volume_with_extend_backing_1_sparse',
+            'test_copy_image_to_volume_with_extend_backing_2_preallocated',
+            'test_copy_image_to_volume_with_extend_backing_3_streamOptimized',
+            'test_copy_image_to_volume_with_invalid_container',
+            'test_copy_image_to_volume_with_ova_container')},
+    'where a VM uses several datastores, its disk\'s is the volume\'s '
+    '(volumeops.py)': {
+        _VOLUMEOPS: ('test_get_datastore',)},
     'a disk that is to be managed is made ready before its VM loses it, and '
     'what is unmanaged can be managed again (manage.py)': {
         _DRIVER: ('test_manage_existing',

@@ -18,6 +18,8 @@ import unittest
 from typing import Any
 from unittest import mock
 
+from cinder_vmdk_ext import hooks
+
 PACKAGE = 'cinder.volume.drivers.vmware'
 TESTS = 'cinder.tests.unit.volume.drivers.vmware'
 TEST_MODULES = (
@@ -47,7 +49,8 @@ class _DriverInTheirTests:
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # The type of their volumes is in no database.
+        # Their volumes, and the types of these, are in no database.
+        hooks.read_again = lambda volumes: None
         self.backend.selection.specs_of = lambda type_id: {}
         # Nor is what tells this Cinder from others.
         self.backend.deployment = lambda: ''
