@@ -148,6 +148,10 @@ class Backend:
         """The one long poll."""
         return self._streams.current
 
+    def refresh_figures(self, moref: str) -> None:
+        """Have the vCenter refresh a datastore's figures now."""
+        self._streams.refresh_now(moref)
+
     def inventory(self) -> model.Inventory:
         """The inventory as it is now."""
         return self.selection.inventory()
@@ -344,6 +348,10 @@ class _Streams:
         """Have figures refreshed while the session lasts."""
         self._refresher = refresher.Refresher(client, books)
         books.notify(self._refresher.wake)
+
+    def refresh_now(self, moref: str) -> None:
+        if self._refresher is not None:
+            self._refresher.refresh(moref)
 
     def stop(self) -> None:
         if self.current is not None:

@@ -81,7 +81,7 @@ class Refresher:
             if left > 0:
                 self._stopped.wait(left)
             else:
-                self._refresh(moref)
+                self.refresh(moref)
 
     def _due(self) -> list[tuple[float, str]]:
         """When each changed datastore is to be refreshed."""
@@ -93,7 +93,8 @@ class Refresher:
                     moref, -math.inf) + INTERVAL_SECONDS), moref)
                 for moref, at in changed.items()]
 
-    def _refresh(self, moref: str) -> None:
+    def refresh(self, moref: str) -> None:
+        """Have a datastore refreshed now (RefreshDatastoreStorageInfo)."""
         begun_at = self._asked_at[moref] = self._clock()
         complaint = ''
         try:

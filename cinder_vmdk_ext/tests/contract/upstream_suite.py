@@ -49,8 +49,7 @@ class _DriverInTheirTests:
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # Their volumes, and the types of these, are in no database.
-        hooks.read_again = lambda volumes: None
+        # The type of their volumes is in no database.
         self.backend.selection.specs_of = lambda type_id: {}
         # Nor is what tells this Cinder from others.
         self.backend.deployment = lambda: ''
@@ -154,6 +153,8 @@ def main() -> None:
             load(our_name)
         for upstream_name in OURS:
             substitute(upstream_name, uses)
+        # Their volumes are in no database.
+        hooks.read_again = lambda volumes: None
     # Only now: upstream's tests take hold of the classes when they are
     # imported.
     suite = unittest.defaultTestLoader.loadTestsFromNames(
