@@ -8,6 +8,7 @@ uses it asks the port to upstream's driver for it.
 
 import functools
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -71,7 +72,9 @@ class Backend:
         """:param driver: a VmdkExtDriver, whose options can be read"""
         self.upstream = upstream.Upstream(driver)
         self._configuration = driver.configuration
-        self._deployment = ''
+        #: Gives the mark of this deployment of Cinder; '': it is unknown.
+        self.deployment = _remembered(functools.partial(
+            config.deployment_id, self._configuration))
         self._note = logout.Note()
         logout.at_exit(driver, self._note, functools.partial(
             _make_client, driver.configuration))
@@ -162,12 +165,6 @@ class Backend:
 
     def _vcenter_id(self) -> str:
         return self.session.vim.service_content.about.instanceUuid
-
-    def deployment(self) -> str:
-        """The mark of this deployment of Cinder; '': it is unknown."""
-        if not self._deployment:
-            self._deployment = config.deployment_id(self._configuration)
-        return self._deployment
 
     def _manage_lock(self) -> AbstractContextManager[None]:
         return locks.manage(self._vcenter_id())
@@ -358,6 +355,21 @@ class _Streams:
             self.current.stop()
         if self._refresher is not None:
             self._refresher.stop()
+
+
+def _remembered(read: Callable[[], str]) -> Callable[[], str]:
+    """Ask until there is an answer, and keep it.
+
+    It holds nothing of the backend: the long poll's thread holds it.
+    """
+    known: list[str] = []
+
+    def ask() -> str:
+        answer = known[0] if known else read()
+        if answer and not known:
+            known.append(answer)
+        return answer
+    return ask
 
 
 def _make_transport(configuration: Any, **options: Any
