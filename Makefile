@@ -103,6 +103,9 @@ tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cind
 genconfig: $(STAMP) ## write etc/cinder_vmdk_ext.conf.sample anew from the options
 	@$(BIN)/oslo-config-generator --config-file etc/config-generator.conf
 
+books: $(STAMP) $(SIMULATOR) ## random operations beside Nova, Storage DRS, backups and strangers; ARGS='--steps 20000 --seed 1'
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.books_run $(ARGS)
+
 seams: $(STAMP) ## record anew what we override and call in each supported release of Cinder
 	@mkdir -p build/wheels && cd build/wheels && for wanted in $(SEAM_RELEASES); do \
 		name=$${wanted%%==*} && ls $${name/./_}-$${wanted##*==}*.whl >/dev/null 2>&1 || \

@@ -17,7 +17,7 @@ class Stranger(vcenter.VCenter):
         super().__init__(service)
         self._control = control
         self.vms: list[Any] = []
-        self._files: list[str] = []
+        self._files: list[tuple[Any, str]] = []  # datastores may be renamed
 
     def settle(self, datastore: str, name: str, **config: Any) -> Any:
         """A VM that is off, with one disk with content."""
@@ -40,21 +40,31 @@ class Stranger(vcenter.VCenter):
         self.wait(self.content.virtualDiskManager.CreateVirtualDisk_Task(
             full, self.datacenter, vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
                 diskType='thin', adapterType='lsiLogic', capacityKb=4096)))
-        self._files.append(full)
+        self._files.append((self.datastore(datastore), path))
         return full
 
     def fingerprint(self) -> dict[str, Any]:
-        """What changes when somebody touches what is ours: names, files, versions, uuids and content."""
+        """What changes when somebody touches what is ours: names, files, versions, uuids and content.
+
+        A datastore counts by its reference: that it is renamed touches nothing of ours.
+        """
+        references = {datastore.name: datastore._moId for datastore in self.all(vim.Datastore)}
+
+        def place(path: str) -> str:
+            datastore, _, file = path[1:].partition('] ')
+            return f'[{references.get(datastore, datastore)}] {file}'
+
         seen: dict[str, Any] = {}
         for vm in self.vms:
             paths = [path for disk in vcenter.disks(vm) for path in vcenter.chain(disk.backing)]
             seen[vm._moId] = (
                 vm.name, vm.config.uuid, vm.config.instanceUuid, vm.config.changeVersion, vm.config.annotation,
-                vm.parent._moId, vm.config.files.vmPathName, [disk.backing.uuid for disk in vcenter.disks(vm)],
-                sorted(each.name for each in vm.layoutEx.file if not each.name.endswith('.log')),
+                vm.parent._moId, place(vm.config.files.vmPathName), [disk.backing.uuid for disk in vcenter.disks(vm)],
+                sorted(place(each.name) for each in vm.layoutEx.file if not each.name.endswith('.log')),
                 sorted((option.key, option.value) for option in vm.config.extraConfig),
-                [(path, self._checksum(path)) for path in paths])
-        seen.update({path: self._checksum(path) for path in self._files})
+                [(place(path), self._checksum(path)) for path in paths])
+        for datastore, path in self._files:
+            seen[f'[{datastore._moId}] {path}'] = self._checksum(f'[{datastore.name}] {path}')
         return seen
 
     def leave(self) -> None:
@@ -62,7 +72,8 @@ class Stranger(vcenter.VCenter):
         while self.vms:
             self.destroy(self.vms.pop())
         while self._files:
-            self.wait(self.content.virtualDiskManager.DeleteVirtualDisk_Task(self._files.pop(), self.datacenter))
+            datastore, path = self._files.pop()
+            self.wait(self.content.virtualDiskManager.DeleteVirtualDisk_Task(f'[{datastore.name}] {path}', self.datacenter))
 
     def _checksum(self, path: str) -> str:
         reply = requests.get(f'{self._control.url}/disk/checksum?{_query(path)}&grains=1', timeout=60)

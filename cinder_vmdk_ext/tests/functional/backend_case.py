@@ -169,6 +169,24 @@ class BackendCase(testtools.TestCase):
         self.made(volume, self.driver.create_export(self.context, volume,
                                                     connector))
         self.driver.initialize_connection(volume, connector)
+        self.plug(volume, instance)
+        attachment = objects.VolumeAttachment(
+            self.context, volume_id=volume.id, attach_status='attached',
+            instance_uuid=instance.config.instanceUuid, attach_mode='rw',
+            connector=connector)
+        attachment.create()
+        volume.status = 'in-use'
+        volume.attach_status = 'attached'
+        volume.save()
+        volume.refresh()
+        volume.volume_attachment = (
+            objects.VolumeAttachmentList.get_all_by_volume_id(
+                self.context, volume.id))
+        volume.obj_reset_changes(['volume_attachment'])
+        return instance
+
+    def plug(self, volume, instance):
+        """Give an instance the disk."""
         truth = self.truth(volume)
         backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
             fileName=truth.path, diskMode='persistent')
@@ -186,29 +204,23 @@ class BackendCase(testtools.TestCase):
                                        value=truth.disk.backing.uuid),
                 vim.option.OptionValue(key='nvp.vm-uuid',
                                        value=instance.config.instanceUuid)])))
-        attachment = objects.VolumeAttachment(
-            self.context, volume_id=volume.id, attach_status='attached',
-            instance_uuid=instance.config.instanceUuid, attach_mode='rw',
-            connector=connector)
-        attachment.create()
-        volume.status = 'in-use'
-        volume.attach_status = 'attached'
-        volume.save()
-        volume.refresh()
-        volume.volume_attachment = (
-            objects.VolumeAttachmentList.get_all_by_volume_id(
-                self.context, volume.id))
-        volume.obj_reset_changes(['volume_attachment'])
-        return instance
 
     def detach(self, volume, instance):
         """Detach as Nova does; the file stays."""
+        self.unplug(volume, instance)
+        self.record_detached(volume)
+
+    def unplug(self, volume, instance):
+        """Take the disk from an instance."""
         disk = self.disk_on(instance, volume)
         self.wait(instance.ReconfigVM_Task(vim.vm.ConfigSpec(
             deviceChange=[vim.vm.device.VirtualDeviceSpec(
                 operation='remove', device=disk)],
             extraConfig=[vim.option.OptionValue(key=f'volume-{volume.id}',
                                                 value='')])))
+
+    def record_detached(self, volume):
+        """What the manager writes when an attachment has ended."""
         for attachment in volume.volume_attachment:
             attachment.destroy()
         volume.status, volume.attach_status = 'available', 'detached'
@@ -327,8 +339,11 @@ class BackendCase(testtools.TestCase):
 
     def write(self, volume, content, offset=0):
         """Write to a volume's disk, as a guest would."""
-        self._disk_request('PUT', '', self.truth(volume).path, content,
-                           offset=offset)
+        self.write_to(self.truth(volume).path, content, offset)
+
+    def write_to(self, path, content, offset=0):
+        """Write to a disk by its path."""
+        self._disk_request('PUT', '', path, content, offset=offset)
 
     def checksum(self, volume):
         """Of all that a volume's disk holds; see checksum_of()."""
@@ -339,7 +354,11 @@ class BackendCase(testtools.TestCase):
         return self._disk_request('GET', '/checksum', path, grains=1)['sha256']
 
     def read(self, volume, length, offset=0):
-        datastore, _, path = self.truth(volume).path[1:].partition('] ')
+        return self.read_from(self.truth(volume).path, length, offset)
+
+    def read_from(self, path, length, offset=0):
+        """Read from a disk by its path."""
+        datastore, _, path = path[1:].partition('] ')
         query = urllib.parse.urlencode({
             'datastore': datastore, 'path': path, 'offset': offset,
             'length': length})

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Balanced books over many random steps, in chunks with a simulator each.
+
+    make books ARGS='--steps 20000 --seed 1'
+
+Chunk N has the seed N; a run that was broken off goes on with ``--seed`` of
+its next chunk. The first fault ends it, with the shortest history that was
+found (``--no-shrink``: with the one that was found first).
+"""
+
+import argparse
+import sys
+import time
+import unittest
+
+import hypothesis
+from hypothesis import stateful
+
+from cinder_vmdk_ext.tests.functional import test_books
+
+EXAMPLES, STEPS = 10, 50
+
+
+class Counted(test_books.Books):
+    """Counts the steps that were taken."""
+
+    steps = 0
+
+    def books_balance(self):
+        Counted.steps += 1
+        super().books_balance()
+
+    books_balance = stateful.invariant()(books_balance)
+
+
+class ChunkTestCase(test_books.BooksTestCase):
+    """A chunk, by its seed."""
+
+    seed = 1
+    shrink = True
+
+    def run_chunk(self):
+        phases = set(hypothesis.Phase) - (
+            set() if self.shrink else {hypothesis.Phase.shrink})
+        test = stateful.get_state_machine_test(
+            Counted, settings=hypothesis.settings(
+                max_examples=EXAMPLES, stateful_step_count=STEPS,
+                deadline=None, database=None, print_blob=True,
+                phases=tuple(phases), report_multiple_bugs=False,
+                suppress_health_check=list(hypothesis.HealthCheck)))
+        hypothesis.seed(self.seed)(test)()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--steps', type=int, default=20000)
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--no-shrink', action='store_true')
+    arguments = parser.parse_args()
+    ChunkTestCase.shrink = not arguments.no_shrink
+    seed, started = arguments.seed, time.monotonic()
+    while Counted.steps < arguments.steps:
+        ChunkTestCase.seed = seed
+        suite = unittest.TestSuite([ChunkTestCase('run_chunk')])
+        result = unittest.TextTestRunner(
+            stream=sys.stderr, verbosity=0).run(suite)
+        print(f'seed {seed}: {Counted.steps} steps, '
+              f'{time.monotonic() - started:.0f} s, '
+              f'{"balanced" if result.wasSuccessful() else "FAULT"}',
+              flush=True)
+        if not result.wasSuccessful():
+            return 1
+        seed += 1
+    return 0
+
+
+def load_tests(loader, tests, pattern):
+    """This module holds no tests of its own."""
+    return unittest.TestSuite()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
