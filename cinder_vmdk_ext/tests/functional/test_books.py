@@ -459,6 +459,7 @@ class BooksTestCase(backend_case.BackendCase):
 
     def setUp(self):
         super().setUp()
+        self.addCleanup(self.remove_servers)
         self.nova = nova.Nova(self.service)
         self.backup = backup.Backup(self.service)
         self.storage_drs = storage_drs.StorageDRS(self.service, self.control)
@@ -475,7 +476,8 @@ class BooksTestCase(backend_case.BackendCase):
         """Remove the servers, whatever is on them; volumes stay."""
         for vm in self.instances():
             if vm.name not in self.own_disks:
-                self.wait(vm.PowerOffVM_Task())
+                if vm.runtime.powerState == 'poweredOn':
+                    self.wait(vm.PowerOffVM_Task())
                 self.wait(vm.RemoveAllSnapshots_Task())
                 self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
                     vim.vm.device.VirtualDeviceSpec(
