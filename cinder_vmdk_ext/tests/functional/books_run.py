@@ -16,12 +16,12 @@ import unittest
 import hypothesis
 from hypothesis import stateful
 
-from cinder_vmdk_ext.tests.functional import test_books
+from cinder_vmdk_ext.tests.functional import books_with_others
 
 EXAMPLES, STEPS = 10, 50
 
 
-class Counted(test_books.Books):
+class Counted(books_with_others.Books):
     """Counts the steps that were taken."""
 
     steps = 0
@@ -33,7 +33,7 @@ class Counted(test_books.Books):
     books_balance = stateful.invariant()(books_balance)
 
 
-class ChunkTestCase(test_books.BooksTestCase):
+class ChunkTestCase(books_with_others.BooksTestCase):
     """A chunk, by its seed."""
 
     seed = 1

@@ -3,9 +3,7 @@
 
 After every step: each pool's figures are the vCenter's own, every volume's
 host names the datastore that holds its disk, every disk holds what was last
-written to it, nothing is in the vCenter that is not in the books, and what
-is others' is untouched. Beside the driver act those of ``simulator.actors``:
-Nova, Storage DRS, backups, strangers and a second OpenStack.
+written to it, and nothing is in the vCenter that nobody knows of.
 """
 
 import os
@@ -24,13 +22,6 @@ from cinder import exception
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.tests.functional import backend_case
-from simulator import control
-from simulator.actors import backup
-from simulator.actors import nova
-from simulator.actors import openstack
-from simulator.actors import storage_drs
-from simulator.actors import stranger
-from simulator.actors import vcenter
 
 EXAMPLES = int(os.environ.get('BOOKS_EXAMPLES', '3'))
 STEPS = int(os.environ.get('BOOKS_STEPS', '15'))
@@ -58,10 +49,6 @@ class Books(stateful.RuleBasedStateMachine):
         self.renamed = 0
         self.fillers = []
         self.written = 0
-        self.servers = [self.case.boot(number, NAMES[number])
-                        for number in range(2)]
-        self.strangers = self.case.strangers()
-        self.untouched = [each.fingerprint() for each in self.strangers]
 
     # -- Words --------------------------------------------------------------
 
@@ -92,33 +79,8 @@ class Books(stateful.RuleBasedStateMachine):
     def _write(self, volume):
         self.written += 1
         data = backend_case.content(self.written, READ)
-        self.case.write_to(self.path(volume), data)
+        self.case.write(volume, data)
         self.content[volume.id] = data
-
-    def path(self, volume):
-        """The file that guests write to."""
-        server = self.attached.get(volume.id)
-        if server is None:
-            return self.case.truth(volume).path
-        return self.case.nova.disk_of(server, volume.id).backing.fileName
-
-    def on(self, server):
-        """The volumes of a server."""
-        return [self._fresh(self.alive[volume_id]) for volume_id, where
-                in self.attached.items() if where is server]
-
-    def backed_up(self, server):
-        """Whether a backup is under way, during which no disk is taken off.
-
-        Nova 34 then deletes the base of the disk that it detaches
-        (_consolidate_vmdk_volume, for the paths differ).
-        """
-        return bool(self.case.backup.snapshots(server))
-
-    def at_risk(self, server):
-        """Whether the operator was warned not to delete a server."""
-        return any(volume.id in self.case.driver.backend.reconciler.at_risk
-                   for volume in self.on(server))
 
     # -- What users do ------------------------------------------------------
 
@@ -253,97 +215,31 @@ class Books(stateful.RuleBasedStateMachine):
             found.host, found.volume_type_id = there['host'], new['id']
             found.save()
 
-    @stateful.rule(volume=volumes, number=strategies.integers(0, 3))
-    def attach_or_detach(self, volume, number):
+    @stateful.rule(volume=volumes)
+    def attach_or_detach(self, volume):
         if not self._usable(volume):
             return
         found = self._fresh(volume)
-        server = self.attached.get(volume.id)
-        if server is None:
-            server = self.servers[number % len(self.servers)]
-            if not self.backed_up(server):
-                self.case.attach(found, server)
-                self.attached[volume.id] = server
-        elif not self.backed_up(server):
-            self.case.nova.detach(server, volume.id)
-            self._detached(found)
-
-    def _detached(self, volume):
-        """What Cinder's manager does when Nova has taken the disk off."""
-        self.case.driver.terminate_connection(volume, {})
-        self.case.record_detached(volume)
-        del self.attached[volume.id]
-
-    # -- What Nova does -----------------------------------------------------
-
-    @stateful.rule(number=strategies.integers(0, 1),
-                   pool=strategies.integers(0, 3))
-    def live_migrate(self, number, pool):
-        try:
-            self.case.nova.live_migrate(self.servers[number],
-                                        self.datastore_name(pool))
-        except vim.fault.NoDiskSpace:
-            pass
-
-    @stateful.rule(number=strategies.integers(0, 1))
-    def evacuate(self, number):
-        self.case.nova.evacuate(self.servers[number])
-
-    @stateful.rule(number=strategies.integers(0, 1))
-    def image(self, number):
-        if not self.backed_up(self.servers[number]):
-            self.case.nova.image(self.servers[number])
-
-    @stateful.rule(number=strategies.integers(0, 1))
-    def rebuild(self, number):
-        server = self.servers[number]
-        if self.backed_up(server) or self.at_risk(server):
-            return
-        self.servers[number] = self.case.nova.rebuild(server)
-        for volume_id, where in self.attached.items():
-            if where is server:
-                self.attached[volume_id] = self.servers[number]
-
-    @stateful.rule(number=strategies.integers(0, 1),
-                   pool=strategies.integers(0, 3))
-    def delete_server(self, number, pool):
-        server = self.servers[number]
-        if self.backed_up(server) or self.at_risk(server):
-            return
-        volumes = self.on(server)
-        self.case.nova.delete(server)
-        for volume in volumes:
-            self._detached(volume)
-        self.servers[number] = self.case.boot(number,
-                                              self.datastore_name(pool))
+        if volume.id in self.attached:
+            self.case.detach(found, self.attached.pop(volume.id))
+        else:
+            self.attached[volume.id] = self.case.attach(found)
 
     # -- What others do -----------------------------------------------------
 
-    @stateful.rule()
-    def a_backup_begins_or_ends(self):
-        product = self.case.backup
-        if any(map(self.backed_up, self.servers)):
-            product.end(self.servers)
-        else:
-            product.begin(self.servers)
-
-    @stateful.rule(volume=volumes, pool=strategies.integers(0, 3),
-                   move=strategies.sampled_from((
-                       storage_drs.StorageDRS.move_disk,
-                       storage_drs.StorageDRS.apply)))
-    def moved_from_outside(self, volume, pool, move):
+    @stateful.rule(volume=volumes, pool=strategies.integers(0, 3))
+    def moved_from_outside(self, volume, pool):
         if not self._usable(volume):
             return
         target = self.datastore_name(pool)
         if volume.id in self.attached:
             instance = self.attached[volume.id]
-            disk = self.case.nova.disk_of(instance, volume.id)
+            disk = self.case.disk_on(instance, volume)
             if disk.backing.datastore.name == target:
                 return
-            try:
-                move(self.case.storage_drs, instance, disk, target)
-            except (vim.fault.NoDiskSpace, control.ControlError):
-                return  # there is no space
+            self.case.control.call('POST', '/sdrs/move', {
+                'vm': instance.name, 'disk': str(disk.key),
+                'datastore': target})
         else:
             try:
                 self.case.wait(self.case.truth(volume).vm.RelocateVM_Task(
@@ -389,19 +285,12 @@ class Books(stateful.RuleBasedStateMachine):
             self.case.assertEqual(f'{backend_case.HOST}#{name}', found.host)
             self.case.assertEqual(found.size, truth.size_gib)
             self.case.assertEqual(
-                self.content[volume_id], self.case.read_from(
-                    self.path(volume), len(self.content[volume_id])))
-            if volume_id in self.attached:
-                self.case.assertIn(truth.path, vcenter.chain(
-                    self.case.nova.disk_of(self.attached[volume_id],
-                                           volume_id).backing))
+                self.content[volume_id],
+                self.case.read(volume, len(self.content[volume_id])))
         known = ({volume.name for volume in self.alive.values()}
                  | {each[0].name for each in self.snaps.values()}
                  | {filler.name for filler in self.fillers})
-        theirs = {vm.name for each in self.strangers for vm in each.vms}
-        self.case.assertEqual(known | theirs, set(self.case.shadow_vms()))
-        self.case.assertEqual(
-            self.untouched, [each.fingerprint() for each in self.strangers])
+        self.case.assertEqual(known, set(self.case.shadow_vms()))
 
     def _told(self):
         """What the pools say, once the vCenter's figures are refreshed.
@@ -440,9 +329,6 @@ class Books(stateful.RuleBasedStateMachine):
     def teardown(self):
         for filler in self.fillers:
             self.case.wait(filler.Destroy_Task())
-        self.case.remove_servers()
-        for each in self.strangers:
-            each.leave()
         self.case._remove_shadow_vms()
         for number, datastore in enumerate(self.case.all(vim.Datastore)):
             datastore.RenameDatastore(f'between#{number}')
@@ -456,47 +342,6 @@ class BooksTestCase(backend_case.BackendCase):
     VCENTER = backend_case.BackendCase.VCENTER | {
         'ds': len(NAMES), 'ds_capacity': '40GiB'}
     OPTIONS = {'vmdk_ext_min_free_percent': 0}
-
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(self.remove_servers)
-        self.nova = nova.Nova(self.service)
-        self.backup = backup.Backup(self.service)
-        self.storage_drs = storage_drs.StorageDRS(self.service, self.control)
-        self.types = {
-            kind: self.volume_type(kind, vmdk_type=kind)
-            for kind in ('thin', 'thick')}
-        Books.case = self
-
-    def boot(self, number, datastore):
-        """A server, whose name no shadow VM has."""
-        return self.nova.boot(datastore, f'DC0_server_{number}')
-
-    def remove_servers(self):
-        """Remove the servers, whatever is on them; volumes stay."""
-        for vm in self.instances():
-            if vm.name not in self.own_disks:
-                if vm.runtime.powerState == 'poweredOn':
-                    self.wait(vm.PowerOffVM_Task())
-                self.wait(vm.RemoveAllSnapshots_Task())
-                self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
-                    vim.vm.device.VirtualDeviceSpec(
-                        operation='remove', device=disk)
-                    for disk in vcenter.disks(vm)[1:]])))
-                self.wait(vm.Destroy_Task())
-
-    def strangers(self):
-        """VMs and files of others, on every datastore."""
-        other = stranger.Stranger(self.service, self.control)
-        second = openstack.OpenStack(self.service, self.control)
-        for name in NAMES:
-            other.settle(name, f'somebody-on-{name}')
-            other.leave_disk(name, 'archive/old.vmdk')
-            second.volume(name)
-        return other, second
-
-    def plug(self, volume, instance):
-        self.nova.attach(instance, volume.id)
 
     def filler(self, datastore, size_gib):
         """A VM of somebody else that takes up space."""
@@ -522,6 +367,10 @@ class BooksTestCase(backend_case.BackendCase):
             spec, host.parent.resourcePool, host))
 
     def test_books_balance_after_every_step(self):
+        self.types = {
+            kind: self.volume_type(kind, vmdk_type=kind)
+            for kind in ('thin', 'thick')}
+        Books.case = self
         stateful.run_state_machine_as_test(Books, settings=hypothesis.settings(
             max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None,
             suppress_health_check=list(hypothesis.HealthCheck),
