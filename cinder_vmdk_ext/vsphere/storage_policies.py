@@ -30,6 +30,13 @@ class PolicyDirectory:
         self._ids_at: float | None = None
         self._compliant: dict[str, tuple[float, frozenset[str]]] = {}
 
+    def forget(self) -> None:
+        """Ask the vCenter anew for everything."""
+        with self._lock:
+            self._ids = {}
+            self._ids_at = None
+            self._compliant = {}
+
     def names(self, wanted: str | None = None) -> list[str]:
         """All storage policies of the vCenter, sorted.
 

@@ -19,6 +19,7 @@ from cinder_vmdk_ext.tests.functional import test_adoption
 from cinder_vmdk_ext.tests.functional import test_audit
 from cinder_vmdk_ext.tests.functional import test_groups
 from cinder_vmdk_ext.tests.functional import test_transfers
+from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.vsphere import privileges
 from sandbox import service_user
 from sandbox.embedded import section
@@ -70,6 +71,8 @@ class OperationsCase(test_adoption.AdoptionCase, test_groups.GroupCase,
         steps = operation()
         next(steps)
         self.allow(without=without)
+        # Each operation asks by itself for what it needs.
+        self.driver.backend.directory.forget()
         self.control.forget_used_privileges()
         try:
             next(steps, None)
@@ -318,8 +321,7 @@ class OperationsCase(test_adoption.AdoptionCase, test_groups.GroupCase,
 
     def do_sweep(self) -> Iterator[None]:
         volume = self.create()
-        self.copy_of(volume, f'{volume.name}-extend-'
-                     f'{uuidutils.generate_uuid()}')
+        self.copy_of(volume, replace.temporary_name(volume, 'extend'))
         yield
         self.assertEqual(1, len(self.sweep()))
 

@@ -45,10 +45,10 @@ class RefresherTestCase(unittest.TestCase):
         self.now += seconds
 
     def run_until_it_ends(self):
+        others = set(threading.enumerate())
         self.refresher.wake()
-        for thread in threading.enumerate():
-            if thread.name == 'vmdk-ext-refresh':
-                thread.join(5)
+        for thread in set(threading.enumerate()) - others:
+            thread.join(5)
         return [(at, moref) for at, _method, moref in self.calls]
 
     def test_a_changed_datastore_is_refreshed_once_after_a_while(self):
