@@ -109,8 +109,7 @@ class BackendCase(testtools.TestCase):
             configuration=section.read(**section.of_vcenter(
                 cls.vcenter, **(cls.OPTIONS | options))), host=HOST)
         made.do_setup(cinder_context.get_admin_context())
-        cls.addClassCleanup(made.session.logout)
-        cls.addClassCleanup(made.backend.stream.stop)
+        cls.addClassCleanup(made.backend.end_session)
         return made
 
     def make_driver(self, **options):

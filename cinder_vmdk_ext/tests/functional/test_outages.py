@@ -224,6 +224,9 @@ class OutagesTestCase(backend_case.BackendCase):
         self.assertEqual([], hanging)
         self.assertEqual([], service.errors)
         self.assertEqual(service.done['begun'], service.done['deleted'])
+        # A view whose making was not heard of lives as long as its session.
+        self.control.kill_sessions()
+        self.warm_up()
         self.reconnect()
         self.assertEqual([], sorted(self.shadow_vms()))
         self.assert_no_leak(before)
