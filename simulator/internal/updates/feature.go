@@ -18,10 +18,10 @@ import (
 	"vcenter-sim/internal/logins"
 )
 
-// Feature tells changes at a cost that does not depend on the size of the inventory.
+// Feature reports changes at a cost that does not depend on the size of the inventory.
 var Feature = core.Feature{
 	Name: "updates",
-	Rules: []core.Rule{{Name: "notices", Relaxes: "WaitForUpdatesEx also tells changes of properties of which the reference does " +
+	Rules: []core.Rule{{Name: "notices", Relaxes: "WaitForUpdatesEx also reports changes of properties for which the reference does " +
 		"not promise it: `recentTask`, `layoutEx`, `storage`, `summary.storage`, `overallStatus`, `triggeredAlarmState`, " +
 		"`ResourcePool.summary` ... (`internal/updates/silent.go`)"}},
 	Start: start,
