@@ -37,6 +37,12 @@ class TreeTestCase(unittest.TestCase):
             not in path.read_text(encoding='utf-8')[:300]]
         self.assertEqual([], without)
 
+    def test_no_file_holds_the_marks_of_a_merge(self):
+        begin = re.compile('^(<{7} |>{7} )', re.MULTILINE)
+        self.assertEqual([], [
+            str(path) for path in files()
+            if begin.search(path.read_bytes().decode(errors='replace'))])
+
     def test_links_between_documents_lead_somewhere(self):
         broken = []
         for path in files():
