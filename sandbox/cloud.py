@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import fcntl
+from importlib import metadata
 import json
 import os
 from pathlib import Path
@@ -221,6 +222,23 @@ class Sandbox:
             self.driver, self.overrides)
 
     def _sync_database(self) -> None:
+        """Make Cinder's tables; a second sandbox copies those of the first."""
+        if 'database' in self.overrides:
+            self._migrate_database()
+            return
+        database = configuration.database_file(self.folder)
+        empty = (configuration.BUILD
+                 / f'empty-cinder-{metadata.version("cinder")}.sqlite')
+        if empty.exists():
+            shutil.copyfile(empty, database)
+            return
+        self._migrate_database()
+        partial = empty.with_suffix(f'.{os.getpid()}')
+        empty.parent.mkdir(exist_ok=True)
+        shutil.copyfile(database, partial)
+        partial.replace(empty)
+
+    def _migrate_database(self) -> None:
         log_file = self.folder / 'log' / 'cinder-manage.log'
         with open(log_file, 'ab') as log:
             done = subprocess.run(

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from oslo_config import cfg
 from oslo_utils import units
-from pyVim import task as vim_task
 from pyVmomi import vim
 import testtools
 
@@ -32,6 +31,7 @@ from sandbox.embedded import database
 from sandbox.embedded import section
 from simulator import client
 from simulator import control
+from simulator import observer
 
 HOST = f'cinder-1@{section.NAME}'
 
@@ -262,10 +262,7 @@ class BackendCase(testtools.TestCase):
 
     # -- What there is, by pyVmomi and the simulator's control endpoint ------
 
-    @staticmethod
-    def wait(task):
-        vim_task.WaitForTask(task)
-        return task.info.result
+    wait = staticmethod(observer.wait)
 
     @classmethod
     def all(cls, kind):
@@ -279,18 +276,24 @@ class BackendCase(testtools.TestCase):
 
     @classmethod
     def instances(cls):
-        return [vm for vm in cls.all(vim.VirtualMachine)
-                if vm.name.startswith('DC0_')]
+        return [vm for name, vm in cls.named(vim.VirtualMachine)
+                if name.startswith('DC0_')]
 
     @classmethod
     def shadow_vms(cls):
         """Every VM that is no instance, templates as well, by name."""
-        return {vm.name: vm for vm in cls.all(vim.VirtualMachine)
-                if not vm.name.startswith('DC0_')}
+        return {name: vm for name, vm in cls.named(vim.VirtualMachine)
+                if not name.startswith('DC0_')}
+
+    @classmethod
+    def named(cls, kind):
+        """Each object of a kind, with its name before it."""
+        return [(found['name'], each) for each, found
+                in observer.properties_of_all(cls.service, kind, 'name')]
 
     def datastore(self, name):
-        return next(each for each in self.all(vim.Datastore)
-                    if each.name == name)
+        return next(each for known, each in self.named(vim.Datastore)
+                    if known == name)
 
     def truth(self, volume):
         """The volume's shadow VM and its disk.
@@ -301,9 +304,11 @@ class BackendCase(testtools.TestCase):
             None, volume.id, True, True)
         if vm is None:
             return None
-        disks = [device for device in vm.config.hardware.device
+        found = observer.properties(self.service, vm, 'name',
+                                    'config.hardware.device')
+        disks = [device for device in found['config.hardware.device']
                  if isinstance(device, vim.vm.device.VirtualDisk)]
-        self.assertEqual(1, len(disks), vm.name)
+        self.assertEqual(1, len(disks), found['name'])
         return Truth(vm, disks[0], disks[0].backing.fileName,
                      disks[0].backing.datastore.name,
                      disks[0].capacityInBytes // units.Gi)
@@ -377,28 +382,43 @@ class BackendCase(testtools.TestCase):
         return _json(answer)
 
     def _remove_shadow_vms(self):
-        for instance in self.instances():
-            own = set(self.own_disks[instance.name])
-            extra = [device for device in instance.config.hardware.device
+        shadow_vms, unplugged = [], []
+        for vm, found in observer.properties_of_all(
+                self.service, vim.VirtualMachine, 'name',
+                'config.hardware.device'):
+            if not found['name'].startswith('DC0_'):
+                shadow_vms.append(vm)
+                continue
+            own = set(self.own_disks[found['name']])
+            extra = [device for device
+                     in found.get('config.hardware.device', ())
                      if isinstance(device, vim.vm.device.VirtualDisk)
                      and device.backing.uuid not in own]
             if extra:
-                self.wait(instance.ReconfigVM_Task(vim.vm.ConfigSpec(
+                unplugged.append(vm.ReconfigVM_Task(vim.vm.ConfigSpec(
                     deviceChange=[vim.vm.device.VirtualDeviceSpec(
                         operation='remove', device=device)
                         for device in extra])))
-        for vm in self.shadow_vms().values():
-            self.destroy(vm)
+        for task in unplugged:
+            self.wait(task)
+        self._destroy_all(shadow_vms)
 
     def destroy(self, vm):
         """Destroy a VM, once no lock of a former attachment lingers."""
+        self._destroy_all([vm])
+
+    def _destroy_all(self, vms):
         deadline = time.monotonic() + 20
-        while True:
-            try:
-                return self.wait(vm.Destroy_Task())
-            except vim.fault.FileLocked:
-                if time.monotonic() > deadline:
-                    raise
+        while vms:
+            tasks, vms = [(vm, vm.Destroy_Task()) for vm in vms], []
+            for vm, task in tasks:
+                try:
+                    self.wait(task)
+                except vim.fault.FileLocked:
+                    if time.monotonic() > deadline:
+                        raise
+                    vms.append(vm)
+            if vms:
                 time.sleep(0.1)
 
 
