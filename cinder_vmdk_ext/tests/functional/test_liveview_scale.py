@@ -119,7 +119,8 @@ class ScaleTestCase(unittest.TestCase):
         ended = subprocess.run(
             [sys.executable, '-W', 'ignore', '-c', PROGRAM, vcenter.host,
              str(vcenter.port), vcenter.user, vcenter.password,
-             vcenter.cacert, str(operations)], capture_output=True, text=True, timeout=300)
+             vcenter.cacert, str(operations)], capture_output=True, text=True,
+            timeout=300)
         if ended.returncode:
             raise AssertionError(ended.stderr[-4000:])
         return json.loads(ended.stdout.splitlines()[-1])
