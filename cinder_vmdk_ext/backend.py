@@ -34,6 +34,7 @@ from cinder_vmdk_ext.scheduling import reporter
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.scheduling import selector
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import admission
 from cinder_vmdk_ext.volumes import attach
 from cinder_vmdk_ext.volumes import clone
 from cinder_vmdk_ext.volumes import create
@@ -102,24 +103,27 @@ class Backend:
         self.finder = finder.Finder(port)
         self.host_record = records.HostRecord(port, self.selection)
         self.replacement = replace.Replacement(port, self.finder)
+        self.admission = admission.Admission(self.selection)
         self.create = create.Create(port, self.selection, self.replacement,
                                     self.reservations)
         self.snapshots = snapshots.Snapshots(port, self.finder,
                                              self.replacement)
         self.clone = clone.Clone(port, self.selection, self.finder,
                                  self.replacement, self.create,
-                                 self.snapshots)
+                                 self.snapshots, self.admission)
         self.attach = attach.Attach(port, self.selection, self.finder,
-                                    self.host_record)
+                                    self.host_record, self.admission)
         self.images = images.Images(port, self.selection, self.finder,
-                                    self.replacement, self.attach)
+                                    self.replacement, self.attach,
+                                    self.admission)
         self.migrate = migrate.Migrate(port, self.selection, self.finder,
                                        self.location_info)
         self.extend = extend.Extend(port, self.selection, self.finder,
                                     self.replacement, self.migrate,
-                                    self.host_record)
+                                    self.host_record, self.admission)
         self.retype = retype.Retype(port, self.selection, self.finder,
-                                    self.replacement, self.migrate)
+                                    self.replacement, self.migrate,
+                                    self.admission)
         self.transfer = transfer.Transfer(port, self.finder, self.snapshots)
         self.groups = groups.Groups(port, driver, self.finder, self.snapshots,
                                     self.clone)

@@ -22,6 +22,7 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -149,20 +150,21 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     # -- Creating -----------------------------------------------------------
 
-    @hooks.hook(places=True)
+    @hooks.hook(places=True, makes=True, tells=refusals.MAKE_EMPTY)
     def create_volume(self, volume: Any) -> dict[str, Any]:
         """Create a volume, or promise its space (Cinder hook)."""
         return self.backend.create.create(volume)
 
-    @hooks.hook(locks_on=('snapshot',), places=True,
-                reads=(hooks.HARDWARE, 'snapshot', 'datastore'))
+    @hooks.hook(locks_on=('snapshot',), places=True, makes=True,
+                reads=(hooks.HARDWARE, 'snapshot', 'datastore'),
+                tells=refusals.MAKE)
     def create_volume_from_snapshot(self, volume: Any,
                                     snapshot: Any) -> dict[str, Any]:
         """Create a volume with a snapshot's content (Cinder hook)."""
         return self.backend.clone.from_snapshot(volume, snapshot)
 
-    @hooks.hook(locks_on=('src_vref',), places=True,
-                reads=(hooks.HARDWARE, 'datastore'))
+    @hooks.hook(locks_on=('src_vref',), places=True, makes=True,
+                reads=(hooks.HARDWARE, 'datastore'), tells=refusals.MAKE)
     def create_cloned_volume(self, volume: Any,
                              src_vref: Any) -> dict[str, Any]:
         """Create a volume with another's content (Cinder hook)."""
@@ -192,14 +194,15 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     # -- Images -------------------------------------------------------------
 
-    @hooks.hook(places=True)
+    @hooks.hook(places=True, makes=True, tells=refusals.FROM_IMAGE)
     def clone_image(self, context: Any, volume: Any, image_location: Any,
                     image_meta: Any, image_service: Any) -> Any:
         """Create a volume straight from an image (Cinder hook)."""
         return self.backend.images.clone_image(
             context, volume, image_location, image_meta, image_service)
 
-    @hooks.hook(locks_on=('volume',), places=True)
+    @hooks.hook(locks_on=('volume',), places=True, makes=True,
+                tells=refusals.FROM_IMAGE)
     def copy_image_to_volume(self, context: Any, volume: Any,
                              image_service: Any, image_id: str,
                              disable_sparse: bool = False) -> None:
@@ -207,7 +210,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         self.backend.images.copy_to_volume(context, volume, image_service,
                                            image_id, disable_sparse)
 
-    @hooks.hook(locks_on=('volume',), places=True)
+    @hooks.hook(locks_on=('volume',), places=True, tells=refusals.TO_IMAGE)
     def copy_volume_to_image(self, context: Any, volume: Any,
                              image_service: Any, image_meta: Any) -> None:
         """Upload a volume as an image (Cinder hook)."""
@@ -234,7 +237,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     # -- Attaching ----------------------------------------------------------
 
     @hooks.hook(places=True,
-                reads=(hooks.FIRST_DISK, 'datastore', 'runtime.host'))
+                reads=(hooks.FIRST_DISK, 'datastore', 'runtime.host'),
+                tells=refusals.ATTACH)
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Connection info for an attachment (Cinder hook)."""
         return self.backend.attach.initialize_connection(volume, connector)
@@ -379,7 +383,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Size of the disk to manage, in GiB rounded up (Cinder hook)."""
         return self.backend.manage.get_size(existing_ref)
 
-    @hooks.hook(places=True)
+    @hooks.hook(places=True, makes=True, tells=refusals.MAKE)
     def manage_existing(self, volume: Any, existing_ref: dict[str, str]
                         ) -> dict[str, Any]:
         """Make a disk the volume's, where it lies (Cinder hook)."""

@@ -2,11 +2,14 @@
 """What can go wrong, drawn::
 
     InvalidSettings(InvalidInput)           an option is missing or wrong
-    InvalidExtraSpec(InvalidVolumeType)     a volume type's value is invalid
+    Final(MetadataCopyFailure)              another pool does not cure it
+      InvalidExtraSpec(InvalidVolumeType)   a volume type's value is invalid
+      VolumeRefused(InvalidVolume)          no backend of ours can do that
+        EncryptionRefused                   as VM encryption is another thing
+      BackingLost(VolumeBackendAPIException)  a disk that was is missing
     NoPlacement(NoValidDatastoreException)  no datastore fits; each one's why
       UnknownPool                           volume.host names no datastore
       PromiseLost                           the promised datastore is gone
-    BackingLost(VolumeBackendAPIException)  a disk was created and is missing
     OutcomeUnknown(VimConnectionException)  a change may have been executed
     PrivilegeMissing(NoPermissionException)  the user lacks a privilege
     TransferFailed(ImageTransferException)  an upload or download failed
@@ -33,6 +36,16 @@ VMWARE_ERRORS = vmware_exceptions.VMwareDriverException
 MOST_REASONS_SHOWN = 10
 
 
+class Final(exception.MetadataCopyFailure):
+    """An error that an attempt on another pool cannot cure.
+
+    Cinder sends a volume that could not be created to the next pool, unless
+    the error is of one of the classes that its flow lists (cinder.volume.
+    flows.manager.create_volume). This base is one of them, and the one that
+    no other code of Cinder's looks for.
+    """
+
+
 class InvalidSettings(exception.InvalidInput):
     """An option cannot work; raised while the driver sets up, never later."""
 
@@ -41,13 +54,30 @@ class InvalidSettings(exception.InvalidInput):
         super().__init__(reason=f'{option}: {problem}; {remedy}')
 
 
-class InvalidExtraSpec(exception.InvalidVolumeType):
-    """A volume type carries an extra spec whose value is invalid."""
+class InvalidExtraSpec(exception.InvalidVolumeType, Final):
+    """A volume type carries an extra spec that means nothing."""
 
     def __init__(self, spec: str, value: object, remedy: str) -> None:
         self.spec = spec
         super().__init__(
             reason=f'extra spec {spec} has the value {value!r}; {remedy}')
+
+
+class VolumeRefused(exception.InvalidVolume, Final):
+    """A volume, or a change of one, that no backend of this kind can do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason=reason)
+
+
+class EncryptionRefused(VolumeRefused):
+    """Encryption by Cinder or Nova, which this driver cannot do."""
+
+    def __init__(self, what: str, remedy: str = '') -> None:
+        super().__init__(
+            f'{what}; {remedy}vSphere encrypts disks by a storage policy: '
+            'set vmware:storage_profile of a type without encryption to a '
+            'policy like "VM Encryption Policy"')
 
 
 class NoPlacement(vmdk_exceptions.NoValidDatastoreException):
@@ -160,7 +190,7 @@ class UnusableImage(exception.ImageUnacceptable):
         super().__init__(image_id=image_id, reason=reason)
 
 
-class BackingLost(exception.VolumeBackendAPIException):
+class BackingLost(exception.VolumeBackendAPIException, Final):
     """Cinder knows that there was a disk, and the vCenter has none.
 
     Never treated as "nothing to do": the caller would believe that the data

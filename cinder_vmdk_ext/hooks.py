@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declares at each hook of Cinder its locks, prefetched reads and claims."""
+"""Declares at each hook of Cinder its checks, locks, reads and claims."""
 
 import contextlib
 import functools
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
+from cinder_vmdk_ext import refusals
 
 #: The virtual devices of a VM, for :func:`hook`'s ``reads``.
 HARDWARE = 'config.hardware.device'
@@ -24,10 +25,12 @@ class Hook(NamedTuple):
     locks_on: tuple[str, ...]
     reads: tuple[str, ...]
     places: bool
+    makes: bool = False
 
 
 def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
-         places: bool = False
+         places: bool = False, makes: bool = False,
+         tells: refusals.Message | None = None
          ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run a method of the driver as one operation.
 
@@ -40,32 +43,54 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
         (:class:`operation.Prefetch`)
     :param places: whether it selects datastores; space that it claims is held
         until it ends
+    :param makes: whether its parameter ``volume`` is one to be made, which is
+        checked before all else (:mod:`cinder_vmdk_ext.volumes.admission`)
+    :param tells: the user message of a request that is refused, where Cinder
+        makes none
     """
+    declared = Hook(locks_on, reads, places, makes)
+
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(method)
 
         @functools.wraps(method)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             given = signature.bind(self, *args, **kwargs).arguments
-            with contextlib.ExitStack() as stack:
-                self.backend.promised.touch()
-                stack.callback(self.backend.promised.touch)
-                if locks_on:
-                    changed = [volume for name in locks_on for volume
-                               in _changed(name, given[name])]
-                    stack.enter_context(locks.volumes(*(
-                        volume['id'] for volume in changed)))
-                    read_again(changed)
-                if reads:
-                    stack.enter_context(operation.scope(
-                        prefetch=_prefetch(reads, given.get('connector'))))
-                if places:
-                    stack.enter_context(self.backend.reservations.operation(
-                        volume_id=_id(given.get('volume'))))
-                return method(self, *args, **kwargs)
-        run.hook = Hook(locks_on, reads, places)  # type: ignore[attr-defined]
+            try:
+                with contextlib.ExitStack() as stack:
+                    _prepare(stack, self.backend, declared, given)
+                    return method(self, *args, **kwargs)
+            except refusals.ERRORS as error:
+                refusals.tell(method.__name__,
+                              given.get('volume') or given.get('snapshot'),
+                              error, tells)
+                # Where a request was refused says nothing of the cause, and
+                # Cinder writes the traceback for each of its own steps.
+                raise error.with_traceback(None) from None
+        run.hook = declared  # type: ignore[attr-defined]
         return run
     return decorate
+
+
+def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
+             given: dict[str, Any]) -> None:
+    """Check, lock and open what a hook declares, until the stack unwinds."""
+    if hook.makes:
+        backend.admission.check_new(given['volume'])
+    backend.promised.touch()
+    stack.callback(backend.promised.touch)
+    if hook.locks_on:
+        changed = [volume for name in hook.locks_on
+                   for volume in _changed(name, given[name])]
+        stack.enter_context(locks.volumes(*(
+            volume['id'] for volume in changed)))
+        read_again(changed)
+    if hook.reads:
+        stack.enter_context(operation.scope(
+            prefetch=_prefetch(hook.reads, given.get('connector'))))
+    if hook.places:
+        stack.enter_context(backend.reservations.operation(
+            volume_id=_id(given.get('volume'))))
 
 
 def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:

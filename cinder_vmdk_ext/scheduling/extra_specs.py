@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``vmware:`` extra specs of volume types, and which values they take."""
 
+import difflib
 from collections.abc import Callable
 from collections.abc import Mapping
 
@@ -15,6 +16,8 @@ _VALUES = {
     'vmware:clone_type': ('full', 'linked'),
 }
 POLICY = 'vmware:storage_profile'
+_SCOPE = 'vmware:'
+_KNOWN = (*_VALUES, POLICY)
 
 
 def check(specs: Mapping[str, str],
@@ -23,8 +26,12 @@ def check(specs: Mapping[str, str],
 
     :param policy_names: gives the vCenter's storage policies; only asked when
         the type names one
-    :raises InvalidExtraSpec: for the first spec whose value means nothing
+    :raises InvalidExtraSpec: for the first spec that means nothing, by its
+        key or by its value
     """
+    for spec in sorted(specs):
+        if spec not in _KNOWN and _is_scoped(spec):
+            raise exceptions.InvalidExtraSpec(spec, specs[spec], _meant(spec))
     for spec, values in _VALUES.items():
         value = specs.get(spec)
         if value is not None and value not in values:
@@ -37,6 +44,17 @@ def check(specs: Mapping[str, str],
             raise exceptions.InvalidExtraSpec(
                 POLICY, policy, 'name a storage policy of the vCenter: '
                 f'{", ".join(known) or "it has none"}')
+
+
+def _is_scoped(spec: str) -> bool:
+    return ''.join(spec.split()).lower().startswith(_SCOPE)
+
+
+def _meant(spec: str) -> str:
+    near = difflib.get_close_matches(''.join(spec.split()), _KNOWN, 1)
+    return ('no such key is known; '
+            + (f'write {near[0]}, or ' if near else '')
+            + f'remove it (known are {", ".join(_KNOWN)})')
 
 
 def is_thin(specs: Mapping[str, str]) -> bool:

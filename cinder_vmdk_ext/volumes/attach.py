@@ -17,6 +17,7 @@ from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import records
 
@@ -30,11 +31,13 @@ class Attach:
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
-                 host_record: records.HostRecord) -> None:
+                 host_record: records.HostRecord,
+                 admission: admissions.Admission) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._host_record = host_record
+        self._admission = admission
 
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Connection info for an attachment.
@@ -43,7 +46,9 @@ class Attach:
         once only one creates it.
 
         :raises BackingLost: the volume's disk is gone
+        :raises VolumeRefused: Cinder says that it is encrypted
         """
+        self._admission.check_plain(volume)
         return self.with_backing(
             volume, lambda: self._upstream.original.initialize_connection(
                 volume, connector))

@@ -11,6 +11,7 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import create as creation
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import replace
@@ -26,20 +27,21 @@ class Clone:
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement, create: creation.Create,
-                 snapshots: volume_snapshots.Snapshots) -> None:
+                 snapshots: volume_snapshots.Snapshots,
+                 admission: admissions.Admission) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
         self._create = create
         self._snapshots = snapshots
+        self._admission = admission
 
     def from_snapshot(self, volume: Any, snapshot: Any) -> dict[str, Any]:
         """Create a volume with a snapshot's content.
 
         :raises BackingLost: the snapshot or its volume is gone
         """
-        self._selection.check_specs(lambda: self._selection.specs(volume))
         if state.is_promised(snapshot):
             return self._create.promise(volume)
         if snapshot['provider_location']:
@@ -61,7 +63,6 @@ class Clone:
 
         :raises BackingLost: the source's disk is gone
         """
-        self._selection.check_specs(lambda: self._selection.specs(volume))
         backing = self._finder.existing(source)
         if not backing:
             return self._create.promise(volume)
@@ -80,7 +81,7 @@ class Clone:
 
         :param moment: a snapshot of the instance
         """
-        self._selection.check_specs(lambda: self._selection.specs(volume))
+        self._admission.check_new(volume)
         instance, disk = self._finder.attached_disk(source)
         self.copy(volume, instance, snapshot=moment, only_disk=disk.uuid)
         return {'provider_id': state.BACKED}

@@ -35,10 +35,8 @@ class Create:
         With ``vmware_lazy_create`` its space is promised there and taken at
         first use.
 
-        :raises InvalidExtraSpec: the type asks for what does not exist
         :raises NoPlacement: with the reason for each datastore considered
         """
-        self._selection.check_specs(lambda: self._selection.specs(volume))
         if self._upstream.configuration.vmware_lazy_create:
             self._upstream.verify_volume_creation(volume)
             return self.promise(volume)

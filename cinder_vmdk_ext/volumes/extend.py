@@ -12,6 +12,7 @@ from cinder import exception
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import migrate as migration
 from cinder_vmdk_ext.volumes import records
@@ -29,13 +30,15 @@ class Extend:
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement,
                  migrate: migration.Migrate,
-                 host_record: records.HostRecord) -> None:
+                 host_record: records.HostRecord,
+                 admission: admissions.Admission) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
         self._migrate = migrate
         self._host_record = host_record
+        self._admission = admission
 
     def extend(self, volume: Any, size_gib: int) -> None:
         """Extend a volume to a size in GiB.
@@ -44,7 +47,9 @@ class Extend:
 
         :raises BackingLost: the volume's disk is gone
         :raises InvalidVolume: snapshots depend on the disk
+        :raises VolumeRefused: no disk can be as large
         """
+        self._admission.check_size(size_gib)
         backing = self._finder.existing(volume)
         if not backing:
             return

@@ -15,6 +15,7 @@ from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import attach as attachment
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import image_stream
@@ -35,12 +36,14 @@ class Images:
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement,
-                 attach: attachment.Attach) -> None:
+                 attach: attachment.Attach,
+                 admission: admissions.Admission) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
         self._attach = attach
+        self._admission = admission
 
     @property
     def _transfers(self) -> transfers.Transfers:
@@ -92,7 +95,6 @@ class Images:
     def _write(self, context: Any, target: Any,
                source: source_image.SourceImage, image_id: str,
                disable_sparse: bool) -> None:
-        self._selection.check_specs(lambda: self._selection.specs(target))
         with self._selection.selecting(
                 self._selection.pool_of(target),
                 lambda: self._selection.specs(target)):
@@ -205,7 +207,10 @@ class Images:
 
         :raises BackingLost: the volume's disk is gone
         :raises TransferFailed: the image is not whole
+        :raises VolumeRefused, UnusableImage: before anything is made
         """
+        self._admission.check_plain(volume)
+        source_image.check_target(image_meta)
         self._attach.with_backing(volume, lambda: self._upload(
             context, volume, image_service, image_meta))
 
@@ -215,7 +220,6 @@ class Images:
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} is attached; detach it before '
                 'an image is made of it')
-        source_image.check_target(image_meta)
         # One that was never written to is as good as empty.
         backing = (self._finder.existing(volume)
                    or self._upstream.create_backing(volume))

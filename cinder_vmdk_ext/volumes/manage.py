@@ -201,7 +201,6 @@ class Manage:
         :raises ManageExistingVolumeTypeMismatch: its volume type asks for
             what the disk is not
         """
-        self._selection.check_specs(lambda: self._selection.specs(volume))
         with self._alone():
             disk, users = self._referenced(existing_ref)
             self._check_free(existing_ref, disk, users)

@@ -13,6 +13,7 @@ from cinder.volume import volume_utils
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import migrate as migration
 from cinder_vmdk_ext.volumes import replace
@@ -36,12 +37,14 @@ class Retype:
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement,
-                 migrate: migration.Migrate) -> None:
+                 migrate: migration.Migrate,
+                 admission: admissions.Admission) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
         self._migrate = migrate
+        self._admission = admission
 
     def retype(self, volume: Any, new_type: Any, host: Any
                ) -> bool | tuple[bool, dict[str, Any]]:
@@ -53,11 +56,11 @@ class Retype:
 
         :param host: its ``host['host']`` names the pool
         :returns: False when it cannot be done so, and Cinder may migrate
+        :raises VolumeRefused: the new type has encryption
         :raises InvalidExtraSpec: the new type asks for what does not exist
         :raises BackingLost: the volume's disk is gone
         """
-        self._selection.check_specs(
-            lambda: self._selection.specs_of(new_type['id']))
+        self._admission.check_type(new_type['id'])
         backing = self._finder.existing(volume)
         done = not backing or self._change(volume, backing, new_type, host)
         if done and host and state.is_promised(volume):

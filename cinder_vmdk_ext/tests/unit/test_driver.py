@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of the driver can be tested without a vCenter."""
 
+import re
 import unittest
 
 from oslo_vmware import pbm
 
+from cinder.volume import driver as base
 from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext import driver
@@ -24,6 +26,25 @@ class VersionTestCase(unittest.TestCase):
 
     def test_none_below_the_oldest(self):
         self.assertIsNone(driver.newest_pbm_version('5.0.0'))
+
+
+class MakingTestCase(unittest.TestCase):
+    """Every way in which a volume is made is checked in the same place."""
+
+    def test_all_of_cinders_hooks_that_make_a_volume_say_so(self):
+        ways = {name for name in dir(base.VolumeDriver)
+                if re.match('create_.*volume|clone_image|manage_existing$|'
+                            'copy_image_to_(encrypted_)?volume', name)}
+        # What we do not override ends in one of the others.
+        ours = {name: member.hook.makes for name, member
+                in vars(driver.VmdkExtDriver).items()
+                if hasattr(member, 'hook')}
+        self.assertEqual(ways & set(ours),
+                         {name for name, makes in ours.items() if makes})
+        self.assertLessEqual({
+            'create_volume', 'create_volume_from_snapshot',
+            'create_cloned_volume', 'clone_image', 'copy_image_to_volume',
+            'manage_existing'}, ways)
 
 
 class OptionsTestCase(unittest.TestCase):

@@ -62,6 +62,25 @@ class CheckTestCase(unittest.TestCase):
         self.assertRaises(exceptions.InvalidExtraSpec, extra_specs.check,
                           {'vmware:vmdk_type': ''}, never)
 
+    def test_a_key_that_is_misspelt_is_named_with_the_right_one(self):
+        for spec, right in (('vmware:vmdk_typ', 'vmware:vmdk_type'),
+                            ('vmware:vmdktype', 'vmware:vmdk_type'),
+                            ('VMware:adapter_type', 'vmware:adapter_type'),
+                            ('vmware: clone_type', 'vmware:clone_type'),
+                            ('vmware:storage_policy',
+                             'vmware:storage_profile')):
+            with self.assertRaises(exceptions.InvalidExtraSpec) as caught:
+                extra_specs.check({spec: 'x'}, never)
+            self.assertIn(f'extra spec {spec} has', str(caught.exception))
+            self.assertIn(f'write {right}, or', str(caught.exception))
+
+    def test_a_key_like_no_other_is_refused_with_all_that_are_known(self):
+        with self.assertRaisesRegex(
+                exceptions.InvalidExtraSpec,
+                'remove it .known are vmware:vmdk_type, vmware:adapter_type, '
+                'vmware:clone_type, vmware:storage_profile'):
+            extra_specs.check({'vmware:x': 'y'}, never)
+
     def test_a_policy_of_the_vcenter_is_good(self):
         extra_specs.check({'vmware:storage_profile': 'gold'}, policies)
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line in the log for one refusal."""
+
+import unittest
+from unittest import mock
+
+from cinder import exception
+from cinder.message import message_field
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import refusals
+
+VOLUME = {'id': 'v', 'project_id': 'p'}
+
+
+class TellTestCase(unittest.TestCase):
+
+    def tell(self, error, message=None, thing=None):
+        """The lines, and the details of the user messages."""
+        with mock.patch.object(refusals.message_api.API, 'create') as create, \
+                mock.patch.object(refusals.LOG, 'error') as log:
+            refusals.tell('extend_volume', thing or VOLUME, error, message)
+        return ([call.args[0] % call.args[1] for call in log.mock_calls],
+                [call.kwargs['detail'] for call in create.mock_calls])
+
+    def test_the_line_holds_the_hook_the_volume_and_the_sentence(self):
+        lines, messages = self.tell(exceptions.VolumeRefused('it is blue'))
+        self.assertEqual(['extend_volume of dict v was refused: Invalid '
+                          'volume: it is blue'], lines)
+        self.assertEqual([], messages)
+
+    def test_an_error_that_passes_two_hooks_is_written_once(self):
+        error = exceptions.VolumeRefused('it is blue')
+        self.tell(error, refusals.MAKE)
+        self.assertEqual(([], []), self.tell(error, refusals.MAKE))
+
+    def test_an_image_that_is_refused_has_a_message_of_its_own(self):
+        self.assertEqual(
+            [message_field.Detail.IMAGE_FORMAT_UNACCEPTABLE],
+            self.tell(exceptions.UnusableImage('i', 'it is cut off'),
+                      refusals.FROM_IMAGE)[1])
+
+    def test_no_second_message_where_cinder_makes_one(self):
+        self.assertEqual([], self.tell(exceptions.VolumeRefused('x'),
+                                       refusals.TO_IMAGE)[1])
+        self.assertEqual([], self.tell(exceptions.VolumeRefused('x'),
+                                       refusals.MAKE_EMPTY)[1])
+
+    def test_what_has_no_project_gets_no_message(self):
+        self.assertEqual([], self.tell(exceptions.VolumeRefused('x'),
+                                       refusals.MAKE, {'id': 'v'})[1])
+
+
+class FinalTestCase(unittest.TestCase):
+
+    def test_cinder_reschedules_none_of_them(self):
+        # Its modules want Cinder's objects to be registered.
+        from cinder.volume.flows.manager import create_volume
+        task = create_volume.OnFailureRescheduleTask(None, None, None, None,
+                                                     False)
+        for error in refusals.ERRORS:
+            self.assertTrue(issubclass(error, tuple(task.no_reschedule_types)))
+
+    def test_their_words_are_their_own(self):
+        for error in (exceptions.VolumeRefused('x'),
+                      exceptions.InvalidExtraSpec('a', 'b', 'c'),
+                      exceptions.BackingLost('volume', 'v', 'p')):
+            self.assertNotIn(exception.MetadataCopyFailure.message[:20],
+                             str(error))
+
+
+if __name__ == '__main__':
+    unittest.main()

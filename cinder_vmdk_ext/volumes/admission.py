@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What volumes may be: the one check of every way in which one is made.
+
+``@hook(makes=True)`` asks :meth:`Admission.check_new` before anything is
+locked, read or made. What is refused here would be as wrong on any other
+pool, so the errors are of classes with which Cinder tries no other.
+"""
+
+from typing import Any
+
+from oslo_log import log as logging
+
+from cinder import context as cinder_context
+from cinder.volume import volume_types
+
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.volumes import datastore_selection
+
+LOG = logging.getLogger(__name__)
+
+#: vSphere's limit for a virtual disk: 62 TiB ("Configuration Maximums").
+MOST_GIB = 62 * 1024
+
+_BACK_END = ('back-end', 'both')
+
+
+class Admission:
+    """Refuses volumes that this driver cannot make as they are asked for."""
+
+    def __init__(self, selection: datastore_selection.DatastoreSelection
+                 ) -> None:
+        self._selection = selection
+        # Types whose QoS specs were warned of.
+        self._warned: set[str] = set()
+
+    def check_new(self, volume: Any) -> None:
+        """Check a volume that is to be made, or to get other content.
+
+        :raises VolumeRefused: for its encryption or its size
+        :raises InvalidExtraSpec: its type asks for what does not exist
+        """
+        self.check_size(volume['size'])
+        if state.field(volume, 'encryption_key_id'):
+            raise exceptions.EncryptionRefused(
+                f'volume {volume["id"]} is to be encrypted by Cinder or Nova, '
+                'which this driver cannot do')
+        self.check_type(state.field(volume, 'volume_type_id'))
+
+    def check_type(self, type_id: str | None) -> None:
+        """Check a volume type; warn once of what has no effect.
+
+        :raises EncryptionRefused: it has encryption
+        :raises InvalidExtraSpec: it asks for what does not exist
+        """
+        if not type_id:
+            return
+        if volume_types.is_encrypted(cinder_context.get_admin_context(),
+                                     type_id):
+            raise exceptions.EncryptionRefused(
+                f'volume type {type_id} has encryption by Cinder or Nova, '
+                'which this driver cannot do')
+        self._selection.check_specs(
+            lambda: self._selection.specs_of(type_id))
+        self._warn_of_qos(type_id)
+
+    def _warn_of_qos(self, type_id: str) -> None:
+        if type_id in self._warned:
+            return
+        specs = volume_types.get_volume_type_qos_specs(type_id)['qos_specs']
+        if specs and specs['consumer'] in _BACK_END:
+            self._warned.add(type_id)
+            LOG.warning(
+                'The QoS specs %(name)s of volume type %(type)s have no '
+                'effect: this driver enforces none, whatever their consumer '
+                '(here: %(consumer)s); set vmware:storage_profile to a '
+                'storage policy with I/O limits.',
+                {'name': specs['name'], 'type': type_id,
+                 'consumer': specs['consumer']})
+
+    @staticmethod
+    def check_size(size_gib: int) -> None:
+        """Check a size before it comes to the vCenter.
+
+        :raises VolumeRefused: no virtual disk can be as large
+        """
+        if size_gib > MOST_GIB:
+            raise exceptions.VolumeRefused(
+                f'{size_gib} GiB are asked for, and a virtual disk of vSphere '
+                f'has at most {MOST_GIB} GiB (62 TiB); ask for less')
+
+    @staticmethod
+    def check_plain(volume: Any) -> None:
+        """Refuse to hand out a disk that Cinder says is encrypted.
+
+        Upstream's driver made such volumes, with their content in plain.
+
+        :raises EncryptionRefused: with how to go on
+        """
+        if state.field(volume, 'encryption_key_id'):
+            raise exceptions.EncryptionRefused(
+                f'volume {volume["id"]} is recorded as encrypted, and its '
+                'disk holds the content in plain', 'clone it to a volume of '
+                'a type without encryption, which keeps the content. ')
