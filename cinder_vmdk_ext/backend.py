@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from oslo_config import cfg
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext.backings import cache as backing_cache
@@ -30,6 +31,7 @@ from cinder_vmdk_ext.inventory import tagged
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import operation
+from cinder_vmdk_ext import option_check
 from cinder_vmdk_ext.scheduling import reporter
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.scheduling import selector
@@ -182,11 +184,14 @@ class Backend:
 
     # -- The session --------------------------------------------------------
 
-    def read_settings(self) -> None:
+    def read_settings(self, options: list[cfg.Opt]) -> None:
         """Check the options, and use them from now on.
 
+        :param options: all that the driver has
         :raises InvalidSettings: an option is missing or wrong
         """
+        option_check.warn(self._configuration.config_group, options)
+        option_check.check(self._configuration, options)
         config.check_connection_options(self._configuration)
         self.selection.settings = config.settings(self._configuration)
 

@@ -8,6 +8,7 @@ upstream's driver calls back, is handed to a part of the
 
 import os
 from typing import Any
+from typing import NoReturn
 
 from oslo_log import log as logging
 from oslo_utils import versionutils
@@ -20,6 +21,7 @@ from cinder.volume.drivers.vmware import vmdk
 from cinder_vmdk_ext import backend
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import config
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import refusals
@@ -46,6 +48,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(config.vmdk_ext_opts)
         self.backend = backend.Backend(self)
+        # Why it does not start, as it was written to the log.
+        self._refused = ''
 
     # -- Setting up ---------------------------------------------------------
 
@@ -66,11 +70,22 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         except vmdk_exceptions.ClusterNotFoundException as error:
             unknown = self.backend.unknown_cluster(error.kwargs['cluster'])
             self.backend.end_session()
-            raise unknown from None
+            self._refuse(unknown)
+        except exceptions.InvalidSettings as error:
+            self.backend.end_session()
+            self._refuse(error)
         except Exception:
             # Cinder gives up on this object, or tries again with a new login.
             self.backend.end_session()
             raise
+
+    def _refuse(self, error: exceptions.InvalidSettings) -> NoReturn:
+        """Raise it alone: Cinder writes a traceback at each attempt."""
+        sentence = str(error)
+        if sentence != self._refused:
+            self._refused = sentence
+            LOG.error('The backend does not start: %s', sentence)
+        raise error.with_traceback(None) from None
 
     def set_initialized(self) -> None:
         """Serve from now on (Cinder hook)."""
@@ -79,7 +94,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             self.configuration.vmdk_ext_reconcile_interval)
 
     def _validate_params(self) -> None:
-        self.backend.read_settings()
+        self.backend.read_settings(self.get_driver_options())
 
     def _create_session(self) -> Any:
         return self.backend.connect()

@@ -47,7 +47,7 @@ LAYERS = (
 )
 #: Modules of the ground, below all packages. They import each other.
 GROUND = ('concurrency', 'config', 'exceptions', 'locks', 'model',
-          'names', 'operation', 'refusals', 'upstream')
+          'names', 'operation', 'option_check', 'refusals', 'upstream')
 
 Modules = Mapping[str, ast.Module]
 

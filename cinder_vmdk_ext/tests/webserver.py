@@ -29,9 +29,10 @@ class WebServer(fixtures.Fixture):
     :meth:`reply` is given. ``cert_file`` verifies the TLS, if there is any.
     """
 
-    def __init__(self, answer=None, tls=True):
+    def __init__(self, answer=None, tls=True, valid_from_days=-1):
         self.answer = answer
         self.tls = tls
+        self.valid_from_days = valid_from_days
         self.requests = []
 
     def _setUp(self):
@@ -45,7 +46,7 @@ class WebServer(fixtures.Fixture):
             self.addCleanup(shutil.rmtree, folder)
             self.cert_file = os.path.join(folder, 'cert.pem')
             with open(self.cert_file, 'wb') as file:
-                file.write(certificate())
+                file.write(certificate(self.valid_from_days))
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(self.cert_file)
         thread = threading.Thread(target=self._accept)
@@ -105,16 +106,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @functools.cache
-def certificate():
-    """One that signs itself, and its key, in PEM."""
+def certificate(valid_from_days=-1):
+    """One that signs itself, and its key, in PEM; it is valid two days."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    begin = (datetime.datetime.now(datetime.timezone.utc)
+             + datetime.timedelta(days=valid_from_days))
     certificate = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name)
         .public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=2))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .add_extension(x509.SubjectAlternativeName(
             [x509.IPAddress(ipaddress.ip_address(HOST))]), False)

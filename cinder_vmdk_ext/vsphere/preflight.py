@@ -19,6 +19,8 @@ _SERVICE = soap.Ref('ServiceInstance', 'ServiceInstance')
 _SECONDS = 30
 # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
 _OTHER_NAME = (62, 64)
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
+_NOT_NOW = (9, 10)
 
 
 def check(make_client: Callable[[], soap.Client], configuration: Any) -> None:
@@ -53,7 +55,7 @@ def refused_login(fault: vmware_exceptions.VimFaultException,
         return exceptions.InvalidSettings(
             'vmware_host_username', f'the vCenter refuses the user {user!r} '
             'with the password in vmware_host_password',
-            'correct the one or the other')
+            'correct the one or the other (a $ is written $$ in cinder.conf)')
     if vmware_exceptions.NO_PERMISSION in fault.fault_list:
         return exceptions.InvalidSettings(
             'vmware_host_username', f'the user {user!r} may not log in',
@@ -95,6 +97,12 @@ def _insecure(address: str, cause: Exception,
         return exceptions.InvalidSettings(
             'vmware_host_ip', f'the certificate of {address} is for another '
             f'name ({cause})', 'set it to a name in the certificate')
+    if found.verify_code in _NOT_NOW:
+        return exceptions.InvalidSettings(
+            'vmware_host_ip', f'the certificate of {address}, or of the '
+            f'authority behind it, is not valid at this time ({cause})',
+            'renew it on the vCenter (Administration > Certificates), or '
+            "correct this machine's clock")
     return _untrusted(address, cause, configuration)
 
 

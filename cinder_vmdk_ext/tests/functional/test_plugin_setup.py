@@ -4,6 +4,7 @@
 import io
 import logging
 import time
+import traceback
 import unittest
 
 from cinder import context
@@ -217,6 +218,43 @@ class BadInputTestCase(SetupCase):
         self.addCleanup(server.cleanUp)
         self.assertRefused('vmware_ca_file', server.cert_file, 'verify',
                            vmware_ca_file=server.cert_file)
+
+    def test_a_certificate_that_has_expired_or_is_not_valid_yet(self):
+        for days in (-9, 9):
+            server = webserver.WebServer(valid_from_days=days)
+            server.setUp()
+            self.addCleanup(server.cleanUp)
+            self.assertRefused(
+                'vmware_host_ip', f'127.0.0.1:{server.port}',
+                'not valid at this time', 'renew it', 'clock',
+                vmware_host_port=server.port, vmware_ca_file=server.cert_file)
+
+    def test_a_folder_without_a_name(self):
+        self.assertRefused('vmware_volume_folder', 'folder',
+                           vmware_volume_folder='')
+
+    def test_a_version_that_is_none(self):
+        self.assertRefused('vmware_host_version', "'abc'", 'like 8.0.3',
+                           vmware_host_version='abc')
+
+    def test_a_wsdl_that_is_nowhere_has_no_effect_and_one_line_says_so(self):
+        self.set_up(self.vcenter, vmware_wsdl_location='/no/such.wsdl')
+        self.assertEqual(1, self.log.getvalue().count(
+            'vmware_wsdl_location is set and not used'))
+
+    def test_each_attempt_ends_in_the_sentence_alone_and_one_line(self):
+        """Cinder tries four times, and writes a traceback each time."""
+        made = driver.VmdkExtDriver(configuration=section.read(
+            **section.of_vcenter(self.vcenter, vmware_host_version='abc')),
+            host=HOST)
+        for _ in range(4):
+            with self.assertRaises(exceptions.InvalidSettings) as caught:
+                made.do_setup(context.get_admin_context())
+            frames = traceback.extract_tb(caught.exception.__traceback__)
+            self.assertLess(len(frames), 6)
+            self.assertTrue(caught.exception.__suppress_context__)
+        self.assertEqual(1, self.log.getvalue().count(
+            f'The backend does not start: {caught.exception}'))
 
     def test_insecure_needs_no_ca_file(self):
         self.set_up(self.vcenter, vmware_ca_file=None, vmware_insecure=True)
