@@ -18,7 +18,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run image-fuzz upgrade-run tox genconfig seams architecture structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run image-fuzz upgrade-run tox genconfig seams architecture cli-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ seams: $(STAMP) ## record anew what we override and call in each supported relea
 
 architecture: $(STAMP) ## draw docs/architecture.svg anew from the imports of the sources
 	@$(BIN)/python -m tools.picture
+
+cli-page: $(STAMP) ## write docs/cli.md anew from the command's help
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.contract.cli_page
 
 structure: $(STAMP) $(SIMULATOR) ## count modules, imports and the calls of each operation into docs/structure.json and docs/architecture.md
 	@PYTHONPATH=$(CURDIR) $(BIN)/python -m tools.structure --walks --record now

@@ -2,80 +2,64 @@
 """``cinder-vmdk-ext audit`` and ``cinder-vmdk-ext sweep``."""
 
 import argparse
-import sys
+import dataclasses
 from typing import Any
 
-from cliff import lister
-from oslo_utils import units
 from oslo_utils import uuidutils
 
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.audit import quarantine
-from cinder_vmdk_ext.cmd import backend
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 
-_COLUMNS = ('Backend', 'Kind', 'Thing', 'Name', 'Reference', 'Owner',
-            'Place', 'MiB', 'Age (h)', 'Detail')
-Row = tuple[Any, ...]
+_COLUMNS = (
+    columns.Column('backend', 'Backend', telling=True),
+    columns.Column('kind', 'Kind'),
+    columns.Column('thing', 'Thing'),
+    columns.Column('name', 'Name'),
+    columns.Column('reference', 'Reference', long=True),
+    columns.Column('owner', 'Owner', long=True),
+    columns.Column('place', 'Place'),
+    columns.Column('size_bytes', 'Size', columns.size),
+    columns.Column('age_seconds', 'Age', columns.duration),
+    columns.Column('detail', 'Detail'))
 
 
-class _OfBackends(lister.Lister):
-    """What both commands have in common."""
-
-    app: Any  # main.Application
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The options."""
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--config-file', action='append', default=[], metavar='FILE',
-            help='cinder.conf of cinder-volume; may be repeated')
-        parser.add_argument(
-            '--backend', metavar='NAME',
-            help='section of the backend; default: all of this driver')
-        return parser
-
-    def names(self, parsed_args: argparse.Namespace) -> list[str]:
-        """The backends that are meant; a wrong one is a wrong call."""
-        try:
-            return backend.names(parsed_args.backend)
-        except exceptions.InvalidSettings:
-            self.app.misused = True
-            raise
-
-
-class Audit(_OfBackends):
+class Audit(command.Listing):
     """Compare Cinder's records, the vCenter's VMs and the datastores' files.
 
-    Changes nothing. Exits with 3 when it finds something (but for what a
-    sweep has moved to quarantine), with 4 when something is lost, else with
-    0; with 1 when it failed, with 2 when it was called wrongly.
+    Changes nothing. What a sweep has moved to quarantine is listed, and does
+    not count as found.
     """
 
-    def take_action(self, parsed_args: argparse.Namespace
-                    ) -> tuple[Row, list[Row]]:
+    COLUMNS = _COLUMNS
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Look, and list the findings."""
-        backend.load(parsed_args.config_file)
         rows = []
-        for name in self.names(parsed_args):
-            with backend.opened(name) as opened:
-                found = compare.compare(collect.EvidenceReader(opened).read())
+        for name, opened in self.opened(parsed_args):
+            found = compare.compare(collect.EvidenceReader(opened).read())
             rows += [_row(name, each) for each in found]
             kinds = {each.kind for each in found} - {'quarantined'}
             self.app.found |= bool(kinds)
             self.app.lost |= 'lost' in kinds
-        return _COLUMNS, rows
+        return rows
 
 
-class Sweep(_OfBackends):
-    """Move to quarantine what is nobody's and old enough.
+class Sweep(command.Listing):
+    """Move to quarantine what belongs to no volume and is old enough.
 
     Without --act it only lists what it would move. VMs go to the folder
     OpenStack/Quarantine, files to openstack-quarantine on their datastore;
     no disk is deleted, and nothing is touched that a record may need.
     """
+
+    COLUMNS = (*_COLUMNS[:-1],
+               dataclasses.replace(_COLUMNS[-1], long=True),
+               columns.Column('done', 'Done'))
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
@@ -85,7 +69,8 @@ class Sweep(_OfBackends):
         parser.add_argument('--yes', action='store_true',
                             help='with --act: do not ask')
         parser.add_argument(
-            '--minimum-age', type=_hours, default=24.0, metavar='HOURS',
+            '--minimum-age', default=24.0, metavar='HOURS',
+            type=command.number('hours', '24, or 0 for any age'),
             help='leave what was changed later (default: 24)')
         parser.add_argument(
             '--also', action='append', default=[], metavar='REFERENCE',
@@ -93,30 +78,29 @@ class Sweep(_OfBackends):
                  'Cinder; may be repeated')
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace
-                    ) -> tuple[Row, list[Row]]:
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Look, and list or move."""
-        backend.load(parsed_args.config_file)
         rows = []
-        for name in self.names(parsed_args):
-            with backend.opened(name) as opened:
-                reader = collect.EvidenceReader(opened, parsed_args.also)
-                due = quarantine.due(compare.compare(reader.read()),
-                                     parsed_args.minimum_age * 3600)
-                if parsed_args.act:
-                    with backend.locking():
-                        done = [self._move(opened, reader, each, parsed_args)
-                                for each in due]
-                else:
-                    done = ['would be moved'] * len(due)
+        for name, opened in self.opened(parsed_args):
+            reader = collect.EvidenceReader(opened, parsed_args.also)
+            due = quarantine.due(compare.compare(reader.read()),
+                                 parsed_args.minimum_age * 3600)
+            if parsed_args.act:
+                with self.app.backends.locking():
+                    done = [self._move(opened, reader, each, parsed_args)
+                            for each in due]
+            else:
+                done = ['would be moved'] * len(due)
             rows += [(*_row(name, each), how)
                      for each, how in zip(due, done)]
-        return (*_COLUMNS, 'Done'), rows
+        return rows
 
     def _move(self, opened: Any, reader: collect.EvidenceReader,
               finding: compare.Finding,
               parsed_args: argparse.Namespace) -> str:
-        if not parsed_args.yes and not _agreed(finding):
+        if not parsed_args.yes and not self.app.agreed(
+                f'Move {finding.kind} {finding.thing} {finding.name} '
+                f'({finding.reference}: {finding.detail}) aside?'):
             return 'left'
         owner = [finding.owner] if uuidutils.is_uuid_like(
             finding.owner) else []
@@ -134,27 +118,7 @@ class Sweep(_OfBackends):
         return 'moved'
 
 
-def _agreed(finding: compare.Finding) -> bool:
-    print(f'Move {finding.kind} {finding.thing} {finding.name} '
-          f'({finding.reference}: {finding.detail}) aside? [y/N] ',
-          end='', file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ('y', 'yes')
-
-
-def _row(backend_name: str, finding: compare.Finding) -> Row:
-    age = finding.age_seconds
+def _row(backend_name: str, finding: compare.Finding) -> columns.Row:
     return (backend_name, finding.kind, finding.thing, finding.name,
             finding.reference, finding.owner, finding.place,
-            round(finding.space_bytes / units.Mi, 1),
-            None if age is None else round(age / 3600, 1), finding.detail)
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = -1.0
-    if not 0 <= hours < float('inf'):
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is no number of hours; give 24, or 0 for any age')
-    return hours
+            finding.space_bytes, finding.age_seconds, finding.detail)

@@ -1,49 +1,177 @@
 # SPDX-License-Identifier: Apache-2.0
 """``cinder-vmdk-ext``: the operator's command."""
 
+import argparse
+import logging
 import sys
+import warnings
 from importlib import metadata
+from typing import Any
 
 from cliff import app
 from cliff import commandmanager
 
-from cinder_vmdk_ext.cmd import auditing
+# Loaded when it is called: they import Cinder, which takes seconds.
+COMMANDS = {
+    'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
+    'sweep': 'cinder_vmdk_ext.cmd.auditing:Sweep',
+}
+_BACKENDS = metadata.EntryPoint('backends', 'cinder_vmdk_ext.cmd.backend', '')
+
+
+class _Commands(commandmanager.CommandManager):
+    """The commands, each by its name."""
+
+    def load_commands(self, namespace: str) -> None:
+        """Know the commands above, whatever else is installed."""
+        for name, place in COMMANDS.items():
+            self.commands[name] = metadata.EntryPoint(name, place, namespace)
+
+
+class _OneLine(logging.Formatter):
+    """An error is one line; the rest is for ``--debug``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The first line of a message, with what it is before it."""
+        text = record.getMessage().strip().partition('\n')[0].strip()
+        return f'{record.levelname.capitalize()}: {text or "no reason given"}'
 
 
 class Application(app.App):
     """Commands around the driver."""
 
-    def __init__(self) -> None:
-        commands = commandmanager.CommandManager('cinder_vmdk_ext.commands')
-        commands.add_command('audit', auditing.Audit)
-        commands.add_command('sweep', auditing.Sweep)
+    # Whoever starts it, and however.
+    NAME = 'cinder-vmdk-ext'
+    LOG = logging.getLogger(NAME)
+
+    def __init__(self, backends: Any = None, **streams: Any) -> None:
+        """Prepare, and import nothing yet that takes time.
+
+        :param backends: what opens the backends of a cinder.conf; default:
+            the module ``cmd.backend``
+        :param streams: ``stdin``, ``stdout`` and ``stderr``, as cliff's
+        """
         super().__init__(
             description="Looks after the cinder_vmdk_ext driver's volumes.",
             version=metadata.version('cinder-vmdk-ext'),
-            command_manager=commands,
-            deferred_help=True)
+            command_manager=_Commands('cinder_vmdk_ext.commands'),
+            deferred_help=True, **streams)
+        self._backends = backends
         # What the commands found, for the exit status.
         self.found = False
         self.lost = False
         self.failed = False
         self.misused = False
 
+    @property
+    def backends(self) -> Any:
+        """What opens the backends of a cinder.conf."""
+        if self._backends is None:
+            self._backends = _BACKENDS.load()
+        return self._backends
+
+    def build_option_parser(
+            self, description: str | None, version: str | None,
+            argparse_kwargs: dict[str, Any] | None = None
+            ) -> argparse.ArgumentParser:
+        """The options that stand before a command."""
+        parser = argparse.ArgumentParser(
+            prog=self.NAME, description=description, add_help=False,
+            **(argparse_kwargs or {}))
+        parser.add_argument('--version', action='version',
+                            version=f'{self.NAME} {version}')
+        loudness = parser.add_mutually_exclusive_group()
+        loudness.add_argument(
+            '-v', '--verbose', action='count', dest='verbose_level',
+            default=self.DEFAULT_VERBOSE_LEVEL,
+            help='also show warnings of the driver and of libraries; -vv: '
+            'what they do; -vvv: everything')
+        loudness.add_argument(
+            '-q', '--quiet', action='store_const', dest='verbose_level',
+            const=0, help='show errors only (the default)')
+        parser.add_argument('--log-file', metavar='FILE',
+                            help='write everything to a file')
+        parser.add_argument('-h', '--help', action='store_true',
+                            dest='deferred_help', help='show this help')
+        parser.add_argument('--debug', action='store_true',
+                            help='show the traceback of an error')
+        return parser
+
+    def configure_logging(self) -> None:
+        """Send to stderr one line for an error, and what was asked for."""
+        root = logging.getLogger('')
+        verbose = self.options.verbose_level
+        level = {0: None, 1: None, 2: logging.WARNING,
+                 3: logging.INFO}.get(verbose, logging.DEBUG)
+        for logger, least in ((self.LOG, logging.INFO), (root, level)):
+            logger.handlers = [each for each in logger.handlers
+                               if not isinstance(each, _Console)]
+            if least is not None:
+                console = _Console(self.stderr)
+                console.setLevel(least)
+                if not self.options.debug:
+                    console.setFormatter(_OneLine())
+                logger.addHandler(console)
+        if level is None:
+            # Without any handler Python shows warnings by itself.
+            root.addHandler(logging.NullHandler())
+        self.LOG.propagate = False
+        self.LOG.setLevel(logging.INFO)
+        if level is not None:
+            root.setLevel(level)
+            warnings.resetwarnings()
+        if self.options.log_file:
+            root.setLevel(logging.DEBUG)
+            kept = logging.FileHandler(self.options.log_file)
+            kept.setFormatter(logging.Formatter(self.LOG_FILE_MESSAGE_FORMAT))
+            for logger in (root, self.LOG):
+                logger.addHandler(kept)
+
     def run(self, argv: list[str]) -> int:
         """Run a command.
 
         :returns: 0: done, nothing found; 1: failed; 2: called wrongly; 3:
-            an audit found something; 4: and something is lost
+            it found something; 4: and something is lost
         """
-        status = super().run(argv)
+        try:
+            status = super().run(argv or ['--help'])
+        except SystemExit as end:  # of argparse
+            status = end.code if isinstance(end.code, int) else 0
+            return status if argv else 2
         if self.misused:
             return 2
         if status or self.failed:
             return status or 1
         return 4 if self.lost else 3 if self.found else 0
 
+    def run_subcommand(self, argv: list[str]) -> int:
+        """Run the command that these words name."""
+        try:
+            self.command_manager.find_command(argv)
+        except ValueError:
+            like = ', '.join(map(repr, self.get_fuzzy_matches(argv[0])))
+            self.LOG.error('%r is no command%s; see %s --help',
+                           ' '.join(argv),
+                           f' (is it {like}?)' if like else '', self.NAME)
+            return 2
+        return super().run_subcommand(argv)
+
+    def agreed(self, question: str) -> bool:
+        """Whether a person at the terminal says yes."""
+        self.stderr.write(f'{question} [y/N] ')
+        self.stderr.flush()
+        return self.stdin.readline().strip().lower() in ('y', 'yes')
+
+
+class _Console(logging.StreamHandler):  # type: ignore[type-arg]
+    """Distinguishes our handlers from those of others."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """The console script."""
+    if not sys.warnoptions:
+        # Those of libraries are for who develops them.
+        warnings.simplefilter('ignore')
     return Application().run(sys.argv[1:] if argv is None else argv)
 
 

@@ -16,8 +16,8 @@ QUARANTINE = 'Quarantine'
 
 def audit(cloud):
     """What the audit finds: a sentence each."""
-    return [f'{each["Kind"]} {each["Thing"]} {each["Name"]} '
-            f'{each["Owner"]} {each["Place"]} {each["Detail"]}'
+    return [f'{each["kind"]} {each["thing"]} {each["name"]} '
+            f'{each["owner"]} {each["place"]} {each["detail"]}'
             for each in _run(cloud, 'audit')]
 
 
@@ -26,7 +26,7 @@ def sweep(cloud):
 
     :returns: for each, its kind and whether it was moved
     """
-    return [f'{each["Kind"]} {each["Thing"]} swept: {each["Done"]}'
+    return [f'{each["kind"]} {each["thing"]} swept: {each["done"]}'
             for each in _run(cloud, 'sweep', '--act', '--yes',
                              '--minimum-age', '0')]
 

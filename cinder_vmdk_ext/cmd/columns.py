@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Columns of what a command shows: to a person, and to a program.
+
+A program gets each value as it is, in the units that the column's key names
+(``size_bytes``, ``age_seconds``); a person gets it with a unit that fits.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+from cliff import columns
+from oslo_utils import units
+
+Row = tuple[Any, ...]
+_SIZES = (('TiB', units.Ti), ('GiB', units.Gi), ('MiB', units.Mi),
+          ('KiB', units.Ki))
+_TIMES = (('d', 86400), ('h', 3600), ('min', 60))
+
+
+def size(size_bytes: int | None) -> str:
+    """A size for a person: '1.5 GiB'."""
+    if size_bytes is None:
+        return ''
+    for unit, number in _SIZES:
+        if abs(size_bytes) >= number:
+            return f'{size_bytes / number:.1f} {unit}'
+    return f'{size_bytes} B'
+
+
+def duration(seconds: float | None) -> str:
+    """A time for a person: '3.5 h'."""
+    if seconds is None:
+        return ''
+    for unit, number in _TIMES:
+        if seconds >= number:
+            return f'{seconds / number:.1f} {unit}'
+    return f'{seconds:.0f} s'
+
+
+def truth(value: bool | None) -> str:
+    """Yes or no for a person."""
+    return '' if value is None else 'yes' if value else 'no'
+
+
+def listed(values: Sequence[Any] | None) -> str:
+    """Several values for a person."""
+    return ', '.join(map(str, values or ()))
+
+
+def plain(value: Any) -> str:
+    """A value for a person; nothing where there is none."""
+    return '' if value is None else str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column."""
+
+    key: str  # for a program
+    title: str  # for a person
+    show: Callable[[Any], str] = plain
+    # Left out of tables unless --long is given: they are to fit a screen.
+    long: bool = False
+    # Left out of tables, too, where all rows have the same value.
+    telling: bool = False
+
+
+class Cell(columns.FormattableColumn[Any]):
+    """A value, and how it is shown to a person."""
+
+    def __init__(self, value: Any, show: Callable[[Any], str]) -> None:
+        super().__init__(value)
+        self._show = show
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Cell):
+            return NotImplemented
+        # What is not known comes first.
+        if self._value is None or other._value is None:
+            return self._value is None and other._value is not None
+        return bool(self._value < other._value)
+
+    def human_readable(self) -> str:
+        """As a person reads it."""
+        return self._show(self._value)
+
+
+def chosen(known: Sequence[Column], wanted: Sequence[str], rows: list[Row],
+           human: bool, long: bool) -> list[int]:
+    """The positions of the columns that are shown.
+
+    :param wanted: keys or titles; empty: those that fit the purpose
+    :raises ValueError: one of ``wanted`` is no column
+    """
+    if wanted:
+        return [_position(known, name) for name in wanted]
+    if not human:
+        return list(range(len(known)))
+    return [number for number, column in enumerate(known)
+            if (long or not column.long)
+            and not (column.telling and not long
+                     and len({row[number] for row in rows}) <= 1)]
+
+
+def _position(known: Sequence[Column], name: str) -> int:
+    plain_name = _normal(name)
+    for number, column in enumerate(known):
+        if plain_name in (_normal(column.key), _normal(column.title)):
+            return number
+    raise ValueError(f'there is no column {name!r}; the columns are '
+                     f'{", ".join(column.key for column in known)}')
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace(' ', '_')

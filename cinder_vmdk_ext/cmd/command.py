@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands have in common: their options, output and errors."""
+
+import argparse
+import contextlib
+import functools
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+from cliff import command
+from cliff import lister
+from cliff import show
+from oslo_config import cfg
+
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext import exceptions
+
+
+class OfBackends(command.Command):
+    """A command that works on backends of a cinder.conf."""
+
+    app: Any  # main.Application
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--config-file', action='append', default=[], metavar='FILE',
+            help='cinder.conf of cinder-volume; may be repeated')
+        parser.add_argument(
+            '--backend', metavar='NAME',
+            help='section of the backend; default: all of this driver')
+        return parser
+
+    def names(self, parsed_args: argparse.Namespace) -> list[str]:
+        """The backends that are meant; a wrong one is a wrong call."""
+        with self.calling(exceptions.InvalidSettings, cfg.Error):
+            self.app.backends.load(parsed_args.config_file)
+            names: list[str] = self.app.backends.names(parsed_args.backend)
+            return names
+
+    def opened(self, parsed_args: argparse.Namespace
+               ) -> Iterator[tuple[str, Any]]:
+        """Each backend that is meant, by its name, while it is connected."""
+        for name in self.names(parsed_args):
+            with self.app.backends.opened(name) as opened:
+                yield name, opened
+
+    @contextlib.contextmanager
+    def calling(self, *errors: type[Exception]) -> Iterator[None]:
+        """Have these errors count as a wrong call."""
+        try:
+            yield
+        except errors:
+            self.app.misused = True
+            raise
+
+
+class _Display(OfBackends):
+    """What is shown has columns that are known before."""
+
+    COLUMNS: Sequence[columns.Column] = ()
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--long', action='store_true',
+            help='show all columns in a table too; other formats have all')
+        return parser
+
+    def _check_columns(self, parsed_args: argparse.Namespace) -> None:
+        # Before the work is done.
+        with self.calling(ValueError):
+            self._chosen(parsed_args, [])
+
+    def _chosen(self, parsed_args: argparse.Namespace,
+                rows: list[columns.Row]) -> list[int]:
+        wanted, parsed_args.columns = parsed_args.columns, []
+        try:
+            return columns.chosen(
+                self.COLUMNS, wanted, rows, _is_human(parsed_args),
+                parsed_args.long)
+        finally:
+            parsed_args.columns = wanted
+
+    def _titles(self, parsed_args: argparse.Namespace,
+                shown: list[int]) -> tuple[str, ...]:
+        human = _is_human(parsed_args)
+        return tuple(self.COLUMNS[number].title if human
+                     else self.COLUMNS[number].key for number in shown)
+
+    def _cells(self, row: columns.Row, shown: list[int]) -> columns.Row:
+        return tuple(columns.Cell(row[number], self.COLUMNS[number].show)
+                     for number in shown)
+
+
+class Listing(_Display, lister.Lister):
+    """A command that lists things."""
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Do the work.
+
+        :returns: a value for each of COLUMNS, of each thing
+        """
+        raise NotImplementedError
+
+    def take_action(self, parsed_args: argparse.Namespace
+                    ) -> tuple[tuple[str, ...], list[columns.Row]]:
+        """Do the work, and choose what is shown."""
+        self._check_columns(parsed_args)
+        rows = self.rows(parsed_args)
+        shown = self._chosen(parsed_args, rows)
+        parsed_args.columns = []  # they are chosen
+        return (self._titles(parsed_args, shown),
+                [self._cells(row, shown) for row in rows])
+
+
+class Showing(_Display, show.ShowOne):
+    """A command that shows one thing."""
+
+    def row(self, parsed_args: argparse.Namespace) -> columns.Row:
+        """Do the work.
+
+        :returns: a value for each of COLUMNS
+        """
+        raise NotImplementedError
+
+    def take_action(self, parsed_args: argparse.Namespace
+                    ) -> tuple[tuple[str, ...], columns.Row]:
+        """Do the work, and choose what is shown."""
+        self._check_columns(parsed_args)
+        row = self.row(parsed_args)
+        shown = self._chosen(parsed_args, [row])
+        parsed_args.columns = []
+        return self._titles(parsed_args, shown), self._cells(row, shown)
+
+
+def _is_human(parsed_args: argparse.Namespace) -> bool:
+    return bool(parsed_args.formatter == 'table')
+
+
+def number(unit: str, example: str) -> Callable[[str], float]:
+    """A type of argument: a number that is not negative."""
+    return functools.partial(_number, unit, example)
+
+
+def _number(unit: str, example: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no number of {unit}; give {example}')
+    return value

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's command in the test's process, on a test's backend.
+
+What it does to the vCenter is looked at by pyVmomi.
+"""
+
+import contextlib
+import io
+import json
+
+from cinder_vmdk_ext.cmd import main
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests.functional import backend_case
+from sandbox.embedded import section
+
+
+class Backends:
+    """Stands for ``cmd.backend``: the backend is open already."""
+
+    def __init__(self, backend):
+        self._backend = backend
+
+    def load(self, files):
+        """The options are the process's."""
+
+    def names(self, wanted):
+        if wanted not in (None, section.NAME):
+            raise exceptions.InvalidSettings('--backend', wanted, 'wrong')
+        return [section.NAME]
+
+    def opened(self, name):
+        return contextlib.nullcontext(self._backend)
+
+    def locking(self):
+        return contextlib.nullcontext()
+
+
+class CommandCase(backend_case.BackendCase):
+    """Tests of commands."""
+
+    def command(self, *words, answers='', driver=None):
+        """Run it.
+
+        :returns: its exit status, standard output and standard error
+        """
+        out, err = io.StringIO(), io.StringIO()
+        status = main.Application(
+            Backends((driver or self.driver).backend), stdout=out, stderr=err,
+            stdin=io.StringIO(answers)).run(list(words))
+        return status, out.getvalue(), err.getvalue()
+
+    def listed(self, *words, status=0, **options):
+        """What a command lists, as values by their keys."""
+        done = self.command(*words, '--format', 'json', **options)
+        self.assertEqual((status, ''), (done[0], done[2]), done)
+        return json.loads(done[1])
