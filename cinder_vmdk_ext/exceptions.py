@@ -16,6 +16,7 @@
     ConnectorRefused(InvalidConnectorException)  it needs the password
     LockUnavailable(LockCreationFailed)     the lock service does not answer
     UnusableImage(ImageUnacceptable)        its data is not as described
+    QuarantineRefused(CinderException)      it stays in quarantine, and why
 
 Each message is one sentence for an operator: the thing, its value, the remedy.
 Bases are those that upstream's and Cinder's handlers already look for.
@@ -221,3 +222,10 @@ def _shown(reasons: Mapping[str, str]) -> str:
     text = '; '.join(f'{name}: {why}' for name, why in shown)
     left = len(reasons) - len(shown)
     return f'{text}; and {left} more' if left else text
+
+
+class QuarantineRefused(exception.CinderException):
+    """Something in quarantine stays there, as it is; the message says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)

@@ -33,7 +33,8 @@ from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 _MARKS = (shadow.VOLUME_ID, shadow.SNAPSHOT_ID, shadow.UNMANAGED,
-          shadow.REPLACED, shadow.QUARANTINED, shadow.DEPLOYMENT)
+          shadow.REPLACED, shadow.QUARANTINED, shadow.DEPLOYMENT,
+          shadow.QUARANTINE_RECORD)
 _PATHS = {
     'VirtualMachine': (
         'name', 'parent', 'config.instanceUuid', 'config.template',
@@ -214,7 +215,8 @@ class EvidenceReader:
                  names: dict[str, str]) -> compare.Machine:
         name = seen.get('name') or moref
         (volume_id, snapshot_id, unmanaged, replaced, quarantined,
-         deployment) = (disk_scan.mark_of(seen, mark) for mark in _MARKS)
+         deployment, record) = (
+             disk_scan.mark_of(seen, mark) for mark in _MARKS)
         above = disk_scan.inventory_path(seen.get('parent'), self._tree)
         own = seen.get('config.files.vmPathName') or ''
         home = self._home(seen, inventory)
@@ -226,6 +228,7 @@ class EvidenceReader:
             (seen.get('config.instanceUuid') or '').lower(),
             volume_id=volume_id, snapshot_id=snapshot_id,
             unmanaged=unmanaged, replaced=replaced, quarantined=quarantined,
+            quarantine_record=record,
             ours=isinstance(manager, etree._Element) and manager.findtext(
                 soap.tag('extensionKey')) == upstream.EXTENSION_KEY,
             deployment=deployment, at_home=self._is_home(above),

@@ -102,6 +102,7 @@ class Machine:
     replaced: str = ''
     unmanaged: str = ''
     quarantined: str = ''
+    quarantine_record: str = ''
     ours: bool = False  # made by a driver of Cinder's
     deployment: str = ''  # which deployment of Cinder's made it
     at_home: bool = True  # in a folder of this backend's
@@ -193,6 +194,15 @@ def compare(evidence: Evidence) -> list[Finding]:
     found = list(_Comparison(evidence).findings())
     return sorted(found, key=lambda each: (KINDS.index(each.kind),
                                            each.name, each.reference))
+
+
+def unused_disks(evidence: Evidence) -> Iterator[File]:
+    """Disks' files that no VM names, each with the space of its extents."""
+    used = {_descriptor(path) for vm in evidence.machines
+            for path in (*(path for path, _size in vm.files), *vm.disks)}
+    for file in _disks(evidence.files):
+        if _descriptor(file.key) not in used:
+            yield file
 
 
 class _Comparison:
@@ -504,12 +514,7 @@ class _Comparison:
     # -- Files --------------------------------------------------------------
 
     def _unused(self) -> Iterator[File]:
-        used = {_descriptor(path) for vm in self._evidence.machines
-                for path in (*(path for path, _size in vm.files),
-                             *vm.disks)}
-        for file in _disks(self._evidence.files):
-            if _descriptor(file.key) not in used:
-                yield file
+        return unused_disks(self._evidence)
 
     def _owner_of(self, file: File) -> str:
         return self._evidence.names.in_path(file.path)

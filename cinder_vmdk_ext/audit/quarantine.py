@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moves aside what an audit found to be nobody's. Deletes no disk."""
+"""Moves aside what belongs to no volume, back again, or destroys it."""
 
 from typing import Any
 
+from oslo_utils import timeutils
 from oslo_utils import uuidutils
+from oslo_vmware import exceptions as vmware_exceptions
 from oslo_vmware import vim_util
 
+from cinder_vmdk_ext.audit import aside
 from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.vsphere import datastore_browser
 
 # The key by which volumeops takes a VM's instance UUID.
 _UUID = 'instanceUuid'
+_MARKS = (shadow.VOLUME_ID, shadow.SNAPSHOT_ID, shadow.REPLACED)
 
 
 def due(findings: list[compare.Finding],
@@ -24,20 +32,22 @@ def due(findings: list[compare.Finding],
 
 
 class Quarantine:
-    """Acts on findings, one at a time."""
+    """Acts on findings and on what is in quarantine, one at a time."""
 
     def __init__(self, backend: Any) -> None:
         """:param backend: a Backend that is connected"""
         self._backend = backend
         self._ops = backend.volumeops
 
+    # -- Into quarantine ----------------------------------------------------
+
     def move(self, finding: compare.Finding) -> None:
         """Move a VM or a file aside, or remove a temporary snapshot.
 
         A VM goes to the folder ``OpenStack/Quarantine`` of its datacenter, a
-        file to ``openstack-quarantine`` on its datastore. A temporary
-        snapshot is consolidated (RemoveSnapshot_Task): the VM's content stays
-        as it is.
+        template to a folder in that, a file to ``openstack-quarantine`` on
+        its datastore. A temporary snapshot is consolidated
+        (RemoveSnapshot_Task): the VM's content stays as it is.
 
         :raises VimException: as oslo.vmware does
         """
@@ -47,43 +57,144 @@ class Quarantine:
             self._ops.delete_snapshot(
                 vim_util.get_moref(finding.machine, 'VirtualMachine'),
                 finding.name)
+        elif finding.thing == 'template':
+            self._move_template(finding)
         else:
             self._move_machine(finding)
 
+    def _record(self, finding: compare.Finding,
+                **fields: Any) -> aside.Record:
+        return aside.Record(finding.kind, finding.detail, aside.stamp(
+            timeutils.utcnow(with_timezone=True)), **fields)
+
+    def _folder(self, vm: Any, *below: str) -> Any:
+        return self._ops.create_vm_inventory_folder(
+            self._ops.get_dc(vm),
+            ['OpenStack', compare.QUARANTINE_FOLDER, *below])
+
     def _move_machine(self, finding: compare.Finding) -> None:
-        vm = vim_util.get_moref(finding.reference, 'VirtualMachine')
-        folder = self._ops.create_vm_inventory_folder(
-            self._ops.get_dc(vm), ['OpenStack', compare.QUARANTINE_FOLDER])
-        if finding.thing != 'template':
-            # Nobody is to take it for a volume's again. It remains marked as
-            # Cinder's, and with whose it was.
-            # Nor by its name, as volumes of old releases are found.
-            self._ops.set_identity(vm, _aside(finding.name), {
-                _UUID: uuidutils.generate_uuid(),
-                shadow.VOLUME_ID: '', shadow.SNAPSHOT_ID: '',
-                shadow.REPLACED: '', shadow.QUARANTINED: finding.owner,
-                shadow.QUARANTINED_NAME: finding.name})
-        else:
-            self._ops.rename(vm, _aside(finding.name))
+        vm = _machine(finding.reference)
+        folder = self._folder(vm)
+        paths = [f'config.extraConfig["{mark}"]' for mark in _MARKS]
+        seen = self._ops.properties(vm, 'parent', 'config.instanceUuid',
+                                    *paths)
+        parent = seen.get('parent')
+        record = self._record(
+            finding, origin=parent.value if parent else '',
+            name=finding.name, uuid=seen.get('config.instanceUuid') or '',
+            marks={mark: disk_scan.mark_of(seen, mark) for mark in _MARKS})
+        # It must not be taken for a volume's again, nor by its name, as
+        # volumes of old releases are found. It remains marked as Cinder's.
+        self._ops.set_identity(vm, aside.aside_name(finding.name), {
+            _UUID: uuidutils.generate_uuid(),
+            **dict.fromkeys(_MARKS, ''),
+            shadow.QUARANTINED: finding.owner,
+            shadow.QUARANTINED_NAME: finding.name,
+            shadow.QUARANTINE_RECORD: record.as_text()})
+        self._ops.move_backing_to_folder(vm, folder)
+
+    def _move_template(self, finding: compare.Finding) -> None:
+        vm = _machine(finding.reference)
+        parent = self._ops.properties(vm, 'parent').get('parent')
+        record = self._record(finding, origin=parent.value if parent else '-')
+        folder = self._folder(vm, record.folder_name(
+            self._backend.deployment()))
+        self._ops.rename(vm, aside.aside_template_name(finding.name))
         self._ops.move_backing_to_folder(vm, folder)
 
     def _move_file(self, finding: compare.Finding) -> None:
-        datastore, path = next(
+        datastore, path = self._located(finding.reference, finding.datastore)
+        record = self._record(finding, origin=uuidutils.generate_uuid())
+        self._move_disk(datastore, path, '/'.join((
+            compare.QUARANTINE_PATH,
+            record.folder_name(self._backend.deployment()), path)))
+
+    # -- Out of quarantine --------------------------------------------------
+
+    def restore(self, item: aside.Item) -> None:
+        """Give a thing back its name, its marks and its place.
+
+        :raises QuarantineRefused: why it stays as it is
+        :raises VimException: as oslo.vmware does
+        """
+        if item.hindrance or item.record is None:
+            raise exceptions.QuarantineRefused(item.hindrance or aside.OLD)
+        if item.thing == 'file':
+            self._restore_file(item, item.record)
+        else:
+            self._restore_machine(item, item.record)
+
+    def _restore_machine(self, item: aside.Item,
+                         record: aside.Record) -> None:
+        vm = _machine(item.reference)
+        folder = vim_util.get_moref(record.origin, 'Folder')
+        try:
+            self._ops.properties(folder, 'name')
+        except vmware_exceptions.ManagedObjectNotFoundException:
+            raise exceptions.QuarantineRefused(
+                f'the folder that it was in ({record.origin}) is gone'
+            ) from None
+        parent = self._ops.properties(vm, 'parent').get('parent')
+        # First, for until it has its marks again it counts as set aside.
+        if parent is None or parent.value != record.origin:
+            self._ops.move_backing_to_folder(vm, folder)
+        if item.thing == 'template':
+            self._ops.rename(vm, item.name)
+            return
+        self._ops.set_identity(vm, item.name, {
+            _UUID: record.uuid, **record.marks,
+            **dict.fromkeys((shadow.QUARANTINED, shadow.QUARANTINED_NAME,
+                             shadow.QUARANTINE_RECORD), '')})
+
+    def _restore_file(self, item: aside.Item, record: aside.Record) -> None:
+        datastore, path = self._located(item.reference, item.datastore)
+        browser = datastore_browser.DatastoreBrowser(
+            self._backend.session, self._backend.client, self._ops.properties)
+        if any(found.path == record.origin for found in browser.folder(
+                datastore, record.origin.rpartition('/')[0])):
+            raise exceptions.QuarantineRefused(
+                f'there is a file {record.origin} again')
+        self._move_disk(datastore, path, record.origin)
+
+    def purge(self, item: aside.Item) -> None:
+        """Destroy a thing in quarantine (Destroy_Task, or its disk's).
+
+        :raises QuarantineRefused: a VM uses a file of it
+        :raises VimException: as oslo.vmware does
+        """
+        if item.users:
+            raise exceptions.QuarantineRefused(
+                f'its files are used by {exceptions.shortened(item.users)}')
+        if item.thing != 'file':
+            self._ops.delete_backing(_machine(item.reference))
+            return
+        datastore, path = self._located(item.reference, item.datastore)
+        self._ops.delete_vmdk_file(
+            f'[{datastore.name}] {path}',
+            vim_util.get_moref(datastore.datacenter, 'Datacenter'))
+
+    # -- Files --------------------------------------------------------------
+
+    def _located(self, reference: str,
+                 moref: str) -> tuple[model.Datastore, str]:
+        return next(
             (datastore, path) for datastore, path
-            in self._backend.inventory().located(finding.reference)
-            if datastore.moref == finding.datastore)
+            in self._backend.inventory().located(reference)
+            if datastore.moref == moref)
+
+    def _move_disk(self, datastore: model.Datastore, path: str,
+                   there: str) -> None:
+        """Move a disk's files within a datastore, and make the folders."""
         datacenter = vim_util.get_moref(datastore.datacenter, 'Datacenter')
         # As the vCenter knows it: %2f for a slash.
         place = datastore.name
-        folder = f'{compare.QUARANTINE_PATH}/{uuidutils.generate_uuid()}'
-        self._ops.create_datastore_folder(place, compare.QUARANTINE_PATH,
-                                          datacenter)
-        self._ops.create_datastore_folder(place, folder, datacenter)
-        self._ops.move_vmdk_file(
-            datacenter, f'[{place}] {path}',
-            f'[{place}] {folder}/{path.rpartition("/")[2]}')
+        *folders, _name = there.split('/')
+        for number in range(len(folders)):
+            self._ops.create_datastore_folder(
+                place, '/'.join(folders[:number + 1]), datacenter)
+        self._ops.move_vmdk_file(datacenter, f'[{place}] {path}',
+                                 f'[{place}] {there}')
 
 
-def _aside(name: str) -> str:
-    """The name of what was moved aside; a VM's has up to 79 characters."""
-    return f'quarantined-{name}'[:79]
+def _machine(moref: str) -> Any:
+    return vim_util.get_moref(moref, 'VirtualMachine')

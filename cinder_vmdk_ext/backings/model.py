@@ -31,6 +31,8 @@ DEPLOYMENT = 'vmdk-ext.deployment'
 QUARANTINED = 'vmdk-ext.quarantined'
 #: The name of a VM before a sweep moved it aside.
 QUARANTINED_NAME = 'vmdk-ext.quarantined-name'
+#: When, why and from where a sweep moved a VM aside.
+QUARANTINE_RECORD = 'vmdk-ext.quarantine-record'
 #: The instance that a VM of Nova's is.
 INSTANCE_ID = 'nvp.vm-uuid'
 

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cinder-vmdk-ext quarantine list``, ``restore`` and ``purge``."""
+
+import argparse
+from typing import Any
+
+from oslo_utils import timeutils
+from oslo_utils import uuidutils
+
+from cinder_vmdk_ext.audit import aside
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import quarantine
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
+
+_UNMARKED = ('left: it bears no mark of this deployment; give its reference '
+             'if it is yours')
+_COLUMNS = (
+    columns.Column('backend', 'Backend', telling=True),
+    columns.Column('thing', 'Thing'),
+    columns.Column('name', 'Name'),
+    columns.Column('reference', 'Reference'),
+    columns.Column('owner', 'Owner', long=True),
+    columns.Column('place', 'Place'),
+    columns.Column('size_bytes', 'Size', columns.size),
+    columns.Column('moved_at', 'Moved at', long=True),
+    columns.Column('age_seconds', 'For', columns.duration),
+    columns.Column('kind', 'Why'),
+    columns.Column('detail', 'Detail', long=True),
+    columns.Column('origin', 'Was in', long=True),
+    columns.Column('mine', 'Marked ours', columns.truth, long=True),
+    columns.Column('used_by', 'Used by', columns.listed, long=True),
+    columns.Column('hindrance', 'Not restorable', long=True))
+
+
+class ListQuarantine(command.Listing):
+    """List what a sweep has moved to quarantine: why, and when.
+
+    What bears the mark of another deployment of Cinder is not listed. What
+    an older release has moved is listed without the time and the reason.
+    """
+
+    COLUMNS = _COLUMNS
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Read what is there."""
+        return [_row(name, item) for name, opened in self.opened(parsed_args)
+                for item in aside.items(_reader(opened).read())]
+
+
+class _Acting(command.Listing):
+    """What is changed is listed with what came of it."""
+
+    COLUMNS = (*_COLUMNS, columns.Column('done', 'Done'))
+    VERB = ''
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--yes', action='store_true', help='do not ask')
+        parser.add_argument('--dry-run', action='store_true',
+                            help='only list what would be done')
+        return parser
+
+    def chosen(self, item: aside.Item,
+               parsed_args: argparse.Namespace) -> bool:
+        """Whether an item is meant."""
+        return any(map(item.is_called, parsed_args.reference))
+
+    def why_not(self, item: aside.Item,
+                parsed_args: argparse.Namespace) -> str:
+        """Why an item that is meant stays as it is; ''."""
+        named = item.reference in parsed_args.reference
+        return '' if item.mine or named else _UNMARKED
+
+    def act(self, mover: quarantine.Quarantine, item: aside.Item) -> None:
+        """Change one item."""
+        raise NotImplementedError
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Choose, ask, read again, act."""
+        rows = []
+        missing = set(parsed_args.reference)
+        for name, opened in self.opened(parsed_args):
+            reader = _reader(opened)
+            items = [each for each in aside.items(reader.read())
+                     if self.chosen(each, parsed_args)]
+            missing -= {word for word in missing
+                        if any(each.is_called(word) for each in items)}
+            rows += self._done_to(name, opened, items, parsed_args)
+        if missing:
+            self.app.misused = not rows
+            self.app.failed = True
+            self.app.LOG.error('in quarantine there is nothing of this '
+                               'deployment called %s',
+                               exceptions.shortened(sorted(missing)))
+        return rows
+
+    def _done_to(self, name: str, opened: Any, items: list[aside.Item],
+                 parsed_args: argparse.Namespace) -> list[columns.Row]:
+        done = {each.reference: self.why_not(each, parsed_args)
+                for each in items}
+        for each in items:
+            if done[each.reference]:
+                continue
+            if parsed_args.dry_run:
+                done[each.reference] = f'would be {self.VERB}d'
+            elif not parsed_args.yes and not self.app.agreed(
+                    f'{self.VERB.capitalize()} {each.thing} {each.name} '
+                    f'({each.reference}, {columns.size(each.size_bytes)})?'):
+                done[each.reference] = 'left'
+        if not all(done.values()):
+            # Time has passed, perhaps at the questions.
+            now = {each.reference: each
+                   for each in aside.items(_reader(opened).read())}
+            with self.app.backends.locking():
+                for reference in [each for each in done if not done[each]]:
+                    done[reference] = self._tried(
+                        opened, now.get(reference))
+        return [(*_row(name, each), done[each.reference]) for each in items]
+
+    def _tried(self, opened: Any, item: aside.Item | None) -> str:
+        if item is None:
+            return 'left: it is not in quarantine any more'
+        owner = [item.owner] if uuidutils.is_uuid_like(item.owner) else []
+        try:
+            with locks.volumes(*owner):
+                self.act(quarantine.Quarantine(opened), item)
+        except exceptions.QuarantineRefused as why:
+            self.app.failed = True
+            return f'refused: {why}'
+        except exceptions.VMWARE_ERRORS as error:
+            self.app.failed = True
+            return f'failed: {str(error).partition(chr(10))[0]}'
+        return f'{self.VERB}d'
+
+
+class RestoreQuarantine(_Acting):
+    """Give things in quarantine back their name, their mark and their place.
+
+    A sweep would move them again when they are old enough, as long as
+    no record of Cinder's knows them. Refused, before anything changes, where
+    the folder is gone, another VM has the instance UUID, or the file exists.
+    """
+
+    VERB = 'restore'
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'reference', nargs='+', metavar='REFERENCE',
+            help='as quarantine list shows it, or the name')
+        return parser
+
+    def act(self, mover: quarantine.Quarantine, item: aside.Item) -> None:
+        """Restore one item."""
+        mover.restore(item)
+
+
+class PurgeQuarantine(_Acting):
+    """Destroy things in quarantine, with their disks.
+
+    Left alone: what a VM uses a file of, and, unless its reference is given,
+    what bears no mark of this deployment or was moved at an unknown time.
+    """
+
+    VERB = 'purge'
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'reference', nargs='*', metavar='REFERENCE', default=[],
+            help='as quarantine list shows it, or the name')
+        parser.add_argument(
+            '--older-than', metavar='DAYS',
+            type=command.number('days', '30, or 0 for all'),
+            help='all that has been there for so long')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Choose, ask, read again, destroy."""
+        if not parsed_args.reference and parsed_args.older_than is None:
+            with self.calling(ValueError):
+                raise ValueError('give a REFERENCE, or --older-than DAYS')
+        return super().rows(parsed_args)
+
+    def chosen(self, item: aside.Item,
+               parsed_args: argparse.Namespace) -> bool:
+        """Whether an item is meant."""
+        if super().chosen(item, parsed_args):
+            return True
+        days = parsed_args.older_than
+        age_seconds = _age(item)
+        return days is not None and (
+            age_seconds is None or age_seconds >= days * 86400)
+
+    def why_not(self, item: aside.Item,
+                parsed_args: argparse.Namespace) -> str:
+        """Why an item that is meant stays as it is; ''."""
+        if _age(item) is None and not super().chosen(item, parsed_args):
+            return ('left: when it was moved is not known; give its '
+                    'reference')
+        return super().why_not(item, parsed_args)
+
+    def act(self, mover: quarantine.Quarantine, item: aside.Item) -> None:
+        """Destroy one item."""
+        mover.purge(item)
+
+
+def _reader(opened: Any) -> collect.EvidenceReader:
+    return collect.EvidenceReader(opened)
+
+
+def _age(item: aside.Item) -> float | None:
+    if item.at is None:
+        return None
+    return max(0.0, (timeutils.utcnow(with_timezone=True)
+                     - item.at).total_seconds())
+
+
+def _row(backend: str, item: aside.Item) -> columns.Row:
+    record = item.record or aside.Record('')
+    return (backend, item.thing, item.name, item.reference, item.owner,
+            item.place, item.size_bytes,
+            item.at.isoformat() if item.at else None, _age(item),
+            record.kind, record.detail, record.origin, item.mine,
+            list(item.users), item.hindrance)
