@@ -166,7 +166,7 @@ class Application(app.App):
         return self.stdin.readline().strip().lower() in ('y', 'yes')
 
 
-class _Console(logging.StreamHandler):  # type: ignore[type-arg]
+class _Console(logging.StreamHandler):
     """Distinguishes our handlers from those of others."""
 
 

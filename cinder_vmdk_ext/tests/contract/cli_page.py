@@ -56,7 +56,7 @@ def _commands() -> Iterator[str]:
 def _parser(kind: Any, application: Any,
             name: str) -> argparse.ArgumentParser:
     # Those that all commands share leave their work open.
-    made = type(kind.__name__, (kind,), {'__doc__': kind.__doc__})
+    made: Any = type(kind.__name__, (kind,), {'__doc__': kind.__doc__})
     made.__abstractmethods__ = frozenset()
     parser: argparse.ArgumentParser = made(application, None).get_parser(name)
     return parser
