@@ -169,7 +169,7 @@ def _sections(name: str) -> Iterator[tuple[str, dict[str, list[str]]]]:
         sections: dict[str, dict[str, list[str]]] = {}
         try:
             cfg.ConfigParser(path, sections).parse()
-        except (OSError, ValueError, cfg.Error) as error:
+        except (OSError, ValueError, cfg.ParseError) as error:
             LOG.debug('%(path)s was not read again: %(error)s',
                       {'path': path, 'error': error})
             continue

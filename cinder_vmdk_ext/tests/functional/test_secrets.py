@@ -66,6 +66,33 @@ class ConnectionInfoTestCase(SecretsCase):
         info = self.driver.initialize_connection(self.create(), both)
         self.assertNotIn(PASSWORD, json.dumps(info))
 
+    def test_a_connector_that_names_no_vm_changes_nothing(self):
+        volume = self.create()
+        before = self.truth(volume)
+        datastore = self.datastore('LocalDS_0')._moId
+        for instance in (datastore, 'vm-99999', 'group-v3', '',
+                         'vm-1</obj><obj type="Folder">group-v3</obj><obj>'):
+            self.control.reset_journal()
+            caught = self.assertRaises(
+                vmware_exceptions.VMwareDriverException,
+                self.driver.initialize_connection, volume,
+                NOVA | {'instance': instance})
+            self.assertNotIn(PASSWORD, str(caught))
+            self.assertEqual([], [
+                name for name in self.control.journal()['methods']
+                if name.endswith('_Task')])
+        self.assertEqual(before.path, self.truth(volume).path)
+
+    def test_a_connector_that_names_anothers_vm_changes_nothing_of_it(self):
+        volume = self.create()
+        self.write(volume, b'content')
+        for vm in self.instances():
+            before = vm.config.changeVersion
+            self.driver.initialize_connection(
+                volume, NOVA | {'instance': vm._moId})
+            self.assertEqual(before, vm.config.changeVersion)
+        self.assertEqual(b'content', self.read(volume, 7))
+
     def test_os_brick_is_given_what_it_reads_if_the_operator_says_so(self):
         made = self.make_driver(vmdk_ext_connector_credentials=True)
         made.validate_connector(OS_BRICK)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads pieces of cinder.conf as cinder-volume would.
+
+    python -m cinder_vmdk_ext.tests.contract.config_blocks <blocks.json
+
+A process of its own: the modules of cinder-volume register all its options,
+and patch the standard library as they are imported.
+"""
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from oslo_config import cfg
+
+from cinder import objects
+
+objects.register_all()  # before the modules that use them are imported
+
+from cinder.cmd import volume  # noqa: E402, F401 (for its options)
+from cinder.scheduler import host_manager  # noqa: E402, F401 (the same)
+from cinder.volume import configuration  # noqa: E402
+from cinder.volume import driver as volume_driver  # noqa: E402
+from cinder.volume import manager  # noqa: E402
+
+from cinder_vmdk_ext import driver  # noqa: E402
+
+COMMENT = re.compile(r'(^|\s)[#;]')
+
+
+def problems(block: str) -> list[str]:
+    """What is wrong with a block; nothing where it can be copied as it is."""
+    with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+        file.write(block)
+        file.flush()
+        sections: dict[str, dict[str, list[str]]] = {}
+        try:
+            cfg.ConfigParser(file.name, sections).parse()
+            cfg.CONF(['--config-file', file.name], project='cinder',
+                     default_config_dirs=[])
+        except (cfg.Error, cfg.ParseError) as error:
+            return [str(error)]
+        return [f'[{section}] {name}: {problem}'
+                for section, lines in sections.items()
+                for name, values in lines.items()
+                for problem in _of_option(section, name, values)]
+
+
+def _of_option(section: str, name: str, values: list[str]) -> Iterator[str]:
+    for value in values:
+        if COMMENT.search(value):
+            yield f'a comment behind the value becomes part of it: {value!r}'
+    try:
+        if section == 'DEFAULT':
+            getattr(cfg.CONF, name)
+        elif section in cfg.CONF and section not in _BACKENDS:
+            getattr(getattr(cfg.CONF, section), name)
+        else:
+            getattr(_backend(section), name)
+    except cfg.NoSuchOptError:
+        yield 'there is no such option'
+    except (cfg.Error, ValueError) as error:
+        yield str(error)
+
+
+_BACKENDS: set[str] = set()
+
+
+def _backend(section: str) -> configuration.Configuration:
+    _BACKENDS.add(section)
+    return configuration.Configuration(
+        [*volume_driver.volume_opts, *volume_driver.image_opts,
+         *manager.volume_backend_opts,
+         *driver.VmdkExtDriver.get_driver_options()], config_group=section)
+
+
+if __name__ == '__main__':
+    json.dump([problems(block) for block in json.load(sys.stdin)], sys.stdout)

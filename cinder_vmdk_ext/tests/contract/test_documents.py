@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the documents show can be copied, and the tests they name exist."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import unittest
+
+from cinder.volume.drivers.vmware import vmdk
+
+from cinder_vmdk_ext import config
+from cinder_vmdk_ext.tests.contract import test_tree
+
+ROOT = test_tree.ROOT
+FENCED = re.compile(r'^```ini\n(.*?)^```', re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r'^\n((?: {4}.*\n|\n)+)', re.MULTILINE)
+OPTION = re.compile(r'\b(?:vmdk_ext|vmware)_[a-z_]+\b')
+# Properties of images in Glance.
+NO_OPTIONS = {'vmware_adaptertype', 'vmware_disktype', 'vmware_image_version'}
+TEST = re.compile(r'`(?:tests/)?([\w./]*\btest_\w+(?:\.\w+)*)`')
+
+
+def documents():
+    return [path for path in test_tree.files() if path.suffix == '.md']
+
+
+def blocks(text):
+    """The pieces of a configuration in a document."""
+    yield from FENCED.findall(text)
+    for found in INDENTED.findall(text):
+        block = textwrap.dedent(found).strip('\n')
+        if re.match(r'\[\w+\]$', block.partition('\n')[0]):
+            yield block + '\n'
+
+
+def run(given):
+    """What is wrong with each block."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-m',
+         'cinder_vmdk_ext.tests.contract.config_blocks'],
+        input=json.dumps(given), capture_output=True, text=True, check=True,
+        cwd=ROOT)
+    return json.loads(done.stdout)
+
+
+class ConfigurationTestCase(unittest.TestCase):
+    """E12: oslo.config keeps a comment behind a value."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.found = [(path.name, block) for path in documents()
+                     for block in blocks(path.read_text('utf-8'))]
+        example = (ROOT / 'etc/cinder.conf.example').read_text()
+        sample = (ROOT / 'etc/cinder_vmdk_ext.conf.sample').read_text()
+        cls.found += [
+            (f'{name}, with all that is commented out', uncommented(text))
+            for name, text in (('cinder.conf.example', example),
+                               ('conf.sample', sample))]
+        cls.wrong = [
+            '[vmdk]\nvmware_host_ip = a  # the vCenter\n',
+            '[vmdk]\nvmdk_ext_pods = true\n', '[DEFAULT]\nclustr = a\n',
+            '[vmdk]\nvmware_host_port = https\n', 'x = 1\n',
+            '[coordination]\nbackend_url = a ; b\n']
+        told = run([*(block for _name, block in cls.found), *cls.wrong])
+        cls.told = told[:len(cls.found)]
+        cls.told_of_wrong = told[len(cls.found):]
+
+    def test_every_block_in_the_documents_loads_as_it_stands(self):
+        self.assertEqual([], [
+            (name, each) for (name, _block), problems
+            in zip(self.found, self.told, strict=True) for each in problems])
+        self.assertLessEqual(
+            {'README.md', 'active-active.md', 'images.md', 'outages.md'},
+            {name for name, _block in self.found})
+
+    def test_blocks_with_mistakes_are_noticed(self):
+        for block, problems in zip(self.wrong, self.told_of_wrong,
+                                   strict=True):
+            self.assertEqual(1, len(problems), block)
+
+    def test_options_named_in_documents_exist(self):
+        known = NO_OPTIONS | {
+            option.dest for option in [*vmdk.vmdk_opts, *config.vmdk_ext_opts]}
+        self.assertEqual([], [
+            f'{path.name}: {name}' for path in documents()
+            for name in sorted(set(OPTION.findall(path.read_text('utf-8'))))
+            if name not in known and not name.endswith('_')])
+
+
+def uncommented(text):
+    """A sample with every option that it shows switched on."""
+    return re.sub(r'^#(\w+ = )', r'\1', text, flags=re.MULTILINE)
+
+
+class NamedTestsTestCase(unittest.TestCase):
+    """A claim that names its test is as good as that test."""
+
+    def test_the_tests_that_documents_name_exist(self):
+        there = all_tests()
+        self.assertEqual([], [
+            f'{path.name}: {name}' for path in documents()
+            for name in TEST.findall(path.read_text('utf-8'))
+            if 'NAME' not in name and not exists(name, there)])
+
+    def test_each_claim_of_the_security_page_names_one(self):
+        text = (ROOT / 'docs/security.md').read_text('utf-8')
+        without = [line for line in claims(text) if not TEST.search(line)
+                   and 'no test' not in line]
+        self.assertEqual([], without)
+        self.assertLess(20, len(claims(text)))
+
+
+def claims(text):
+    """The rows of the tables of who can do what."""
+    found, inside = [], False
+    for line in text.splitlines():
+        inside = line.startswith('| claim') or inside and line.startswith('|')
+        if inside and not re.match(r'\| (claim|-)|\|-', line):
+            found.append(line)
+    return found
+
+
+def all_tests():
+    """Every test by its module, class and name, as dotted parts."""
+    found = set()
+    for path in test_tree.files():
+        if path.suffix != '.py' or not path.name.startswith('test_'):
+            continue
+        parts = path.relative_to(ROOT).with_suffix('').parts
+        found.add(parts)
+        for node in ast.parse(path.read_text('utf-8')).body:
+            if isinstance(node, ast.ClassDef):
+                found.add((*parts, node.name))
+                found |= {(*parts, node.name, each.name) for each in node.body
+                          if isinstance(each, ast.FunctionDef)}
+    return found
+
+
+def exists(name, there):
+    """Whether some test, class or module ends in these parts."""
+    wanted = tuple(name.removesuffix('.py').replace('/', '.').split('.'))
+    if wanted[-1].startswith('test_') and len(wanted) == 1:
+        return any(wanted[0] == parts[-1] for parts in there)
+    return any(parts[-len(wanted):] == wanted for parts in there)
+
+
+if __name__ == '__main__':
+    unittest.main()
