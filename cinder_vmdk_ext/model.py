@@ -74,6 +74,15 @@ class Settings:
         """
         return pool in (self.backend_name, *DEFAULT_BACKEND_NAMES)
 
+    def elsewhere(self) -> 'Settings':
+        """Those for a pool of another backend of this vCenter.
+
+        That backend reports the pool, so it has chosen the datastore; which
+        ones are ours has no part in it.
+        """
+        return dataclasses.replace(self, datastore_regex=None,
+                                   storage_policies=(), cluster_names=())
+
     def floor_bytes(self, capacity_bytes: int) -> int:
         """The free space below which a datastore takes no more disks."""
         return int(max(self.min_free_gib * GIB,

@@ -81,6 +81,8 @@ class Selection:
     pool: str | None  # None: any datastore is suitable
     specs: Callable[[], dict[str, str]]  # the volume type's extra specs
     excluded: tuple[str, ...] = ()  # morefs of datastores
+    # The pool is another backend's, for which our options do not hold.
+    elsewhere: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,7 @@ LOG = logging.getLogger(__name__)
 # Keys that the plugin adds to upstream's ``req``.
 PINNED_DATASTORES = 'pinnedDatastores'
 THIN = 'thinProvisioned'
+ELSEWHERE = 'poolOfAnotherBackend'
 
 
 class Summary(NamedTuple):
@@ -61,7 +62,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
         """Choose where a disk goes.
 
         :param req: upstream's keys, and :data:`PINNED_DATASTORES` (moref
-            values) and :data:`THIN`
+            values), :data:`THIN` and :data:`ELSEWHERE`
         :param hosts: host references of which one must be able to use it
         :returns: references of the host and its resource pool, and the
             datastore's summary
@@ -73,7 +74,9 @@ class DatastoreSelector(upstream.DatastoreSelector):
         # Unlike statistics, a volume is worth waiting for: invoke_api repeats
         # a read that got no reply.
         seen = self._session.invoke_api(self._reader, 'read')
-        chosen = self._books.place(requirement, seen, self._settings,
+        settings = (self._settings.elsewhere() if req.get(ELSEWHERE)
+                    else self._settings)
+        chosen = self._books.place(requirement, seen, settings,
                                    random.choice)
         if not isinstance(chosen, model.Placement):
             raise exceptions.NoPlacement(str(requirement), chosen)

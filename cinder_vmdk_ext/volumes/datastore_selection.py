@@ -115,6 +115,20 @@ class DatastoreSelection:
                 pool, known | pool_stats.ineligible_names(seen, self.settings))
         return frozenset(each.moref for each in found.datastores)
 
+    def is_elsewhere(self, volume: Any, host: Any) -> bool:
+        """Whether a destination is a pool of another backend.
+
+        :param host: its ``host['host']`` names the backend and the pool
+        """
+        theirs, ours = (volume_utils.extract_host(each, 'backend') for each
+                        in (host['host'], state.field(volume, 'host')))
+        return bool(theirs != ours)
+
+    def has_datastores(self, pool: str | None) -> bool:
+        """Whether a name is that of one of this vCenter's pools."""
+        return pool is not None and pool_names.resolve(
+            pool, self.inventory(), self.settings) is not None
+
     def is_on(self, pool: str | None, datastore: Callable[[], str]) -> bool:
         """Whether a datastore belongs to a pool; None is any pool.
 
@@ -139,14 +153,15 @@ class DatastoreSelection:
 
     @staticmethod
     def selecting(pool: str | None, specs: Callable[[], dict[str, str]],
-                  excluded: tuple[str, ...] = ()
+                  excluded: tuple[str, ...] = (), elsewhere: bool = False
                   ) -> AbstractContextManager[operation.Operation]:
         """Have every selection in this block honour a pool and a type.
 
         :param excluded: datastores (morefs) that it must not take
+        :param elsewhere: the pool is another backend's
         """
-        return operation.scope(
-            selection=operation.Selection(pool, specs, excluded))
+        return operation.scope(selection=operation.Selection(
+            pool, specs, excluded, elsewhere))
 
     def select_for_volume(self, volume: Any, host: Any = None,
                           create_params: Any = None) -> Any:
@@ -178,6 +193,7 @@ class DatastoreSelection:
                 req[upstream.EXCLUDED_DATASTORES] = list(wanted.excluded)
             if wanted.pool is not None:
                 req[selector.PINNED_DATASTORES] = self.pinned(wanted.pool)
+                req[selector.ELSEWHERE] = wanted.elsewhere
         return self._upstream.original.select_datastore(req, host)
 
     def near(self, volume: Any, select: Callable[[], Any],

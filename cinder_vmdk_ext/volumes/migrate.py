@@ -46,24 +46,38 @@ class Migrate:
         No data passes through this host. Snapshots move along; an attached
         disk moves under its running instance.
 
-        :returns: (False, None) for a pool of another vCenter, which is left
-            to Cinder's generic migration
+        A pool of another backend of this vCenter is as good as one of ours.
+
+        :returns: (False, None) for a pool of another vCenter, and for one
+            that is no datastore; they are left to Cinder's generic migration
         """
-        theirs = (host.get('capabilities') or {}).get('location_info')
-        if theirs != self._location_info():
+        if not self.reaches(volume, host):
             return False, None
         backing = self._finder.existing(volume)
         if backing:
             pool = volume_utils.extract_host(host['host'], 'pool')
             if not self.is_on(pool, volume, backing):
                 self.move(volume, backing, pool,
-                          lambda: self._selection.specs(volume))
+                          lambda: self._selection.specs(volume),
+                          elsewhere=self._selection.is_elsewhere(volume,
+                                                                 host))
             elif self._upstream.in_use(volume):
                 # An earlier move may have been broken off halfway.
                 self.follow_instance(volume, backing)
         if state.is_promised(volume):
             return True, self._selection.promised_place(host)
         return True, None
+
+    def reaches(self, volume: Any, host: Any) -> bool:
+        """Whether a volume can be moved to a pool within this vCenter.
+
+        :param host: the pool, and the capabilities that its backend reports
+        """
+        theirs = (host.get('capabilities') or {}).get('location_info')
+        return theirs == self._location_info() and (
+            not self._selection.is_elsewhere(volume, host)
+            or self._selection.has_datastores(
+                volume_utils.extract_host(host['host'], 'pool')))
 
     def is_on(self, pool: str | None, volume: Any, backing: Any) -> bool:
         """Whether a volume's disk lies on a pool; None is any pool."""
@@ -76,17 +90,19 @@ class Migrate:
 
     def move(self, volume: Any, backing: Any, pool: str | None,
              specs: Callable[[], dict[str, str]],
-             provisioning: str | None = None,
-             policy: str | None = None) -> None:
+             provisioning: str | None = None, policy: str | None = None,
+             elsewhere: bool = False) -> None:
         """Move a volume's disk to a pool, attached or not.
 
         :param provisioning: disk type there; None: as it is
         :param policy: storage policy there; None: that of the volume's type
+        :param elsewhere: the pool is another backend's
         """
         wanted = policy or self._upstream.storage_profile(volume)
         profile_id = self._selection.policy_id(policy)
         if not self._upstream.in_use(volume):
-            with self._selection.selecting(pool, specs):
+            with self._selection.selecting(pool, specs,
+                                           elsewhere=elsewhere):
                 (host, resource_pool, summary) = (
                     self._upstream.select_datastore_for(
                         volume['size'] * units.Gi, wanted))
@@ -101,8 +117,8 @@ class Migrate:
                 f'whose own folder is on pool {pool}; a disk that is moved '
                 'there lies in that folder and is deleted with the instance. '
                 'Detach the volume first, or choose another pool')
-        with self._selection.selecting(pool, specs,
-                                       (home,) if home else ()):
+        with self._selection.selecting(
+                pool, specs, (home,) if home else (), elsewhere):
             (_host, _resource_pool, summary) = (
                 self._upstream.select_datastore_for(
                     volume['size'] * units.Gi, wanted,

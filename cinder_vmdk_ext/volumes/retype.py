@@ -61,14 +61,18 @@ class Retype:
         :raises BackingLost: the volume's disk is gone
         """
         self._admission.check_type(new_type['id'])
+        elsewhere = bool(host) and self._selection.is_elsewhere(volume, host)
+        if elsewhere and not self._migrate.reaches(volume, host):
+            return False
         backing = self._finder.existing(volume)
-        done = not backing or self._change(volume, backing, new_type, host)
+        done = not backing or self._change(volume, backing, new_type, host,
+                                           elsewhere)
         if done and host and state.is_promised(volume):
             return True, self._selection.promised_place(host)
         return done
 
     def _change(self, volume: Any, backing: Any, new_type: Any,
-                host: Any) -> bool:
+                host: Any, elsewhere: bool) -> bool:
         before = self._form(volume['volume_type_id'])
         after = self._form(new_type['id'])
         pool = None
@@ -82,9 +86,10 @@ class Retype:
             return False
         if moving:
             self._retype_moving(volume, backing, pool, before, after,
-                                new_type)
+                                new_type, elsewhere)
         elif before.provisioning != after.provisioning:
-            self._retype_copying(volume, backing, pool, after, new_type)
+            self._retype_copying(volume, backing, pool, after, new_type,
+                                 elsewhere)
         else:
             self._retype_in_place(volume, backing, before, after)
         return True
@@ -110,7 +115,8 @@ class Retype:
         return None
 
     def _retype_moving(self, volume: Any, backing: Any, pool: str | None,
-                       before: _Form, after: _Form, new_type: Any) -> None:
+                       before: _Form, after: _Form, new_type: Any,
+                       elsewhere: bool) -> None:
         shape = self._upstream.volumeops.reconfigure_disk
         # The adapter first: that is quickly undone, a move is not.
         changed = before.adapter != after.adapter
@@ -122,7 +128,7 @@ class Retype:
                 lambda: self._selection.specs_of(new_type['id']),
                 provisioning=after.provisioning
                 if before.provisioning != after.provisioning else None,
-                policy=after.policy)
+                policy=after.policy, elsewhere=elsewhere)
         except Exception:
             if changed:
                 shape(backing, adapter=before.adapter)
@@ -131,9 +137,11 @@ class Retype:
             shape(backing, profile_id='')
 
     def _retype_copying(self, volume: Any, backing: Any, pool: str | None,
-                        after: _Form, new_type: Any) -> None:
+                        after: _Form, new_type: Any,
+                        elsewhere: bool) -> None:
         with self._selection.selecting(
-                pool, lambda: self._selection.specs_of(new_type['id'])):
+                pool, lambda: self._selection.specs_of(new_type['id']),
+                elsewhere=elsewhere):
             (host, resource_pool, summary) = (
                 self._upstream.select_datastore_for(
                     volume['size'] * units.Gi, after.policy))

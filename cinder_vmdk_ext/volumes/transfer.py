@@ -31,9 +31,11 @@ class Transfer:
             return
         self._upstream.original.accept_transfer(context, volume, new_user,
                                                 new_project)
+        # The snapshots are the old project's until the driver has ended.
         templated = [
             snapshot for snapshot in
-            objects.SnapshotList.get_all_for_volume(context, volume['id'])
+            objects.SnapshotList.get_all_for_volume(context.elevated(),
+                                                    volume['id'])
             if snapshot.provider_location]
         if not templated:
             return

@@ -4,6 +4,7 @@
 from oslo_vmware import exceptions as vmware_exceptions
 from pyVmomi import vim
 
+from cinder import context as cinder_context
 from cinder import exception
 
 from cinder_vmdk_ext.backings import state
@@ -186,7 +187,9 @@ class SnapshotTestCase(backend_case.BackendCase):
     def test_templates_follow_a_transfer(self):
         volume = self.create()
         snapshot = self.snapshot(volume)
-        self.driver.accept_transfer(self.context, volume, 'user', 'another')
+        member = cinder_context.RequestContext(
+            'user', 'another', is_admin=False, roles=['member'])
+        self.driver.accept_transfer(member, volume, 'user', 'another')
         template = self.shadow_vms()[snapshot.name]
         folders = []
         entity = template.parent
@@ -338,6 +341,33 @@ class MoveTestCase(backend_case.BackendCase):
         self.assertEqual('LocalDS_2', disk.backing.datastore.name)
         self.assertEqual(disk.backing.fileName, self.truth(volume).path)
         self.assertEqual(content('kept'), self.read(volume, 64 * 1024))
+
+    def test_to_another_backend_of_the_vcenter(self):
+        ours = self.make_driver(vmware_datastore_regex='LocalDS_[01]')
+        there = {'host': 'cinder-1@other#LocalDS_2',
+                 'capabilities': self.there('LocalDS_2')['capabilities']}
+        thin, thick = (self.volume_type(name, vmdk_type=name)
+                       for name in ('thin', 'thick'))
+        for name, move in (
+                ('migrate', lambda volume: ours.migrate_volume(
+                    self.context, volume, there)),
+                ('retype', lambda volume: (ours.retype(
+                    self.context, volume, thick, {}, there), None))):
+            with self.subTest(name):
+                volume = self.create(type_id=thin['id'], content=content('a'))
+                self.assertEqual((True, None), move(volume))
+                self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+                self.assertEqual(content('a'), self.read(volume, 64 * 1024))
+
+    def test_to_a_backend_whose_pool_is_no_datastore(self):
+        volume = self.create()
+        there = {'host': 'cinder-1@other#other',
+                 'capabilities': self.there('LocalDS_2')['capabilities']}
+        self.assertEqual((False, None), self.driver.migrate_volume(
+            self.context, volume, there))
+        self.assertFalse(self.driver.retype(
+            self.context, volume, {'id': volume.volume_type_id}, {}, there))
+        self.assertEqual('LocalDS_1', self.truth(volume).datastore)
 
     def test_a_pool_of_another_vcenter_is_left_to_cinder(self):
         volume = self.create()
