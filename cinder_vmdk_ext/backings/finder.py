@@ -68,10 +68,15 @@ class Finder:
         :returns: the old backing, with its identity; None: it was not so
         """
         ops = self._upstream.volumeops
+        beginning = f'{volume["name"]}-'
+        # From memory: a volume that is lost may be asked for often.
+        if not any(vm.name.startswith(beginning)
+                   for vm in ops.read_backings().all):
+            return None
         old = ops.marked(shadow.REPLACED, volume['id'])
         names = [name for _moref, name in old]
         if len(old) != 1 or not any(
-                vm.name.startswith(f'{volume["name"]}-')
+                vm.name.startswith(beginning)
                 and vm.name not in names
                 for vm in ops.read_all_backings().all):
             return None

@@ -55,6 +55,18 @@ class LostTestCase(backend_case.BackendCase):
                                              'disk_format': 'vmdk'}),
         }
 
+    def test_to_learn_that_it_is_lost_takes_no_read_of_all_vms(self):
+        self.catch_up()
+        for name in ('extend', 'snapshot', 'migrate'):
+            operation = self.operations()[name]
+            self.control.reset_journal()
+            self.assertRaises(exceptions.BackingLost, operation)
+            methods = self.control.journal()['methods']
+            self.assertNotIn('CreateContainerView', methods, name)
+            self.assertLessEqual(sum(
+                each['calls'] for method, each in methods.items()
+                if method.startswith('Retrieve')), 2, (name, methods))
+
     def test_no_operation_succeeds_or_makes_a_disk(self):
         before = set(self.shadow_vms())
         for name, operation in self.operations().items():
