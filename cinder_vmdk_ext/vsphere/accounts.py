@@ -4,6 +4,8 @@
 A vCenter locks an account after some wrong passwords in a short time (by
 default five in three minutes), also for those that know the right one. So all
 that log in with one account share one pause after a refusal, and it grows.
+It is longer than those three minutes, so that each process tries once in
+them: an account is safe up to four processes, on whatever hosts they run.
 """
 
 import threading
@@ -11,8 +13,8 @@ import time
 from collections.abc import Callable
 
 # After the first refusal, and at most; it doubles with each.
-FIRST_PAUSE_SECONDS = 120.0
-LONGEST_PAUSE_SECONDS = 1920.0
+FIRST_PAUSE_SECONDS = 200.0
+LONGEST_PAUSE_SECONDS = 1600.0
 
 
 class Account:

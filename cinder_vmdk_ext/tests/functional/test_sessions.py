@@ -26,6 +26,8 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests import faulty_proxy
 from cinder_vmdk_ext.vsphere import accounts
 from cinder_vmdk_ext.vsphere import session
+from cinder_vmdk_ext.vsphere import tagging
+from cinder_vmdk_ext.vsphere import transport
 from simulator import client
 from simulator.conformance import vcenter_case
 from simulator import control
@@ -410,6 +412,10 @@ class NetworkTestCase(SessionCase):
 class LoginTestCase(SessionCase):
     """Logging in and out."""
 
+    def setUp(self):
+        super().setUp()
+        self.tag_logins = []
+
     def test_logout_leaves_nothing_behind(self):
         before = len(self.sim.sessions())
         made = [self.log_in() for _ in range(2)]
@@ -437,6 +443,46 @@ class LoginTestCase(SessionCase):
         self.assertEqual({('InvalidLogin',)},
                          {tuple(each.fault_list) for each in errors})
         self.assertEqual(1, self.count('Login'))
+
+    def test_an_old_password_in_three_services_locks_no_account(self):
+        """Five refusals in three minutes lock it; ten minutes go by."""
+        now = 0.0
+        services = [self.service_with_an_old_password(lambda: now)
+                    for _ in range(3)]
+        tried = []
+        self.sim.reset_journal()
+        while now < 600:
+            before = self.count('Login') + len(self.tag_logins)
+            for callers in services:
+                for call in callers:
+                    with self.assertRaises(Exception):  # noqa: H202
+                        call()
+            tried += [now] * (self.count('Login') + len(self.tag_logins)
+                              - before)
+            now += 20
+        self.assertGreaterEqual(len(tried), 6, tried)
+        for begin in tried:
+            self.assertLess(len([at for at in tried
+                                 if begin <= at <= begin + 180]), 5, tried)
+
+    def service_with_an_old_password(self, clock):
+        """What a cinder-volume of two backends, one with a tag, calls."""
+        account = accounts.Account(clock)
+        sessions = [self.log_in(password='old', account=account, clock=clock,
+                                create_session=False) for _ in range(2)]
+        https = transport.Transport(
+            self.vcenter.host, self.vcenter.port,
+            transport.Trust(ca_file=self.vcenter.cacert))
+        tags = tagging.Service(https, self.vcenter.user, 'old', account)
+        ask = https.request
+
+        def request(method, path, **details):
+            if path.endswith('/session') and method == 'POST':
+                self.tag_logins.append(path)
+            return ask(method, path, **details)
+
+        https.request = request
+        return [tags.tags, *(made._create_session for made in sessions)]
 
     def test_logins_refused_for_a_while_are_taken_up_again(self):
         made, ref = self.log_in(), self.vm_ref()
