@@ -352,6 +352,7 @@ class Manage:
         vm = disk.machine
         assert vm is not None
         backing = vim_util.get_moref(vm.moref, 'VirtualMachine')
+        self._home.finish_move(volume, backing)
         before = self._ops.disk_of(backing)
         adapter = devices.adapter_of(before, self._ops.devices_of(
             backing))
@@ -360,6 +361,9 @@ class Manage:
                 backing, adapter=self._upstream.adapter_type(volume),
                 # vCenter allows no change of a delta disk's UUID.
                 disk_uuid=None if before.parent else volume['id'])
+            # Managing it may have been broken off while the disk still lay
+            # in the folder of its former VM.
+            self._home.settle(volume, backing)
             self._name(volume, backing, {
                 shadow.UNMANAGED: '',
                 shadow.FORMERLY: ','.join(dict.fromkeys(vm.former_ids))})
@@ -380,6 +384,7 @@ class Manage:
         """
         for moref, _name in self._ops.marked(shadow.TAKING, volume['id']):
             shell = vim_util.get_moref(moref, 'VirtualMachine')
+            self._home.finish_move(volume, shell)
             held = self._scan().disks([moref])
             if held and not self._has_another(moref, held[0]):
                 self._leave(shell, volume)

@@ -2,11 +2,13 @@
 """What the crash matrix cuts off: images, adoption, groups, attachments."""
 
 import os
+import re
 import subprocess
 import tempfile
 
 from oslo_utils import units
 from oslo_utils import uuidutils
+from pyVmomi import vim
 
 from cinder import objects
 
@@ -80,18 +82,30 @@ def _vm_with_disk(case):
     return vm, path, case.checksum_of(path)
 
 
+def _manageable(case, checksum):
+    """References of the disks with that content, as Cinder lists them."""
+    listed = case.driver.get_manageable_volumes(
+        list(objects.VolumeList.get_all(case.context)),
+        **test_adoption.LISTED)
+    return [each['reference'] for each in listed
+            if case.checksum_of(_path(case, each['reference'])) == checksum]
+
+
+def _path(case, reference):
+    if 'source-name' in reference:
+        return re.match(r'.*?\.vmdk', reference['source-name'])[0]
+    return next(disk.backing.fileName for vm in case.all(vim.VirtualMachine)
+                for disk in test_adoption.AdoptionCase.disks(vm)
+                if disk.backing.uuid == reference['source-id'])
+
+
 def _manage(case):
-    vm, path, before = _vm_with_disk(case)
+    _vm, _path, before = _vm_with_disk(case)
     made = [case.new_volume(size_gib=0)]
 
     def act():
         # As Cinder lists it: a cut may have left it with another VM.
-        known = objects.VolumeList.get_all(case.context)
-        [entry] = [each for each in case.driver.get_manageable_volumes(
-                       list(known), **test_adoption.LISTED)
-                   if str(each['reference'].get('source-name'))
-                   .startswith(path)]
-        reference = entry['reference']
+        [reference] = _manageable(case, before)
         size_gib = case.driver.manage_existing_get_size(made[-1], reference)
         update = case.driver.manage_existing(made[-1], reference)
         case.made(made[-1], update | {'size': size_gib})
@@ -103,12 +117,12 @@ def _manage(case):
         failed.save()
         case.driver.delete_volume(failed)
         failed.destroy()
-        assert case.checksum_of(path) == before, 'the disk is gone'
+        assert _manageable(case, before), 'the disk is gone'
         made.append(case.new_volume(size_gib=0))
         act()
 
     def expected():
-        assert case.truth(made[-1]).path == path, 'another disk'
+        case.assert_home(made[-1])
         return {made[-1].id: before}
     return Attempt(act, again, expected)
 
