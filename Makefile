@@ -18,7 +18,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run image-fuzz upgrade-run tox genconfig seams architecture cli-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run image-fuzz upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ seams: $(STAMP) ## record anew what we override and call in each supported relea
 
 architecture: $(STAMP) ## draw docs/architecture.svg anew from the imports of the sources
 	@$(BIN)/python -m tools.picture
+
+explain-run: $(STAMP) ## compare `pool explain` with Cinder's scheduler and the placement 1,000 times
+	@EXPLAIN_EXAMPLES=1000 $(BIN)/python -W ignore -m unittest cinder_vmdk_ext.tests.unit.scheduling.test_explain.AgreementTestCase
 
 cli-page: $(STAMP) ## write docs/cli.md anew from the command's help
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.contract.cli_page

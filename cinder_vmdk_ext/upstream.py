@@ -107,6 +107,11 @@ class Upstream:
         self._driver = driver
         self.original = Original(driver)
 
+    def statistics(self) -> dict[str, Any]:
+        """What Cinder's manager reports to the scheduler, read anew."""
+        stats: dict[str, Any] = self._driver.get_volume_stats(refresh=True)
+        return stats
+
     # -- Its attributes -----------------------------------------------------
 
     @property

@@ -14,6 +14,9 @@ from cliff import commandmanager
 # Loaded when it is called: they import Cinder, which takes seconds.
 COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
+    'pool explain': 'cinder_vmdk_ext.cmd.pools:ExplainPool',
+    'pool list': 'cinder_vmdk_ext.cmd.pools:ListPool',
+    'pool show': 'cinder_vmdk_ext.cmd.pools:ShowPool',
     'quarantine list': 'cinder_vmdk_ext.cmd.quarantine:ListQuarantine',
     'quarantine purge': 'cinder_vmdk_ext.cmd.quarantine:PurgeQuarantine',
     'quarantine restore': 'cinder_vmdk_ext.cmd.quarantine:RestoreQuarantine',

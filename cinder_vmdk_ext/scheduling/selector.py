@@ -69,7 +69,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
         :raises NoPlacement: with the reason for each datastore considered
         :raises ProfileNotFoundException: the storage policy does not exist
         """
-        requirement = self._requirement(req, hosts)
+        requirement = self.requirement(req, hosts)
         LOG.debug('Looking for a datastore for %s.', requirement)
         # Unlike statistics, a volume is worth waiting for: invoke_api repeats
         # a read that got no reply.
@@ -116,8 +116,12 @@ class DatastoreSelector(upstream.DatastoreSelector):
         return (vim_util.get_moref_value(datastore)
                 in self._directory.compliant_datastores(profile_name))
 
-    def _requirement(self, req: dict[str, Any],
-                     hosts: Any) -> model.Requirement:
+    def requirement(self, req: dict[str, Any],
+                    hosts: Any = None) -> model.Requirement:
+        """Upstream's request as a plain value; see :meth:`select_datastore`.
+
+        :raises ProfileNotFoundException: the storage policy does not exist
+        """
         policy = req.get(self.PROFILE_NAME)
         compliant = None
         if policy is not None:

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cinder-vmdk-ext pool list``, ``show`` and ``explain``."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from oslo_config import cfg
+from oslo_utils import units
+from oslo_utils import uuidutils
+from oslo_vmware import vim_util
+
+from cinder import context as cinder_context
+from cinder import exception
+from cinder import objects
+from cinder.volume import volume_types
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.scheduling import explain
+from cinder_vmdk_ext.scheduling import extra_specs
+from cinder_vmdk_ext.scheduling import pool_stats
+from cinder_vmdk_ext.scheduling import selector
+
+_NO_POOL = 'no pool'
+_COLUMNS = (
+    columns.Column('backend', 'Backend', telling=True),
+    columns.Column('name', 'Name'),
+    columns.Column('state', 'State'),
+    columns.Column('reason', 'Reason'),
+    columns.Column('total_bytes', 'Total', columns.size),
+    columns.Column('free_bytes', 'Free', columns.size),
+    columns.Column('provisioned_bytes', 'Provisioned', columns.size,
+                   long=True),
+    columns.Column('volumes', 'Volumes'),
+    columns.Column('datastore_free_bytes', 'Really free', columns.size,
+                   long=True),
+    columns.Column('largest_bytes', 'Largest disk', columns.size, long=True),
+    columns.Column('reserved_percentage', 'Reserved %', long=True),
+    columns.Column('max_over_subscription_ratio', 'Ratio', long=True),
+    columns.Column('thin', 'Thin', columns.truth, long=True),
+    columns.Column('type', 'Type', long=True),
+    columns.Column('datacenter', 'Datacenter', long=True),
+    columns.Column('datastores', 'Datastores', columns.listed, long=True),
+    columns.Column('reference', 'Reference', long=True),
+    columns.Column('policies', 'Policies', columns.listed, long=True))
+
+
+class ListPool(command.Listing):
+    """List the pools, as the scheduler is told of them.
+
+    With --all also the datastores that are no pools, and why. Exits with 3
+    where a backend has no pool, or its vCenter does not answer.
+    """
+
+    COLUMNS = _COLUMNS
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--all', action='store_true',
+            help='also list the datastores that are no pools')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Ask for the statistics, as Cinder's manager does."""
+        rows = []
+        for name, opened in self.opened(parsed_args):
+            stats = opened.upstream.statistics()
+            pools = list(_pools(stats))
+            if stats['backend_state'] != 'up' or stats['backend_state_reason']:
+                self.app.found = True
+                rows.append(_row_of_none(
+                    name, stats.get('volume_backend_name') or name,
+                    stats['backend_state_reason'], _state(stats)))
+            rows += [_row(name, pool) for pool in pools
+                     if pool.get('pool_state')
+                     or not stats['backend_state_reason']]
+            if parsed_args.all:
+                rows += [_row_of_none(name, datastore, why) for datastore, why
+                         in _others(opened, pools).items()]
+        return rows
+
+
+class ShowPool(command.Showing):
+    """Show one pool, as the scheduler is told of it."""
+
+    COLUMNS = _COLUMNS
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.set_defaults(long=True)
+        parser.add_argument('name', metavar='NAME', help='of the pool')
+        return parser
+
+    def row(self, parsed_args: argparse.Namespace) -> columns.Row:
+        """Find the pool."""
+        why = []
+        for name, opened in self.opened(parsed_args):
+            pools = list(_pools(opened.upstream.statistics()))
+            for pool in pools:
+                if pool['pool_name'] == parsed_args.name:
+                    return _row(name, pool)
+            reason = _others(opened, pools).get(parsed_args.name)
+            why += [f'{parsed_args.name} is no pool: {reason}'
+                    if reason else 'the pools are '
+                    + exceptions.shortened([pool['pool_name']
+                                            for pool in pools])]
+        with self.calling(LookupError):
+            raise LookupError('; '.join(
+                [f'there is no pool {parsed_args.name!r}', *why]))
+
+
+class ExplainPool(command.Listing):
+    """Say for every pool whether it takes a volume, and why not.
+
+    First the scheduler's filters, Cinder's own in the order of
+    scheduler_default_filters; then the driver's placement; with --instance
+    whether that instance's host can use the datastore, which decides when the
+    volume is attached. Exits with 3 where no pool takes it.
+    """
+
+    COLUMNS = (
+        columns.Column('backend', 'Backend', telling=True),
+        columns.Column('pool', 'Pool'),
+        columns.Column('takes', 'Takes it', columns.truth),
+        columns.Column('scheduler', 'Scheduler'),
+        columns.Column('driver', 'Driver'),
+        columns.Column('attaching', 'Attaching'),
+        columns.Column('datastore', 'Datastore', long=True))
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--size', type=int, metavar='GIB',
+                            help="the volume's size; default: 1")
+        parser.add_argument('--type', metavar='TYPE',
+                            help='name or id; default: the default type')
+        parser.add_argument('--availability-zone', metavar='ZONE',
+                            help='that is asked for; default: any')
+        parser.add_argument(
+            '--volume', metavar='ID', help='take size, type and zone of a '
+            'volume, for example one that failed')
+        parser.add_argument(
+            '--instance', metavar='VM', help='that it is for: the id of a '
+            'server of Nova, or the reference of a VM (vm-12)')
+        parser.add_argument('--pool', metavar='NAME', help='only this one')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Ask the scheduler's filters, and the placement."""
+        rows = []
+        for name, opened in self.opened(parsed_args):
+            with self.calling(exception.NotFound, LookupError):
+                wanted = _Wanted(parsed_args)
+                rows += [(name, *row) for row in self._of(opened, wanted)
+                         if parsed_args.pool in (None, row[0])]
+        if parsed_args.pool and not rows:
+            with self.calling(LookupError):
+                raise LookupError(f'there is neither a pool nor a datastore '
+                                  f'called {parsed_args.pool!r}')
+        self.app.found = not any(row[2] for row in rows)
+        return rows
+
+    def _of(self, opened: Any, wanted: '_Wanted') -> Iterator[columns.Row]:
+        stats = opened.upstream.statistics()
+        service, why_no_service = _service(opened)
+        refused = wanted.refused_by(opened)
+        pools = [pool for pool in _pools(stats) if pool.get('pool_state')
+                 or not stats['backend_state_reason']]
+        if not refused and pools:
+            for each in explain.verdicts(
+                    stats, service, wanted.request(opened), {
+                        pool['pool_name']: opened.selection.pinned(
+                            pool['pool_name']) for pool in pools},
+                    opened.inventory(), opened.selection.settings,
+                    cfg.CONF.scheduler_default_filters):
+                filters = ({'service': why_no_service} if why_no_service
+                           else {}) | each.filters
+                yield (each.pool, each.takes and not filters,
+                       '; '.join(f'{name}: {why}' for name, why
+                                 in filters.items()) or 'passes',
+                       each.placement or 'places it',
+                       each.attaching or (
+                           'works' if wanted.instance else ''),
+                       each.datastore)
+        for pool in pools if refused else ():
+            yield pool['pool_name'], False, '', refused, '', ''
+        for datastore, why in _others(opened, pools).items():
+            yield datastore, False, f'{_NO_POOL}: {why}', '', '', ''
+        if stats['backend_state_reason']:
+            yield (stats.get('volume_backend_name') or '', False,
+                   f'{_state(stats)}: {stats["backend_state_reason"]}', '',
+                   '', '')
+
+
+class _Wanted:
+    """The volume that is explained."""
+
+    def __init__(self, parsed_args: argparse.Namespace) -> None:
+        """Read the volume and the type from Cinder's database.
+
+        :raises NotFound: one of them is not there
+        """
+        context = cinder_context.get_admin_context()
+        volume = objects.Volume.get_by_id(
+            context, parsed_args.volume) if parsed_args.volume else None
+        self.size_gib = parsed_args.size or (volume.size if volume else 1)
+        self.zone = parsed_args.availability_zone or (
+            volume.availability_zone if volume else '') or ''
+        self.instance = parsed_args.instance
+        if parsed_args.type:
+            found = volume_types.get_by_name_or_id(context, parsed_args.type)
+        elif volume is not None:
+            found = volume_types.get_volume_type(
+                context, volume.volume_type_id
+            ) if volume.volume_type_id else {}
+        else:
+            found = volume_types.get_default_volume_type(context) or {}
+        self.type_id = found.get('id')
+        self.type_name = found.get('name', '')
+        self.specs = dict(found.get('extra_specs') or {})
+
+    def refused_by(self, opened: Any) -> str:
+        """Why the driver would refuse it on any pool; '': it would not."""
+        try:
+            opened.admission.check_size(self.size_gib)
+            opened.admission.check_type(self.type_id)
+        except exception.Invalid as error:
+            return str(error)
+        return ''
+
+    def request(self, opened: Any) -> explain.Request:
+        """The request, for a backend.
+
+        :raises LookupError: its vCenter has no such instance
+        """
+        requirement = opened.ds_sel.requirement({
+            selector.DatastoreSelector.SIZE_BYTES: self.size_gib * units.Gi,
+            selector.DatastoreSelector.PROFILE_NAME: self.specs.get(
+                extra_specs.POLICY),
+            selector.THIN: extra_specs.is_thin(self.specs)})
+        return explain.Request(
+            self.size_gib, requirement, self.type_name, self.specs,
+            self.zone, self._host(opened) if self.instance else None)
+
+    def _host(self, opened: Any) -> str:
+        if uuidutils.is_uuid_like(self.instance):
+            vm = opened.volumeops.get_backing_by_uuid(self.instance)
+        else:
+            vm = vim_util.get_moref(self.instance, 'VirtualMachine')
+        if vm is not None:
+            try:
+                host = opened.volumeops.properties(vm, 'runtime.host').get(
+                    'runtime.host')
+            except exceptions.VMWARE_ERRORS:
+                host = None
+            if host is not None:
+                return str(host.value)
+        raise LookupError(f'the vCenter shows no instance {self.instance!r} '
+                          'and its host; give the id of a server, or vm-12')
+
+
+def _service(opened: Any) -> tuple[explain.Service, str]:
+    """The service of a backend, and why the scheduler does not use it."""
+    host, cluster = opened.owner
+    found = [each for each in objects.ServiceList.get_all(
+        cinder_context.get_admin_context(), {'binary': 'cinder-volume'})
+        if each.host == host or (cluster and each.cluster_name == cluster)]
+    zone = found[0].availability_zone if found else (
+        cfg.CONF.storage_availability_zone)
+    why = ''
+    if not found:
+        why = f'no cinder-volume has registered as {host}'
+    elif all(each.disabled for each in found):
+        why = 'it is disabled'
+    elif not any(each.is_up and not each.disabled for each in found):
+        why = 'it is down: its last report is too old'
+    return explain.Service(host, cluster, zone), why
+
+
+def _pools(stats: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The pools of a report; the backend itself where it is the one pool."""
+    yield from stats.get('pools') or [{
+        'pool_name': stats.get('volume_backend_name')
+        or volume_utils.DEFAULT_POOL_NAME, **stats}]
+
+
+def _others(opened: Any, pools: list[dict[str, Any]]) -> dict[str, str]:
+    """Why each datastore is no pool that is none."""
+    named = {pool['pool_name'] for pool in pools}
+    in_pools = {each for pool in pools for each in pool.get('datastores', ())}
+    return {name: why for name, why in pool_stats.ineligible_names(
+        opened.inventory(), opened.selection.settings).items()
+        if name not in named | in_pools}
+
+
+def _row(backend: str, pool: dict[str, Any]) -> columns.Row:
+    return (
+        backend, pool['pool_name'],
+        pool.get('pool_state', pool.get('backend_state')),
+        pool.get('pool_state_reason', ''),
+        *(_bytes(pool.get(key)) for key in (
+            'total_capacity_gb', 'free_capacity_gb',
+            'provisioned_capacity_gb')),
+        pool.get('total_volumes'), _bytes(pool.get('datastore_free_gb')),
+        _bytes(pool.get('max_contiguous_gb')),
+        pool.get('reserved_percentage'),
+        pool.get('max_over_subscription_ratio'),
+        pool.get('thin_provisioning_support'), pool.get('datastore_type'),
+        pool.get('datacenter'),
+        pool.get('datastores') or [
+            each for each in [pool.get('datastore')] if each],
+        pool.get('datastore_moref') or pool.get('datastore_cluster_moref'),
+        pool.get('storage_profiles', []))
+
+
+def _state(stats: dict[str, Any]) -> str:
+    """The state of a backend that is not as it should be."""
+    return _NO_POOL if stats['backend_state'] == 'up' else 'down'
+
+
+def _row_of_none(backend: str, name: str, why: str,
+                 state: str = _NO_POOL) -> columns.Row:
+    return (backend, name, state, why, *(
+        None for _column in _COLUMNS[4:]))
+
+
+def _bytes(gib: float | None) -> int | None:
+    return None if gib is None else int(gib * units.Gi)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a pool takes a volume, or does not: the scheduler, then the driver.
+
+The scheduler's part is answered by Cinder's own filters, in the order and
+with the options of the configuration that is read; the driver's part by
+:mod:`placement`, which places volumes. Used by the operator's command only.
+"""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+from oslo_serialization import jsonutils
+from oslo_utils import timeutils
+
+from cinder.scheduler import filters as cinder_filters
+from cinder.scheduler import host_manager
+
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import placement
+
+_LOGGER = 'cinder.scheduler.filters'
+# What filters say before they decide.
+_BEGINNINGS = ('Checking ', 'Storage Capacity factors', 'Space information')
+
+
+class Service(NamedTuple):
+    """The service of a backend, as the scheduler knows it."""
+
+    host: str
+    cluster: str | None = None
+    availability_zone: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A volume that is to be created."""
+
+    size_gib: int
+    #: What the driver asks of a datastore, of whatever pool.
+    requirement: model.Requirement
+    type_name: str = ''
+    specs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    availability_zone: str = ''
+    #: The host (moref) of the instance that the volume is for; None: any.
+    instance_host: str | None = None
+
+
+class Verdict(NamedTuple):
+    """What becomes of a request on one pool."""
+
+    pool: str
+    filters: dict[str, str]  # those that refuse it, and why
+    placement: str  # why the driver refuses it; '': it does not
+    attaching: str  # why the instance's host cannot use it; '': it can
+    datastore: str  # where the disk would go; of several, one of the best
+
+    @property
+    def takes(self) -> bool:
+        """Whether the volume would be created there, and attached."""
+        return not (self.filters or self.placement or self.attaching)
+
+
+def verdicts(stats: Mapping[str, Any], service: Service, request: Request,
+             pinned: Mapping[str, Collection[str] | None],
+             inventory: model.Inventory, settings: model.Settings,
+             filter_names: Sequence[str]) -> list[Verdict]:
+    """What becomes of a request, on each pool that is reported.
+
+    :param stats: the driver's statistics, as Cinder's manager asks for them
+    :param pinned: the datastores (morefs) of each pool; None: any
+    :raises LookupError: a filter is not installed
+    """
+    reasons = {pool['pool_name']: pool.get('pool_state_reason', '')
+               for pool in stats.get('pools', ())}
+    refused = _refusals(stats, service, request, filter_names, reasons)
+    found = []
+    for pool in refused:
+        wanted = dataclasses.replace(
+            request.requirement, pinned=None if pinned[pool] is None
+            else frozenset(pinned[pool] or ()))
+        why, datastore = _placed(wanted, inventory, settings)
+        attaching = ''
+        if request.instance_host is not None and not why:
+            attaching, there = _placed(dataclasses.replace(
+                wanted, hosts=frozenset({request.instance_host})),
+                inventory, settings)
+            datastore = there or datastore
+        found.append(Verdict(pool, refused[pool], why, attaching, datastore))
+    return found
+
+
+def _placed(wanted: model.Requirement, inventory: model.Inventory,
+            settings: model.Settings) -> tuple[str, str]:
+    """Why a disk is refused, and where it goes; one of them is empty."""
+    chosen = placement.place(wanted, inventory, settings, min)
+    if isinstance(chosen, model.Placement):
+        return '', chosen.datastore.plain_name
+    if len(chosen) == 1:
+        return next(iter(chosen.values())), ''
+    return '; '.join(f'{name}: {why}' for name, why
+                     in chosen.items()) or 'it has no datastore', ''
+
+
+def installed(filter_names: Iterable[str]) -> list[type]:
+    """The scheduler's filters of these names.
+
+    :raises LookupError: one is not installed
+    """
+    known = {each.__name__: each for each
+             in cinder_filters.BackendFilterHandler(
+                 'cinder.scheduler.filters').get_all_classes()}
+    for name in filter_names:
+        if name not in known:
+            raise LookupError(f'scheduler_default_filters names {name!r}, '
+                              'which is not installed here')
+    return [known[name] for name in filter_names]
+
+
+def properties(request: Request) -> dict[str, Any]:
+    """A request as the scheduler hands it to its filters."""
+    volume_type = {'name': request.type_name,
+                   'extra_specs': dict(request.specs)}
+    zone = request.availability_zone
+    of_volume = {'size': request.size_gib, 'availability_zone': zone or None}
+    return {
+        'size': request.size_gib, 'availability_zone': zone or None,
+        'volume_type': volume_type, 'resource_type': volume_type,
+        'config_options': {}, 'metadata': {}, 'qos_specs': None,
+        'request_spec': {
+            'volume_id': '', 'volume_type': volume_type,
+            'volume_properties': of_volume, 'resource_properties': of_volume,
+            'availability_zones': [zone] if zone else None}}
+
+
+def states(stats: Mapping[str, Any], service: Service) -> dict[str, Any]:
+    """The scheduler's view of each pool after it has read the report."""
+    state = host_manager.BackendState(service.host, service.cluster)
+    # A report reaches the scheduler as JSON.
+    read = jsonutils.loads(jsonutils.dumps(stats))
+    read['timestamp'] = timeutils.utcnow()
+    state.update_from_volume_capability(read, service={
+        'availability_zone': service.availability_zone,
+        'host': service.host, 'disabled': False})
+    return dict(state.pools)
+
+
+def _refusals(stats: Mapping[str, Any], service: Service, request: Request,
+              filter_names: Sequence[str], reasons: Mapping[str, str]
+              ) -> dict[str, dict[str, str]]:
+    """Which filters refuse each pool, and why. Each is asked, as if alone."""
+    kinds = installed(filter_names)
+    wanted = properties(request)
+    found: dict[str, dict[str, str]] = {}
+    for pool, state in states(stats, service).items():
+        found[pool] = {}
+        for kind in kinds:
+            with _overheard() as said:
+                passed = list(kind().filter_all([state], wanted))
+            if not passed:
+                # With that reason its figures say that it is full.
+                found[pool][kind.__name__] = reasons.get(pool) or (
+                    _why(said) or _other(kind.__name__, service, request))
+    return found
+
+
+def _other(name: str, service: Service, request: Request) -> str:
+    if name == 'AvailabilityZoneFilter':
+        return (f'the service is in zone {service.availability_zone!r}, '
+                f'{request.availability_zone!r} is asked for')
+    return 'it gives no reason'
+
+
+@contextlib.contextmanager
+def _overheard() -> Iterator[list[logging.LogRecord]]:
+    """What the filters log in this block, and do not log elsewhere."""
+    said: list[logging.LogRecord] = []
+    ears = logging.Handler()
+    ears.emit = said.append  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name)
+               for name in logging.root.manager.loggerDict
+               if name.startswith(_LOGGER)]
+    before = [(each, each.level, each.propagate) for each in loggers]
+    try:
+        for each in loggers:
+            each.setLevel(logging.DEBUG)
+            each.propagate = False
+            each.addHandler(ears)
+        yield said
+    finally:
+        for each, level, propagate in before:
+            each.removeHandler(ears)
+            each.setLevel(level)
+            each.propagate = propagate
+
+
+def _why(said: Iterable[logging.LogRecord]) -> str:
+    texts = [each.getMessage().strip() for each in sorted(
+        said, key=lambda each: each.levelno < logging.WARNING)]
+    return next((text for text in texts if text
+                 and not text.startswith(_BEGINNINGS)), '')
