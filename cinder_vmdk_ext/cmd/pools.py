@@ -265,7 +265,7 @@ class _Wanted:
                           'and its host; give the id of a server, or vm-12')
 
 
-def _service(opened: Any) -> tuple[explain.Service, str]:
+def _service(opened: Any) -> tuple[explain.SchedulerService, str]:
     """The service of a backend, and why the scheduler does not use it."""
     host, cluster = opened.owner
     found = [each for each in objects.ServiceList.get_all(
@@ -280,7 +280,7 @@ def _service(opened: Any) -> tuple[explain.Service, str]:
         why = 'it is disabled'
     elif not any(each.is_up and not each.disabled for each in found):
         why = 'it is down: its last report is too old'
-    return explain.Service(host, cluster, zone), why
+    return explain.SchedulerService(host, cluster, zone), why
 
 
 def _pools(stats: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,6 @@ from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
 from cinder.scheduler import filters as cinder_filters
-from cinder.scheduler import host_manager
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import placement
@@ -31,7 +30,7 @@ _LOGGER = 'cinder.scheduler.filters'
 _BEGINNINGS = ('Checking ', 'Storage Capacity factors', 'Space information')
 
 
-class Service(NamedTuple):
+class SchedulerService(NamedTuple):
     """The service of a backend, as the scheduler knows it."""
 
     host: str
@@ -68,7 +67,8 @@ class Verdict(NamedTuple):
         return not (self.filters or self.placement or self.attaching)
 
 
-def verdicts(stats: Mapping[str, Any], service: Service, request: Request,
+def verdicts(stats: Mapping[str, Any], service: SchedulerService,
+             request: Request,
              pinned: Mapping[str, Collection[str] | None],
              inventory: model.Inventory, settings: model.Settings,
              filter_names: Sequence[str]) -> list[Verdict]:
@@ -140,8 +140,11 @@ def properties(request: Request) -> dict[str, Any]:
             'availability_zones': [zone] if zone else None}}
 
 
-def states(stats: Mapping[str, Any], service: Service) -> dict[str, Any]:
+def states(stats: Mapping[str, Any],
+           service: SchedulerService) -> dict[str, Any]:
     """The scheduler's view of each pool after it has read the report."""
+    # It can be imported once Cinder's objects are registered.
+    from cinder.scheduler import host_manager
     state = host_manager.BackendState(service.host, service.cluster)
     # A report reaches the scheduler as JSON.
     read = jsonutils.loads(jsonutils.dumps(stats))
@@ -152,8 +155,9 @@ def states(stats: Mapping[str, Any], service: Service) -> dict[str, Any]:
     return dict(state.pools)
 
 
-def _refusals(stats: Mapping[str, Any], service: Service, request: Request,
-              filter_names: Sequence[str], reasons: Mapping[str, str]
+def _refusals(stats: Mapping[str, Any], service: SchedulerService,
+              request: Request, filter_names: Sequence[str],
+              reasons: Mapping[str, str]
               ) -> dict[str, dict[str, str]]:
     """Which filters refuse each pool, and why. Each is asked, as if alone."""
     kinds = installed(filter_names)
@@ -171,7 +175,7 @@ def _refusals(stats: Mapping[str, Any], service: Service, request: Request,
     return found
 
 
-def _other(name: str, service: Service, request: Request) -> str:
+def _other(name: str, service: SchedulerService, request: Request) -> str:
     if name == 'AvailabilityZoneFilter':
         return (f'the service is in zone {service.availability_zone!r}, '
                 f'{request.availability_zone!r} is asked for')

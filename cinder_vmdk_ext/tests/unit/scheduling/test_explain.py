@@ -19,7 +19,7 @@ from cinder_vmdk_ext.tests.unit import scheduler
 from cinder_vmdk_ext.tests.unit import worlds
 
 FILTERS = ('AvailabilityZoneFilter', 'CapacityFilter', 'CapabilitiesFilter')
-SERVICE = explain.Service(scheduler.BACKEND, None, 'nova')
+SERVICE = explain.SchedulerService(scheduler.BACKEND, None, 'nova')
 # `make explain-run` takes 1,000.
 EXAMPLES = int(os.environ.get('EXPLAIN_EXAMPLES', '40'))
 
