@@ -211,17 +211,33 @@ class Inventory:
         made.inherit(self)
         return made
 
-    def inherit(self, before: 'Inventory') -> None:
+    def inherit(self, before: 'Inventory',
+                changed: Iterable[str] | None = None) -> None:
         """Take over what was derived of fields that have not changed since.
 
         What follows from an inventory is costly to derive anew with every
         notice of the vCenter, of which most concern one datastore.
+
+        :param changed: the datastores (morefs) that may differ from those
+            before, if that is known
         """
+        comparison = _Comparison(self, before, changed)
         for name, fields in _DERIVED_OF.items():
-            if name in before.__dict__ and all(
-                    getattr(self, field) == getattr(before, field)
-                    for field in fields):
-                self.__dict__.setdefault(name, before.__dict__[name])
+            # Derived there if need be: it serves all that come after.
+            if name not in self.__dict__ and all(
+                    map(comparison.same, fields)):
+                self.__dict__[name] = getattr(before, name)
+
+    def changed_datastores(self, before: 'Inventory'
+                           ) -> frozenset[str] | None:
+        """Datastores (morefs) that differ in what concerns them alone.
+
+        :returns: None where something differs that others depend on as well:
+            a host, a name, which datastores there are
+        """
+        comparison = _Comparison(self, before)
+        return comparison.changed if all(
+            map(comparison.same, _CONCERNS_OTHERS)) else None
 
     @functools.cached_property
     def live_hosts(self) -> frozenset[str]:
@@ -254,12 +270,12 @@ class Inventory:
         return frozenset(name for name in count if count[name] > 1)
 
     @functools.cached_property
-    def _spellings(self) -> Mapping[str, tuple[Datastore, ...]]:
+    def _spellings(self) -> Mapping[str, tuple[str, ...]]:
         """Datastores by their names, as stored and as seen."""
-        found: dict[str, tuple[Datastore, ...]] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for datastore in self.datastores.values():
             for name in {datastore.name, datastore.plain_name}:
-                found[name] = (*found.get(name, ()), datastore)
+                found[name] = (*found.get(name, ()), datastore.moref)
         return found
 
     def located(self, text: str) -> list[tuple[Datastore, str]]:
@@ -274,9 +290,9 @@ class Inventory:
         """
         if not text.startswith('['):
             return []
-        return [(datastore, text[end.end():].removeprefix(' '))
+        return [(self.datastores[moref], text[end.end():].removeprefix(' '))
                 for end in re.finditer(r'\]', text)
-                for datastore in self._spellings.get(text[1:end.start()], ())]
+                for moref in self._spellings.get(text[1:end.start()], ())]
 
     def attribute(self, datastore: Datastore, name: str) -> str | None:
         """A datastore's custom attribute of that name; None: it has none."""
@@ -303,12 +319,6 @@ class Inventory:
         return {}
 
     @functools.cached_property
-    def names_of_datastores(self) -> Mapping[str, tuple[str, str | None]]:
-        """Name and datacenter of each datastore, by its moref."""
-        return {each.moref: (each.name, each.datacenter)
-                for each in self.datastores.values()}
-
-    @functools.cached_property
     def policies_by_datastore(self) -> Mapping[str, tuple[str, ...]]:
         """Storage policies that each datastore complies with, by its moref.
 
@@ -323,8 +333,8 @@ class Inventory:
     @property
     def shared_datastores(self) -> Iterable[Datastore]:
         """Datastores whose storage is mounted in several datacenters."""
-        return (each for same in self._shared.values() if len(same) > 1
-                for each in same)
+        return (self.datastores[moref] for same in self._shared.values()
+                if len(same) > 1 for moref in same)
 
     def same_storage(self, datastore: Datastore) -> tuple[Datastore, ...]:
         """The datastores that are one storage with this one, itself included.
@@ -334,18 +344,19 @@ class Inventory:
         server's name and the path, which may be two servers in two
         datacenters: those differ in capacity.
         """
-        return self._shared.get((datastore.url, datastore.capacity_bytes),
-                                (datastore,))
+        same = self._shared.get((datastore.url, datastore.capacity_bytes))
+        return (tuple(self.datastores[moref] for moref in same) if same
+                else (datastore,))
 
     @functools.cached_property
-    def _shared(self) -> Mapping[tuple[str, int], tuple[Datastore, ...]]:
+    def _shared(self) -> Mapping[tuple[str, int], tuple[str, ...]]:
         """Datastores that are one storage, where those are several."""
         urls = Counter(each.url for each in self.datastores.values())
-        found: dict[tuple[str, int], tuple[Datastore, ...]] = {}
+        found: dict[tuple[str, int], tuple[str, ...]] = {}
         for each in self.datastores.values():
             if each.url and urls[each.url] > 1:
                 key = each.url, each.capacity_bytes
-                found[key] = (*found.get(key, ()), each)
+                found[key] = (*found.get(key, ()), each.moref)
         return found
 
     @functools.cached_property
@@ -355,7 +366,8 @@ class Inventory:
 
     @functools.cached_property
     def pools(self) -> dict[Any, Any]:
-        """What :mod:`pool_names` lists, by the settings that it follows."""
+        """How :mod:`pool_names` arranges them, by the settings it follows.
+        """
         return {}
 
     @functools.cached_property
@@ -365,6 +377,53 @@ class Inventory:
         return {}
 
 
+class _Comparison:
+    """What is the same in two inventories; each is compared once."""
+
+    def __init__(self, now: Inventory, before: Inventory,
+                 changed: Iterable[str] | None = None) -> None:
+        """:param changed: datastores that may differ; None: any"""
+        self._now = now
+        self._before = before
+        self._candidates = changed
+        self._same: dict[str, bool] = {}
+
+    def same(self, field: str) -> bool:
+        """Whether a field, or a part of all datastores, is the same."""
+        found = self._same.get(field)
+        if found is None:
+            found = self._same[field] = self._compare(field)
+        return found
+
+    def _compare(self, field: str) -> bool:
+        parts = _PARTS.get(field)
+        if parts is None:
+            now, before = (getattr(each, field)
+                           for each in (self._now, self._before))
+            return now is before or now == before
+        now, before = self._now.datastores, self._before.datastores
+        return now is before or now.keys() == before.keys() and all(
+            getattr(now[moref], part) == getattr(before[moref], part)
+            for moref in self.changed for part in parts)
+
+    @functools.cached_property
+    def changed(self) -> frozenset[str]:
+        """Datastores of now that were not, or were otherwise."""
+        now, before = self._now.datastores, self._before.datastores
+        if now is before:
+            return frozenset()
+        if self._candidates is not None:
+            return frozenset(self._candidates) & now.keys()
+        return frozenset([moref for moref, each in now.items()
+                          if before.get(moref) is not each])
+
+
+# Parts of datastores that something follows from.
+_PARTS = {'names': ('name', 'datacenter'),
+          'storages': ('url', 'capacity_bytes')}
+# What Inventory.changed_datastores compares.
+_CONCERNS_OTHERS = ('names', 'storages', 'hosts', 'clusters', 'datacenters',
+                    'compliant', 'storage_pods', 'attributes', 'tagged')
 # What an Inventory derives, and the fields that each follows from. Verdicts
 # also follow from the datastore, which each of them names.
 _DERIVED_OF = {
@@ -375,7 +434,10 @@ _DERIVED_OF = {
     'shared_datacenter_names': ('datacenters',),
     'policies_by_datastore': ('compliant',),
     'verdicts': ('hosts', 'clusters', 'compliant', 'attributes', 'tagged'),
-    'names': ('names_of_datastores', 'datacenters', 'storage_pods'),
+    'names': ('names', 'datacenters', 'storage_pods'),
+    'pools': ('names', 'datacenters', 'storage_pods'),
+    '_spellings': ('names',),
+    '_shared': ('storages',),
 }
 
 

@@ -52,7 +52,8 @@ class LiveView:
         self._policies = policies
         self._policy_names = policy_names
         self._lock = threading.Lock()
-        self._with_policies: model.Inventory | None = None
+        # What was told, and the same with policies.
+        self._completed: tuple[model.Inventory, model.Inventory] | None = None
         stream.listeners.append(self)
 
     def read(self) -> model.Inventory:
@@ -100,16 +101,18 @@ class LiveView:
         return stage.published
 
     def _complete(self, known: model.Inventory) -> model.Inventory:
-        found = inventory_reader.with_policies(known, self._policies,
-                                               self._policy_names)
+        compliant = inventory_reader.compliance(self._policies,
+                                                self._policy_names)
+        if compliant is None:
+            return known
         with self._lock:
-            last = self._with_policies
-            if (last is not None and last.datastores is known.datastores
-                    and last.compliant == found.compliant):
-                return last
-            if last is not None:
-                found.inherit(last)
-            self._with_policies = found
+            last = self._completed
+            if last and last[0] is known and last[1].compliant == compliant:
+                return last[1]
+            found = known.evolved(compliant=compliant)
+            if last:
+                found.inherit(last[1])
+            self._completed = known, found
         return found
 
     # -- As a listener ------------------------------------------------------
@@ -160,6 +163,7 @@ class _InventoryStage(updates.Told):
         found = self._assembly.inventory()
         prompt = self.published is not None
         if self.published is not None:
-            found.inherit(self.published)
+            found.inherit(self.published, self._assembly.changed)
+        self._assembly.changed = set()
         self.published = found
         self._observe(found, prompt)

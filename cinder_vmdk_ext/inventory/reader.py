@@ -77,10 +77,17 @@ class InventoryReader:
 def with_policies(inventory: model.Inventory, policies: Policies | None,
                   names: tuple[str, ...]) -> model.Inventory:
     """The inventory and which of its datastores comply with each policy."""
+    compliant = compliance(policies, names)
+    return (inventory if compliant is None
+            else inventory.evolved(compliant=compliant))
+
+
+def compliance(policies: Policies | None, names: tuple[str, ...]
+               ) -> dict[str, frozenset[str]] | None:
+    """Which datastores comply with each policy; None: nothing is asked."""
     if policies is None or not names:
-        return inventory
-    return inventory.evolved(compliant={
-        name: policies.compliant_datastores(name) for name in names})
+        return None
+    return {name: policies.compliant_datastores(name) for name in names}
 
 
 def build(found: dict[soap.Ref, dict[str, Any]]) -> model.Inventory:
@@ -100,11 +107,13 @@ class Assembly:
     """Makes inventories of properties that change, anew what has changed."""
 
     def __init__(self) -> None:
-        self._datastores: dict[str, model.Datastore] = {}
-        self._hosts: dict[str, model.Host] = {}
-        self._clusters: dict[str, model.Cluster] = {}
-        self._datacenters: dict[str, model.Datacenter] = {}
-        self._pods: dict[str, model.StoragePod] = {}
+        # By the names of an inventory's fields, and by morefs.
+        self._known: dict[str, dict[str, Any]] = {
+            field: {} for field in {*_FIELDS.values(), _CLUSTERS}}
+        # What was given away of it, and has not changed since.
+        self._given: dict[str, dict[str, Any]] = {}
+        #: Datastores that changed since this was emptied.
+        self.changed: set[str] = set()
         self._attributes: dict[int, str] = {}
         # A datastore does not name its datacenter; datacenters list them.
         self._listed: dict[str, frozenset[str]] = {}
@@ -113,38 +122,51 @@ class Assembly:
         """Add an object, or replace what was known of it."""
         kind, moref = ref
         if kind == 'Datastore':
-            self._datastores[moref] = datastore(moref, seen,
-                                                self._datacenter_of(moref))
+            self._put(kind, moref, datastore(moref, seen,
+                                             self._datacenter_of(moref)))
         elif kind == 'HostSystem':
-            self._hosts[moref] = host(moref, seen)
+            self._put(kind, moref, host(moref, seen))
         elif kind == 'Datacenter':
-            self._datacenters[moref] = model.Datacenter(
+            self._put(kind, moref, model.Datacenter(
                 moref, seen.get('name') or moref,
-                _target(seen.get('vmFolder')))
+                _target(seen.get('vmFolder'))))
             self._list(moref, _targets(seen.get('datastore')))
         elif kind == 'StoragePod':
-            self._pods[moref] = storage_pod(moref, seen)
+            self._put(kind, moref, storage_pod(moref, seen))
         elif kind == 'CustomFieldsManager':
             self._attributes = attributes(seen.get('field'))
         elif kind in _COMPUTE:
-            self._clusters[moref] = cluster(kind, moref, seen)
+            self._put(kind, moref, cluster(kind, moref, seen))
 
     def drop(self, ref: soap.Ref) -> None:
         """Remove an object that is gone; it may never have been added."""
         kind, moref = ref
         if kind == 'Datacenter':
             self._list(moref, frozenset())
-        objects: dict[str, Any] = {
-            'Datastore': self._datastores, 'HostSystem': self._hosts,
-            'Datacenter': self._datacenters, 'StoragePod': self._pods}
-        objects.get(kind, self._clusters).pop(moref, None)
+        field = _FIELDS.get(kind, _CLUSTERS)
+        if self._known[field].pop(moref, None) is not None:
+            self._note(field, moref)
 
     def inventory(self) -> model.Inventory:
-        """What is known now; it does not change with later calls."""
-        return model.Inventory(
-            dict(self._datastores), dict(self._hosts), dict(self._clusters),
-            dict(self._datacenters), storage_pods=dict(self._pods),
-            attributes=self._attributes)
+        """What is known now; it does not change with later calls.
+
+        Of what has not changed, the same objects as before.
+        """
+        for field, known in self._known.items():
+            if field not in self._given:
+                self._given[field] = dict(known)
+        return model.Inventory(**self._given, attributes=self._attributes)
+
+    def _put(self, kind: str, moref: str, value: Any) -> None:
+        field = _FIELDS.get(kind, _CLUSTERS)
+        if self._known[field].get(moref) != value:
+            self._known[field][moref] = value
+            self._note(field, moref)
+
+    def _note(self, field: str, moref: str) -> None:
+        self._given.pop(field, None)
+        if field == 'datastores':
+            self.changed.add(moref)
 
     def _datacenter_of(self, moref: str) -> str | None:
         return next((datacenter for datacenter, members
@@ -154,12 +176,17 @@ class Assembly:
         before = self._listed.get(datacenter, frozenset())
         self._listed[datacenter] = members
         for moref in before ^ members:
-            known = self._datastores.get(moref)
+            known = self._known['datastores'].get(moref)
             if known is not None:
-                self._datastores[moref] = dataclasses.replace(
-                    known, datacenter=self._datacenter_of(moref))
+                self._put('Datastore', moref, dataclasses.replace(
+                    known, datacenter=self._datacenter_of(moref)))
 
 
+# Fields of an inventory by the types of what they hold; all others are
+# compute resources.
+_CLUSTERS = 'clusters'
+_FIELDS = {'Datastore': 'datastores', 'HostSystem': 'hosts',
+           'Datacenter': 'datacenters', 'StoragePod': 'storage_pods'}
 _COMPUTE = frozenset({'ComputeResource', 'ClusterComputeResource'})
 
 

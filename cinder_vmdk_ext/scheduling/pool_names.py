@@ -27,26 +27,66 @@ def listed(inventory: model.Inventory,
     a disk would not stay on the member that a scheduler chose. Those of every
     other cluster are pools by themselves.
     """
-    known: list[Pool] | None = inventory.pools.get(settings.storage_pods)
+    return [_pool(each, inventory)
+            for each in _arranged(inventory, settings).pools]
+
+
+def holding(datastores: Iterable[str], inventory: model.Inventory,
+            settings: model.Settings) -> list[Pool]:
+    """The pools of some datastores (morefs), each once."""
+    arranged = _arranged(inventory, settings)
+    found = {arranged.by_datastore[moref] for moref in datastores}
+    return [_pool(arranged.pools[number], inventory)
+            for number in sorted(found)]
+
+
+class _Place(NamedTuple):
+    """A pool, but for what changes all the time."""
+
+    name: str
+    datastores: tuple[str, ...]
+    pod: model.StoragePod | None
+
+
+class _Arrangement(NamedTuple):
+    """Which datastores are which pool."""
+
+    pools: list[_Place]
+    by_datastore: dict[str, int]  # number of the pool of a moref
+    names: dict[str, str]  # of the pool of a moref
+
+
+def _pool(place: _Place, inventory: model.Inventory) -> Pool:
+    return Pool(place.name, tuple([inventory.datastores[moref]
+                                   for moref in place.datastores]), place.pod)
+
+
+def _arranged(inventory: model.Inventory,
+              settings: model.Settings) -> _Arrangement:
+    known: _Arrangement | None = inventory.pools.get(settings.storage_pods)
     if known is None:
-        known = _listed(inventory, settings)
-        inventory.pools[settings.storage_pods] = known
+        pools = _arrange(inventory, settings)
+        known = inventory.pools[settings.storage_pods] = _Arrangement(
+            pools,
+            {moref: number for number, each in enumerate(pools)
+             for moref in each.datastores},
+            {moref: each.name for each in pools for moref in each.datastores})
     return known
 
 
-def _listed(inventory: model.Inventory,
-            settings: model.Settings) -> list[Pool]:
+def _arrange(inventory: model.Inventory,
+             settings: model.Settings) -> list[_Place]:
     pooled = _pooled(inventory, settings)
     found = []
     for name, moref in _named(inventory).items():
         if moref in inventory.datastores:
             if moref not in pooled:
-                found.append(Pool(name, (inventory.datastores[moref],)))
+                found.append(_Place(name, (moref,), None))
             continue
         pod = inventory.storage_pods[moref]
-        members = _members(pod, inventory)
-        if members and pooled.get(members[0].moref) is pod:
-            found.append(Pool(name, members, pod))
+        members = tuple(each.moref for each in _members(pod, inventory))
+        if members and pooled.get(members[0]) is pod:
+            found.append(_Place(name, members, pod))
     return found
 
 
@@ -86,9 +126,7 @@ def promised(promises: Iterable[model.Promise],
 def by_datastore(inventory: model.Inventory,
                  settings: model.Settings) -> dict[str, str]:
     """Name of the pool that holds each datastore, by the latter's moref."""
-    return {datastore.moref: pool.name
-            for pool in listed(inventory, settings)
-            for datastore in pool.datastores}
+    return _arranged(inventory, settings).names
 
 
 def resolve(name: str, inventory: model.Inventory,

@@ -311,4 +311,7 @@ def _with(inventory: model.Inventory,
                if each != inventory.datastores[moref]}
     if not changed:
         return inventory
-    return inventory.evolved(datastores={**inventory.datastores, **changed})
+    made = dataclasses.replace(
+        inventory, datastores={**inventory.datastores, **changed})
+    made.inherit(inventory, changed)
+    return made
