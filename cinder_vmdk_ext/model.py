@@ -221,11 +221,11 @@ class Inventory:
         :param changed: the datastores (morefs) that may differ from those
             before, if that is known
         """
-        comparison = _Comparison(self, before, changed)
+        difference = _Difference(self, before, changed)
         for name, fields in _DERIVED_OF.items():
             # Derived there if need be: it serves all that come after.
             if name not in self.__dict__ and all(
-                    map(comparison.same, fields)):
+                    map(difference.same, fields)):
                 self.__dict__[name] = getattr(before, name)
 
     def changed_datastores(self, before: 'Inventory'
@@ -235,9 +235,9 @@ class Inventory:
         :returns: None where something differs that others depend on as well:
             a host, a name, which datastores there are
         """
-        comparison = _Comparison(self, before)
-        return comparison.changed if all(
-            map(comparison.same, _CONCERNS_OTHERS)) else None
+        difference = _Difference(self, before)
+        return difference.changed if all(
+            map(difference.same, _CONCERNS_OTHERS)) else None
 
     @functools.cached_property
     def live_hosts(self) -> frozenset[str]:
@@ -377,8 +377,8 @@ class Inventory:
         return {}
 
 
-class _Comparison:
-    """What is the same in two inventories; each is compared once."""
+class _Difference:
+    """In what two inventories differ; each is compared once."""
 
     def __init__(self, now: Inventory, before: Inventory,
                  changed: Iterable[str] | None = None) -> None:
@@ -402,9 +402,15 @@ class _Comparison:
                            for each in (self._now, self._before))
             return now is before or now == before
         now, before = self._now.datastores, self._before.datastores
-        return now is before or now.keys() == before.keys() and all(
+        return self._same_datastores and all(
             getattr(now[moref], part) == getattr(before[moref], part)
             for moref in self.changed for part in parts)
+
+    @functools.cached_property
+    def _same_datastores(self) -> bool:
+        """Whether there are the same ones, whatever is told of them."""
+        now, before = self._now.datastores, self._before.datastores
+        return now is before or now.keys() == before.keys()
 
     @functools.cached_property
     def changed(self) -> frozenset[str]:
@@ -415,7 +421,8 @@ class _Comparison:
         if self._candidates is not None:
             return frozenset(self._candidates) & now.keys()
         return frozenset([moref for moref, each in now.items()
-                          if before.get(moref) is not each])
+                          if before.get(moref) is not each
+                          and before.get(moref) != each])
 
 
 # Parts of datastores that something follows from.

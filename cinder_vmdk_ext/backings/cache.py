@@ -114,9 +114,10 @@ class _BackingStage(updates.Told):
             path, value))
         self._lock = threading.Lock()
         self._whole = False
+        self._index = shadow.BackingIndex(threading.Lock())
         self._known: dict[str, shadow.Backing] = {}
         self._morefs: dict[str, str] = {}  # by instance UUID
-        self._backings: shadow.Backings | None = None
+        self._backings = shadow.Backings(index=self._index)
 
     def moref_of(self, uuid: str) -> str | None:
         with self._lock:
@@ -134,24 +135,27 @@ class _BackingStage(updates.Told):
 
     def backings(self) -> shadow.Backings:
         with self._lock:
-            if self._backings is None:
-                self._backings = shadow.Backings(self._known.values())
+            if not self._backings.current:
+                self._backings = shadow.Backings(index=self._index)
             return self._backings
 
     def settle(self) -> None:
         """Publish the VMs as reported so far (Sink)."""
-        changed = {ref.value: seen
-                   for ref, seen in self.take_changed().items()}
+        changed = {
+            ref.value: None if seen is None
+            else volumeops.backing_of(ref.value, seen)
+            for ref, seen in self.take_changed().items()}
         if changed:
-            made = {moref: volumeops.backing_of(moref, seen)
-                    for moref, seen in changed.items() if seen is not None}
             with self._lock:
-                for moref in changed:
-                    old = self._known.pop(moref, None)
-                    if old and self._morefs.get(old.uuid) == moref:
-                        del self._morefs[old.uuid]
-                self._known.update(made)
-                self._morefs.update((vm.uuid, moref)
-                                    for moref, vm in made.items())
-                self._backings = None
+                for moref, vm in changed.items():
+                    self._note(moref, vm)
+            self._index.update(changed)
         self._whole = True
+
+    def _note(self, moref: str, vm: shadow.Backing | None) -> None:
+        old = self._known.pop(moref, None)
+        if old and self._morefs.get(old.uuid) == moref:
+            del self._morefs[old.uuid]
+        if vm:
+            self._known[moref] = vm
+            self._morefs[vm.uuid] = moref

@@ -5,18 +5,23 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext import names
 from cinder_vmdk_ext.scheduling import pool_names
 
 # Cinder asks volume by volume while it starts; one bulk read serves them all.
 KEEP_SECONDS = 60.0
+# A few milliseconds' work.
+VMS_A_TURN = 500
 
 
 class Seen(NamedTuple):
@@ -52,9 +57,8 @@ class Locator:
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: Seen | None = None
-        # By datastore, and the VMs that they were found in.
-        self._volumes: tuple[shadow.Backings, dict[str, list[str]]] | None = (
-            None)
+        self._counting = threading.Lock()
+        self._count = _Count()
 
     def locate(self, volumes: Iterable[Any],
                fresh: bool = False) -> dict[str, str]:
@@ -82,27 +86,27 @@ class Locator:
                 found[volume_id] = pool
         return found
 
-    def volumes_by_datastore(self) -> dict[str, list[str]] | None:
+    def volumes_by_datastore(self) -> Mapping[str, tuple[str, ...]] | None:
         """Ids of the volumes with files on each datastore, by its moref.
 
         Also those of other backends: they keep a datastore from being empty
-        just the same. None until all VMs are reported.
+        just the same. None until all VMs are reported. What has not changed
+        is the same object as before, in whole or by datastore.
         """
         if not self._ops.backings_known():
             return None
         backings = self._ops.read_backings()
-        before = self._volumes
-        if before is not None and before[0] is backings:
-            return before[1]
-        found: dict[str, list[str]] = {}
-        names = config.name_patterns()
-        for vm in backings.all:
-            volume_id = vm.volume_id or (
-                vm.uuid if names.volume_id(vm.name) == vm.uuid else '')
-            for moref in vm.datastores if volume_id else ():
-                found.setdefault(moref, []).append(volume_id)
-        self._volumes = backings, found
-        return found
+        with self._counting:
+            changed = (None if self._count.of is None else
+                       backings.changed_since(self._count.of))
+            if changed is None:
+                self._count = _Count()
+                self._count.follow(
+                    backings, concurrency.in_turns(backings.all, VMS_A_TURN))
+            elif backings is not self._count.of:
+                self._count.follow(backings, [
+                    backings.get(moref) or moref for moref in changed])
+            return self._count.found
 
     def look(self, max_age_seconds: float = 0.0) -> Seen:
         """All VMs and datastores, as they are or were not long ago.
@@ -125,6 +129,55 @@ class Locator:
             with self._lock:
                 self._seen = seen
         return seen
+
+
+class _Count:
+    """Volumes by datastore, brought up to date by what has changed."""
+
+    def __init__(self) -> None:
+        self.of: shadow.Backings | None = None
+        self.found: Mapping[str, tuple[str, ...]] = {}
+        self._volumes: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._machines: dict[str, dict[str, str]] = {}
+
+    def follow(self, backings: shadow.Backings,
+               changed: Iterable[shadow.Backing | str]) -> None:
+        """Take note of VMs; a reference alone is of one that is gone."""
+        patterns = config.name_patterns()
+        touched: set[str] = set()
+        for vm in changed:
+            moref = vm if isinstance(vm, str) else vm.moref
+            volume = (None if isinstance(vm, str)
+                      else _volume_on(vm, patterns))
+            old = self._volumes.pop(moref, None)
+            if volume is not None:
+                self._volumes[moref] = volume
+            if old == volume:
+                continue
+            for datastore in old[1] if old else ():
+                self._machines[datastore].pop(moref, None)
+                touched.add(datastore)
+            volume_id, datastores = volume or ('', ())
+            for datastore in datastores:
+                self._machines.setdefault(datastore, {})[moref] = volume_id
+                touched.add(datastore)
+        if touched:
+            found = dict(self.found)
+            for datastore in touched:
+                found[datastore] = tuple(self._machines[datastore].values())
+                if not found[datastore]:
+                    del found[datastore]
+            self.found = found
+        self.of = backings
+
+
+def _volume_on(vm: shadow.Backing, patterns: names.Names
+               ) -> tuple[str, tuple[str, ...]] | None:
+    """The volume of a VM and the datastores of its files; None: it has none.
+    """
+    volume_id = vm.volume_id or (
+        vm.uuid if patterns.volume_id(vm.name) == vm.uuid else '')
+    return (volume_id, vm.datastores) if volume_id else None
 
 
 def _home(backing: shadow.Backing, known: model.Inventory) -> str | None:

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shadow VMs and disks as plain values, and the marks on VMs."""
 
+import contextlib
 import dataclasses
+import itertools
 import re
+from collections import deque
 from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
 from cinder_vmdk_ext import model
@@ -36,6 +41,9 @@ QUARANTINE_RECORD = 'vmdk-ext.quarantine-record'
 #: The instance that a VM of Nova's is.
 INSTANCE_ID = 'nvp.vm-uuid'
 
+# Of so many changes it is known which VMs they concern.
+MOST_CHANGES = 10000
+
 #: The backing of an ordinary VMDK.
 FLAT = 'VirtualDiskFlatVer2BackingInfo'
 
@@ -55,41 +63,152 @@ class Backing(NamedTuple):
     folder: str = ''  # of its .vmx file: '[datastore] folder'
 
 
-class Backings:
-    """The shadow VMs of the vCenter at one moment, by volume."""
+class _Index:
+    """VMs by a key that several may have; the one known longest is found.
 
-    def __init__(self, vms: Iterable[Backing]) -> None:
-        self._by_moref: dict[str, Backing] = {}
-        self._by_uuid: dict[str, Backing] = {}
-        self._by_mark: dict[str, Backing] = {}
-        self._by_name: dict[str, Backing] = {}
-        for vm in vms:
-            # A snapshot's template inherits the mark of the volume's VM.
-            if not vm.template:
-                self._by_moref[vm.moref] = vm
-                self._by_name.setdefault(vm.name, vm)
-                # The UUID is the volume's id since upstream's release 2.0;
-                # older shadow VMs bear the id as a mark, or in the name only.
-                self._by_uuid.setdefault(vm.uuid, vm)
-                self._by_mark.setdefault(vm.volume_id, vm)
+    A VM that is replaced is found all the time, by what it was or is.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, Backing] = {}
+        self._others: dict[str, dict[str, Backing]] = {}
+
+    def get(self, key: str) -> Backing | None:
+        return self._first.get(key)
+
+    def put(self, key: str, vm: Backing) -> None:
+        """Add a VM, or replace what was known of it; none without a key."""
+        if not key:
+            return
+        first = self._first.setdefault(key, vm)
+        if first.moref == vm.moref:
+            self._first[key] = vm
+        else:
+            self._others.setdefault(key, {})[vm.moref] = vm
+
+    def drop(self, key: str, moref: str) -> None:
+        others = self._others.get(key, {})
+        others.pop(moref, None)
+        first = self._first.get(key)
+        if first is not None and first.moref == moref:
+            if others:
+                self._first[key] = others.pop(next(iter(others)))
+            else:
+                del self._first[key]
+        if not others:
+            self._others.pop(key, None)
+
+
+class BackingIndex:
+    """The VMs of the vCenter, found by volume; told of what changes.
+
+    A change costs the same, however many VMs there are.
+    """
+
+    def __init__(self, lock: contextlib.AbstractContextManager[Any] =
+                 contextlib.nullcontext()) -> None:
+        """:param lock: where threads share it"""
+        self._lock = lock
+        self.by_moref: dict[str, Backing] = {}
+        # The UUID is the volume's id since upstream's release 2.0; older
+        # shadow VMs bear the id as a mark, or in the name only.
+        self.by_uuid = _Index()
+        self.by_mark = _Index()
+        self.by_name = _Index()
+        # Morefs of what changed, the last of them as number `count`.
+        self._journal: deque[str] = deque(maxlen=MOST_CHANGES)
+        self.count = 0
+
+    def update(self, changed: Mapping[str, Backing | None]) -> None:
+        """Take note of VMs, by their morefs; None: it is gone."""
+        with self._lock:
+            for moref, vm in changed.items():
+                # A snapshot's template inherits the mark of the volume's VM.
+                self._replace(moref, vm if vm and not vm.template else None)
+
+    def _replace(self, moref: str, vm: Backing | None) -> None:
+        old = self.by_moref.get(moref)
+        if old == vm:
+            return
+        if vm is not None:
+            self.by_moref[moref] = vm
+        else:
+            del self.by_moref[moref]
+        for index, key in ((self.by_uuid, 'uuid'), (self.by_mark, 'volume_id'),
+                           (self.by_name, 'name')):
+            now = getattr(vm, key) if vm else ''
+            if vm is not None:
+                index.put(now, vm)
+            if old is not None and getattr(old, key) != now:
+                index.drop(getattr(old, key), moref)
+        self._journal.append(moref)
+        self.count += 1
+
+    def all(self) -> list[Backing]:
+        """Every VM that is no template."""
+        with self._lock:
+            return list(self.by_moref.values())
+
+    def changed_since(self, count: int) -> frozenset[str] | None:
+        """Morefs of what changed after the first so many changes.
+
+        :returns: None where that is too long ago to be known
+        """
+        with self._lock:
+            new = self.count - count
+            if new > len(self._journal):
+                return None
+            return frozenset(itertools.islice(
+                reversed(self._journal), new))
+
+
+class Backings:
+    """The shadow VMs of the vCenter, by volume, as last told."""
+
+    def __init__(self, vms: Iterable[Backing] = (),
+                 index: BackingIndex | None = None) -> None:
+        """:param index: holds the VMs, and goes on to follow them"""
+        self._index = index or BackingIndex()
+        if index is None:
+            self._index.update({vm.moref: vm for vm in vms})
+        self._count = self._index.count
+
+    @property
+    def current(self) -> bool:
+        """Whether nothing has changed since this was made."""
+        return self._index.count == self._count
+
+    def changed_since(self, before: 'Backings') -> frozenset[str] | None:
+        """Morefs of the VMs that changed since another was made, or later.
+
+        :returns: None where that is not known, so all are to be looked at
+        """
+        if before._index is not self._index:
+            return None
+        return self._index.changed_since(before._count)
 
     @property
     def all(self) -> list[Backing]:
         """Every VM that is no template, also those that hold no volume."""
-        return list(self._by_moref.values())
+        return self._index.all()
+
+    def get(self, moref: str) -> Backing | None:
+        """The VM of that reference, unless it is a template."""
+        return self._index.by_moref.get(moref)
 
     def by_uuid(self, uuid: str) -> Backing | None:
         """The VM of that instance UUID."""
-        return self._by_uuid.get(uuid)
+        return self._index.by_uuid.get(uuid)
 
     def by_name(self, name: str) -> Backing | None:
         """A VM of that name that is no template."""
-        return self._by_name.get(name)
+        return self._index.by_name.get(name)
 
     def find(self, volume_id: str, name: str) -> Backing | None:
         """The volume's shadow VM: by UUID, or by name as in old releases."""
-        return (self._by_uuid.get(volume_id) or self._by_mark.get(volume_id)
-                or self._by_name.get(name))
+        return (self._index.by_uuid.get(volume_id)
+                or self._index.by_mark.get(volume_id)
+                or self._index.by_name.get(name))
 
 
 @dataclasses.dataclass(frozen=True)

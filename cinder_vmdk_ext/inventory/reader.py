@@ -155,7 +155,8 @@ class Assembly:
         for field, known in self._known.items():
             if field not in self._given:
                 self._given[field] = dict(known)
-        return model.Inventory(**self._given, attributes=self._attributes)
+        given: dict[str, Any] = self._given
+        return model.Inventory(**given, attributes=self._attributes)
 
     def _put(self, kind: str, moref: str, value: Any) -> None:
         field = _FIELDS.get(kind, _CLUSTERS)

@@ -29,20 +29,31 @@ def ineligibility(datastore: model.Datastore, inventory: model.Inventory,
                     inventory.verdicts.setdefault(settings, {}))
 
 
+def alter(refused: dict[str, model.Ineligibility], changed: Iterable[str],
+          inventory: model.Inventory, settings: model.Settings) -> bool:
+    """Bring :func:`refusals` up to date, of datastores that changed.
+
+    :returns: whether anything is otherwise than before
+    """
+    altered = False
+    for moref in changed:
+        why = ineligibility(inventory.datastores[moref], inventory, settings)
+        if why == refused.get(moref):
+            continue
+        altered = True
+        if why is None:
+            del refused[moref]
+        else:
+            refused[moref] = why
+    return altered
+
+
 def refusals(inventory: model.Inventory, settings: model.Settings
              ) -> dict[str, model.Ineligibility]:
     """Why each datastore that is not used now is not, by its moref."""
     known = inventory.verdicts.setdefault(settings, {})
     return {moref: why for moref, datastore in inventory.datastores.items()
             if (why := _verdict(datastore, inventory, settings, known))}
-
-
-def leaving(inventory: model.Inventory,
-            settings: model.Settings) -> frozenset[str]:
-    """Datastores (morefs) of the backend that their volumes are to leave."""
-    return frozenset(moref for moref, why
-                     in refusals(inventory, settings).items()
-                     if why.code in LEAVING)
 
 
 def _verdict(datastore: model.Datastore, inventory: model.Inventory,

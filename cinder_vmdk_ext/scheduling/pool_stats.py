@@ -53,20 +53,24 @@ def report(inventory: model.Inventory, settings: model.Settings,
 
 def reports(inventory: model.Inventory, settings: model.Settings,
             promises: Iterable[model.Promise],
-            volumes: Mapping[str, int] | None, known: Known
+            volumes: Mapping[str, int] | None, known: Known,
+            changed: Iterable[str] | None = None
             ) -> Iterator[dict[str, Any]]:
     """As :func:`report`, one after the other.
 
     :param known: what was reported before, of which that is reported again
         whose pool has not changed; it is kept up to date
+    :param changed: report the pools of these datastores (morefs) alone; None:
+        all of them
     """
     promised = _promised_by_datastore(promises, inventory, settings)
-    refusals = eligibility.refusals(inventory, settings)
-    listed = pool_names.listed(inventory, settings)
+    listed = (pool_names.listed(inventory, settings) if changed is None else
+              pool_names.holding(changed, inventory, settings))
     for pool in listed:
         seen = _Seen(
             pool, settings,
-            [refusals.get(each.moref) for each in pool.datastores],
+            [eligibility.ineligibility(each, inventory, settings)
+             for each in pool.datastores],
             _sum([promised[each.moref] for each in pool.datastores])
             if promised else _NOTHING,
             None if volumes is None else [volumes.get(each.moref, 0)
@@ -79,8 +83,9 @@ def reports(inventory: model.Inventory, settings: model.Settings,
             before = known[pool.name] = seen, _report(seen)
         if before[1]:
             yield before[1]
-    for name in known.keys() - {pool.name for pool in listed}:
-        del known[name]
+    if changed is None:
+        for name in known.keys() - {pool.name for pool in listed}:
+            del known[name]
 
 
 class _Promised(NamedTuple):
@@ -244,6 +249,8 @@ def ineligible_names(inventory: model.Inventory,
                      settings: model.Settings) -> dict[str, str]:
     """Why each datastore that is not used is not: ``{pool name: reason}``."""
     refused = eligibility.refusals(inventory, settings)
+    if not refused:
+        return {}
     return {name: refused[moref].reason for name, moref
             in pool_names.names(inventory).items() if moref in refused}
 

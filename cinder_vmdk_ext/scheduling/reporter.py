@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver's statistics, which never fail and never vanish."""
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
+from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.scheduling import pool_stats
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +44,6 @@ class _Good(NamedTuple):
 
     figures: dict[str, Any]
     read_at: float
-    made_of: _Facts
 
 
 class Reporter:
@@ -81,7 +82,7 @@ class Reporter:
         self._age = age
         # Held while a report is made, in which others take part of it.
         self._making = threading.Lock()
-        self._known: pool_stats.Known = {}
+        self._last = _Last()
         self._left: dict[str, Sequence[str]] = {}
         self._lock = threading.Lock()
         self._good: _Good | None = None
@@ -119,15 +120,27 @@ class Reporter:
     def _fresh(self, facts: _Facts, read_at: float) -> _Good:
         with self._lock:
             good = self._good
-        if good is not None and good.made_of == facts:
+        last, self._last = self._last, _Last()  # until all is made
+        changed = _changed(last.made_of, facts) if last.made_of else None
+        if good is not None and changed is not None and not changed:
+            last.made_of = facts
+            self._last = last
             return good._replace(read_at=read_at)
-        figures = self._figures(facts)
-        why_none = pool_stats.why_there_is_none(facts.inventory,
+        if changed is None:
+            last.refused = eligibility.refusals(facts.inventory,
                                                 self._settings)
-        self._log_changes(facts, why_none)
-        return _Good(_with_state(figures, _UP | {
-            'backend_state_reason': why_none} | self._everywhere()), read_at,
-            facts)
+        if changed is None or eligibility.alter(
+                last.refused, changed, facts.inventory, self._settings):
+            self._log_changes(facts)
+        self._log_what_is_left(facts, last.refused)
+        state = _UP | {'backend_state_reason': self._why_none
+                       } | self._everywhere()
+        if state != last.state:
+            last.state, changed = state, None
+        figures = self._figures(facts, last, changed)
+        last.made_of = facts
+        self._last = last
+        return _Good(figures, read_at)
 
     def _stale(self, cause: str) -> dict[str, Any]:
         with self._lock:
@@ -139,21 +152,41 @@ class Reporter:
         return _with_state(good.figures, state | {
             'stats_age_seconds': int(self._clock() - good.read_at)})
 
-    def _figures(self, facts: _Facts) -> dict[str, Any]:
-        counts = None if facts.volumes is None else {
-            moref: len(ids) for moref, ids in facts.volumes.items()}
+    def _figures(self, facts: _Facts, last: '_Last',
+                 changed: frozenset[str] | None) -> dict[str, Any]:
+        """:param changed: datastores; None: all pools are to be made anew"""
         if not self._settings.datastore_pools:
             return pool_stats.report_backend(
-                facts.inventory, self._settings, facts.promises, counts)
-        listed: list[dict[str, Any]] = []
-        for pool in pool_stats.reports(facts.inventory, self._settings,
-                                       facts.promises, counts, self._known):
-            if not len(listed) % POOLS_A_TURN:
-                concurrency.cooperative_yield()
-            listed.append(pool)
-        if not listed:
-            return _nothing(self._settings)
-        return {'pools': listed}
+                facts.inventory, self._settings, facts.promises,
+                _counts(facts.volumes)) | last.state
+        if changed is None or not self._make_some(facts, last, changed):
+            last.pools = self._made(facts, last, None)
+        if not last.pools:
+            return _with_state(_nothing(self._settings), last.state)
+        return {'pools': list(last.pools.values())} | last.state
+
+    def _make_some(self, facts: _Facts, last: '_Last',
+                   changed: frozenset[str]) -> bool:
+        """Make the pools anew that datastores are in which have changed.
+
+        :returns: False: one is a pool of this backend now that was not, or
+            the other way round
+        """
+        pools = pool_names.holding(changed, facts.inventory, self._settings)
+        made = self._made(facts, last, frozenset(
+            each.moref for pool in pools for each in pool.datastores))
+        if made.keys() != {pool.name for pool in pools} & last.pools.keys():
+            return False
+        last.pools |= made
+        return True
+
+    def _made(self, facts: _Facts, last: '_Last',
+              changed: frozenset[str] | None) -> dict[str, dict[str, Any]]:
+        return {pool['pool_name']: pool | last.state
+                for pool in concurrency.in_turns(pool_stats.reports(
+                    facts.inventory, self._settings, facts.promises,
+                    _counts(facts.volumes, changed), last.known, changed),
+                    POOLS_A_TURN)}
 
     def _look_at_volumes(self) -> Mapping[str, Sequence[str]] | None:
         try:
@@ -164,8 +197,10 @@ class Reporter:
                         error)
             return None
 
-    def _log_changes(self, facts: _Facts, why_none: str) -> None:
-        """Log what stops or starts to take volumes, and what leaves it."""
+    def _log_changes(self, facts: _Facts) -> None:
+        """Log what stops or starts to take volumes."""
+        why_none = pool_stats.why_there_is_none(facts.inventory,
+                                                self._settings)
         now = pool_stats.ineligible_names(facts.inventory, self._settings)
         with self._lock:
             before, self._refused = self._refused, now
@@ -177,13 +212,14 @@ class Reporter:
             LOG.info('Datastore %s takes volumes again, or is gone.', name)
         if why_none and why_none != none_before:
             LOG.warning('The backend has no pool: %s.', why_none)
-        self._log_what_is_left(facts)
 
-    def _log_what_is_left(self, facts: _Facts) -> None:
+    def _log_what_is_left(self, facts: _Facts,
+                          refused: Mapping[str, model.Ineligibility]) -> None:
         """Log which volumes are on datastores that are to be emptied."""
-        leaving = eligibility.leaving(facts.inventory, self._settings)
         if facts.volumes is None:
             return
+        leaving = [moref for moref, why in refused.items()
+                   if why.code in eligibility.LEAVING]
         left = {moref: sorted(facts.volumes.get(moref, ()))
                 for moref in leaving}
         with self._lock:
@@ -194,6 +230,50 @@ class Reporter:
                          'emptied: %(volumes)s.',
                          {'name': facts.inventory.datastores[moref].plain_name,
                           'volumes': _shortened(left[moref])})
+
+
+@dataclasses.dataclass
+class _Last:
+    """What the last report was made of, so that the next one is not anew."""
+
+    made_of: _Facts | None = None
+    known: pool_stats.Known = dataclasses.field(default_factory=dict)
+    refused: dict[str, model.Ineligibility] = dataclasses.field(
+        default_factory=dict)
+    state: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # Reports by the pools' names.
+    pools: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=dict)
+
+
+def _changed(before: _Facts, now: _Facts) -> frozenset[str] | None:
+    """Datastores (morefs) of which alone the figures may be others now.
+
+    :returns: None where all figures may be
+    """
+    if (before.promises != now.promises
+            or (before.volumes is None) != (now.volumes is None)):
+        return None
+    changed = (frozenset() if now.inventory is before.inventory else
+               now.inventory.changed_datastores(before.inventory))
+    if (changed is None or now.volumes is before.volumes
+            or before.volumes is None or now.volumes is None):
+        return changed
+    counted = {moref for moref, ids in now.volumes.items()
+               if before.volumes.get(moref) is not ids
+               and before.volumes.get(moref) != ids}
+    if not before.volumes.keys() <= now.volumes.keys():
+        counted |= before.volumes.keys() - now.volumes.keys()
+    return changed | (counted & now.inventory.datastores.keys())
+
+
+def _counts(volumes: Mapping[str, Sequence[str]] | None,
+            of: frozenset[str] | None = None) -> dict[str, int] | None:
+    """Numbers of volumes by datastore: of some, or of all."""
+    if volumes is None:
+        return None
+    return {moref: len(volumes.get(moref, ()))
+            for moref in (volumes if of is None else of)}
 
 
 def _shortened(ids: Sequence[str]) -> str:

@@ -1,22 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statistics never fail, and never vanish."""
 
+import dataclasses
 import logging
 import re
 import threading
 import unittest
+from unittest import mock
 
 import hypothesis
+from hypothesis import strategies
 
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.scheduling import reporter as scheduling_reporter
 from cinder_vmdk_ext.tests.unit import scheduler
 from cinder_vmdk_ext.tests.unit import worlds
 
 NO_ANSWER = vmware_exceptions.VimConnectionException(
     'RetrievePropertiesEx: no reply\nand more that is not for a list')
+
+
+# Which of four datastores changes, what of it, how many volumes it has then
+# and how much is promised on another.
+CHANGES = strategies.tuples(
+    strategies.sampled_from([f'datastore-{number}' for number in range(4)]),
+    strategies.sampled_from([
+        {'free_bytes': 1 << 31}, {'free_bytes': 1 << 35}, {'free_bytes': 0},
+        {'accessible': False}, {'accessible': True},
+        {'maintenance_mode': 'inMaintenance'},
+        {'maintenance_mode': 'normal'}, {'name': 'another'},
+        {'capacity_bytes': 1 << 40}, {'type': 'tape'}, {'type': 'vmfs'},
+        {'mounted_hosts': frozenset()}]),
+    strategies.integers(0, 6), strategies.sampled_from([0, 0, 0, 7]))
 
 
 class Reader:
@@ -238,6 +256,50 @@ class ReporterTestCase(unittest.TestCase):
         self.assertEqual(['gold', 'lead'], self.names(stats))
         self.clock.now += 3
         self.assertEqual(3, reporter.report()['stats_age_seconds'])
+
+    @hypothesis.settings(max_examples=50)
+    @hypothesis.given(strategies.lists(CHANGES, max_size=8),
+                      strategies.booleans())
+    def test_reports_after_changes_are_as_though_they_were_made_anew(
+            self, changes, pods):
+        datastores = {f'datastore-{number}': worlds.datastore(
+            f'datastore-{number}', f'ds-{number}') for number in range(4)}
+        volumes = {'datastore-1': ('a', 'b')}
+        seen = self.reader.answer = dataclasses.replace(
+            worlds.inventory(*datastores.values()), storage_pods={
+                'group-p9': model.StoragePod(
+                    'group-p9', 'pod', frozenset({'datastore-1',
+                                                  'datastore-2'}),
+                    True, 'automated')})
+        settings = worlds.settings(storage_pods=pods, min_free_gib=5)
+
+        def reporter():
+            return scheduling_reporter.Reporter(
+                self.reader, settings, lambda: self.promised,
+                volumes=lambda: volumes)
+        one = reporter()
+        one.report()
+        for moref, values, count, promised in changes:
+            seen = seen.evolved(datastores={
+                **seen.datastores, moref: dataclasses.replace(
+                    seen.datastores[moref], **values)})
+            self.reader.answer = seen
+            volumes = {**volumes, moref: tuple('abcdef'[:count])}
+            if promised:
+                self.promised = (model.Promise('ds-3', promised),)
+            self.assertEqual(reporter().report(), one.report())
+
+    def test_a_change_of_one_datastore_looks_at_no_other(self):
+        reporter = self.reporter()
+        reporter.report()
+        self.reader.answer = self.good.evolved(datastores={
+            **self.good.datastores,
+            'datastore-1': worlds.datastore(free_gib=1)})
+        with mock.patch.object(scheduling_reporter.pool_stats, 'reports',
+                               wraps=pool_stats.reports) as reports:
+            reporter.report()
+        self.assertEqual([frozenset({'datastore-1'})],
+                         [call.args[-1] for call in reports.mock_calls])
 
     def test_threads_may_report_at_once(self):
         reporter = self.reporter()
