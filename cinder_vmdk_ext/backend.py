@@ -211,19 +211,21 @@ class Backend:
             raise preflight.refused_login(
                 fault, self._configuration) from None
         try:
-            self._check_privileges(session)
+            privilege_check.check(self.privilege_checker(session))
         except exceptions.InvalidSettings:
             session.logout()
             raise
         self.use(session)
         return session
 
-    def _check_privileges(self, session: vsphere_session.Session) -> None:
+    def privilege_checker(self, session: vsphere_session.Session
+                          ) -> privilege_check.Checker:
+        """What asks the vCenter what the user may do; makes no call."""
         pattern = self.settings.datastore_regex
-        privilege_check.check(privilege_check.Checker(
+        return privilege_check.Checker(
             session, soap.Client(session.https), upstream.EXTENSION_KEY,
             lambda name: pattern is None or bool(pattern.match(name)),
-            self._configuration.vmware_cluster_name or ()))
+            self._configuration.vmware_cluster_name or ())
 
     def _make_session(self) -> vsphere_session.Session:
         options = self._configuration

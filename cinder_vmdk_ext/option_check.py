@@ -119,20 +119,28 @@ def warn(section: str, options: Iterable[cfg.Opt]) -> None:
 
     :param section: the backend's
     """
+    for mistake in mistakes(section, options):
+        LOG.warning('%s', mistake)
+
+
+def mistakes(section: str, options: Iterable[cfg.Opt]) -> Iterator[str]:
+    """A sentence for each line of the section that has no effect.
+
+    :param section: the backend's
+    :param options: all that the driver has
+    """
     ours = {option.dest for option in options}
     for name in dict.fromkeys((section,
                                cinder_configuration.SHARED_CONF_GROUP)):
         known = set(cfg.CONF[name]) if name in cfg.CONF else ours
         for path, lines in _sections(name):
             for found in unknown(lines, known, ours):
-                LOG.warning('%(path)s, section [%(section)s]: %(found)s',
-                            {'path': path, 'section': name, 'found': found})
+                yield f'{path}, section [{name}]: {found}'
             for option in replaced(lines):
-                LOG.warning(
-                    '%(path)s, section [%(section)s]: %(option)s has a $ '
-                    'before a name, which oslo.config replaces by the value '
-                    'of another option; write $$ for each $ that is meant.',
-                    {'path': path, 'section': name, 'option': option})
+                yield (f'{path}, section [{name}]: {option} has a $ '
+                       'before a name, which oslo.config replaces by the '
+                       'value of another option; write $$ for each $ that is '
+                       'meant.')
 
 
 def unknown(lines: Iterable[str], known: Iterable[str],

@@ -14,6 +14,7 @@ from cliff import commandmanager
 # Loaded when it is called: they import Cinder, which takes seconds.
 COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
+    'check': 'cinder_vmdk_ext.cmd.checking:Check',
     'pool explain': 'cinder_vmdk_ext.cmd.pools:ExplainPool',
     'pool list': 'cinder_vmdk_ext.cmd.pools:ListPool',
     'pool show': 'cinder_vmdk_ext.cmd.pools:ShowPool',

@@ -178,7 +178,7 @@ class ExplainPool(command.Listing):
                         pool['pool_name']: opened.selection.pinned(
                             pool['pool_name']) for pool in pools},
                     opened.inventory(), opened.selection.settings,
-                    cfg.CONF.scheduler_default_filters):
+                    explain.configured()):
                 filters = ({'service': why_no_service} if why_no_service
                            else {}) | each.filters
                 yield (each.pool, each.takes and not filters,

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
+from oslo_config import cfg
 from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
@@ -109,6 +110,14 @@ def _placed(wanted: model.Requirement, inventory: model.Inventory,
                      in chosen.items()) or 'it has no datastore', ''
 
 
+def configured() -> list[str]:
+    """The filters that scheduler_default_filters names."""
+    cfg.CONF.import_opt('scheduler_default_filters',
+                        'cinder.scheduler.host_manager')
+    names: list[str] = cfg.CONF.scheduler_default_filters
+    return names
+
+
 def installed(filter_names: Iterable[str]) -> list[type]:
     """The scheduler's filters of these names.
 
@@ -182,12 +191,19 @@ def _other(name: str, service: SchedulerService, request: Request) -> str:
     return 'it gives no reason'
 
 
+class _Ears(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record)
+
+
 @contextlib.contextmanager
 def _overheard() -> Iterator[list[logging.LogRecord]]:
     """What the filters log in this block, and do not log elsewhere."""
-    said: list[logging.LogRecord] = []
-    ears = logging.Handler()
-    ears.emit = said.append  # type: ignore[method-assign]
+    ears = _Ears()
     loggers = [logging.getLogger(name)
                for name in logging.root.manager.loggerDict
                if name.startswith(_LOGGER)]
@@ -197,7 +213,7 @@ def _overheard() -> Iterator[list[logging.LogRecord]]:
             each.setLevel(logging.DEBUG)
             each.propagate = False
             each.addHandler(ears)
-        yield said
+        yield ears.heard
     finally:
         for each, level, propagate in before:
             each.removeHandler(ears)

@@ -436,6 +436,14 @@ class CommandTestCase(AuditCase, command_case.CommandCase):
         for each in (done, moved):
             self.assertNotIn(section.PASSWORD, each.stdout + each.stderr)
 
+    def test_what_reads_is_quiet_in_a_process_of_its_own(self):
+        for words in (['pool', 'explain'], ['check']):
+            with self.subTest(words):
+                done = self.run_command(*words, '--format', 'json')
+                self.assertEqual((3, ''), (done.returncode, done.stderr))
+                self.assertNotIn('could not be found out', done.stdout)
+                self.assertTrue(json.loads(done.stdout))
+
     def test_one_clear_error_for_a_backend_that_is_not_there(self):
         done = self.run_command('audit', '--backend', 'nowhere')
         self.assertEqual(2, done.returncode)
