@@ -274,7 +274,8 @@ class Backend:
         ops.inventory_view = live
         ops.freed = self.reservations.touch
         ops.deployment = self.deployment
-        ops.backing_view = backing_cache.BackingView(stream, ops)
+        ops.backing_view = backing_cache.BackingView(
+            stream, ops, on_move=self.reconciler.noticed.set)
         self.ds_sel = selector.DatastoreSelector(
             ops, session, max_objects,
             ds_regex=self.settings.datastore_regex,

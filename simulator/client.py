@@ -30,10 +30,7 @@ _READY_LINE = re.compile(r'^export (GOVC_URL=.*)\n', re.MULTILINE)
 
 #: Rules of a vCenter (simulator/README.md, "Rules") that the plugin does not cope with yet. The plugin's tests and the sandbox
 #: ask the simulator to be lenient in these, and in no others; the conformance suite asks for none.
-PLUGIN_STILL_NEEDS: tuple[str, ...] = (
-    'lagging-figures',
-    'quoted-policy-cookie',
-)
+PLUGIN_STILL_NEEDS: tuple[str, ...] = ()
 
 
 class SimulatorError(Exception):

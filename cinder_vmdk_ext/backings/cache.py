@@ -3,6 +3,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from cinder_vmdk_ext.backings import model as shadow
@@ -28,11 +29,16 @@ class BackingView:
     types = frozenset({'VirtualMachine'})
     late = True
 
-    def __init__(self, stream: updates.Stream,
-                 ops: volumeops.VolumeOps) -> None:
-        """Prepare, without a call; the first read starts the long poll."""
+    def __init__(self, stream: updates.Stream, ops: volumeops.VolumeOps,
+                 on_move: Callable[[], None] = lambda: None) -> None:
+        """Prepare, without a call; the first read starts the long poll.
+
+        :param on_move: called, by the long poll's thread, when a VM or a
+            disk of it may have been moved; it must not wait
+        """
         self._stream = stream
         self._ops = ops
+        self._on_move = on_move
         stream.listeners.append(self)
 
     def read_backings(self) -> shadow.Backings:
@@ -100,7 +106,7 @@ class BackingView:
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""
-        return _BackingStage()
+        return _BackingStage(self._on_move)
 
     def lost(self) -> None:
         """Nothing to do: readers check whether it is live (Listener)."""
@@ -109,7 +115,8 @@ class BackingView:
 class _BackingStage(updates.Told):
     """The VMs of one conversation."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_move: Callable[[], None] = lambda: None) -> None:
+        self._on_move = on_move
         super().__init__(lambda ref, path, value: volumeops.backing_value(
             path, value))
         self._lock = threading.Lock()
@@ -147,9 +154,13 @@ class _BackingStage(updates.Told):
             for ref, seen in self.take_changed().items()}
         if changed:
             with self._lock:
+                moved = any(_may_have_moved(self._known.get(moref), vm)
+                            for moref, vm in changed.items())
                 for moref, vm in changed.items():
                     self._note(moref, vm)
             self._index.update(changed)
+            if moved and self._whole:
+                self._on_move()
         self._whole = True
 
     def _note(self, moref: str, vm: shadow.Backing | None) -> None:
@@ -159,3 +170,17 @@ class _BackingStage(updates.Told):
         if vm:
             self._known[moref] = vm
             self._morefs[vm.uuid] = moref
+
+
+def _may_have_moved(old: shadow.Backing | None,
+                    new: shadow.Backing | None) -> bool:
+    """Whether a VM's files, or the disk of one of its volumes, were moved.
+
+    Of a VM on several datastores a disk may be moved from one to another of
+    them: then only the version of the configuration tells.
+    """
+    if old is None or new is None or old == new:
+        return False
+    return ((old.datastores, old.folder) != (new.datastores, new.folder)
+            or (len(new.datastores) > 1
+                and old.change_version != new.change_version))

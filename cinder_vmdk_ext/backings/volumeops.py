@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
+from typing import TypeVar
 
 from lxml import etree
 from oslo_vmware import exceptions as vmware_exceptions
@@ -36,12 +37,13 @@ BACKING_PATHS = {
                        'config.changeVersion', 'datastore')}
 
 
+_T = TypeVar('_T')
 # How long a vCenter may hold a disk locked after it was detached.
 LOCK_SECONDS = 5.0
 LOCK_POLL_SECONDS = 0.25
 
 
-def once_unlocked(act: Callable[[], Any]) -> Any:
+def once_unlocked(act: Callable[[], _T]) -> _T:
     """Do something with a disk whose last lock may linger for some seconds.
 
     A call that fails by a lock has changed nothing, so it is repeated.
@@ -365,6 +367,13 @@ class VolumeOps(folders.PlaceOps):
     def remove_snapshot(self, snapshot: Any) -> None:
         """Delete one snapshot of a tree; its children stay."""
         self._task('RemoveSnapshot_Task', snapshot, {'removeChildren': False})
+
+    def consolidate(self, vm: Any) -> None:
+        """Merge the deltas that no snapshot needs (ConsolidateVMDisks_Task).
+
+        Those that another VM needs stay.
+        """
+        self._task('ConsolidateVMDisks_Task', vm, {})
 
     def clone(self, name: str, source: Any, *, folder: Any, datastore: Any,
               host: Any = None, resource_pool: Any = None,

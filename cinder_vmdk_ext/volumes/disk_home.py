@@ -82,17 +82,27 @@ class DiskHome:
 
     # -- Once detached ------------------------------------------------------
 
-    def settle(self, volume: Any, backing: Any) -> None:
+    def settle(self, volume: Any, backing: Any) -> bool:
         """Put right what could not be done while a volume was attached.
 
-        The disk comes to the shadow VM's folder, and gets the storage policy
-        that its type asks for.
+        The disk comes to the shadow VM's folder, without deltas of the
+        instance's snapshots, and gets the storage policy that its type asks
+        for.
 
+        :returns: False: a snapshot of another VM still needs its base
         :raises VimException: as oslo.vmware does; it may be repeated
         """
         self.finish_move(volume, backing)
         disk, has_snapshots = self._ops.examine(backing)
         self._migrate.bring_home(volume, backing, disk)
+        if self._has_foreign_delta(backing, disk, has_snapshots):
+            self._ops.consolidate(backing)
+            disk, has_snapshots = self._ops.examine(backing)
+            if self._has_foreign_delta(backing, disk, has_snapshots):
+                LOG.info('Volume %(volume)s stays on %(path)s until the '
+                         'snapshot of its former instance is gone.',
+                         {'volume': volume['id'], 'path': disk.path})
+                return False
         if not (disk.parent or has_snapshots):
             self.move_into_folder(volume, backing, disk)
         elif disk.folder != self._ops.home_folder(backing):
@@ -103,6 +113,18 @@ class DiskHome:
         profile_id = self._upstream.storage_profile_id(volume)
         if profile_id:
             self._ops.reconfigure_disk(backing, profile_id=profile_id)
+        return True
+
+    def _has_foreign_delta(self, backing: Any, disk: devices.Disk,
+                           has_snapshots: bool) -> bool:
+        """Whether a disk is on a delta that no snapshot of its VM asks for.
+
+        So it is where Nova took it from an instance that had a snapshot.
+        """
+        if not disk.deltas:
+            return False
+        own = self._ops.snapshot_depth(backing) if has_snapshots else 0
+        return disk.deltas > own
 
     def move_into_folder(self, volume: Any, backing: Any,
                          disk: devices.Disk) -> None:
@@ -159,7 +181,8 @@ class DiskHome:
         try:
             backing = self._finder.find(volume)
             if backing and not self._is_attached(volume):
-                volumeops.once_unlocked(lambda: self.settle(volume, backing))
+                return volumeops.once_unlocked(
+                    lambda: self.settle(volume, backing))
         except Exception as error:
             LOG.warning(
                 'The disk of volume %(volume)s was not brought home after '

@@ -95,6 +95,9 @@ class Reconciler:
         self._settled: dict[str, _Mark] = {}
         self._looked_at: backing_locator.Seen | None = None
         self._worker: _Worker | None = None
+        #: To be set when something may have been moved: the next pass then
+        #: begins at once.
+        self.noticed = threading.Event()
 
     def connect(self, locator: backing_locator.Locator) -> None:
         """Use the VMs and datastores of a new session."""
@@ -103,10 +106,13 @@ class Reconciler:
     # -- The worker ---------------------------------------------------------
 
     def start(self, interval_seconds: float) -> None:
-        """Run passes from now on, in a thread; 0: do not."""
+        """Run passes from now on, in a thread; 0: do not.
+
+        A pass follows each interval, and each notice of a move.
+        """
         if self._worker is None and interval_seconds:
             self._worker = _Worker(weakref.WeakMethod(self.run),
-                                   interval_seconds)
+                                   interval_seconds, self.noticed)
 
     def stop(self) -> None:
         """Run no further pass."""
@@ -407,25 +413,36 @@ class _Worker:
     """A thread that runs passes until it is stopped, or their owner ends."""
 
     def __init__(self, run: Callable[[], Callable[[], bool] | None],
-                 interval_seconds: float) -> None:
-        """:param run: gives what runs a pass; None: the owner has ended"""
+                 interval_seconds: float, noticed: threading.Event) -> None:
+        """Start.
+
+        :param run: gives what runs a pass; None: the owner has ended
+        :param noticed: set when a pass is not to wait for its time
+        """
         self._run = run
         self._interval_seconds = interval_seconds
+        self._noticed = noticed
         self._ended = threading.Event()
         threading.Thread(target=self._loop, name='vmdk-ext-reconcile',
                          daemon=True).start()
 
     def stop(self) -> None:
         self._ended.set()
+        self._noticed.set()
 
     def _loop(self) -> None:
-        pause_seconds = self._interval_seconds
-        while not self._ended.wait(pause_seconds):
+        done = True
+        while True:
+            if done:
+                self._noticed.wait(self._interval_seconds)
+            # What is told together is looked at together.
+            if self._ended.wait(PAUSE_SECONDS):
+                return
+            self._noticed.clear()
             run = self._run()
             if run is None:
                 return
-            pause_seconds = (self._interval_seconds if run()
-                             else PAUSE_SECONDS)
+            done = run()
             del run  # so that its owner can end
 
 

@@ -50,6 +50,8 @@ class Disk(NamedTuple):
     parent: str | None  # path of the disk that it is a delta of
     base: str = ''  # path of the disk below all deltas; its own without any
     mode: str = 'persistent'
+    # Of snapshots, above the base or the delta that makes a linked clone.
+    deltas: int = 0
 
     @property
     def folder(self) -> str:
@@ -92,23 +94,37 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
         with soap.understood('VirtualDisk'):
             size_kib = _number(device.element, 'capacityInKB') or 0
             size_bytes = _number(device.element, 'capacityInBytes')
+        chain = _chain(backing)
         found.append(Disk(
             device, _text(backing, 'fileName') or '',
             _text(backing, 'datastore') or '', _text(backing, 'uuid') or '',
             size_bytes or size_kib * 1024,
             _text(backing, 'thinProvisioned') == 'true',
             _text(backing, 'eagerlyScrub') == 'true',
-            _text(backing, 'parent/fileName'), _base(backing),
-            _text(backing, 'diskMode') or 'persistent'))
+            _text(backing, 'parent/fileName'), chain[-1],
+            _text(backing, 'diskMode') or 'persistent', _snapshot_deltas(chain)))
     return found
 
 
-def _base(backing: etree._Element) -> str:
-    """The path of the last disk of a backing's chain."""
-    below = backing.find(soap.tag('parent'))
+def _chain(backing: etree._Element) -> list[str]:
+    """The paths of a disk's files, from the top down to the base."""
+    paths = []
+    below: etree._Element | None = backing
     while below is not None:
-        backing, below = below, below.find(soap.tag('parent'))
-    return _text(backing, 'fileName') or ''
+        paths.append(_text(below, 'fileName') or '')
+        below = below.find(soap.tag('parent'))
+    return paths
+
+
+def _snapshot_deltas(chain: list[str]) -> int:
+    """How many of a disk's files, from the top, snapshots have made.
+
+    Their deltas lie beside what they are deltas of; a linked clone does not.
+    """
+    folders = [path.rpartition('/')[0] for path in chain]
+    return next((count for count, (upper, lower)
+                 in enumerate(zip(folders, folders[1:]))
+                 if upper != lower), len(chain) - 1)
 
 
 def adapter_of(disk: Disk, devices: Iterable[Device]) -> str | None:

@@ -13,6 +13,8 @@ from pyVmomi import vim
 from cinder import exception
 
 from cinder_vmdk_ext.tests.functional import backend_case
+from simulator.actors import backup
+from simulator.actors import nova
 
 
 class AttachedCase(backend_case.BackendCase):
@@ -87,6 +89,20 @@ class InstanceFolderTestCase(AttachedCase):
         self.assertEqual(before, self.checksum(self.fresh(volume)))
         self.assert_home(volume)
 
+    def test_a_live_migration_is_followed_at_once(self):
+        volume = self.attached()
+        self.reconcile()
+        reconciler = self.driver.backend.reconciler
+        reconciler.start(interval_seconds=3600)
+        self.addCleanup(reconciler.stop)
+        self.live_migrate('LocalDS_2')
+        deadline = time.monotonic() + 10
+        while (self.of_volume(volume).startswith(self.folder(self.instance))
+               and time.monotonic() < deadline):
+            time.sleep(0.05)
+        self.assertFalse(self.of_volume(volume).startswith(
+            self.folder(self.instance)))
+
     def test_where_it_cannot_be_moved_it_comes_home_when_detached(self):
         volume = self.attached()
         before = self.checksum(volume)
@@ -148,6 +164,72 @@ class SnapshotOfInstanceTestCase(AttachedCase):
         self.wait(snapshot.RemoveSnapshot_Task(removeChildren=False))
         self.report()
         self.assertEqual(path, self.truth(volume).path)
+
+
+class DetachedUnderSnapshotTestCase(AttachedCase):
+    """Nova takes a volume from a server while a backup's snapshot is there.
+
+    Then the shadow VM names the base and the server a delta above it, and
+    Nova gives the shadow VM the delta in place of the base.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.nova = nova.Nova(self.service)
+        self.backup = backup.Backup(self.service)
+
+    def plug(self, volume, instance):
+        self.nova.attach(instance, volume.id)
+
+    def backed_up(self):
+        """A volume whose server has a snapshot, and wrote since."""
+        volume = self.attached()
+        self.base = self.truth(volume).path
+        self.backup.begin([self.instance])
+        delta = self.of_volume(volume)
+        self.write_to(delta, b'written later')
+        self.later = self.checksum_of(delta)
+        self.report()
+        return volume
+
+    def terminated(self, volume):
+        self.record_detached(volume)
+        self.driver.terminate_connection(self.fresh(volume), {})
+
+    def assert_consolidated(self, volume):
+        self.assertEqual((self.base, self.later, None), (
+            self.truth(volume).path, self.checksum(volume),
+            self.truth(volume).disk.backing.parent))
+        self.assert_home(volume)
+
+    def test_a_server_that_is_deleted_leaves_the_volume_whole(self):
+        volume = self.backed_up()
+        self.nova.delete(self.instance)
+        self.assertNotEqual(self.base, self.truth(volume).path)
+        self.terminated(volume)
+        self.assert_consolidated(volume)
+        self.driver.extend_volume(self.fresh(volume), 2)
+
+    def test_a_running_server_keeps_it_until_the_backup_has_ended(self):
+        volume = self.backed_up()
+        self.assertRaises(vim.fault.FileLocked, self.nova.detach,
+                          self.instance, volume.id)
+        self.backup.end([self.instance])
+        self.report()
+        self.nova.detach(self.instance, volume.id)
+        self.terminated(volume)
+        self.assert_consolidated(volume)
+
+    def test_it_stays_on_the_delta_as_long_as_the_snapshot_is_there(self):
+        volume = self.backed_up()
+        self.wait(self.instance.PowerOffVM_Task())
+        self.nova.detach(self.instance, volume.id)
+        self.terminated(volume)
+        self.assertEqual(self.later, self.checksum(volume))
+        self.assertNotEqual(self.base, self.truth(volume).path)
+        self.backup.end([self.instance])
+        self.report()
+        self.assert_consolidated(volume)
 
 
 class WhereItIsTestCase(AttachedCase):
