@@ -311,6 +311,20 @@ class UpdatesTestCase(UpdatesCase):
         version, found = self.wait_all(version)
         self.assertEqual({('leave', outer), ('leave', inner)}, {change[:2] for change in found})
 
+    def test_a_session_lists_its_own_views(self):
+        """ViewManager.viewList: "An array of view references. Each array entry is a managed object reference to a view created by
+        this ViewManager"; "the view exists until it is destroyed or the session ends".
+        """
+        manager = self.content.viewManager
+        before = {view._moId for view in manager.viewList}
+        made = [manager.CreateContainerView(self.content.rootFolder, [vim.Datastore], True), manager.CreateListView([])]
+        other = self.vcenter.connect()
+        self.assertEqual({view._moId for view in made}, {view._moId for view in manager.viewList} - before)
+        self.assertEqual([], list(other.content.viewManager.viewList))
+        for view in made:
+            view.DestroyView()
+        self.assertEqual(before, {view._moId for view in manager.viewList})
+
     def test_a_list_view_is_followed(self):
         view = self.content.viewManager.CreateListView([self.folder])
         self.view_filter(view, vim.ManagedEntity, 'name')

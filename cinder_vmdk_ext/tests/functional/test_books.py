@@ -265,6 +265,7 @@ class Books(stateful.RuleBasedStateMachine):
     def space_comes_back(self):
         if self.fillers:
             self.case.wait(self.fillers.pop().Destroy_Task())
+            self.case.refresh_figures()
 
     # -- What has to hold ---------------------------------------------------
 

@@ -48,6 +48,12 @@ func mendFetch(s *core.Sim) {
 		if obj, path := fetched(call.Body); obj == vim25.ServiceInstance && path == "content" {
 			service := s.Map().Get(vim25.ServiceInstance).(*simulator.ServiceInstance)
 			return &fetchBody{Res: &FetchResponse{Returnval: service.Content}}
+		} else if obj.Type == "ViewManager" && path == "viewList" { // a session's own
+			list := viewsOf(ctx)
+			if len(list) == 0 {
+				return &fetchBody{Res: &FetchResponse{}}
+			}
+			return &fetchBody{Res: &FetchResponse{Returnval: types.ArrayOfManagedObjectReference{ManagedObjectReference: list}}}
 		}
 		return answer
 	})

@@ -6,6 +6,7 @@ package collector
 import (
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/simulator"
@@ -134,6 +135,9 @@ func IsA(refType string, goType reflect.Type, kind string) bool {
 
 func object(ctx *simulator.Context, ref types.ManagedObjectReference) mo.Reference {
 	var obj mo.Reference
+	if ctx.Session != nil && ref.Type == "ViewManager" {
+		return &mo.ViewManager{Self: ref, ViewList: viewsOf(ctx)}
+	}
 	if ctx.Session != nil {
 		obj = ctx.Session.Get(ref)
 	} else {
@@ -143,6 +147,17 @@ func object(ctx *simulator.Context, ref types.ManagedObjectReference) mo.Referen
 		return wrapped.Get()
 	}
 	return obj
+}
+
+// viewsOf is the views of a session, which are all that its ViewManager lists.
+func viewsOf(ctx *simulator.Context) (list []types.ManagedObjectReference) {
+	for _, kind := range []string{"ContainerView", "ListView", "InventoryView"} {
+		for _, view := range ctx.Session.AllReference(kind) {
+			list = append(list, view.Reference())
+		}
+	}
+	slices.SortFunc(list, func(a, b types.ManagedObjectReference) int { return strings.Compare(a.Value, b.Value) })
+	return list
 }
 
 // managed finds the API's own type (of govmomi's package mo) in an object: the library wraps it.

@@ -3,6 +3,7 @@
 package updates
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -38,6 +39,7 @@ func start(s *core.Sim) error {
 	core.Override(s, e.onCheckForUpdates)
 	core.Override(s, e.onCancel)
 	core.Override(s, e.onCreateContainerView)
+	core.Override(s, e.onCreateListView)
 	core.Override(s, e.onModifyListView)
 	core.Override(s, e.onResetListView)
 	core.Override(s, e.onDestroyView)
@@ -55,7 +57,7 @@ func (e *engine) watching() map[string]int {
 	for _, c := range e.collectors {
 		filters += len(c.filters)
 	}
-	return map[string]int{"collectors": len(e.collectors), "filters": filters, "views": len(e.views)}
+	return map[string]int{"collectors": len(e.collectors), "filters": filters, "views": len(e.views) + len(e.lists)}
 }
 
 // onCreateFilter implements PropertyCollector.CreateFilter.
@@ -180,6 +182,7 @@ func (e *engine) sessionEnded(key string) {
 			delete(e.views, self)
 		}
 	}
+	maps.DeleteFunc(e.lists, func(_ ref, session string) bool { return session == key })
 	e.lock.Unlock()
 	for _, c := range left {
 		c.close(&types.NotAuthenticated{NoPermission: types.NoPermission{Object: &c.key.obj, PrivilegeId: "System.View"}})

@@ -48,10 +48,24 @@ func setList(ctx *simulator.Context, view *simulator.ListView, list, add []ref) 
 	return unresolved
 }
 
+// onCreateListView notes whose a list view is.
+func (e *engine) onCreateListView(ctx *simulator.Context, _ *types.CreateListView, next core.Next) soap.HasFault {
+	answer := next()
+	if made, ok := answer.(*methods.CreateListViewBody); ok && made.Res != nil {
+		e.lock.Lock()
+		e.lists[made.Res.Returnval] = ctx.Session.Key
+		e.lock.Unlock()
+	}
+	return answer
+}
+
 // onDestroyView has the objects of a list view leave the filters that look at them through it.
 func (e *engine) onDestroyView(ctx *simulator.Context, req *types.DestroyView, next core.Next) soap.HasFault {
 	answer := next()
 	if _, gone := ctx.Session.Get(req.This).(*simulator.ListView); !gone && answer.Fault() == nil {
+		e.lock.Lock()
+		delete(e.lists, req.This)
+		e.lock.Unlock()
 		e.RemoveObject(ctx, req.This)
 	}
 	return answer
