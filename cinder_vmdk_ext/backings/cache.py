@@ -9,6 +9,7 @@ from typing import Any
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext.inventory import cache
+from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
 
@@ -93,11 +94,8 @@ class BackingView:
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
         """One, over a view of all VMs (Listener)."""
-        reply = self._stream.client.call(
-            'CreateContainerView', soap.from_suds(content.viewManager), {
-                'container': soap.from_suds(content.rootFolder),
-                'type': list(volumeops.BACKING_PATHS), 'recursive': True})
-        view = soap.ref(reply[0])
+        view = collector.container_view(self._stream.client, content,
+                                        volumeops.BACKING_PATHS)
         conversation.own('DestroyView', view)
         # The view itself is reported too: otherwise a vCenter without VMs
         # would report nothing, and the reader would wait for more.

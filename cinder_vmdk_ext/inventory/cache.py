@@ -120,11 +120,8 @@ class LiveView:
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
         """One, over a view of all objects that matter (Listener)."""
-        reply = self._stream.client.call(
-            'CreateContainerView', soap.from_suds(content.viewManager), {
-                'container': soap.from_suds(content.rootFolder),
-                'type': list(inventory_reader.PATHS), 'recursive': True})
-        view = soap.ref(reply[0])
+        view = collector.container_view(self._stream.client, content,
+                                        inventory_reader.PATHS)
         conversation.own('DestroyView', view)
         return [soap.view_filter(view, inventory_reader.PATHS, collector.named(
             content, inventory_reader.MANAGERS))]

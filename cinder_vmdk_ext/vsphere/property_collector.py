@@ -19,6 +19,7 @@ from oslo_log import log as logging
 from oslo_vmware import exceptions
 
 from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import views
 
 LOG = logging.getLogger(__name__)
 
@@ -174,12 +175,7 @@ def _read_view(session: Any, client: soap.Client,
                managers: Mapping[str, tuple[str, ...]],
                value: Value, keep_unreadable: bool) -> Properties:
     content = session.vim.service_content
-    reply = client.call(
-        'CreateContainerView', soap.from_suds(content.viewManager), {
-            'container': soap.from_suds(content.rootFolder),
-            'type': list(paths), 'recursive': True})
-    with soap.understood('CreateContainerView'):
-        view = soap.ref(reply[0])
+    view = container_view(client, content, paths)
     # The view itself is told of too, so that no reply is rightly empty.
     others = {view: ('type',)} | named(content, managers)
     try:
@@ -188,13 +184,59 @@ def _read_view(session: Any, client: soap.Client,
             soap.view_filter(view, paths, others), others, value,
             keep_unreadable=keep_unreadable).read()
     finally:
-        try:
-            client.call('DestroyView', view)
-        except exceptions.VMwareDriverException as error:
-            # It goes with the session at the latest.
-            LOG.debug('View %s was not destroyed: %s', view.value, error)
+        destroy_view(client, view)
     del found[view]
     return found
+
+
+def container_view(client: soap.Client, content: Any,
+                   kinds: Iterable[str]) -> soap.Ref:
+    """Make a view of all objects of some types (CreateContainerView).
+
+    It lives until it is destroyed, or until its session ends. Views whose
+    making was not heard of are destroyed first.
+
+    :param content: the ServiceContent
+    :raises VimFaultException, VimConnectionException: as oslo.vmware does
+    """
+    return _make_view(client, content, 'CreateContainerView', {
+        'container': soap.from_suds(content.rootFolder),
+        'type': list(kinds), 'recursive': True})
+
+
+def list_view(client: soap.Client, content: Any) -> soap.Ref:
+    """Make an empty list (CreateListView); as :func:`container_view`."""
+    return _make_view(client, content, 'CreateListView', {})
+
+
+def _make_view(client: soap.Client, content: Any, method: str,
+               arguments: dict[str, Any]) -> soap.Ref:
+    manager = soap.from_suds(content.viewManager)
+
+    def listed() -> Iterable[soap.Ref]:
+        found = Retrieval(client, soap.from_suds(content.propertyCollector),
+                          _objects([manager], ('viewList',)),
+                          (manager,)).read()
+        return found[manager].get('viewList') or ()
+    return views.of(client).make(client, manager, method, arguments, listed)
+
+
+def destroy_view(client: soap.Client, view: soap.Ref,
+                 read_seconds: float | None = None) -> bool:
+    """Destroy a view (DestroyView); never fails.
+
+    :returns: whether the vCenter answered; if it did not, the view is
+        destroyed before the next one is made
+    """
+    try:
+        client.call('DestroyView', view, read_seconds=read_seconds)
+    except exceptions.VMwareDriverException as error:
+        LOG.debug('View %s was not destroyed: %s', view.value, error)
+        lost = isinstance(error, exceptions.VimConnectionException)
+    else:
+        lost = False
+    views.of(client).forget(view, lost)
+    return not lost
 
 
 def named(content: Any, managers: Mapping[str, tuple[str, ...]]

@@ -128,7 +128,8 @@ class Client:
         :param headers: gives the SOAP headers of a call, name and text
         :param cooperative_yield: called between the slices of a large reply
         """
-        self._https = https
+        #: What the calls go by; it has the session's cookie.
+        self.https = https
         self._url = https.url
         self._path = path
         self._headers = headers
@@ -211,7 +212,7 @@ class Client:
               ) -> 'urllib3.BaseHTTPResponse':
         body = encode(method, this, arguments or {}, self._headers())
         try:
-            return self._https.request(
+            return self.https.request(
                 'POST', self._path, body=body, read_seconds=read_seconds,
                 whole=whole, headers={
                     'Content-Type': 'text/xml; charset=utf-8',
@@ -223,7 +224,7 @@ class Client:
 
     def close(self) -> None:
         """Close idle connections; the client can go on to be used."""
-        self._https.close()
+        self.https.close()
 
 
 # -- Writing ----------------------------------------------------------------

@@ -262,9 +262,7 @@ class TaskWaiter:
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
         """One, over a list of the tasks that are waited for (Listener)."""
-        client = self._stream.client
-        view = soap.ref(client.call('CreateListView', soap.from_suds(
-            content.viewManager))[0])
+        view = collector.list_view(self._stream.client, content)
         conversation.own('DestroyView', view)
         with self._lock:
             self._view = view

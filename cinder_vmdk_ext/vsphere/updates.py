@@ -413,6 +413,9 @@ class Conversation:
 
     def _quietly(self, method: str, this: soap.Ref) -> bool:
         """:returns: whether the vCenter answered"""
+        if method == 'DestroyView':
+            return property_collector.destroy_view(self._client, this,
+                                                   GRACE_SECONDS)
         try:
             self._client.call(method, this, read_seconds=GRACE_SECONDS)
         except exceptions.VimConnectionException as error:

@@ -102,7 +102,8 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
             _text(backing, 'thinProvisioned') == 'true',
             _text(backing, 'eagerlyScrub') == 'true',
             _text(backing, 'parent/fileName'), chain[-1],
-            _text(backing, 'diskMode') or 'persistent', _snapshot_deltas(chain)))
+            _text(backing, 'diskMode') or 'persistent',
+            _snapshot_deltas(chain)))
     return found
 
 

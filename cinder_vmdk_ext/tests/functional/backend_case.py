@@ -256,6 +256,22 @@ class BackendCase(testtools.TestCase):
             time.sleep(0.02)
         self.fail('the driver was not told of a change')
 
+    def refresh_figures(self):
+        """Have the vCenter say what is free, and the driver hear of it.
+
+        A vCenter does so by itself every few minutes; the driver asks for it
+        half a minute after it has changed something.
+        """
+        self._refresh_figures()
+        self.catch_up()
+
+    def _refresh_figures(self):
+        for datastore in self.all(vim.Datastore):
+            datastore.RefreshDatastoreStorageInfo()
+        for each in {self.driver, self.shared_driver}:
+            for moref in list(each.backend.reservations.changed()):
+                each.backend.refresh_figures(moref)
+
     def fresh(self, volume):
         """The volume as the database has it now."""
         return objects.Volume.get_by_id(self.context, volume.id)
@@ -402,6 +418,7 @@ class BackendCase(testtools.TestCase):
         for task in unplugged:
             self.wait(task)
         self._destroy_all(shadow_vms)
+        self._refresh_figures()
 
     def destroy(self, vm):
         """Destroy a VM, once no lock of a former attachment lingers."""
