@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 from typing import NamedTuple
+from unittest import mock
 
 from oslo_config import cfg
 from oslo_utils import units
@@ -26,6 +27,7 @@ from cinder import objects
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext import driver
+from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.tests import vsphere_schemas
 from sandbox.embedded import database
 from sandbox.embedded import section
@@ -100,8 +102,8 @@ class BackendCase(testtools.TestCase):
         self.database = self.useFixture(database.Database())
         self.context = self.database.context
         self.driver = self.shared_driver
-        self.addCleanup(self.control.reset_faults)
         self.addCleanup(self._remove_shadow_vms)
+        self.addCleanup(self.control.reset_faults)
 
     @classmethod
     def set_up_driver(cls, **options):
@@ -271,6 +273,8 @@ class BackendCase(testtools.TestCase):
         for each in {self.driver, self.shared_driver}:
             for moref in list(each.backend.reservations.changed()):
                 each.backend.refresh_figures(moref)
+            with mock.patch.object(reservations, 'NOTICE_SECONDS', 0):
+                each.get_volume_stats(refresh=True)
 
     def fresh(self, volume):
         """The volume as the database has it now."""

@@ -520,6 +520,7 @@ class FailureTestCase(backend_case.BackendCase):
         """
         failures = 0
         for skip in range(self.STEPS):
+            self.refresh_figures()
             volume = make(skip)
             before = self.read(volume, 64 * 1024)
             self.control.fault(method=methods, skip=skip, count=1,

@@ -149,6 +149,8 @@ class FollowTestCase(LiveViewCase):
         before = self.synced()
         vm = self.make_vm('takes-space', disks_mib=[64])
         self.addCleanup(self.destroy, vm)
+        for datastore in vm.datastore:
+            datastore.RefreshDatastoreStorageInfo()
         self.assertFollows()
         self.assertNotEqual(before.datastores, self.view.known().datastores)
 

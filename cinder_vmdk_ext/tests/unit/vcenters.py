@@ -34,6 +34,10 @@ class Session:
         return getattr(module, method)(*args, **kwargs)
 
 
+class Login:
+    """What the calls of a client go by."""
+
+
 class Client:
     """Answers ``call`` by method: an element, an error, or several in turn."""
 
@@ -42,6 +46,7 @@ class Client:
             '<returnval type="ContainerView">view-1</returnval>'),
             'DestroyView': reply('')} | answers
         self.calls = []
+        self.https = Login()
 
     def call(self, method, this, arguments=None, read_seconds=0):
         self.calls.append((method, this, arguments))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Views whose making was not heard of are found on the session's list."""
+
+import unittest
+
+from oslo_vmware import exceptions
+
+from cinder_vmdk_ext.tests.unit import vcenters
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import views
+
+MANAGER = soap.Ref('ViewManager', 'ViewManager')
+MADE = '<returnval type="ListView">{}</returnval>'
+
+
+def ref(name):
+    return soap.Ref('ListView', name)
+
+
+class ViewsTestCase(unittest.TestCase):
+
+    def setUp(self):
+        self.client = vcenters.Client(CreateListView=[
+            vcenters.SILENT, vcenters.reply(MADE.format('second')),
+            vcenters.reply(MADE.format('third'))])
+        self.views = views.of(self.client)
+        self.listed = [ref('lost')]
+        self.reads = 0
+
+    def read(self):
+        self.reads += 1
+        return self.listed
+
+    def make(self):
+        return self.views.make(self.client, MANAGER, 'CreateListView', {},
+                               self.read)
+
+    def lose(self):
+        self.assertRaises(exceptions.VimConnectionException, self.make)
+
+    def destroyed(self):
+        return [this for method, this, _ in self.client.calls
+                if method == 'DestroyView']
+
+    def test_a_lost_view_is_destroyed_before_the_next_is_made(self):
+        self.lose()
+        self.assertEqual(ref('second'), self.make())
+        self.assertEqual([ref('lost')], self.destroyed())
+        self.make()
+        self.assertEqual(1, self.reads, 'listed once for a loss')
+
+    def test_a_view_that_is_in_use_stays(self):
+        self.lose()
+        self.make()
+        self.listed = [ref('second'), ref('not destroyed')]
+        self.views.forget(ref('not destroyed'), lost=True)
+        self.make()
+        self.assertEqual([ref('lost'), ref('not destroyed')],
+                         self.destroyed())
+
+    def test_nothing_is_destroyed_while_another_is_being_made(self):
+        self.lose()
+        self.client.answers['CreateListView'] = vcenters.reply(
+            MADE.format('other'))
+        inner = []
+
+        def read():
+            # It is on the list before its reply has come.
+            inner.append(self.views.make(self.client, MANAGER,
+                                         'CreateListView', {}, list))
+            return [ref('other')]
+        self.views.make(self.client, MANAGER, 'CreateListView', {}, read)
+        self.assertEqual([ref('other')], inner)
+        self.assertEqual([], self.destroyed())
+
+    def test_a_list_that_cannot_be_read_is_read_the_next_time(self):
+        self.lose()
+
+        def fail():
+            raise vcenters.SILENT
+        self.views.make(self.client, MANAGER, 'CreateListView', {}, fail)
+        self.make()
+        self.assertEqual([ref('lost')], self.destroyed())
+
+    def test_clients_of_one_login_share_them(self):
+        other = vcenters.Client()
+        self.assertIsNot(self.views, views.of(other))
+        other.https = self.client.https
+        self.assertIs(self.views, views.of(other))
+
+
+if __name__ == '__main__':
+    unittest.main()
