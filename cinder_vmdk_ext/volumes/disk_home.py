@@ -121,7 +121,7 @@ class DiskHome:
 
         So it is where Nova took it from an instance that had a snapshot.
         """
-        if not disk.deltas:
+        if disk.deltas < 1:
             return False
         own = self._ops.snapshot_depth(backing) if has_snapshots else 0
         return disk.deltas > own

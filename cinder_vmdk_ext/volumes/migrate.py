@@ -198,7 +198,7 @@ class Migrate:
         the snapshots go; Nova consolidates them where it detaches the disk.
         """
         own = devices.disks(self._upstream.volumeops.devices_of(backing))
-        if [each.base for each in own] != [disk.base]:
+        if [each.path in disk.chain for each in own] != [True]:
             self._upstream.volumeops.repoint_disk(
                 backing, disk.base, disk.capacity_bytes,
                 self._upstream.storage_profile_id(volume))

@@ -450,9 +450,11 @@ def _is_another(disk: devices.Disk,
                 own: Iterable[devices.Disk] | None) -> bool:
     """Whether a shadow VM does not name the disk that the instance has.
 
-    A snapshot of the instance puts a delta above the same base.
+    A snapshot of the instance puts a delta above the disk that the shadow VM
+    names; the end of a snapshot may merge that disk into the one below it,
+    of which the shadow VM's own configuration says nothing.
     """
-    return disk.base not in {each.base for each in own or ()}
+    return not any(each.path in disk.chain for each in own or ())
 
 
 def _instances(volume: Any,

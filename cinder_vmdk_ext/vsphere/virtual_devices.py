@@ -50,8 +50,19 @@ class Disk(NamedTuple):
     parent: str | None  # path of the disk that it is a delta of
     base: str = ''  # path of the disk below all deltas; its own without any
     mode: str = 'persistent'
-    # Of snapshots, above the base or the delta that makes a linked clone.
-    deltas: int = 0
+    chain: tuple[str, ...] = ()  # paths, from the top down to the base
+
+    @property
+    def deltas(self) -> int:
+        """How many files of its chain, from the top, snapshots have made.
+
+        Their deltas lie beside what they are deltas of; a linked clone does
+        not.
+        """
+        folders = [path.rpartition('/')[0] for path in self.chain]
+        return next((count for count, (upper, lower)
+                     in enumerate(zip(folders, folders[1:]))
+                     if upper != lower), len(folders) - 1)
 
     @property
     def folder(self) -> str:
@@ -102,8 +113,7 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
             _text(backing, 'thinProvisioned') == 'true',
             _text(backing, 'eagerlyScrub') == 'true',
             _text(backing, 'parent/fileName'), chain[-1],
-            _text(backing, 'diskMode') or 'persistent',
-            _snapshot_deltas(chain)))
+            _text(backing, 'diskMode') or 'persistent', tuple(chain)))
     return found
 
 
@@ -115,17 +125,6 @@ def _chain(backing: etree._Element) -> list[str]:
         paths.append(_text(below, 'fileName') or '')
         below = below.find(soap.tag('parent'))
     return paths
-
-
-def _snapshot_deltas(chain: list[str]) -> int:
-    """How many of a disk's files, from the top, snapshots have made.
-
-    Their deltas lie beside what they are deltas of; a linked clone does not.
-    """
-    folders = [path.rpartition('/')[0] for path in chain]
-    return next((count for count, (upper, lower)
-                 in enumerate(zip(folders, folders[1:]))
-                 if upper != lower), len(chain) - 1)
 
 
 def adapter_of(disk: Disk, devices: Iterable[Device]) -> str | None:

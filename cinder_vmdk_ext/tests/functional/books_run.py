@@ -19,27 +19,30 @@ from hypothesis import stateful
 from cinder_vmdk_ext.tests.functional import books_with_others
 
 EXAMPLES, STEPS = 10, 50
+STEPS_A_CHECK = 10
 
 
 class Counted(books_with_others.Books):
     """Counts the steps that were taken."""
 
-    steps = 0
+    taken = 0
+    steps_a_check = STEPS_A_CHECK
 
     def books_balance(self):
-        Counted.steps += 1
+        Counted.taken += 1
         super().books_balance()
 
     books_balance = stateful.invariant()(books_balance)
 
 
-class ChunkTestCase(books_with_others.BooksTestCase):
+class ChunkTestCase(books_with_others.BooksCase):
     """A chunk, by its seed."""
 
     seed = 1
     shrink = True
 
     def run_chunk(self):
+        Counted.case = self
         phases = set(hypothesis.Phase) - (
             set() if self.shrink else {hypothesis.Phase.shrink})
         test = stateful.get_state_machine_test(
@@ -59,12 +62,12 @@ def main():
     arguments = parser.parse_args()
     ChunkTestCase.shrink = not arguments.no_shrink
     seed, started = arguments.seed, time.monotonic()
-    while Counted.steps < arguments.steps:
+    while Counted.taken < arguments.steps:
         ChunkTestCase.seed = seed
         suite = unittest.TestSuite([ChunkTestCase('run_chunk')])
         result = unittest.TextTestRunner(
             stream=sys.stderr, verbosity=0).run(suite)
-        print(f'seed {seed}: {Counted.steps} steps, '
+        print(f'seed {seed}: {Counted.taken} steps, '
               f'{time.monotonic() - started:.0f} s, '
               f'{"balanced" if result.wasSuccessful() else "FAULT"}',
               flush=True)

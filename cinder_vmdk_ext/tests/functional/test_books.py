@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Books that balance, after any sequence of operations and outside changes.
 
-After every step: each pool's figures are the vCenter's own, every volume's
-host names the datastore that holds its disk, every disk holds what was last
-written to it, and nothing is in the vCenter that nobody knows of.
+After every few steps, and at the end: each pool's figures are the vCenter's
+own, every volume's host names the datastore that holds its disk, every disk
+holds what was last written to it, and nothing is in the vCenter that nobody
+knows of.
 """
 
 import os
@@ -22,20 +23,28 @@ from cinder import exception
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.tests.functional import backend_case
+from simulator import control
+from simulator import observer
+from simulator.actors import vcenter
 
 EXAMPLES = int(os.environ.get('BOOKS_EXAMPLES', '3'))
 STEPS = int(os.environ.get('BOOKS_STEPS', '15'))
+# A check of everything costs as much as many a step.
+STEPS_A_CHECK = int(os.environ.get('BOOKS_STEPS_A_CHECK', '3'))
 READ = 4 * units.Ki
 NAMES = ('LocalDS_0', 'LocalDS_1', 'LocalDS_2')
 # What may be refused, and then has to change nothing.
 REFUSALS = (exceptions.NoPlacement, vmware_exceptions.NoDiskSpaceException,
             exception.InvalidVolume, exception.InvalidSnapshot)
+# Where others find none.
+NO_SPACE = (vim.fault.NoDiskSpace, vim.fault.FileFault, control.ControlError)
 
 
 class Books(stateful.RuleBasedStateMachine):
     """Random operations on volumes, and random changes behind our back."""
 
     case: backend_case.BackendCase
+    steps_a_check = STEPS_A_CHECK
 
     volumes = stateful.Bundle('volumes')
     snapshots = stateful.Bundle('snapshots')
@@ -49,6 +58,8 @@ class Books(stateful.RuleBasedStateMachine):
         self.renamed = 0
         self.fillers = []
         self.written = 0
+        self.steps = 0
+        self.unchecked = False
 
     # -- Words --------------------------------------------------------------
 
@@ -79,8 +90,12 @@ class Books(stateful.RuleBasedStateMachine):
     def _write(self, volume):
         self.written += 1
         data = backend_case.content(self.written, READ)
-        self.case.write(volume, data)
+        self.case.write_to(self.path(volume), data)
         self.content[volume.id] = data
+
+    def path(self, volume):
+        """The file that guests write to."""
+        return self.case.truth(volume).path
 
     # -- What users do ------------------------------------------------------
 
@@ -124,7 +139,12 @@ class Books(stateful.RuleBasedStateMachine):
     def snapshot(self, volume):
         if not self._usable(volume):
             return stateful.multiple()
-        made = self.case.snapshot(self._fresh(volume))
+        made = self.case.new_snapshot(self._fresh(volume))
+        try:
+            self.case.taken(made, self.case.driver.create_snapshot(made))
+        except REFUSALS:
+            made.destroy()
+            return stateful.multiple()
         self.snaps[made.id] = (made, volume.id, self.content[volume.id])
         return made
 
@@ -232,31 +252,36 @@ class Books(stateful.RuleBasedStateMachine):
         if not self._usable(volume):
             return
         target = self.datastore_name(pool)
-        if volume.id in self.attached:
-            instance = self.attached[volume.id]
-            disk = self.case.disk_on(instance, volume)
-            if disk.backing.datastore.name == target:
-                return
-            self.case.control.call('POST', '/sdrs/move', {
-                'vm': instance.name, 'disk': str(disk.key),
-                'datastore': target})
-        else:
-            try:
+        try:
+            if volume.id in self.attached:
+                self.move_disk(self.attached[volume.id], volume, target)
+            else:
                 self.case.wait(self.case.truth(volume).vm.RelocateVM_Task(
                     vim.vm.RelocateSpec(
                         datastore=self.case.datastore(target))))
-            except (vim.fault.NoDiskSpace, vim.fault.FileFault):
-                return
+        except NO_SPACE:
+            return
+        self.case.reconcile()
+
+    def move_disk(self, instance, volume, target):
+        """What Storage DRS does to an attached disk."""
+        disk = self.case.disk_on(instance, volume)
+        if disk.backing.datastore.name != target:
+            self.case.control.call('POST', '/sdrs/move', {
+                'vm': instance.name, 'disk': str(disk.key),
+                'datastore': target})
 
     @stateful.rule(pool=strategies.integers(0, 3))
     def renamed_from_outside(self, pool):
         self.renamed += 1
         self.case.datastore(self.datastore_name(pool)).RenameDatastore(
             f'store#{self.renamed}')
+        self.case.reconcile()
 
     @stateful.rule(pool=strategies.integers(0, 3))
     def filled_from_outside(self, pool):
         datastore = self.case.datastore(self.datastore_name(pool))
+        datastore.RefreshDatastoreStorageInfo()
         free = datastore.summary.freeSpace // units.Gi
         if free > 4:
             self.fillers.append(self.case.filler(datastore, free - 2))
@@ -265,12 +290,22 @@ class Books(stateful.RuleBasedStateMachine):
     def space_comes_back(self):
         if self.fillers:
             self.case.wait(self.fillers.pop().Destroy_Task())
-            self.case.refresh_figures()
 
     # -- What has to hold ---------------------------------------------------
 
     @stateful.invariant()
     def books_balance(self):
+        self.steps += 1
+        self.unchecked = True
+        if self.steps % self.steps_a_check == 0:
+            self.check()
+
+    def check(self):
+        """Everything, whatever it costs."""
+        self.unchecked = False
+        for datastore in self.case.all(vim.Datastore):
+            datastore.RefreshDatastoreStorageInfo()
+        self.case.reconcile()
         deadline = time.monotonic() + 5
         while True:
             told, true = self._told(), self._true()
@@ -278,23 +313,50 @@ class Books(stateful.RuleBasedStateMachine):
                 break
             time.sleep(0.1)  # a notice may be on its way
         self.case.assertEqual(true, told)
+        vms = self._vms()
         for volume_id, volume in self.alive.items():
-            found = self.case.fresh(volume)
-            truth = self.case.truth(volume)
-            self.case.assertIsNotNone(truth, volume_id)
-            name = truth.datastore.replace('#', '%23')
-            self.case.assertEqual(f'{backend_case.HOST}#{name}', found.host)
-            self.case.assertEqual(found.size, truth.size_gib)
-            self.case.assertEqual(
-                self.content[volume_id],
-                self.case.read(volume, len(self.content[volume_id])))
+            self.case.assertIn(volume_id, vms)
+            self._check_volume(volume, vms[volume_id], vms)
         known = ({volume.name for volume in self.alive.values()}
                  | {each[0].name for each in self.snaps.values()}
-                 | {filler.name for filler in self.fillers})
-        self.case.assertEqual(known, set(self.case.shadow_vms()))
+                 | {filler.name for filler in self.fillers}
+                 | self.names_of_others())
+        self.case.assertEqual(known, {
+            found['name'] for found in vms.values()
+            if not found['name'].startswith('DC0_')})
+
+    def _vms(self):
+        """All VMs by their UUIDs, in one read."""
+        return {found['config.instanceUuid']: found for _vm, found
+                in observer.properties_of_all(
+                    self.case.service, vim.VirtualMachine, 'name',
+                    'config.instanceUuid', 'config.hardware.device')}
+
+    def _check_volume(self, volume, seen, vms):
+        found = self.case.fresh(volume)
+        [disk] = disks(seen)
+        datastore = disk.backing.fileName[1:].partition(']')[0]
+        self.case.assertEqual(
+            f'{backend_case.HOST}#{datastore.replace("#", "%23")}',
+            found.host)
+        self.case.assertEqual(found.size, disk.capacityInBytes // units.Gi)
+        chain = [disk.backing.fileName]
+        if volume.id in self.attached:
+            instance = self.attached[volume.id].config.instanceUuid
+            chain = vcenter.chain(next(
+                each.backing for each in disks(vms[instance])
+                if each.backing.uuid == disk.backing.uuid))
+            self.case.assertIn(disk.backing.fileName, chain)
+        content = self.content[volume.id]
+        self.case.assertEqual(content, self.case.read_from(chain[0],
+                                                           len(content)))
+
+    def names_of_others(self):
+        """VMs that are to be there beside volumes, snapshots and fillers."""
+        return set()
 
     def _told(self):
-        """What the pools say, once the vCenter's figures are refreshed.
+        """What the pools say, once what was changed is refreshed.
 
         Before, they err towards leaving space: what is claimed counts until
         the figures show it.
@@ -315,19 +377,27 @@ class Books(stateful.RuleBasedStateMachine):
         return {pool['datastore']: (
             pool['total_capacity_gb'], pool['datastore_free_gb'],
             int(pool['provisioned_capacity_gb']))
-            for pool in self.case.report()['pools']}
+            for pool in self.case.driver.get_volume_stats(
+                refresh=True)['pools']}
 
     def _true(self):
-        figures = {}
-        for datastore in self.case.all(vim.Datastore):
-            seen = datastore.summary
-            figures[datastore.name] = (
-                seen.capacity // units.Gi, seen.freeSpace // units.Gi,
-                (seen.capacity - seen.freeSpace
-                 + (seen.uncommitted or 0)) // units.Gi)
-        return figures
+        return {found['name']: (
+            seen.capacity // units.Gi, seen.freeSpace // units.Gi,
+            (seen.capacity - seen.freeSpace
+             + (seen.uncommitted or 0)) // units.Gi)
+            for _datastore, found in observer.properties_of_all(
+                self.case.service, vim.Datastore, 'name', 'summary')
+            for seen in [found['summary']]}
 
     def teardown(self):
+        try:
+            if self.unchecked:
+                self.check()
+        finally:
+            self.clean()
+
+    def clean(self):
+        """Leave the vCenter as it was before the first step."""
         for filler in self.fillers:
             self.case.wait(filler.Destroy_Task())
         self.case._remove_shadow_vms()
@@ -335,14 +405,27 @@ class Books(stateful.RuleBasedStateMachine):
             datastore.RenameDatastore(f'between#{number}')
         for number, datastore in enumerate(self.case.all(vim.Datastore)):
             datastore.RenameDatastore(f'LocalDS_{number}')
+        self.case.refresh_figures()
 
 
-class BooksTestCase(backend_case.BackendCase):
-    """The state machine above, on a simulated vCenter of three datastores."""
+def disks(seen):
+    """The disks of a VM whose devices were read."""
+    return [device for device in seen.get('config.hardware.device', ())
+            if isinstance(device, vim.vm.device.VirtualDisk)]
+
+
+class BooksCase(backend_case.BackendCase):
+    """A simulated vCenter of three datastores, and who fills them."""
 
     VCENTER = backend_case.BackendCase.VCENTER | {
         'ds': len(NAMES), 'ds_capacity': '40GiB'}
     OPTIONS = {'vmdk_ext_min_free_percent': 0}
+
+    def setUp(self):
+        super().setUp()
+        self.types = {
+            kind: self.volume_type(kind, vmdk_type=kind)
+            for kind in ('thin', 'thick')}
 
     def filler(self, datastore, size_gib):
         """A VM of somebody else that takes up space."""
@@ -367,12 +450,24 @@ class BooksTestCase(backend_case.BackendCase):
         return self.wait(folder.CreateVM_Task(
             spec, host.parent.resourcePool, host))
 
-    def test_books_balance_after_every_step(self):
-        self.types = {
-            kind: self.volume_type(kind, vmdk_type=kind)
-            for kind in ('thin', 'thick')}
-        Books.case = self
-        stateful.run_state_machine_as_test(Books, settings=hypothesis.settings(
-            max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None,
+    def taken(self, snapshot, model_update):
+        """What the manager does after the driver took a snapshot."""
+        snapshot.update(model_update or {})
+        snapshot.status = 'available'
+        snapshot.save()
+
+    def run_books(self, machine, examples=EXAMPLES, steps=STEPS):
+        """Run a state machine."""
+        machine.case = self
+        settings = hypothesis.settings(
+            max_examples=examples, stateful_step_count=steps, deadline=None,
             suppress_health_check=list(hypothesis.HealthCheck),
-            database=None, print_blob=True))
+            database=None, print_blob=True)
+        stateful.run_state_machine_as_test(machine, settings=settings)
+
+
+class BooksTestCase(BooksCase):
+    """The state machine above, alone with the vCenter."""
+
+    def test_books_balance_after_every_step(self):
+        self.run_books(Books)
