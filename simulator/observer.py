@@ -5,9 +5,12 @@ pyVmomi makes a call for each property of each object that is looked at;
 tests look at many, often.
 """
 
+import ssl
 import time
 from typing import Any
 
+from pyVmomi import pbm
+from pyVmomi import SoapStubAdapter
 from pyVmomi import vim
 from pyVmomi import vmodl
 
@@ -59,3 +62,32 @@ def properties_of_all(service: Any, kind: Any, *paths: str
         view.Destroy()
     return [(each.obj, {one.name: one.val for one in each.propSet})
             for each in found]
+
+
+def policy_service(vcenter: Any, service: Any) -> Any:
+    """The content of the storage policy service, for a login.
+
+    :param vcenter: a simulator.client.Simulator or Address
+    :param service: a ServiceInstance, whose session it uses
+    """
+    stub = SoapStubAdapter(
+        host=vcenter.host, port=vcenter.port, path='/pbm/sdk',
+        version='pbm.version.version14',
+        sslContext=ssl.create_default_context(cafile=vcenter.cacert))
+    cookie = service._stub.cookie
+    stub.requestContext = {'vcSessionCookie': cookie.split('=', 1)[1].split(
+        ';')[0].strip('"')}
+    stub.cookie = cookie
+    return pbm.ServiceInstance('ServiceInstance', stub).RetrieveContent()
+
+
+def policies_of_disk(service: Any, vm: Any, disk: Any) -> list[str]:
+    """The names of the storage policies that a disk is associated with.
+
+    :param service: what policy_service() returns
+    """
+    manager = service.profileManager
+    found = manager.QueryAssociatedProfile(pbm.ServerObjectRef(
+        objectType='virtualDiskId', key=f'{vm._moId}:{disk.key}'))
+    return [each.name for each in manager.RetrieveContent(found)] if (
+        found) else []

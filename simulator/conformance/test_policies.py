@@ -9,11 +9,11 @@ import urllib.request
 from oslo_vmware import api
 from oslo_vmware import pbm as oslo_pbm
 from pyVmomi import pbm
-from pyVmomi import SoapStubAdapter
 from pyVmomi import vim
 from pyVmomi import vmodl
 
 from simulator.conformance import vcenter_case
+from simulator import observer
 
 STORAGE = pbm.profile.ResourceType(resourceType='STORAGE')
 
@@ -25,12 +25,7 @@ class PolicyCase(vcenter_case.VCenterCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        stub = SoapStubAdapter(host=cls.vcenter.host, port=cls.vcenter.port, path='/pbm/sdk', version='pbm.version.version14',
-                               sslContext=ssl.create_default_context(cafile=cls.vcenter.cacert))
-        cookie = cls.client._stub.cookie.split('=', 1)[1].split(';')[0].strip('"')
-        stub.requestContext = {'vcSessionCookie': cookie}
-        stub.cookie = cls.client._stub.cookie
-        cls.pbm = pbm.ServiceInstance('ServiceInstance', stub).RetrieveContent()
+        cls.pbm = observer.policy_service(cls.vcenter, cls.client)
 
     def policies(self):
         ids = self.pbm.profileManager.QueryProfile(STORAGE, None)

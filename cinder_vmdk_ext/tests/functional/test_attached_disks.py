@@ -15,6 +15,7 @@ from cinder import exception
 from cinder_vmdk_ext.tests.functional import backend_case
 from simulator.actors import backup
 from simulator.actors import nova
+from simulator import observer
 
 
 class AttachedCase(backend_case.BackendCase):
@@ -287,12 +288,59 @@ class WhereItIsTestCase(AttachedCase):
 
 
 class PolicyTestCase(AttachedCase):
+    """The disk has its type's policy again, at the latest when detached."""
 
-    VCENTER = AttachedCase.VCENTER | {'policy': 'gold=LocalDS_1,LocalDS_2'}
+    VCENTER = AttachedCase.VCENTER | {
+        'policy': ['gold=LocalDS_1,LocalDS_2', 'silver=LocalDS_2']}
+
+    def setUp(self):
+        super().setUp()
+        self.policy_service = observer.policy_service(self.vcenter,
+                                                      self.service)
+        kind = self.volume_type('gold', storage_profile='gold')
+        self.volume = self.attached(type_id=kind['id'])
+        self.assertEqual(['gold'], self.policies())
+
+    def policies(self):
+        """Of the shadow VM's disk."""
+        truth = self.truth(self.volume)
+        return observer.policies_of_disk(self.policy_service, truth.vm,
+                                         truth.disk)
 
     def test_an_extended_disk_keeps_its_policy(self):
-        kind = self.volume_type('gold', storage_profile='gold')
-        volume = self.attached(type_id=kind['id'])
-        self.driver.extend_volume(self.fresh(volume), 2)
-        self.assertEqual(2 * units.Gi,
-                         self.disk_on(self.instance, volume).capacityInBytes)
+        self.driver.extend_volume(self.fresh(self.volume), 2)
+        self.assertEqual(
+            2 * units.Gi,
+            self.disk_on(self.instance, self.volume).capacityInBytes)
+        self.terminate(self.volume)
+        self.assertEqual(['gold'], self.policies())
+
+    def test_a_disk_that_is_followed_keeps_its_policy(self):
+        disk = self.disk_on(self.instance, self.volume)
+        self.control.call('POST', '/sdrs/move', {
+            'vm': self.instance.name, 'disk': str(disk.key),
+            'datastore': 'LocalDS_2'})
+        self.report()
+        self.assertEqual('LocalDS_2', self.truth(self.volume).datastore)
+        self.terminate(self.volume)
+        self.assertEqual(['gold'], self.policies())
+
+    def test_a_disk_that_comes_home_keeps_its_policy(self):
+        self.live_migrate('LocalDS_2')
+        self.control.fault(method='RelocateVM_Task',
+                           task_fault={'type': 'NoDiskSpace'})
+        self.report()
+        self.control.reset_faults()
+        self.terminate(self.volume)
+        self.assert_home(self.volume)
+        self.assertEqual(['gold'], self.policies())
+
+    def test_a_policy_changed_while_attached_is_set_when_detached(self):
+        silver = self.volume_type('silver', storage_profile='silver')
+        found = self.fresh(self.volume)
+        self.assertTrue(self.driver.retype(self.context, found, silver, {},
+                                           self.there('LocalDS_2')))
+        found.volume_type_id = silver['id']
+        found.save()
+        self.terminate(found)
+        self.assertEqual(['silver'], self.policies())

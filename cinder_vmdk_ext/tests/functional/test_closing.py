@@ -16,7 +16,6 @@ from cinder import context as cinder_context
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
 from sandbox.embedded import section
-from simulator import client
 from simulator.conformance import vcenter_case
 from simulator import control
 
@@ -24,7 +23,6 @@ from simulator import control
 class ClosingCase(vcenter_case.VCenterCase):
     """Counts the sessions, beside that of the counting client."""
 
-    lenient = client.PLUGIN_STILL_NEEDS
     flags = {'ds': 2, 'vm': 0}
 
     def setUp(self):

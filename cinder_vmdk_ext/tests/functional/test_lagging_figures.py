@@ -6,17 +6,13 @@ import time
 from pyVmomi import vim
 
 from cinder_vmdk_ext.tests.functional import backend_case
-from simulator import client
-
-LENIENT = tuple(rule for rule in client.PLUGIN_STILL_NEEDS
-                if rule != 'lagging-figures')
 
 
 class LaggingCase(backend_case.BackendCase):
     """Figures are what they were until a client has them refreshed."""
 
     VCENTER = backend_case.BackendCase.VCENTER | {
-        'lenient': LENIENT, 'figures_refresh': 3600}
+        'figures_refresh': 3600}
     OPTIONS = {'vmware_lazy_create': False}
 
     def provisioned(self, *pools):

@@ -20,7 +20,7 @@ from cinder_vmdk_ext.vsphere import session
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import transport
 from cinder_vmdk_ext.vsphere import updates
-from simulator import client
+from sandbox import service_user
 from simulator.conformance import vcenter_case
 from simulator import control
 
@@ -30,14 +30,14 @@ POLLED = ('WaitForUpdatesEx',)
 class LiveViewCase(vcenter_case.VCenterCase):
     """One view of a simulated vCenter, and a reader beside it."""
 
-    lenient = client.PLUGIN_STILL_NEEDS
     flags = {'ds': 5, 'host': 3, 'cluster': 2, 'vm': 0, 'pod': 1}
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.login = service_user.of(cls.vcenter)
         cls.session = session.Session(
-            cls.vcenter.host, cls.vcenter.user, cls.vcenter.password, 3, 0.5,
+            cls.vcenter.host, cls.login.user, cls.login.password, 3, 0.5,
             port=cls.vcenter.port, cacert=cls.vcenter.cacert, insecure=False)
         cls.addClassCleanup(cls.session.logout)
 
@@ -187,10 +187,10 @@ class FollowTestCase(LiveViewCase):
 
     def test_an_object_that_is_removed(self):
         self.synced()
-        made = self.content.rootFolder.CreateDatacenter('short-lived')
-        self.until(lambda: made._moId in self.view.known().datacenters)
+        made = self.datacenter.datastoreFolder.CreateStoragePod('short-lived')
+        self.until(lambda: made._moId in self.view.known().storage_pods)
         self.wait(made.Destroy_Task())
-        self.until(lambda: made._moId not in self.view.known().datacenters)
+        self.until(lambda: made._moId not in self.view.known().storage_pods)
         self.assertFollows()
 
 
@@ -199,9 +199,7 @@ class LossTestCase(LiveViewCase):
     def test_a_lost_session_is_replaced_and_the_view_made_anew(self):
         self.synced()
         begun = time.monotonic()
-        self.sim.kill_sessions(self.vcenter.user)
-        type(self).client = self.vcenter.connect()
-        self.content = type(self).content = self.client.content
+        self.sim.kill_sessions(self.login.user)
         fresh = self.view.read()
         self.assertLess(time.monotonic() - begun, 10)
         self.assertEqual(5, len(fresh.datastores))
@@ -276,6 +274,7 @@ class RestartTestCase(LiveViewCase):
             self.view.read()
         self.vcenter.start(l=f'127.0.0.1:{port}', ds=6)
         self.sim.url = self.vcenter.control_url
+        service_user.of(self.vcenter)
         # It has a certificate of its own.
         self.http.close()
         self.session.https._pool = transport.Transport(
@@ -476,8 +475,8 @@ print('ok')
     def test_greenthreads_share_the_view_and_run_beside_it(self):
         ended = subprocess.run(
             [sys.executable, '-W', 'ignore', '-c', self.PROGRAM,
-             self.vcenter.host, str(self.vcenter.port), self.vcenter.user,
-             self.vcenter.password, self.vcenter.cacert],
+             self.vcenter.host, str(self.vcenter.port), self.login.user,
+             self.login.password, self.vcenter.cacert],
             capture_output=True, text=True, timeout=60)
         self.assertEqual('ok', ended.stdout.strip(), ended.stderr)
 

@@ -86,6 +86,14 @@ class PoolsTestCase(backend_case.BackendCase):
         self.assertEqual(expected, set(by_name(
             one.get_volume_stats(refresh=True))))
 
+    def test_a_regex_that_no_datastore_fits_is_the_reason(self):
+        with self.assertLogs('cinder_vmdk_ext', 'WARNING') as logged:
+            stats = self.make_driver(vmware_datastore_regex='^gold-').\
+                get_volume_stats(refresh=True)
+        for text in stats['backend_state_reason'], '\n'.join(logged.output):
+            self.assertIn('^gold-', text)
+        self.assertIn('LocalDS_0', '\n'.join(logged.output))
+
 
 class VolumesTestCase(backend_case.BackendCase):
     """Volumes are where the scheduler said, or an error says why not."""
@@ -365,6 +373,23 @@ class LazyTestCase(backend_case.BackendCase):
         self.assertTrue(backings_state.is_promised(self.fresh(volume)))
         pool = by_name(self.report())['LocalDS_1']
         self.assertEqual(7, pool['provisioned_capacity_gb'])
+
+    def test_what_another_backend_promised_on_the_datastore_counts(self):
+        volume = self.create('LocalDS_2', 9)
+        volume.host = 'cinder-1@other#LocalDS_2'
+        volume.save()
+        pool = by_name(self.make_driver().get_volume_stats(refresh=True))[
+            'LocalDS_2']
+        self.assertGreaterEqual(pool['provisioned_capacity_gb'], 9)
+
+    def test_a_volume_of_upstreams_default_backend_name_is_attached(self):
+        instance = self.instances()[0]
+        volume = self.new_volume('VMwareVcVmdkDriver')
+        volume.status = 'available'
+        volume.save()
+        self.driver.initialize_connection(volume, self.connector(instance))
+        self.report()
+        self.assert_on(self.truth(volume).datastore, volume)
 
     def test_at_attach_it_lands_on_its_pool_and_is_promised_no_more(self):
         instance = self.instances()[0]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images go to volumes and back whole, or with an error and no leftovers."""
 
+import contextlib
 import io
 import os
 import shutil
@@ -221,6 +222,30 @@ class RefusedTransfersTestCase(TransfersCase):
                            count=1)
         volume = self.fill(ImageService(self.stream))
         self.assertEqual(self.sum, self.checksum(volume))
+
+    def test_an_import_whose_session_ends_leaves_no_vm_behind(self):
+        volume = self.new_volume()
+        rule = self.control.fault(method='HttpNfcLeaseComplete', count=1,
+                                  kill_sessions='caller')
+        with contextlib.suppress(exceptions.TransferFailed,
+                                 exceptions.VMWARE_ERRORS):
+            self.fill(ImageService(self.stream), volume)
+        self.assertEqual(1, self.control.faults()[0]['hits'])
+        self.control.remove_fault(rule)
+        if self.truth(volume) is None:
+            self.assert_nothing_left()
+            self.fill(ImageService(self.stream), volume)
+        self.assertEqual(self.sum, self.checksum(volume))
+
+    def test_an_image_is_whole_though_its_lease_is_not_completed(self):
+        volume = self.create(content=CONTENT)
+        self.control.fault(method='HttpNfcLeaseComplete', count=1,
+                           fault={'type': 'InvalidState'})
+        with self.assertLogs('cinder_vmdk_ext.vsphere', 'WARNING'):
+            image = self.image_of(volume)
+        self.assertEqual(1, self.control.faults()[0]['hits'])
+        self.assertEqual(self.sum, self.checksum(
+            self.fill(ImageService(image.data))))
 
     def test_a_refused_download_is_no_image(self):
         volume = self.create(content=CONTENT)
