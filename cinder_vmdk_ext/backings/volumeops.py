@@ -21,6 +21,7 @@ from cinder.volume.drivers.vmware import volumeops as upstream
 
 from cinder_vmdk_ext.backings import folders
 from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import model
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import snapshot_tree
@@ -126,13 +127,20 @@ class VolumeOps(folders.PlaceOps):
 
         :returns: its reference; None when there is none
         """
+        return next(iter(self.templates_named(name)), None)
+
+    def templates_named(self, name: str) -> list[Any]:
+        """References of all templates of a name, in one bulk read.
+
+        :param name: as the vCenter has it, or as people write it
+        """
         found = collector.read_all(
             self._session, self._client,
             {'VirtualMachine': ('name', 'config.template')})
-        return next((vim_util.get_moref(moref, 'VirtualMachine')
-                     for (_kind, moref), seen in found.items()
-                     if seen.get('name') == name
-                     and seen.get('config.template')), None)
+        return [vim_util.get_moref(moref, 'VirtualMachine')
+                for (_kind, moref), seen in found.items()
+                if seen.get('config.template') and name in (
+                    seen.get('name'), model.plain_name(seen.get('name', '')))]
 
     def marked(self, key: str, value: str) -> list[tuple[str, str]]:
         """VMs with that extra configuration, in one bulk read.

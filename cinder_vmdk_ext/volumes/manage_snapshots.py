@@ -84,7 +84,8 @@ class ManageSnapshots:
         """Make a snapshot in the vCenter that of Cinder, by its name (Cinder).
 
         :param existing_ref: ``source-name``: the name of a snapshot in the
-            volume's tree, or a template's inventory path; ``source-id``: the
+            volume's tree, or a template's name or inventory path;
+            ``source-id``: the
             reference of either in the vCenter (``snapshot-12``, ``vm-34``),
             or a template's instance UUID
         :raises ManageExistingInvalidReference: with the reason
@@ -122,15 +123,13 @@ class ManageSnapshots:
         if bool(name) == bool(identifier):
             raise manage.invalid(
                 existing_ref, 'it must hold either source-name, the name of '
-                'a snapshot or the inventory path of a template, or '
+                'a snapshot, the name or inventory path of a template, or '
                 'source-id, its reference or UUID')
         volume = snapshot['volume']
         backing = self._finder.existing(volume)
         found = (self._in_tree(volume, backing, name, identifier)
                  if backing else [])
-        template = self._template_meant(name, identifier)
-        if template is not None:
-            found.append(template)
+        found += self._templates_meant(name, identifier)
         if not found:
             raise manage.invalid(
                 existing_ref, f'volume {volume["id"]} has no such snapshot, '
@@ -155,19 +154,25 @@ class ManageSnapshots:
                 for node in snapshot_tree.nodes(tree)
                 if node.name == name or node.moref == identifier]
 
-    def _template_meant(self, name: str | None, identifier: str | None
-                        ) -> shadow.ScannedSnapshot | None:
+    def _templates_meant(self, name: str | None, identifier: str | None
+                         ) -> list[shadow.ScannedSnapshot]:
         vm = None
         if name:
             for path in manageable.inventory_paths(name):
                 vm = vm or self._ops.get_entity_by_inventory_path(path)
+            if not vm:
+                return [template for each in self._ops.templates_named(name)
+                        for template in self._templates(each)]
         elif uuidutils.is_uuid_like(identifier):
             vm = self._ops.get_backing_by_uuid(identifier)
         elif identifier and identifier.startswith('vm-'):
             vm = vim_util.get_moref(identifier, 'VirtualMachine')
-        if not vm or vm._type != 'VirtualMachine':
-            return None
-        return self._scan().template(vim_util.get_moref_value(vm))
+        return (self._templates(vm) if vm and vm._type == 'VirtualMachine'
+                else [])
+
+    def _templates(self, vm: Any) -> list[shadow.ScannedSnapshot]:
+        template = self._scan().template(vim_util.get_moref_value(vm))
+        return [template] if template is not None else []
 
     def _check_source(self, existing_ref: dict[str, str],
                       found: shadow.ScannedSnapshot, volume: Any,

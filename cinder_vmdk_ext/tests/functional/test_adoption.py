@@ -695,6 +695,18 @@ class SnapshotsTestCase(AdoptionCase):
                 self.driver.delete_volume(again)
                 self.assertEqual({}, self.shadow_vms())
 
+    def test_a_template_by_its_name_wherever_it_lies(self):
+        self.driver = self.make_driver(vmware_snapshot_format='template')
+        volume = self.create()
+        snapshot = self.snapshot(volume)
+        template = self.shadow_vms()[snapshot.name]
+        snapshot.destroy()
+        for name in ('before the upgrade', 'a/b 100%'):
+            self.wait(template.Rename_Task(name))
+            made = self.manage_snapshot(volume, {'source-name': name})
+            self.assertIn(made.name, self.shadow_vms())
+            made.destroy()
+
     def test_a_template_of_another_volume_is_refused(self):
         self.driver = self.make_driver(vmware_snapshot_format='template')
         snapshot = self.snapshot(self.create())
