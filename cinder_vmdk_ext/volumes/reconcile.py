@@ -16,7 +16,6 @@ import threading
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
@@ -93,6 +92,10 @@ class Reconciler:
         self._owner = owner
         self._locator: backing_locator.Locator | None = None
         self._settled: dict[str, _Mark] = {}
+        # Up to where changes were followed, and VMs (morefs) that are still
+        # to be looked at.
+        self._followed: backing_locator.Seen | None = None
+        self._unsettled: set[str] = set()
         self._looked_at: backing_locator.Seen | None = None
         self._worker: _Worker | None = None
         #: To be set when something may have been moved: the next pass then
@@ -174,16 +177,44 @@ class Reconciler:
         """
         marks = {vm.moref: _Mark(seen.pool_of(vm), vm.datastores,
                                  vm.change_version)
-                 for vm in _in_turns(seen.backings.all)}
-        changed = [vm for vm in _in_turns(seen.backings.all)
-                   if self._settled.get(vm.moref) != marks[vm.moref]]
-        now, later = changed[:VMS_A_PASS], changed[VMS_A_PASS:]
-        unsettled = self._look_at(now, seen) if now else set()
-        later_morefs = {vm.moref for vm in later}
-        self._settled = {
-            moref: mark for moref, mark in marks.items()
-            if moref not in unsettled and moref not in later_morefs}
+                 for vm in concurrency.in_turns(self._perhaps_changed(seen),
+                                                _VMS_A_TURN)}
+        changed = [moref for moref, mark in marks.items()
+                   if self._settled.get(moref) != mark]
+        vms = [vm for vm in map(seen.backings.get, changed[:VMS_A_PASS])
+               if vm is not None]
+        later = changed[VMS_A_PASS:]
+        self._unsettled = set(changed)  # all of them, should it be broken off
+        self._followed = seen
+        unsettled = self._look_at(vms, seen) if vms else set()
+        self._unsettled = unsettled | set(later)
+        for moref in unsettled:  # perhaps of one that has not changed
+            self._settled.pop(moref, None)
+        self._settled.update((moref, mark) for moref, mark in marks.items()
+                             if moref not in self._unsettled)
         return bool(later), unsettled
+
+    def _perhaps_changed(self, seen: backing_locator.Seen
+                         ) -> list[shadow.Backing]:
+        """VMs that may not be as they were when they were last checked."""
+        before = self._followed
+        # Another arrangement of pools may concern any of them.
+        changed = (seen.backings.changed_since(before.backings)
+                   if before and before.pool_names is seen.pool_names
+                   else None)
+        if changed is None:
+            found = seen.backings.all
+            self._settled = {vm.moref: self._settled[vm.moref]
+                             for vm in found if vm.moref in self._settled}
+            return found
+        found = []
+        for moref in changed | self._unsettled:
+            vm = seen.backings.get(moref)
+            if vm is not None:
+                found.append(vm)
+            else:
+                self._settled.pop(moref, None)
+        return found
 
     def _look_at(self, vms: list[shadow.Backing],
                  seen: backing_locator.Seen) -> set[str]:
@@ -463,14 +494,6 @@ def _instances(volume: Any,
     found = [seen.backings.by_uuid(attachment.instance_uuid or '')
              for attachment in volume.volume_attachment or ()]
     return [instance for instance in found if instance is not None]
-
-
-def _in_turns(vms: Iterable[shadow.Backing]) -> Iterator[shadow.Backing]:
-    """All of many VMs; other greenthreads run in between."""
-    for count, vm in enumerate(vms):
-        if not count % _VMS_A_TURN:
-            concurrency.cooperative_yield()
-        yield vm
 
 
 def _chunks(items: list[str], size: int) -> Iterable[list[str]]:
