@@ -119,7 +119,8 @@ class TaskWaiter:
         with self._lock:
             self._waits.setdefault(key, []).append(wait)
         try:
-            facts = self._until_ended(wait)
+            with self._stream.hurried():
+                facts = self._until_ended(wait)
         finally:
             with self._lock:
                 self._waits[key].remove(wait)

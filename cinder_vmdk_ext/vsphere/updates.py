@@ -8,10 +8,12 @@ not to the one that forked it. Under eventlet's monkey patching the thread is
 a green one and its waits are cooperative.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -34,6 +36,8 @@ GRACE_SECONDS = 10
 FIRST_ANSWER_SECONDS = 120
 # How long a vCenter that was silent may take to show that it is there.
 PROBE_SECONDS = 5
+# While no task is waited for, what is told within this time takes one call.
+GATHER_SECONDS = 0.2
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -137,6 +141,23 @@ class Stream:
         self._lock = threading.Lock()
         self._conversation: Conversation | None = None
         self._stopped = False
+        # Set while somebody waits for what is told next.
+        self.hurry = threading.Event()
+        self._hurried = 0
+
+    @contextlib.contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Have what changes told at once in this block, call by call."""
+        with self._lock:
+            self._hurried += 1
+            self.hurry.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._hurried -= 1
+                if not self._hurried:
+                    self.hurry.clear()
 
     def conversation(self) -> 'Conversation | None':
         """The one that runs; started, or anew for a new session, if need be.
@@ -270,6 +291,7 @@ class Conversation:
                 while not self._ended:
                     self._follow()
                     failures = 0
+                    self._stream.hurry.wait(GATHER_SECONDS)
             except Exception as error:
                 # Whatever it is: without this thread every read would go to
                 # the vCenter for ever.

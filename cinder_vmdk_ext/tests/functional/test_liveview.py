@@ -185,6 +185,27 @@ class FollowTestCase(LiveViewCase):
             pod._moId].datastores)
         self.assertFollows()
 
+    def test_changes_that_come_together_share_calls(self):
+        self.synced()
+        datastore = self.datastore('LocalDS_1')
+        self.addCleanup(datastore.RenameDatastore, 'LocalDS_1')
+        self.sim.reset_journal()
+        begun = time.monotonic()
+        for number in range(20):
+            datastore.RenameDatastore(f'name-{number}')
+        self.assertFollows()
+        calls = self.sim.journal()['methods']['WaitForUpdatesEx']['calls']
+        self.assertLessEqual(calls, 2 + (
+            time.monotonic() - begun) / updates.GATHER_SECONDS)
+
+    def test_while_somebody_waits_for_news_none_are_gathered(self):
+        self.synced()
+        with self.stream.hurried():
+            with self.stream.hurried():
+                pass
+            self.assertTrue(self.stream.hurry.is_set())
+        self.assertFalse(self.stream.hurry.is_set())
+
     def test_an_object_that_is_removed(self):
         self.synced()
         made = self.datacenter.datastoreFolder.CreateStoragePod('short-lived')
