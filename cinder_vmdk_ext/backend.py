@@ -46,6 +46,7 @@ from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import extend
 from cinder_vmdk_ext.volumes import groups
 from cinder_vmdk_ext.volumes import images
+from cinder_vmdk_ext.volumes import instance_copy
 from cinder_vmdk_ext.volumes import manage
 from cinder_vmdk_ext.volumes import manage_snapshots
 from cinder_vmdk_ext.volumes import migrate
@@ -108,11 +109,13 @@ class Backend:
         self.admission = admission.Admission(self.selection)
         self.create = create.Create(port, self.selection, self.replacement,
                                     self.reservations)
+        copies = instance_copy.InstanceCopy(port, self.replacement)
         self.snapshots = snapshots.Snapshots(port, self.finder,
-                                             self.replacement)
+                                             self.replacement, copies,
+                                             self.selection.specs)
         self.clone = clone.Clone(port, self.selection, self.finder,
                                  self.replacement, self.create,
-                                 self.snapshots, self.admission)
+                                 self.snapshots, copies, self.admission)
         self.attach = attach.Attach(port, self.selection, self.finder,
                                     self.host_record, self.admission)
         self.images = images.Images(port, self.selection, self.finder,

@@ -171,15 +171,16 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return self.backend.create.create(volume)
 
     @hooks.hook(locks_on=('snapshot',), places=True, makes=True,
-                reads=(hooks.HARDWARE, 'snapshot', 'datastore'),
-                tells=refusals.MAKE)
+                reads=(hooks.HARDWARE, hooks.OPTIONS, 'snapshot',
+                       'datastore'), tells=refusals.MAKE)
     def create_volume_from_snapshot(self, volume: Any,
                                     snapshot: Any) -> dict[str, Any]:
         """Create a volume with a snapshot's content (Cinder hook)."""
         return self.backend.clone.from_snapshot(volume, snapshot)
 
     @hooks.hook(locks_on=('src_vref',), places=True, makes=True,
-                reads=(hooks.HARDWARE, 'datastore'), tells=refusals.MAKE)
+                reads=(hooks.HARDWARE, hooks.OPTIONS, 'datastore'),
+                tells=refusals.MAKE)
     def create_cloned_volume(self, volume: Any,
                              src_vref: Any) -> dict[str, Any]:
         """Create a volume with another's content (Cinder hook)."""
@@ -325,7 +326,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     # -- Snapshots ----------------------------------------------------------
 
     @hooks.hook(locks_on=('snapshot',), places=True,
-                reads=(hooks.HARDWARE, 'snapshot', 'datastore'))
+                reads=(hooks.HARDWARE, hooks.OPTIONS, 'snapshot',
+                       'datastore'))
     def create_snapshot(self, snapshot: Any) -> dict[str, Any]:
         """Take a snapshot (Cinder hook)."""
         return self.backend.snapshots.create(snapshot)

@@ -14,6 +14,8 @@ from cinder_vmdk_ext import refusals
 
 #: The virtual devices of a VM, for :func:`hook`'s ``reads``.
 HARDWARE = 'config.hardware.device'
+#: The extra configuration of a VM, for the same.
+OPTIONS = 'config.extraConfig'
 #: The disk on the first SCSI controller, where that of a shadow VM nearly
 #: always is: much less to read than all devices.
 FIRST_DISK = 'config.hardware.device[2000]'

@@ -19,6 +19,7 @@ from oslo_vmware import vim_util
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 from cinder.volume.drivers.vmware import volumeops as upstream
 
+from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import folders
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import model
@@ -31,6 +32,7 @@ from cinder_vmdk_ext.vsphere import virtual_devices as devices
 _UUID = 'config.instanceUuid'
 # By their keys: on the first SCSI controller, and on the first of IDE.
 _FIRST_DISKS = ('config.hardware.device[2000]', 'config.hardware.device[3000]')
+_DEVICES, _OPTIONS = 'config.hardware.device', 'config.extraConfig'
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
 BACKING_PATHS = {
     'VirtualMachine': ('name', _UUID, _VOLUME_ID,
@@ -393,27 +395,33 @@ class VolumeOps(folders.PlaceOps):
               bios_uuid: str | None = None) -> Any:
         """Clone a VM as a shadow VM, or as a template (CloneVM_Task).
 
+        Of the source's VM nothing comes along but one disk and its
+        controller (:mod:`cinder_vmdk_ext.backings.copy_policy`).
+
         :param snapshot: clone from this snapshot of the source
         :param linked: make a delta of the snapshot's disk instead of a copy
         :param provisioning: disk type of the copy; None: as the source's
-        :param only_disk: UUID of the one disk to take from an instance, of
-            which nothing else comes along: neither disks nor network cards
-            nor what identifies it
+        :param only_disk: UUID of the disk to take; None: the first
         :returns: the clone's reference
         """
+        # A snapshot's VM may have had other devices then.
+        seen = self.properties(snapshot or source, _DEVICES, _OPTIONS)
+        hardware = devices.parse(seen.get(_DEVICES))
+        disk = _chosen(hardware, only_disk)
         config = self._shadow_config(extra_config or {})
-        config['uuid'] = bios_uuid
-        disk = None
-        if only_disk is not None or provisioning or profile_id:
-            hardware = self.devices_of(source)
-            disk = _chosen(hardware, only_disk)
-            if only_disk is not None:
-                self._strip_instance(config, source, hardware, disk)
+        config |= {
+            'uuid': bios_uuid, 'annotation': '',
+            'deviceChange': devices.removal(
+                copy_policy.left_behind(hardware, disk))}
+        config['extraConfig'] += _options(copy_policy.keys_left_behind(
+            (option.findtext(soap.tag('key')) or ''
+             for option in soap.items(seen.get(_OPTIONS))),
+            {option.fields['key']: '' for option in config['extraConfig']}))
         location = _location(datastore, host, resource_pool)
         location['diskMoveType'] = (
             'createNewChildDiskBacking' if linked
             else 'moveAllDiskBackingsAndDisallowSharing')
-        if disk is not None and not linked:
+        if not linked and (only_disk or provisioning or profile_id):
             location['disk'] = _locator(disk, datastore, provisioning,
                                         profile_id)
         if profile_id:
@@ -440,32 +448,6 @@ class VolumeOps(folders.PlaceOps):
             'managedBy': soap.Typed('', {
                 'extensionKey': self._extension_key,
                 'type': self._extension_type})}
-
-    def _strip_instance(self, config: dict[str, Any], source: Any,
-                        hardware: list[devices.Device],
-                        disk: devices.Disk) -> None:
-        """Leave an instance's identity out of a clone of it.
-
-        Nova finds and deletes VMs by what its instances carry: a volume that
-        still carried it was destroyed by a repeated delete of the instance.
-        """
-        drop = [device for device in hardware
-                if devices.is_network_card(device)
-                or (device.kind == 'VirtualDisk'
-                    and device.key != disk.device.key)]
-        config['deviceChange'] = devices.removal(drop)
-        config['annotation'] = ''
-        own = {option.fields['key'] for option in config['extraConfig']}
-        config['extraConfig'] += _options(dict.fromkeys(
-            (key for key in self._extra_config_keys(source)
-             if key.startswith(_INSTANCE_KEYS) and key not in own), ''))
-
-    def _extra_config_keys(self, vm: Any) -> list[str]:
-        options = self.properties(vm, 'config.extraConfig').get(
-            'config.extraConfig')
-        return [option.findtext(soap.tag('key')) or ''
-                for option in options] if isinstance(
-                    options, etree._Element) else []
 
     def relocate(self, vm: Any, datastore: Any, *, host: Any = None,
                  resource_pool: Any = None, provisioning: str | None = None,
@@ -671,10 +653,6 @@ class VolumeOps(folders.PlaceOps):
               arguments: dict[str, Any] | None = None) -> etree._Element:
         return self._session.invoke_api(self._client, 'call', method,
                                         soap.from_suds(this), arguments)
-
-
-# Extra configuration by which an instance is known (Nova, NSX).
-_INSTANCE_KEYS = ('nvp.', 'volume-', 'RemoteDisplay.', 'nova.')
 
 
 def _options(values: dict[str, str]) -> list[soap.Typed]:

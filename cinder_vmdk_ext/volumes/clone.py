@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Creates volumes with the content of another volume or of a snapshot."""
 
+from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log as logging
 from oslo_utils import uuidutils
 
+from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
-from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import create as creation
 from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import instance_copy
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import snapshots as volume_snapshots
 
@@ -21,13 +23,14 @@ LOG = logging.getLogger(__name__)
 
 
 class Clone:
-    """Copies in one CloneVM_Task, full or linked."""
+    """Copies disks, full or linked."""
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement, create: creation.Create,
                  snapshots: volume_snapshots.Snapshots,
+                 attached: instance_copy.InstanceCopy,
                  admission: admissions.Admission) -> None:
         self._upstream = cinder
         self._selection = selection
@@ -35,6 +38,7 @@ class Clone:
         self._replacement = replacement
         self._create = create
         self._snapshots = snapshots
+        self._instance_copy = attached
         self._admission = admission
 
     def from_snapshot(self, volume: Any, snapshot: Any) -> dict[str, Any]:
@@ -67,8 +71,7 @@ class Clone:
         if not backing:
             return self._create.promise(volume)
         if self._upstream.in_use(source):
-            instance, disk = self._finder.attached_disk(source)
-            self.copy(volume, instance, only_disk=disk.uuid)
+            self._copy_attached(volume, source, backing)
         elif self._may_link(volume, source, source['size']):
             self._link_to_current(volume, backing)
         else:
@@ -82,8 +85,8 @@ class Clone:
         :param moment: a snapshot of the instance
         """
         self._admission.check_new(volume)
-        instance, disk = self._finder.attached_disk(source)
-        self.copy(volume, instance, snapshot=moment, only_disk=disk.uuid)
+        self._copy_attached(volume, source, self._finder.existing(source),
+                            moment)
         return {'provider_id': state.BACKED}
 
     def _may_link(self, volume: Any, source: Any, size_gib: int) -> bool:
@@ -105,25 +108,48 @@ class Clone:
                      {'volume': volume['id'], 'why': why})
         return why is None
 
-    def copy(self, volume: Any, source: Any, *, snapshot: Any = None,
-             only_disk: str | None = None) -> None:
-        """Make a full clone of a VM the volume's backing."""
-        self._create.where_space_is(
-            volume, lambda: self._copy(volume, source, snapshot, only_disk))
+    def copy(self, volume: Any, source: Any, *, snapshot: Any = None) -> None:
+        """Make a full clone of a shadow VM the volume's backing."""
+        def make(target: instance_copy.Target) -> None:
+            backing = self._upstream.volumeops.clone(
+                target.name, source, folder=target.folder,
+                datastore=target.datastore, host=target.host,
+                resource_pool=target.resource_pool, snapshot=snapshot,
+                provisioning=target.provisioning,
+                profile_id=target.profile_id,
+                extra_config=target.extra_config)
+            self._replacement.finish(volume, backing, target.adapter)
 
-    def _copy(self, volume: Any, source: Any, snapshot: Any,
-              only_disk: str | None) -> None:
-        (host, pool, folder, summary) = self._upstream.select_ds_for_volume(
-            volume)
-        backing = self._upstream.volumeops.clone(
-            volume['name'], source, folder=folder,
-            datastore=summary.datastore, host=host, resource_pool=pool,
-            snapshot=snapshot, only_disk=only_disk,
-            provisioning=self._upstream.disk_type(volume),
-            profile_id=self._upstream.storage_profile_id(volume),
-            extra_config=self._upstream.extra_config(volume)
-            | {shadow.SNAPSHOT_ID: ''})
-        self._replacement.finish(volume, backing)
+        self._where_space_is(volume, make)
+
+    def _copy_attached(self, volume: Any, source: Any, backing: Any,
+                       moment: Any = None) -> None:
+        """Make a copy of an instance's disk the volume's."""
+        instance, disk = self._finder.attached_disk(source)
+        attached = instance_copy.AttachedDisk(
+            instance, disk.uuid, self._upstream.volumeops.adapter_of(backing),
+            moment)
+        self._where_space_is(volume, lambda target: self._replacement.finish(
+            volume, self._instance_copy.make(attached, target),
+            target.adapter))
+
+    def _where_space_is(
+            self, volume: Any,
+            make: Callable[[instance_copy.Target], None]) -> None:
+        def on_a_datastore() -> None:
+            (host, pool, folder,
+             summary) = self._upstream.select_ds_for_volume(volume)
+            make(instance_copy.Target(
+                volume['name'], folder, summary.datastore,
+                self._upstream.extra_config(volume), host, pool,
+                self._adapter(volume), self._upstream.disk_type(volume),
+                self._upstream.storage_profile_id(volume)))
+
+        self._create.where_space_is(volume, on_a_datastore)
+
+    def _adapter(self, volume: Any,
+                 source: str | None = None) -> str | None:
+        return copy_policy.adapter(self._selection.specs(volume), source)
 
     def _link_to_current(self, volume: Any, source: Any) -> None:
         """Make a linked clone of a VM as it is now."""
@@ -159,5 +185,7 @@ class Clone:
             volume['name'], source, folder=folder, datastore=None,
             snapshot=snapshot, linked=True,
             extra_config=self._upstream.extra_config(volume))
-        if adapter != self._upstream.adapter_type(volume):
-            self._replacement.finish(volume, backing, linked=True)
+        wanted = self._adapter(volume)
+        if (wanted not in (None, adapter)
+                or self._upstream.storage_profile_id(volume)):
+            self._replacement.finish(volume, backing, wanted, linked=True)

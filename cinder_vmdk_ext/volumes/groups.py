@@ -83,9 +83,8 @@ class Groups:
         :returns: the group's status, and that of each volume: one that could
             not be deleted does not keep the others
         """
-        self._release(context, group, [
-            objects.Volume.get_by_id(context, each.source_volid)
-            for each in volumes if each.source_volid], _moment(group))
+        self._release(context, group, _sources(context, volumes),
+                      _moment(group))
         updates = [self._told(volume, self._hooks.delete_volume, 'deleted',
                               'error_deleting') for volume in volumes]
         return _of_group(updates, group.status, 'error_deleting'), updates
@@ -282,11 +281,20 @@ class Groups:
             return
         attached = [each for each in volumes if self._upstream.in_use(each)]
         with locks.volumes(*(each.id for each in attached)):
-            instances = {vim_util.get_moref_value(vm): vm for vm, _disk
-                         in map(self._finder.attached_disk, attached)}
+            instances = {vim_util.get_moref_value(vm): vm
+                         for vm in map(self._instance_of, attached) if vm}
             for instance in instances.values():
                 if self._ops.get_snapshot(instance, name):
                     self._ops.delete_snapshot(instance, name)
+
+    def _instance_of(self, volume: Any) -> Any:
+        """The instance that has a volume; None: it is gone, with its tree."""
+        try:
+            return self._finder.attached_disk(volume)[0]
+        except exceptions.BackingLost as error:
+            LOG.info('Volume %(volume)s: %(error)s',
+                     {'volume': volume.id, 'error': error})
+            return None
 
     # -- Each by itself -----------------------------------------------------
 
@@ -333,6 +341,19 @@ def _beside(context: Any, volumes: Iterable[Any]) -> set[str]:
     return {attachment.volume_id for uuid in instances if uuid
             for attachment in objects.VolumeAttachmentList
             .get_all_by_instance_uuid(context, uuid)}
+
+
+def _sources(context: Any, volumes: Any) -> list[Any]:
+    """The volumes that others were made of, as far as they still are."""
+    found = []
+    for volume in volumes:
+        if volume.source_volid:
+            try:
+                found.append(objects.Volume.get_by_id(context,
+                                                      volume.source_volid))
+            except exception.VolumeNotFound:
+                LOG.debug('The source of volume %s is gone.', volume.id)
+    return found
 
 
 def _moment(record: Any) -> str:

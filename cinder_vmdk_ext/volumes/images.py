@@ -11,6 +11,7 @@ from oslo_utils import uuidutils
 from cinder import exception
 from cinder.volume import volume_utils
 
+from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
@@ -83,8 +84,15 @@ class Images:
                 volume['size'] * units.Gi) as source:
             self._write(context, target, source, image_id, disable_sparse)
         if old:
-            self._replacement.replace(volume, old, self._finder.find(target))
+            self._replacement.replace(
+                volume, old, self._finder.find(target),
+                None if source.adapter else self._adapter(volume, old),
+                self._upstream.storage_profile_id(volume))
         state.remember(volume, state.BACKED)
+
+    def _adapter(self, volume: Any, old: Any) -> str | None:
+        return copy_policy.adapter(self._selection.specs(volume),
+                                   self._upstream.volumeops.adapter_of(old))
 
     @property
     def _limits(self) -> image_stream.Limits:

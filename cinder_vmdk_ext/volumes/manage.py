@@ -18,6 +18,7 @@ from oslo_vmware import vim_util
 from cinder import exception
 from cinder.volume import volume_utils
 
+from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
@@ -243,17 +244,18 @@ class Manage:
         """Give a disk to a shadow VM that is made for it."""
         seen = self._selection.inventory()
         path = manageable.full_path(disk, seen)
-        source = held = None
+        source = held = adapter = None
         if disk.machine is not None:
             source = vim_util.get_moref(disk.machine.moref, 'VirtualMachine')
-            held = self._held(source, disk.key)
+            held, adapter = self._held(source, disk.key)
         temporary = uuidutils.generate_uuid()
         uuid = None
         try:
             backing = self._make_shell(volume, disk, temporary, seen)
             self._ops.attach_file(
                 backing, path, disk.size_bytes,
-                self._upstream.adapter_type(volume),
+                self._adapter(volume, adapter)
+                or self._upstream.adapter_type(volume),
                 self._upstream.storage_profile_id(volume))
             uuid = self._ops.disk_of(backing).uuid
             self._ops.reconfigure_disk(backing, disk_uuid=volume['id'])
@@ -289,10 +291,17 @@ class Manage:
             extra_config={upstream.BACKING_UUID_KEY: uuid,
                           shadow.TAKING: volume['id']})
 
-    def _held(self, vm: Any, key: int) -> devices.Disk | None:
-        return next((disk for disk
-                     in devices.disks(self._ops.devices_of(vm))
-                     if disk.device.key == key), None)
+    def _held(self, vm: Any,
+              key: int) -> tuple[devices.Disk | None, str | None]:
+        """A disk of a VM, and its adapter."""
+        hardware = self._ops.devices_of(vm)
+        for disk in devices.disks(hardware):
+            if disk.device.key == key:
+                return disk, devices.adapter_of(disk, hardware)
+        return None, None
+
+    def _adapter(self, volume: Any, source: str | None) -> str | None:
+        return copy_policy.adapter(self._selection.specs(volume), source)
 
     def _remove_disk(self, source: Any, held: devices.Disk) -> None:
         power = self._ops.properties(
@@ -358,7 +367,7 @@ class Manage:
             backing))
         try:
             self._ops.reconfigure_disk(
-                backing, adapter=self._upstream.adapter_type(volume),
+                backing, adapter=self._adapter(volume, None),
                 # vCenter allows no change of a delta disk's UUID.
                 disk_uuid=None if before.parent else volume['id'])
             # Managing it may have been broken off while the disk still lay

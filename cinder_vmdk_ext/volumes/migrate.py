@@ -16,6 +16,7 @@ from oslo_vmware import vim_util
 from cinder import exception
 from cinder.volume import volume_utils
 
+from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
@@ -233,7 +234,11 @@ class Migrate:
         old = self._finder.find(volume)
         if new:
             if original_volume_status != 'in-use':
-                ops.reconfigure_disk(new, disk_uuid=volume['id'])
+                ops.reconfigure_disk(
+                    new, disk_uuid=volume['id'], adapter=copy_policy.adapter(
+                        self._selection.specs(new_volume),
+                        ops.adapter_of(old)
+                        if old and ops.has_disk(old) else None))
             if old:
                 ops.set_identity(
                     old, replace.temporary_name(volume, 'migrated'), {

@@ -25,16 +25,22 @@ class Replacement:
         self._upstream = cinder
         self._finder = finder
 
-    def finish(self, volume: Any, backing: Any, linked: bool = False) -> None:
-        """Make a fresh copy the volume's disk: UUID, adapter and size.
+    def finish(self, volume: Any, backing: Any, adapter: str | None,
+               linked: bool = False) -> None:
+        """Make a fresh copy the volume's disk.
 
+        It gets the volume's UUID, size and storage policy.
         On failure the copy is deleted: it belongs to no volume yet.
+
+        :param adapter: None: as it is
         """
         try:
             # A vCenter does not change the UUID of a delta disk.
             disk = self._upstream.volumeops.reconfigure_disk(
                 backing, disk_uuid=None if linked else volume['id'],
-                adapter=self._upstream.adapter_type(volume))
+                adapter=adapter,
+                profile_id=self._upstream.storage_profile_id(volume)
+                if linked else None)
             if not linked and disk.capacity_bytes < volume['size'] * units.Gi:
                 self._upstream.extend_backing(backing, volume['size'],
                                               disk.provisioning)
@@ -62,17 +68,22 @@ class Replacement:
                                       'error': error})
 
     def replace(self, volume: Any, old: Any, new: Any,
-                adapter: str | None = None) -> None:
+                adapter: str | None = None,
+                profile_id: str | None = None) -> None:
         """Make ``new`` the volume's backing, and delete ``old``.
 
         Until the last step the old backing is whole; a failure gives it its
         identity back and deletes the new one.
 
         :param adapter: that of the new one; None: as it is
+        :param profile_id: storage policy of the new one; None: as it is
         """
         ops = self._upstream.volumeops
         try:
-            ops.reconfigure_disk(new, disk_uuid=volume['id'], adapter=adapter)
+            former = ops.mark(old, shadow.FORMERLY)
+            kept = {shadow.FORMERLY: former} if former else {}
+            ops.reconfigure_disk(new, disk_uuid=volume['id'], adapter=adapter,
+                                 profile_id=profile_id)
         except Exception:
             self.discard(new)
             raise
@@ -83,8 +94,9 @@ class Replacement:
                     upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
                     upstream.VOLUME_ID_KEY: '',
                     shadow.REPLACED: volume['id']})
+            # What the volume is known by stays, though its VM goes.
             ops.set_identity(new, volume['name'],
-                             self._upstream.extra_config(volume))
+                             self._upstream.extra_config(volume) | kept)
         except Exception:
             # It may have been done and only its reply be lost. If this fails
             # too, both VMs stay, and the next operation finds them so.

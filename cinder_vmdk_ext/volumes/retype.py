@@ -10,6 +10,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder.volume import volume_utils
 
+from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import upstream
@@ -26,7 +27,7 @@ class _Form(NamedTuple):
     """What a volume type says about the form of a disk."""
 
     provisioning: str
-    adapter: str
+    adapter: str | None  # None: it names none, and the disk's stays
     policy: str | None
 
 
@@ -73,8 +74,12 @@ class Retype:
 
     def _change(self, volume: Any, backing: Any, new_type: Any,
                 host: Any, elsewhere: bool) -> bool:
-        before = self._form(volume['volume_type_id'])
+        # Of adapters the disk's own counts, whatever its type says.
+        before = self._form(volume['volume_type_id'])._replace(
+            adapter=self._upstream.volumeops.adapter_of(backing))
         after = self._form(new_type['id'])
+        if after.adapter is None:
+            after = after._replace(adapter=before.adapter)
         pool = None
         if self._selection.settings.datastore_pools and host:
             pool = volume_utils.extract_host(host['host'], 'pool')
@@ -96,7 +101,8 @@ class Retype:
 
     def _form(self, type_id: str | None) -> _Form:
         return _Form(self._upstream.disk_type_of(type_id),
-                     self._upstream.adapter_type_of(type_id),
+                     copy_policy.adapter(self._selection.specs_of(type_id),
+                                         None),
                      self._upstream.storage_profile_of(type_id))
 
     def _obstacle(self, volume: Any, backing: Any, before: _Form,
@@ -134,7 +140,7 @@ class Retype:
                 shape(backing, adapter=before.adapter)
             raise
         if before.policy and not after.policy:
-            shape(backing, profile_id='')
+            self._set_form(volume, backing, profile_id='')
 
     def _retype_copying(self, volume: Any, backing: Any, pool: str | None,
                         after: _Form, new_type: Any,
@@ -157,18 +163,24 @@ class Retype:
 
     def _retype_in_place(self, volume: Any, backing: Any, before: _Form,
                          after: _Form) -> None:
-        ops = self._upstream.volumeops
         profile_id = None
         if before.policy != after.policy:
             profile_id = self._selection.policy_id(after.policy) or ''
+        self._set_form(
+            volume, backing, profile_id,
+            after.adapter if before.adapter != after.adapter else None)
+
+    def _set_form(self, volume: Any, backing: Any, profile_id: str | None,
+                  adapter: str | None = None) -> None:
+        """Change a disk where it is; that of the instance first."""
+        ops = self._upstream.volumeops
         if self._upstream.in_use(volume) and profile_id is not None:
             instance, disk = self._finder.attached_disk(volume)
             ops.reconfigure(instance, deviceChange=[
                 devices.change('edit', disk.device, profile_id=profile_id)])
         try:
-            ops.reconfigure_disk(
-                backing, profile_id=profile_id, adapter=after.adapter
-                if before.adapter != after.adapter else None)
+            ops.reconfigure_disk(backing, profile_id=profile_id,
+                                 adapter=adapter)
         except vmware_exceptions.FileLockedException as error:
             # The instance holds the disk, and has the policy; the shadow VM
             # gets it at the detachment (disk_home.py).

@@ -7,17 +7,20 @@ volume gets in either format, since the instance keeps the disk locked.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log as logging
 
 from cinder import exception
 
+from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import instance_copy
 from cinder_vmdk_ext.volumes import replace
 
 LOG = logging.getLogger(__name__)
@@ -36,10 +39,15 @@ class Snapshots:
 
     def __init__(self, cinder: upstream.Upstream,
                  finder: backing_finder.Finder,
-                 replacement: replace.Replacement) -> None:
+                 replacement: replace.Replacement,
+                 attached: instance_copy.InstanceCopy,
+                 specs: Callable[[Any], dict[str, str]]) -> None:
+        """:param specs: gives the extra specs of a volume's type"""
         self._upstream = cinder
         self._finder = finder
         self._replacement = replacement
+        self._instance_copy = attached
+        self._specs = specs
 
     @property
     def _ops(self) -> Any:
@@ -104,30 +112,51 @@ class Snapshots:
         :param moment: a snapshot of the instance, to be copied from
         :returns: the template's inventory path
         """
-        source, only_disk = backing, None
-        if in_use:
-            source, disk = self._finder.attached_disk(volume)
-            only_disk = disk.uuid
-            datastore = self._upstream.datastore_ref(disk.datastore)
-        else:
-            datastore = self._ops.get_datastore(backing)
-        template = self._ops.clone(
-            snapshot['name'], source,
-            folder=self._upstream.volume_folder(
-                self._ops.get_dc(datastore), volume['project_id'],
-                snapshot=True),
-            datastore=datastore,
-            extra_config={upstream.BACKING_UUID_KEY: snapshot['id'],
-                          shadow.SNAPSHOT_ID: snapshot['id'],
-                          shadow.SOURCE_VOLUME: volume['id'],
-                          # Else it would pass for the volume's own VM.
-                          upstream.VOLUME_ID_KEY: ''},
-            snapshot=moment, only_disk=only_disk, template=True)
+        marks = {upstream.BACKING_UUID_KEY: snapshot['id'],
+                 shadow.SNAPSHOT_ID: snapshot['id'],
+                 shadow.SOURCE_VOLUME: volume['id'],
+                 # Else it would pass for the volume's own VM.
+                 upstream.VOLUME_ID_KEY: ''}
+        template = (
+            self._copy_attached(snapshot, volume, backing, marks, moment)
+            if in_use else self._copy_detached(snapshot, volume, backing,
+                                               marks))
         try:
             return self._ops.get_inventory_path(template)
         except Exception:
             self._replacement.discard(template)
             raise
+
+    def _copy_detached(self, snapshot: Any, volume: Any, backing: Any,
+                       marks: dict[str, str]) -> Any:
+        datastore = self._ops.get_datastore(backing)
+        return self._ops.clone(
+            snapshot['name'], backing,
+            folder=self._folder(volume, datastore), datastore=datastore,
+            extra_config=marks, template=True)
+
+    def _copy_attached(self, snapshot: Any, volume: Any, backing: Any,
+                       marks: dict[str, str], moment: Any) -> Any:
+        instance, disk = self._finder.attached_disk(volume)
+        datastore = self._upstream.datastore_ref(disk.datastore)
+        deployment = self._ops.deployment()
+        made = self._instance_copy.make(
+            instance_copy.AttachedDisk(
+                instance, disk.uuid, self._ops.adapter_of(backing), moment),
+            instance_copy.Target(
+                snapshot['name'], self._folder(volume, datastore), datastore,
+                marks | ({shadow.DEPLOYMENT: deployment} if deployment
+                         else {})))
+        try:
+            self._ops.mark_backing_as_template(made)
+        except Exception:
+            self._replacement.discard(made)
+            raise
+        return made
+
+    def _folder(self, volume: Any, datastore: Any) -> Any:
+        return self._upstream.volume_folder(
+            self._ops.get_dc(datastore), volume['project_id'], snapshot=True)
 
     def template(self, snapshot: Any) -> Any:
         """The template of a snapshot; None when it is certainly gone."""
@@ -170,7 +199,8 @@ class Snapshots:
         """Delete a snapshot; one that is gone already is deleted.
 
         :raises BackingLost: the volume that holds it is gone
-        :raises InvalidSnapshot: it lies below an attached disk
+        :raises SnapshotIsBusy: it lies below an attached disk; Cinder then
+            keeps it as it was
         """
         if snapshot['provider_location']:
             template = self.template(snapshot)
@@ -185,10 +215,12 @@ class Snapshots:
             deleted = self._ops.delete_snapshot(backing,
                                                 snapshot['name'])
         elif self._ops.get_snapshot(backing, snapshot['name']):
-            raise exception.InvalidSnapshot(
-                reason=f'snapshot {snapshot["id"]} lies below the disk of '
-                f'volume {volume["id"]}, which is attached; detach the '
-                'volume first')
+            LOG.warning(
+                'Snapshot %(snapshot)s is not deleted: it lies below the disk '
+                'of volume %(volume)s, which is attached; detach the volume '
+                'first.', {'snapshot': snapshot['id'],
+                           'volume': volume['id']})
+            raise exception.SnapshotIsBusy(snapshot_name=snapshot['name'])
         else:
             deleted = False
         if not deleted:
@@ -216,10 +248,14 @@ class Snapshots:
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} is attached, and its instance '
                 'would go on with the old disk; detach it first')
+        adapter = copy_policy.adapter(self._specs(volume),
+                                      self._ops.adapter_of(backing))
         if not snapshot['provider_location']:
             self.existing_in_tree(backing, snapshot)
             self._check_dependent(volume, backing)
             self._ops.revert_to_snapshot(backing, snapshot['name'])
+            # The VM is as it was then; a revert brings back content alone.
+            self._ops.reconfigure_disk(backing, adapter=adapter)
             return
         template = self.existing_template(snapshot)
         if self._ops.snapshots(backing):
@@ -232,7 +268,6 @@ class Snapshots:
             replace.temporary_name(volume, 'revert'), template,
             folder=folder, datastore=summary.datastore, host=host,
             resource_pool=pool, provisioning=self._upstream.disk_type(volume),
-            profile_id=self._upstream.storage_profile_id(volume),
-            extra_config={shadow.SNAPSHOT_ID: ''})
-        self._replacement.finish(volume, new)
+            profile_id=self._upstream.storage_profile_id(volume))
+        self._replacement.finish(volume, new, adapter)
         self._replacement.replace(volume, backing, new)

@@ -45,6 +45,11 @@ class SourceImage:
         self._record = record
         self._taken = False
 
+    @property
+    def adapter(self) -> str | None:
+        """The adapter that the image asks for, if it does."""
+        return (self._record.get('properties') or {}).get(ADAPTER_TYPE)
+
     def show(self, _context: Any, _image_id: str) -> dict[str, Any]:
         """The record of the disk in the image."""
         return self._record | {

@@ -74,6 +74,8 @@ TABLE = (
     Privilege('VirtualMachine.Provisioning.Clone', MACHINE, 'clone volumes'),
     Privilege('VirtualMachine.Provisioning.CreateTemplateFromVM', MACHINE,
               'keep snapshots as templates'),
+    Privilege('VirtualMachine.Provisioning.MarkAsTemplate', MACHINE,
+              'keep snapshots of attached volumes as templates'),
     Privilege('VirtualMachine.Provisioning.DeployTemplate', MACHINE,
               'create volumes of templates'),
     Privilege('VirtualMachine.State.CreateSnapshot', MACHINE,

@@ -250,19 +250,6 @@ def placed_backing(provisioning: str) -> soap.Typed:
         'eagerlyScrub': provisioning == 'eagerZeroedThick'})
 
 
-def is_network_card(device: Device) -> bool:
-    """Whether a device is a network card, of whatever make."""
-    return device.element.find(soap.tag('macAddress')) is not None or (
-        device.kind.startswith('VirtualEthernet')
-        or device.kind in _NETWORK_CARDS)
-
-
-_NETWORK_CARDS = frozenset({
-    'VirtualE1000', 'VirtualE1000e', 'VirtualPCNet32', 'VirtualVmxnet',
-    'VirtualVmxnet2', 'VirtualVmxnet3', 'VirtualVmxnet3Vrdma',
-    'VirtualSriovEthernetCard'})
-
-
 def _text(element: etree._Element, path: str) -> str | None:
     return element.findtext('/'.join(map(soap.tag, path.split('/'))))
 

@@ -351,6 +351,7 @@ func (c *cloning) undo(changes []*diskChange) {
 func (c *cloning) configure(machine *simulator.VirtualMachine) types.BaseMethodFault {
 	c.config.Name = ""
 	c.config.Files = nil
+	c.config.Version = "" // "used only while creating a new virtual machine": a clone has its source's
 	c.config.DeviceChange = append(c.config.DeviceChange, c.req.Spec.Location.DeviceChange...)
 	if fault := c.store.reconfigure(c.ctx, machine, &c.config); fault != nil {
 		return fault

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies an attached disk, without the instance that has it.
+
+CloneVM_Task copies a VM: its hardware version, its memory, its firmware, and
+the limits of its disks can be changed on no clone. So the clone is only where
+the copy is made; its disk goes to a fresh shadow VM, and the clone is deleted.
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+from oslo_log import log as logging
+from oslo_utils import excutils
+from oslo_utils import uuidutils
+from oslo_vmware import vim_util
+
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+LOG = logging.getLogger(__name__)
+
+
+class AttachedDisk(NamedTuple):
+    """The disk of an attached volume, as it is to be copied."""
+
+    instance: Any
+    uuid: str
+    adapter: str | None  # of the volume's shadow VM
+    moment: Any = None  # a snapshot of the instance
+
+
+class Target(NamedTuple):
+    """Where the copy goes, and what it becomes."""
+
+    name: str  # of its shadow VM
+    folder: Any
+    datastore: Any
+    extra_config: dict[str, str]  # with its instance UUID
+    host: Any = None  # None: where the instance is
+    resource_pool: Any = None
+    adapter: str | None = None  # None: as the volume's
+    provisioning: str | None = None  # None: as the source's
+    profile_id: str | None = None
+
+
+class InstanceCopy:
+    """Makes shadow VMs with a copy of an instance's disk."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 replacement: replace.Replacement) -> None:
+        self._upstream = cinder
+        self._replacement = replacement
+
+    @property
+    def _ops(self) -> Any:
+        return self._upstream.volumeops
+
+    def make(self, source: AttachedDisk, target: Target) -> Any:
+        """Copy a disk to a shadow VM of its own.
+
+        :returns: the shadow VM; on failure nothing is left
+        """
+        made_in = uuidutils.generate_uuid()
+        try:
+            clone = self._clone(source, target, made_in)
+            shell = self._make_shell(clone, target)
+            self._hand_over(clone, shell, source, target)
+        except Exception:
+            # What exists counts, whatever was returned.
+            with excutils.save_and_reraise_exception():
+                self._discard(target.extra_config[upstream.BACKING_UUID_KEY])
+                self._discard(made_in)
+        self._replacement.discard(clone)
+        return shell
+
+    def _clone(self, source: AttachedDisk, target: Target, uuid: str) -> Any:
+        return self._ops.clone(
+            replace.temporary_name({'name': target.name}, 'copy'),
+            source.instance, folder=target.folder,
+            datastore=target.datastore, host=target.host,
+            resource_pool=target.resource_pool, snapshot=source.moment,
+            only_disk=source.uuid, provisioning=target.provisioning,
+            profile_id=target.profile_id, extra_config={
+                upstream.BACKING_UUID_KEY: uuid,
+                upstream.VOLUME_ID_KEY: '', shadow.SNAPSHOT_ID: ''})
+
+    def _discard(self, uuid: str) -> None:
+        try:
+            left = self._ops.get_backing_by_uuid(uuid)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('VM %(uuid)s may be left: %(error)s',
+                        {'uuid': uuid, 'error': error})
+            return
+        if left:
+            self._replacement.discard(left)
+
+    def _make_shell(self, clone: Any, target: Target) -> Any:
+        where = self._ops.properties(clone, 'resourcePool', 'runtime.host')
+        place = self._ops.properties(target.datastore, 'name')
+        return self._ops.create_backing_disk_less(
+            target.name, target.folder, _ref(where['resourcePool']),
+            _ref(where['runtime.host']), place['name'],
+            profileId=target.profile_id,
+            extra_config=dict(target.extra_config))
+
+    def _hand_over(self, clone: Any, shell: Any, source: AttachedDisk,
+                   target: Target) -> None:
+        hardware = self._ops.devices_of(clone)
+        disk = devices.disks(hardware)[0]
+        adapter = (target.adapter or source.adapter
+                   or devices.adapter_of(disk, hardware)
+                   or self._upstream.adapter_type_of(None))
+        path = f'{self._ops.home_folder(shell)}/{target.name}.vmdk'
+        self._ops.remove_disk(clone, disk)
+        datacenter = self._ops.get_dc(target.datastore)
+        try:
+            self._ops.move_vmdk_file(datacenter, disk.path, path)
+            self._ops.attach_file(shell, path, disk.capacity_bytes, adapter,
+                                  target.profile_id)
+        except Exception:
+            for left in (disk.path, path):
+                self._delete_file(left, datacenter, shell)
+            raise
+
+    def _delete_file(self, path: str, datacenter: Any, shell: Any) -> None:
+        """Delete a disk that no VM has; what remains is for a sweep."""
+        try:
+            if all(disk.path != path for disk
+                   in devices.disks(self._ops.devices_of(shell))):
+                self._ops.delete_vmdk_file(path, datacenter)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.debug('%(path)s was not deleted: %(error)s',
+                      {'path': path, 'error': error})
+
+
+def _ref(found: Any) -> Any:
+    return vim_util.get_moref(found.value, found.type)
