@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import re
 from collections import Counter
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -184,6 +185,21 @@ class StoragePod:
         return self.drs_enabled and self.automation == 'automated'
 
 
+def split_path(text: str, names: Container[str]) -> list[tuple[str, str]]:
+    """All ways to read '[datastore] folder/name': datastores and paths.
+
+    Brackets may be part of either, so the text is split at names that there
+    are, and nowhere else in the plugin.
+
+    :param names: of datastores
+    """
+    if not text.startswith('['):
+        return []
+    return [(text[1:end.start()], text[end.end():].removeprefix(' '))
+            for end in re.finditer(r'\]', text)
+            if text[1:end.start()] in names]
+
+
 @dataclasses.dataclass(frozen=True)
 class Inventory:
     """What the vCenter held when it was read."""
@@ -288,11 +304,9 @@ class Inventory:
         :returns: none where no datastore has such a name; several where
             datastores share it
         """
-        if not text.startswith('['):
-            return []
-        return [(self.datastores[moref], text[end.end():].removeprefix(' '))
-                for end in re.finditer(r'\]', text)
-                for moref in self._spellings.get(text[1:end.start()], ())]
+        return [(self.datastores[moref], path)
+                for name, path in split_path(text, self._spellings)
+                for moref in self._spellings[name]]
 
     def attribute(self, datastore: Datastore, name: str) -> str | None:
         """A datastore's custom attribute of that name; None: it has none."""

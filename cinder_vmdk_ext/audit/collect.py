@@ -202,7 +202,7 @@ class EvidenceReader:
         known = {file.key for file in files}
         for path in sorted({
                 path for vm in machines if vm.ours for path in vm.disks
-                if path.partition('] ')[0][1:] in searched} - known):
+                if model.split_path(path, searched)} - known):
             for datastore, within in inventory.located(path):
                 folder, _, _name = within.rpartition('/')
                 yield from (

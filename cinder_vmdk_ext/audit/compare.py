@@ -32,6 +32,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 
+from cinder_vmdk_ext import model
 from cinder_vmdk_ext import names as patterns
 
 KINDS = ('lost', 'at-risk', 'shared', 'stuck', 'misplaced', 'duplicated',
@@ -383,8 +384,8 @@ class _Comparison:
 
     def _of_disk(self, volume: Volume, used: Machine,
                  disk: str) -> Iterator[tuple[str, str]]:
-        storage = disk.partition('] ')[0][1:]
-        if storage in self._evidence.searched and disk not in self._paths:
+        searched = model.split_path(disk, self._evidence.searched)
+        if searched and disk not in self._paths:
             yield 'lost', f'its VM {used.moref} names {disk}, which is gone'
         folder = disk.rpartition('/')[0]
         for vm in self._by_folder.get(folder, ()):

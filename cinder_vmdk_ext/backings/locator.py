@@ -186,7 +186,7 @@ def _home(backing: shadow.Backing, known: model.Inventory) -> str | None:
         return backing.datastores[0]
     for moref in backing.datastores:
         datastore = known.datastores.get(moref)
-        if datastore and backing.datastore_name in (datastore.name,
-                                                    datastore.plain_name):
+        if datastore and model.split_path(
+                f'{backing.folder}/', {datastore.name, datastore.plain_name}):
             return moref
     return None

@@ -54,7 +54,6 @@ class Backing(NamedTuple):
     moref: str
     name: str
     datastores: tuple[str, ...]
-    datastore_name: str  # of its .vmx file
     template: bool = False
     uuid: str = ''
     volume_id: str = ''  # the mark that its volume left

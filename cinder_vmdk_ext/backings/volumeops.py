@@ -473,12 +473,6 @@ class VolumeOps(folders.PlaceOps):
         self._task('RelocateVM_Task', vm, {
             'spec': soap.Typed('', location)})
 
-    def is_beside(self, backing: Any, disk: devices.Disk) -> bool:
-        """Whether a shadow VM's own files are on the datastore of a disk."""
-        path = self.properties(backing, 'config.files.vmPathName').get(
-            'config.files.vmPathName') or ''
-        return path.partition(']')[0] == disk.path.partition(']')[0]
-
     def extend_virtual_disk(self, requested_size_in_gb: int, path: str,
                             dc_ref: Any, eager_zero: bool = False) -> None:
         """Extend a detached disk to a size (ExtendVirtualDisk_Task)."""
@@ -702,7 +696,6 @@ def _backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
     return shadow.Backing(
         moref, seen.get('name') or '',
         tuple(ref.value for ref in seen.get('datastore') or ()),
-        path[1:].partition(']')[0] if path.startswith('[') else '',
         bool(seen.get('config.template')),
         seen.get(_UUID) or '',
         _option_value(seen.get(_VOLUME_ID)) or '',

@@ -118,7 +118,9 @@ class Extend:
         except Exception:
             self._replacement.discard(new)
             raise
-        self._replacement.replace(volume, backing, new)
+        self._replacement.replace(
+            volume, backing, new,
+            profile_id=self._upstream.storage_profile_id(volume))
 
     def _extend_elsewhere(self, volume: Any, backing: Any, disk: devices.Disk,
                           size_gib: int) -> None:

@@ -155,12 +155,15 @@ class Migrate:
         finally:
             self.follow_instance(volume, backing)
 
-    def _home_of(self, instance: Any) -> str | None:
-        """The datastore (moref) of an instance's own files, if it is known."""
-        folder = self._upstream.volumeops.home_folder(instance)
-        return next((datastore.moref for datastore, _path
-                     in self._selection.inventory().located(f'{folder}/')),
-                    None)
+    def _home_of(self, vm: Any) -> str | None:
+        """The datastore (moref) of a VM's own files, if it is known."""
+        return next(iter(self._homes_of(vm)), None)
+
+    def _homes_of(self, vm: Any) -> list[str]:
+        """The same, where several datastores have the name."""
+        folder = self._upstream.volumeops.home_folder(vm)
+        return [datastore.moref for datastore, _path
+                in self._selection.inventory().located(f'{folder}/')]
 
     def relocate(self, volume: Any, backing: Any, datastore: Any, host: Any,
                  resource_pool: Any, provisioning: str | None = None,
@@ -211,7 +214,7 @@ class Migrate:
         A failure is logged: the volume is whole without it.
         """
         try:
-            if not self._upstream.volumeops.is_beside(backing, disk):
+            if disk.datastore not in self._homes_of(backing):
                 # The disk is there already: what moves is the VM's folder.
                 self._upstream.volumeops.relocate_home(
                     backing, self._upstream.datastore_ref(disk.datastore))

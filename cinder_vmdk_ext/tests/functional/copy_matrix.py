@@ -211,14 +211,16 @@ class CopyCase(backend_case.BackendCase):
             self.types[name] = self.volume_type(name, **specs)
         return self.types[name]
 
-    def attach_with_limits(self, volume):
+    def attach_with_limits(self, volume, policy):
         self.attach(volume, self.instance)
         disk = self.disk_on(self.instance, volume)
         disk.storageIOAllocation = vim.StorageResourceManager.IOAllocationInfo(
             limit=500, shares=vim.SharesInfo(level='high', shares=2000))
         self.wait(self.instance.ReconfigVM_Task(vim.vm.ConfigSpec(
             deviceChange=[vim.vm.device.VirtualDeviceSpec(
-                operation='edit', device=disk)])))
+                operation='edit', device=disk, profile=[
+                    vim.vm.DefinedProfileSpec(profileId=self.policies[policy])
+                ] if policy else [])])))
 
     # -- The ways; each gives what is to be looked at ------------------------
 
@@ -374,7 +376,7 @@ class CopyCase(backend_case.BackendCase):
         self.plain_keys = {option.key for option in self.truth(
             source).vm.config.extraConfig}
         if case.attached:
-            self.attach_with_limits(source)
+            self.attach_with_limits(source, case.source.policy)
         make, _attached = self.ways()[case.way]
         try:
             return self.look_at(make(source, case.named), case)

@@ -53,6 +53,7 @@ type wish struct {
 	home     *string
 	newDisks []*string         // the disks added, in their order
 	disks    map[int32]*string // disks that are there already, by key
+	removed  map[int32]bool    // disks that are taken away
 }
 
 func (w *wish) empty() bool { return w.home == nil && len(w.newDisks) == 0 && len(w.disks) == 0 }
@@ -225,6 +226,7 @@ func wishedByConfig(w *wish, spec *types.VirtualMachineConfigSpec) {
 		case change.Operation == types.VirtualDeviceConfigSpecOperationRemove:
 			none := ""
 			w.disks[disk.Key] = &none
+			w.removed[disk.Key] = true // a disk that the same request adds may get the key
 		default:
 			w.disks[disk.Key] = wished(change.Profile)
 		}
@@ -243,7 +245,7 @@ func wishedByRelocation(w *wish, spec *types.VirtualMachineRelocateSpec) {
 // listen learns the policies that specifications name. It stands around all features that answer these methods by themselves.
 func (a *associations) listen(s *core.Sim) {
 	s.Around(func(ctx *simulator.Context, call *core.Call, next core.Next) soap.HasFault {
-		w := &wish{disks: make(map[int32]*string)}
+		w := &wish{disks: make(map[int32]*string), removed: make(map[int32]bool)}
 		switch req := call.Body.(type) {
 		case *types.CreateVM_Task:
 			wishedByConfig(w, &req.Config)
@@ -283,7 +285,7 @@ func (a *associations) changed(
 		own := core.NewContext(ctx)
 		own.WithLock(vm, func() {
 			for _, key := range diskKeys(vm) {
-				had[key] = true
+				had[key] = !w.removed[key]
 			}
 		})
 	}

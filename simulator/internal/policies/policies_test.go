@@ -63,7 +63,7 @@ func TestWishesOfAConfiguration(t *testing.T) {
 		return &types.VirtualDeviceConfigSpec{Operation: op, Profile: profile,
 			Device: &types.VirtualDisk{VirtualDevice: types.VirtualDevice{Key: key}}}
 	}
-	w := &wish{disks: make(map[int32]*string)}
+	w := &wish{disks: make(map[int32]*string), removed: make(map[int32]bool)}
 	wishedByConfig(w, &types.VirtualMachineConfigSpec{
 		VmProfile: []types.BaseVirtualMachineProfileSpec{&types.VirtualMachineEmptyProfileSpec{}},
 		DeviceChange: []types.BaseVirtualDeviceConfigSpec{

@@ -12,8 +12,9 @@ ID = 'b6f1a1f0-2c0f-4c50-9b41-9f2a4a1b7c10'
 
 
 def vm(moref='vm-1', name='', datastores=('datastore-1',), **more):
-    return shadow.Backing(moref, name, datastores, more.pop('home', ''),
-                          **more)
+    home = more.pop('home', '')
+    return shadow.Backing(moref, name, datastores,
+                          folder=f'[{home}] folder' if home else '', **more)
 
 
 class Reads:

@@ -45,8 +45,8 @@ class ReadBackingsTestCase(unittest.TestCase):
             datastore=('ArrayOfManagedObjectReference',
                        '<ManagedObjectReference type="Datastore">datastore-1'
                        '</ManagedObjectReference>'))).find('u', '')
-        self.assertEqual((('datastore-1',), 'a b'),
-                         (found.datastores, found.datastore_name))
+        self.assertEqual((('datastore-1',), '[a b] v'),
+                         (found.datastores, found.folder))
 
     def test_a_vm_of_which_nothing_is_known_is_nobodys(self):
         """Such as one that is being created, or that is inaccessible."""
