@@ -18,7 +18,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix cluster-run image-fuzz upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ simulator-races: $(STAMP) $(SIMULATOR) ## the simulated vCenter under Go's race 
 
 crash-matrix: $(STAMP) $(SIMULATOR) ## every operation cut off at every call, into docs/crash-matrix.md
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.crash_matrix
+
+copy-matrix: $(STAMP) $(SIMULATOR) ## each way to copy a volume and what its copy keeps, into docs/copies.md
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.copy_matrix
 
 privileges: $(STAMP) $(SIMULATOR) ## what each operation needs the vCenter's user to be allowed, into docs/privileges.md
 	@WRITE_PRIVILEGES=1 $(BIN)/python -W ignore -m unittest cinder_vmdk_ext.tests.functional.test_privileges.TableTestCase

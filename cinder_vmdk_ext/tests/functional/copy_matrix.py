@@ -77,7 +77,7 @@ its volume type names, **refused** is an error that leaves the volume as it
 was. The first word is for a type that names nothing, the second for one that
 names all.
 
-| way | source | adapter | disk type | storage policy | of the instance | cases |
+| way | source | adapter | disk type | policy | of the instance | cases |
 |---|---|---|---|---|---|---|
 '''
 

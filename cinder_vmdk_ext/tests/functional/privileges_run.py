@@ -232,6 +232,12 @@ class OperationsCase(test_adoption.AdoptionCase, test_groups.GroupCase,
         yield
         self.driver.delete_snapshot(snapshot)
 
+    def do_snapshot_an_attached_volume(self) -> Iterator[None]:
+        volume = self.of_template()
+        self.attach(volume)
+        yield
+        self.driver.create_snapshot(self.new_snapshot(volume))
+
     def do_revert_to_a_template_snapshot(self) -> Iterator[None]:
         volume = self.of_template()
         snapshot = self.snapshot(volume)
