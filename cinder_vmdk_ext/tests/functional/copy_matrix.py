@@ -61,7 +61,8 @@ The rule, which `cinder_vmdk_ext/backings/copy_policy.py` holds:
 - **The disk type** is the volume type's; `thin` if it names none, because
   the scheduler counts the space so. Snapshots, linked clones, managed disks
   and moves keep the disk's.
-- **The storage policy** is the volume type's, or none.
+- **The storage policy** is the volume type's, or none. Moves and reverts to a
+  COW snapshot keep the disk's.
 - **Left behind** is all else: of an attached volume's copy, everything of the
   instance (CD-ROM, network cards, serial ports, other disks and controllers,
   all extra configuration, annotation, hardware version, memory, limits of the
@@ -74,8 +75,9 @@ operations a second on the volume's disk.
 
 In the cells, what the copy has: **kept** is the source's, **type's** is what
 its volume type names, **refused** is an error that leaves the volume as it
-was. The first word is for a type that names nothing, the second for one that
-names all.
+was. What stands before the slash is for a type that names nothing, what
+stands behind it for one that names all. Where a cell has two words, the
+source had already what the type names, or is thin, as a delta is.
 
 | way | source | adapter | disk type | policy | of the instance | cases |
 |---|---|---|---|---|---|---|
