@@ -25,6 +25,7 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import refusals
+from cinder_vmdk_ext.scheduling import extra_specs
 
 LOG = logging.getLogger(__name__)
 
@@ -147,6 +148,15 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             'filter_function': self.get_filter_function(),
             'goodness_function': self.get_goodness_function(),
         } | self.backend.reporter.report()
+
+    def _init_vendor_properties(self) -> tuple[dict[str, Any], str]:
+        """The extra specs of volume types (cinder get-capabilities)."""
+        properties: dict[str, Any] = {}
+        for spec, (meaning, values) in extra_specs.described().items():
+            title = spec.partition(':')[2].replace('_', ' ').capitalize()
+            self._set_property(properties, spec, title, meaning, 'string',
+                               **({'enum': list(values)} if values else {}))
+        return properties, 'vmware'
 
     def get_pool(self, volume: Any) -> str | None:
         """The pool of a volume from before pools (Cinder hook)."""

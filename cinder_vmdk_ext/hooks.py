@@ -4,13 +4,19 @@
 import contextlib
 import functools
 import inspect
+import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
+
+from oslo_log import log as logging
 
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext import refusals
+
+LOG = logging.getLogger(__name__)
 
 #: The virtual devices of a VM, for :func:`hook`'s ``reads``.
 HARDWARE = 'config.hardware.device'
@@ -59,9 +65,11 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             given = signature.bind(self, *args, **kwargs).arguments
             try:
-                with contextlib.ExitStack() as stack:
+                with _logged(method.__name__, given) as results, \
+                        contextlib.ExitStack() as stack:
                     _prepare(stack, self.backend, declared, given)
-                    return method(self, *args, **kwargs)
+                    results.append(method(self, *args, **kwargs))
+                    return results[0]
             except refusals.ERRORS as error:
                 refusals.tell(method.__name__,
                               given.get('volume') or given.get('snapshot'),
@@ -72,6 +80,46 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
         run.hook = declared  # type: ignore[attr-defined]
         return run
     return decorate
+
+
+@contextlib.contextmanager
+def _logged(name: str, given: dict[str, Any]) -> Iterator[list[Any]]:
+    """Log one line as an operation begins, and one as it ends.
+
+    :returns: where the operation's result is put, which may say a new pool
+    """
+    thing = given.get('volume') or given.get('snapshot')
+    if not _id(thing):
+        yield []  # it concerns no single volume
+        return
+    began = time.monotonic()
+    results: list[Any] = []
+    LOG.info('%s of %s begins, on %s', name, _id(thing), _place(thing))
+    outcome = 'failed'
+    try:
+        yield results
+        outcome = 'is done'
+    finally:
+        LOG.info('%s of %s %s after %.1f s, on %s', name, _id(thing),
+                 outcome, time.monotonic() - began,
+                 _new_place(results) or _place(thing))
+
+
+def _place(thing: Any) -> str:
+    """The host (with the pool) of a volume, or of a snapshot's volume."""
+    # An operation does not fail because its line cannot be complete.
+    with contextlib.suppress(Exception):
+        return str((thing if 'host' in thing else thing['volume'])['host'])
+    return 'an unknown pool'
+
+
+def _new_place(results: list[Any]) -> str:
+    """The host that an operation's model update gives the volume."""
+    for result in results:
+        for part in result if isinstance(result, tuple) else (result,):
+            if isinstance(part, dict) and part.get('host'):
+                return str(part['host'])
+    return ''
 
 
 def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,

@@ -46,6 +46,19 @@ def check(specs: Mapping[str, str],
                 f'{", ".join(known) or "it has none"}')
 
 
+def described() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What each spec decides, and the values it takes (none: free text)."""
+    return {
+        'vmware:vmdk_type': ('How the disk takes space on its datastore',
+                             _VALUES['vmware:vmdk_type']),
+        'vmware:adapter_type': ('The controller of the disk',
+                                _VALUES['vmware:adapter_type']),
+        'vmware:clone_type': ('Whether clones share the disk they come from',
+                              _VALUES['vmware:clone_type']),
+        POLICY: ('The name of a storage policy of the vCenter', ()),
+    }
+
+
 def _is_scoped(spec: str) -> bool:
     return ''.join(spec.split()).lower().startswith(_SCOPE)
 

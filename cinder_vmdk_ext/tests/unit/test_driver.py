@@ -10,7 +10,21 @@ from cinder.volume import driver as base
 from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext import driver
+from cinder_vmdk_ext.scheduling import extra_specs
 from sandbox.embedded import section
+
+
+class VendorPropertiesTestCase(unittest.TestCase):
+    """What ``cinder get-capabilities`` shows of the extra specs."""
+
+    def test_each_spec_is_there_with_the_values_it_takes(self):
+        made = driver.VmdkExtDriver(configuration=section.read())
+        properties, vendor = made._init_vendor_properties()
+        self.assertEqual('vmware', vendor)
+        self.assertEqual(['full', 'linked'],
+                         properties['vmware:clone_type']['enum'])
+        self.assertNotIn('enum', properties['vmware:storage_profile'])
+        self.assertEqual(set(extra_specs._KNOWN), set(properties))
 
 
 class VersionTestCase(unittest.TestCase):

@@ -41,6 +41,38 @@ class _Driver:
         """Revert."""
 
 
+class LinesTestCase(unittest.TestCase):
+    """An operator reads what the driver does, and for how long."""
+
+    HERE = {'id': 'v-1', 'host': 'h@b#one'}
+
+    def lines(self, call, *args):
+        with self.assertLogs(hooks.__name__, 'INFO') as logged:
+            try:
+                call(*args)
+            except ZeroDivisionError:
+                pass
+        return [each.getMessage() for each in logged.records]
+
+    def test_one_as_it_begins_and_one_as_it_ends(self):
+        first, last = self.lines(_Driver().attach, self.HERE, {})
+        self.assertEqual('attach of v-1 begins, on h@b#one', first)
+        self.assertRegex(
+            last, r'^attach of v-1 is done after \d+\.\d s, on h@b#one$')
+
+    def test_the_last_names_the_pool_of_the_model_update(self):
+        with mock.patch.object(operation, 'current', return_value=(
+                True, {'host': 'h@b#two'})):
+            self.assertRegex(self.lines(_Driver().attach, self.HERE, {})[1],
+                             'on h@b#two$')
+
+    def test_the_last_says_that_it_failed(self):
+        with mock.patch.object(operation, 'current',
+                               side_effect=ZeroDivisionError):
+            self.assertRegex(self.lines(_Driver().attach, self.HERE, {})[1],
+                             'attach of v-1 failed after')
+
+
 class HookTestCase(unittest.TestCase):
 
     def locked_by(self, *args, **kwargs):
