@@ -120,9 +120,9 @@ class DatastoreSelection:
 
         :param host: its ``host['host']`` names the backend and the pool
         """
-        theirs, ours = (volume_utils.extract_host(each, 'backend') for each
-                        in (host['host'], state.field(volume, 'host')))
-        return bool(theirs != ours)
+        ours = state.field(volume, 'host')
+        return bool(ours and volume_utils.extract_host(ours, 'backend')
+                    != volume_utils.extract_host(host['host'], 'backend'))
 
     def has_datastores(self, pool: str | None) -> bool:
         """Whether a name is that of one of this vCenter's pools."""

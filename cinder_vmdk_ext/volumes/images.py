@@ -218,7 +218,6 @@ class Images:
         :raises VolumeRefused, UnusableImage: before anything is made
         """
         self._admission.check_plain(volume)
-        source_image.check_target(image_meta)
         self._attach.with_backing(volume, lambda: self._upload(
             context, volume, image_service, image_meta))
 
@@ -228,6 +227,7 @@ class Images:
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} is attached; detach it before '
                 'an image is made of it')
+        source_image.check_target(image_meta)
         # One that was never written to is as good as empty.
         backing = (self._finder.existing(volume)
                    or self._upstream.create_backing(volume))

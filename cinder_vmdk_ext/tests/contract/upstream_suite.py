@@ -51,6 +51,8 @@ class _DriverInTheirTests:
         super().__init__(*args, **kwargs)
         # The type of their volumes is in no database.
         self.backend.selection.specs_of = lambda type_id: {}
+        # Nor are its encryption and QoS; some volumes are sentinels.
+        self.backend.admission.check_new = lambda volume: None
         # Nor is what tells this Cinder from others.
         self.backend.deployment = lambda: ''
 
