@@ -241,7 +241,15 @@ class Backend:
             insecure=options.vmware_insecure,
             pool_size=options.vmware_connection_pool_size,
             op_id_prefix='c-vol', note=self._note.write,
-            on_task=operation.forget_prefetched)
+            on_task=operation.forget_prefetched, account=self._account())
+
+    def _account(self) -> accounts.Account:
+        """Whose logins are counted, by all processes with our lock_path."""
+        options = self._configuration
+        return accounts.of(
+            options.vmware_host_ip, options.vmware_host_port,
+            options.vmware_host_username, options.vmware_host_password,
+            cfg.CONF.oslo_concurrency.lock_path)
 
     def _make_client(self, cookie: str | None = None) -> soap.Client:
         return _make_client(self._configuration, cookie)
@@ -305,8 +313,7 @@ class Backend:
         self._tags = tagging.Tagged(tagging.Service(
             _make_transport(options,
                             timeouts_seconds=tagging.TIMEOUTS_SECONDS),
-            *login, accounts.of(options.vmware_host_ip,
-                                options.vmware_host_port, *login)), name)
+            *login, self._account()), name)
         return tagged.TaggedSource(reader, self._tags)
 
     def _watch(self, session: Any, client: soap.Client) -> updates.Stream:

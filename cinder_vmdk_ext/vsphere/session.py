@@ -182,17 +182,17 @@ class Session(api.VMwareAPISession):
                     f'The session with {self._host} is closed.')
             if self._failed is not None and arrived < self._failed[0]:
                 raise self._failed[1].with_traceback(None)
-            self._account.check()
-            if lost is not None:
-                # The storage policy service may have lost it alone.
-                self._log_out()
-            try:
-                self._log_in()
-            except vmware_exceptions.VMwareDriverException as error:
-                self._note_failure(error)
-                raise
-            self._failed = None
-            self._account.accept()
+            with self._account.attempt():
+                if lost is not None:
+                    # The storage policy service may have lost it alone.
+                    self._log_out()
+                try:
+                    self._log_in()
+                except vmware_exceptions.VMwareDriverException as error:
+                    self._note_failure(error)
+                    raise
+                self._failed = None
+                self._account.accept()
 
     def _note_failure(self, error: Exception) -> None:
         self._failed = self._clock(), error

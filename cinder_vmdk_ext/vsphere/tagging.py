@@ -6,6 +6,7 @@ Tags are no part of the vSphere API proper; they are asked for by REST, at
 """
 
 import base64
+import contextlib
 import json
 import threading
 import time
@@ -147,10 +148,15 @@ class Service:
     def _log_in(self) -> None:
         if self._session is not None:
             return
-        try:
-            self._account.check()
-        except Exception as error:
-            raise LoginRefused(f'not tried again yet ({error})') from error
+        with contextlib.ExitStack() as attempt:
+            try:
+                attempt.enter_context(self._account.attempt())
+            except Exception as error:
+                raise LoginRefused(f'not tried again yet ({error})'
+                                   ) from error
+            self._try_login()
+
+    def _try_login(self) -> None:
         try:
             self._new = True
             try:

@@ -11,7 +11,9 @@ of threads.
 import logging
 import os
 import random
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -36,6 +38,30 @@ THREADS = 50
 CALLS = int(os.environ.get('VMDK_EXT_TEST_CALLS', 3000))
 POLICY_CALLS = CALLS // 15
 UPSTREAM = os.environ.get('VMDK_EXT_TEST_SESSION') == 'oslo.vmware'
+
+
+# Each logs in as the process of a backend does.
+SIX_PROCESSES = '''
+import os, sys
+from cinder_vmdk_ext.vsphere import accounts, session
+host, port, user, cacert, folder = sys.argv[1:]
+children = []
+for _ in range(6):
+    child = os.fork()
+    if child:
+        children.append(child)
+        continue
+    try:
+        session.Session(
+            host, user, 'old', 3, 0.1, port=int(port), cacert=cacert,
+            insecure=False, account=accounts.of(host, int(port), user, 'old',
+                                                folder))
+    except Exception as error:
+        os.write(1, f'{error.fault_list}\\n'.encode())
+    os._exit(0)
+for child in children:
+    os.waitpid(child, 0)
+'''
 
 
 class SessionCase(vcenter_case.VCenterCase):
@@ -445,10 +471,24 @@ class LoginTestCase(SessionCase):
                          {tuple(each.fault_list) for each in errors})
         self.assertEqual(1, self.count('Login'))
 
-    def test_an_old_password_in_three_services_locks_no_account(self):
+    def test_of_six_processes_one_tries_an_old_password(self):
+        """Cinder runs a process for each backend."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.sim.reset_journal()
+        ended = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', SIX_PROCESSES,
+             self.vcenter.host, str(self.vcenter.port), self.vcenter.user,
+             self.vcenter.cacert, folder.name],
+            capture_output=True, text=True, timeout=120)
+        self.assertEqual(6, ended.stdout.count('InvalidLogin'),
+                         ended.stdout + ended.stderr)
+        self.assertEqual(1, self.count('Login'))
+
+    def test_an_old_password_in_three_hosts_locks_no_account(self):
         """Five refusals in three minutes lock it; ten minutes go by."""
         now = 0.0
-        services = [self.service_with_an_old_password(lambda: now)
+        services = [self.host_with_an_old_password(lambda: now)
                     for _ in range(3)]
         tried = []
         self.sim.reset_journal()
@@ -466,11 +506,16 @@ class LoginTestCase(SessionCase):
             self.assertLess(len([at for at in tried
                                  if begin <= at <= begin + 180]), 5, tried)
 
-    def service_with_an_old_password(self, clock):
-        """What a cinder-volume of two backends, one with a tag, calls."""
-        account = accounts.Account(clock)
-        sessions = [self.log_in(password='old', account=account, clock=clock,
-                                create_session=False) for _ in range(2)]
+    def host_with_an_old_password(self, clock):
+        """What a host with two backends, one of them with a tag, calls."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        account, other = (
+            accounts.Account(clock, accounts.SharedRefusals(
+                folder.name, 'me', clock)) for _ in range(2))
+        sessions = [self.log_in(password='old', account=each, clock=clock,
+                                create_session=False)
+                    for each in (account, other)]
         https = transport.Transport(
             self.vcenter.host, self.vcenter.port,
             transport.Trust(ca_file=self.vcenter.cacert))
