@@ -15,7 +15,7 @@ VMS = strategies.builds(
     shadow.Backing, moref=strategies.sampled_from(('vm-1', 'vm-2', 'vm-3')),
     name=strategies.sampled_from(('volume-a', 'volume-b', 'other')),
     datastores=strategies.sampled_from((('ds-1',), ('ds-1', 'ds-2'), ())),
-    datastore_name=strategies.just(''), template=strategies.booleans(),
+    template=strategies.booleans(),
     uuid=strategies.sampled_from(KEYS),
     volume_id=strategies.sampled_from(KEYS))
 # Several are told of at once; None: it is gone.
