@@ -14,6 +14,7 @@ nothing of them.
 import argparse
 import ast
 import collections
+import functools
 import json
 import os
 import pathlib
@@ -67,18 +68,19 @@ def read(root: pathlib.Path) -> dict[str, ast.Module]:
     return modules
 
 
-def imports(tree: ast.AST) -> set[str]:
+@functools.cache
+def imports(tree: ast.AST) -> frozenset[str]:
     """Dotted names of all that a module imports, wherever in it; of `from a
     import b` both `a` and `a.b`.
     """
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {node.module or ''} | {
                 f'{node.module}.{alias.name}' for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def within(name: str, package: str) -> bool:

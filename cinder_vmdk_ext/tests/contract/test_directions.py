@@ -6,6 +6,7 @@ code, which keeps it, and on a few lines that break it.
 """
 
 import ast
+import functools
 import inspect
 import pathlib
 import re
@@ -45,6 +46,7 @@ def importing(*names: str) -> str:
                    for package, _, module in [name.rpartition('.')])
 
 
+@functools.cache
 def files(folder: pathlib.Path) -> dict[str, ast.Module]:
     """The modules below a folder, by their paths."""
     return {str(path.relative_to(structure.ROOT)): ast.parse(

@@ -3,7 +3,7 @@
 
 from cinder_vmdk_ext.tests.functional import books_with_others
 
-EXAMPLES, STEPS = 2, 20
+EXAMPLES, STEPS = 1, 25
 
 
 class BooksWithOthersTestCase(books_with_others.BooksCase):
