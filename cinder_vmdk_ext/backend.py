@@ -39,6 +39,7 @@ from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission
 from cinder_vmdk_ext.volumes import attach
 from cinder_vmdk_ext.volumes import clone
+from cinder_vmdk_ext.volumes import compliance
 from cinder_vmdk_ext.volumes import create
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import delete
@@ -107,8 +108,10 @@ class Backend:
         self.host_record = records.HostRecord(port, self.selection)
         self.replacement = replace.Replacement(port, self.finder)
         self.admission = admission.Admission(self.selection)
+        self.compliance = compliance.Compliance(
+            port, self.selection, self.reservations, self.promised)
         self.create = create.Create(port, self.selection, self.replacement,
-                                    self.reservations)
+                                    self.reservations, self.compliance)
         copies = instance_copy.InstanceCopy(port, self.replacement)
         self.snapshots = snapshots.Snapshots(port, self.finder,
                                              self.replacement, copies,

@@ -6,6 +6,7 @@
       InvalidExtraSpec(InvalidVolumeType)   a volume type's value is invalid
       VolumeRefused(InvalidVolume)          no backend of ours can do that
         EncryptionRefused                   as VM encryption is another thing
+        NoneComplies                        no datastore has its policy
       BackingLost(VolumeBackendAPIException)  a disk that was is missing
     NoPlacement(NoValidDatastoreException)  no datastore fits; each one's why
       UnknownPool                           volume.host names no datastore
@@ -79,6 +80,17 @@ class EncryptionRefused(VolumeRefused):
             f'{what}; {remedy}vSphere encrypts disks by a storage policy: '
             'set vmware:storage_profile of a type without encryption to a '
             'policy like "VM Encryption Policy"')
+
+
+class NoneComplies(VolumeRefused):
+    """No datastore of the backend complies with a type's storage policy."""
+
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        super().__init__(
+            f'no datastore of this backend complies with storage policy '
+            f'{policy!r}, which vmware:storage_profile of the volume type '
+            'names; have the policy match some of them, or name another')
 
 
 class NoPlacement(vmdk_exceptions.NoValidDatastoreException):

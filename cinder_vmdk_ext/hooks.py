@@ -141,6 +141,8 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
     if hook.places:
         stack.enter_context(backend.reservations.operation(
             volume_id=_id(given.get('volume'))))
+    if hook.makes:
+        backend.compliance.settle(given['volume'])
 
 
 def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:

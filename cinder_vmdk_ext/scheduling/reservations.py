@@ -93,6 +93,16 @@ class Reservations:
             else:
                 self._end(held)
 
+    @contextlib.contextmanager
+    def trial(self) -> Iterator[None]:
+        """Select datastores in this block without taking their space."""
+        held = Claims(operation.current().claims)
+        try:
+            with operation.scope(claims=held):
+                yield
+        finally:
+            self._cancel(held)
+
     def place(self, requirement: model.Requirement,
               inventory: model.Inventory, settings: model.Settings,
               tie_break: placement.TieBreak

@@ -85,6 +85,7 @@ class Clone:
         :param moment: a snapshot of the instance
         """
         self._admission.check_new(volume)
+        self._create.settle(volume)
         self._copy_attached(volume, source, self._finder.existing(source),
                             moment)
         return {'provider_id': state.BACKED}

@@ -11,6 +11,7 @@ from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.scheduling import reservations as space
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import compliance as compliances
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import replace
 
@@ -23,11 +24,13 @@ class Create:
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
                  replacement: replace.Replacement,
-                 reservations: space.Reservations) -> None:
+                 reservations: space.Reservations,
+                 compliance: compliances.Compliance) -> None:
         self._upstream = cinder
         self._selection = selection
         self._replacement = replacement
         self._reservations = reservations
+        self._compliance = compliance
 
     def create(self, volume: Any) -> dict[str, Any]:
         """Create a volume on the datastore of the pool in its host.
@@ -48,9 +51,15 @@ class Create:
         return {'provider_id': state.PROMISED,
                 **self._selection.promised_place(volume)}
 
+    def settle(self, volume: Any) -> None:
+        """As :meth:`compliance.Compliance.settle`, for a copy."""
+        self._compliance.settle(volume)
+
     def create_backing(self, volume: Any, host: Any = None,
                        create_params: Any = None) -> Any:
         """Create a volume's shadow VM, or a temporary one (upstream's seam).
+
+        What was promised on a pool that cannot hold it moves to another.
 
         :returns: its reference
         """
@@ -65,6 +74,8 @@ class Create:
                 if not temporary:
                     self._discard_unfinished(volume)
                 raise
+        if not temporary:
+            self._compliance.settle(volume, host)
         backing = self.where_space_is(volume, make)
         if state.is_promised(volume) and not temporary:
             state.remember(volume, state.BACKED)

@@ -53,6 +53,7 @@ class _DriverInTheirTests:
         self.backend.selection.specs_of = lambda type_id: {}
         # Nor are its encryption and QoS; some volumes are sentinels.
         self.backend.admission.check_new = lambda volume: None
+        self.backend.compliance.settle = lambda volume, host=None: None
         # Nor is what tells this Cinder from others.
         self.backend.deployment = lambda: ''
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes a volume without a disk to a pool that can hold it.
+
+Cinder's scheduler knows neither which datastores comply with a storage
+policy nor which of them an instance's host can use. So a volume may be given
+to a pool that can never hold it, and Cinder's retry would choose that pool
+again. A pool that merely lacks space is left to the retry.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_utils import units
+from oslo_vmware import vim_util
+
+from cinder.volume import volume_utils
+
+from cinder_vmdk_ext.backings import promises
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import eligibility
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.scheduling import reservations as space
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import records
+
+LOG = logging.getLogger(__name__)
+
+
+class Compliance:
+    """Corrects the pools of volumes before their disks are made."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 reservations: space.Reservations,
+                 promised: promises.Promises) -> None:
+        self._upstream = cinder
+        self._selection = selection
+        self._reservations = reservations
+        self._promised = promised
+
+    def settle(self, volume: Any, host: Any = None) -> None:
+        """Give a volume without a disk a pool that may hold it.
+
+        Nothing changes where a datastore of its pool complies with the
+        storage policy of its type, and ``host`` can use it. Else its record
+        names another pool of the backend, at once: what follows makes or
+        promises the disk there. The target of a migration keeps the pool that
+        was asked for.
+
+        :param host: reference of the host of the instance it is for
+        :raises NoneComplies: no datastore of the backend does
+        :raises NoPlacement: with the reason for each datastore considered
+        """
+        if (not self._selection.connected or state.is_backed(volume)
+                or state.field(volume, 'migration_status')):
+            return
+        policy = self._upstream.storage_profile(volume)
+        if policy is None and host is None:
+            return
+        pool = self._selection.pool_of(volume)
+        pinned = self._selection.pinned(pool) if pool is not None else None
+        if pinned is None:
+            return
+        compliant = self._compliant(policy)
+        if any(compliant(moref) and self._is_seen(host, moref)
+               for moref in pinned):
+            return
+        seen = self._selection.inventory()
+        if not any(map(compliant, _belonging(seen,
+                                             self._selection.settings))):
+            raise exceptions.NoneComplies(policy or '')
+        self._move(volume, policy, host, seen)
+
+    def _compliant(self, policy: str | None) -> Callable[[str], bool]:
+        """What says whether a datastore (moref) complies with a policy."""
+        return lambda moref: self._upstream.ds_sel.is_datastore_compliant(
+            vim_util.get_moref(moref, 'Datastore'), policy)
+
+    def _is_seen(self, host: Any, moref: str) -> bool:
+        return host is None or self._selection.is_seen_by(host,
+                                                          lambda: moref)
+
+    def _move(self, volume: Any, policy: str | None, host: Any,
+              seen: model.Inventory) -> None:
+        moref = self._choose(volume, policy, host, seen)
+        pool = pool_names.by_datastore(
+            seen, self._selection.settings)[moref]
+        before = volume['host']
+        values = records.on_pool(volume, pool)
+        if state.is_promised(volume):
+            values |= self._selection.promised_place(values)
+        if records.change(volume, values):
+            LOG.warning(
+                'Volume %(volume)s: pool %(before)s was asked for, which '
+                '%(why)s; pool %(after)s takes it.',
+                {'volume': volume['id'], 'after': pool,
+                 'before': volume_utils.extract_host(before, 'pool'),
+                 'why': _why(policy, host)})
+
+    def _choose(self, volume: Any, policy: str | None, host: Any,
+                seen: model.Inventory) -> str:
+        """The datastore (moref) of the backend to which the disk should go.
+
+        Its space is claimed, or promised, as soon as the record names it.
+        """
+        settings = self._selection.settings
+        with self._reservations.trial(), self._selection.selecting(
+                None, lambda: self._selection.specs(volume)):
+            # What is promised takes no space yet, and is as good as taken.
+            for promise, pool in pool_names.promised(self._promised.all(),
+                                                     seen, settings):
+                self._reservations.claim(
+                    pool.datastores[0].moref, promise.size_gib * units.Gi,
+                    True, seen)
+            _host, _pool, summary = self._upstream.select_datastore_for(
+                volume['size'] * units.Gi, policy, host)
+        return vim_util.get_moref_value(summary.datastore)
+
+
+def _belonging(seen: model.Inventory,
+               settings: model.Settings) -> list[str]:
+    """Datastores (morefs) of the backend, also those of no use just now."""
+    refused = eligibility.refusals(seen, settings)
+    return [moref for moref in seen.datastores
+            if moref not in refused or refused[moref].passing]
+
+
+def _why(policy: str | None, host: Any) -> str:
+    reasons = []
+    if policy is not None:
+        reasons.append(f'does not comply with storage policy {policy!r}')
+    if host is not None:
+        reasons.append("is out of reach of the instance's host")
+    return ' or '.join(reasons)
