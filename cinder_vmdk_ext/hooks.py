@@ -125,9 +125,9 @@ def _new_place(results: list[Any]) -> str:
 def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
              given: dict[str, Any]) -> None:
     """Check, lock and open what a hook declares, until the stack unwinds."""
+    volume_id = _id(given.get('volume'))
     if hook.makes:
         backend.admission.check_new(given['volume'])
-    backend.promised.touch()
     stack.callback(backend.promised.touch)
     if hook.locks_on:
         changed = [volume for name in hook.locks_on
@@ -140,7 +140,8 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
             prefetch=_prefetch(hook.reads, given.get('connector'))))
     if hook.places:
         stack.enter_context(backend.reservations.operation(
-            volume_id=_id(given.get('volume'))))
+            volume_id=volume_id))
+    backend.promised.touch()
     if hook.makes:
         backend.compliance.settle(given['volume'])
 

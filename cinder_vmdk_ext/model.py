@@ -344,11 +344,11 @@ class Inventory:
                 found[moref] = (*found.get(moref, ()), policy)
         return found
 
-    @property
-    def shared_datastores(self) -> Iterable[Datastore]:
+    @functools.cached_property
+    def shared_datastores(self) -> tuple[Datastore, ...]:
         """Datastores whose storage is mounted in several datacenters."""
-        return (self.datastores[moref] for same in self._shared.values()
-                if len(same) > 1 for moref in same)
+        return tuple(self.datastores[moref] for same in self._shared.values()
+                     if len(same) > 1 for moref in same)
 
     def same_storage(self, datastore: Datastore) -> tuple[Datastore, ...]:
         """The datastores that are one storage with this one, itself included.

@@ -99,9 +99,8 @@ _CURRENT: contextvars.ContextVar[Operation] = contextvars.ContextVar(
     'vmdk_ext_operation', default=Operation())
 
 
-def current() -> Operation:
-    """The operation of this thread; an empty one outside of any."""
-    return _CURRENT.get()
+#: Gives the operation of this thread; an empty one outside of any.
+current = _CURRENT.get
 
 
 @contextlib.contextmanager

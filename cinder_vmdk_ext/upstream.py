@@ -11,7 +11,6 @@ driver object has, whether it overrides upstream's or not; those of
 
 from typing import Any
 
-from oslo_vmware import vim_util
 
 from cinder.volume.drivers.vmware import datastore
 from cinder.volume.drivers.vmware import vmdk
@@ -160,9 +159,17 @@ class Upstream:
     def select_datastore_for(self, size_bytes: int, policy: str | None,
                              host: Any = None) -> Any:
         """As :meth:`select_datastore`, for a size and a storage policy."""
-        return self.select_datastore({
+        return self._driver._select_datastore({
             datastore.DatastoreSelector.SIZE_BYTES: size_bytes,
             datastore.DatastoreSelector.PROFILE_NAME: policy}, host)
+
+    def select_datastore_of(self, volume: Any, size_bytes: int,
+                            host: Any = None) -> Any:
+        """As :meth:`select_datastore`, with the policy of a volume's type."""
+        return self._driver._select_datastore({
+            datastore.DatastoreSelector.SIZE_BYTES: size_bytes,
+            datastore.DatastoreSelector.PROFILE_NAME:
+                self._driver._get_storage_profile(volume)}, host)
 
     def extend_backing(self, backing: Any, size_gib: int,
                        disk_type: str) -> None:
@@ -183,11 +190,6 @@ class Upstream:
                                                          project_id)
         return self._driver._get_volume_group_folder(datacenter, project_id,
                                                      snapshot=True)
-
-    @staticmethod
-    def datastore_ref(moref: str) -> Any:
-        """The reference of a datastore by its moref."""
-        return vim_util.get_moref(moref, 'Datastore')
 
     def cluster_names(self) -> list[str]:
         """The names of the vCenter's clusters."""

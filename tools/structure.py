@@ -3,6 +3,7 @@
 
     python -m tools.structure [--root DIR]           what the sources show
     python -m tools.structure --walks [--root DIR]   and operations, traced
+    python -m tools.structure --pairs 10             and their returns, by pair
     python -m tools.structure --record NAME ...      into docs/structure.json
 
 Works on any commit of the project, so that two of them can be compared:
@@ -247,20 +248,24 @@ def of_sources(root: pathlib.Path) -> dict[str, object]:
 
 # -- Figures of the walks --------------------------------------------------
 
-def of_walks(root: pathlib.Path, simulator: str | None
+def of_walks(root: pathlib.Path, simulator: str | None, pairs: int = 0
              ) -> dict[str, dict[str, int]]:
-    """The figures of one walk of each operation, in a process of its own."""
+    """The figures of one walk of each operation, in a process of its own.
+
+    :param pairs: print so many of the pairs of modules with most returns
+    """
     environment = os.environ | {'PYTHONPATH': str(root)}
     if simulator:
         environment['VCENTER_SIM'] = simulator
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(WALKS)],
+        [sys.executable, '-W', 'ignore', str(WALKS), '--pairs', str(pairs)],
         cwd=root, env=environment, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit('the walks failed')
-    figures: dict[str, dict[str, int]] = json.loads(
-        done.stdout.splitlines()[-1])
+    *shown, last = done.stdout.splitlines()
+    print(*shown, sep='\n', end='\n' if shown else '', file=sys.stderr)
+    figures: dict[str, dict[str, int]] = json.loads(last)
     return figures
 
 
@@ -321,6 +326,9 @@ def main() -> int:
                         help='the tree to look at; else this one')
     parser.add_argument('--walks', action='store_true',
                         help='trace operations against the simulator, too')
+    parser.add_argument('--pairs', metavar='N', type=int, default=0,
+                        help='with walks: the N most frequent returns from '
+                        'one module to another, to stderr')
     parser.add_argument('--simulator', help='the vcenter-sim for the walks; '
                         'else build/vcenter-sim of the tree')
     parser.add_argument('--record', metavar='NAME', help='write the figures '
@@ -328,8 +336,9 @@ def main() -> int:
     arguments = parser.parse_args()
     root = arguments.root.resolve()
     figures = of_sources(root)
-    if arguments.walks:
-        figures['walks'] = of_walks(root, arguments.simulator)
+    if arguments.walks or arguments.pairs:
+        figures['walks'] = of_walks(root, arguments.simulator,
+                                    arguments.pairs)
     print(json.dumps(figures, indent=1))
     if arguments.record:
         record(arguments.record, figures)

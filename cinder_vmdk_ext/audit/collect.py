@@ -11,7 +11,6 @@ from typing import Any
 from lxml import etree
 from oslo_utils import timeutils
 from oslo_utils import uuidutils
-from oslo_vmware import vim_util
 
 from cinder import context as cinder_context
 from cinder import exception
@@ -28,6 +27,7 @@ from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -48,6 +48,9 @@ _PATHS = {
 _VMS_A_CALL = 200
 _IDS_A_QUERY = 200
 _NEVER = datetime.datetime(1980, 1, 1, tzinfo=datetime.timezone.utc)
+_EXTENSION_KEY = soap.tag('extensionKey')
+_NAME = soap.tag('name')
+_SIZE = soap.tag('size')
 
 
 class EvidenceReader:
@@ -102,12 +105,12 @@ class EvidenceReader:
                      in self._browser.folder(datastore,
                                              path.rpartition('/')[0])]
             morefs = {ref.value for ref in self._ops.properties(
-                vim_util.get_moref(finding.datastore, 'Datastore'),
+                references.Ref('Datastore', finding.datastore),
                 'vm').get('vm') or ()}
         if uuidutils.is_uuid_like(finding.owner):
             backing = self._ops.get_backing_by_uuid(finding.owner)
             if backing:
-                morefs.add(vim_util.get_moref_value(backing))
+                morefs.add(backing.value)
         morefs |= {vm.moref for vm in self._last if finding.owner in (
             vm.uuid, vm.volume_id, vm.replaced)}
         return self._evidence(self._machines(inventory, morefs), files,
@@ -230,16 +233,16 @@ class EvidenceReader:
             unmanaged=unmanaged, replaced=replaced, quarantined=quarantined,
             quarantine_record=record,
             ours=isinstance(manager, etree._Element) and manager.findtext(
-                soap.tag('extensionKey')) == upstream.EXTENSION_KEY,
+                _EXTENSION_KEY) == upstream.EXTENSION_KEY,
             deployment=deployment, at_home=self._is_home(above),
             folder=_reference(own, inventory).rpartition('/')[0],
             disks=tuple(_reference(disk.path, inventory) for disk in disks),
             template=bool(seen.get('config.template')),
             pool=names.get(home),
             place=datastore.plain_name if datastore else '',
-            files=tuple((_reference(file.findtext(soap.tag('name')) or '',
+            files=tuple((_reference(file.findtext(_NAME) or '',
                                     inventory),
-                         int(file.findtext(soap.tag('size')) or 0))
+                         int(file.findtext(_SIZE) or 0))
                         for file in files),
             disk_count=len(disks),
             points=tuple(

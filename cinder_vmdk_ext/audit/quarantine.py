@@ -6,7 +6,6 @@ from typing import Any
 from oslo_utils import timeutils
 from oslo_utils import uuidutils
 from oslo_vmware import exceptions as vmware_exceptions
-from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.audit import aside
 from cinder_vmdk_ext.audit import compare
@@ -15,6 +14,7 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import datastore_browser
+from cinder_vmdk_ext.vsphere import references
 
 # The key by which volumeops takes a VM's instance UUID.
 _UUID = 'instanceUuid'
@@ -55,7 +55,7 @@ class Quarantine:
             self._move_file(finding)
         elif finding.thing == 'vm-snapshot':
             self._ops.delete_snapshot(
-                vim_util.get_moref(finding.machine, 'VirtualMachine'),
+                references.Ref('VirtualMachine', finding.machine),
                 finding.name)
         elif finding.thing == 'template':
             self._move_template(finding)
@@ -127,7 +127,7 @@ class Quarantine:
     def _restore_machine(self, item: aside.Item,
                          record: aside.Record) -> None:
         vm = _machine(item.reference)
-        folder = vim_util.get_moref(record.origin, 'Folder')
+        folder = references.Ref('Folder', record.origin)
         try:
             self._ops.properties(folder, 'name')
         except vmware_exceptions.ManagedObjectNotFoundException:
@@ -171,7 +171,7 @@ class Quarantine:
         datastore, path = self._located(item.reference, item.datastore)
         self._ops.delete_vmdk_file(
             f'[{datastore.name}] {path}',
-            vim_util.get_moref(datastore.datacenter, 'Datacenter'))
+            references.Ref('Datacenter', datastore.datacenter or ''))
 
     # -- Files --------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class Quarantine:
     def _move_disk(self, datastore: model.Datastore, path: str,
                    there: str) -> None:
         """Move a disk's files within a datastore, and make the folders."""
-        datacenter = vim_util.get_moref(datastore.datacenter, 'Datacenter')
+        datacenter = references.Ref('Datacenter', datastore.datacenter or '')
         # As the vCenter knows it: %2f for a slash.
         place = datastore.name
         *folders, _name = there.split('/')
@@ -197,4 +197,4 @@ class Quarantine:
 
 
 def _machine(moref: str) -> Any:
-    return vim_util.get_moref(moref, 'VirtualMachine')
+    return references.Ref('VirtualMachine', moref)

@@ -99,8 +99,8 @@ class BackingView:
         conversation.own('DestroyView', view)
         # The view itself is reported too: otherwise a vCenter without VMs
         # would report nothing, and the reader would wait for more.
-        return [soap.view_filter(view, volumeops.BACKING_PATHS,
-                                 {view: ('type',)})]
+        return [collector.view_filter(view, volumeops.BACKING_PATHS,
+                                      {view: ('type',)})]
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from lxml import etree
-from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
@@ -15,6 +14,7 @@ from cinder_vmdk_ext import config
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -33,6 +33,14 @@ _TREE_PATHS = {'VirtualMachine': ('name',), 'Folder': ('name', 'parent'),
 # Virtual hardware is the bulk of what is read; so many replies' worth of it
 # is held at a time.
 _VMS_A_CALL = 200
+_EXTENSION_KEY = soap.tag('extensionKey')
+_BACKING = soap.tag('backing')
+_SHARING = soap.tag('sharing')
+_DISK_MODE = soap.tag('diskMode')
+_KEY_ID = soap.tag('keyId')
+_V_DISK_ID = soap.tag('vDiskId')
+_NAME = soap.tag('name')
+_VALUE = soap.tag('value')
 
 
 class DiskScan:
@@ -76,7 +84,7 @@ class DiskScan:
     def disks_on(self, datastore: str) -> list[shadow.ScannedDisk]:
         """The disks of all VMs that use a datastore (moref)."""
         vms = self._ops.properties(
-            vim_util.get_moref(datastore, 'Datastore'), 'vm').get('vm')
+            references.Ref('Datastore', datastore), 'vm').get('vm')
         return self.disks(ref.value for ref in vms or ())
 
     def snapshots(self) -> list[shadow.ScannedSnapshot]:
@@ -128,7 +136,7 @@ class DiskScan:
         uuid = (seen.get('config.instanceUuid') or '').lower()
         manager = seen.get('config.managedBy')
         ours = isinstance(manager, etree._Element) and manager.findtext(
-            soap.tag('extensionKey')) == self._extension_key
+            _EXTENSION_KEY) == self._extension_key
         name = seen.get('name') or moref
         above = inventory_path(seen.get('parent'), tree)
         return shadow.ScannedVm(
@@ -152,17 +160,17 @@ class DiskScan:
         found = []
         for disk in devices.disks(devices.parse(seen.get(_DEVICES))):
             element = disk.device.element
-            backing = element.find(soap.tag('backing'))
-            sharing = backing.findtext(soap.tag('sharing')) or 'sharingNone'
+            backing = element.find(_BACKING)
+            sharing = backing.findtext(_SHARING) or 'sharingNone'
             found.append(shadow.ScannedDisk(
                 disk.datastore, self._path_of(disk), disk.capacity_bytes,
                 vm, disk.uuid.lower(), disk.device.key,
                 soap.type_of(backing),
-                backing.findtext(soap.tag('diskMode')) or 'persistent',
+                backing.findtext(_DISK_MODE) or 'persistent',
                 disk.provisioning, disk.parent or '',
                 shared=sharing != 'sharingNone',
-                encrypted=backing.find(soap.tag('keyId')) is not None,
-                first_class=element.find(soap.tag('vDiskId')) is not None))
+                encrypted=backing.find(_KEY_ID) is not None,
+                first_class=element.find(_V_DISK_ID) is not None))
         return found
 
     def _path_of(self, disk: devices.Disk) -> str:
@@ -244,16 +252,17 @@ class DiskScan:
                     # Of namesakes either may be meant.
                     found |= {(datastore.moref, path)
                               for datastore, path in known.located(
-                                  file.findtext(soap.tag('name')) or '')}
+                                  file.findtext(_NAME) or '')}
         return found
 
 
-def inventory_path(parent: soap.Ref | None, tree: collector.Properties) -> str:
+def inventory_path(parent: references.Ref | None,
+                   tree: collector.Properties) -> str:
     """A path in the inventory: the names from below the root folder on."""
     names: list[str] = []
-    while isinstance(parent, soap.Ref) and parent in tree:
+    while isinstance(parent, references.Ref) and parent in tree:
         above = tree[parent]
-        if not isinstance(above.get('parent'), soap.Ref):
+        if not isinstance(above.get('parent'), references.Ref):
             break  # the root folder is in no path
         names.insert(0, above.get('name') or '')
         parent = above.get('parent')
@@ -273,4 +282,4 @@ def mark_of(seen: dict[str, Any], mark: str) -> str:
     option = seen.get(f'config.extraConfig["{mark}"]')
     if not isinstance(option, etree._Element):
         return ''
-    return option.findtext(soap.tag('value')) or ''
+    return option.findtext(_VALUE) or ''

@@ -4,13 +4,13 @@
 from typing import Any
 
 from oslo_log import log as logging
-from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
@@ -41,12 +41,12 @@ class Finder:
             backing = self.find(volume) or self._half_replaced(volume)
         if not backing:
             raise exceptions.BackingLost('volume', volume['id'],
-                                         state.field(volume, 'host'))
+                                         volume.get('host'))
         if not self._is_whole(volume, backing):
             raise exceptions.BackingLost(
                 'the disk of the shadow VM '
-                f'{vim_util.get_moref_value(backing)} of volume',
-                volume['id'], state.field(volume, 'host'))
+                f'{backing.value} of volume',
+                volume['id'], volume.get('host'))
         return backing
 
     def _is_whole(self, volume: Any, backing: Any) -> bool:
@@ -80,7 +80,7 @@ class Finder:
                 and vm.name not in names
                 for vm in ops.read_all_backings().all):
             return None
-        backing = vim_util.get_moref(old[0][0], 'VirtualMachine')
+        backing = references.Ref('VirtualMachine', old[0][0])
         LOG.warning('Volume %(volume)s gets its backing %(vm)s back: it was '
                     'to be replaced, and the replacement was broken off.',
                     {'volume': volume['id'], 'vm': old[0][0]})
@@ -110,4 +110,4 @@ class Finder:
                     return instance, disk
         raise exceptions.BackingLost(
             'the disk on instance', f'{uuid} of volume {volume["id"]}',
-            state.field(volume, 'host'))
+            volume.get('host'))

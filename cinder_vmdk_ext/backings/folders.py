@@ -5,12 +5,12 @@ from typing import Any
 from typing import Protocol
 
 from oslo_vmware import exceptions
-from oslo_vmware import vim_util
 
 from cinder.volume.drivers.vmware import volumeops as upstream
 
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.vsphere import references
 
 
 class InventoryView(Protocol):
@@ -40,21 +40,20 @@ class PlaceOps(upstream.VMwareVolumeOps):
             for moref in datastores:
                 datastore = inventory.datastores.get(moref)
                 if datastore is not None and datastore.datacenter:
-                    return vim_util.get_moref(datastore.datacenter,
-                                              'Datacenter')
+                    return references.Ref('Datacenter', datastore.datacenter)
         return super().get_dc(child)
 
     def _datastores_of(self, child: Any,
                        inventory: model.Inventory) -> list[str]:
         """Some datastores in the datacenter of an object."""
-        kind = vim_util.get_moref_type(child)
-        moref = vim_util.get_moref_value(child)
+        kind = child._type
+        moref = child.value
         if kind == 'Datastore':
             return [moref]
         if kind == 'VirtualMachine':
             # The one thing that memory may not know yet.
             home = self.get_datastore(child)
-            return [vim_util.get_moref_value(home)] if home else []
+            return [home.value] if home else []
         for cluster in inventory.clusters.values():
             if moref in (cluster.moref, cluster.resource_pool):
                 return [each.moref for each in inventory.datastores.values()
@@ -65,9 +64,9 @@ class PlaceOps(upstream.VMwareVolumeOps):
         """The root of a datacenter's VM folders."""
         inventory = self.inventory_view and self.inventory_view.known()
         known = inventory and inventory.datacenters.get(
-            vim_util.get_moref_value(datacenter))
+            datacenter.value)
         if known and known.vm_folder:
-            return vim_util.get_moref(known.vm_folder, 'Folder')
+            return references.Ref('Folder', known.vm_folder)
         return super().get_vmfolder(datacenter)
 
     def create_folder(self, parent_folder: Any,
@@ -81,7 +80,7 @@ class PlaceOps(upstream.VMwareVolumeOps):
             # Upstream reads each child's name; the fault names the folder.
             existing = (error.details or {}).get('object')
             if existing:
-                return vim_util.get_moref(existing, 'Folder')
+                return references.Ref('Folder', existing)
         return self._get_child_folder(parent_folder, child_folder_name)
 
     def create_vm_inventory_folder(self, datacenter: Any,
@@ -90,7 +89,7 @@ class PlaceOps(upstream.VMwareVolumeOps):
 
         Threads and services that want the same path at once make it once.
         """
-        path = '/'.join(['', vim_util.get_moref_value(datacenter),
+        path = '/'.join(['', datacenter.value,
                          *path_comp])
         known = self._folder_cache.get(path)
         if known:

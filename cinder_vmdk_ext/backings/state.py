@@ -24,7 +24,7 @@ _NOT_MIGRATING = (None, '', 'success', 'error')
 
 def is_promised(volume: Any) -> bool:
     """Whether the volume is known never to have had a backing."""
-    return field(volume, 'provider_id') == PROMISED
+    return volume.get('provider_id') == PROMISED
 
 
 def is_backed(volume: Any) -> bool:
@@ -33,12 +33,12 @@ def is_backed(volume: Any) -> bool:
     One whose deletion has begun has one, until it is certain that it has
     none: a delete that fails leaves the disk as it was.
     """
-    return field(volume, 'provider_id') in (BACKED, DELETING)
+    return volume.get('provider_id') in (BACKED, DELETING)
 
 
 def is_deleting(volume: Any) -> bool:
     """Whether a deletion of the backing has begun."""
-    return field(volume, 'provider_id') == DELETING
+    return volume.get('provider_id') == DELETING
 
 
 def is_at_rest(volume: Any) -> bool:
@@ -55,11 +55,3 @@ def remember(volume: Any, state: str) -> None:
             # Where its space was promised (volumes/datastore_selection.py).
             volume.provider_location = None
         volume.save()
-
-
-def field(volume: Any, name: str) -> Any:
-    """A field of a volume object, or of what stands for one in a test."""
-    try:
-        return volume[name]
-    except KeyError:
-        return None

@@ -6,13 +6,14 @@ effect that is not found may still appear, so the call fails with
 :class:`exceptions.OutcomeUnknown`, which callers never treat as "not done".
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
+from typing import TypeVar
 
 from oslo_log import log as logging
 from oslo_utils import uuidutils
 from oslo_vmware import exceptions as vmware_exceptions
-from oslo_vmware import vim_util
 
 from cinder.volume.drivers.vmware import volumeops as upstream
 
@@ -20,7 +21,7 @@ from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.vsphere import property_collector as collector
-from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import tasks
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
@@ -30,6 +31,29 @@ LOG = logging.getLogger(__name__)
 # looked at after any error: it is as asked, or it is not.
 _UNKNOWN = exceptions.OutcomeUnknown
 _STATE, _ENTITY = 'info.state', 'info.entity'
+
+
+_T = TypeVar('_T')
+# How long a vCenter may hold a disk locked after it was detached.
+LOCK_SECONDS = 5.0
+LOCK_POLL_SECONDS = 0.25
+
+
+def _once_unlocked(act: Callable[[], _T]) -> _T:
+    """Do something with a disk whose last lock may linger for some seconds.
+
+    A call that fails by a lock has changed nothing, so it is repeated.
+
+    :raises FileLockedException: the disk stays locked
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return act()
+        except vmware_exceptions.FileLockedException:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(LOCK_POLL_SECONDS)
 
 
 class VerifiedOps(volumeops.VolumeOps):
@@ -82,8 +106,7 @@ class VerifiedOps(volumeops.VolumeOps):
     def _described(self, backing: Any, name: str, description: str) -> Any:
         for node in self._snapshot_nodes(backing):
             if (node.name, node.description) == (name, description):
-                return vim_util.get_moref(node.moref,
-                                          'VirtualMachineSnapshot')
+                return references.Ref('VirtualMachineSnapshot', node.moref)
         return None
 
     def mark_backing_as_template(self, backing: Any) -> None:
@@ -127,10 +150,8 @@ class VerifiedOps(volumeops.VolumeOps):
 
     def _is_called(self, snapshot: Any, name: str) -> bool:
         machine = self._machine_of(snapshot)
-        found = machine and self.snapshots(vim_util.get_moref(
-            machine.value, machine.type)).get(name)
-        return bool(found) and (vim_util.get_moref_value(found)
-                                == vim_util.get_moref_value(snapshot))
+        found = self.snapshots(machine).get(name) if machine else None
+        return found is not None and found.value == snapshot.value
 
     def remove_disk(self, vm: Any, disk: devices.Disk) -> None:
         """Take a disk from a VM; its file stays (ReconfigVM_Task)."""
@@ -166,11 +187,41 @@ class VerifiedOps(volumeops.VolumeOps):
 
         For a move from another one: it is one task, done or not as a whole.
         """
-        wanted = vim_util.get_moref_value(datastore)
+        wanted = datastore.value
         moved = [disk.datastore == wanted
                  for disk in devices.disks(self.devices_of(vm))
                  if disk_uuid in (None, disk.uuid)]
         return bool(moved) and all(moved)
+
+    # -- Of a disk that an instance may just have given back ----------------
+
+    def move_vmdk_file(self, *args: Any, **kwargs: Any) -> None:
+        """Move a detached disk (MoveVirtualDisk_Task)."""
+        move = super().move_vmdk_file
+        _once_unlocked(lambda: move(*args, **kwargs))
+
+    def extend_virtual_disk(self, *args: Any, **kwargs: Any) -> None:
+        """Extend a detached disk to a size (ExtendVirtualDisk_Task)."""
+        extend = super().extend_virtual_disk
+        _once_unlocked(lambda: extend(*args, **kwargs))
+
+    def repoint_disk(self, *args: Any, **kwargs: Any) -> None:
+        """Have a shadow VM name another file as its disk."""
+        repoint = super().repoint_disk
+        _once_unlocked(lambda: repoint(*args, **kwargs))
+
+    def set_policy(self, backing: Any, profile_id: str) -> None:
+        """Give a detached disk a storage policy (ReconfigVM_Task)."""
+        _once_unlocked(lambda: self.reconfigure_disk(
+            backing, profile_id=profile_id))
+
+    def consolidate(self, vm: Any) -> None:
+        """Merge the deltas that no snapshot needs (ConsolidateVMDisks_Task).
+
+        Those that another VM needs stay.
+        """
+        consolidate = super().consolidate
+        _once_unlocked(lambda: consolidate(vm))
 
     # -- Deleting -----------------------------------------------------------
 
@@ -179,10 +230,10 @@ class VerifiedOps(volumeops.VolumeOps):
         delete = super().delete_backing
         view = self.backing_view
         datastores = view.datastores_of(
-            vim_util.get_moref_value(backing)) if view else ()
+            backing.value) if view else ()
         self._verify_step(
             backing, lambda: delete(backing), lambda: self.read_backing(
-                vim_util.get_moref_value(backing)) is None)
+                backing.value) is None)
         for datastore in datastores:
             self.freed(datastore)
 
@@ -217,7 +268,7 @@ class VerifiedOps(volumeops.VolumeOps):
         :raises OutcomeUnknown: it has not been done so far
         """
         try:
-            return volumeops.once_unlocked(act)
+            return _once_unlocked(act)
         except errors as error:
             found = self._look(target, find, error)
             if found is None:
@@ -239,10 +290,9 @@ class VerifiedOps(volumeops.VolumeOps):
                         '%(failure)s)', {'error': error, 'failure': failure})
             return None
 
-    def _await(self, task: soap.Ref) -> None:
+    def _await(self, task: references.Ref) -> None:
         try:
-            self._session.wait_for_task(vim_util.get_moref(task.value,
-                                                           task.type))
+            self._session.wait_for_task(task)
         except exceptions.OutcomeUnknown:
             raise
         except exceptions.VMWARE_ERRORS as error:
@@ -250,13 +300,13 @@ class VerifiedOps(volumeops.VolumeOps):
             LOG.debug('Task %(task)s failed: %(error)s',
                       {'task': task.value, 'error': error})
 
-    def _running_on(self, target: Any) -> list[soap.Ref]:
+    def _running_on(self, target: Any) -> list[references.Ref]:
         """The tasks on an object that have not ended (recentTask)."""
         found = collector.read_selected(
-            self._session, self._client, soap.from_suds(
-                self._session.vim.service_content.taskManager),
+            self._session, self._client,
+            self._session.vim.service_content.taskManager,
             ('maxCollector',), tasks.RECENT, 'Task', (_STATE, _ENTITY))
-        moref = vim_util.get_moref_value(target)
+        moref = target.value
         return [task for task, seen in found.items()
                 if seen.get(_STATE) in ('queued', 'running')
                 and getattr(seen.get(_ENTITY), 'value', None) == moref]

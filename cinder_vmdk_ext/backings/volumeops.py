@@ -5,16 +5,13 @@ Parameters called ``backing``, ``folder`` and the like are oslo.vmware's
 references, as in upstream's methods.
 """
 
-import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
-from typing import TypeVar
 
 from lxml import etree
 from oslo_vmware import exceptions as vmware_exceptions
-from oslo_vmware import vim_util
 
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 from cinder.volume.drivers.vmware import volumeops as upstream
@@ -25,6 +22,7 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -40,27 +38,8 @@ BACKING_PATHS = {
                        'config.changeVersion', 'datastore')}
 
 
-_T = TypeVar('_T')
-# How long a vCenter may hold a disk locked after it was detached.
-LOCK_SECONDS = 5.0
-LOCK_POLL_SECONDS = 0.25
-
-
-def once_unlocked(act: Callable[[], _T]) -> _T:
-    """Do something with a disk whose last lock may linger for some seconds.
-
-    A call that fails by a lock has changed nothing, so it is repeated.
-
-    :raises FileLockedException: the disk stays locked
-    """
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            return act()
-        except vmware_exceptions.FileLockedException:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(LOCK_POLL_SECONDS)
+_KEY = soap.tag('key')
+_VALUE = soap.tag('value')
 
 
 class BackingReader(Protocol):
@@ -139,7 +118,7 @@ class VolumeOps(folders.PlaceOps):
         found = collector.read_all(
             self._session, self._client,
             {'VirtualMachine': ('name', 'config.template')})
-        return [vim_util.get_moref(moref, 'VirtualMachine')
+        return [references.Ref('VirtualMachine', moref)
                 for (_kind, moref), seen in found.items()
                 if seen.get('config.template') and name in (
                     seen.get('name'), model.plain_name(seen.get('name', '')))]
@@ -177,7 +156,7 @@ class VolumeOps(folders.PlaceOps):
         # Another volume's VM that only has this name is not this backing.
         if named is None or (named.uuid and named.uuid == named.volume_id):
             return None
-        return vim_util.get_moref(named.moref, 'VirtualMachine')
+        return references.Ref('VirtualMachine', named.moref)
 
     def get_backing_by_uuid(self, uuid: str) -> Any:
         """The VM of that instance UUID, which may be a template.
@@ -187,7 +166,7 @@ class VolumeOps(folders.PlaceOps):
         found = self._prefetched(uuid)
         if found is None:
             return super().get_backing_by_uuid(uuid)
-        return vim_util.get_moref(found, 'VirtualMachine')
+        return references.Ref('VirtualMachine', found)
 
     def _prefetched(self, uuid: str) -> str | None:
         """The VM where memory supposes it, if it says itself it is that."""
@@ -201,7 +180,7 @@ class VolumeOps(folders.PlaceOps):
         if moref is None:
             return None
         told = self.read_vms([moref, *wanted.others], (_UUID, *wanted.paths))
-        seen = told.get(soap.Ref('VirtualMachine', moref), {})
+        seen = told.get(references.Ref('VirtualMachine', moref), {})
         if seen.get(_UUID) != uuid:
             return None
         wanted.keep(uuid, moref, ((vm.value, properties)
@@ -212,7 +191,7 @@ class VolumeOps(folders.PlaceOps):
         wanted = operation.current().prefetch
         if wanted is None:
             return None
-        return wanted.take(vim_util.get_moref_value(vm), paths)
+        return wanted.take(vm.value, paths)
 
     # -- Reading ------------------------------------------------------------
 
@@ -222,7 +201,7 @@ class VolumeOps(folders.PlaceOps):
         host = told and told.get('runtime.host')
         if not host:
             return super().get_host(instance)
-        return vim_util.get_moref(host.value, host.type)
+        return host
 
     def get_datastore(self, backing: Any) -> Any:
         """The datastore of a VM's disk; of its first file without a disk.
@@ -238,8 +217,8 @@ class VolumeOps(folders.PlaceOps):
             return None
         if len(datastores) > 1:
             for disk in devices.disks(self.devices_of(backing)):
-                return vim_util.get_moref(disk.datastore, 'Datastore')
-        return vim_util.get_moref(datastores[0].value, datastores[0].type)
+                return references.Ref('Datastore', disk.datastore)
+        return datastores[0]
 
     def properties(self, entity: Any, *paths: str) -> dict[str, Any]:
         """Properties of one managed object; absent ones are left out.
@@ -249,8 +228,10 @@ class VolumeOps(folders.PlaceOps):
         told = self._take_prefetched(entity, *paths)
         if told is not None:
             return told
-        return collector.properties(self._session, self._client,
-                                    soap.from_suds(entity), paths)
+        # It may be a reference that oslo.vmware made.
+        return collector.properties(
+            self._session, self._client,
+            references.Ref(entity._type, entity.value), paths)
 
     def read_vms(self, morefs: Iterable[str],
                  paths: tuple[str, ...]) -> collector.Properties:
@@ -260,7 +241,8 @@ class VolumeOps(folders.PlaceOps):
         """
         return collector.read_objects(
             self._session, self._client,
-            (soap.Ref('VirtualMachine', moref) for moref in morefs), paths)
+            (references.Ref('VirtualMachine', moref) for moref in morefs),
+            paths)
 
     def disks_of(self, morefs: Iterable[str]) -> dict[str, list[devices.Disk]]:
         """The disks of many VMs in one call, by the VMs' moref values.
@@ -290,12 +272,12 @@ class VolumeOps(folders.PlaceOps):
         """Whether a VM has a disk; what was read in advance stays read."""
         wanted = operation.current().prefetch
         if wanted and any(
-                wanted.peek(vim_util.get_moref_value(backing), first)[1]
+                wanted.peek(backing.value, first)[1]
                 is not None for first in _FIRST_DISKS):
             return True
         path = 'config.hardware.device'
         known, hardware = wanted.peek(
-            vim_util.get_moref_value(backing), path) if wanted else (
+            backing.value, path) if wanted else (
                 False, None)
         if not known:
             hardware = self.properties(backing, path).get(path)
@@ -321,9 +303,8 @@ class VolumeOps(folders.PlaceOps):
 
     def _first_disk(self, backing: Any) -> devices.Disk | None:
         array = etree.Element('devices')
-        array.extend(found for found in self.properties(
-            backing, *_FIRST_DISKS).values()
-            if isinstance(found, etree._Element))
+        array.extend(filter(etree.iselement, self.properties(
+            backing, *_FIRST_DISKS).values()))
         return next(iter(devices.disks(devices.parse(array))), None)
 
     def examine(self, backing: Any) -> tuple[devices.Disk, bool]:
@@ -344,8 +325,7 @@ class VolumeOps(folders.PlaceOps):
 
     def snapshots(self, backing: Any) -> dict[str, Any]:
         """References of all snapshots of a VM by name."""
-        return {node.name: vim_util.get_moref(node.moref,
-                                              'VirtualMachineSnapshot')
+        return {node.name: references.Ref('VirtualMachineSnapshot', node.moref)
                 for node in self._snapshot_nodes(backing)}
 
     def _snapshot_nodes(self, backing: Any) -> list[snapshot_tree.Node]:
@@ -414,7 +394,7 @@ class VolumeOps(folders.PlaceOps):
             'deviceChange': devices.removal(
                 copy_policy.left_behind(hardware, disk))}
         config['extraConfig'] += _options(copy_policy.keys_left_behind(
-            (option.findtext(soap.tag('key')) or ''
+            (option.findtext(_KEY) or ''
              for option in soap.items(seen.get(_OPTIONS))),
             {option.fields['key']: '' for option in config['extraConfig']}))
         location = _location(datastore, host, resource_pool)
@@ -427,13 +407,13 @@ class VolumeOps(folders.PlaceOps):
         if profile_id:
             location['profile'] = devices.profile(profile_id)
         return self._task('CloneVM_Task', source, {
-            'folder': soap.from_suds(folder), 'name': name,
+            'folder': folder, 'name': name,
             'spec': soap.Typed('', {
                 'location': soap.Typed('', location),
                 'template': template,
                 'config': soap.Typed('', config),
                 'powerOn': False,
-                'snapshot': soap.from_suds(snapshot) if snapshot else None})
+                'snapshot': snapshot})
         }).result
 
     def _shadow_config(self, extra_config: dict[str, str]) -> dict[str, Any]:
@@ -473,18 +453,11 @@ class VolumeOps(folders.PlaceOps):
         self._task('RelocateVM_Task', vm, {
             'spec': soap.Typed('', location)})
 
-    def extend_virtual_disk(self, requested_size_in_gb: int, path: str,
-                            dc_ref: Any, eager_zero: bool = False) -> None:
-        """Extend a detached disk to a size (ExtendVirtualDisk_Task)."""
-        extend = super().extend_virtual_disk
-        once_unlocked(lambda: extend(requested_size_in_gb, path, dc_ref,
-                                     eager_zero))
-
     def relocate_home(self, backing: Any, datastore: Any) -> None:
         """Move a shadow VM's own files to where its disk is already."""
         disk = self.disk_of(backing)
         self._task('RelocateVM_Task', backing, {'spec': soap.Typed('', {
-            'datastore': soap.from_suds(datastore),
+            'datastore': datastore,
             'disk': _locator(disk, datastore, None, None)})})
 
     def reconfigure_disk(self, backing: Any, *, disk_uuid: str | None = None,
@@ -641,12 +614,12 @@ class VolumeOps(folders.PlaceOps):
         """Start a task, wait for it, and give its TaskInfo."""
         reply = self._call(method, this, arguments)
         return self._session.wait_for_task(
-            vim_util.get_moref(reply[0].text, 'Task'))
+            references.Ref('Task', reply[0].text))
 
     def _call(self, method: str, this: Any,
               arguments: dict[str, Any] | None = None) -> etree._Element:
         return self._session.invoke_api(self._client, 'call', method,
-                                        soap.from_suds(this), arguments)
+                                        this, arguments)
 
 
 def _options(values: dict[str, str]) -> list[soap.Typed]:
@@ -657,15 +630,15 @@ def _options(values: dict[str, str]) -> list[soap.Typed]:
 
 def _location(datastore: Any, host: Any, resource_pool: Any
               ) -> dict[str, Any]:
-    return {'datastore': soap.from_suds(datastore) if datastore else None,
-            'pool': soap.from_suds(resource_pool) if resource_pool else None,
-            'host': soap.from_suds(host) if host else None}
+    return {'datastore': datastore,
+            'pool': resource_pool,
+            'host': host}
 
 
 def _locator(disk: devices.Disk, datastore: Any, provisioning: str | None,
              profile_id: str | None) -> soap.Typed:
     return soap.Typed('', {
-        'diskId': disk.device.key, 'datastore': soap.from_suds(datastore),
+        'diskId': disk.device.key, 'datastore': datastore,
         'diskBackingInfo': devices.placed_backing(provisioning)
         if provisioning else None,
         'profile': devices.profile(profile_id) if profile_id else None})
@@ -687,8 +660,10 @@ def backing_value(path: str, element: etree._Element) -> Any:
 
 def backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
     """A shadow VM of its properties (:data:`BACKING_PATHS`)."""
-    with soap.understood('a VM'):
+    try:
         return _backing_of(moref, seen)
+    except soap.MALFORMED as error:
+        raise soap.malformed('a VM', error) from error
 
 
 def _backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
@@ -706,4 +681,4 @@ def _backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
 def _option_value(option: Any) -> str | None:
     if not isinstance(option, etree._Element):
         return option
-    return option.findtext(soap.tag('value'))
+    return option.findtext(_VALUE)

@@ -8,7 +8,6 @@ from typing import Any
 from oslo_config import cfg
 from oslo_utils import units
 from oslo_utils import uuidutils
-from oslo_vmware import vim_util
 
 from cinder import context as cinder_context
 from cinder import exception
@@ -23,6 +22,7 @@ from cinder_vmdk_ext.scheduling import explain
 from cinder_vmdk_ext.scheduling import extra_specs
 from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.scheduling import selector
+from cinder_vmdk_ext.vsphere import references
 
 _NO_POOL = 'no pool'
 _COLUMNS = (
@@ -252,7 +252,7 @@ class _Wanted:
         if uuidutils.is_uuid_like(self.instance):
             vm = opened.volumeops.get_backing_by_uuid(self.instance)
         else:
-            vm = vim_util.get_moref(self.instance, 'VirtualMachine')
+            vm = references.Ref('VirtualMachine', self.instance)
         if vm is not None:
             try:
                 host = opened.volumeops.properties(vm, 'runtime.host').get(

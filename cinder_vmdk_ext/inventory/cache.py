@@ -65,6 +65,8 @@ class LiveView:
         """
         known = self.known()
         if known is not None:
+            if self._policies is None or not self._policy_names:
+                return known
             return self._complete(known)
         # A large inventory takes its time, a vCenter that hangs all of it.
         self._stream.probe()
@@ -123,8 +125,9 @@ class LiveView:
         view = collector.container_view(self._stream.client, content,
                                         inventory_reader.PATHS)
         conversation.own('DestroyView', view)
-        return [soap.view_filter(view, inventory_reader.PATHS, collector.named(
-            content, inventory_reader.MANAGERS))]
+        return [collector.view_filter(
+            view, inventory_reader.PATHS,
+            collector.named(content, inventory_reader.MANAGERS))]
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""

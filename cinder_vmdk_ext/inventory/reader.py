@@ -11,6 +11,7 @@ from lxml import etree
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 _POD_CONFIG = 'podStorageDrsEntry.storageDrsConfig.podConfig'
@@ -90,16 +91,18 @@ def compliance(policies: Policies | None, names: tuple[str, ...]
     return {name: policies.compliant_datastores(name) for name in names}
 
 
-def build(found: dict[soap.Ref, dict[str, Any]]) -> model.Inventory:
+def build(found: dict[references.Ref, dict[str, Any]]) -> model.Inventory:
     """An inventory of collected properties.
 
     An object that lacks what it cannot be used without is left out; it never
     takes the others down.
     """
     assembly = Assembly()
-    with soap.understood('the inventory'):
+    try:
         for ref, seen in found.items():
             assembly.put(ref, seen)
+    except soap.MALFORMED as error:
+        raise soap.malformed('the inventory', error) from error
     return assembly.inventory()
 
 
@@ -118,7 +121,7 @@ class Assembly:
         # A datastore does not name its datacenter; datacenters list them.
         self._listed: dict[str, frozenset[str]] = {}
 
-    def put(self, ref: soap.Ref, seen: dict[str, Any]) -> None:
+    def put(self, ref: references.Ref, seen: dict[str, Any]) -> None:
         """Add an object, or replace what was known of it."""
         kind, moref = ref
         if kind == 'Datastore':
@@ -138,7 +141,7 @@ class Assembly:
         elif kind in _COMPUTE:
             self._put(kind, moref, cluster(kind, moref, seen))
 
-    def drop(self, ref: soap.Ref) -> None:
+    def drop(self, ref: references.Ref) -> None:
         """Remove an object that is gone; it may never have been added."""
         kind, moref = ref
         if kind == 'Datacenter':
@@ -263,8 +266,8 @@ def attributes(array: Any) -> dict[int, str]:
     if not isinstance(array, etree._Element):
         return {}
     return {int(field.findtext(_KEY) or 0):
-            field.findtext(soap.tag('name')) or '' for field in array
-            if (field.findtext(soap.tag('managedObjectType'))
+            field.findtext(_NAME) or '' for field in array
+            if (field.findtext(_OBJECT_TYPE)
                 or 'Datastore') == 'Datastore'}
 
 
@@ -275,7 +278,7 @@ def custom_values(array: Any) -> tuple[tuple[int, str], ...]:
     if not isinstance(array, etree._Element):
         return ()
     return tuple((int(each.findtext(_KEY) or 0),
-                  each.findtext(soap.tag('value')) or '')
+                  each.findtext(_VALUE) or '')
                  for each in array)
 
 
@@ -343,15 +346,18 @@ _known_mounts: dict[tuple[tuple[str, ...], str],
 _MOST_FORMS = 1000
 _TEXT = etree.XPath('string()', smart_strings=False)
 _KEY = soap.tag('key')
+_NAME = soap.tag('name')
+_VALUE = soap.tag('value')
+_OBJECT_TYPE = soap.tag('managedObjectType')
 _PATH = soap.tag('path')
 _ACCESS_MODE = soap.tag('accessMode')
 _MOUNTED = soap.tag('mounted')
 _ACCESSIBLE = soap.tag('accessible')
 
 
-def _targets(references: Any) -> frozenset[str]:
-    return frozenset(reference.value for reference in references or ())
+def _targets(found: Any) -> frozenset[str]:
+    return frozenset(reference.value for reference in found or ())
 
 
-def _target(reference: soap.Ref | None) -> str:
-    return reference.value if isinstance(reference, soap.Ref) else ''
+def _target(reference: references.Ref | None) -> str:
+    return reference.value if isinstance(reference, references.Ref) else ''

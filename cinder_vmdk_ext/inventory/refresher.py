@@ -16,6 +16,7 @@ from typing import Protocol
 from oslo_log import log as logging
 from oslo_vmware import exceptions
 
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Refresher:
         begun_at = self._asked_at[moref] = self._clock()
         complaint = ''
         try:
-            self._client.call(_METHOD, soap.Ref('Datastore', moref))
+            self._client.call(_METHOD, references.Ref('Datastore', moref))
         except exceptions.VimFaultException as error:
             if 'ManagedObjectNotFound' not in error.fault_list:
                 complaint = str(error).partition('\n')[0]

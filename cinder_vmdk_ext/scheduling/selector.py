@@ -6,26 +6,30 @@ in and go out here; behind it only the plugin's own values are used.
 """
 
 import contextlib
+import dataclasses
+import operator
 import random
 from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
 from oslo_log import log as logging
-from oslo_vmware import vim_util
 
 from cinder.volume.drivers.vmware import datastore as upstream
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.scheduling import reservations
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import storage_policies
 
 LOG = logging.getLogger(__name__)
 
 # Keys that the plugin adds to upstream's ``req``.
-PINNED_DATASTORES = 'pinnedDatastores'
+POOL = 'pool'
 THIN = 'thinProvisioned'
 ELSEWHERE = 'poolOfAnotherBackend'
 
@@ -61,19 +65,23 @@ class DatastoreSelector(upstream.DatastoreSelector):
                          ) -> tuple[Any, Any, Summary]:
         """Choose where a disk goes.
 
-        :param req: upstream's keys, and :data:`PINNED_DATASTORES` (moref
-            values), :data:`THIN` and :data:`ELSEWHERE`
+        :param req: upstream's keys, and :data:`POOL` (its name), :data:`THIN`
+            and :data:`ELSEWHERE`
         :param hosts: host references of which one must be able to use it
         :returns: references of the host and its resource pool, and the
             datastore's summary
+        :raises UnknownPool: no datastore belongs to the pool
         :raises NoPlacement: with the reason for each datastore considered
         :raises ProfileNotFoundException: the storage policy does not exist
         """
-        requirement = self.requirement(req, hosts)
-        LOG.debug('Looking for a datastore for %s.', requirement)
         # Unlike statistics, a volume is worth waiting for: invoke_api repeats
         # a read that got no reply.
         seen = self._session.invoke_api(self._reader, 'read')
+        requirement = self.requirement(req, hosts)
+        if POOL in req:
+            requirement = dataclasses.replace(
+                requirement, pinned=pinned(req[POOL], seen, self._settings))
+        LOG.debug('Looking for a datastore for %s.', requirement)
         settings = (self._settings.elsewhere() if req.get(ELSEWHERE)
                     else self._settings)
         chosen = self._books.place(requirement, seen, settings,
@@ -84,8 +92,8 @@ class DatastoreSelector(upstream.DatastoreSelector):
                   '%(requirement)s.',
                   {'datastore': chosen.datastore.name,
                    'host': chosen.host.name, 'requirement': requirement})
-        return (vim_util.get_moref(chosen.host.moref, 'HostSystem'),
-                vim_util.get_moref(chosen.resource_pool, 'ResourcePool'),
+        return (references.Ref('HostSystem', chosen.host.moref),
+                references.Ref('ResourcePool', chosen.resource_pool),
                 summary(chosen.datastore))
 
     @contextlib.contextmanager
@@ -113,12 +121,14 @@ class DatastoreSelector(upstream.DatastoreSelector):
         if profile_name is None:
             return True
         self.get_profile_id(profile_name)
-        return (vim_util.get_moref_value(datastore)
+        return (datastore.value
                 in self._directory.compliant_datastores(profile_name))
 
     def requirement(self, req: dict[str, Any],
                     hosts: Any = None) -> model.Requirement:
-        """Upstream's request as a plain value; see :meth:`select_datastore`.
+        """Upstream's request without its pool, as a plain value.
+
+        See :meth:`select_datastore`.
 
         :raises ProfileNotFoundException: the storage policy does not exist
         """
@@ -131,17 +141,33 @@ class DatastoreSelector(upstream.DatastoreSelector):
         return model.Requirement(
             size_bytes=req[self.SIZE_BYTES],
             thin=req.get(THIN, False),
-            pinned=req.get(PINNED_DATASTORES),
-            hosts=frozenset(map(vim_util.get_moref_value, hosts))
+            hosts=frozenset(host.value for host in hosts)
             if hosts else None,
             excluded=frozenset(req.get(self.HARD_ANTI_AFFINITY_DS) or ()),
             types=frozenset(types) if types is not None else None,
             policy=policy, compliant=compliant)
 
 
+def pinned(pool: str, inventory: model.Inventory,
+           settings: model.Settings) -> frozenset[str] | None:
+    """The datastores (morefs) of a pool; None: any.
+
+    :raises UnknownPool: no datastore belongs to it
+    """
+    found = pool_names.resolve(pool, inventory, settings)
+    if found is not None:
+        return frozenset(map(operator.attrgetter('moref'), found.datastores))
+    if settings.stands_for_backend(pool):
+        return None  # the single pool that upstream's driver reports
+    known = {each.name: 'there'
+             for each in pool_names.listed(inventory, settings)}
+    raise exceptions.UnknownPool(
+        pool, known | pool_stats.ineligible_names(inventory, settings))
+
+
 def summary(datastore: model.Datastore) -> Summary:
     """A datastore as upstream's callers expect its summary."""
     return Summary(datastore.name,
-                   vim_util.get_moref(datastore.moref, 'Datastore'),
+                   references.Ref('Datastore', datastore.moref),
                    datastore.type, datastore.capacity_bytes,
                    datastore.free_bytes)

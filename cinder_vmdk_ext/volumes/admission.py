@@ -6,6 +6,7 @@ locked, read or made. What is refused here would be as wrong on any other
 pool, so the errors are of classes with which Cinder tries no other.
 """
 
+import functools
 from typing import Any
 
 from oslo_log import log as logging
@@ -13,7 +14,6 @@ from oslo_log import log as logging
 from cinder import context as cinder_context
 from cinder.volume import volume_types
 
-from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.volumes import datastore_selection
 
@@ -41,11 +41,11 @@ class Admission:
         :raises InvalidExtraSpec: its type asks for what does not exist
         """
         self.check_size(volume['size'])
-        if state.field(volume, 'encryption_key_id'):
+        if volume.get('encryption_key_id'):
             raise exceptions.EncryptionRefused(
                 f'volume {volume["id"]} is to be encrypted by Cinder or Nova, '
                 'which this driver cannot do')
-        self.check_type(state.field(volume, 'volume_type_id'))
+        self.check_type(volume.get('volume_type_id'))
 
     def check_type(self, type_id: str | None) -> None:
         """Check a volume type; warn once of what has no effect.
@@ -60,8 +60,8 @@ class Admission:
             raise exceptions.EncryptionRefused(
                 f'volume type {type_id} has encryption by Cinder or Nova, '
                 'which this driver cannot do')
-        self._selection.check_specs(
-            lambda: self._selection.specs_of(type_id))
+        self._selection.check_specs(functools.partial(
+            self._selection.specs_of, type_id))
         self._warn_of_qos(type_id)
 
     def _warn_of_qos(self, type_id: str) -> None:
@@ -97,7 +97,7 @@ class Admission:
 
         :raises EncryptionRefused: with how to go on
         """
-        if state.field(volume, 'encryption_key_id'):
+        if volume.get('encryption_key_id'):
             raise exceptions.EncryptionRefused(
                 f'volume {volume["id"]} is recorded as encrypted, and its '
                 'disk holds the content in plain', 'clone it to a volume of '

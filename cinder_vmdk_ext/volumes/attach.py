@@ -10,7 +10,6 @@ any member of a project can say so by Cinder's API. See docs/security.md.
 from collections.abc import Callable
 from typing import Any
 
-from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
@@ -86,8 +85,7 @@ class Attach:
         hundreds of gibibytes is no part of an attachment.
         """
         def datastore() -> str:
-            return vim_util.get_moref_value(
-                self._upstream.volumeops.get_datastore(backing))
+            return self._upstream.volumeops.get_datastore(backing).value
 
         if self._selection.is_seen_by(host, datastore):
             return

@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from oslo_utils import units
-from oslo_vmware import vim_util
 
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
@@ -29,7 +28,6 @@ from cinder_vmdk_ext import model
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.scheduling import extra_specs
 from cinder_vmdk_ext.scheduling import pool_names
-from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.scheduling import selector
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.vsphere import storage_policies
@@ -69,7 +67,7 @@ class DatastoreSelection:
         """The pool in a volume's host; None where pools are not used."""
         if not self.settings.datastore_pools:
             return None
-        return volume_utils.extract_host(state.field(volume, 'host') or '',
+        return volume_utils.extract_host(volume.get('host') or '',
                                          'pool')
 
     def pool_of(self, volume: Any) -> str | None:
@@ -78,7 +76,7 @@ class DatastoreSelection:
         :raises PromiseLost: that of a promised volume is gone
         """
         pool = self.scheduled_pool(volume)
-        place = state.field(volume, 'provider_location')
+        place = volume.get('provider_location')
         if pool is None or not place or not state.is_promised(volume):
             return pool
         found = pool_names.identified(place, self.inventory(), self.settings)
@@ -104,23 +102,14 @@ class DatastoreSelection:
 
         :raises UnknownPool: no datastore belongs to it
         """
-        seen = self.inventory()
-        found = pool_names.resolve(pool, seen, self.settings)
-        if found is None:
-            if self.settings.stands_for_backend(pool):
-                return None  # the single pool that upstream's driver reports
-            known = {each.name: 'there'
-                     for each in pool_names.listed(seen, self.settings)}
-            raise exceptions.UnknownPool(
-                pool, known | pool_stats.ineligible_names(seen, self.settings))
-        return frozenset(each.moref for each in found.datastores)
+        return selector.pinned(pool, self.inventory(), self.settings)
 
     def is_elsewhere(self, volume: Any, host: Any) -> bool:
         """Whether a destination is a pool of another backend.
 
         :param host: its ``host['host']`` names the backend and the pool
         """
-        ours = state.field(volume, 'host')
+        ours = volume.get('host')
         return bool(ours and volume_utils.extract_host(ours, 'backend')
                     != volume_utils.extract_host(host['host'], 'backend'))
 
@@ -147,7 +136,7 @@ class DatastoreSelection:
         moref = datastore()
         known = self.inventory().datastores.get(moref)
         return (known is not None and known.accessible
-                and vim_util.get_moref_value(host) in known.usable_hosts)
+                and host.value in known.usable_hosts)
 
     # -- Selecting ----------------------------------------------------------
 
@@ -174,9 +163,10 @@ class DatastoreSelection:
         pool = self.pool_of(volume) if size_gib is None else None
         with self.selecting(pool, lambda: self.specs(volume)):
             (found, resource_pool, summary) = (
-                self._upstream.select_datastore_for(
-                    (volume['size'] if size_gib is None else size_gib)
-                    * units.Gi, self._upstream.storage_profile(volume), host))
+                self._upstream.select_datastore_of(
+                    volume, units.Gi * (
+                        volume['size'] if size_gib is None else size_gib),
+                    host))
         folder = self._upstream.volume_folder(
             self._upstream.datacenter_of(resource_pool), volume['project_id'])
         return found, resource_pool, folder, summary
@@ -192,7 +182,7 @@ class DatastoreSelection:
             if wanted.excluded:
                 req[upstream.EXCLUDED_DATASTORES] = list(wanted.excluded)
             if wanted.pool is not None:
-                req[selector.PINNED_DATASTORES] = self.pinned(wanted.pool)
+                req[selector.POOL] = wanted.pool
                 req[selector.ELSEWHERE] = wanted.elsewhere
         return self._upstream.original.select_datastore(req, host)
 
@@ -222,7 +212,7 @@ class DatastoreSelection:
 
     def specs(self, volume: Any) -> dict[str, str]:
         """The extra specs of a volume's type."""
-        return self.specs_of(state.field(volume, 'volume_type_id'))
+        return self.specs_of(volume.get('volume_type_id'))
 
     @staticmethod
     def specs_of(type_id: str | None) -> dict[str, str]:

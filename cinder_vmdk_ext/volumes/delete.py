@@ -5,7 +5,6 @@ from typing import Any
 
 from oslo_log import log as logging
 from oslo_utils import excutils
-from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
@@ -38,7 +37,7 @@ class Delete:
         :raises BackingLost: it is gone, and not by an earlier delete;
             ``cinder unmanage`` forgets such a volume
         """
-        if state.field(volume, 'status') == _NOT_MANAGED:
+        if volume.get('status') == _NOT_MANAGED:
             self._manage.give_back(volume)
             return
         backing = (self._finder.find(volume) if state.is_deleting(volume)
@@ -61,7 +60,7 @@ class Delete:
         """
         try:
             if self._upstream.volumeops.read_backing(
-                    vim_util.get_moref_value(backing)) is not None:
+                    backing.value) is not None:
                 state.remember(volume, state.BACKED)
         except exceptions.VMWARE_ERRORS as error:
             LOG.warning('Whether volume %(volume)s has its disk after a '

@@ -16,11 +16,11 @@ from oslo_vmware import exceptions as vmware_exceptions
 from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
-from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import migrate as migration
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class DiskHome:
                 {'volume': volume['id'], 'folder': disk.folder})
         profile_id = self._upstream.storage_profile_id(volume)
         if profile_id:
-            self._ops.reconfigure_disk(backing, profile_id=profile_id)
+            self._ops.set_policy(backing, profile_id)
         return True
 
     def _has_foreign_delta(self, backing: Any, disk: devices.Disk,
@@ -138,7 +138,7 @@ class DiskHome:
             return
         target = f'{home}/{volume["name"]}.vmdk'
         datacenter = self._ops.get_dc(
-            self._upstream.datastore_ref(disk.datastore))
+            references.Ref('Datastore', disk.datastore))
         self._ops.set_mark(backing, shadow.MOVING_TO, target)
         try:
             self._ops.move_vmdk_file(datacenter, disk.path, target)
@@ -181,8 +181,7 @@ class DiskHome:
         try:
             backing = self._finder.find(volume)
             if backing and not self._is_attached(volume):
-                return volumeops.once_unlocked(
-                    lambda: self.settle(volume, backing))
+                return self.settle(volume, backing)
         except Exception as error:
             LOG.warning(
                 'The disk of volume %(volume)s was not brought home after '

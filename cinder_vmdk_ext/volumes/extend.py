@@ -17,6 +17,7 @@ from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import migrate as migration
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Extend:
         with self._growing(disk, size_gib):
             ops.extend_virtual_disk(
                 size_gib, disk.path,
-                ops.get_dc(self._upstream.datastore_ref(disk.datastore)),
+                ops.get_dc(references.Ref('Datastore', disk.datastore)),
                 disk.provisioning == 'eagerZeroedThick')
 
     def _growing(self, disk: devices.Disk,

@@ -17,7 +17,6 @@ from typing import Any
 from typing import Protocol
 
 from oslo_log import log as logging
-from oslo_vmware import vim_util
 
 from cinder import exception
 from cinder import objects
@@ -222,7 +221,7 @@ class Groups:
         instances = {}
         for volume in attached:
             vm, disk = self._finder.attached_disk(volume)
-            instances[vim_util.get_moref_value(vm)] = vm
+            instances[vm.value] = vm
             if disk.is_independent:
                 raise exception.InvalidVolume(
                     reason=f'the disk of volume {volume.id} is '
@@ -269,7 +268,7 @@ class Groups:
             LOG.error('Snapshot %(name)s stays on the instance %(vm)s until '
                       'what it was for is deleted: %(error)s', {
                           'name': name, 'error': error,
-                          'vm': vim_util.get_moref_value(instance)})
+                          'vm': instance.value})
 
     def _release(self, context: Any, record: Any, volumes: list[Any],
                  name: str) -> None:
@@ -281,7 +280,7 @@ class Groups:
             return
         attached = [each for each in volumes if self._upstream.in_use(each)]
         with locks.volumes(*(each.id for each in attached)):
-            instances = {vim_util.get_moref_value(vm): vm
+            instances = {vm.value: vm
                          for vm in map(self._instance_of, attached) if vm}
             for instance in instances.values():
                 if self._ops.get_snapshot(instance, name):

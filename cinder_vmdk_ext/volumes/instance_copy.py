@@ -12,7 +12,6 @@ from typing import NamedTuple
 from oslo_log import log as logging
 from oslo_utils import excutils
 from oslo_utils import uuidutils
-from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import exceptions
@@ -101,8 +100,8 @@ class InstanceCopy:
         where = self._ops.properties(clone, 'resourcePool', 'runtime.host')
         place = self._ops.properties(target.datastore, 'name')
         return self._ops.create_backing_disk_less(
-            target.name, target.folder, _ref(where['resourcePool']),
-            _ref(where['runtime.host']), place['name'],
+            target.name, target.folder, where['resourcePool'],
+            where['runtime.host'], place['name'],
             profileId=target.profile_id,
             extra_config=dict(target.extra_config))
 
@@ -134,7 +133,3 @@ class InstanceCopy:
         except exceptions.VMWARE_ERRORS as error:
             LOG.debug('%(path)s was not deleted: %(error)s',
                       {'path': path, 'error': error})
-
-
-def _ref(found: Any) -> Any:
-    return vim_util.get_moref(found.value, found.type)

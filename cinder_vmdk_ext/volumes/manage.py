@@ -13,7 +13,6 @@ from typing import Any
 
 from oslo_log import log as logging
 from oslo_utils import uuidutils
-from oslo_vmware import vim_util
 
 from cinder import exception
 from cinder.volume import volume_utils
@@ -36,6 +35,7 @@ from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import manageable
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Manage:
             for path in manageable.inventory_paths(vm_path):
                 vm = self._ops.get_entity_by_inventory_path(path)
                 if vm and vm._type == 'VirtualMachine':
-                    wanted.setdefault(vim_util.get_moref_value(vm),
+                    wanted.setdefault(vm.value,
                                       set()).add(disk_path)
         found = [disk for disk in self._scan().disks(wanted)
                  if disk.machine is not None
@@ -224,7 +224,7 @@ class Manage:
                 f'{wanted}; manage it with another type, and retype it then')
         policy = self._upstream.storage_profile(volume)
         if policy and not self._upstream.ds_sel.is_datastore_compliant(
-                self._upstream.datastore_ref(disk.datastore), policy):
+                references.Ref('Datastore', disk.datastore), policy):
             raise exception.ManageExistingVolumeTypeMismatch(
                 reason="the disk's datastore does not comply with storage "
                 f'policy {policy!r}; manage it with another type, and retype '
@@ -246,7 +246,7 @@ class Manage:
         path = manageable.full_path(disk, seen)
         source = held = adapter = None
         if disk.machine is not None:
-            source = vim_util.get_moref(disk.machine.moref, 'VirtualMachine')
+            source = references.Ref('VirtualMachine', disk.machine.moref)
             held, adapter = self._held(source, disk.key)
         temporary = uuidutils.generate_uuid()
         uuid = None
@@ -280,12 +280,12 @@ class Manage:
                 'the shadow VM of a disk', {datastore.plain_name:
                                             'no host that may be chosen can '
                                             'use it'})
-        pool = vim_util.get_moref(where.resource_pool, 'ResourcePool')
+        pool = references.Ref('ResourcePool', where.resource_pool)
         return self._ops.create_backing_disk_less(
             replace.temporary_name(volume, 'manage'),
             self._upstream.volume_folder(self._upstream.datacenter_of(pool),
                                          volume['project_id']),
-            pool, vim_util.get_moref(where.host.moref, 'HostSystem'),
+            pool, references.Ref('HostSystem', where.host.moref),
             datastore.name,
             profileId=self._upstream.storage_profile_id(volume),
             extra_config={upstream.BACKING_UUID_KEY: uuid,
@@ -353,14 +353,14 @@ class Manage:
         for disk in held:
             if disk.path != path:
                 self._ops.move_vmdk_file(
-                    self._ops.get_dc(self._upstream.datastore_ref(
-                        disk.datastore)), disk.path, path)
+                    self._ops.get_dc(references.Ref(
+                        'Datastore', disk.datastore)), disk.path, path)
 
     def _take_over(self, volume: Any, disk: shadow.ScannedDisk) -> None:
         """Give a shadow VM without a volume the volume's identity."""
         vm = disk.machine
         assert vm is not None
-        backing = vim_util.get_moref(vm.moref, 'VirtualMachine')
+        backing = references.Ref('VirtualMachine', vm.moref)
         self._home.finish_move(volume, backing)
         before = self._ops.disk_of(backing)
         adapter = devices.adapter_of(before, self._ops.devices_of(
@@ -392,7 +392,7 @@ class Manage:
         The disk is left where it is, to be managed again.
         """
         for moref, _name in self._ops.marked(shadow.TAKING, volume['id']):
-            shell = vim_util.get_moref(moref, 'VirtualMachine')
+            shell = references.Ref('VirtualMachine', moref)
             self._home.finish_move(volume, shell)
             held = self._scan().disks([moref])
             if held and not self._has_another(moref, held[0]):

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from oslo_utils import uuidutils
-from oslo_vmware import vim_util
 
 from cinder import context as cinder_context
 from cinder import exception
@@ -23,6 +22,7 @@ from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import manage
 from cinder_vmdk_ext.volumes import manageable
 from cinder_vmdk_ext.volumes import snapshots
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import snapshot_tree
 
 
@@ -101,7 +101,7 @@ class ManageSnapshots:
                         volume_ref=each)
             if found.machine.template:
                 return self._take_template(snapshot, found)
-            ref = vim_util.get_moref(found.moref, 'VirtualMachineSnapshot')
+            ref = references.Ref('VirtualMachineSnapshot', found.moref)
             self._ops.rename_snapshot(
                 ref, snapshot['name'],
                 snapshots.sendable(snapshot['display_description']))
@@ -109,7 +109,7 @@ class ManageSnapshots:
 
     def _take_template(self, snapshot: Any,
                        found: shadow.ScannedSnapshot) -> dict[str, Any]:
-        template = vim_util.get_moref(found.moref, 'VirtualMachine')
+        template = references.Ref('VirtualMachine', found.moref)
         self._ops.rename(template, snapshot['name'])
         return {'provider_location':
                 self._ops.get_inventory_path(template),
@@ -147,7 +147,7 @@ class ManageSnapshots:
                  identifier: str | None) -> list[shadow.ScannedSnapshot]:
         tree = self._ops.properties(backing, 'snapshot').get('snapshot')
         size_bytes = self._ops.disk_of(backing).capacity_bytes
-        vm = shadow.ScannedVm(vim_util.get_moref_value(backing),
+        vm = shadow.ScannedVm(backing.value,
                               volume['name'])
         return [shadow.ScannedSnapshot(node.moref, node.name, vm, size_bytes,
                                        volume['id'])
@@ -166,12 +166,12 @@ class ManageSnapshots:
         elif uuidutils.is_uuid_like(identifier):
             vm = self._ops.get_backing_by_uuid(identifier)
         elif identifier and identifier.startswith('vm-'):
-            vm = vim_util.get_moref(identifier, 'VirtualMachine')
+            vm = references.Ref('VirtualMachine', identifier)
         return (self._templates(vm) if vm and vm._type == 'VirtualMachine'
                 else [])
 
     def _templates(self, vm: Any) -> list[shadow.ScannedSnapshot]:
-        template = self._scan().template(vim_util.get_moref_value(vm))
+        template = self._scan().template(vm.value)
         return [template] if template is not None else []
 
     def _check_source(self, existing_ref: dict[str, str],
@@ -180,7 +180,7 @@ class ManageSnapshots:
         """Refuse a template that is a copy of another volume."""
         ids = {volume['id']}
         if backing:
-            ids |= self._scan().former_ids(vim_util.get_moref_value(backing))
+            ids |= self._scan().former_ids(backing.value)
         if found.source_volume_id not in ids:
             whose = found.source_volume_id or 'an unknown volume'
             raise manage.invalid(

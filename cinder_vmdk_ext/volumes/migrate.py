@@ -11,7 +11,6 @@ from typing import Any
 from oslo_log import log as logging
 from oslo_utils import units
 from oslo_utils import uuidutils
-from oslo_vmware import vim_util
 
 from cinder import exception
 from cinder.volume import volume_utils
@@ -23,6 +22,7 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
@@ -85,8 +85,7 @@ class Migrate:
         def datastore() -> str:
             if self._upstream.in_use(volume):
                 return self._finder.attached_disk(volume)[1].datastore
-            return vim_util.get_moref_value(
-                self._upstream.volumeops.get_datastore(backing))
+            return self._upstream.volumeops.get_datastore(backing).value
         return self._selection.is_on(pool, datastore)
 
     def move(self, volume: Any, backing: Any, pool: str | None,
@@ -175,7 +174,7 @@ class Migrate:
                      resource_pool=resource_pool, provisioning=provisioning,
                      profile_id=profile_id)
         there = self._upstream.datacenter_of(resource_pool)
-        if vim_util.get_moref_value(here) != vim_util.get_moref_value(there):
+        if here.value != there.value:
             ops.move_backing_to_folder(backing, self._upstream.volume_folder(
                 there, volume['project_id']))
 
@@ -217,7 +216,7 @@ class Migrate:
             if disk.datastore not in self._homes_of(backing):
                 # The disk is there already: what moves is the VM's folder.
                 self._upstream.volumeops.relocate_home(
-                    backing, self._upstream.datastore_ref(disk.datastore))
+                    backing, references.Ref('Datastore', disk.datastore))
         except exceptions.VMWARE_ERRORS as error:
             LOG.warning("Volume %(volume)s: the shadow VM's own files stay "
                         'where they were: %(error)s',

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 from oslo_log import log as logging
 from oslo_vmware import exceptions as vmware_exceptions
-from oslo_vmware import vim_util
 
 from cinder import context as cinder_context
 from cinder import objects
@@ -39,6 +38,7 @@ from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import migrate as migration
 from cinder_vmdk_ext.volumes import records
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
@@ -313,7 +313,7 @@ class Reconciler:
             return False
         disks = self._disks_to_see([(volume, now)], seen)
         disk = self._true_disk(volume, now, seen, disks)
-        backing = vim_util.get_moref(vm.moref, 'VirtualMachine')
+        backing = references.Ref('VirtualMachine', vm.moref)
         safe = True
         if disk is not None and self._is_at_risk(volume, disk, seen):
             safe = self._home.bring_to_safety(volume, backing)
@@ -357,7 +357,7 @@ class Reconciler:
             wanted = volume.id.lower()
             if found and wanted not in {disk.uuid.lower() for disk in found}:
                 wanted = (self._upstream.volume_device_uuid(
-                    vim_util.get_moref(instance.moref, 'VirtualMachine'),
+                    references.Ref('VirtualMachine', instance.moref),
                     volume.id) or '').lower()
             for disk in found:
                 if disk.uuid.lower() == wanted:

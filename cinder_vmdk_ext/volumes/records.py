@@ -8,7 +8,6 @@ what was read of it, so that no service undoes what another has just done.
 from typing import Any
 
 from oslo_log import log as logging
-from oslo_vmware import vim_util
 
 from cinder.volume import volume_utils
 
@@ -67,8 +66,7 @@ class HostRecord:
         if not (self._selection.connected
                 and self._selection.settings.datastore_pools):
             return
-        moref = vim_util.get_moref_value(
-            self._upstream.volumeops.get_datastore(backing))
+        moref = self._upstream.volumeops.get_datastore(backing).value
         pool = pool_names.by_datastore(self._selection.inventory(),
                                        self._selection.settings).get(moref)
         if pool is None or says(volume, values := on_pool(volume, pool)):

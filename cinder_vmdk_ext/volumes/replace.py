@@ -7,7 +7,6 @@ from typing import Any
 from oslo_log import log as logging
 from oslo_utils import units
 from oslo_utils import uuidutils
-from oslo_vmware import vim_util
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
@@ -64,7 +63,7 @@ class Replacement:
             self._upstream.volumeops.delete_backing(backing)
         except exceptions.VMWARE_ERRORS as error:
             LOG.warning('A leftover VM %(vm)s stays in the vCenter: '
-                        '%(error)s', {'vm': vim_util.get_moref_value(backing),
+                        '%(error)s', {'vm': backing.value,
                                       'error': error})
 
     def replace(self, volume: Any, old: Any, new: Any,

@@ -22,6 +22,7 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import instance_copy
 from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import references
 
 LOG = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class Snapshots:
     def _copy_attached(self, snapshot: Any, volume: Any, backing: Any,
                        marks: dict[str, str], moment: Any) -> Any:
         instance, disk = self._finder.attached_disk(volume)
-        datastore = self._upstream.datastore_ref(disk.datastore)
+        datastore = references.Ref('Datastore', disk.datastore)
         deployment = self._ops.deployment()
         made = self._instance_copy.make(
             instance_copy.AttachedDisk(

@@ -36,75 +36,82 @@ class Field(NamedTuple):
     many: bool
 
 
+class Method(NamedTuple):
+    """A method of the API."""
+
+    # By name, ``_this`` first.
+    parameters: dict[str, Field]
+    # What it returns, if anything.
+    result: Field | None
+
+
+class DataObject(NamedTuple):
+    """A type of data objects."""
+
+    # By name, in the order of the API.
+    fields: dict[str, Field]
+    # The type itself and those that it is derived from.
+    kinds: frozenset[str]
+
+
 class Types:
     """What a table in the form of ``api_types.txt`` says."""
 
     def __init__(self, text: str) -> None:
-        self._objects: dict[str, str] = {}
-        self._methods: dict[str, str] = {}
-        self._fields: dict[str, dict[str, Field]] = {}
+        #: Methods by name; looking up another name raises AttributeError.
+        self.methods: dict[str, Method] = _Methods()
+        #: Data objects by type; None for what is no data object, such as an
+        #: enumeration.
+        self.objects: dict[str, DataObject | None] = _Objects()
+        derived: dict[str, tuple[str, str]] = {}
         for line in text.splitlines():
             if line.startswith('#'):
                 continue
             head, _, rest = line.partition(' ')
             name, of_object, base = head.partition('<')
             if of_object:
-                self._objects[name] = f'{base} {rest}'
+                derived[name] = base, rest
             else:
-                name, _, result = head.partition('(')
-                self._methods[name] = f'{result} {rest}'
+                name, _, kind = head.partition('(')
+                self.methods[name] = Method(
+                    {'_this': _THIS, **_fields(rest)},
+                    _field(f'returnval={kind}') if kind else None)
+        for name in derived:
+            self._add(name, derived)
 
-    def fields(self, kind: str) -> dict[str, Field] | None:
-        """Fields of a data object by name, in the order of the API.
+    def _add(self, name: str, derived: dict[str, tuple[str, str]]) -> None:
+        if name in self.objects:
+            return
+        base, rest = derived[name]
+        fields = _fields(rest)
+        kinds = frozenset({name})
+        if base:
+            self._add(base, derived)
+            above = self.objects[base]
+            assert above is not None
+            fields, kinds = above.fields | fields, above.kinds | kinds
+        self.objects[name] = DataObject(fields, kinds)
 
-        :returns: None for what is no data object, such as an enumeration
-        """
-        found = self._fields.get(kind)
-        if found is None:
-            found = self._read(kind)
-            if found is not None:
-                self._fields[kind] = found
-        return found
 
-    def _read(self, kind: str) -> dict[str, Field] | None:
-        if kind.startswith(_ARRAY):
-            item = kind.removeprefix(_ARRAY)
-            item = _SIMPLE_ITEMS.get(item, item)
-            return {item: Field(item, item, True)}
-        text = self._objects.get(kind)
-        if text is None:
+class _Methods(dict[str, Method]):
+    """Methods by name."""
+
+    def __missing__(self, name: str) -> Method:
+        raise AttributeError(f'The vSphere API has no method {name}.')
+
+
+class _Objects(dict[str, DataObject | None]):
+    """Data objects by type, arrays included."""
+
+    def __missing__(self, kind: str) -> DataObject | None:
+        if not kind.startswith(_ARRAY):
             return None
-        base, _, rest = text.partition(' ')
-        return {**((base and self.fields(base)) or {}), **_fields(rest)}
+        item = kind.removeprefix(_ARRAY)
+        item = _SIMPLE_ITEMS.get(item, item)
+        return DataObject({item: Field(item, item, True)}, frozenset({kind}))
 
-    def is_kind_of(self, kind: str, base: str) -> bool:
-        """Whether a data object is of a type, or of one derived from it."""
-        while kind and kind != base:
-            kind = self._objects.get(kind, '').partition(' ')[0]
-        return bool(kind)
 
-    def parameters(self, method: str) -> dict[str, Field]:
-        """Parameters of a method by name, ``_this`` first.
-
-        :raises AttributeError: there is no such method
-        """
-        return {'_this': Field('_this', REFERENCE, False),
-                **_fields(self._method(method).partition(' ')[2])}
-
-    def result(self, method: str) -> Field | None:
-        """What a method returns, if anything.
-
-        :raises AttributeError: there is no such method
-        """
-        kind = self._method(method).partition(' ')[0]
-        return _field(f'returnval={kind}') if kind else None
-
-    def _method(self, name: str) -> str:
-        try:
-            return self._methods[name]
-        except KeyError:
-            raise AttributeError(
-                f'The vSphere API has no method {name}.') from None
+_THIS = Field('_this', REFERENCE, False)
 
 
 def _fields(text: str) -> dict[str, Field]:
@@ -119,6 +126,6 @@ def _field(text: str) -> Field:
 
 @functools.cache
 def known() -> Types:
-    """Those of the services vim and pbm; read once, in a few milliseconds."""
+    """Those of the services vim and pbm; read once, in about 30 ms."""
     return Types(importlib.resources.files(__package__).joinpath(
         'api_types.txt').read_text('utf-8'))

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from lxml import etree
 from oslo_vmware import exceptions
-from oslo_vmware import vim_util
 
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 # Searches that run at the same time.
@@ -25,6 +25,13 @@ AT_ONCE = 4
 _DISKS = '*.vmdk'
 _FOLDER_PATH = soap.tag('folderPath')
 _FILE = soap.tag('file')
+_PATH_TAG = soap.tag('path')
+_CAPACITY_KB = soap.tag('capacityKb')
+_MODIFICATION = soap.tag('modification')
+_FILE_SIZE = soap.tag('fileSize')
+_DISK_TYPE = soap.tag('diskType')
+_THIN = soap.tag('thin')
+_ENCRYPTION = soap.tag('encryption')
 
 
 class Place(Protocol):
@@ -117,7 +124,7 @@ class DatastoreBrowser:
 
     def _search(self, datastores: Iterable[Datastore],
                 asked: dict[str, Any]) -> Iterator[tuple[Datastore, Found]]:
-        running: collections.deque[tuple[Datastore, soap.Ref]] = (
+        running: collections.deque[tuple[Datastore, references.Ref]] = (
             collections.deque())
         for datastore in datastores:
             if len(running) >= AT_ONCE:
@@ -127,16 +134,17 @@ class DatastoreBrowser:
         while running:
             yield from self._first_of(running)
 
-    def _first_of(self, running: collections.deque[tuple[Datastore, soap.Ref]]
+    def _first_of(self, running: collections.deque[
+            tuple[Datastore, references.Ref]]
                   ) -> Iterator[tuple[Datastore, Found]]:
         datastore, task = running.popleft()
         for file in self._result(datastore, task):
             yield datastore, file
 
     def _start(self, method: str, datastore: Place, asked: dict[str, Any],
-               folder: str = '', pattern: str = _DISKS) -> soap.Ref:
-        browser = self._read(vim_util.get_moref(
-            datastore.moref, 'Datastore'), 'browser')['browser']
+               folder: str = '', pattern: str = _DISKS) -> references.Ref:
+        browser = self._read(references.Ref('Datastore', datastore.moref),
+                             'browser')['browser']
         reply = self._session.invoke_api(
             self._client, 'call', method, browser, {
                 'datastorePath': f'[{datastore.name}] {folder}'.rstrip(),
@@ -144,27 +152,30 @@ class DatastoreBrowser:
                     'matchPattern': pattern})})
         return soap.ref(reply[0])
 
-    def _result(self, datastore: Place, task: soap.Ref) -> Iterator[Found]:
-        ref = vim_util.get_moref(task.value, 'Task')
-        self._session.wait_for_task(ref)
-        return files_of(self._read(ref, 'info.result').get('info.result'),
+    def _result(self, datastore: Place,
+                task: references.Ref) -> Iterator[Found]:
+        self._session.wait_for_task(task)
+        return files_of(self._read(task, 'info.result').get('info.result'),
                         datastore.name)
 
 
 def files_of(result: Any, datastore_name: str) -> Iterator[Found]:
     """The files in a HostDatastoreBrowserSearchResults, or in many of them.
 
-    :raises VimConnectionException: it makes no sense
+    :raises VimConnectionException: it is malformed
     """
     if not isinstance(result, etree._Element):
         return
     # Of one folder it is one result, of a tree an array.
     alone = result.find(_FOLDER_PATH) is not None
     for folder in (result,) if alone else result:
-        with soap.understood('HostDatastoreBrowserSearchResults'):
+        try:
             path = path_on(folder.findtext(_FOLDER_PATH) or '',
                            datastore_name).strip('/')
             files = [_file(path, file) for file in folder.iterfind(_FILE)]
+        except soap.MALFORMED as error:
+            raise soap.malformed('HostDatastoreBrowserSearchResults',
+                                 error) from error
         yield from files
 
 
@@ -184,17 +195,17 @@ def path_on(text: str, datastore_name: str) -> str:
 
 
 def _file(folder: str, element: etree._Element) -> Found:
-    name = element.findtext(soap.tag('path')) or ''
-    capacity_kib = element.findtext(soap.tag('capacityKb'))
-    modified = element.findtext(soap.tag('modification'))
+    name = element.findtext(_PATH_TAG) or ''
+    capacity_kib = element.findtext(_CAPACITY_KB)
+    modified = element.findtext(_MODIFICATION)
     return Found(
         f'{folder}/{name}' if folder else name,
-        int(element.findtext(soap.tag('fileSize')) or 0),
+        int(element.findtext(_FILE_SIZE) or 0),
         soap.SCALARS['dateTime'](modified) if modified else None,
         int(capacity_kib) * 1024 if capacity_kib is not None else None,
-        (element.findtext(soap.tag('diskType')) or '').rpartition('.')[2],
-        element.findtext(soap.tag('thin')) == 'true',
-        element.find(soap.tag('encryption')) is not None)
+        (element.findtext(_DISK_TYPE) or '').rpartition('.')[2],
+        element.findtext(_THIN) == 'true',
+        element.find(_ENCRYPTION) is not None)
 
 
 def _details(**wanted: bool) -> dict[str, Any]:

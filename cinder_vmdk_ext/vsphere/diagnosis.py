@@ -10,10 +10,11 @@ from typing import Any
 
 from oslo_utils import timeutils
 
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import transport
 
-_SERVICE = soap.Ref('ServiceInstance', 'ServiceInstance')
+_SERVICE = references.Ref('ServiceInstance', 'ServiceInstance')
 _SECONDS = 10.0
 
 
@@ -28,8 +29,10 @@ def clock_skew_seconds(
     before = now()
     reply = session.invoke_api(client, 'call', 'CurrentTime', _SERVICE)
     middle = before + (now() - before) / 2
-    with soap.understood('CurrentTime'):
+    try:
         theirs = timeutils.parse_isotime(reply[0].text)
+    except soap.MALFORMED as error:
+        raise soap.malformed('CurrentTime', error) from error
     return (theirs - middle).total_seconds()
 
 

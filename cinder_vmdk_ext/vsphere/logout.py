@@ -17,13 +17,14 @@ from typing import Any
 
 from oslo_log import log as logging
 
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
 
 _SIZE_BYTES = 4096
 _HEAD = struct.Struct('<HI')  # length of the text, process that wrote it
-_MANAGER = soap.Ref('SessionManager', 'SessionManager')
+_MANAGER = references.Ref('SessionManager', 'SessionManager')
 # Nobody's exit waits for a vCenter that does not answer.
 _SECONDS = 5.0
 

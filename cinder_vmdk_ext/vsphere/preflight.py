@@ -13,9 +13,10 @@ from oslo_vmware import exceptions as vmware_exceptions
 import urllib3
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
-_SERVICE = soap.Ref('ServiceInstance', 'ServiceInstance')
+_SERVICE = references.Ref('ServiceInstance', 'ServiceInstance')
 _SECONDS = 30
 # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
 _OTHER_NAME = (62, 64)

@@ -19,6 +19,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import privileges
 from cinder_vmdk_ext.vsphere import property_collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
@@ -108,11 +109,11 @@ class Checker:
 
     def _is_registered(self, manager: Any) -> bool:
         found = self._session.invoke_api(
-            self._client, 'call', 'FindExtension', soap.from_suds(manager),
+            self._client, 'call', 'FindExtension', manager,
             {'extensionKey': self._extension})
         return len(found) > 0
 
-    def _objects(self) -> dict[str, dict[soap.Ref, str]]:
+    def _objects(self) -> dict[str, dict[references.Ref, str]]:
         """The objects that a backend uses, with their names, by kind."""
         content = self._session.vim.service_content
         read = property_collector.read_all(
@@ -120,8 +121,8 @@ class Checker:
                 'Datacenter': ('name', 'vmFolder'), 'Datastore': ('name',),
                 'ComputeResource': ('name', 'resourcePool')},
             keep_unreadable=True)
-        found: dict[str, dict[soap.Ref, str]] = {
-            privileges.ROOT: {soap.from_suds(content.rootFolder): ''},
+        found: dict[str, dict[references.Ref, str]] = {
+            privileges.ROOT: {content.rootFolder: ''},
             privileges.FOLDER: {}, privileges.DATASTORE: {},
             privileges.POOL: {}}
         for ref, facts in read.items():
@@ -136,18 +137,20 @@ class Checker:
                     f'{name}/Resources')
         return found
 
-    def _granted(self, named: Iterable[soap.Ref], ids: Collection[str]
-                 ) -> dict[soap.Ref, set[str]]:
+    def _granted(self, named: Iterable[references.Ref], ids: Collection[str]
+                 ) -> dict[references.Ref, set[str]]:
         """Which of the privileges the user has, by object."""
         manager = self._session.vim.service_content.authorizationManager
         reply = self._session.invoke_api(
-            self._client, 'call', _METHOD, soap.from_suds(manager), {
+            self._client, 'call', _METHOD, manager, {
                 'entities': list(named),
                 'userName': self.user, 'privId': sorted(ids)})
-        granted: dict[soap.Ref, set[str]] = {ref: set() for ref in named}
-        with soap.understood(_METHOD):
+        granted: dict[references.Ref, set[str]] = {ref: set() for ref in named}
+        try:
             for part in reply:
                 granted[soap.ref(part[0])].update(_given(part[1:]))
+        except soap.MALFORMED as error:
+            raise soap.malformed(_METHOD, error) from error
         return granted
 
 

@@ -18,12 +18,14 @@ from lxml import etree
 from oslo_log import log as logging
 from oslo_vmware import exceptions
 
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import views
 
 LOG = logging.getLogger(__name__)
 
-Properties = dict[soap.Ref, dict[str, Any]]
+Properties = dict[references.Ref, dict[str, Any]]
+# Makes a value of a property of an object of that type, by its path.
 Value = Callable[[str, str, etree._Element], Any]
 
 # Among the properties of an object: why others could not be read, by path.
@@ -41,7 +43,7 @@ class Missing(NamedTuple):
 
     path: str
     fault: str  # its type
-    object: soap.Ref | None = None  # on which a privilege is missing
+    object: references.Ref | None = None  # on which a privilege is missing
     privilege: str = ''
 
     def __str__(self) -> str:
@@ -51,7 +53,7 @@ class Missing(NamedTuple):
                      f'{self.object.type} {self.object.value}')
         return text
 
-    def raised(self, about: soap.Ref) -> soap.Fault:
+    def raised(self, about: references.Ref) -> soap.Fault:
         """The fault as an exception that names the object."""
         details = {}
         if self.object:
@@ -76,15 +78,37 @@ def missing(element: etree._Element) -> Missing:
         fault.findtext(f'{{{soap.VIM}}}privilegeId') or '')
 
 
-def any_value(kind: str, path: str, element: etree._Element) -> Any:
-    """A property of an object of a type, as Python has it."""
-    return soap.value(element)
+def property_spec(kind: str, paths: list[str] | tuple[str, ...]
+                  ) -> soap.Typed:
+    """A PropertySpec for objects of one managed type."""
+    return soap.Typed('', {'type': kind, 'all': False,
+                           'pathSet': list(paths)})
+
+
+def view_filter(view: references.Ref, paths: Mapping[str, tuple[str, ...]],
+                others: Mapping[references.Ref, tuple[str, ...]] | None = None
+                ) -> soap.Typed:
+    """A PropertyFilterSpec over the objects of a view, by managed type.
+
+    :param others: paths of single objects, which are in no view
+    """
+    others = others or {}
+    walk = soap.Typed('TraversalSpec', {
+        'name': 'view', 'type': view.type, 'path': 'view', 'skip': False})
+    return soap.Typed('', {
+        'propSet': [property_spec(kind, names) for kind, names in (
+            *paths.items(), *((ref.type, names)
+                              for ref, names in others.items()))],
+        'objectSet': [soap.Typed('', {'obj': view, 'skip': True,
+                                      'selectSet': walk}),
+                      *(soap.Typed('', {'obj': ref, 'skip': False})
+                        for ref in others)]})
 
 
 # -- Whole reads ------------------------------------------------------------
 
-def properties(session: Any, client: soap.Client, ref: soap.Ref,
-               paths: Iterable[str], value: Value = any_value
+def properties(session: Any, client: soap.Client, ref: references.Ref,
+               paths: Iterable[str], value: Value | None = None
                ) -> dict[str, Any]:
     """Properties of one managed object; those that are unset are left out.
 
@@ -98,8 +122,8 @@ def properties(session: Any, client: soap.Client, ref: soap.Ref,
 
 
 def read_objects(session: Any, client: soap.Client,
-                 refs: Iterable[soap.Ref], paths: Iterable[str],
-                 value: Value = any_value) -> Properties:
+                 refs: Iterable[references.Ref], paths: Iterable[str],
+                 value: Value | None = None) -> Properties:
     """Properties of many managed objects; those that are gone are left out.
 
     One call for each page of the vCenter's reply, and one more if it tells
@@ -115,7 +139,7 @@ def read_objects(session: Any, client: soap.Client,
     return {ref: found[ref] for ref in refs if ref in found}
 
 
-def read_selected(session: Any, client: soap.Client, start: soap.Ref,
+def read_selected(session: Any, client: soap.Client, start: references.Ref,
                   start_paths: tuple[str, ...], walk: soap.Typed,
                   kind: str, paths: tuple[str, ...]) -> Properties:
     """Properties of the objects that a traversal selects, and of its start.
@@ -125,8 +149,8 @@ def read_selected(session: Any, client: soap.Client, start: soap.Ref,
     :raises VimException, VimConnectionException: as :func:`properties`
     """
     return _invoke(session, client, soap.Typed('', {
-        'propSet': [soap.property_spec(start.type, start_paths),
-                    soap.property_spec(kind, paths)],
+        'propSet': [property_spec(start.type, start_paths),
+                    property_spec(kind, paths)],
         'objectSet': soap.Typed('', {'obj': start, 'skip': False,
                                      'selectSet': walk})}), (start,))
 
@@ -134,7 +158,7 @@ def read_selected(session: Any, client: soap.Client, start: soap.Ref,
 def read_all(session: Any, client: soap.Client,
              paths: Mapping[str, tuple[str, ...]],
              managers: Mapping[str, tuple[str, ...]] | None = None,
-             value: Value = any_value, *,
+             value: Value | None = None, *,
              keep_unreadable: bool = False) -> Properties:
     """Properties of all objects of some types, wherever they are.
 
@@ -173,15 +197,15 @@ def read_all(session: Any, client: soap.Client,
 def _read_view(session: Any, client: soap.Client,
                paths: Mapping[str, tuple[str, ...]],
                managers: Mapping[str, tuple[str, ...]],
-               value: Value, keep_unreadable: bool) -> Properties:
+               value: Value | None, keep_unreadable: bool) -> Properties:
     content = session.vim.service_content
     view = container_view(client, content, paths)
     # The view itself is told of too, so that no reply is rightly empty.
     others = {view: ('type',)} | named(content, managers)
     try:
         found = Retrieval(
-            client, soap.from_suds(content.propertyCollector),
-            soap.view_filter(view, paths, others), others, value,
+            client, content.propertyCollector,
+            view_filter(view, paths, others), others, value,
             keep_unreadable=keep_unreadable).read()
     finally:
         destroy_view(client, view)
@@ -190,7 +214,7 @@ def _read_view(session: Any, client: soap.Client,
 
 
 def container_view(client: soap.Client, content: Any,
-                   kinds: Iterable[str]) -> soap.Ref:
+                   kinds: Iterable[str]) -> references.Ref:
     """Make a view of all objects of some types (CreateContainerView).
 
     It lives until it is destroyed, or until its session ends. Views whose
@@ -200,28 +224,28 @@ def container_view(client: soap.Client, content: Any,
     :raises VimFaultException, VimConnectionException: as oslo.vmware does
     """
     return _make_view(client, content, 'CreateContainerView', {
-        'container': soap.from_suds(content.rootFolder),
+        'container': content.rootFolder,
         'type': list(kinds), 'recursive': True})
 
 
-def list_view(client: soap.Client, content: Any) -> soap.Ref:
+def list_view(client: soap.Client, content: Any) -> references.Ref:
     """Make an empty list (CreateListView); as :func:`container_view`."""
     return _make_view(client, content, 'CreateListView', {})
 
 
 def _make_view(client: soap.Client, content: Any, method: str,
-               arguments: dict[str, Any]) -> soap.Ref:
-    manager = soap.from_suds(content.viewManager)
+               arguments: dict[str, Any]) -> references.Ref:
+    manager = content.viewManager
 
-    def listed() -> Iterable[soap.Ref]:
-        found = Retrieval(client, soap.from_suds(content.propertyCollector),
+    def listed() -> Iterable[references.Ref]:
+        found = Retrieval(client, content.propertyCollector,
                           _objects([manager], ('viewList',)),
                           (manager,)).read()
         return found[manager].get('viewList') or ()
     return views.of(client).make(client, manager, method, arguments, listed)
 
 
-def destroy_view(client: soap.Client, view: soap.Ref,
+def destroy_view(client: soap.Client, view: references.Ref,
                  read_seconds: float | None = None) -> bool:
     """Destroy a view (DestroyView); never fails.
 
@@ -240,37 +264,37 @@ def destroy_view(client: soap.Client, view: soap.Ref,
 
 
 def named(content: Any, managers: Mapping[str, tuple[str, ...]]
-          ) -> dict[soap.Ref, tuple[str, ...]]:
+          ) -> dict[references.Ref, tuple[str, ...]]:
     """Objects by the names that a ServiceContent has for them."""
     found = ((getattr(content, name, None), paths)
              for name, paths in managers.items())
-    return {soap.from_suds(ref): paths for ref, paths in found if ref}
+    return {ref: paths for ref, paths in found if ref}
 
 
-def _objects(refs: list[soap.Ref], paths: tuple[str, ...],
+def _objects(refs: list[references.Ref], paths: tuple[str, ...],
              may_be_gone: bool = False) -> soap.Typed:
     """A PropertyFilterSpec of objects by reference."""
     return soap.Typed('', {
-        'propSet': [soap.property_spec(kind, paths)
+        'propSet': [property_spec(kind, paths)
                     for kind in dict.fromkeys(ref.type for ref in refs)],
         'objectSet': [soap.Typed('', {'obj': ref, 'skip': False})
                       for ref in refs],
         'reportMissingObjectsInResults': True if may_be_gone else None})
 
 
-def _read(session: Any, client: soap.Client, refs: list[soap.Ref],
-          paths: tuple[str, ...], value: Value, may_be_gone: bool = False
-          ) -> Properties:
+def _read(session: Any, client: soap.Client, refs: list[references.Ref],
+          paths: tuple[str, ...], value: Value | None,
+          may_be_gone: bool = False) -> Properties:
     return _invoke(session, client, _objects(refs, paths, may_be_gone), refs,
                    value, may_be_gone=may_be_gone)
 
 
 def _invoke(session: Any, client: soap.Client, spec: soap.Typed,
-            asked: Iterable[soap.Ref], value: Value = any_value,
+            asked: Iterable[references.Ref], value: Value | None = None,
             **more: bool) -> Properties:
     # As one call: a token ends with the session that it was given to.
     found: Properties = session.invoke_api(Retrieval(
-        client, soap.from_suds(session.vim.service_content.propertyCollector),
+        client, session.vim.service_content.propertyCollector,
         spec, asked, value, **more), 'read')
     return found
 
@@ -280,9 +304,9 @@ def _invoke(session: Any, client: soap.Client, spec: soap.Typed,
 class Retrieval:
     """One retrieval of properties, to its last page; it may be repeated."""
 
-    def __init__(self, client: soap.Client, collector: soap.Ref,
-                 spec: soap.Typed, asked: Iterable[soap.Ref] = (),
-                 value: Value = any_value, *, may_be_gone: bool = False,
+    def __init__(self, client: soap.Client, collector: references.Ref,
+                 spec: soap.Typed, asked: Iterable[references.Ref] = (),
+                 value: Value | None = None, *, may_be_gone: bool = False,
                  keep_unreadable: bool = False) -> None:
         """Prepare, without a call.
 
@@ -295,7 +319,7 @@ class Retrieval:
         self._client = client
         self._collector = collector
         self._spec = spec
-        self._asked = tuple(asked)
+        self._asked = dict.fromkeys(asked).keys()
         self._value = value
         self._may_be_gone = may_be_gone
         self._keep_unreadable = keep_unreadable
@@ -316,7 +340,8 @@ class Retrieval:
             if self._token is not None and not _is_denial(error):
                 self._cancel(self._token)
             raise
-        self._check_complete()
+        if not self._found.keys() >= self._asked:
+            self._check_complete()
         return self._found
 
     def _take_all(self) -> None:
@@ -333,7 +358,7 @@ class Retrieval:
             if _BAD_TOKEN in fault.fault_list:
                 # Another thread has replaced the session that it was of.
                 self._token = None
-                raise soap.empty_reply(CONTINUE, self._asked) from fault
+                raise soap.empty_reply(CONTINUE, tuple(self._asked)) from fault
             raise
 
     def _take(self, method: str, arguments: dict[str, Any]) -> str | None:
@@ -344,34 +369,36 @@ class Retrieval:
                                         ('objects', 'token')):
             if part.getparent().tag != _RETURNED:
                 continue
-            with soap.understood(method):
-                if part.tag == _TOKEN:
-                    self._token = following = part.text
-                else:
-                    self._add(part)
-                    objects += 1
+            if part.tag == _TOKEN:
+                self._token = following = part.text
+                continue
+            objects += 1
+            try:
+                about, seen, lacking = soap.object_content(part, self._value)
+            except soap.MALFORMED as error:
+                raise soap.malformed(method, error) from error
+            self._found.setdefault(about, {}).update(seen)
+            if lacking:
+                self._note_missing(method, about, lacking)
         self._token = following
         if method == CONTINUE and not objects:
-            raise soap.empty_reply(method, self._asked)
+            raise soap.empty_reply(method, tuple(self._asked))
         return following
 
-    def _add(self, part: etree._Element) -> None:
-        about = soap.ref(part[0])
-        seen = self._found.setdefault(about, {})
-        for entry in part:
-            if entry.tag == _PROP_SET:
-                # The simulator's later pages may hold a name alone.
-                if len(entry) > 1:
-                    path = entry[0].text or ''
-                    seen[path] = self._value(about.type, path, entry[1])
-            elif entry.tag == _MISSING_SET:
+    def _note_missing(self, method: str, about: references.Ref,
+                      entries: Iterable[etree._Element]) -> None:
+        for entry in entries:
+            try:
                 lacking = missing(entry)
-                if lacking.fault == _GONE and about not in self._asked:
-                    del self._found[about]
-                    return
-                if lacking.fault == _GONE or not self._keep_unreadable:
-                    raise lacking.raised(about)
-                seen.setdefault(UNREADABLE, {})[lacking.path] = str(lacking)
+            except soap.MALFORMED as error:
+                raise soap.malformed(method, error) from error
+            if lacking.fault == _GONE and about not in self._asked:
+                del self._found[about]
+                return
+            if lacking.fault == _GONE or not self._keep_unreadable:
+                raise lacking.raised(about)
+            self._found[about].setdefault(UNREADABLE, {})[
+                lacking.path] = str(lacking)
 
     def _check_complete(self) -> None:
         left_out = [ref for ref in self._asked if ref not in self._found]
@@ -382,7 +409,7 @@ class Retrieval:
                 f'{RETRIEVE}: the reply leaves out '
                 f'{left_out[0].type} {left_out[0].value}')
 
-    def _check_gone(self, ref: soap.Ref) -> None:
+    def _check_gone(self, ref: references.Ref) -> None:
         """Believe that all are gone only if the vCenter says it of one.
 
         It tells of nothing also where the session has ended.
@@ -395,7 +422,7 @@ class Retrieval:
                 if _GONE in fault.fault_list:
                     return
                 raise
-        raise soap.empty_reply(RETRIEVE, self._asked)
+        raise soap.empty_reply(RETRIEVE, tuple(self._asked))
 
     def _cancel(self, token: str) -> None:
         # Retrievals left open add up in the vCenter until it refuses more.
@@ -412,20 +439,21 @@ def _is_denial(error: Exception) -> bool:
 
 # -- Replies that oslo.vmware reads -----------------------------------------
 
-def whole(service: Any, collector: Any, result: Any) -> Any:
+def whole(call: Callable[[str, Any, dict[str, Any]], Any], collector: Any,
+          result: Any) -> Any:
     """A RetrieveResult with the objects of all its pages, and no token.
 
-    :param service: its attributes are the API's methods
+    :param call: invokes a method of the API on an object with arguments
     """
     token = getattr(result, 'token', None)
     while token:
         try:
-            page = getattr(service, CONTINUE)(collector, token=token)
+            page = call(CONTINUE, collector, {'token': token})
         except Exception as error:
             if _BAD_TOKEN in getattr(error, 'fault_list', ()):
                 raise soap.empty_reply(CONTINUE, ()) from error
             if not _is_denial(error):
-                _cancel_of(service, collector, token)
+                _cancel_of(call, collector, token)
             raise
         result.objects.extend(getattr(page, 'objects', None) or ())
         token = getattr(page, 'token', None)
@@ -434,9 +462,10 @@ def whole(service: Any, collector: Any, result: Any) -> Any:
     return result
 
 
-def _cancel_of(service: Any, collector: Any, token: str) -> None:
+def _cancel_of(call: Callable[[str, Any, dict[str, Any]], Any],
+               collector: Any, token: str) -> None:
     try:
-        getattr(service, _CANCEL)(collector, token=token)
+        call(_CANCEL, collector, {'token': token})
     except Exception as error:
         LOG.debug('A retrieval was not cancelled: %s', error)
 
@@ -449,11 +478,12 @@ def check(method: str, arguments: Mapping[str, Any],
     :raises EmptyReply: nothing was told of an object asked for by reference
     :raises Fault: the vCenter refuses to tell a property
     """
-    if method not in (RETRIEVE, CONTINUE):
-        return
     for entry in reply.iter(_MISSING_SET):
-        with soap.understood(method):
-            raise missing(entry).raised(soap.ref(entry.getparent()[0]))
+        try:
+            lacking, about = missing(entry), soap.ref(entry.getparent()[0])
+        except soap.MALFORMED as error:
+            raise soap.malformed(method, error) from error
+        raise lacking.raised(about)
     if method == CONTINUE and reply.find(f'.//{_OBJECTS}') is None:
         raise soap.empty_reply(method, ())
     if method == RETRIEVE and not len(reply):
@@ -462,13 +492,13 @@ def check(method: str, arguments: Mapping[str, Any],
             raise soap.empty_reply(method, asked)
 
 
-def _by_reference(specs: Any) -> Iterator[soap.Ref]:
+def _by_reference(specs: Any) -> Iterator[references.Ref]:
     for spec in _listed(specs):
         if getattr(spec, 'reportMissingObjectsInResults', None):
             continue
         for each in _listed(spec.objectSet):
             if not getattr(each, 'selectSet', None) and not each.skip:
-                yield soap.from_suds(each.obj)
+                yield references.Ref(each.obj._type, each.obj.value)
 
 
 def _listed(value: Any) -> Iterable[Any]:
@@ -478,5 +508,4 @@ def _listed(value: Any) -> Iterable[Any]:
 _RETURNED = f'{{{soap.VIM}}}returnval'
 _OBJECTS = f'{{{soap.VIM}}}objects'
 _TOKEN = f'{{{soap.VIM}}}token'
-_PROP_SET = f'{{{soap.VIM}}}propSet'
 _MISSING_SET = f'{{{soap.VIM}}}missingSet'

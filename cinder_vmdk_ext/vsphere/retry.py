@@ -16,6 +16,7 @@ import requests
 import urllib3
 
 from cinder_vmdk_ext import exceptions as own_exceptions
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 # What is raised for a call without a reply that can be understood.
@@ -113,7 +114,7 @@ def is_empty_reply(fault: exceptions.VimFaultException) -> bool:
 
 
 def specific(fault: exceptions.VimFaultException,
-             name_of: Callable[[soap.Ref], str] = str) -> Exception:
+             name_of: Callable[[references.Ref], str] = str) -> Exception:
     """The fault as an exception of the class that there is for it.
 
     :param name_of: how an operator knows an object
@@ -129,13 +130,15 @@ def specific(fault: exceptions.VimFaultException,
     return found(str(fault), details=fault.details) if found else fault
 
 
-def denied_object(fault: exceptions.VimFaultException) -> soap.Ref | None:
+def denied_object(fault: exceptions.VimFaultException
+                  ) -> references.Ref | None:
     """The object on which a privilege is missing (NoPermission.object)."""
     details = fault.details or {}
     if not details.get('object'):
         return None
-    return soap.Ref(details.get(soap.OBJECT_TYPE) or _type_by_suds(fault),
-                    details['object'])
+    return references.Ref(
+        details.get(soap.OBJECT_TYPE) or _type_by_suds(fault),
+        details['object'])
 
 
 def _type_by_suds(fault: exceptions.VimFaultException) -> str:

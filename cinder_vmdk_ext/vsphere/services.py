@@ -6,9 +6,7 @@ the plugin's own (:mod:`cinder_vmdk_ext.vsphere.suds_client`), of which threads
 may share an instance; suds, which oslo.vmware brings along, is not used.
 """
 
-import threading
-from collections.abc import Callable
-from collections.abc import Iterator
+import functools
 from typing import Any
 
 from oslo_vmware import exceptions
@@ -21,7 +19,7 @@ from cinder_vmdk_ext.vsphere import suds_client
 from cinder_vmdk_ext.vsphere import transport
 
 
-class _Service(service.Service):
+class _Service(suds_client.Methods, service.Service):
     """A SOAP service of oslo.vmware, whose instances threads may share."""
 
     _path = '/sdk'
@@ -34,46 +32,22 @@ class _Service(service.Service):
         """
         # In place of oslo.vmware's, which reads a WSDL. All attributes are
         # set: others are taken for SOAP methods.
+        super().__init__(soap.Client(https, path=self._path))
         self.wsdl_url = None
         self.soap_url = https.url + self._path
         self.op_id_prefix = op_id_prefix
-        self._service_content = None
         self._vc_session_cookie = None
         self._https = https
-        self._of_call = threading.local()
-        self.client = suds_client.SudsClient(
-            soap.Client(https, path=self._path, headers=self._headers), https)
+        self.client = suds_client.SudsClient(https)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        request: Callable[..., Any] = super().__getattr__(name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return request(*args, **kwargs)
-            except exceptions.VimException as error:
-                # oslo.vmware wraps what it does not expect.
-                if isinstance(error.cause, exceptions.VimConnectionException):
-                    raise error.cause
-                raise
-        return call
-
-    @property
+    @functools.cached_property
     def service_content(self) -> Any:
         """What the service consists of (ServiceInstance.content); kept."""
-        return super().service_content
+        return self.retrieve_service_content()
 
     def get_http_cookie(self) -> str | None:
         """The value of the session's cookie, as the vCenter set it."""
         return self._https.cookie
-
-    def _set_soap_headers(self, op_id: str | None) -> None:
-        # oslo.vmware's goes into the options that all calls share.
-        self._of_call.op_id = op_id
-
-    def _headers(self) -> Iterator[tuple[str, str]]:
-        op_id = getattr(self._of_call, 'op_id', None)
-        if op_id:
-            yield 'operationID', op_id
 
 
 class Vim(_Service, vim.Vim):
@@ -85,21 +59,18 @@ class Pbm(_Service, pbm.Pbm):
 
     _path = '/pbm'
 
-    def _headers(self) -> Iterator[tuple[str, str]]:
+    def _headers(self) -> list[tuple[str, str]]:
         # The quotes belong to the HTTP cookie, not to its value.
         key = self._https.session_key
-        if key:
-            yield 'vcSessionCookie', key
-        yield from super()._headers()
+        return [('vcSessionCookie', key)] if key else []
 
-    @property
-    def service_content(self) -> Any:
+    def retrieve_service_content(self) -> Any:
         """What the service consists of (PbmRetrieveServiceContent).
 
-        :raises VimConnectionException: the vCenter does not tell
+        :raises VimConnectionException: the vCenter does not say
         """
-        found = super().service_content
+        found = super().retrieve_service_content()
         if found is None:
             raise exceptions.VimConnectionException(
-                f'{self.soap_url} does not tell what it consists of')
+                f'{self.soap_url} does not say what it consists of')
         return found

@@ -7,11 +7,11 @@ flight; every call has a time limit, and repetition an end; and a call that
 changes something is never repeated when it may have been executed.
 """
 
+import functools
 import random
 import threading
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 from oslo_log import log as logging
@@ -21,6 +21,7 @@ from oslo_vmware import vim_util
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import accounts
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import retry
 from cinder_vmdk_ext.vsphere import services
 from cinder_vmdk_ext.vsphere import soap
@@ -49,7 +50,6 @@ class Session(api.VMwareAPISession):
     :meth:`wait_for_task` does; without it each task is polled.
     """
 
-    _vim: services.Vim | None
     _pbm: services.Pbm | None
 
     def __init__(self, host: str, username: str, password: str,
@@ -63,8 +63,8 @@ class Session(api.VMwareAPISession):
                  note: Callable[[str | None], None] = lambda cookie: None,
                  on_task: Callable[[], None] = lambda: None,
                  account: accounts.Account | None = None,
-                 **kwargs: Any) -> None:
-        """Log in, unless ``create_session=False`` is given.
+                 create_session: bool = True, **kwargs: Any) -> None:
+        """Log in, if ``create_session`` is true.
 
         :param api_retry_count: how often a call is repeated at most
         :param timeouts_seconds: for a connection, and for a reply
@@ -79,8 +79,6 @@ class Session(api.VMwareAPISession):
         self.task_waiter: Callable[[Any], Any] | None = None
         self._patience_seconds = patience_seconds
         self._task_patience_seconds = task_patience_seconds
-        self._timeouts_seconds = timeouts_seconds
-        self._https: transport.Transport | None = None
         self._clock = clock
         self._sleep = sleep
         self._note = note
@@ -98,7 +96,16 @@ class Session(api.VMwareAPISession):
             LOG.warning('vmware_wsdl_location is set and not used: the driver '
                         'reads no WSDL. Remove it.')
         super().__init__(host, username, password, api_retry_count,
-                         task_poll_interval, **kwargs)
+                         task_poll_interval, create_session=False, **kwargs)
+        #: What all calls go by; it has the session's cookie.
+        self.https = transport.Transport(
+            self._host, self._port,
+            transport.Trust(self._cacert, self._insecure),
+            pool_size=self._pool_size, timeouts_seconds=timeouts_seconds)
+        #: The cookie of the last login.
+        self.cookie: str | None = None
+        if create_session:
+            self._create_session()
 
     @property
     def user_name(self) -> str:
@@ -110,15 +117,10 @@ class Session(api.VMwareAPISession):
 
     # -- Services -----------------------------------------------------------
 
-    @property
+    @functools.cached_property
     def vim(self) -> services.Vim:
         """The vSphere API."""
-        if self._vim is None:
-            with self._making_services:
-                if self._vim is None:
-                    self._vim = services.Vim(
-                        self.https, op_id_prefix=self._op_id_prefix)
-        return self._vim
+        return services.Vim(self.https, op_id_prefix=self._op_id_prefix)
 
     @property
     def pbm(self) -> services.Pbm | None:
@@ -133,19 +135,6 @@ class Session(api.VMwareAPISession):
                     self._pbm = services.Pbm(
                         self.https, op_id_prefix=self._op_id_prefix)
         return self._pbm
-
-    @property
-    def https(self) -> transport.Transport:
-        """What all calls go by; it has the session's cookie."""
-        if self._https is None:
-            with self._making_services:
-                if self._https is None:
-                    self._https = transport.Transport(
-                        self._host, self._port,
-                        transport.Trust(self._cacert, self._insecure),
-                        pool_size=self._pool_size,
-                        timeouts_seconds=self._timeouts_seconds)
-        return self._https
 
     # -- Logging in and out -------------------------------------------------
 
@@ -214,7 +203,8 @@ class Session(api.VMwareAPISession):
                           locale='en')
         self._session_username = found.userName
         self._session_id = found.key
-        self._note(vim.get_http_cookie())
+        self.cookie = vim.get_http_cookie()
+        self._note(self.cookie)
         LOG.info('Logged in to the vCenter %(host)s as %(user)s; the session '
                  'is ...%(key)s.', {'host': self._host,
                                     'user': found.userName,
@@ -255,8 +245,7 @@ class Session(api.VMwareAPISession):
                 self._log_out()
                 self._session_id = None
                 self._note(None)
-        if self._https is not None:
-            self._https.close()
+        self.https.close()
 
     # -- Calls --------------------------------------------------------------
 
@@ -278,7 +267,8 @@ class Session(api.VMwareAPISession):
             it or as a VimFaultException
         """
         name = args[0] if method == 'call' and args else method
-        pauses = self._pauses(self._clock() + self._patience_seconds)
+        deadline = self._clock() + self._patience_seconds
+        repeated = 0
         lost: Any = _NOTHING_LOST
         denials = 0
         while True:
@@ -297,7 +287,8 @@ class Session(api.VMwareAPISession):
                     if not isinstance(fault, soap.EmptyReply):
                         return []
                     # The session is good: something else broke the reply.
-                    self._pause(pauses, name, _no_reply(fault))
+                    self._pause(repeated, deadline, name, _no_reply(fault))
+                    repeated += 1
                     continue
                 denials += 1
                 if denials > _MOST_DENIALS:
@@ -306,13 +297,14 @@ class Session(api.VMwareAPISession):
             except retry.NO_REPLY as error:
                 if executed:
                     self._check_repeatable(name, args, error)
-                self._pause(pauses, name, error)
+                self._pause(repeated, deadline, name, error)
+                repeated += 1
 
-    def name_of(self, ref: soap.Ref) -> str:
+    def name_of(self, ref: references.Ref) -> str:
         """An object by its type and name, as far as they can be read."""
         try:
             name = vim_util.get_object_property(
-                self.vim, vim_util.get_moref(ref.value, ref.type), 'name')
+                self.vim, ref, 'name')
         except vmware_exceptions.VMwareDriverException as error:
             LOG.debug('%s %s has no name: %s', ref.type, ref.value, error)
             name = None
@@ -332,21 +324,19 @@ class Session(api.VMwareAPISession):
             raise exceptions.OutcomeUnknown(
                 name, retry.target(args), error) from error
 
-    def _pauses(self, deadline: float) -> Iterator[float]:
-        """Seconds to wait before each repetition, until the deadline."""
-        for count in range(self._api_retry_count):
-            longest = min(_FIRST_PAUSE_SECONDS * 2 ** count,
-                          _LONGEST_PAUSE_SECONDS)
-            # So that threads which failed together do not come together.
-            pause = longest * random.uniform(0.5, 1)
-            if self._clock() + pause > deadline:
-                return
-            yield pause
-
-    def _pause(self, pauses: Iterator[float], name: str,
+    def _pause(self, repeated: int, deadline: float, name: str,
                error: Exception) -> None:
-        pause = next(pauses, None)
-        if pause is None:
+        """Wait before a call is repeated.
+
+        :param repeated: how often it was repeated before
+        :raises Exception: the error, where it is not to be repeated again
+        """
+        longest = min(_FIRST_PAUSE_SECONDS * 2 ** repeated,
+                      _LONGEST_PAUSE_SECONDS)
+        # So that threads which failed together do not come together.
+        pause = longest * random.uniform(0.5, 1)
+        if (repeated >= self._api_retry_count
+                or self._clock() + pause > deadline):
             raise error
         LOG.warning('%(method)s is repeated in %(pause).1f s: %(error)s',
                     {'method': name, 'pause': pause,
@@ -381,11 +371,11 @@ class Session(api.VMwareAPISession):
                 return
             self._sleep(min(self._task_poll_interval, 1))
         raise vmware_exceptions.VimException(
-            f'The lease {vim_util.get_moref_value(lease)} is not ready after '
+            f'The lease {lease.value} is not ready after '
             f'{LEASE_SECONDS:g} s.')
 
     def _poll_task(self, task: Any, ctx: Any) -> None:
-        key = vim_util.get_moref_value(task)
+        key = task.value
         try:
             super()._poll_task(task, ctx)
         except vmware_exceptions.ManagedObjectNotFoundException as error:

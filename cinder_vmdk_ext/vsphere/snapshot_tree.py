@@ -41,10 +41,13 @@ class Node(NamedTuple):
         """
         if not self.create_time:
             return None
-        with soap.understood('VirtualMachineSnapshotTree.createTime'):
+        try:
             found: datetime.datetime = soap.SCALARS['dateTime'](
                 self.create_time)
-            return found
+        except soap.MALFORMED as error:
+            raise soap.malformed('VirtualMachineSnapshotTree.createTime',
+                                 error) from error
+        return found
 
 
 def nodes(tree: Any) -> list[Node]:

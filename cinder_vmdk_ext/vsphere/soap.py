@@ -11,7 +11,6 @@ call fails, are the session's: run a call through
 """
 
 import base64
-import contextlib
 import copy
 import datetime
 import re
@@ -30,6 +29,7 @@ import requests
 import urllib3
 
 from cinder_vmdk_ext.vsphere import api_types
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import transport
 
 VIM = 'urn:vim25'
@@ -38,7 +38,8 @@ _ENVELOPE = 'http://schemas.xmlsoap.org/soap/envelope/'
 XSI = 'http://www.w3.org/2001/XMLSchema-instance'
 _XSD = 'http://www.w3.org/2001/XMLSchema'
 _NAMESPACES = {'soapenv': _ENVELOPE, 'xsi': XSI, 'xsd': _XSD}
-_TYPE = f'{{{XSI}}}type'
+TYPE = f'{{{XSI}}}type'
+NIL = f'{{{XSI}}}nil'
 _FAULT = f'{{{_ENVELOPE}}}Fault'
 _PARSING = {'encoding': 'UTF-8', 'resolve_entities': False,
             'no_network': True, 'huge_tree': True}
@@ -59,22 +60,11 @@ OBJECT_TYPE = 'object.type'
 _LOST_SESSION = (exceptions.SECURITY_ERROR, exceptions.NOT_AUTHENTICATED,
                  'AuthenticationRequired', 'SessionNotFound', 'InvalidToken')
 _MISSING_SET = tag('missingSet')
+_PROP_SET = tag('propSet')
 
 READ_SECONDS = transport.READ_SECONDS
 # What is parsed at a stretch: a millisecond's work.
 SLICE_BYTES = 1 << 16
-
-
-class Ref(NamedTuple):
-    """A reference to a managed object (ManagedObjectReference)."""
-
-    type: str
-    value: str
-
-    @property
-    def _type(self) -> str:
-        """The type, as oslo.vmware and upstream's driver ask for it."""
-        return self.type
 
 
 class Typed(NamedTuple):
@@ -108,7 +98,7 @@ class EmptyReply(exceptions.VimFaultException):
     """
 
 
-def empty_reply(method: str, asked: Sequence[Ref]) -> EmptyReply:
+def empty_reply(method: str, asked: Sequence[references.Ref]) -> EmptyReply:
     """:param asked: what the reply had to tell of"""
     what = f' of {asked[0].type} {asked[0].value}' if asked else ''
     return EmptyReply([exceptions.NOT_AUTHENTICATED],
@@ -119,30 +109,29 @@ class Client:
     """Calls to one vCenter with the session of an oslo.vmware API session."""
 
     def __init__(self, https: transport.Transport, *, path: str = '/sdk',
-                 headers: Callable[[], Iterable[tuple[str, str]]] = tuple,
                  cooperative_yield: Callable[[], None] = lambda: None
                  ) -> None:
         """Prepare, without a connection yet.
 
         :param path: of the service: ``/sdk``, or ``/pbm`` for policies
-        :param headers: gives the SOAP headers of a call, name and text
         :param cooperative_yield: called between the slices of a large reply
         """
         #: What the calls go by; it has the session's cookie.
         self.https = https
         self._url = https.url
         self._path = path
-        self._headers = headers
         self._cooperative_yield = cooperative_yield
 
-    def call(self, method: str, this: Ref,
+    def call(self, method: str, this: references.Ref,
              arguments: Mapping[str, Any] | None = None,
-             read_seconds: float | None = None) -> etree._Element:
+             read_seconds: float | None = None,
+             headers: Iterable[tuple[str, str]] = ()) -> etree._Element:
         """Invoke a method of the vSphere API.
 
         :param arguments: by parameter name; None and empty lists are left out
         :param read_seconds: how long to wait for the reply, or for more of
             it; None: as the transport has it
+        :param headers: SOAP headers, name and text
         :returns: the response element; its children are the return values
         :raises VimFaultException: the vCenter's fault, named in fault_list
         :raises VimConnectionException: no complete reply came; whether the
@@ -150,9 +139,10 @@ class Client:
         :raises AttributeError, TypeError: the API has no such method or field
         """
         return _body(method, self._url,
-                     self._post(method, this, arguments, read_seconds))
+                     self._post(method, this, arguments, read_seconds,
+                                headers))
 
-    def stream(self, method: str, this: Ref,
+    def stream(self, method: str, this: references.Ref,
                arguments: Mapping[str, Any] | None, names: Sequence[str],
                read_seconds: float | None = None
                ) -> Iterator[etree._Element]:
@@ -179,7 +169,9 @@ class Client:
         begun = False
         try:
             for piece in reply.stream(SLICE_BYTES):
-                if not begun:
+                if begun:
+                    self._cooperative_yield()
+                else:
                     _refuse_document_type(piece)
                     begun = True
                 parser.feed(piece)
@@ -191,7 +183,6 @@ class Client:
                         continue
                     yield element
                     element.clear()
-                self._cooperative_yield()
             parser.close()
             complete = True
         except (urllib3.exceptions.HTTPError, OSError, ValueError,
@@ -206,11 +197,12 @@ class Client:
             else:
                 reply.close()
 
-    def _post(self, method: str, this: Ref,
+    def _post(self, method: str, this: references.Ref,
               arguments: Mapping[str, Any] | None,
-              read_seconds: float | None, whole: bool = True
+              read_seconds: float | None,
+              headers: Iterable[tuple[str, str]] = (), whole: bool = True
               ) -> 'urllib3.BaseHTTPResponse':
-        body = encode(method, this, arguments or {}, self._headers())
+        body = encode(method, this, arguments or {}, headers)
         try:
             return self.https.request(
                 'POST', self._path, body=body, read_seconds=read_seconds,
@@ -251,7 +243,7 @@ def encode(method: str, this: Any, arguments: Mapping[str, Any],
     request = etree.SubElement(body, f'{{{namespace}}}{method}',
                                nsmap={None: namespace})
     _write_fields(request, namespace, method,
-                  api_types.known().parameters(method),
+                  api_types.known().methods[method].parameters,
                   {'_this': this, **arguments})
     return etree.tostring(envelope, xml_declaration=True, encoding='UTF-8')
 
@@ -291,14 +283,21 @@ def _write(parent: etree._Element, qualified: str, field: api_types.Field,
     if isinstance(value, (str, bool, int, float, datetime.datetime)):
         element.text = _text(value)
         if field.type == api_types.ANY:
-            element.set(_TYPE, _xsd_type(value))
-    elif hasattr(value, '_type') and hasattr(value, 'value'):
+            element.set(TYPE, _xsd_type(value))
+    elif _is_reference(field, value):
         element.set('type', value._type)
         element.text = value.value
         if field.type == api_types.ANY:
-            element.set(_TYPE, api_types.REFERENCE)
+            element.set(TYPE, api_types.REFERENCE)
     else:
         _write_object(element, field, value)
+
+
+def _is_reference(field: api_types.Field, value: Any) -> bool:
+    """Whether a value is a reference, made here or by oslo.vmware."""
+    return isinstance(value, references.Ref) or (
+        field.type in (api_types.REFERENCE, api_types.ANY)
+        and hasattr(value, '_type') and hasattr(value, 'value'))
 
 
 def _write_object(element: etree._Element, field: api_types.Field,
@@ -309,33 +308,33 @@ def _write_object(element: etree._Element, field: api_types.Field,
         kind = type(value).__name__
         values = {name: each for name, each in vars(value).items()
                   if not name.startswith('_')}
-    types = api_types.known()
-    fields = types.fields(kind)
-    if fields is None or not (field.type == api_types.ANY
-                              or types.is_kind_of(kind, field.type)):
+    found = api_types.known().objects[kind]
+    if found is None or not (field.type == api_types.ANY
+                             or field.type in found.kinds):
         raise TypeError(f'{field.name} is a {kind}, and the API wants a '
                         f'{field.type}')
     if kind != field.type:
-        element.set(_TYPE, kind)
-    _write_fields(element, _namespace(kind), kind, fields, values)
+        element.set(TYPE, kind)
+    _write_fields(element, _namespace(kind), kind, found.fields, values)
 
 
-def put(element: etree._Element, name: str, text: str) -> None:
-    """Set a field of a data object that a vCenter sent, in its place.
+def insert(element: etree._Element, qualified: str) -> etree._Element:
+    """Give a data object that a vCenter sent a field, in its place.
 
+    :param qualified: the field's :func:`tag`
+    :returns: the field, without a value
     :raises TypeError: the object's type has no such field
     """
     kind = type_of(element)
-    fields = list(api_types.known().fields(kind) or ())
-    found = element.find(tag(name))
-    if found is None:
-        if name not in fields:
-            raise TypeError(f'{kind} has no field {name}')
-        before = {tag(each) for each in fields[:fields.index(name)]}
-        place = sum(1 for child in element if child.tag in before)
-        found = etree.Element(tag(name))
-        element.insert(place, found)
-    found.text = text
+    known = api_types.known().objects[kind]
+    fields = list(map(tag, known.fields)) if known else []
+    if qualified not in fields:
+        raise TypeError(f'{kind} has no field '
+                        f'{etree.QName(qualified).localname}')
+    before = fields[:fields.index(qualified)]
+    found = etree.Element(qualified)
+    element.insert(sum(child.tag in before for child in element), found)
+    return found
 
 
 def _text(value: Any) -> str:
@@ -458,17 +457,12 @@ def type_of(element: etree._Element) -> str:
 
     For a fault, of a call or of a task, this is the fault's name.
     """
-    return (element.get(_TYPE) or '').rpartition(':')[2]
+    return (element.get(TYPE) or '').rpartition(':')[2]
 
 
-def from_suds(moref: Any) -> Ref:
-    """A reference that oslo.vmware made, as a :class:`Ref`."""
-    return moref if isinstance(moref, Ref) else Ref(moref._type, moref.value)
-
-
-def ref(element: etree._Element) -> Ref:
+def ref(element: etree._Element) -> references.Ref:
     """The reference that an element holds."""
-    return Ref(element.get('type', ''), element.text or '')
+    return references.Ref(element.get('type', ''), element.text or '')
 
 
 def value(element: etree._Element) -> Any:
@@ -496,7 +490,7 @@ def items(array: Any) -> Iterable[etree._Element]:
 SCALARS: dict[str, Callable[[str], Any]] = {
     'string': str,
     'anyURI': str,
-    'boolean': lambda text: text in ('true', '1'),
+    'boolean': frozenset({'true', '1'}).__contains__,
     'byte': int,
     'short': int,
     'int': int,
@@ -508,42 +502,41 @@ SCALARS: dict[str, Callable[[str], Any]] = {
 }
 
 
-@contextlib.contextmanager
-def understood(what: str) -> Iterator[None]:
-    """Have a reply that cannot be what it says be the vCenter's error.
+# What is raised by code that takes values out of a reply which is not what it
+# claims to be.
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError,
+             OverflowError)
 
-    For a block that takes values out of replies, and calls nobody.
 
-    :raises VimConnectionException: as for any reply that did not come whole
+def malformed(what: str, error: Exception) -> Exception:
+    """The error of the vCenter for a reply that cannot be read.
+
+    Raised in the place of :data:`MALFORMED`, it counts as any reply that did
+    not come whole.
     """
-    try:
-        yield
-    except (AttributeError, LookupError, TypeError, ValueError,
-            OverflowError) as error:
-        raise exceptions.VimConnectionException(
-            f'{what}: what the vCenter replied makes no sense ({error!r})',
-            error) from error
+    return exceptions.VimConnectionException(
+        f'{what}: the reply of the vCenter is malformed ({error!r})', error)
 
 
-def property_spec(kind: str, paths: list[str] | tuple[str, ...]) -> Typed:
-    """A PropertySpec for objects of one managed type."""
-    return Typed('', {'type': kind, 'all': False, 'pathSet': list(paths)})
+def object_content(element: etree._Element,
+                   read: Callable[[str, str, etree._Element], Any] | None
+                   ) -> tuple[references.Ref, dict[str, Any],
+                              list[etree._Element]]:
+    """An ObjectContent: the object, its properties, and what is missing.
 
-
-def view_filter(view: Ref, paths: Mapping[str, tuple[str, ...]],
-                others: Mapping[Ref, tuple[str, ...]] | None = None) -> Typed:
-    """A PropertyFilterSpec over the objects of a view, by managed type.
-
-    :param others: paths of single objects, which are in no view
+    :param read: makes a value of a property's type of object, path and
+        element; None: :func:`value`
     """
-    others = others or {}
-    walk = Typed('TraversalSpec', {'name': 'view', 'type': view.type,
-                                   'path': 'view', 'skip': False})
-    return Typed('', {
-        'propSet': [property_spec(kind, names) for kind, names in (
-            *paths.items(), *((ref.type, names)
-                              for ref, names in others.items()))],
-        'objectSet': [Typed('', {'obj': view, 'skip': True,
-                                 'selectSet': walk}),
-                      *(Typed('', {'obj': ref, 'skip': False})
-                        for ref in others)]})
+    about = ref(element[0])
+    seen: dict[str, Any] = {}
+    missing = []
+    for entry in element:
+        if entry.tag == _PROP_SET:
+            # The simulator's later pages may hold a name alone.
+            if len(entry) > 1:
+                path = entry[0].text or ''
+                seen[path] = (read(about.type, path, entry[1]) if read
+                              else value(entry[1]))
+        elif entry.tag == _MISSING_SET:
+            missing.append(entry)
+    return about, seen, missing

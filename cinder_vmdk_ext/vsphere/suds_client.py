@@ -8,18 +8,23 @@ nothing between calls, so threads may share it, which suds' own they may not.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
 from lxml import etree
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+from oslo_vmware import exceptions
 
 from cinder_vmdk_ext.vsphere import api_types
 from cinder_vmdk_ext.vsphere import property_collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import transport
 
-_XSI_NIL = f'{{{soap.XSI}}}nil'
+LOG = logging.getLogger(__name__)
 
 
 class Value:
@@ -100,24 +105,12 @@ class Factory:
             return _Reference()
         made = self._classes.get(kind)
         if made is None:
-            fields = api_types.known().fields(kind)
-            if fields is None:
+            found = api_types.known().objects[kind]
+            if found is None:
                 raise AttributeError(f'The vSphere API has no type {kind}.')
             made = self._classes[kind] = type(kind, (_Made,),
-                                              {'_fields': fields})
+                                              {'_fields': found.fields})
         return made()
-
-
-class _Methods:
-    """Its attributes are the API's methods (suds: ``client.service``)."""
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self._call = call
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        def invoke(this: Any, **arguments: Any) -> Any:
-            return self._call(method, this, arguments)
-        return invoke
 
 
 class Cookie(NamedTuple):
@@ -128,17 +121,11 @@ class Cookie(NamedTuple):
 
 
 class SudsClient:
-    """Calls with data objects (suds: ``Client``)."""
+    """What oslo.vmware's functions use of a client of suds."""
 
-    def __init__(self, client: soap.Client, https: transport.Transport
-                 ) -> None:
-        """:param client: makes the calls
-        :param https: by this transport
-        """
-        self._client = client
+    def __init__(self, https: transport.Transport) -> None:
         self._https = https
         self.factory = Factory()
-        self.service = _Methods(self._call)
 
     @property
     def cookiejar(self) -> list[Cookie]:
@@ -146,37 +133,84 @@ class SudsClient:
         cookie = self._https.cookie
         return [Cookie(transport.SESSION_COOKIE, cookie)] if cookie else []
 
-    def _call(self, method: str, this: Any, arguments: dict[str, Any]) -> Any:
-        field = api_types.known().result(method)
-        found = self._client.call(method, this, arguments)
-        property_collector.check(method, arguments, found)
+
+class Methods:
+    """Its attributes are the API's methods (suds: ``client.service``).
+
+    They raise as oslo.vmware's services do.
+    """
+
+    #: With which the ids of operations begin, in the vCenter's logs.
+    op_id_prefix = ''
+
+    def __init__(self, client: soap.Client) -> None:
+        """:param client: makes the calls"""
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(this: Any, skip_op_id: bool = False,
+                 **arguments: Any) -> Any:
+            """:param skip_op_id: oslo.vmware's, for calls made often"""
+            if isinstance(this, str):
+                # As oslo.vmware has it for singletons.
+                this = references.Ref(this, this)
+            headers = self._headers()
+            if not skip_op_id:
+                op_id = f'{self.op_id_prefix}-{uuidutils.generate_uuid()}'
+                LOG.debug('%(method)s is called as %(op_id)s.',
+                          {'method': name, 'op_id': op_id})
+                headers.append(('operationID', op_id))
+            return self._call(name, this, arguments, headers)
+        return call
+
+    def _headers(self) -> list[tuple[str, str]]:
+        """SOAP headers of every call, name and text."""
+        return []
+
+    def _call(self, method: str, this: Any, arguments: dict[str, Any],
+              headers: Iterable[tuple[str, str]] = ()) -> Any:
+        try:
+            field = api_types.known().methods[method].result
+            found = self._client.call(method, this, arguments,
+                                      headers=headers)
+        except AttributeError as error:
+            raise exceptions.VimAttributeException(str(error), error)
+        except TypeError as error:
+            raise exceptions.VimException(str(error), error)
+        if method in _READS:
+            property_collector.check(method, arguments, found)
         if field is None:
             return None
-        with soap.understood(method):
+        try:
             values = [decode(each, field.type) for each in found]
+        except soap.MALFORMED as error:
+            raise soap.malformed(method, error) from error
         if field.many:
             return values
         result = values[0] if values else None
         if method == property_collector.RETRIEVE:
             # Several callers of oslo.vmware's functions take the first page.
-            return property_collector.whole(self.service, this, result)
+            return property_collector.whole(self._call, this, result)
         return result
+
+
+_READS = (property_collector.RETRIEVE, property_collector.CONTINUE)
 
 
 def decode(node: etree._Element, declared: str) -> Any:
     """The value of an element, by its ``xsi:type`` or as declared."""
-    kind = soap.type_of(node) or declared
-    if node.get(_XSI_NIL) in ('true', '1'):
+    kind = (node.get(soap.TYPE) or '').rpartition(':')[2] or declared
+    if node.get(soap.NIL) in ('true', '1'):
         return None
     if kind == api_types.REFERENCE:
-        return soap.ref(node)
+        return references.Ref(node.get('type', ''), node.text or '')
     scalar = soap.SCALARS.get(kind)
     if scalar is not None:
         return scalar(node.text or '')
-    fields = api_types.known().fields(kind)
-    if fields is None and not len(node):
+    found = api_types.known().objects[kind]
+    if found is None and not len(node):
         return node.text or ''  # an enumeration
-    return _decode_object(node, kind, fields or {})
+    return _decode_object(node, kind, found.fields if found else {})
 
 
 def _decode_object(node: etree._Element, kind: str,

@@ -23,6 +23,7 @@ from oslo_vmware import vim_util
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import retry
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
@@ -60,16 +61,13 @@ class TaskInfo:
 
     @property
     def result(self) -> Any:
-        """The result, with references as oslo.vmware has them.
+        """The result.
 
         A data object is read by another call, as is what was not told.
         """
         if 'info.result' not in self._facts:
             self._facts['info.result'] = self._read()
-        found = self._facts['info.result']
-        if isinstance(found, soap.Ref):
-            return vim_util.get_moref(found.value, found.type)
-        return found
+        return self._facts['info.result']
 
 
 class TaskWaiter:
@@ -100,7 +98,7 @@ class TaskWaiter:
             collections.OrderedDict())
         self._waits: dict[str, list[_Wait]] = {}
         # The ListView of the conversation, and what is to be done to it.
-        self._view: soap.Ref | None = None
+        self._view: references.Ref | None = None
         self._changing = threading.Lock()
         self._to_add: list[_Wait] = []
         self._ended: list[str] = []
@@ -109,12 +107,12 @@ class TaskWaiter:
     def __call__(self, task: Any) -> TaskInfo:
         """Wait for a task to end, however long that takes.
 
-        :param task: its reference, as oslo.vmware has it
+        :param task: its reference
         :returns: when it has succeeded
         :raises OutcomeUnknown: its state can no longer be read
         :raises VimException: why it failed, as oslo.vmware translates it
         """
-        key = vim_util.get_moref_value(task)
+        key = task.value
         wait = _Wait(key)
         with self._lock:
             self._waits.setdefault(key, []).append(wait)
@@ -135,20 +133,18 @@ class TaskWaiter:
     # -- Waiting ------------------------------------------------------------
 
     def _until_ended(self, wait: '_Wait') -> Facts:
-        while True:
+        facts: Facts = {}
+        while not _has_ended(facts):
             conversation = self._stream.conversation()
             listed = self._list(wait)
             facts = self._facts(wait.key)
             if _has_ended(facts):
-                return facts
-            told = listed and wait.event.wait(
+                break
+            woken = listed and wait.event.wait(
                 self._quiet_seconds(facts, conversation, wait))
             wait.event.clear()
-            if told:
-                continue
-            facts = self._read(wait)
-            if _has_ended(facts):
-                return facts
+            facts = self._facts(wait.key) if woken else self._read(wait)
+        return facts
 
     def _quiet_seconds(self, facts: Facts,
                        conversation: updates.Conversation | None,
@@ -192,12 +188,12 @@ class TaskWaiter:
         for wait in waits:
             wait.refused = refused is None or wait.key in refused
 
-    def _modify(self, view: soap.Ref, add: Iterable[str],
+    def _modify(self, view: references.Ref, add: Iterable[str],
                 remove: Iterable[str]) -> set[str]:
         """:returns: what the vCenter does not know"""
         reply = self._stream.client.call('ModifyListView', view, {
-            'add': [soap.Ref('Task', key) for key in dict.fromkeys(add)],
-            'remove': [soap.Ref('Task', key) for key in remove]},
+            'add': [references.Ref('Task', key) for key in dict.fromkeys(add)],
+            'remove': [references.Ref('Task', key) for key in remove]},
             read_seconds=_LIST_SECONDS)
         return {element.text or '' for element in reply}
 
@@ -231,9 +227,9 @@ class TaskWaiter:
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         content = self._session.vim.service_content
-        task = soap.Ref('Task', key)
+        task = references.Ref('Task', key)
         found = collector.Retrieval(
-            self._stream.client, soap.from_suds(content.propertyCollector),
+            self._stream.client, content.propertyCollector,
             _filter(task, _READ), (task,)).read()
         facts: Facts = {}
         for path, value in found[task].items():
@@ -272,14 +268,14 @@ class TaskWaiter:
                              for wait in waits if wait not in self._to_add]
         with self._changing:
             self._change_list()
-        return [soap.view_filter(view, {'Task': _TOLD})]
+        return [collector.view_filter(view, {'Task': _TOLD})]
 
     def sink(self) -> 'TaskWaiter':
         """Itself: what has ended stays so, whoever told it (Listener)."""
         self._lose()
         return self
 
-    def update(self, kind: str, ref: soap.Ref,
+    def update(self, kind: str, ref: references.Ref,
                changes: Iterable[updates.Change]) -> None:
         """Take what is told of a task (Sink)."""
         key = ref.value
@@ -335,7 +331,7 @@ class _Wait:
         self.started_at = self.logged_at = time.monotonic()
         self.unread_since: float | None = None
         # The list that it is on, unless the vCenter has refused it.
-        self.view: soap.Ref | None = None
+        self.view: references.Ref | None = None
         self.refused = False
 
     def bear(self, now: float, patience_seconds: float) -> bool:
@@ -345,9 +341,9 @@ class _Wait:
         return now - self.unread_since < patience_seconds
 
 
-def _filter(task: soap.Ref, paths: tuple[str, ...]) -> soap.Typed:
+def _filter(task: references.Ref, paths: tuple[str, ...]) -> soap.Typed:
     return soap.Typed('', {
-        'propSet': soap.property_spec('Task', paths),
+        'propSet': collector.property_spec('Task', paths),
         'objectSet': soap.Typed('', {'obj': task, 'skip': False})})
 
 
@@ -391,14 +387,14 @@ class _LocalizedMethodFault:
 def fault_of(error: etree._Element) -> TaskFault:
     """What a LocalizedMethodFault says."""
     fault = error.find(f'{{{soap.VIM}}}fault')
-    name = ('' if fault is None else fault.get(f'{{{soap.XSI}}}type') or '')
+    name = ('' if fault is None else fault.get(soap.TYPE) or '')
     return TaskFault(
         name.rpartition(':')[2] or 'MethodFault',
         error.findtext(f'{{{soap.VIM}}}localizedMessage') or name,
         {} if fault is None else soap.fault_details(fault))
 
 
-def failure(error: TaskFault, name_of: Callable[[soap.Ref], str] = str
+def failure(error: TaskFault, name_of: Callable[[references.Ref], str] = str
             ) -> Exception:
     """The exception for a task that failed so, as oslo.vmware raises it.
 

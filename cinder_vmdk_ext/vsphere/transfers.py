@@ -276,7 +276,7 @@ class _Lease:
             LOG.warning('The lease %(lease)s of a transfer that failed was '
                         'not aborted; the vCenter ends it in some minutes: '
                         '%(error)s',
-                        {'lease': vim_util.get_moref_value(self._ref),
+                        {'lease': self._ref.value,
                          'error': retry.told(error)})
 
     def _call(self, method: str, **arguments: Any) -> None:

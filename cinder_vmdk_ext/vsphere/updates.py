@@ -23,6 +23,7 @@ from oslo_log import log as logging
 from oslo_vmware import exceptions
 
 from cinder_vmdk_ext.vsphere import property_collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Change(NamedTuple):
 class Sink(Protocol):
     """Takes what is told since the filters were made."""
 
-    def update(self, kind: str, ref: soap.Ref,
+    def update(self, kind: str, ref: references.Ref,
                changes: Iterable[Change]) -> None:
         """An object: ``kind`` is enter, modify or leave (ObjectUpdate)."""
 
@@ -67,14 +68,14 @@ class Told:
     Only the thread of one conversation calls it, so it needs no lock.
     """
 
-    def __init__(self, value: Callable[[soap.Ref, str, etree._Element], Any]
-                 ) -> None:
+    def __init__(self, value: Callable[
+            [references.Ref, str, etree._Element], Any]) -> None:
         """:param value: what to keep of a property of an object"""
         self._value = value
-        self._seen: dict[soap.Ref, dict[str, Any]] = {}
-        self._changed: set[soap.Ref] = set()
+        self._seen: dict[references.Ref, dict[str, Any]] = {}
+        self._changed: set[references.Ref] = set()
 
-    def update(self, kind: str, ref: soap.Ref,
+    def update(self, kind: str, ref: references.Ref,
                changes: Iterable[Change]) -> None:
         """An object was told of (Sink)."""
         self._changed.add(ref)
@@ -94,7 +95,7 @@ class Told:
         if hidden:
             seen[property_collector.UNREADABLE] = hidden
 
-    def take_changed(self) -> dict[soap.Ref, dict[str, Any] | None]:
+    def take_changed(self) -> dict[references.Ref, dict[str, Any] | None]:
         """What changed since this was asked last; None: it is gone."""
         changed, self._changed = self._changed, set()
         return {ref: self._seen.get(ref) for ref in changed}
@@ -164,7 +165,7 @@ class Stream:
 
         :returns: None after :meth:`stop`
         """
-        identity = self.session.vim.get_http_cookie()
+        identity = self.session.cookie
         with self._lock:
             if self._stopped:
                 return None
@@ -217,11 +218,11 @@ class Conversation:
         self._heard_at = 0.0
         self._synced = False
         self._identity: str | None = None
-        self._collector: soap.Ref | None = None
+        self._collector: references.Ref | None = None
         self._version = ''
         self._sinks: dict[str, Sink] = {}
         self._begun: set[Sink] = set()
-        self._belongings: list[tuple[str, soap.Ref]] = []
+        self._belongings: list[tuple[str, references.Ref]] = []
 
     # -- For those who ask --------------------------------------------------
 
@@ -257,7 +258,7 @@ class Conversation:
         """Somebody has just reached the vCenter: do not wait to try again."""
         self._wake.set()
 
-    def own(self, destroy: str, made: soap.Ref) -> None:
+    def own(self, destroy: str, made: references.Ref) -> None:
         """Have something destroyed, by that method, with the collector."""
         self._belongings.append((destroy, made))
 
@@ -302,11 +303,10 @@ class Conversation:
         self._synced = False
 
     def _open(self) -> None:
-        self._identity = self._stream.session.vim.get_http_cookie()
+        self._identity = self._stream.session.cookie
         content = self._stream.session.vim.service_content
         collector = soap.ref(self._client.call(
-            'CreatePropertyCollector',
-            soap.from_suds(content.propertyCollector))[0])
+            'CreatePropertyCollector', content.propertyCollector)[0])
         self._destroy()  # what could not be reached when it was to go
         self._collector = collector
         self.own('DestroyPropertyCollector', collector)
@@ -433,7 +433,7 @@ class Conversation:
             belongings.pop(0)
         self._belongings = belongings + self._belongings
 
-    def _quietly(self, method: str, this: soap.Ref) -> bool:
+    def _quietly(self, method: str, this: references.Ref) -> bool:
         """:returns: whether the vCenter answered"""
         if method == 'DestroyView':
             return property_collector.destroy_view(self._client, this,
@@ -462,7 +462,7 @@ def _change(entry: etree._Element) -> Change:
     return Change(path or '', value)
 
 
-_SERVICE_INSTANCE = soap.Ref('ServiceInstance', 'ServiceInstance')
+_SERVICE_INSTANCE = references.Ref('ServiceInstance', 'ServiceInstance')
 _RETURNED = f'{{{soap.VIM}}}returnval'
 _OBJ = f'{{{soap.VIM}}}obj'
 _KIND = f'{{{soap.VIM}}}kind'

@@ -16,6 +16,7 @@ from typing import Any
 from oslo_log import log as logging
 from oslo_vmware import exceptions
 
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
@@ -26,14 +27,14 @@ class Views:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: set[soap.Ref] = set()
+        self._known: set[references.Ref] = set()
         self._being_made = 0
         self._begun = 0
         self._lost = False
 
-    def make(self, client: soap.Client, manager: soap.Ref, method: str,
+    def make(self, client: soap.Client, manager: references.Ref, method: str,
              arguments: dict[str, Any],
-             listed: Callable[[], Iterable[soap.Ref]]) -> soap.Ref:
+             listed: Callable[[], Iterable[references.Ref]]) -> references.Ref:
         """Make a view, once those that were lost before are destroyed.
 
         :param method: CreateContainerView or CreateListView
@@ -47,8 +48,7 @@ class Views:
             self._begun += 1
         try:
             reply = client.call(method, manager, arguments)
-            with soap.understood(method):
-                view = soap.ref(reply[0])
+            view = _made(method, reply)
         except exceptions.VimConnectionException:
             with self._lock:
                 self._lost = True
@@ -61,7 +61,7 @@ class Views:
             with self._lock:
                 self._being_made -= 1
 
-    def forget(self, view: soap.Ref, lost: bool = False) -> None:
+    def forget(self, view: references.Ref, lost: bool = False) -> None:
         """A view is no longer used.
 
         :param lost: it may be there all the same, and is to be destroyed
@@ -71,7 +71,7 @@ class Views:
             self._lost = self._lost or lost
 
     def _destroy_lost(self, client: soap.Client,
-                      listed: Callable[[], Iterable[soap.Ref]]) -> None:
+                      listed: Callable[[], Iterable[references.Ref]]) -> None:
         """Destroy what is on the session's list and not known.
 
         Nothing while a view is being made: it may be on the list before it
@@ -97,6 +97,13 @@ class Views:
             except exceptions.VMwareDriverException as error:
                 LOG.debug('View %s was not destroyed: %s', view.value, error)
                 self.forget(view, lost=True)
+
+
+def _made(method: str, reply: Any) -> references.Ref:
+    try:
+        return soap.ref(reply[0])
+    except soap.MALFORMED as error:
+        raise soap.malformed(method, error) from error
 
 
 _of_clients: 'weakref.WeakKeyDictionary[Any, Views]' = (

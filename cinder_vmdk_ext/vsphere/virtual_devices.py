@@ -84,36 +84,37 @@ class Disk(NamedTuple):
 
 def parse(array: etree._Element | None) -> list[Device]:
     """The devices of ``config.hardware.device``."""
-    found = []
-    with soap.understood('config.hardware.device'):
-        for element in array if isinstance(array, etree._Element) else ():
-            found.append(Device(
-                element, soap.type_of(element),
-                int(_text(element, 'key') or 0),
-                _number(element, 'controllerKey'),
-                _number(element, 'busNumber')))
-    return found
+    if not isinstance(array, etree._Element):
+        return []
+    try:
+        return [Device(element,
+                       (element.get(soap.TYPE) or '').rpartition(':')[2],
+                       _number(element, _KEY) or 0,
+                       _number(element, _CONTROLLER_KEY),
+                       _number(element, _BUS_NUMBER)) for element in array]
+    except soap.MALFORMED as error:
+        raise soap.malformed('config.hardware.device', error) from error
 
 
 def disks(devices: Iterable[Device]) -> list[Disk]:
     """The disks among devices that lie in files."""
     found = []
     for device in devices:
-        backing = device.element.find(soap.tag('backing'))
+        backing = device.element.find(_BACKING)
         if device.kind != 'VirtualDisk' or backing is None:
             continue
-        with soap.understood('VirtualDisk'):
-            size_kib = _number(device.element, 'capacityInKB') or 0
-            size_bytes = _number(device.element, 'capacityInBytes')
+        try:
+            size_bytes = (_number(device.element, _SIZE_BYTES)
+                          or (_number(device.element, _SIZE_KIB) or 0) * 1024)
+        except soap.MALFORMED as error:
+            raise soap.malformed('VirtualDisk', error) from error
+        text = backing.findtext
         chain = _chain(backing)
         found.append(Disk(
-            device, _text(backing, 'fileName') or '',
-            _text(backing, 'datastore') or '', _text(backing, 'uuid') or '',
-            size_bytes or size_kib * 1024,
-            _text(backing, 'thinProvisioned') == 'true',
-            _text(backing, 'eagerlyScrub') == 'true',
-            _text(backing, 'parent/fileName'), chain[-1],
-            _text(backing, 'diskMode') or 'persistent', tuple(chain)))
+            device, text(_FILE_NAME) or '', text(_DATASTORE) or '',
+            text(_UUID) or '', size_bytes, text(_THIN) == 'true',
+            text(_EAGER) == 'true', text(f'{_PARENT}/{_FILE_NAME}'),
+            chain[-1], text(_MODE) or 'persistent', tuple(chain)))
     return found
 
 
@@ -122,8 +123,8 @@ def _chain(backing: etree._Element) -> list[str]:
     paths = []
     below: etree._Element | None = backing
     while below is not None:
-        paths.append(_text(below, 'fileName') or '')
-        below = below.find(soap.tag('parent'))
+        paths.append(below.findtext(_FILE_NAME) or '')
+        below = below.find(_PARENT)
     return paths
 
 
@@ -138,8 +139,10 @@ def adapter_of(disk: Disk, devices: Iterable[Device]) -> str | None:
 
 def unit_number(disk: Disk) -> int:
     """The disk's place on its controller."""
-    with soap.understood('VirtualDisk'):
-        return _number(disk.device.element, 'unitNumber') or 0
+    try:
+        return _number(disk.device.element, _UNIT_NUMBER) or 0
+    except soap.MALFORMED as error:
+        raise soap.malformed('VirtualDisk', error) from error
 
 
 def change(operation: str, device: object, *, profile_id: str | None = None,
@@ -175,18 +178,24 @@ def edited(disk: Disk, *, uuid: str | None = None,
     """The disk's device with some fields set anew."""
     element = copy.deepcopy(disk.device.element)
     if uuid is not None:
-        backing = element.find(soap.tag('backing'))
-        soap.put(backing, 'uuid', uuid)
+        _put(element.find(_BACKING), _UUID, uuid)
     if mode is not None:
-        soap.put(element.find(soap.tag('backing')), 'diskMode', mode)
+        _put(element.find(_BACKING), _MODE, mode)
     if capacity_bytes is not None:
-        soap.put(element, 'capacityInKB', str(capacity_bytes // 1024))
-        if element.find(soap.tag('capacityInBytes')) is not None:
-            soap.put(element, 'capacityInBytes', str(capacity_bytes))
+        _put(element, _SIZE_KIB, str(capacity_bytes // 1024))
+        if element.find(_SIZE_BYTES) is not None:
+            _put(element, _SIZE_BYTES, str(capacity_bytes))
     if controller_key is not None:
-        soap.put(element, 'controllerKey', str(controller_key))
-        soap.put(element, 'unitNumber', str(unit_number))
+        _put(element, _CONTROLLER_KEY, str(controller_key))
+        _put(element, _UNIT_NUMBER, str(unit_number))
     return element
+
+
+def _put(element: etree._Element, tag: str, text: str) -> None:
+    found = element.find(tag)
+    if found is None:
+        found = soap.insert(element, tag)
+    found.text = text
 
 
 def to_adapter(disk: Disk, devices: list[Device], adapter: str | None
@@ -250,10 +259,22 @@ def placed_backing(provisioning: str) -> soap.Typed:
         'eagerlyScrub': provisioning == 'eagerZeroedThick'})
 
 
-def _text(element: etree._Element, path: str) -> str | None:
-    return element.findtext('/'.join(map(soap.tag, path.split('/'))))
-
-
-def _number(element: etree._Element, name: str) -> int | None:
-    text = _text(element, name)
+def _number(element: etree._Element, tag: str) -> int | None:
+    text = element.findtext(tag)
     return int(text) if text else None
+
+
+_KEY = soap.tag('key')
+_CONTROLLER_KEY = soap.tag('controllerKey')
+_BUS_NUMBER = soap.tag('busNumber')
+_UNIT_NUMBER = soap.tag('unitNumber')
+_SIZE_KIB = soap.tag('capacityInKB')
+_SIZE_BYTES = soap.tag('capacityInBytes')
+_BACKING = soap.tag('backing')
+_PARENT = soap.tag('parent')
+_FILE_NAME = soap.tag('fileName')
+_DATASTORE = soap.tag('datastore')
+_UUID = soap.tag('uuid')
+_THIN = soap.tag('thinProvisioned')
+_EAGER = soap.tag('eagerlyScrub')
+_MODE = soap.tag('diskMode')

@@ -263,7 +263,7 @@ class GarbledRepliesTestCase(backend_case.BackendCase):
             for garble in GARBAGE:
                 fresh = storage_policies.PolicyDirectory(
                     self.driver.session, 0.0)
-                self.driver.session.pbm._service_content = None
+                vars(self.driver.session.pbm).pop('service_content', None)
                 with self.garbled('/pbm', number, garble):
                     try:
                         found = fresh.compliant_datastores(name)

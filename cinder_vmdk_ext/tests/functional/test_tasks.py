@@ -12,6 +12,7 @@ from pyVmomi import vim
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import test_liveview
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import tasks
 
@@ -34,10 +35,10 @@ class TaskCase(test_liveview.LiveViewCase):
                 'vmPathName': '[LocalDS_0]'}), 'numCPUs': 1, 'memoryMB': 4})
         reply = self.session.invoke_api(
             self.http, 'call', 'CreateVM_Task',
-            soap.Ref('Folder', self.datacenter.vmFolder._moId),
-            {'config': spec, 'pool': soap.Ref('ResourcePool',
-                                              self.pool._moId)})
-        return vim_util.get_moref(reply[0].text, 'Task')
+            references.Ref('Folder', self.datacenter.vmFolder._moId),
+            {'config': spec, 'pool': references.Ref('ResourcePool',
+                                                    self.pool._moId)})
+        return references.Ref('Task', reply[0].text)
 
     def remove(self, name):
         self.addCleanup(lambda: self.destroy(

@@ -3,15 +3,17 @@
 
     python cinder_vmdk_ext/tests/functional/walks.py [--show create]
 
-prints figures as JSON, and with --show a walk, call by call. It is run by its
-path, with the folder of a tree as the working folder and on PYTHONPATH: the
-driver, the test database and the simulator are those of that tree, which may
-be another than this file's (tools/structure.py). Only the thread that calls
-the driver is traced. A walk is the sequence of calls of the plugin's
+prints figures as JSON, with --show a walk, call by call, and with --pairs
+from which module it returns to which, the most frequent first. It is run by
+its path, with the folder of a tree as the working folder and on PYTHONPATH:
+the driver, the test database and the simulator are those of that tree, which
+may be another than this file's (tools/structure.py). Only the thread that
+calls the driver is traced. A walk is the sequence of calls of the plugin's
 functions, of upstream's driver and of oslo.vmware.
 """
 
 import argparse
+import collections
 import json
 import os
 import sys
@@ -19,6 +21,7 @@ import types
 import unittest
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
@@ -102,6 +105,11 @@ class Walk:
             self.to_place = [*open_calls, call]
         return call
 
+    def pairs(self) -> list[tuple[tuple[str, str], int]]:
+        """The returns, by the modules left and entered."""
+        return collections.Counter(_returns(
+            call.module for call in self.calls)).most_common()
+
     def figures(self) -> dict[str, int]:
         """What is counted of a walk.
 
@@ -116,8 +124,9 @@ class Walk:
         return {
             'entered': len({call.module for call in self.calls
                             if call.side == 'ours'}),
-            'returns': _returns(call.module for call in self.calls),
-            'above': _returns(map(_above_vsphere, self.calls)),
+            'returns': len(list(_returns(
+                call.module for call in self.calls))),
+            'above': len(list(_returns(map(_above_vsphere, self.calls)))),
             'frames': len(self.to_place),
             'bands': sum(side != before for before, side
                          in zip(['', *sides], sides)),
@@ -130,16 +139,16 @@ def _above_vsphere(call: Call) -> str:
     return 'vsphere' if within else call.module
 
 
-def _returns(modules: Iterable[str]) -> int:
+def _returns(modules: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """From which module the walk comes to which, where it was there before."""
     seen: set[str] = set()
-    returns = 0
     last = ''
     for module in modules:
         if module != last:
-            returns += module in seen
+            if module in seen:
+                yield last, module
             seen.add(module)
             last = module
-    return returns
 
 
 class Walks(backend_case.BackendCase):
@@ -168,9 +177,8 @@ class Walks(backend_case.BackendCase):
         self.walk('report', lambda: driver.get_volume_stats(refresh=True))
         other = self.create()
         self.walk('extend', driver.extend_volume, other, 2)
-        thick = self.volume_type('thick', **{'vmware:vmdk_type': 'thick'})
-        self.walk('retype', driver.retype, self.context, other, thick, {},
-                  self.there('LocalDS_2'))
+        self.walk('retype', driver.retype, self.context, other,
+                  self.volume_type('other'), {}, self.there('LocalDS_2'))
         other = self.fresh(other)
         clone = self.new_volume()
         self.made(clone, self.walk('clone', driver.create_cloned_volume,
@@ -183,6 +191,8 @@ def main() -> int:
         description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--show', metavar='OPERATION', action='append',
                         default=[], help='print the calls of its walk')
+    parser.add_argument('--pairs', metavar='N', type=int, default=0,
+                        help='print the N most frequent returns of each walk')
     arguments = parser.parse_args()
     result = unittest.TextTestRunner(stream=sys.stderr, verbosity=0).run(
         unittest.defaultTestLoader.loadTestsFromTestCase(Walks))
@@ -191,6 +201,10 @@ def main() -> int:
     for name in arguments.show:
         for call in Walks.walks[name].calls:
             print(f'{"  " * call.depth}{call.module}: {call.function}')
+    for name, walk in Walks.walks.items() if arguments.pairs else ():
+        print(f'{name}:')
+        for (left, entered), count in walk.pairs()[:arguments.pairs]:
+            print(f'{count:6d} {left} > {entered}')
     print(json.dumps({name: walk.figures()
                       for name, walk in Walks.walks.items()}))
     return 0

@@ -6,15 +6,14 @@ import types
 from lxml import etree
 from oslo_vmware import exceptions
 
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 LOST = exceptions.VimFaultException([exceptions.NOT_AUTHENTICATED], 'lost')
 SILENT = exceptions.VimConnectionException('no reply')
 
 
-def moref(kind, value):
-    """A reference as suds makes it."""
-    return types.SimpleNamespace(_type=kind, value=value)
+moref = references.Ref
 
 
 class Session:

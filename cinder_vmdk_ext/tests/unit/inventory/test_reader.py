@@ -5,7 +5,7 @@ import unittest
 
 from cinder_vmdk_ext.inventory import reader
 from cinder_vmdk_ext.tests.unit import vcenters
-from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import references
 
 
 def mount(host, accessMode='readWrite', mounted='true', accessible='true'):
@@ -19,7 +19,7 @@ def mount(host, accessMode='readWrite', mounted='true', accessible='true'):
             f'<mountInfo>{fields}</mountInfo></DatastoreHostMount>')
 
 
-def references(kind, *values):
+def targets(kind, *values):
     return ('ArrayOfManagedObjectReference', ''.join(
         f'<ManagedObjectReference type="{kind}">{value}'
         '</ManagedObjectReference>' for value in values))
@@ -51,11 +51,11 @@ HOST = vcenters.managed(
 DATACENTER = vcenters.managed(
     'Datacenter', 'datacenter-1', name=('xsd:string', 'DC1'),
     vmFolder=('ManagedObjectReference', ''),
-    datastore=references('Datastore', 'datastore-1'))
+    datastore=targets('Datastore', 'datastore-1'))
 CLUSTER = vcenters.managed(
     'ClusterComputeResource', 'domain-c1', name=('xsd:string', 'c1'),
     resourcePool=('ManagedObjectReference', ''),
-    host=references('HostSystem', 'host-1')).replace(
+    host=targets('HostSystem', 'host-1')).replace(
         '<val xsi:type="ManagedObjectReference">',
         '<val xsi:type="ManagedObjectReference" type="ResourcePool">'
         'resgroup-1')
@@ -181,22 +181,22 @@ class AssemblyTestCase(unittest.TestCase):
 
     def test_an_inventory_does_not_change_with_what_comes_later(self):
         assembly = reader.Assembly()
-        ref = soap.Ref('Datastore', 'datastore-1')
+        ref = references.Ref('Datastore', 'datastore-1')
         assembly.put(ref, {'name': 'gold'})
         before = assembly.inventory()
         assembly.put(ref, {'name': 'lead'})
-        assembly.drop(soap.Ref('HostSystem', 'never-seen'))
+        assembly.drop(references.Ref('HostSystem', 'never-seen'))
         self.assertEqual(('gold', 'lead'), (
             before.datastores['datastore-1'].name,
             assembly.inventory().datastores['datastore-1'].name))
 
     def test_a_datastore_that_changes_its_datacenter(self):
         assembly = reader.Assembly()
-        here = [soap.Ref('Datastore', 'datastore-1')]
+        here = [references.Ref('Datastore', 'datastore-1')]
         assembly.put(here[0], {'name': 'gold'})
         for moref, listed in (('datacenter-1', here), ('datacenter-1', []),
                               ('datacenter-2', here)):
-            assembly.put(soap.Ref('Datacenter', moref),
+            assembly.put(references.Ref('Datacenter', moref),
                          {'datastore': listed})
         self.assertEqual('datacenter-2', assembly.inventory().datastores[
             'datastore-1'].datacenter)
@@ -205,7 +205,7 @@ class AssemblyTestCase(unittest.TestCase):
         assembly = reader.Assembly()
         for kind in ('Datastore', 'HostSystem', 'ClusterComputeResource',
                      'Datacenter', 'StoragePod'):
-            assembly.put(soap.Ref(kind, 'x-1'), {})
-            assembly.drop(soap.Ref(kind, 'x-1'))
+            assembly.put(references.Ref(kind, 'x-1'), {})
+            assembly.drop(references.Ref(kind, 'x-1'))
         self.assertEqual(reader.Assembly().inventory(),
                          assembly.inventory())

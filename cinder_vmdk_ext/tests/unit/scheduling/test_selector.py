@@ -75,7 +75,7 @@ class SelectorTestCase(unittest.TestCase):
     def test_the_name_is_as_the_vcenter_stores_it(self):
         """Paths are made of it."""
         _, _, summary = self.select(**{
-            selector.PINNED_DATASTORES: frozenset({'datastore-2'})})
+            selector.POOL: 'lead%2f2'})
         self.assertEqual('lead%2f2', summary.name)
 
     def test_each_key_of_upstreams_is_heeded(self):
@@ -86,7 +86,7 @@ class SelectorTestCase(unittest.TestCase):
                 self.assertEqual('lead%2f2', self.select(**req)[2].name)
 
     def test_a_thin_disk_is_asked_for(self):
-        pinned = {selector.PINNED_DATASTORES: frozenset({'datastore-2'}),
+        pinned = {selector.POOL: 'lead%2f2',
                   SELECTOR.SIZE_BYTES: 50 * GIB}
         self.assertRaises(exceptions.NoPlacement, self.select, **pinned)
         self.select(**(pinned | {selector.THIN: True}))

@@ -10,6 +10,7 @@ from lxml import etree
 
 from cinder_vmdk_ext.tests import vsphere_schemas
 from cinder_vmdk_ext.vsphere import api_types
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 XSD = '{http://www.w3.org/2001/XMLSchema}'
@@ -30,36 +31,35 @@ class TypesTestCase(unittest.TestCase):
     def test_inherited_fields_come_first(self):
         self.assertEqual(
             ['key', 'deviceInfo', 'backing'],
-            list(TYPES.fields('VirtualDisk'))[:3])
+            list(TYPES.objects['VirtualDisk'].fields)[:3])
         self.assertLess(
-            list(TYPES.fields('VirtualDisk')).index('unitNumber'),
-            list(TYPES.fields('VirtualDisk')).index('capacityInKB'))
+            list(TYPES.objects['VirtualDisk'].fields).index('unitNumber'),
+            list(TYPES.objects['VirtualDisk'].fields).index('capacityInKB'))
 
     def test_a_field_has_its_type_and_number(self):
-        fields = TYPES.fields('VirtualMachineConfigSpec')
+        fields = TYPES.objects['VirtualMachineConfigSpec'].fields
         self.assertEqual(('name', 'string', False), fields['name'])
         self.assertEqual(('extraConfig', 'OptionValue', True),
                          fields['extraConfig'])
 
     def test_a_method_has_parameters_and_a_result(self):
         self.assertEqual(['_this', 'folder', 'name', 'spec'],
-                         list(TYPES.parameters('CloneVM_Task')))
+                         list(TYPES.methods['CloneVM_Task'].parameters))
         self.assertEqual(('returnval', 'ManagedObjectReference', False),
-                         TYPES.result('CloneVM_Task'))
-        self.assertTrue(TYPES.result('FindAllByUuid').many)
-        self.assertIsNone(TYPES.result('DestroyView'))
-        for ask in (TYPES.parameters, TYPES.result):
-            self.assertRaises(AttributeError, ask, 'Break')
+                         TYPES.methods['CloneVM_Task'].result)
+        self.assertTrue(TYPES.methods['FindAllByUuid'].result.many)
+        self.assertIsNone(TYPES.methods['DestroyView'].result)
+        with self.assertRaises(AttributeError):
+            TYPES.methods['Break']
 
     def test_what_is_no_data_object_has_no_fields(self):
         for kind in ('VirtualMachinePowerState', 'string', 'Nothing'):
-            self.assertIsNone(TYPES.fields(kind))
+            self.assertIsNone(TYPES.objects[kind])
 
     def test_a_type_is_of_the_kind_of_its_bases(self):
         for base in ('VirtualDisk', 'VirtualDevice', 'DynamicData'):
-            self.assertTrue(TYPES.is_kind_of('VirtualDisk', base))
-        self.assertFalse(TYPES.is_kind_of('VirtualDisk', 'VirtualCdrom'))
-        self.assertFalse(TYPES.is_kind_of('Nothing', 'DynamicData'))
+            self.assertIn(base, TYPES.objects['VirtualDisk'].kinds)
+        self.assertNotIn('VirtualCdrom', TYPES.objects['VirtualDisk'].kinds)
 
     def test_the_table_is_what_the_tool_writes(self):
         tool = script()
@@ -130,7 +130,7 @@ class SchemasTestCase(unittest.TestCase):
                 continue
             with self.subTest(name):
                 self.assertEqual(self.fields(name), self.known(
-                    TYPES.fields(name).values()))
+                    TYPES.objects[name].fields.values()))
             compared += 1
         self.assertGreater(compared, 3500)
 
@@ -139,13 +139,13 @@ class SchemasTestCase(unittest.TestCase):
         for name, kind in self.methods.items():
             with self.subTest(name):
                 self.assertEqual(self.fields(kind), self.known(
-                    TYPES.parameters(name).values()))
+                    TYPES.methods[name].parameters.values()))
                 self.assertEqual(self.fields(f'{name}Response#'), self.known(
-                    filter(None, [TYPES.result(name)])))
+                    filter(None, [TYPES.methods[name].result])))
 
     def test_a_wrong_order_is_a_fault_of_the_schemas(self):
         """So that the schemas are a witness at all."""
-        right = soap.encode('ReconfigVM_Task', soap.Ref(
+        right = soap.encode('ReconfigVM_Task', references.Ref(
             'VirtualMachine', 'vm-1'), {'spec': soap.Typed('', {
                 'name': 'n', 'annotation': 'a'})})
         self.assertEqual([], vsphere_schemas.faults_of(right))
@@ -158,7 +158,8 @@ class SchemasTestCase(unittest.TestCase):
     def test_a_request_that_is_not_valid_is_reported_at_the_end(self):
         with self.assertRaisesRegex(AssertionError, 'RefreshDatastore'), \
                 vsphere_schemas.witness():
-            soap.encode('RefreshDatastore', soap.Ref('Datastore', 'x'), {})
+            soap.encode('RefreshDatastore',
+                        references.Ref('Datastore', 'x'), {})
             soap.encode('RefreshDatastore', None, {})  # without _this
 
 

@@ -9,7 +9,7 @@ from oslo_vmware import exceptions
 from cinder_vmdk_ext.tests.unit import vcenters
 from cinder_vmdk_ext.tests.unit import worlds
 from cinder_vmdk_ext.vsphere import datastore_browser
-from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import references
 
 DISK = ('<file xmlns:x="http://www.w3.org/2001/XMLSchema-instance"'
         ' x:type="VmDiskFileInfo"><path>a.vmdk</path><fileSize>5</fileSize>'
@@ -52,8 +52,8 @@ class VCenter:
 
     def read(self, ref, path):
         if path == 'browser':
-            return {path: soap.Ref('HostDatastoreBrowser',
-                                   f'browser-{ref.value}')}
+            return {path: references.Ref('HostDatastoreBrowser',
+                                         f'browser-{ref.value}')}
         return {path: self.results[ref.value.removeprefix('task-browser-')]}
 
 

@@ -11,6 +11,7 @@ import requests
 import urllib3
 
 from cinder_vmdk_ext import exceptions as own_exceptions
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import retry
 from cinder_vmdk_ext.vsphere import soap
 
@@ -157,7 +158,7 @@ class FaultsTestCase(unittest.TestCase):
         moref = vim_util.get_moref('vm-1', 'VirtualMachine')
         self.assertEqual('vm-1', retry.target((moref,)))
         self.assertEqual('vm-2', retry.target(
-            ('CloneVM_Task', soap.Ref('VirtualMachine', 'vm-2'))))
+            ('CloneVM_Task', references.Ref('VirtualMachine', 'vm-2'))))
         self.assertIsNone(retry.target(()))
         self.assertIsNone(retry.target((7,)))
 

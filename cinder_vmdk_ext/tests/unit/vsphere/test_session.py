@@ -64,7 +64,7 @@ class SessionCase(unittest.TestCase):
             'vc', 'me', 'secret', retries, 0.1, create_session=False,
             clock=lambda: self.now, sleep=self.sleep,
             **{'account': accounts.Account(lambda: self.now)} | options)
-        made._vim = self.vim
+        made.vim = self.vim
         made.is_current_session_active = lambda: self.active
         self.active = True
         return made

@@ -12,10 +12,11 @@ from lxml import etree
 from oslo_vmware import exceptions
 
 from cinder_vmdk_ext.tests import webserver
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import transport
 
-THIS = soap.Ref('ServiceInstance', 'ServiceInstance')
+THIS = references.Ref('ServiceInstance', 'ServiceInstance')
 METHOD = 'FindByInventoryPath'
 NASTY = 'a<b>&"c\' \u00fc ]]> &amp; \U0001f4be'
 
@@ -95,7 +96,7 @@ class CallTestCase(ClientCase):
         self.answer(response('<returnval>x</returnval>'))
         self.client.call('CreateContainerView', THIS, {
             'recursive': True, 'type': ['a', 'b'],
-            'container': soap.Ref('Folder', 'group-v1')})
+            'container': references.Ref('Folder', 'group-v1')})
         self.assertEqual(
             [('_this', 'ServiceInstance'), ('container', 'group-v1'),
              ('type', 'a'), ('type', 'b'), ('recursive', 'true')],
@@ -160,13 +161,13 @@ class CallTestCase(ClientCase):
             'xsi:type="VirtualDiskFlatVer2BackingInfo"><fileName>f</fileName>'
             '<diskMode>persistent</diskMode><future>1</future>'
             '<contentId>c</contentId></backing>')
-        soap.put(backing, 'uuid', 'u')
-        soap.put(backing, 'uuid', 'v')
+        soap.insert(backing, soap.tag('uuid')).text = 'v'
         self.assertEqual(
             ['fileName', 'diskMode', 'uuid', 'future', 'contentId'],
             [etree.QName(each).localname for each in backing])
         self.assertEqual('v', backing[2].text)
-        self.assertRaises(TypeError, soap.put, backing, 'nothing', '')
+        self.assertRaises(TypeError, soap.insert, backing,
+                          soap.tag('nothing'))
 
     def test_any_text_survives_both_ways(self):
         self.server.answer = lambda request: request.reply(response(
@@ -478,7 +479,7 @@ class ValueTestCase(unittest.TestCase):
 
     def test_references(self):
         self.assertEqual(
-            [soap.Ref('HostSystem', 'host-1')], self.value(
+            [references.Ref('HostSystem', 'host-1')], self.value(
                 'ArrayOfManagedObjectReference',
                 '<ManagedObjectReference type="HostSystem">host-1'
                 '</ManagedObjectReference>'))

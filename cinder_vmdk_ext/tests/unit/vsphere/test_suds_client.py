@@ -9,6 +9,7 @@ from lxml import etree
 from oslo_vmware import exceptions
 from oslo_vmware import vim_util
 
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import suds_client
 
@@ -45,10 +46,10 @@ class SudsCase(unittest.TestCase):
     def setUp(self):
         super().setUp()
         self.https = Https()
-        self.client = suds_client.SudsClient(soap.Client(
-            self.https, headers=lambda: [('operationID', 'op-1')]),
-            self.https)
+        self.client = suds_client.SudsClient(self.https)
         self.create = self.client.factory.create
+        self.service = suds_client.Methods(soap.Client(self.https))
+        self.service.op_id_prefix = 'op'
 
     def returns(self, inside):
         self.https.reply = REPLY % inside
@@ -56,7 +57,7 @@ class SudsCase(unittest.TestCase):
     def sent(self, spec):
         """The spec as it was sent."""
         self.returns(TASK)
-        self.client.service.ReconfigVM_Task(VM, spec=spec)
+        self.service.ReconfigVM_Task(VM, spec=spec)
         return self.https.sent[-1].find(f'.//{soap.tag("spec")}')
 
 
@@ -95,33 +96,38 @@ class WriteTestCase(SudsCase):
         self.assertEqual(
             ['xsd:string', 'xsd:boolean', 'xsd:int', 'xsd:long',
              'xsd:double'],
-            [each[1].get(f'{{{soap.XSI}}}type') for each in self.sent(spec)])
+            [each[1].get(soap.TYPE) for each in self.sent(spec)])
 
     def test_a_reference_of_whatever_make_has_its_type_as_an_attribute(self):
         made = self.create('ns0:ManagedObjectReference')
         made._type, made.value = 'Datastore', 'datastore-9'
-        for ref in (made, soap.Ref('Datastore', 'datastore-9'),
+        for ref in (made, references.Ref('Datastore', 'datastore-9'),
                     vim_util.get_moref('datastore-9', 'Datastore')):
             self.returns('<RefreshDatastoreResponse xmlns="urn:vim25"/>')
-            self.client.service.RefreshDatastore(ref)
+            self.service.RefreshDatastore(ref)
             node = self.https.sent[-1].find(f'.//{soap.tag("_this")}')
             self.assertEqual(('Datastore', 'datastore-9'),
                              (node.get('type'), node.text))
 
     def test_headers_are_those_of_the_call(self):
         self.sent(self.create('ns0:VirtualMachineConfigSpec'))
-        self.assertEqual('op-1',
-                         self.https.sent[-1].findtext('.//operationID'))
+        self.assertRegex(self.https.sent[-1].findtext('.//operationID'),
+                         '^op-[0-9a-f-]{36}$')
+        self.returns(TASK)
+        self.service.ReconfigVM_Task(VM, skip_op_id=True)
+        self.assertIsNone(self.https.sent[-1].find('.//operationID'))
 
     def test_a_field_that_there_is_not_is_an_error(self):
         spec = self.create('ns0:VirtualMachineConfigSpec')
         spec.nmae = 'n'
-        with self.assertRaisesRegex(TypeError, 'ConfigSpec has no field nmae'):
+        with self.assertRaisesRegex(exceptions.VimException,
+                                    'ConfigSpec has no field nmae'):
             self.sent(spec)
 
     def test_a_method_or_type_that_there_is_not_is_an_error(self):
-        with self.assertRaisesRegex(AttributeError, 'no method Break'):
-            self.client.service.Break(VM)
+        with self.assertRaisesRegex(exceptions.VimAttributeException,
+                                    'no method Break'):
+            self.service.Break(VM)
         with self.assertRaisesRegex(AttributeError, 'no type Nothing'):
             self.create('ns0:Nothing')
         self.assertEqual([], self.https.sent)
@@ -172,14 +178,14 @@ class ReadTestCase(SudsCase):
         self.assertEqual((3, 'text'), (found.brandNew, found.newer))
 
     def test_a_method_that_returns_many_returns_a_list(self):
-        find = self.client.service.FindAllByUuid
+        find = self.service.FindAllByUuid
         self.returns('<FindAllByUuidResponse xmlns="urn:vim25"/>')
         self.assertEqual([], find(VM, uuid='u'))
         self.returns('<FindAllByUuidResponse xmlns="urn:vim25"><returnval '
                      'type="VirtualMachine">vm-1</returnval>'
                      '</FindAllByUuidResponse>')
         [found] = find(VM, uuid='u')
-        self.assertEqual(soap.Ref('VirtualMachine', 'vm-1'), found)
+        self.assertEqual(references.Ref('VirtualMachine', 'vm-1'), found)
         self.assertEqual(('VirtualMachine', 'vm-1'),
                          (vim_util.get_moref_type(found),
                           vim_util.get_moref_value(found)))
@@ -187,7 +193,7 @@ class ReadTestCase(SudsCase):
     def test_a_fault_is_that_of_oslo_vmware(self):
         self.https.reply = FAULT
         with self.assertRaises(exceptions.VimFaultException) as caught:
-            self.client.service.Destroy_Task(VM)
+            self.service.Destroy_Task(VM)
         self.assertEqual(['DuplicateName'], caught.exception.fault_list)
         self.assertEqual('group-v3', caught.exception.details['object'])
 
@@ -198,8 +204,21 @@ class ReadTestCase(SudsCase):
                 '</QueryVirtualDiskFragmentationResponse>')):
             self.https.reply = reply
             with self.assertRaises(exceptions.VimConnectionException):
-                self.client.service.QueryVirtualDiskFragmentation(
-                    VM, name='x')
+                self.service.QueryVirtualDiskFragmentation(VM, name='x')
+
+    def test_only_a_retrieval_is_looked_through_for_what_is_missing(self):
+        """A fault in another method's reply is a value like any other."""
+        missing = ('<returnval><obj type="Datastore">d</obj><missingSet>'
+                   '<path>host</path><fault><fault xsi:type="NoPermission"/>'
+                   '<localizedMessage/></fault></missingSet></returnval>')
+        self.returns('<QueryConfigOptionResponse xmlns="urn:vim25">'
+                     f'{missing}</QueryConfigOptionResponse>')
+        self.assertIsNotNone(self.service.QueryConfigOption(VM))
+        self.returns('<RetrievePropertiesExResponse xmlns="urn:vim25">'
+                     f'<returnval><objects>{missing[11:-12]}</objects>'
+                     '</returnval></RetrievePropertiesExResponse>')
+        with self.assertRaises(exceptions.VimFaultException):
+            self.service.RetrievePropertiesEx(VM)
 
     def test_the_sessions_cookie_is_in_the_jar(self):
         self.assertEqual([], list(self.client.cookiejar))

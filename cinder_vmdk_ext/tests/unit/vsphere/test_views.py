@@ -6,15 +6,15 @@ import unittest
 from oslo_vmware import exceptions
 
 from cinder_vmdk_ext.tests.unit import vcenters
-from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import views
 
-MANAGER = soap.Ref('ViewManager', 'ViewManager')
+MANAGER = references.Ref('ViewManager', 'ViewManager')
 MADE = '<returnval type="ListView">{}</returnval>'
 
 
 def ref(name):
-    return soap.Ref('ListView', name)
+    return references.Ref('ListView', name)
 
 
 class ViewsTestCase(unittest.TestCase):
