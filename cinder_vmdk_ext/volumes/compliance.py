@@ -12,7 +12,6 @@ from typing import Any
 
 from oslo_log import log as logging
 from oslo_utils import units
-from oslo_vmware import vim_util
 
 from cinder.volume import volume_utils
 
@@ -26,6 +25,7 @@ from cinder_vmdk_ext.scheduling import reservations as space
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import records
+from cinder_vmdk_ext.vsphere import references
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Compliance:
         :raises NoPlacement: with the reason for each datastore considered
         """
         if (not self._selection.connected or state.is_backed(volume)
-                or state.field(volume, 'migration_status')):
+                or volume.get('migration_status')):
             return
         policy = self._upstream.storage_profile(volume)
         if policy is None and host is None:
@@ -78,7 +78,7 @@ class Compliance:
     def _compliant(self, policy: str | None) -> Callable[[str], bool]:
         """What says whether a datastore (moref) complies with a policy."""
         return lambda moref: self._upstream.ds_sel.is_datastore_compliant(
-            vim_util.get_moref(moref, 'Datastore'), policy)
+            references.Ref('Datastore', moref), policy)
 
     def _is_seen(self, host: Any, moref: str) -> bool:
         return host is None or self._selection.is_seen_by(host,
@@ -118,7 +118,7 @@ class Compliance:
                     True, seen)
             _host, _pool, summary = self._upstream.select_datastore_for(
                 volume['size'] * units.Gi, policy, host)
-        return vim_util.get_moref_value(summary.datastore)
+        return str(summary.datastore.value)
 
 
 def _belonging(seen: model.Inventory,
