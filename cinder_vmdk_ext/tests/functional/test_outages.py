@@ -225,7 +225,8 @@ class OutagesTestCase(backend_case.BackendCase):
         self.assertEqual([], service.errors)
         self.assertEqual(service.done['begun'], service.done['deleted'])
         # A view whose making was not heard of may live as long as its session.
-        self.end_sessions_of_the_driver()
+        self.control.kill_sessions()
+        self.warm_up()
         self.reconnect()
         self.assertEqual([], sorted(self.shadow_vms()))
         self.assert_no_leak(before)
