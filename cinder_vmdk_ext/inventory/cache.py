@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inventory in memory, kept by the vCenter's own notices of change."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -51,9 +50,8 @@ class LiveView:
         self._reader = reader
         self._policies = policies
         self._policy_names = policy_names
-        self._lock = threading.Lock()
         # What was told, and the same with policies.
-        self._completed: tuple[model.Inventory, model.Inventory] | None = None
+        self._completed = inventory_reader.Completed()
         stream.listeners.append(self)
 
     def read(self) -> model.Inventory:
@@ -107,15 +105,7 @@ class LiveView:
                                                 self._policy_names)
         if compliant is None:
             return known
-        with self._lock:
-            last = self._completed
-            if last and last[0] is known and last[1].compliant == compliant:
-                return last[1]
-            found = known.evolved(compliant=compliant)
-            if last:
-                found.inherit(last[1])
-            self._completed = known, found
-        return found
+        return self._completed.of(known, compliant=compliant)
 
     # -- As a listener ------------------------------------------------------
 

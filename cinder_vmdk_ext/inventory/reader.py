@@ -3,6 +3,7 @@
 
 import dataclasses
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
@@ -46,6 +47,31 @@ class InventorySource(Protocol):
 
     def read(self) -> model.Inventory:
         """The inventory as it is now."""
+
+
+class Completed:
+    """An inventory with what another source knows of it.
+
+    The same object as long as neither changes. Safe to share between threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: tuple[model.Inventory, model.Inventory] | None = None
+
+    def of(self, known: model.Inventory, **more: Any) -> model.Inventory:
+        """The inventory with other values of some fields."""
+        with self._lock:
+            last = self._last
+            if last and last[0] is known and all(
+                    getattr(last[1], name) == value
+                    for name, value in more.items()):
+                return last[1]
+            found = known.evolved(**more)
+            if last:
+                found.inherit(last[1])
+            self._last = known, found
+        return found
 
 
 class InventoryReader:

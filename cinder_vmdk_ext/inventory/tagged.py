@@ -13,17 +13,9 @@ class TaggedSource:
                  tagged: tagging.Tagged) -> None:
         self._reader = reader
         self._tagged = tagged
-        self._last: tuple[model.Inventory, model.Inventory] | None = None
+        self._completed = inventory_reader.Completed()
 
     def read(self) -> model.Inventory:
         """As the source beneath; the same object while nothing changes."""
-        known = self._reader.read()
-        tagged = self._tagged.datastores()
-        last = self._last
-        if last and last[0] is known and last[1].tagged == tagged:
-            return last[1]
-        found = known.evolved(tagged=tagged)
-        if last:
-            found.inherit(last[1])
-        self._last = known, found
-        return found
+        return self._completed.of(self._reader.read(),
+                                  tagged=self._tagged.datastores())
