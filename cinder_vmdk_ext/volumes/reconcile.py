@@ -295,7 +295,7 @@ class Reconciler:
         strayed = disk is not None and (
             _is_another(disk, disks.get(vm.moref))
             or seen.home_of(vm) != disk.datastore
-            or self._is_at_risk(volume, disk, seen))
+            or _is_at_risk(disk, _instances(volume, seen)))
         recorded = (pool is None
                     or not self._selection.settings.datastore_pools
                     or records.says(volume, records.on_pool(volume, pool)))
@@ -308,14 +308,18 @@ class Reconciler:
                  seen: backing_locator.Seen) -> bool:
         """Correct a volume by what is so now, under its lock."""
         volume.refresh()
-        now = self._upstream.volumeops.read_backing(vm.moref)
+        read = self._upstream.volumeops.read_backing
+        now = read(vm.moref)
         if now is None or not state.is_at_rest(volume):
             return False
         disks = self._disks_to_see([(volume, now)], seen)
         disk = self._true_disk(volume, now, seen, disks)
         backing = references.Ref('VirtualMachine', vm.moref)
         safe = True
-        if disk is not None and self._is_at_risk(volume, disk, seen):
+        # An instance in memory may not have its new folder yet, and its disk
+        # would be followed to where it must not stay.
+        if disk is not None and _is_at_risk(
+                disk, [read(each.moref) for each in _instances(volume, seen)]):
             safe = self._home.bring_to_safety(volume, backing)
             self.at_risk = (self.at_risk - {volume.id} if safe
                             else self.at_risk | {volume.id})
@@ -335,12 +339,6 @@ class Reconciler:
         return safe and (
             pool is None or not self._selection.settings.datastore_pools
             or self._record(volume, pool))
-
-    def _is_at_risk(self, volume: Any, disk: devices.Disk,
-                    seen: backing_locator.Seen) -> bool:
-        """Whether a disk lies in the folder of its volume's instance."""
-        return any(disk.folder == instance.folder
-                   for instance in _instances(volume, seen))
 
     def _true_disk(self, volume: Any, vm: shadow.Backing,
                    seen: backing_locator.Seen,
@@ -486,6 +484,13 @@ def _is_another(disk: devices.Disk,
     of which the shadow VM's own configuration says nothing.
     """
     return not any(each.path in disk.chain for each in own or ())
+
+
+def _is_at_risk(disk: devices.Disk,
+                instances: Iterable[shadow.Backing | None]) -> bool:
+    """Whether a disk lies in the folder of its volume's instance."""
+    return any(disk.folder == instance.folder
+               for instance in instances if instance is not None)
 
 
 def _instances(volume: Any,

@@ -6,6 +6,7 @@ docs/decisions/10-attached-disks.md; findings B2, B4, B9, B10, B11, D9.
 
 import threading
 import time
+from unittest import mock
 
 from oslo_utils import units
 from pyVmomi import vim
@@ -13,6 +14,7 @@ from pyVmomi import vim
 from cinder import exception
 
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.volumes import reconcile
 from simulator.actors import backup
 from simulator.actors import nova
 from simulator import observer
@@ -90,6 +92,23 @@ class InstanceFolderTestCase(AttachedCase):
         self.assertEqual(before, self.checksum(self.fresh(volume)))
         self.assert_home(volume)
 
+    def test_it_is_not_followed_to_a_folder_that_memory_does_not_know(self):
+        volume = self.attached()
+        former = self.folder(self.instance)
+        self.live_migrate('LocalDS_2')
+        self.control.reset_journal()
+        known = reconcile._instances
+        with mock.patch.object(
+                reconcile, '_instances', lambda volume, seen: [
+                    each._replace(folder=former)
+                    for each in known(volume, seen)]):
+            self.reconcile()
+        self.assertFalse(self.of_volume(volume).startswith(
+            self.folder(self.instance)))
+        self.assertEqual(self.of_volume(volume), self.truth(volume).path)
+        self.assertEqual(1, self.control.journal()['methods'][
+            'ReconfigVM_Task']['calls'])
+
     def test_a_live_migration_is_followed_at_once(self):
         volume = self.attached()
         self.reconcile()
@@ -97,7 +116,7 @@ class InstanceFolderTestCase(AttachedCase):
         reconciler.start(interval_seconds=3600)
         self.addCleanup(reconciler.stop)
         self.live_migrate('LocalDS_2')
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (self.of_volume(volume).startswith(self.folder(self.instance))
                and time.monotonic() < deadline):
             time.sleep(0.05)
