@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disk removed behind Cinder's back: no success, and no new disk."""
+"""A volume's VM is found where memory says; a lost one is an error."""
 
-import threading
+import time
 
-from oslo_vmware import exceptions as vmware_exceptions
 from pyVmomi import vim
 
-from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 
@@ -102,62 +100,52 @@ class LostDiskTestCase(LostTestCase):
                 device=truth.disk)])))
 
 
-class DeleteTestCase(backend_case.BackendCase):
-    """A delete can be repeated, whatever became of the first."""
+class PrefetchTestCase(backend_case.BackendCase):
+    """Memory says where a VM is; only the VM says that it is so."""
 
-    def test_after_it_was_done_and_nobody_heard(self):
-        volume = self.create()
-        self.driver.delete_volume(volume)
-        self.driver.delete_volume(self.fresh(volume))
-        self.assertEqual({}, self.shadow_vms())
+    def setUp(self):
+        super().setUp()
+        self.volume = self.create()
+        deadline = time.monotonic() + 10
+        while not self.moref_of(self.volume) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
-    def test_after_it_failed(self):
-        volume = self.create()
-        self.control.fault(method='Destroy_Task', count=1, task_fault={
-            'type': 'InvalidState'})
-        self.assertRaises(vmware_exceptions.VimException,
-                          self.driver.delete_volume, volume)
-        self.driver.delete_volume(self.fresh(volume))
-        self.assertEqual({}, self.shadow_vms())
+    def moref_of(self, volume):
+        return self.driver.volumeops.backing_view.moref_of(volume.id)
 
+    def supposing(self, moref):
+        """Have memory suppose the volume's VM elsewhere."""
+        view = self.driver.volumeops.backing_view
+        self.addCleanup(setattr, view, 'moref_of', view.moref_of)
+        view.moref_of = lambda uuid: moref
 
-class FirstAttachTestCase(backend_case.BackendCase):
-    """Several first attachments of a promised volume at once."""
+    def calls_of(self, act):
+        self.control.reset_journal()
+        act()
+        return {name: each['calls'] for name, each
+                in self.control.journal()['methods'].items()
+                if name != 'WaitForUpdatesEx'}
 
-    OPTIONS = {'vmware_lazy_create': True}
+    def extended(self):
+        before = self.truth(self.volume).size_gib
+        calls = self.calls_of(
+            lambda: self.driver.extend_volume(self.volume, before + 1))
+        self.assertEqual(before + 1, self.truth(self.volume).size_gib)
+        return calls
 
-    def test_one_makes_the_disk_and_all_get_it(self):
-        volume = self.create()
-        connector = {'instance': self.instances()[0]._moId,
-                     'ip': '127.0.0.1', 'host': 'compute'}
-        told = []
+    def test_the_vm_is_found_and_read_in_one_call(self):
+        self.assertEqual({'RetrievePropertiesEx': 1,
+                          'ExtendVirtualDisk_Task': 1,
+                          # by which the end of the task is heard of
+                          'ModifyListView': 1}, self.extended())
 
-        def attach():
-            told.append(self.driver.initialize_connection(
-                self.fresh(volume), connector)['data']['volume'])
+    def test_another_vm_is_not_taken_for_it(self):
+        other = self.create()
+        size = self.truth(other).size_gib
+        self.supposing(self.truth(other).vm._moId)
+        self.assertEqual(1, self.extended()['FindAllByUuid'])
+        self.assertEqual(size, self.truth(other).size_gib)
 
-        threads = [threading.Thread(target=attach) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual([self.truth(volume).vm._moId] * 4, told)
-        self.assertTrue(state.is_backed(self.fresh(volume)))
-        self.assertEqual([volume.name], list(self.shadow_vms()))
-
-    def test_what_one_has_left_halfway_the_next_finishes(self):
-        volume = self.create()
-        connector = {'instance': self.instances()[0]._moId,
-                     'ip': '127.0.0.1', 'host': 'compute'}
-        # The disk is there, and has not its UUID yet; and so it stays.
-        self.control.fault(method='ReconfigVM_Task|Destroy_Task',
-                           task_fault={'type': 'InvalidState'})
-        self.assertRaises(vmware_exceptions.VimException,
-                          self.driver.initialize_connection,
-                          self.fresh(volume), connector)
-        self.control.reset_faults()
-        self.assertNotEqual(volume.id, self.truth(volume).disk.backing.uuid)
-        self.driver.initialize_connection(self.fresh(volume), connector)
-        self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
-        self.assertTrue(state.is_backed(self.fresh(volume)))
-        self.assertEqual([volume.name], list(self.shadow_vms()))
+    def test_a_vm_that_is_gone_is_looked_for(self):
+        self.supposing('vm-0')
+        self.assertEqual(1, self.extended()['FindAllByUuid'])

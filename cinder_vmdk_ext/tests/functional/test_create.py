@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parallel creates share the datastores out, and none is filled too far."""
+"""Volumes on their pools; parallel creates overfill no datastore."""
 
 import threading
-import unittest
 
 from oslo_vmware import exceptions as vmware_exceptions
 
@@ -11,7 +10,18 @@ from cinder_vmdk_ext.tests.functional import backend_case
 from sandbox.embedded import section
 
 
-class SpreadCase(backend_case.BackendCase):
+class CreationTestCase(backend_case.BackendCase):
+    """Volumes come into being where the scheduler said, as the type says."""
+
+    def test_an_empty_volume_is_on_its_pool_and_of_its_type(self):
+        for kind in ('thin', 'thick', 'eagerZeroedThick'):
+            type_id = self.volume_type(f'{kind}-type', vmdk_type=kind)['id']
+            volume = self.create('LocalDS_2', type_id=type_id)
+            self.assert_on('LocalDS_2', volume)
+            self.assertEqual(kind, self.truth(volume).provisioning)
+
+
+class ParallelTestCase(backend_case.BackendCase):
     """Four datastores of 10 GiB, of which the driver chooses."""
 
     VCENTER = backend_case.BackendCase.VCENTER | {'ds_capacity': '10GiB',
@@ -101,7 +111,3 @@ class SpreadCase(backend_case.BackendCase):
         again = self.thick(1)
         self.driver.create_volume(again)
         self.assertEqual(1, len(self.datastores_of([again])))
-
-
-if __name__ == '__main__':
-    unittest.main()
