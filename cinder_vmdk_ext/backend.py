@@ -35,6 +35,7 @@ from cinder_vmdk_ext import option_check
 from cinder_vmdk_ext.scheduling import reporter
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.scheduling import selector
+from cinder_vmdk_ext.scheduling import type_policies
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission
 from cinder_vmdk_ext.volumes import attach
@@ -274,12 +275,15 @@ class Backend:
             session.https, cooperative_yield=concurrency.cooperative_yield)
         self.directory = storage_policies.PolicyDirectory(
             session, self._configuration.vmdk_ext_policy_cache_seconds)
-        watched = self.directory, self.settings.storage_policies
+        watched = inventory_reader.WatchedPolicies(
+            self.directory, self.settings.storage_policies,
+            type_policies.TypePolicies(
+                self._configuration.vmdk_ext_policy_cache_seconds))
         stream = self._watch(session, self.client)
         live = inventory_cache.LiveView(
             stream,
-            inventory_reader.InventoryReader(session, self.client, *watched),
-            *watched, observe=self.reservations.observe)
+            inventory_reader.InventoryReader(session, self.client, watched),
+            watched, observe=self.reservations.observe)
         self._streams.refresh(self.client, self.reservations)
         self.inventory_source = self._with_tags(live)
         ops = self.volumeops = verified_ops.VerifiedOps(

@@ -34,22 +34,20 @@ class LiveView:
 
     def __init__(self, stream: updates.Stream,
                  reader: inventory_reader.InventoryReader,
-                 policies: inventory_reader.Policies | None = None,
-                 policy_names: tuple[str, ...] = (),
+                 watched: inventory_reader.WatchedPolicies | None = None,
                  observe: Observe | None = None
                  ) -> None:
         """Prepare, without a call; the first read starts the long poll.
 
-        :param reader: asked while memory is not to be trusted; it knows the
-            same policies
+        :param reader: asked while memory is not to be trusted; it
+            watches the same policies
         :param observe: called with each inventory, without policies, as soon
             as it is known
         """
         self._observe = observe or (lambda known, prompt: None)
         self._stream = stream
         self._reader = reader
-        self._policies = policies
-        self._policy_names = policy_names
+        self._watched = watched or inventory_reader.WatchedPolicies()
         # What was told, and the same with policies.
         self._completed = inventory_reader.Completed()
         stream.listeners.append(self)
@@ -63,8 +61,6 @@ class LiveView:
         """
         known = self.known()
         if known is not None:
-            if self._policies is None or not self._policy_names:
-                return known
             return self._complete(known)
         # A large inventory takes its time, a vCenter that hangs all of it.
         self._stream.probe()
@@ -101,8 +97,7 @@ class LiveView:
         return stage.published
 
     def _complete(self, known: model.Inventory) -> model.Inventory:
-        compliant = inventory_reader.compliance(self._policies,
-                                                self._policy_names)
+        compliant = self._watched.compliance()
         if compliant is None:
             return known
         return self._completed.of(known, compliant=compliant)

@@ -4,16 +4,21 @@
 import dataclasses
 import sys
 import threading
+from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
 
 from lxml import etree
+from oslo_log import log as logging
+from oslo_vmware import exceptions
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
+
+LOG = logging.getLogger(__name__)
 
 _POD_CONFIG = 'podStorageDrsEntry.storageDrsConfig.podConfig'
 # Only what decisions need: a whole summary or runtime costs many times more.
@@ -40,6 +45,43 @@ class Policies(Protocol):
 
     def compliant_datastores(self, name: str) -> frozenset[str]:
         """Datastores that comply with the policy of that name."""
+
+
+class WatchedPolicies:
+    """The storage policies whose datastores the inventory names."""
+
+    def __init__(self, policies: Policies | None = None,
+                 names: Iterable[str] = (),
+                 more: Callable[[], Iterable[str]] = tuple) -> None:
+        """:param names: without an answer for these there is no inventory
+        :param more: gives names of others; what is not known of one of these
+            is logged, and left out
+        """
+        self._policies = policies
+        self._names = tuple(names)
+        self._more = more
+
+    def compliance(self) -> dict[str, frozenset[str]] | None:
+        """Datastores (morefs) by policy; None: no policy is watched.
+
+        :raises VMwareDriverException: the vCenter does not answer
+        """
+        if self._policies is None:
+            return None
+        found = {name: self._policies.compliant_datastores(name)
+                 for name in self._names}
+        for name in self._more():
+            if name in found:
+                continue
+            try:
+                found[name] = self._policies.compliant_datastores(name)
+            except exceptions.VMwareDriverException as error:
+                LOG.warning('Pools are reported without the storage policies '
+                            'of volume types: which datastores comply with '
+                            '%(name)s is not known: %(error)s',
+                            {'name': name, 'error': error})
+                break  # it would be the same with the next one
+        return found or None
 
 
 class InventorySource(Protocol):
@@ -78,13 +120,11 @@ class InventoryReader:
     """Reads everything that decides about pools and placement, in bulk."""
 
     def __init__(self, session: Any, client: soap.Client,
-                 policies: Policies | None = None,
-                 policy_names: tuple[str, ...] = ()) -> None:
-        """:param policies: asked for each of ``policy_names`` on every read"""
+                 watched: WatchedPolicies | None = None) -> None:
+        """:param watched: asked on every read"""
         self._session = session
         self._client = client
-        self._policies = policies
-        self._policy_names = policy_names
+        self._watched = watched or WatchedPolicies()
 
     def read(self) -> model.Inventory:
         """The inventory as it is now.
@@ -97,24 +137,10 @@ class InventoryReader:
         found = collector.read_all(self._session, self._client, PATHS,
                                    MANAGERS, value=value,
                                    keep_unreadable=True)
-        return with_policies(build(found), self._policies,
-                             self._policy_names)
-
-
-def with_policies(inventory: model.Inventory, policies: Policies | None,
-                  names: tuple[str, ...]) -> model.Inventory:
-    """The inventory and which of its datastores comply with each policy."""
-    compliant = compliance(policies, names)
-    return (inventory if compliant is None
-            else inventory.evolved(compliant=compliant))
-
-
-def compliance(policies: Policies | None, names: tuple[str, ...]
-               ) -> dict[str, frozenset[str]] | None:
-    """Which datastores comply with each policy; None: nothing is asked."""
-    if policies is None or not names:
-        return None
-    return {name: policies.compliant_datastores(name) for name in names}
+        known = build(found)
+        compliant = self._watched.compliance()
+        return (known if compliant is None
+                else known.evolved(compliant=compliant))
 
 
 def build(found: dict[references.Ref, dict[str, Any]]) -> model.Inventory:

@@ -439,6 +439,16 @@ class PolicyTestCase(backend_case.BackendCase):
         self.assertEqual(['gold'], observer.policies_of_disk(
             service, truth.vm, truth.disk))
 
+    def test_pools_name_the_policies_of_types_that_they_comply_with(self):
+        self.volume_type('silver', storage_profile='silver')
+        self.volume_type('unknown', storage_profile='no such policy')
+        driver = self.make_driver()
+        self.assertEqual(
+            {'LocalDS_0': [], 'LocalDS_1': ['gold'], 'LocalDS_2': ['gold'],
+             'LocalDS_3': ['silver']},
+            {name: pool['storage_profiles'] for name, pool
+             in by_name(driver.get_volume_stats(refresh=True)).items()})
+
     def test_a_volume_of_each_pool_lands_on_one_that_complies(self):
         with self.assertLogs('cinder_vmdk_ext.volumes.compliance',
                              'WARNING') as logged:
