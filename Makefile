@@ -18,7 +18,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ privileges: $(STAMP) $(SIMULATOR) ## what each operation needs the vCenter's use
 
 cluster-run: $(STAMP) $(SIMULATOR) ## 300 operations on three cinder-volume that are killed in turn, into docs/cluster-run.md
 	@$(BIN)/python -W ignore -m sandbox.tests.cluster_run $(ARGS)
+
+policies-run: $(STAMP) $(SIMULATOR) ## 50 volumes of a type with a storage policy by Cinder's stock scheduler, made at once and lazily
+	@$(BIN)/python -W ignore -m unittest -v sandbox.tests.policies_run
 
 upgrade-run: $(STAMP) $(SIMULATOR) ## volumes of an earlier version under this one, under that one again, and both versions at once
 	@$(BIN)/python -W ignore -m unittest -v cinder_vmdk_ext.tests.functional.upgrade_run

@@ -26,6 +26,8 @@ class SandboxCase(unittest.TestCase):
     """Tests on three datastores of 100 GiB."""
 
     runtime: configuration.Runtime = 'threads'
+    #: Flags of the simulator
+    SIMULATOR = ['-ds', '3', '-ds-capacity', '100GiB']
     #: More arguments of the sandbox
     arguments: dict[str, Any] = {}
 
@@ -34,7 +36,7 @@ class SandboxCase(unittest.TestCase):
         super().setUpClass()
         cls.sandbox = cls.enterClassContext(sandbox.Sandbox(
             new_folder(cls.addClassCleanup), runtime=cls.runtime,
-            simulator_arguments=['-ds', '3', '-ds-capacity', '100GiB'],
+            simulator_arguments=cls.SIMULATOR,
             **cls.arguments))
         cls.inspector = cls.enterClassContext(
             inspection.Inspector(cls.sandbox.vcenter))
