@@ -145,7 +145,8 @@ class Backend:
             port, self.finder, self.disk_scan, self._manage_lock)
         self.delete = delete.Delete(port, self.finder, self.manage)
         self.reconciler = reconcile.Reconciler(
-            port, self.selection, self.migrate, self.disk_home, self.owner)
+            port, self.selection, self.migrate, self.disk_home,
+            self.compliance, self.owner)
 
     # -- What the parts, the audit and the command line ask -----------------
 

@@ -7,7 +7,9 @@ to a pool that can never hold it, and Cinder's retry would choose that pool
 again. A pool that merely lacks space is left to the retry.
 """
 
+import contextlib
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 from oslo_log import log as logging
@@ -107,18 +109,43 @@ class Compliance:
 
         Its space is claimed, or promised, as soon as the record names it.
         """
-        settings = self._selection.settings
-        with self._reservations.trial(), self._selection.selecting(
-                None, lambda: self._selection.specs(volume)):
-            # What is promised takes no space yet, and is as good as taken.
-            for promise, pool in pool_names.promised(self._promised.all(),
-                                                     seen, settings):
+        with self._counting_promises(seen):
+            return self._chosen(volume, policy, host)
+
+    @contextlib.contextmanager
+    def _counting_promises(self, seen: model.Inventory) -> Iterator[None]:
+        """Choose as if what is promised, or was chosen here, took space.
+
+        What is promised takes none yet, and is as good as taken.
+        """
+        with self._reservations.trial():
+            for promise, pool in pool_names.promised(
+                    self._promised.all(), seen, self._selection.settings):
                 self._reservations.claim(
                     pool.datastores[0].moref, promise.size_gib * units.Gi,
                     True, seen)
+            yield
+
+    def _chosen(self, volume: Any, policy: str | None, host: Any) -> str:
+        with self._selection.selecting(
+                None, lambda: self._selection.specs(volume)):
             _host, _pool, summary = self._upstream.select_datastore_for(
                 volume['size'] * units.Gi, policy, host)
         return str(summary.datastore.value)
+
+    @contextlib.contextmanager
+    def rehoming(self) -> Iterator[Callable[[Any], str]]:
+        """Choose pools for volumes without a disk whose own pools are gone.
+
+        Each choice counts those before it.
+
+        :returns: gives a volume's pool, which may raise NoPlacement
+        """
+        seen = self._selection.inventory()
+        names = pool_names.by_datastore(seen, self._selection.settings)
+        with self._counting_promises(seen):
+            yield lambda volume: names[self._chosen(
+                volume, self._upstream.storage_profile(volume), None)]
 
 
 def _belonging(seen: model.Inventory,

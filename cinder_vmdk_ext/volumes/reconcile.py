@@ -34,6 +34,7 @@ from cinder_vmdk_ext import config
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import compliance
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import migrate as migration
@@ -80,11 +81,12 @@ class Reconciler:
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
                  migrate: migration.Migrate, home: disk_home.DiskHome,
-                 owner: Owner) -> None:
+                 places: compliance.Compliance, owner: Owner) -> None:
         self._upstream = cinder
         self._selection = selection
         self._migrate = migrate
         self._home = home
+        self._places = places
         # Volumes whose disks wait to be brought home after a detachment.
         self._detached: set[str] = set()
         # Volumes whose disks lie in the folders of their instances.
@@ -414,6 +416,36 @@ class Reconciler:
                 LOG.warning('The pool of volume %(volume)s was not checked: '
                             '%(error)s', {'volume': volume['id'],
                                           'error': error})
+        self._rehome([volume for volume in filter(state.is_at_rest, volumes)
+                      if volume['id'] not in known
+                      and self._is_homeless(volume)])
+
+    def _is_homeless(self, volume: Any) -> bool:
+        """Whether a volume without a disk names what is no pool.
+
+        So do those that upstream's driver was to make on first use: they
+        name the backend. One that is promised has a place on record, and one
+        that had a disk is lost: both say so themselves.
+        """
+        pool = self._selection.scheduled_pool(volume)
+        return (pool is not None and not volume['provider_id']
+                and not self._selection.has_datastores(pool))
+
+    def _rehome(self, homeless: list[Any]) -> None:
+        """Give pools to volumes that have neither a disk nor a pool."""
+        if not homeless:
+            return
+        with self._places.rehoming() as place:
+            for volume in homeless:
+                try:
+                    values = records.on_pool(volume, place(volume))
+                    before = volume['host']
+                    if records.change(volume, values):
+                        records.log_move(volume, before)
+                except Exception as error:
+                    LOG.warning('Volume %(volume)s has no disk yet, and no '
+                                'pool could be found for it: %(error)s',
+                                {'volume': volume['id'], 'error': error})
 
     def _correct_at_start(self, volume: Any, found: str | None) -> None:
         pool = found or self._present_name(volume)

@@ -268,6 +268,29 @@ class VolumesTestCase(backend_case.BackendCase):
             [f'{HOST}#LocalDS_{number}' for number in (0, 2, 1, 3)],
             [volume.host for volume in volumes])
 
+    def test_upstreams_lazy_volumes_get_pools(self):
+        """Extended and copied by this driver without an attachment first."""
+        volumes = [self.new_volume(section.NAME, status='available')
+                   for _ in range(4)]
+        lost = self.new_volume(section.NAME, status='available',
+                               provider_id=backings_state.BACKED)
+        self.restarted().update_provider_info([*volumes, lost], [])
+        self.assertEqual(f'{HOST}#{section.NAME}', self.fresh(lost).host)
+        volumes = [self.fresh(volume) for volume in volumes]
+        pools = {volume.host.partition('#')[2] for volume in volumes}
+        self.assertLessEqual(pools, set(by_name(self.report())))
+        self.assertGreater(len(pools), 1, pools)  # they are spread
+        for volume in volumes:
+            self.assertNotIn(volume.name, self.shadow_vms())
+        self.driver.extend_volume(volumes[0], 2)
+        copy = self.new_volume(volumes[1].host.partition('#')[2])
+        self.made(copy, self.driver.create_cloned_volume(copy, volumes[1]))
+        snapshot = self.snapshot(volumes[2])
+        self.driver.delete_snapshot(snapshot)
+        self.attach(volumes[3])
+        self.assert_on(self.fresh(volumes[3]).host.partition('#')[2],
+                       volumes[3])
+
     def test_what_another_service_is_busy_with_is_left_to_it(self):
         busy = {}
         for status in ('creating', 'deleting', 'retyping', 'extending'):
