@@ -15,7 +15,7 @@ from cinder import objects
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import crash_volumes
-from cinder_vmdk_ext.tests.functional import test_adoption
+from cinder_vmdk_ext.tests.functional import manage_case
 from cinder_vmdk_ext.tests.functional import test_transfers
 
 Attempt = crash_volumes.Attempt
@@ -76,8 +76,8 @@ def _to_image(case):
 
 def _vm_with_disk(case):
     """Somebody's VM, and the path and the content of its disk."""
-    vm = test_adoption.AdoptionCase.make_vm(case, 'server')
-    path = test_adoption.AdoptionCase.disks(vm)[0].backing.fileName
+    vm = manage_case.ManageCase.make_vm(case, 'server')
+    path = manage_case.ManageCase.disks(vm)[0].backing.fileName
     case._disk_request('PUT', '', path, backend_case.content('server'))
     return vm, path, case.checksum_of(path)
 
@@ -86,7 +86,7 @@ def _manageable(case, checksum):
     """References of the disks with that content, as Cinder lists them."""
     listed = case.driver.get_manageable_volumes(
         list(objects.VolumeList.get_all(case.context)),
-        **test_adoption.LISTED)
+        **manage_case.LISTED)
     return [each['reference'] for each in listed
             if case.checksum_of(_path(case, each['reference'])) == checksum]
 
@@ -95,7 +95,7 @@ def _path(case, reference):
     if 'source-name' in reference:
         return re.match(r'.*?\.vmdk', reference['source-name'])[0]
     return next(disk.backing.fileName for vm in case.all(vim.VirtualMachine)
-                for disk in test_adoption.AdoptionCase.disks(vm)
+                for disk in manage_case.ManageCase.disks(vm)
                 if disk.backing.uuid == reference['source-id'])
 
 
@@ -156,7 +156,7 @@ def _manage_snapshot(form):
 
         def act():
             [entry] = case.driver.get_manageable_snapshots(
-                [], **test_adoption.LISTED)
+                [], **manage_case.LISTED)
             taken[-1].update(case.driver.manage_existing_snapshot(
                 taken[-1], entry['reference']))
             taken[-1].status = 'available'

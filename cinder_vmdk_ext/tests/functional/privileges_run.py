@@ -14,9 +14,9 @@ from typing import NamedTuple
 from oslo_utils import units
 from oslo_utils import uuidutils
 
+from cinder_vmdk_ext.tests.functional import audit_case
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests.functional import test_adoption
-from cinder_vmdk_ext.tests.functional import test_audit
+from cinder_vmdk_ext.tests.functional import manage_case
 from cinder_vmdk_ext.tests.functional import test_groups
 from cinder_vmdk_ext.tests.functional import test_transfers
 from cinder_vmdk_ext.volumes import replace
@@ -39,8 +39,8 @@ class Use(NamedTuple):
     method: str
 
 
-class OperationsCase(test_adoption.AdoptionCase, test_groups.GroupCase,
-                     test_audit.AuditCase):
+class OperationsCase(manage_case.ManageCase, test_groups.GroupCase,
+                     audit_case.AuditCase):
     """Operations whose preparation has all privileges.
 
     An operation is a generator: it prepares, yields, and does what is

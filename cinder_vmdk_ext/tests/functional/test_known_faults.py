@@ -20,7 +20,7 @@ from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests.functional import test_adoption
+from cinder_vmdk_ext.tests.functional import manage_case
 from cinder_vmdk_ext.tests.functional import test_transfers
 from sandbox.embedded import section
 
@@ -68,7 +68,7 @@ class KnownFaultsTestCase(backend_case.BackendCase):
         self.fail('it succeeds')
 
     def disks(self, vm):
-        return test_adoption.AdoptionCase.disks(vm)
+        return manage_case.ManageCase.disks(vm)
 
     def retype(self, volume, **specs):
         kind = self.volume_type(f'kind-{uuidutils.generate_uuid()}', **specs)
@@ -176,7 +176,7 @@ class KnownFaultsTestCase(backend_case.BackendCase):
             self.checksum(self.create(content=b'copy')))
 
     def test_09_a_disk_that_is_not_managed_stays_with_its_vm(self):
-        vm = test_adoption.AdoptionCase.make_vm(self, 'server', sizes_gib=(1,))
+        vm = manage_case.ManageCase.make_vm(self, 'server', sizes_gib=(1,))
         path = self.disks(vm)[0].backing.fileName
         volume = self.new_volume()
         # The step of upstream's driver, and of ours, after the disk was taken.

@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that others moved are followed, attached or not."""
+"""Disks that others moved are followed, attached or not.
+
+docs/decisions/10-attached-disks.md; findings B4, B10, B11, D9.
+"""
+
+import threading
+import time
 
 from pyVmomi import vim
 
+from cinder_vmdk_ext.tests.functional import attached_case
 from cinder_vmdk_ext.tests.functional import backend_case
 
 content = backend_case.content
@@ -43,3 +50,71 @@ class FollowTestCase(backend_case.BackendCase):
         self.assert_on('LocalDS_3', volume)
         self.assertEqual(moved, self.truth(volume).path)
         self.assertEqual(content('kept'), self.read(volume, 64 * 1024))
+
+
+class SnapshotOfInstanceTestCase(attached_case.AttachedCase):
+
+    def test_a_backups_snapshot_moves_no_shadow_vm(self):
+        volume = self.attached()
+        path = self.truth(volume).path
+        snapshot = self.wait(self.instance.CreateSnapshot_Task(
+            'backup', '', False, False))
+        self.report()
+        self.assertEqual(path, self.truth(volume).path)
+        self.wait(snapshot.RemoveSnapshot_Task(removeChildren=False))
+        self.report()
+        self.assertEqual(path, self.truth(volume).path)
+
+
+class WhereItIsTestCase(attached_case.AttachedCase):
+
+    def test_a_linked_clone_is_followed(self):
+        source = self.create('LocalDS_1', content=b'source')
+        kind = self.volume_type('linked', clone_type='linked')
+        volume = self.new_volume('LocalDS_1', type_id=kind['id'])
+        self.made(volume, self.driver.create_cloned_volume(volume, source))
+        uuid = self.truth(volume).disk.backing.uuid
+        self.assertNotEqual(volume.id, uuid)
+        self.attach(volume, self.instance)
+        self.wait(self.instance.RelocateVM_Task(vim.vm.RelocateSpec(disk=[
+            vim.vm.RelocateSpec.DiskLocator(
+                diskId=next(
+                    device.key for device
+                    in self.instance.config.hardware.device
+                    if isinstance(device, vim.vm.device.VirtualDisk)),
+                datastore=self.datastore('LocalDS_2'))])))
+        self.report()
+        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+        self.assertEqual(f'{backend_case.HOST}#LocalDS_2',
+                         self.fresh(volume).host)
+
+    def test_a_disk_apart_from_its_vm_is_where_the_disk_is(self):
+        volume = self.create('LocalDS_1', content=b'moved')
+        truth = self.truth(volume)
+        self.wait(truth.vm.RelocateVM_Task(vim.vm.RelocateSpec(disk=[
+            vim.vm.RelocateSpec.DiskLocator(
+                diskId=truth.disk.key,
+                datastore=self.datastore('LocalDS_2'))])))
+        self.report()
+        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+        self.assertEqual((True, None), self.driver.migrate_volume(
+            self.context, self.fresh(volume), self.there('LocalDS_1')))
+        self.assertEqual('LocalDS_1', self.truth(volume).datastore)
+
+    def test_a_shadow_vm_names_a_disk_while_the_disk_is_moved(self):
+        volume = self.attached()
+        rule = self.control.fault(method='RelocateVM_Task', count=1,
+                                  task_hang=True)
+        mover = threading.Thread(
+            target=self.driver.migrate_volume, args=(
+                self.context, self.fresh(volume), self.there('LocalDS_2')))
+        mover.start()
+        deadline = time.monotonic() + 20
+        while (not self.control.faults()[0]['hits']
+                and time.monotonic() < deadline):
+            time.sleep(0.02)
+        self.assertIsNotNone(self.truth(volume).path)
+        self.control.release(rule)
+        mover.join(30)
+        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+        self.assertEqual(self.of_volume(volume), self.truth(volume).path)

@@ -11,13 +11,13 @@ from oslo_vmware import vim_util
 from pyVmomi import vim
 
 from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.tests.functional import test_liveview
+from cinder_vmdk_ext.tests.functional import live_view_case
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import tasks
 
 
-class TaskCase(test_liveview.LiveViewCase):
+class TaskCase(live_view_case.LiveViewCase):
 
     flags = {'ds': 2, 'vm': 0, 'ds_capacity': '100GiB', 'ds_mount_all': True}
 

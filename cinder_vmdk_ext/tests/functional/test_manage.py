@@ -1,110 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that Cinder did not make: listed, taken where they lie, and left."""
-
-import re
+"""Disks that Cinder did not make: taken where they lie, and left."""
 
 from oslo_vmware import exceptions as vmware_exceptions
 from pyVmomi import vim
 
 from cinder import exception
-from cinder import objects
 
 from cinder_vmdk_ext.tests.functional import backend_case
-
-GIB_KIB = 1 << 20
-# The simulator reads all of a disk to sum it up.
-SMALL_GIB = 1 / 64
-LISTED = {'marker': None, 'limit': 1000, 'offset': 0,
-          'sort_keys': ['reference'], 'sort_dirs': ['asc']}
+from cinder_vmdk_ext.tests.functional import manage_case
 
 
-class AdoptionCase(backend_case.BackendCase):
-    """VMs and files that somebody made without Cinder."""
-
-    OPTIONS = {'vmware_snapshot_format': 'COW'}
-
-    def make_vm(self, name, datastore='LocalDS_1', *, sizes_gib=(SMALL_GIB,),
-                folder=None, mode='persistent', thin=True):
-        """A VM that is switched off, with disks of its own."""
-        changes = [vim.vm.device.VirtualDeviceSpec(
-            operation='add', device=vim.vm.device.ParaVirtualSCSIController(
-                key=1000, busNumber=0, sharedBus='noSharing'))]
-        for unit, size_gib in enumerate(sizes_gib):
-            backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-                fileName=f'[{datastore}]', diskMode=mode, thinProvisioned=thin)
-            changes.append(vim.vm.device.VirtualDeviceSpec(
-                operation='add', fileOperation='create',
-                device=vim.vm.device.VirtualDisk(
-                    key=-1 - unit, controllerKey=1000, unitNumber=unit,
-                    capacityInKB=int(size_gib * GIB_KIB), backing=backing)))
-        datacenter = self.service.content.rootFolder.childEntity[0]
-        cluster = datacenter.hostFolder.childEntity[0]
-        return self.wait((folder or datacenter.vmFolder).CreateVM_Task(
-            vim.vm.ConfigSpec(
-                name=name, memoryMB=64, numCPUs=1, guestId='otherGuest',
-                files=vim.vm.FileInfo(vmPathName=f'[{datastore}]'),
-                deviceChange=changes), cluster.resourcePool))
-
-    @staticmethod
-    def disks(vm):
-        return [device for device in vm.config.hardware.device
-                if isinstance(device, vim.vm.device.VirtualDisk)]
-
-    def path(self, vm):
-        return self.disks(vm)[0].backing.fileName
-
-    def reference(self, vm):
-        return {'source-name': f'{self.path(vm)}@DC0/vm/{vm.name}'}
-
-    def fill(self, path, seed):
-        self._disk_request('PUT', '', path, backend_case.content(seed))
-        return self.checksum_of(path)
-
-    def leave_file(self, name, datastore='LocalDS_1'):
-        """A disk on a datastore that no VM uses."""
-        vm = self.make_vm('gone', datastore)
-        path = self.path(vm)
-        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
-            vim.vm.device.VirtualDeviceSpec(operation='remove',
-                                            device=self.disks(vm)[0])])))
-        self.wait(vm.Destroy_Task())
-        wanted = f'[{datastore}] {name}.vmdk'
-        datacenter = self.service.content.rootFolder.childEntity[0]
-        if '/' in name:
-            self.service.content.fileManager.MakeDirectory(
-                wanted.rpartition('/')[0], datacenter, True)
-        self.wait(self.service.content.virtualDiskManager
-                  .MoveVirtualDisk_Task(path, datacenter, wanted, datacenter,
-                                        True))
-        self.addCleanup(self.remove_file, wanted)
-        return wanted
-
-    def remove_file(self, path):
-        datacenter = self.service.content.rootFolder.childEntity[0]
-        try:
-            self.wait(self.service.content.virtualDiskManager
-                      .DeleteVirtualDisk_Task(path, datacenter))
-        except vim.fault.FileFault:
-            pass
-
-    def manage(self, reference, pool='LocalDS_3', type_id=None):
-        """As the manager does; the scheduler thought of some pool."""
-        volume = self.new_volume(pool, 0, type_id)
-        size_gib = self.driver.manage_existing_get_size(volume, reference)
-        update = self.driver.manage_existing(volume, reference)
-        return self.made(volume, (update or {}) | {'size': size_gib})
-
-    def listed(self, volumes=(), **query):
-        return self.driver.get_manageable_volumes(list(volumes),
-                                                  **(LISTED | query))
-
-    def entry(self, path, volumes=()):
-        return next(each for each in self.listed(volumes)
-                    if str(each['reference'].get('source-name')
-                           ).startswith(path))
-
-
-class ManageTestCase(AdoptionCase):
+class ManageTestCase(manage_case.ManageCase):
     """A disk becomes a volume's."""
 
     def test_it_is_taken_from_its_vm_on_its_datastore(self):
@@ -203,7 +109,7 @@ class ManageTestCase(AdoptionCase):
         self.assertEqual(checksum, self.checksum(volume))
 
 
-class ReferencesTestCase(AdoptionCase):
+class ReferencesTestCase(manage_case.ManageCase):
     """Which disk is meant, whatever people call their things."""
 
     def test_names_in_any_script_and_with_any_sign(self):
@@ -298,7 +204,7 @@ class ReferencesTestCase(AdoptionCase):
         self.assertIn(reason, str(error))
 
 
-class FailedManageTestCase(AdoptionCase):
+class FailedManageTestCase(manage_case.ManageCase):
     """Whatever fails, the VM keeps its disk as it was."""
 
     STEPS = [('CreateVM_Task', 0), ('MoveVirtualDisk_Task', 0),
@@ -364,7 +270,7 @@ class FailedManageTestCase(AdoptionCase):
         self.assert_home(self.manage({'source-name': path}))
 
 
-class UnsafeTestCase(AdoptionCase):
+class UnsafeTestCase(manage_case.ManageCase):
     """What is not taken, and the reason told; in the list as on demand."""
 
     def assert_unsafe(self, reason, vm):
@@ -464,62 +370,7 @@ class UnsafeTestCase(AdoptionCase):
         self.assertIn('part of the snapshots', str(error))
 
 
-class ListTestCase(AdoptionCase):
-    """manageable-list."""
-
-    def test_disks_and_files_with_what_there_is_to_know(self):
-        path = self.leave_file('left')
-        vm = self.make_vm('server', sizes_gib=(1.5,), thin=False)
-        entry = self.entry(self.path(vm))
-        self.assertEqual(
-            {'reference': self.reference(vm), 'size': 2,
-             'safe_to_manage': True, 'reason_not_safe': None,
-             'cinder_id': None}, {name: entry[name] for name in entry
-                                  if name != 'extra_info'})
-        self.assertEqual('server', entry['extra_info']['vm'])
-        self.assertEqual('thick', entry['extra_info']['disk_type'])
-        entry = self.entry(path)
-        self.assertEqual(({'source-name': path}, True, 1), (
-            entry['reference'], entry['safe_to_manage'], entry['size']))
-
-    def test_pages_and_order(self):
-        for number in range(3):
-            self.make_vm(f'server-{number}', sizes_gib=(3 - number,))
-        sorting = {'sort_keys': ['size', 'reference'],
-                   'sort_dirs': ['desc', 'asc']}
-        whole = self.listed(**sorting)
-        sizes = [each['size'] for each in whole]
-        self.assertEqual(sorted(sizes, reverse=True), sizes)
-        first = self.listed(limit=2, **sorting)
-        second = self.listed(limit=2, offset=1, marker=first[-1]['reference'],
-                             **sorting)
-        self.assertEqual((whole[:2], whole[3:5]), (first, second))
-
-    def test_cinder_takes_it_as_objects(self):
-        self.make_vm('server')
-        made = objects.ManageableVolumeList.from_primitives(
-            self.context, self.listed())
-        self.assertTrue(all(each.extra_info for each in made))
-
-    def test_calls_do_not_grow_with_the_vms(self):
-        self.listed()
-        self.control.reset_journal()
-        self.listed()
-        few = self.calls()
-        for number in range(10):
-            self.make_vm(f'server-{number}')
-        self.control.reset_journal()
-        self.listed()
-        self.assertLessEqual(self.calls(), few + 1)
-
-    def calls(self):
-        """Calls since the last reset, without those of the long poll."""
-        return sum(method['calls'] for name, method
-                   in self.control.journal()['methods'].items()
-                   if name != 'WaitForUpdatesEx')
-
-
-class UnmanageTestCase(AdoptionCase):
+class UnmanageTestCase(manage_case.ManageCase):
     """A volume is left to the administrator, and comes back."""
 
     def test_nothing_but_the_marks_is_changed(self):
@@ -603,117 +454,3 @@ class UnmanageTestCase(AdoptionCase):
         volume = self.create()
         self.driver.unmanage(volume)
         self.assertEqual({}, self.shadow_vms())
-
-
-class SnapshotsTestCase(AdoptionCase):
-    """manage and unmanage of snapshots, in both formats."""
-
-    def listed_snapshots(self, snapshots=()):
-        return self.driver.get_manageable_snapshots(list(snapshots), **LISTED)
-
-    def manage_snapshot(self, volume, reference):
-        made = self.new_snapshot(volume)
-        self.assertEqual(volume.size,
-                         self.driver.manage_existing_snapshot_get_size(
-                             made, reference))
-        made.update(self.driver.manage_existing_snapshot(made, reference))
-        made.save()
-        return made
-
-    def test_one_that_an_administrator_took(self):
-        volume = self.create(content=backend_case.content(7))
-        before = self.checksum(volume)
-        vm = self.truth(volume).vm
-        self.wait(vm.CreateSnapshot_Task('before the upgrade', None, False,
-                                         False))
-        [entry] = self.listed_snapshots()
-        self.assertEqual(
-            (True, {'source-name': volume.name}, volume.size),
-            (entry['safe_to_manage'], entry['source_reference'],
-             entry['size']))
-        made = self.manage_snapshot(volume, entry['reference'])
-        self.assertEqual(made.name, vm.snapshot.rootSnapshotList[0].name)
-        self.write(volume, b'something else')
-        self.driver.revert_to_snapshot(self.context, volume, made)
-        self.assertEqual(before, self.checksum(volume))
-        [entry] = self.listed_snapshots([made])
-        self.assertEqual((False, made.id),
-                         (entry['safe_to_manage'], entry['cinder_id']))
-
-    def test_by_name_unless_two_are_called_so(self):
-        volume = self.create()
-        vm = self.truth(volume).vm
-        self.wait(vm.CreateSnapshot_Task('once', None, False, False))
-        self.manage_snapshot(volume, {'source-name': 'once'})
-        for _number in range(2):
-            self.wait(vm.CreateSnapshot_Task('twice', None, False, False))
-        error = self.assertRaises(
-            exception.ManageExistingInvalidReference, self.manage_snapshot,
-            volume, {'source-name': 'twice'})
-        self.assertTrue(re.search(r'snapshot-\d+, snapshot-\d+', str(error)))
-
-    def test_one_that_is_not_there_or_cinders_already_is_refused(self):
-        volume = self.create()
-        snapshot = self.snapshot(volume)
-        for error, reference in (
-                (exception.ManageExistingInvalidReference,
-                 {'source-name': 'no'}),
-                (exception.ManageExistingInvalidReference,
-                 {'source-id': 'snapshot-0'}),
-                (exception.ManageExistingInvalidReference,
-                 {'source-id': 'vm-0'}),
-                (exception.ManageExistingInvalidReference, {}),
-                (exception.ManageExistingAlreadyManaged,
-                 {'source-name': snapshot.name})):
-            with self.subTest(reference):
-                self.assertRaises(error, self.manage_snapshot, volume,
-                                  reference)
-
-    def test_unmanaged_and_managed_again(self):
-        for snapshot_format in ('COW', 'template'):
-            with self.subTest(snapshot_format):
-                self.driver = self.make_driver(
-                    vmware_snapshot_format=snapshot_format)
-                volume = self.create(content=backend_case.content(8))
-                before = self.checksum(volume)
-                snapshot = self.snapshot(volume)
-                self.driver.unmanage_snapshot(snapshot)
-                snapshot.destroy()
-                path = self.truth(volume).path
-                self.driver.unmanage(volume)
-                volume.destroy()
-                again = self.manage({'source-name': path} if snapshot_format
-                                    == 'template' else
-                                    self.entry(path)['reference'])
-                [entry] = self.listed_snapshots()
-                self.assertTrue(entry['safe_to_manage'], entry)
-                made = self.manage_snapshot(again, entry['reference'])
-                self.write(again, b'something else')
-                self.driver.revert_to_snapshot(self.context, again, made)
-                self.assertEqual(before, self.checksum(again))
-                self.driver.delete_snapshot(made)
-                self.driver.delete_volume(again)
-                self.assertEqual({}, self.shadow_vms())
-
-    def test_a_template_by_its_name_wherever_it_lies(self):
-        self.driver = self.make_driver(vmware_snapshot_format='template')
-        volume = self.create()
-        snapshot = self.snapshot(volume)
-        template = self.shadow_vms()[snapshot.name]
-        snapshot.destroy()
-        for name in ('before the upgrade', 'a/b 100%'):
-            self.wait(template.Rename_Task(name))
-            made = self.manage_snapshot(volume, {'source-name': name})
-            self.assertIn(made.name, self.shadow_vms())
-            made.destroy()
-
-    def test_a_template_of_another_volume_is_refused(self):
-        self.driver = self.make_driver(vmware_snapshot_format='template')
-        snapshot = self.snapshot(self.create())
-        self.driver.unmanage_snapshot(snapshot)
-        snapshot.destroy()
-        [entry] = self.listed_snapshots()
-        error = self.assertRaises(
-            exception.ManageExistingInvalidReference, self.manage_snapshot,
-            self.create(), entry['reference'])
-        self.assertIn('is a copy of', str(error))

@@ -1,93 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inventory in memory is that of the vCenter, whatever happens there."""
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
-import unittest
 from unittest import mock
 
-from oslo_vmware import exceptions
 from pyVmomi import vim
 
-from cinder_vmdk_ext.inventory import cache
-from cinder_vmdk_ext.inventory import reader
-from cinder_vmdk_ext.vsphere import session
-from cinder_vmdk_ext.vsphere import soap
-from cinder_vmdk_ext.vsphere import transport
+from cinder_vmdk_ext.tests.functional import live_view_case
 from cinder_vmdk_ext.vsphere import updates
-from sandbox import service_user
-from simulator.conformance import vcenter_case
-from simulator import control
 
-POLLED = ('WaitForUpdatesEx',)
+POLLED = live_view_case.POLLED
 
 
-class LiveViewCase(vcenter_case.VCenterCase):
-    """One view of a simulated vCenter, and a reader beside it."""
-
-    flags = {'ds': 5, 'host': 3, 'cluster': 2, 'vm': 0, 'pod': 1}
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.login = service_user.of(cls.vcenter)
-        cls.session = session.Session(
-            cls.vcenter.host, cls.login.user, cls.login.password, 3, 0.5,
-            port=cls.vcenter.port, cacert=cls.vcenter.cacert, insecure=False)
-        cls.addClassCleanup(cls.session.logout)
-
-    def setUp(self):
-        super().setUp()
-        self.others = set(threading.enumerate())
-        self.sim = control.Control(self.vcenter.control_url)
-        self.addCleanup(self.sim.reset_faults)
-        self.http = soap.Client(self.session.https)
-        self.addCleanup(self.http.close)
-        self.stream = updates.Stream(self.session, self.http)
-        self.addCleanup(self.stream.stop)
-        self.reader = reader.InventoryReader(self.session, self.http)
-        self.view = cache.LiveView(self.stream, self.reader)
-
-    def threads(self):
-        """Names of the threads that were started since the test began."""
-        return [each.name for each in threading.enumerate()
-                if each not in self.others]
-
-    def synced(self):
-        """What memory holds, as soon as it is to be trusted."""
-        self.until(lambda: self.view.known() is not None)
-        return self.view.known()
-
-    def assertFollows(self, what=''):
-        """Memory becomes what a fresh read tells, with no further change."""
-        self.until(lambda: self.view.known() == self.reader.read(),
-                   message=lambda: f'{what}: {self.differences()}')
-
-    def differences(self):
-        known, fresh = self.view.known(), self.reader.read()
-        if known is None:
-            return 'the view is not live'
-        return [(name, moref, getattr(known, name).get(moref),
-                 getattr(fresh, name).get(moref))
-                for name in ('datastores', 'hosts', 'clusters', 'datacenters',
-                             'storage_pods')
-                for moref in {*getattr(known, name), *getattr(fresh, name)}
-                if getattr(known, name).get(moref)
-                != getattr(fresh, name).get(moref)]
-
-    def calls(self):
-        """Calls since the last reset, but for the poll itself."""
-        return {name: each['calls'] for name, each
-                in self.sim.journal()['methods'].items()
-                if name not in POLLED}
-
-
-class ReadTestCase(LiveViewCase):
+class ReadTestCase(live_view_case.LiveViewCase):
 
     def test_nothing_is_called_before_the_first_read(self):
         self.sim.reset_journal()
@@ -143,7 +72,7 @@ class ReadTestCase(LiveViewCase):
         self.assertEqual(1, len({id(each) for each in found}))
 
 
-class FollowTestCase(LiveViewCase):
+class FollowTestCase(live_view_case.LiveViewCase):
 
     def test_space_that_a_disk_takes(self):
         before = self.synced()
@@ -215,98 +144,6 @@ class FollowTestCase(LiveViewCase):
         self.assertFollows()
 
 
-class LossTestCase(LiveViewCase):
-
-    def test_a_lost_session_is_replaced_and_the_view_made_anew(self):
-        self.synced()
-        begun = time.monotonic()
-        self.sim.kill_sessions(self.login.user)
-        fresh = self.view.read()
-        self.assertLess(time.monotonic() - begun, 10)
-        self.assertEqual(5, len(fresh.datastores))
-        self.assertFollows()
-
-    def test_a_collector_that_is_gone_is_made_anew(self):
-        self.synced()
-        rule = self.sim.fault(
-            method='WaitForUpdatesEx', count=1,
-            fault={'type': 'ManagedObjectNotFound'})
-        self.datastore('LocalDS_1').RenameDatastore('Silver')
-        self.addCleanup(self.datastore('Silver').RenameDatastore, 'LocalDS_1')
-        self.until(lambda: self.sim.faults()[0]['hits'] == 1, 30)
-        self.sim.remove_fault(rule)
-        self.synced()
-        self.assertFollows()
-
-    def test_a_reply_that_is_lost_is_no_change_that_is_lost(self):
-        self.synced()
-        self.sim.fault(method='WaitForUpdatesEx', count=1, cut='after')
-        for name in ('Bronze', 'LocalDS_1'):
-            self.datastore('LocalDS_1' if name == 'Bronze' else 'Bronze'
-                           ).RenameDatastore(name)
-        self.assertFollows()
-
-    def test_while_the_poll_is_refused_each_read_goes_to_the_vcenter(self):
-        self.sim.fault(method='WaitForUpdatesEx',
-                       fault={'type': 'NoPermission'})
-        self.assertEqual(self.reader.read(), self.view.read())
-        self.assertIsNone(self.view.known())
-        self.sim.reset_faults()
-        self.synced()
-        self.assertFollows()
-
-    def test_collectors_and_views_do_not_pile_up_in_the_vcenter(self):
-        self.sim.fault(method='WaitForUpdatesEx', count=3,
-                       fault={'type': 'InvalidCollectorVersion'})
-        self.sim.reset_journal()
-        self.view.read()
-        self.until(lambda: self.calls().get('DestroyView', 0) >= 3)
-        self.synced()
-        calls = self.calls()
-        self.assertEqual(
-            (1, 1), (calls['CreatePropertyCollector']
-                     - calls['DestroyPropertyCollector'],
-                     calls['CreateContainerView'] - calls['DestroyView']))
-
-    def test_what_was_not_reached_to_be_destroyed_is_destroyed_later(self):
-        self.view.read()
-        self.synced()
-        before = self.sim.watching()
-        datastore = self.all(vim.Datastore)[0]
-        self.sim.fault(method='Destroy.*|Create.*', count=3, cut='before')
-        self.sim.fault(method='WaitForUpdatesEx', count=1,
-                       fault={'type': 'InvalidCollectorVersion'})
-        self.sim.reset_journal()
-        datastore.RenameDatastore('another-name')
-        self.until(lambda: self.calls().get('DestroyView', 0) >= 1)
-        self.synced()
-        self.until(lambda: self.sim.watching() == before,
-                   message=lambda: f'{before}, {self.sim.watching()}')
-
-
-class RestartTestCase(LiveViewCase):
-
-    def test_a_vcenter_that_restarts_is_followed_again(self):
-        known = self.synced()
-        port = self.vcenter.port
-        self.vcenter.stop()
-        self.until(lambda: self.view.known() is None)
-        with self.assertRaises(exceptions.VimConnectionException):
-            self.view.read()
-        self.vcenter.start(l=f'127.0.0.1:{port}', ds=6)
-        self.sim.url = self.vcenter.control_url
-        service_user.of(self.vcenter)
-        # It has a certificate of its own.
-        self.http.close()
-        self.session.https._pool = transport.Transport(
-            self.vcenter.host, port,
-            transport.Trust(self.vcenter.cacert))._pool
-        self.until(lambda: self.view.known() is not None, 40)
-        self.assertEqual(len(known.datastores) + 1,
-                         len(self.view.read().datastores))
-        self.assertFollows()
-
-
 class Broken:
     """A reply of which a part has come, and then nothing or nonsense."""
 
@@ -323,10 +160,10 @@ class Broken:
         yield self._dice.choice((b'', b'<', b'</x>', b'\0', b'\xff\xfe'))
 
 
-class FuzzTestCase(LiveViewCase):
+class FuzzTestCase(live_view_case.LiveViewCase):
     """Random changes, lost replies and lost sessions."""
 
-    flags = LiveViewCase.flags | {'dc': 2}
+    flags = live_view_case.LiveViewCase.flags | {'dc': 2}
     STEPS = 80
 
     def rename(self, dice):
@@ -405,53 +242,7 @@ class FuzzTestCase(LiveViewCase):
                 self.assertFollows(change.__name__)
 
 
-class EndedSessionTestCase(LiveViewCase):
-    """The poll is told in a manner of its own that its session has ended."""
-
-    def test_an_empty_answer_is_not_taken_for_nothing_new(self):
-        self.synced()
-        for way in ({'kill_sessions': 'caller'},
-                    {'kill_sessions': 'caller', 'empty': True}):
-            self.sim.fault(method='WaitForUpdatesEx', count=1, **way)
-            self.sim.reset_journal()
-            for before, after in (('LocalDS_1', 'Gold'),
-                                  ('Gold', 'LocalDS_1')):
-                self.datastore(before).RenameDatastore(after)
-                self.assertFollows(way)
-            self.assertEqual([1], [each['hits'] for each
-                                   in self.sim.faults()])
-            self.sim.reset_faults()
-            self.assertLess(self.sim.journal()['methods'][
-                'WaitForUpdatesEx']['calls'], 20)
-
-
-class FrozenTestCase(LiveViewCase):
-    """The vCenter's process hangs: it takes connections, and no more."""
-
-    def setUp(self):
-        super().setUp()
-        patch = mock.patch.multiple(updates, WAIT_SECONDS=1, GRACE_SECONDS=1,
-                                    PROBE_SECONDS=1)
-        patch.start()
-        self.addCleanup(patch.stop)
-        self.addCleanup(os.kill, self.vcenter.pid, signal.SIGCONT)
-
-    def test_what_memory_holds_ages_and_then_is_not_believed(self):
-        self.synced()
-        os.kill(self.vcenter.pid, signal.SIGSTOP)
-        self.until(lambda: self.view.age_seconds() > 1)
-        self.assertIsNotNone(self.view.known())
-        self.until(lambda: self.view.known() is None)
-        begun = time.monotonic()
-        with self.assertRaises(exceptions.VimConnectionException):
-            self.view.read()
-        self.assertLess(time.monotonic() - begun, 4)
-        os.kill(self.vcenter.pid, signal.SIGCONT)
-        self.until(lambda: self.view.known() is not None)
-        self.assertLess(self.view.age_seconds(), 2)
-
-
-class EventletTestCase(LiveViewCase):
+class EventletTestCase(live_view_case.LiveViewCase):
     """The same under eventlet's monkey patching, in a process of its own."""
 
     PROGRAM = '''
@@ -500,7 +291,3 @@ print('ok')
              self.login.password, self.vcenter.cacert],
             capture_output=True, text=True, timeout=60)
         self.assertEqual('ok', ended.stdout.strip(), ended.stderr)
-
-
-if __name__ == '__main__':
-    unittest.main()

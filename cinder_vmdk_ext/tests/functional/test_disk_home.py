@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A volume survives the instance that it is or was attached to.
 
-docs/decisions/10-attached-disks.md; findings B2, B4, B9, B10, B11, D9.
+docs/decisions/10-attached-disks.md; findings B2, B9.
 """
 
-import threading
 import time
 from unittest import mock
 
@@ -13,69 +12,14 @@ from pyVmomi import vim
 
 from cinder import exception
 
-from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.tests.functional import attached_case
 from cinder_vmdk_ext.volumes import reconcile
 from simulator.actors import backup
 from simulator.actors import nova
 from simulator import observer
 
 
-class AttachedCase(backend_case.BackendCase):
-    """An instance of its own for each test."""
-
-    def setUp(self):
-        super().setUp()
-        self.instance = self.make_instance()
-
-    def make_instance(self, datastore='LocalDS_0'):
-        """A running VM as Nova makes it, with a folder of its own."""
-        [name] = {'DC0_server'} - {vm.name for vm in self.instances()}
-        host = self.all(vim.HostSystem)[0]
-        vm = self.wait(self.service.content.rootFolder.childEntity[0].vmFolder
-                       .CreateVM_Task(vim.vm.ConfigSpec(
-                           name=name, guestId='otherGuest', numCPUs=1,
-                           memoryMB=32,
-                           files=vim.vm.FileInfo(vmPathName=f'[{datastore}]'),
-                           deviceChange=[vim.vm.device.VirtualDeviceSpec(
-                               operation='add',
-                               device=vim.vm.device.VirtualLsiLogicController(
-                                   key=1000, busNumber=0,
-                                   sharedBus='noSharing'))]),
-                           host.parent.resourcePool, host))
-        self.wait(vm.PowerOnVM_Task())
-        self.addCleanup(self._remove, vm)
-        return vm
-
-    def _remove(self, vm):
-        if vm in self.instances():
-            if vm.runtime.powerState == 'poweredOn':
-                self.wait(vm.PowerOffVM_Task())
-            self.wait(vm.Destroy_Task())
-
-    def attached(self, pool='LocalDS_1', **more):
-        volume = self.create(pool, content=b'precious' * 64, **more)
-        self.attach(volume, self.instance)
-        return volume
-
-    def live_migrate(self, name):
-        """nova.virt.vmwareapi: RelocateVM of the whole instance."""
-        self.wait(self.instance.RelocateVM_Task(vim.vm.RelocateSpec(
-            datastore=self.datastore(name),
-            diskMoveType='moveAllDiskBackingsAndAllowSharing')))
-
-    def terminate(self, volume):
-        """Nova has taken the disk from the VM; then it tells Cinder."""
-        self.detach(volume, self.instance)
-        self.driver.terminate_connection(self.fresh(volume), {})
-
-    def folder(self, vm):
-        return vm.config.files.vmPathName.rpartition('/')[0]
-
-    def of_volume(self, volume):
-        return self.disk_on(self.instance, volume).backing.fileName
-
-
-class InstanceFolderTestCase(AttachedCase):
+class InstanceFolderTestCase(attached_case.AttachedCase):
 
     def test_a_disk_that_a_live_migration_moved_is_brought_to_safety(self):
         volume = self.attached()
@@ -172,21 +116,7 @@ class InstanceFolderTestCase(AttachedCase):
                 self.live_migrate('LocalDS_0')
 
 
-class SnapshotOfInstanceTestCase(AttachedCase):
-
-    def test_a_backups_snapshot_moves_no_shadow_vm(self):
-        volume = self.attached()
-        path = self.truth(volume).path
-        snapshot = self.wait(self.instance.CreateSnapshot_Task(
-            'backup', '', False, False))
-        self.report()
-        self.assertEqual(path, self.truth(volume).path)
-        self.wait(snapshot.RemoveSnapshot_Task(removeChildren=False))
-        self.report()
-        self.assertEqual(path, self.truth(volume).path)
-
-
-class DetachedUnderSnapshotTestCase(AttachedCase):
+class DetachedUnderSnapshotTestCase(attached_case.AttachedCase):
     """Nova takes a volume from a server while a backup's snapshot is there.
 
     Then the shadow VM names the base and the server a delta above it, and
@@ -252,64 +182,10 @@ class DetachedUnderSnapshotTestCase(AttachedCase):
         self.assert_consolidated(volume)
 
 
-class WhereItIsTestCase(AttachedCase):
-
-    def test_a_linked_clone_is_followed(self):
-        source = self.create('LocalDS_1', content=b'source')
-        kind = self.volume_type('linked', clone_type='linked')
-        volume = self.new_volume('LocalDS_1', type_id=kind['id'])
-        self.made(volume, self.driver.create_cloned_volume(volume, source))
-        uuid = self.truth(volume).disk.backing.uuid
-        self.assertNotEqual(volume.id, uuid)
-        self.attach(volume, self.instance)
-        self.wait(self.instance.RelocateVM_Task(vim.vm.RelocateSpec(disk=[
-            vim.vm.RelocateSpec.DiskLocator(
-                diskId=next(
-                    device.key for device
-                    in self.instance.config.hardware.device
-                    if isinstance(device, vim.vm.device.VirtualDisk)),
-                datastore=self.datastore('LocalDS_2'))])))
-        self.report()
-        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
-        self.assertEqual(f'{backend_case.HOST}#LocalDS_2',
-                         self.fresh(volume).host)
-
-    def test_a_disk_apart_from_its_vm_is_where_the_disk_is(self):
-        volume = self.create('LocalDS_1', content=b'moved')
-        truth = self.truth(volume)
-        self.wait(truth.vm.RelocateVM_Task(vim.vm.RelocateSpec(disk=[
-            vim.vm.RelocateSpec.DiskLocator(
-                diskId=truth.disk.key,
-                datastore=self.datastore('LocalDS_2'))])))
-        self.report()
-        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
-        self.assertEqual((True, None), self.driver.migrate_volume(
-            self.context, self.fresh(volume), self.there('LocalDS_1')))
-        self.assertEqual('LocalDS_1', self.truth(volume).datastore)
-
-    def test_a_shadow_vm_names_a_disk_while_the_disk_is_moved(self):
-        volume = self.attached()
-        rule = self.control.fault(method='RelocateVM_Task', count=1,
-                                  task_hang=True)
-        mover = threading.Thread(
-            target=self.driver.migrate_volume, args=(
-                self.context, self.fresh(volume), self.there('LocalDS_2')))
-        mover.start()
-        deadline = time.monotonic() + 20
-        while (not self.control.faults()[0]['hits']
-                and time.monotonic() < deadline):
-            time.sleep(0.02)
-        self.assertIsNotNone(self.truth(volume).path)
-        self.control.release(rule)
-        mover.join(30)
-        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
-        self.assertEqual(self.of_volume(volume), self.truth(volume).path)
-
-
-class PolicyTestCase(AttachedCase):
+class PolicyTestCase(attached_case.AttachedCase):
     """The disk has its type's policy again, at the latest when detached."""
 
-    VCENTER = AttachedCase.VCENTER | {
+    VCENTER = attached_case.AttachedCase.VCENTER | {
         'policy': ['gold=LocalDS_1,LocalDS_2', 'silver=LocalDS_2']}
 
     def setUp(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`check` says what is wrong, each in its line, and changes nothing."""
+"""Each check says what is wrong, in its line."""
 
 import datetime
 from unittest import mock
@@ -8,53 +8,14 @@ from oslo_config import cfg
 from oslo_utils import timeutils
 
 from cinder_vmdk_ext.audit import readiness
-from cinder_vmdk_ext.cmd import checking
-from cinder_vmdk_ext import exceptions
-from cinder_vmdk_ext.scheduling import explain
-from cinder_vmdk_ext.tests.functional import command_case
+from cinder_vmdk_ext.tests.functional import check_case
 from cinder_vmdk_ext.vsphere import diagnosis
 from cinder_vmdk_ext.vsphere import privileges
-from sandbox import service_user
 from sandbox.embedded import section
+from sandbox import service_user
 
 
-class CheckTestCase(command_case.CommandCase):
-
-    VCENTER = command_case.CommandCase.VCENTER | {
-        'policy': ['gold=LocalDS_1,LocalDS_2', 'none=']}
-
-    def setUp(self):
-        super().setUp()
-        explain.configured()
-        names = [*readiness.NEEDED_FILTERS, readiness.ADVISED_FILTER]
-        cfg.CONF.set_override('scheduler_default_filters', names)
-        self.addCleanup(cfg.CONF.clear_override, 'scheduler_default_filters')
-
-    def checked(self, status, **options):
-        found = {}
-        for each in self.listed('check', status=status, **options):
-            found.setdefault(each['check'], []).append(
-                (each['result'], each['detail']))
-        return found
-
-    def test_all_is_well_with_a_user_of_least_privilege(self):
-        self.database.volume_type('plain')
-        self.control.reset_journal()
-        found = self.checked(0)
-        methods = self.control.reset_journal()['methods']
-        self.assertEqual(
-            {'connection', 'certificate', 'clock', 'privileges', 'clusters',
-             'policies', 'pools', 'volume types', 'options',
-             'scheduler filters', 'coordination', 'shared datastores'},
-            set(found))
-        self.assertEqual({'success'}, {result for each in found.values()
-                                       for result, _detail in each})
-        self.assertIn(('success', 'type plain: 4 of 4 pools take it'),
-                      found['volume types'])
-        self.assertRegex(found['certificate'][0][1], r'valid for \d+ more')
-        self.assertFalse([each for each in methods if each.startswith(
-            ('Create', 'Reconfig', 'Destroy', 'Move')) and 'View' not in each
-            and 'Filter' not in each and 'Collector' not in each])
+class ReadinessTestCase(check_case.CheckCase):
 
     def test_a_type_that_few_pools_take_is_named_with_their_number(self):
         self.database.volume_type('gold', storage_profile='gold')
@@ -92,14 +53,6 @@ class CheckTestCase(command_case.CommandCase):
             self.assertEqual('warning',
                              self.checked(3)['certificate'][0][0])
 
-    def test_a_backend_that_does_not_open_is_one_failure(self):
-        with mock.patch.object(command_case.Backends, 'opened',
-                               side_effect=exceptions.InvalidSettings(
-                                   'vmware_host_ip', 'no', 'set it')):
-            (result, detail), = self.checked(3)['connection']
-        self.assertEqual('failure', result)
-        self.assertIn('vmware_host_ip: no; set it', detail)
-
     def test_a_datastore_of_two_backends_is_warned_of(self):
         own = readiness.datastores(self.driver.backend)
         (result,) = readiness.of_sections({section.NAME: own, 'other': own})
@@ -111,6 +64,3 @@ class CheckTestCase(command_case.CommandCase):
             found = {each.check: each.result
                      for each in readiness.of_cinder(shared)}
             self.assertEqual(wanted, found['coordination'])
-
-    def test_it_names_its_checks_in_the_help(self):
-        self.assertIn('certificate', checking.Check.__doc__)

@@ -1,60 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit finds what is wrong, and a sweep moves only what is nobody's."""
-
-import json
-import os
-import subprocess
-import sys
-import tempfile
+"""The audit finds what is wrong, and nothing else."""
 
 from oslo_utils import uuidutils
 from pyVmomi import vim
 
-from cinder.db import api
-
-from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
-from cinder_vmdk_ext.audit import quarantine
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests.functional import audit_case
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests.functional import command_case
 from cinder_vmdk_ext.volumes import replace
-from sandbox.embedded import section
 
 content = backend_case.content
 
 
-class AuditCase(backend_case.BackendCase):
-    """Audits of one backend."""
-
-    def audit(self, named=()):
-        return compare.compare(
-            collect.EvidenceReader(self.driver.backend, named).read())
-
-    def kinds(self):
-        return [(each.kind, each.thing, each.owner) for each in self.audit()]
-
-    def sweep(self, minimum_age_seconds=0, named=()):
-        mover = quarantine.Quarantine(self.driver.backend)
-        due = quarantine.due(self.audit(named), minimum_age_seconds)
-        for each in due:
-            mover.move(each)
-        return due
-
-    def rename(self, vm, **spec):
-        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(**spec)))
-
-    def copy_of(self, volume, name, **config):
-        vm = self.truth(volume).vm
-        return self.wait(vm.CloneVM_Task(
-            vm.parent, name, vim.vm.CloneSpec(
-                location=vim.vm.RelocateSpec(), template=False,
-                powerOn=False, config=vim.vm.ConfigSpec(**config))))
-
-
-class FindingsTestCase(AuditCase):
+class FindingsTestCase(audit_case.AuditCase):
     """One kind of finding each."""
 
     OPTIONS = {'vmware_snapshot_format': 'template'}
@@ -209,112 +170,7 @@ class FindingsTestCase(AuditCase):
             pass
 
 
-class SweepTestCase(AuditCase):
-    """What may be moved is moved whole, and nothing else."""
-
-    def setUp(self):
-        super().setUp()
-        self.volume = self.create(content=content('swept'))
-
-    def leftover(self):
-        return self.copy_of(
-            self.volume,
-            replace.temporary_name(self.volume, 'extend'))
-
-    def test_a_leftover_goes_to_quarantine_with_its_disk(self):
-        vm = self.leftover()
-        before = self.checksum(self.volume)
-        self.sweep()
-        self.assertEqual('Quarantine', vm.parent.name)
-        found, = self.audit()
-        self.assertEqual(('quarantined', self.volume.id),
-                         (found.kind, found.owner))
-        self.assertEqual(before, self.checksum_of(next(
-            device.backing.fileName for device in vm.config.hardware.device
-            if isinstance(device, vim.vm.device.VirtualDisk))))
-        self.assertEqual(before, self.checksum(self.volume))
-        self.assertEqual([], self.sweep())
-
-    def test_what_is_young_stays(self):
-        self.leftover()
-        self.assertEqual([], self.sweep(minimum_age_seconds=3600))
-
-    def test_what_may_be_all_that_is_left_stays(self):
-        self.leftover()
-        self.wait(self.truth(self.volume).vm.Destroy_Task())
-        self.assertEqual([], self.sweep())
-
-    def test_what_an_operation_may_be_using_stays(self):
-        self.leftover()
-        self.volume.status = 'retyping'
-        self.volume.save()
-        self.assertEqual([], self.sweep())
-
-
-class DeploymentTestCase(AuditCase):
-    """Two Cinders on one vCenter: a sweep of one moves its own alone."""
-
-    def setUp(self):
-        super().setUp()
-        # Options are the process's: each reads its own before the next.
-        self.mark = self.driver.backend.deployment()
-        self.other = self.make_driver(vmdk_ext_deployment_id='another cinder')
-        self.assertNotIn(self.other.backend.deployment(), ('', self.mark))
-
-    def leave(self, maker):
-        """A volume of a driver, of which this database knows nothing."""
-        volume = self.new_volume()
-        self.made(volume, maker.create_volume(volume))
-        vm = self.truth(volume).vm
-        volume.destroy()
-        with api.main_context_manager.writer.using(
-                self.context.elevated()) as session:
-            session.execute(api.models.Volume.__table__.delete().where(
-                api.models.Volume.id == volume.id))
-        return vm
-
-    def state_of(self, vm):
-        return (vm.name, vm.parent.name, vm.config.instanceUuid,
-                sorted((each.key, each.value)
-                       for each in vm.config.extraConfig))
-
-    def test_nothing_of_the_other_is_moved_or_listed_by_any_option(self):
-        theirs, ours = self.leave(self.other), self.leave(self.driver)
-        before = self.state_of(theirs)
-        named = [theirs._moId, before[2]]
-        self.assertNotIn(theirs._moId, [
-            each.reference for each in self.audit(named)])
-        swept = self.sweep(named=named)
-        self.assertEqual([ours._moId], [each.reference for each in swept])
-        self.assertEqual(before, self.state_of(theirs))
-
-    def test_what_bears_no_mark_is_moved_by_its_name_alone(self):
-        vm = self.leave(self.driver)
-        self.rename(vm, extraConfig=[vim.option.OptionValue(
-            key=shadow.DEPLOYMENT, value='')])
-        found, = self.audit()
-        self.assertEqual(('orphan', False), (found.kind, found.sweepable))
-        self.assertIn('no mark of this deployment', found.detail)
-        self.assertEqual([], self.sweep())
-        self.assertEqual(1, len(self.sweep(named=[vm._moId])))
-        self.assertEqual('Quarantine', vm.parent.name)
-
-    def test_what_lies_in_another_folder_stays(self):
-        vm = self.leave(self.driver)
-        self.wait(self.instances()[0].parent.MoveIntoFolder_Task([vm]))
-        found, = self.audit()
-        self.assertIn("no folder of this backend's", found.detail)
-        self.assertEqual([], self.sweep(named=[vm._moId]))
-
-    def test_a_name_in_quarantine_is_no_volumes_backing(self):
-        vm = self.leave(self.driver)
-        name, uuid = vm.name, vm.config.instanceUuid
-        self.sweep()
-        self.driver.volumeops.build_backing_ref_cache()
-        self.assertIsNone(self.driver.volumeops.get_backing(name, uuid))
-
-
-class DisksTestCase(AuditCase):
+class DisksTestCase(audit_case.AuditCase):
     """A volume's VM is there; its disk is looked at as well."""
 
     def setUp(self):
@@ -382,71 +238,3 @@ class DisksTestCase(AuditCase):
         self.volume.status = 'error_deleting'
         self.volume.save()
         self.assertEqual([('stuck', self.volume.id)], self.findings())
-
-
-class CommandTestCase(AuditCase, command_case.CommandCase):
-    """The command, as an operator gives it, in a process of its own."""
-
-    def run_command(self, *words, answers=''):
-        with api.main_context_manager.reader.using(self.context) as session:
-            database = session.get_bind().url
-        options = section.of_vcenter(
-            self.vcenter,
-            volume_driver='cinder_vmdk_ext.driver.VmdkExtDriver')
-        lines = ['[DEFAULT]', f'enabled_backends = {section.NAME}',
-                 'host = cinder-1', 'transport_url = fake:/',
-                 '[database]', f'connection = {database}',
-                 f'[{section.NAME}]']
-        lines += [f'{name} = {str(value).replace("$", "$$")}'
-                  for name, value in options.items()]
-        with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
-            file.write('\n'.join(lines) + '\n')
-            file.flush()
-            return subprocess.run(
-                [sys.executable, '-m',
-                 'cinder_vmdk_ext.cmd.main', *words,
-                 '--config-file', file.name],
-                input=answers, capture_output=True, text=True, timeout=120,
-                env=os.environ)
-
-    def test_audit_and_sweep(self):
-        volume = self.create()
-        sessions = len(self.control.sessions())
-        self.assertEqual([], self.listed('audit'))
-        volume.destroy()
-        done = self.run_command('audit', '--format', 'json')
-        self.assertEqual((3, ''), (done.returncode, done.stderr))
-        found, = json.loads(done.stdout)
-        self.assertEqual(('vmdk', 'orphan', volume.id), (
-            found['backend'], found['kind'], found['owner']))
-        self.assertGreater(found['size_bytes'], 0)
-        vm = self.shadow_vms()[volume.name]
-        _status, listed, _err = self.command('sweep', '--minimum-age', '0')
-        self.assertIn('would be moved', listed)
-        _status, kept, asked = self.command(
-            'sweep', '--minimum-age', '0', '--act', answers='n\n')
-        self.assertIn('left', kept)
-        self.assertIn(f'Move orphan vm {volume.name}', asked)
-        self.assertNotEqual('Quarantine', vm.parent.name)
-        moved = self.run_command('sweep', '--minimum-age', '0', '--act',
-                                 answers='y\n')
-        self.assertIn('moved', moved.stdout, moved.stderr)
-        self.assertEqual('Quarantine', vm.parent.name)
-        self.assertEqual(sessions, len(self.control.sessions()))
-        for each in (done, moved):
-            self.assertNotIn(section.PASSWORD, each.stdout + each.stderr)
-
-    def test_what_reads_is_quiet_in_a_process_of_its_own(self):
-        for words in (['pool', 'explain'], ['check']):
-            with self.subTest(words):
-                done = self.run_command(*words, '--format', 'json')
-                self.assertEqual((3, ''), (done.returncode, done.stderr))
-                self.assertNotIn('could not be found out', done.stdout)
-                self.assertTrue(json.loads(done.stdout))
-
-    def test_one_clear_error_for_a_backend_that_is_not_there(self):
-        done = self.run_command('audit', '--backend', 'nowhere')
-        self.assertEqual(2, done.returncode)
-        self.assertIn("'nowhere' is no enabled backend", done.stderr)
-        self.assertIn(section.NAME, done.stderr)
-        self.assertEqual(1, done.stderr.count('\n'))

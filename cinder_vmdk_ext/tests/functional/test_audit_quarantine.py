@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sweep moves only what belongs to no volume of its own deployment."""
+
+from pyVmomi import vim
+
+from cinder.db import api
+
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.tests.functional import audit_case
+from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.volumes import replace
+
+content = backend_case.content
+
+
+class SweepTestCase(audit_case.AuditCase):
+    """What may be moved is moved whole, and nothing else."""
+
+    def setUp(self):
+        super().setUp()
+        self.volume = self.create(content=content('swept'))
+
+    def leftover(self):
+        return self.copy_of(
+            self.volume,
+            replace.temporary_name(self.volume, 'extend'))
+
+    def test_a_leftover_goes_to_quarantine_with_its_disk(self):
+        vm = self.leftover()
+        before = self.checksum(self.volume)
+        self.sweep()
+        self.assertEqual('Quarantine', vm.parent.name)
+        found, = self.audit()
+        self.assertEqual(('quarantined', self.volume.id),
+                         (found.kind, found.owner))
+        self.assertEqual(before, self.checksum_of(next(
+            device.backing.fileName for device in vm.config.hardware.device
+            if isinstance(device, vim.vm.device.VirtualDisk))))
+        self.assertEqual(before, self.checksum(self.volume))
+        self.assertEqual([], self.sweep())
+
+    def test_what_is_young_stays(self):
+        self.leftover()
+        self.assertEqual([], self.sweep(minimum_age_seconds=3600))
+
+    def test_what_may_be_all_that_is_left_stays(self):
+        self.leftover()
+        self.wait(self.truth(self.volume).vm.Destroy_Task())
+        self.assertEqual([], self.sweep())
+
+    def test_what_an_operation_may_be_using_stays(self):
+        self.leftover()
+        self.volume.status = 'retyping'
+        self.volume.save()
+        self.assertEqual([], self.sweep())
+
+
+class DeploymentTestCase(audit_case.AuditCase):
+    """Two Cinders on one vCenter: a sweep of one moves its own alone."""
+
+    def setUp(self):
+        super().setUp()
+        # Options are the process's: each reads its own before the next.
+        self.mark = self.driver.backend.deployment()
+        self.other = self.make_driver(vmdk_ext_deployment_id='another cinder')
+        self.assertNotIn(self.other.backend.deployment(), ('', self.mark))
+
+    def leave(self, maker):
+        """A volume of a driver, of which this database knows nothing."""
+        volume = self.new_volume()
+        self.made(volume, maker.create_volume(volume))
+        vm = self.truth(volume).vm
+        volume.destroy()
+        with api.main_context_manager.writer.using(
+                self.context.elevated()) as session:
+            session.execute(api.models.Volume.__table__.delete().where(
+                api.models.Volume.id == volume.id))
+        return vm
+
+    def state_of(self, vm):
+        return (vm.name, vm.parent.name, vm.config.instanceUuid,
+                sorted((each.key, each.value)
+                       for each in vm.config.extraConfig))
+
+    def test_nothing_of_the_other_is_moved_or_listed_by_any_option(self):
+        theirs, ours = self.leave(self.other), self.leave(self.driver)
+        before = self.state_of(theirs)
+        named = [theirs._moId, before[2]]
+        self.assertNotIn(theirs._moId, [
+            each.reference for each in self.audit(named)])
+        swept = self.sweep(named=named)
+        self.assertEqual([ours._moId], [each.reference for each in swept])
+        self.assertEqual(before, self.state_of(theirs))
+
+    def test_what_bears_no_mark_is_moved_by_its_name_alone(self):
+        vm = self.leave(self.driver)
+        self.rename(vm, extraConfig=[vim.option.OptionValue(
+            key=shadow.DEPLOYMENT, value='')])
+        found, = self.audit()
+        self.assertEqual(('orphan', False), (found.kind, found.sweepable))
+        self.assertIn('no mark of this deployment', found.detail)
+        self.assertEqual([], self.sweep())
+        self.assertEqual(1, len(self.sweep(named=[vm._moId])))
+        self.assertEqual('Quarantine', vm.parent.name)
+
+    def test_what_lies_in_another_folder_stays(self):
+        vm = self.leave(self.driver)
+        self.wait(self.instances()[0].parent.MoveIntoFolder_Task([vm]))
+        found, = self.audit()
+        self.assertIn("no folder of this backend's", found.detail)
+        self.assertEqual([], self.sweep(named=[vm._moId]))
+
+    def test_a_name_in_quarantine_is_no_volumes_backing(self):
+        vm = self.leave(self.driver)
+        name, uuid = vm.name, vm.config.instanceUuid
+        self.sweep()
+        self.driver.volumeops.build_backing_ref_cache()
+        self.assertIsNone(self.driver.volumeops.get_backing(name, uuid))

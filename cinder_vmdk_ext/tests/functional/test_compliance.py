@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever pool the scheduler takes, a volume's disk has its type's policy."""
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests.functional import backend_case
+from simulator import observer
+
+HOST = backend_case.HOST
+
+
+def by_name(stats):
+    return {pool['pool_name']: pool for pool in stats['pools']}
+
+
+class PolicyTestCase(backend_case.BackendCase):
+    """Whatever pool the scheduler takes, the disk has its type's policy."""
+
+    VCENTER = backend_case.BackendCase.VCENTER | {
+        'policy': ['gold=LocalDS_1,LocalDS_2', 'silver=LocalDS_3']}
+    GOLD = {'LocalDS_1', 'LocalDS_2'}
+
+    def setUp(self):
+        super().setUp()
+        self.gold = self.volume_type('gold', storage_profile='gold')['id']
+
+    def assert_complies(self, volume):
+        place = self.truth(volume).datastore
+        self.assertIn(place, self.GOLD)
+        self.assert_on(place, volume)
+        service = observer.policy_service(self.vcenter, self.service)
+        truth = self.truth(volume)
+        self.assertEqual(['gold'], observer.policies_of_disk(
+            service, truth.vm, truth.disk))
+
+    def test_pools_name_the_policies_of_types_that_they_comply_with(self):
+        self.volume_type('silver', storage_profile='silver')
+        self.volume_type('unknown', storage_profile='no such policy')
+        driver = self.make_driver()
+        self.assertEqual(
+            {'LocalDS_0': [], 'LocalDS_1': ['gold'], 'LocalDS_2': ['gold'],
+             'LocalDS_3': ['silver']},
+            {name: pool['storage_profiles'] for name, pool
+             in by_name(driver.get_volume_stats(refresh=True)).items()})
+
+    def test_a_volume_of_each_pool_lands_on_one_that_complies(self):
+        with self.assertLogs('cinder_vmdk_ext.volumes.compliance',
+                             'WARNING') as logged:
+            volumes = [self.create(f'LocalDS_{number}', type_id=self.gold)
+                       for number in range(4)]
+        for volume in volumes:
+            self.assert_complies(volume)
+        for number in (1, 2):  # these pools comply themselves
+            self.assert_on(f'LocalDS_{number}', volumes[number])
+        self.assertEqual(2, len(logged.output), logged.output)
+        for word in ("'gold'", 'LocalDS_0',
+                     volumes[0].host.partition('#')[2]):
+            self.assertIn(word, logged.output[0])
+
+    def test_what_is_promised_is_promised_where_it_will_be(self):
+        driver = self.make_driver(vmware_lazy_create=True)
+        connector = {'instance': self.instances()[0]._moId,
+                     'ip': '127.0.0.1', 'host': 'compute',
+                     'initiator': 'iqn'}
+        volumes = [self.new_volume(f'LocalDS_{number}', 7, self.gold)
+                   for number in (0, 3)]
+        for volume in volumes:
+            self.made(volume, driver.create_volume(volume))
+        promised = [self.fresh(volume).host for volume in volumes]
+        # Each counts the other's promise, so that they are spread.
+        self.assertEqual({f'{HOST}#{name}' for name in self.GOLD},
+                         set(promised))
+        pools = by_name(driver.get_volume_stats(refresh=True))
+        for name in self.GOLD:
+            self.assertGreaterEqual(pools[name]['provisioned_capacity_gb'], 7)
+        for volume in volumes:
+            driver.initialize_connection(volume, connector)
+            self.assert_complies(volume)
+        self.assertEqual(promised, [self.fresh(volume).host
+                                    for volume in volumes])
+
+    def test_a_promise_whose_type_changed_moves_when_it_is_attached(self):
+        driver = self.make_driver(vmware_lazy_create=True)
+        volume = self.new_volume('LocalDS_0')
+        self.made(volume, driver.create_volume(volume))
+        self.assertEqual(f'{HOST}#LocalDS_0', self.fresh(volume).host)
+        volume.volume_type_id = self.gold
+        volume.save()
+        volume = self.fresh(volume)
+        driver.initialize_connection(volume, {
+            'instance': self.instances()[0]._moId, 'ip': '127.0.0.1',
+            'host': 'compute', 'initiator': 'iqn'})
+        self.assert_complies(volume)
+
+    def test_copies_land_on_a_pool_that_complies(self):
+        source = self.create('LocalDS_0', content=b'copied')
+        snapshot = self.snapshot(source)
+        clone = self.new_volume('LocalDS_0', type_id=self.gold)
+        self.made(clone, self.driver.create_cloned_volume(clone, source))
+        restored = self.new_volume('LocalDS_3', type_id=self.gold)
+        self.made(restored, self.driver.create_volume_from_snapshot(
+            restored, snapshot))
+        for volume in clone, restored:
+            self.assert_complies(volume)
+
+    def test_a_full_pool_that_complies_is_left_to_cinders_retry(self):
+        kind = self.volume_type('thick', vmdk_type='thick',
+                                storage_profile='gold')['id']
+        volume = self.new_volume('LocalDS_1', 500, kind)
+        self.assertRaises(exceptions.NoPlacement,
+                          self.driver.create_volume, volume)
+        self.assertEqual(f'{HOST}#LocalDS_1', self.fresh(volume).host)
+
+    def test_the_target_of_a_migration_stays_where_it_was_asked_for(self):
+        volume = self.new_volume('LocalDS_0', type_id=self.gold,
+                                 migration_status='target:0')
+        self.assertRaises(exceptions.NoPlacement,
+                          self.driver.create_volume, volume)
+        self.assertEqual(f'{HOST}#LocalDS_0', self.fresh(volume).host)
+
+    def test_where_no_datastore_complies_cinder_tries_no_other_pool(self):
+        driver = self.make_driver(vmware_datastore_regex='LocalDS_[0-2]')
+        kind = self.volume_type('silver', storage_profile='silver')['id']
+        volume = self.new_volume('LocalDS_0', type_id=kind)
+        with self.assertRaises(exceptions.Final) as caught:
+            driver.create_volume(volume)
+        self.assertIn("'silver'", str(caught.exception))
+        self.assertIsNone(self.truth(volume))
