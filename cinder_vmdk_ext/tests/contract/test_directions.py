@@ -93,6 +93,12 @@ class DirectionsTestCase(unittest.TestCase):
     def test_10_no_two_classes_have_one_name(self):
         self.assertEqual([], rules.names_given_twice(self.modules))
 
+    def test_11_every_module_has_a_test_of_its_name(self):
+        tests = structure.ROOT / PLUGIN / 'tests'
+        self.assertEqual([], rules.untested(self.modules, [
+            path.relative_to(tests) for part in ('unit', 'functional')
+            for path in (tests / part).rglob('test_*.py')]))
+
     def test_12_nothing_outside_the_plugin_imports_its_tests(self):
         for part in rules.PARTS:
             found = files(structure.ROOT / part)

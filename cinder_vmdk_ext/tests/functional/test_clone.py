@@ -2,7 +2,6 @@
 """A clone is on its pool, of its type, and holds what its source held."""
 
 from oslo_vmware import exceptions as vmware_exceptions
-from pyVmomi import vim
 
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.tests.functional import backend_case
@@ -52,20 +51,6 @@ class CloneTestCase(backend_case.BackendCase):
         self.made(clone, self.driver.create_cloned_volume(clone, source))
         self.assert_on('LocalDS_2', clone)
         self.assertIsNone(self.truth(clone).disk.backing.parent)
-
-    def test_a_clone_of_an_attached_volume_knows_nothing_of_the_instance(self):
-        source = self.create(content=content('source'))
-        instance = self.attach(source)
-        clone = self.new_volume('LocalDS_2')
-        self.made(clone, self.driver.create_cloned_volume(clone, source))
-        self.assert_on('LocalDS_2', clone)
-        vm = self.truth(clone).vm
-        self.assertEqual([], [
-            device for device in vm.config.hardware.device
-            if isinstance(device, vim.vm.device.VirtualEthernetCard)])
-        self.assertNotIn(instance.config.instanceUuid, {
-            option.value for option in vm.config.extraConfig})
-        self.assertEqual(content('source'), self.read(clone, 64 * 1024))
 
     def test_a_clone_of_a_promised_volume_is_promised(self):
         self.driver = self.make_driver(vmware_lazy_create=True)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each command does with its arguments, before and around its work."""
+
+import argparse
+import contextlib
+import types
+import unittest
+
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext import exceptions
+
+
+class Backends:
+    """Two backends that open; a record of those that are open."""
+
+    def __init__(self):
+        self.loaded, self.open = [], []
+
+    def load(self, files):
+        self.loaded += files
+
+    def names(self, wanted):
+        if wanted is None:
+            return ['first', 'second']
+        if wanted not in ('first', 'second'):
+            raise exceptions.InvalidSettings('--backend', wanted, 'wrong')
+        return [wanted]
+
+    @contextlib.contextmanager
+    def opened(self, name):
+        self.open.append(name)
+        yield f'backend {name}'
+        self.open.remove(name)
+
+
+class Thing(command.Showing):
+    """Show a thing."""
+
+    COLUMNS = (columns.Column('name', 'Name'),
+               columns.Column('size_bytes', 'Size', columns.size))
+
+    worked = False
+
+    def row(self, parsed_args):
+        self.worked = True
+        return 'disk', 1 << 30
+
+
+class CommandTestCase(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.backends = Backends()
+        self.app = types.SimpleNamespace(backends=self.backends,
+                                         misused=False)
+        self.thing = Thing(self.app, None)
+
+    def parsed(self, *words):
+        return self.thing.get_parser('thing').parse_args(list(words))
+
+    def test_every_configuration_file_is_read(self):
+        self.thing.names(self.parsed('--config-file', 'a', '--config-file',
+                                     'b'))
+        self.assertEqual(['a', 'b'], self.backends.loaded)
+
+    def test_each_backend_is_open_only_while_it_is_looked_at(self):
+        seen = [(*each, list(self.backends.open))
+                for each in self.thing.opened(self.parsed())]
+        self.assertEqual([('first', 'backend first', ['first']),
+                          ('second', 'backend second', ['second'])], seen)
+        self.assertEqual([], self.backends.open)
+
+    def test_the_backend_that_was_asked_for_is_the_only_one(self):
+        self.assertEqual(['second'], self.thing.names(
+            self.parsed('--backend', 'second')))
+
+    def test_an_unknown_backend_is_a_wrong_call(self):
+        with self.assertRaises(exceptions.InvalidSettings):
+            self.thing.names(self.parsed('--backend', 'third'))
+        self.assertTrue(self.app.misused)
+
+    def test_other_errors_are_no_wrong_call(self):
+        with self.assertRaises(OSError), self.thing.calling(ValueError):
+            raise OSError
+        self.assertFalse(self.app.misused)
+
+    def test_a_wrong_column_is_refused_before_the_work(self):
+        with self.assertRaises(ValueError):
+            self.thing.take_action(self.parsed('-c', 'colour'))
+        self.assertTrue(self.app.misused)
+        self.assertFalse(self.thing.worked)
+
+    def test_a_table_has_titles_and_a_program_has_keys(self):
+        for form, wanted in (('table', ('Name', 'Size')),
+                             ('json', ('name', 'size_bytes'))):
+            titles, cells = self.thing.take_action(self.parsed('-f', form))
+            self.assertEqual(wanted, titles)
+            self.assertEqual(2, len(cells))
+
+
+class NumberTestCase(unittest.TestCase):
+
+    def test_a_number_that_is_not_negative(self):
+        read = command.number('days', '30')
+        self.assertEqual([0, 0.5, 30], [read(text) for text
+                                        in ('0', '0.5', '30')])
+
+    def test_anything_else_is_refused_with_an_example(self):
+        for text in ('-1', 'inf', 'nan', 'many', ''):
+            with self.subTest(text), self.assertRaisesRegex(
+                    argparse.ArgumentTypeError, 'no number of days; give 30'):
+                command.number('days', '30')(text)
+
+
+if __name__ == '__main__':
+    unittest.main()
