@@ -132,7 +132,8 @@ class Backend:
                                     self.host_record, self.admission)
         self.retype = retype.Retype(port, self.selection, self.finder,
                                     self.replacement, self.migrate,
-                                    self.admission)
+                                    self.admission, self.compliance,
+                                    self.host_record)
         self.transfer = transfer.Transfer(port, self.finder, self.snapshots)
         self.groups = groups.Groups(port, driver, self.finder, self.snapshots,
                                     self.clone)

@@ -71,11 +71,25 @@ class Compliance:
         if any(compliant(moref) and self._is_seen(host, moref)
                for moref in pinned):
             return
-        seen = self._selection.inventory()
-        if not any(map(compliant, _belonging(seen,
-                                             self._selection.settings))):
+        self._require_one(policy)
+        self._move(volume, policy, host, self._selection.inventory())
+
+    def forbids(self, policy: str, pool: str | None) -> bool:
+        """Whether a storage policy keeps a disk from a pool.
+
+        :raises NoneComplies: it keeps it from each datastore of the backend
+        """
+        pinned = self._selection.pinned(pool) if pool is not None else None
+        if pinned is None or any(map(self._compliant(policy), pinned)):
+            return False
+        self._require_one(policy)
+        return True
+
+    def _require_one(self, policy: str | None) -> None:
+        """:raises NoneComplies: no datastore of the backend complies"""
+        if not any(map(self._compliant(policy), _belonging(
+                self._selection.inventory(), self._selection.settings))):
             raise exceptions.NoneComplies(policy or '')
-        self._move(volume, policy, host, seen)
 
     def _compliant(self, policy: str | None) -> Callable[[str], bool]:
         """What says whether a datastore (moref) complies with a policy."""

@@ -15,8 +15,10 @@ from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission as admissions
+from cinder_vmdk_ext.volumes import compliance
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import migrate as migration
+from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
@@ -39,13 +41,17 @@ class Retype:
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement,
                  migrate: migration.Migrate,
-                 admission: admissions.Admission) -> None:
+                 admission: admissions.Admission,
+                 places: compliance.Compliance,
+                 host_record: records.HostRecord) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
         self._migrate = migrate
         self._admission = admission
+        self._places = places
+        self._host_record = host_record
 
     def retype(self, volume: Any, new_type: Any, host: Any
                ) -> bool | tuple[bool, dict[str, Any]]:
@@ -53,10 +59,14 @@ class Retype:
 
         In place where the pool stays: then only what differs is changed. What
         needs a copy is built beside the volume, which stays whole until the
-        copy takes its place.
+        copy takes its place. Where the storage policy of the new type keeps
+        the disk from that pool, it stays where it is, or goes to another pool
+        of the backend: Cinder's scheduler does not know which comply.
 
         :param host: its ``host['host']`` names the pool
-        :returns: False when it cannot be done so, and Cinder may migrate
+        :returns: False when it cannot be done so, and Cinder may migrate;
+            else with what Cinder is to record
+        :raises NoneComplies: no datastore of the backend complies
         :raises VolumeRefused: the new type has encryption
         :raises InvalidExtraSpec: the new type asks for what does not exist
         :raises BackingLost: the volume's disk is gone
@@ -73,7 +83,8 @@ class Retype:
         return done
 
     def _change(self, volume: Any, backing: Any, new_type: Any,
-                host: Any, elsewhere: bool) -> bool:
+                host: Any, elsewhere: bool
+                ) -> bool | tuple[bool, dict[str, Any]]:
         # Of adapters the disk's own counts, whatever its type says.
         before = self._form(volume['volume_type_id'])._replace(
             adapter=self._upstream.volumeops.adapter_of(backing))
@@ -83,7 +94,11 @@ class Retype:
         pool = None
         if self._selection.settings.datastore_pools and host:
             pool = volume_utils.extract_host(host['host'], 'pool')
-        moving = not self._migrate.is_on(pool, volume, backing)
+        chosen = pool
+        if after.policy and not elsewhere:
+            pool = self._allowed(volume, pool, after.policy)
+        moving = pool != chosen and pool is None or (
+            not self._migrate.is_on(pool, volume, backing))
         obstacle = self._obstacle(volume, backing, before, after, moving)
         if obstacle:
             LOG.warning('Volume %(volume)s cannot be retyped as it is: '
@@ -97,7 +112,28 @@ class Retype:
                                  elsewhere)
         else:
             self._retype_in_place(volume, backing, before, after)
-        return True
+        if pool == chosen:
+            return True
+        self._host_record.follow_disk(volume, backing)
+        LOG.warning('Volume %(volume)s: pool %(chosen)s was asked for, which '
+                    'does not comply with storage policy %(policy)r; it is on '
+                    '%(host)s.',
+                    {'volume': volume['id'], 'chosen': chosen,
+                     'policy': after.policy, 'host': volume['host']})
+        return True, {field: volume[field]
+                      for field in ('host', 'cluster_name') if volume[field]}
+
+    def _allowed(self, volume: Any, chosen: str | None,
+                 policy: str) -> str | None:
+        """The pool for a disk: the one chosen, its own, or None for any.
+
+        :raises NoneComplies: no datastore of the backend complies
+        """
+        own = self._selection.pool_of(volume)
+        for pool in (chosen, own):
+            if not self._places.forbids(policy, pool):
+                return pool
+        return None
 
     def _form(self, type_id: str | None) -> _Form:
         return _Form(self._upstream.disk_type_of(type_id),

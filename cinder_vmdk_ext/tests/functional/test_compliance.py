@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever pool the scheduler takes, a volume's disk has its type's policy."""
 
+from cinder.volume import volume_types
+
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 from simulator import observer
@@ -55,6 +57,46 @@ class PolicyTestCase(backend_case.BackendCase):
         for word in ("'gold'", 'LocalDS_0',
                      volumes[0].host.partition('#')[2]):
             self.assertIn(word, logged.output[0])
+
+    def retyped(self, volume, pool, type_id):
+        """As Cinder's manager has a type changed on a pool."""
+        host = {'host': f'{HOST}#{pool}', 'capabilities': self.pool_of(pool)}
+        done = self.driver.retype(
+            self.context, self.fresh(volume),
+            volume_types.get_volume_type(self.context, type_id), {}, host)
+        more = done[1] if isinstance(done, tuple) else {}
+        self.assertIn(done, (True, (True, more)))
+        volume = self.fresh(volume)
+        volume.update({'volume_type_id': type_id, 'host': host['host'],
+                       **more})
+        volume.save()
+        return volume
+
+    def pool_of(self, name):
+        return by_name(self.report())[name]
+
+    def test_a_type_with_a_policy_that_the_pool_lacks_is_taken(self):
+        volume = self.create('LocalDS_0', content=b'kept' * 128)
+        before = self.checksum(volume)
+        self.assert_complies(self.retyped(volume, 'LocalDS_0', self.gold))
+        self.assertEqual(before, self.checksum(volume))
+
+    def test_the_disk_of_an_attached_volume_gets_the_policy_where_it_may(self):
+        volume = self.create('LocalDS_3')
+        instance = self.attach(volume)
+        volume = self.retyped(volume, 'LocalDS_3', self.gold)
+        place = self.truth(volume).datastore
+        self.assertIn(place, self.GOLD)
+        self.assert_on(place, volume)
+        service = observer.policy_service(self.vcenter, self.service)
+        self.assertEqual(['gold'], observer.policies_of_disk(
+            service, instance, self.disk_on(instance, volume)))
+
+    def test_a_pool_that_the_new_type_forbids_is_not_moved_to(self):
+        volume = self.create('LocalDS_2')
+        self.retyped(volume, 'LocalDS_0', self.gold)
+        self.assert_on('LocalDS_2', volume)
+        self.assert_complies(volume)
 
     def test_what_is_promised_is_promised_where_it_will_be(self):
         driver = self.make_driver(vmware_lazy_create=True)
