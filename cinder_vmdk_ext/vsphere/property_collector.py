@@ -235,6 +235,11 @@ def list_view(client: soap.Client, content: Any) -> references.Ref:
 
 def _make_view(client: soap.Client, content: Any, method: str,
                arguments: dict[str, Any]) -> references.Ref:
+    return views.of(client).make(client, content.viewManager, method,
+                                 arguments, _lister(client, content))
+
+
+def _lister(client: soap.Client, content: Any) -> views.Listed:
     manager = content.viewManager
 
     def listed() -> Iterable[references.Ref]:
@@ -242,7 +247,17 @@ def _make_view(client: soap.Client, content: Any, method: str,
                           _objects([manager], ('viewList',)),
                           (manager,)).read()
         return found[manager].get('viewList') or ()
-    return views.of(client).make(client, manager, method, arguments, listed)
+    return listed
+
+
+def destroy_lost_views(client: soap.Client, content: Any) -> None:
+    """Destroy views whose making was not heard of; never fails.
+
+    Makes a call only for some time after such a loss.
+
+    :param content: the ServiceContent
+    """
+    views.of(client).destroy_lost(client, _lister(client, content))
 
 
 def destroy_view(client: soap.Client, view: references.Ref,
@@ -261,6 +276,11 @@ def destroy_view(client: soap.Client, view: references.Ref,
         lost = False
     views.of(client).forget(view, lost)
     return not lost
+
+
+def forget_view(client: soap.Client, view: references.Ref) -> None:
+    """A view went with its session."""
+    views.of(client).forget(view)
 
 
 def named(content: Any, managers: Mapping[str, tuple[str, ...]]

@@ -292,6 +292,9 @@ class Conversation:
                 while not self._ended:
                     self._follow()
                     failures = 0
+                    property_collector.destroy_lost_views(
+                        self._client,
+                        self._stream.session.vim.service_content)
                     self._stream.hurry.wait(GATHER_SECONDS)
             except Exception as error:
                 # Whatever it is: without this thread every read would go to
@@ -301,6 +304,8 @@ class Conversation:
                 self._fail(error, failures)
                 failures += 1
         self._synced = False
+        # Where the session changed while it was opened, it is in the new one.
+        self._destroy()
 
     def _open(self) -> None:
         self._identity = self._stream.session.cookie
@@ -406,12 +411,15 @@ class Conversation:
         self._identity = None
         lost_session = (
             isinstance(error, exceptions.VimFaultException)
-            and exceptions.NOT_AUTHENTICATED in error.fault_list)
+            and any(map(soap.is_lost_session, error.fault_list)))
         if lost_session:
-            self._belongings.clear()  # they died with their session
             self._log_in()
-        else:
+        # They died with their session, but an empty reply does not prove that
+        # it is lost.
+        if not lost_session or isinstance(error, soap.EmptyReply):
             self._destroy()
+        else:
+            self._forget_belongings()
         if not lost_session or failures:
             self._wake.wait(RETRY_SECONDS[min(failures,
                                               len(RETRY_SECONDS) - 1)])
@@ -432,6 +440,12 @@ class Conversation:
         while belongings and self._quietly(*belongings[0]):
             belongings.pop(0)
         self._belongings = belongings + self._belongings
+
+    def _forget_belongings(self) -> None:
+        belongings, self._belongings = self._belongings, []
+        for method, this in belongings:
+            if method == 'DestroyView':
+                property_collector.forget_view(self._client, this)
 
     def _quietly(self, method: str, this: references.Ref) -> bool:
         """:returns: whether the vCenter answered"""

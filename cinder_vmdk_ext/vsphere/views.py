@@ -4,10 +4,12 @@
 A view lives as long as its session, and the vCenter keeps it up to date all
 that time. Where the reply to its making is lost, its reference is unknown;
 ``ViewManager.viewList`` lists all views of the session, and what is not known
-of them was lost.
+of them was lost. A request whose connection broke may still be executed a
+while later, so the list is read again for some time after a loss.
 """
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -21,20 +23,29 @@ from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
 
+# Within this time a request that was sent has been executed, or never is.
+SETTLE_SECONDS = 60.0
+# How often the list is read in that time.
+LOOK_SECONDS = 3.0
+
+Listed = Callable[[], Iterable[references.Ref]]
+
 
 class Views:
     """The views of one login. Safe to share between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._known: set[references.Ref] = set()
         self._being_made = 0
         self._begun = 0
-        self._lost = False
+        # When one was lost last, and when to look for it next.
+        self._lost_at: float | None = None
+        self._look_at = 0.0
 
     def make(self, client: soap.Client, manager: references.Ref, method: str,
-             arguments: dict[str, Any],
-             listed: Callable[[], Iterable[references.Ref]]) -> references.Ref:
+             arguments: dict[str, Any], listed: Listed) -> references.Ref:
         """Make a view, once those that were lost before are destroyed.
 
         :param method: CreateContainerView or CreateListView
@@ -42,7 +53,7 @@ class Views:
         :raises VimFaultException, VimConnectionException: as
             :meth:`soap.Client.call`
         """
-        self._destroy_lost(client, listed)
+        self.destroy_lost(client, listed)
         with self._lock:
             self._being_made += 1
             self._begun += 1
@@ -50,8 +61,7 @@ class Views:
             reply = client.call(method, manager, arguments)
             view = _made(method, reply)
         except exceptions.VimConnectionException:
-            with self._lock:
-                self._lost = True
+            self._lose()
             raise
         else:
             with self._lock:
@@ -68,18 +78,25 @@ class Views:
         """
         with self._lock:
             self._known.discard(view)
-            self._lost = self._lost or lost
+        if lost:
+            self._lose()
 
-    def _destroy_lost(self, client: soap.Client,
-                      listed: Callable[[], Iterable[references.Ref]]) -> None:
-        """Destroy what is on the session's list and not known.
+    def _lose(self) -> None:
+        with self._lock:
+            self._lost_at = self._look_at = self._clock()
 
-        Nothing while a view is being made: it may be on the list before it
-        is known.
+    def destroy_lost(self, client: soap.Client, listed: Listed) -> None:
+        """Destroy what is on the session's list and not known; never fails.
+
+        It makes a call only for some time after a loss, and none while a view
+        is being made, which may be on the list before it is known.
+
+        :param listed: reads ViewManager.viewList
         """
         with self._lock:
-            begun = self._begun
-            if not self._lost or self._being_made:
+            begun, now = self._begun, self._clock()
+            if (self._lost_at is None or now < self._look_at
+                    or self._being_made):
                 return
         try:
             found = set(listed())
@@ -90,13 +107,20 @@ class Views:
             if self._being_made or self._begun != begun:
                 return
             found -= self._known
-            self._lost = False
+            self._look_at = max(self._look_at, now + LOOK_SECONDS)
+            if (self._lost_at is not None
+                    and now - self._lost_at >= SETTLE_SECONDS):
+                self._lost_at = None
         for view in found:
-            try:
-                client.call('DestroyView', view)
-            except exceptions.VMwareDriverException as error:
-                LOG.debug('View %s was not destroyed: %s', view.value, error)
-                self.forget(view, lost=True)
+            self._destroy(client, view)
+
+    def _destroy(self, client: soap.Client, view: references.Ref) -> None:
+        try:
+            client.call('DestroyView', view)
+        except exceptions.VMwareDriverException as error:
+            LOG.debug('View %s was not destroyed: %s', view.value, error)
+            if isinstance(error, exceptions.VimConnectionException):
+                self._lose()
 
 
 def _made(method: str, reply: Any) -> references.Ref:

@@ -321,6 +321,10 @@ class UpdatesTestCase(UpdatesCase):
         other = self.vcenter.connect()
         self.assertEqual({view._moId for view in made}, {view._moId for view in manager.viewList} - before)
         self.assertEqual([], list(other.content.viewManager.viewList))
+        retrieved, = self.content.propertyCollector.RetrieveContents([PC.FilterSpec(
+            objectSet=[PC.ObjectSpec(obj=manager)],
+            propSet=[PC.PropertySpec(type=vim.view.ViewManager, pathSet=['viewList'])])])
+        self.assertEqual({view._moId for view in manager.viewList}, {view._moId for view in retrieved.propSet[0].val})
         for view in made:
             view.DestroyView()
         self.assertEqual(before, {view._moId for view in manager.viewList})

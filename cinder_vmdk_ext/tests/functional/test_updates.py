@@ -83,6 +83,19 @@ class LossTestCase(live_view_case.LiveViewCase):
         self.until(lambda: self.sim.watching() == before,
                    message=lambda: f'{before}, {self.sim.watching()}')
 
+    def test_a_view_whose_making_was_not_heard_of_is_destroyed(self):
+        self.view.read()
+        self.synced()
+        before = self.sim.watching()
+        self.sim.fault(method='CreateContainerView', count=1, cut='after')
+        self.sim.reset_journal()
+        self.assertRaises(exceptions.VimConnectionException, self.reader.read)
+        # No other is made; the long poll looks for it when it has returned.
+        self.all(vim.Datastore)[0].RenameDatastore('renamed-after-a-loss')
+        self.until(lambda: self.calls().get('DestroyView', 0) >= 1)
+        self.until(lambda: self.sim.watching() == before,
+                   message=lambda: f'{before}, {self.sim.watching()}')
+
 
 class RestartTestCase(live_view_case.LiveViewCase):
 

@@ -119,9 +119,22 @@ func collect(
 	objects := answer.(*methods.RetrievePropertiesExBody).Res.Returnval.Objects
 	for i := range objects {
 		missUnknown(reader, &objects[i], unknown)
+		listViews(ctx, &objects[i])
 		deny(ctx, s, set, &objects[i])
 	}
 	return objects, nil
+}
+
+// listViews tells of the views of the caller's session: the library's ViewManager lists no view.
+func listViews(ctx *simulator.Context, content *types.ObjectContent) {
+	if ctx.Session == nil || content.Obj.Type != "ViewManager" {
+		return
+	}
+	for i, property := range content.PropSet {
+		if property.Name == "viewList" {
+			content.PropSet[i].Val = types.ArrayOfManagedObjectReference{ManagedObjectReference: viewsOf(ctx)}
+		}
+	}
 }
 
 // missUnknown tells of the paths that no property has.

@@ -23,7 +23,8 @@ class ViewsTestCase(unittest.TestCase):
         self.client = vcenters.Client(CreateListView=[
             vcenters.SILENT, vcenters.reply(MADE.format('second')),
             vcenters.reply(MADE.format('third'))])
-        self.views = views.of(self.client)
+        self.now = 0.0
+        self.views = views.Views(lambda: self.now)
         self.listed = [ref('lost')]
         self.reads = 0
 
@@ -48,6 +49,35 @@ class ViewsTestCase(unittest.TestCase):
         self.assertEqual([ref('lost')], self.destroyed())
         self.make()
         self.assertEqual(1, self.reads, 'listed once for a loss')
+
+    def test_one_that_is_made_after_its_loss_is_destroyed_too(self):
+        self.listed = []
+        self.lose()
+        self.make()
+        self.assertEqual(1, self.reads)
+        self.now += views.LOOK_SECONDS
+        self.listed = [ref('second'), ref('lost')]
+        self.views.destroy_lost(self.client, self.read)
+        self.assertEqual([ref('lost')], self.destroyed())
+
+    def test_it_is_looked_for_no_longer_than_it_may_come(self):
+        self.listed = []
+        self.lose()
+        for _ in range(3):
+            self.now += views.SETTLE_SECONDS
+            self.views.destroy_lost(self.client, self.read)
+        self.assertEqual(1, self.reads)
+
+    def test_one_that_is_gone_already_is_no_loss(self):
+        self.client.answers['DestroyView'] = exceptions.VimFaultException(
+            ['ManagedObjectNotFound'], 'gone')
+        self.lose()
+        self.make()
+        self.now += views.SETTLE_SECONDS
+        self.views.destroy_lost(self.client, self.read)
+        self.now += views.SETTLE_SECONDS
+        self.views.destroy_lost(self.client, self.read)
+        self.assertEqual(2, self.reads)
 
     def test_a_view_that_is_in_use_stays(self):
         self.lose()
@@ -84,9 +114,9 @@ class ViewsTestCase(unittest.TestCase):
 
     def test_clients_of_one_login_share_them(self):
         other = vcenters.Client()
-        self.assertIsNot(self.views, views.of(other))
+        self.assertIsNot(views.of(self.client), views.of(other))
         other.https = self.client.https
-        self.assertIs(self.views, views.of(other))
+        self.assertIs(views.of(self.client), views.of(other))
 
 
 if __name__ == '__main__':
