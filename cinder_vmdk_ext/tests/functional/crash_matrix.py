@@ -208,15 +208,17 @@ class CrashCase(backend_case.BackendCase):
         """
         attempt = operation.prepare(self)
         succeeded, problem, left = True, '', 0
+        cause: BaseException | None = None
         with self.cut(mode, call) as hit:
             try:
                 attempt.act()
-            except (Exception, Killed):
-                succeeded = False
+            except (Exception, Killed) as error:
+                succeeded, cause = False, error
         if hit['method'] is None:
             self.remove_all()
             if not succeeded:
-                raise AssertionError(f'{name} fails when nothing is cut off')
+                raise AssertionError(
+                    f'{name} fails when nothing is cut off') from cause
             return None
         self.settle()
         try:
