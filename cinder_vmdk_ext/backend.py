@@ -124,7 +124,8 @@ class Backend:
                                     self.host_record, self.admission)
         self.images = images.Images(port, self.selection, self.finder,
                                     self.replacement, self.attach,
-                                    self.admission)
+                                    self.admission,
+                                    lambda: self.deployment())
         self.migrate = migrate.Migrate(port, self.selection, self.finder,
                                        self.location_info)
         self.extend = extend.Extend(port, self.selection, self.finder,

@@ -246,6 +246,9 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def _get_temp_image_folder(self, image_size_in_bytes: int) -> Any:
         return self.backend.images.temp_image_folder(image_size_in_bytes)
 
+    def _get_ds_name_folder_path(self, backing: Any) -> tuple[str, str]:
+        return self.backend.images.place_of(backing)
+
     def _copy_image(self, context: Any, dc_ref: Any, image_service: Any,
                     image_id: str, image_size_in_bytes: int, ds_name: str,
                     upload_file_path: str) -> None:

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names that Cinder's options give to volumes and snapshots, read back."""
 
+import hashlib
 import re
 
 _ID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 _SLOT = '\0'
+# Upstream's folder for temporary images, on each datastore.
+TEMPORARY_FOLDER = 'cinder_temp/'
+_OF_DEPLOYMENT = re.compile(
+    f'{TEMPORARY_FOLDER}vmdk-ext-([0-9a-f]{{12}})/')
 
 
 class Names:
@@ -22,7 +27,8 @@ class Names:
         self._snapshot = re.compile(snapshot)
         # What operations call VMs that are to become the volume's, or were.
         self._temporary = re.compile(
-            f'{volume}-[a-z]+(?:-(?:{_ID}|[0-9a-f]{{8}}))?')
+            f'{volume}-[a-z]+(?:-(?:{_ID}|[0-9a-f]{{8}}(?:-image'
+            '-[0-9a-f]{8})?))?')
         self._in_path = re.compile(f'(?:^|/)(?:{volume}|{snapshot})')
 
     def volume_name(self, volume_id: str) -> str:
@@ -47,6 +53,27 @@ class Names:
         A vCenter numbers the folders of namesakes: ``volume-..._1/``.
         """
         return _found(self._in_path.search(path))
+
+
+def digest(deployment: str) -> str:
+    """A deployment's mark, short and of letters that any folder may have."""
+    return hashlib.sha256(deployment.encode()).hexdigest()[:12]
+
+
+def temporary_folder(deployment: str) -> str:
+    """Where a deployment keeps temporary images, on each datastore.
+
+    Bare files bear no mark, so their folder does.
+
+    :param deployment: '': it is unknown
+    """
+    return TEMPORARY_FOLDER + (f'vmdk-ext-{digest(deployment)}/'
+                               if deployment else '')
+
+
+def deployment_of(path: str) -> str:
+    """The digest of the deployment whose temporary image a path is, or ''."""
+    return _found(_OF_DEPLOYMENT.match(path))
 
 
 def _pattern(template: str) -> str:

@@ -30,6 +30,7 @@ STREAM_OPTIMIZED = vmdk.ImageDiskType.STREAM_OPTIMIZED
 #: Key of a request: datastores (morefs) that must not be selected.
 EXCLUDED_DATASTORES = datastore.DatastoreSelector.HARD_ANTI_AFFINITY_DS
 CREATE_PARAM_DISK_SIZE = vmdk.CREATE_PARAM_DISK_SIZE
+CREATE_PARAM_BACKING_NAME = vmdk.CREATE_PARAM_BACKING_NAME
 CREATE_PARAM_TEMP_BACKING = vmdk.CREATE_PARAM_TEMP_BACKING
 
 
@@ -228,6 +229,11 @@ class Upstream:
     def storage_profile_of(self, type_id: str | None) -> str | None:
         """As :meth:`storage_profile`, of a volume type."""
         return self._driver._get_extra_spec_storage_profile(type_id)
+
+    def is_converted(self, image_disk_type: str, disk_type: str) -> bool:
+        """Whether a disk of an image is cloned to get a disk type."""
+        return bool(self._driver._check_disk_conversion(image_disk_type,
+                                                        disk_type))
 
     # -- What a volume is ---------------------------------------------------
 

@@ -8,12 +8,12 @@ a digest of the deployment's mark.
 
 import dataclasses
 import datetime
-import hashlib
 import json
 import re
 from collections.abc import Iterator
 
 from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext import names
 
 _STAMP = '%Y%m%dT%H%M%SZ'
 # Written by :meth:`Record.folder_name`.
@@ -42,7 +42,8 @@ class Record:
 
     def folder_name(self, deployment: str) -> str:
         """For a folder in quarantine; a file's origin is the path in it."""
-        return f'{self.at} {self.kind} {digest(deployment)} {self.origin}'
+        return ' '.join((self.at, self.kind, names.digest(deployment),
+                         self.origin))
 
 
 def of_text(text: str) -> Record | None:
@@ -51,11 +52,6 @@ def of_text(text: str) -> Record | None:
         return Record(**json.loads(text))
     except (ValueError, TypeError):
         return None
-
-
-def digest(deployment: str) -> str:
-    """Short, and of letters that any folder may have."""
-    return hashlib.sha256(deployment.encode()).hexdigest()[:12]
 
 
 def stamp(moment: datetime.datetime) -> str:
@@ -124,7 +120,7 @@ def _machines(evidence: compare.Evidence) -> Iterator[Item]:
         if vm.template:
             record, digested = _of_folder(vm.path.split('/')[-2:-1])
         marked = vm.deployment or digested
-        if marked and (not own or marked not in (own, digest(own))):
+        if marked and (not own or marked not in (own, names.digest(own))):
             continue
         name = (record.name if record and record.name
                 else vm.name.removeprefix(_PREFIX))
@@ -161,7 +157,7 @@ def _files(evidence: compare.Evidence) -> Iterator[Item]:
             continue
         folder, _, origin = rest.partition('/')
         record, digested = _of_folder([folder])
-        if digested and (not own or digested != digest(own)):
+        if digested and (not own or digested != names.digest(own)):
             continue
         if record is not None:
             record = dataclasses.replace(record, origin=origin)

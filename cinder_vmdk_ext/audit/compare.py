@@ -45,7 +45,6 @@ _ID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 _TEMPORARY_SNAPSHOT = re.compile(f'temp-snapshot-({_ID})')
 # By what an instance is held still for a group, of which this is the id.
 _MOMENT = re.compile(f'group(?:-snapshot)?-({_ID})')
-_TEMPORARY_PATH = 'cinder_temp/'
 _EXTENT = re.compile(r'(-flat|-delta|-sesparse|-ctk|-rdm|-rdmp)(?=\.vmdk$)')
 # How long an operation may take before its record counts as stuck.
 STUCK_SECONDS = 86400.0
@@ -529,19 +528,25 @@ class _Comparison:
             if file.path.startswith(f'{QUARANTINE_PATH}/'):
                 yield self._of_file('quarantined', file,
                                     'moved aside by a sweep')
-            elif file.path.startswith(_TEMPORARY_PATH):
-                yield self._of_temporary_image(file)
+            elif file.path.startswith(patterns.TEMPORARY_FOLDER):
+                yield from self._of_temporary_image(file)
             elif self._owner_of(file):
                 yield self._of_nobodys_file(file)
 
-    def _of_temporary_image(self, file: File) -> Finding:
-        """An image's file tells neither its volume nor its deployment."""
+    def _of_temporary_image(self, file: File) -> Iterator[Finding]:
+        """An image's file does not tell its volume.
+
+        Its folder tells the deployment, unless it is upstream's.
+        """
+        of, own = patterns.deployment_of(file.path), self._evidence.deployment
+        if of and not (own and of == patterns.digest(own)):
+            return
         why = None
         if any(not each.at_rest for each in self._evidence.volumes):
             why = 'an operation under way may need it'
-        elif file.reference not in self._evidence.named:
+        elif not of and file.reference not in self._evidence.named:
             why = 'it bears no mark of a deployment'
-        return self._of_file('leftover', file, _and(
+        yield self._of_file('leftover', file, _and(
             'a temporary image that no VM uses', why), why is None)
 
     def _of_nobodys_file(self, file: File) -> Finding:

@@ -17,6 +17,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder.volume.drivers.vmware import volumeops as upstream
 
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import operation
@@ -81,6 +82,18 @@ class VerifiedOps(volumeops.VolumeOps):
             source,
             lambda: clone(name, source, bios_uuid=attempt, **options),
             lambda: self._made(attempt))
+
+    def clone_backing(self, name: str, backing: Any, *args: Any,
+                      extra_config: dict[str, str] | None = None,
+                      **options: Any) -> Any:
+        """As upstream's, by which the disk of an image is converted."""
+        clone = super().clone_backing
+        return self._verify(
+            backing, lambda: clone(name, backing, *args,
+                                   extra_config=extra_config, **options),
+            # The volume's id is the clone's UUID, too.
+            lambda: self.get_backing_by_uuid(
+                (extra_config or {}).get(shadow.VOLUME_ID, '')))
 
     def _made(self, attempt: str) -> Any:
         found = self._session.invoke_api(

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from oslo_log import log as logging
 
 from cinder.volume.drivers.vmware import datastore as upstream
+from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.inventory import reader as inventory_reader
@@ -120,9 +121,23 @@ class DatastoreSelector(upstream.DatastoreSelector):
         """
         if profile_name is None:
             return True
-        self.get_profile_id(profile_name)
+        self.policy_id(profile_name)
         return (datastore.value
                 in self._directory.compliant_datastores(profile_name))
+
+    def policy_id(self, name: str) -> Any:
+        """The PbmProfileId of a storage policy, from the directory.
+
+        Upstream's ``get_profile_id`` asks by itself, and keeps for good what
+        it learnt.
+
+        :raises ProfileNotFoundException: it does not exist
+        """
+        found = self._directory.policy_id(name)
+        if found is None:
+            raise vmdk_exceptions.ProfileNotFoundException(
+                storage_profile=name)
+        return found
 
     def requirement(self, req: dict[str, Any],
                     hosts: Any = None) -> model.Requirement:
@@ -135,7 +150,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
         policy = req.get(self.PROFILE_NAME)
         compliant = None
         if policy is not None:
-            self.get_profile_id(policy)
+            self.policy_id(policy)
             compliant = self._directory.compliant_datastores(policy)
         types = req.get(self.HARD_AFFINITY_DS_TYPE)
         return model.Requirement(

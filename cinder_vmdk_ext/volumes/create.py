@@ -65,6 +65,11 @@ class Create:
         """
         temporary = (create_params or {}).get(
             upstream.CREATE_PARAM_TEMP_BACKING)
+        if temporary:
+            # Of upstream's name, an UUID, an audit makes nothing.
+            create_params = create_params | {
+                upstream.CREATE_PARAM_BACKING_NAME: replace.temporary_name(
+                    volume, 'image')}
 
         def make() -> Any:
             try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images to volumes and volumes to images, without false success."""
 
+from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log as logging
@@ -15,6 +16,7 @@ from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import names
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import attach as attachment
@@ -38,13 +40,16 @@ class Images:
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement,
                  attach: attachment.Attach,
-                 admission: admissions.Admission) -> None:
+                 admission: admissions.Admission,
+                 deployment: Callable[[], str]) -> None:
+        """:param deployment: gives the mark of this deployment"""
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
         self._attach = attach
         self._admission = admission
+        self._deployment = deployment
 
     @property
     def _transfers(self) -> transfers.Transfers:
@@ -83,12 +88,23 @@ class Images:
                 context, image_service, image_id, self._limits,
                 volume['size'] * units.Gi) as source:
             self._write(context, target, source, image_id, disable_sparse)
+        new = self._finder.find(target)
         if old:
             self._replacement.replace(
-                volume, old, self._finder.find(target),
+                volume, old, new,
                 None if source.adapter else self._adapter(volume, old),
                 self._upstream.storage_profile_id(volume))
+        elif self._is_converted(volume, source):
+            self._replacement.finish_image(volume, new)
         state.remember(volume, state.BACKED)
+
+    def _is_converted(self, volume: Any,
+                      source: source_image.SourceImage) -> bool:
+        """Whether upstream has cloned the image's disk to another type."""
+        disk_type = source.disk.disk_type
+        return (disk_type != image_stream.STREAM_OPTIMIZED
+                and self._upstream.is_converted(
+                    disk_type, self._upstream.disk_type(volume)))
 
     def _adapter(self, volume: Any, old: Any) -> str | None:
         return copy_policy.adapter(self._selection.specs(volume),
@@ -109,16 +125,46 @@ class Images:
             self._upstream.original.copy_image_to_volume(
                 context, target, source, image_id, disable_sparse)
 
-    def temp_image_folder(self, image_size_in_bytes: int) -> Any:
-        """Where a flat image's bytes go first (upstream's seam)."""
+    def temp_image_folder(self, image_size_in_bytes: int
+                          ) -> tuple[Any, str, str]:
+        """Where a flat image's bytes go first (upstream's seam).
+
+        Datacenter, datastore and a folder of this deployment's own.
+        """
         original = self._upstream.original
         try:
             # On the volume's own datastore no second copy is needed.
-            return original.temp_image_folder(image_size_in_bytes)
+            place = original.temp_image_folder(image_size_in_bytes)
         except exceptions.NoPlacement:
             # vSAN and vVol hold no bare images.
             with self._selection.selecting(None, dict):
-                return original.temp_image_folder(image_size_in_bytes)
+                place = original.temp_image_folder(image_size_in_bytes)
+        datacenter, datastore, shared = place
+        folder = names.temporary_folder(self._deployment())
+        if folder != shared:
+            self._upstream.volumeops.create_datastore_folder(
+                datastore, folder, datacenter)
+        return datacenter, datastore, folder
+
+    def place_of(self, backing: Any) -> tuple[str, str]:
+        """Where a VM's own files lie (upstream's seam).
+
+        Upstream ends the datastore's name at the first bracket.
+
+        :returns: the datastore's name as the path has it, and the folder
+        :raises TransferFailed: no datastore has such a name
+        """
+        folder = f'{self._upstream.volumeops.home_folder(backing)}/'
+        found = self._selection.inventory().located(folder)
+        if len({within for _datastore, within in found}) > 1:
+            own = self._upstream.volumeops.get_datastore(backing).value
+            found = [each for each in found if each[0].moref == own]
+        if not found:
+            raise exceptions.TransferFailed(
+                f'the folder {folder!r} is on no datastore that is known',
+                'repeat the request')
+        _datastore, within = found[0]
+        return folder.removesuffix(within).rstrip()[1:-1], within
 
     def copy_image(self, context: Any, dc_ref: Any, image_service: Any,
                    image_id: str, image_size_in_bytes: int, ds_name: str,

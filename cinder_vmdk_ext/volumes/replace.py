@@ -47,6 +47,22 @@ class Replacement:
             self.discard(backing)
             raise
 
+    def finish_image(self, volume: Any, backing: Any) -> None:
+        """Give the disk of an image its volume's storage policy.
+
+        Upstream's conversion to a disk type makes a clone without one. On
+        failure the disk is deleted: it belongs to no volume yet.
+        """
+        profile_id = self._upstream.storage_profile_id(volume)
+        if not profile_id:
+            return
+        try:
+            self._upstream.volumeops.reconfigure_disk(backing,
+                                                      profile_id=profile_id)
+        except Exception:
+            self.discard(backing)
+            raise
+
     def grow(self, backing: Any, size_gib: int) -> None:
         """Extend a backing's disk that is smaller than asked."""
         disk = self._upstream.volumeops.disk_of(backing)

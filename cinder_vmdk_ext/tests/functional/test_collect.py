@@ -38,6 +38,14 @@ class FindingsTestCase(audit_case.AuditCase):
         self.assertGreater(found.space_bytes, 0)
         self.assertTrue(found.sweepable)
 
+    def test_an_age_is_never_that_of_the_calendars_first_day(self):
+        """A vCenter may say that a VM was last modified in 1970."""
+        vm = self.truth(self.volume).vm
+        self.assertEqual(1970, vm.config.modified.year)
+        self.volume.destroy()
+        [found] = self.audit()
+        self.assertTrue(0 <= found.age_seconds < 86400, found)
+
     def test_a_template_without_a_record_is_an_orphan(self):
         snapshot = self.snapshot(self.volume)
         snapshot.destroy()

@@ -98,6 +98,16 @@ class PolicyTestCase(backend_case.BackendCase):
         self.assert_on('LocalDS_2', volume)
         self.assert_complies(volume)
 
+    def test_a_policy_is_looked_up_once_and_then_known(self):
+        self.driver.backend.directory.forget()
+        for most in (1, 0, 0):
+            self.control.reset_journal()
+            self.create('LocalDS_1', type_id=self.gold)
+            asked = {name: each['calls'] for name, each
+                     in self.control.journal()['methods'].items()
+                     if name.startswith('Pbm')}
+            self.assertEqual(most, max(asked.values(), default=0), asked)
+
     def test_what_is_promised_is_promised_where_it_will_be(self):
         driver = self.make_driver(vmware_lazy_create=True)
         connector = {'instance': self.instances()[0]._moId,

@@ -6,6 +6,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 from cinder import exception
 from cinder import objects
 
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 
 CONSISTENT = {'consistent_group_snapshot_enabled': '<is> True'}
@@ -164,6 +165,28 @@ class GroupTestCase(GroupCase):
             group, targets, source_group=group, source_vols=volumes)
         self.assertEqual({volume.name for volume in volumes},
                          set(self.shadow_vms()))
+
+    def test_of_one_with_a_lost_volume_no_group_is_made(self):
+        for specs in ({}, CONSISTENT):
+            group = self.group(**specs)
+            volumes = self.members(group)
+            _status, made, snapshots = self.take(group, volumes)
+            self.destroy(self.truth(volumes[1]).vm)
+            self.catch_up()
+            before = set(self.shadow_vms())
+            other = self.group_like(group)
+            for field, records, sources in (
+                    ('source_volid', volumes,
+                     {'source_group': group, 'source_vols': volumes}),
+                    ('snapshot_id', snapshots,
+                     {'group_snapshot': made, 'snapshots': snapshots})):
+                targets = self.targets(
+                    other, **{field: [each.id for each in records]})
+                caught = self.assertRaises(
+                    exceptions.BackingLost, self.driver.create_group_from_src,
+                    self.context, other, targets, **sources)
+                self.assertEqual(volumes[1].id, caught.identifier)
+                self.assertEqual(before, set(self.shadow_vms()))
 
     def group_like(self, group):
         made = objects.Group(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import unittest
+from unittest import mock
 from urllib import parse
 
 from oslo_utils import units
@@ -15,9 +16,11 @@ import requests
 from cinder import exception
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import names
 from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import test_transfers
+from simulator import observer
 
 REAL = pathlib.Path(__file__).resolve().parents[3].joinpath(
     '../shared/fixtures/vmdk')
@@ -178,12 +181,60 @@ class RecordsTestCase(ImagesCase):
 class FlatTestCase(ImagesCase):
     """C6: a raw disk of any number of sectors keeps its last one."""
 
+    VCENTER = ImagesCase.VCENTER | {'policy': ['gold=*']}
+
     def test_an_odd_number_of_sectors(self):
         self.accept(ImageService(ODD, 'preallocated'), self.sum_of(ODD))
 
     def test_one_sector(self):
         self.accept(ImageService(ODD[-512:], 'preallocated'),
                     self.sum_of(ODD[-512:]))
+
+    def test_one_that_is_converted_keeps_the_policy_of_its_type(self):
+        service = observer.policy_service(self.vcenter, self.service)
+        for image in (ImageService(CONTENT, 'preallocated'),
+                      ImageService(disk_images.monolithic_sparse(CONTENT),
+                                   'sparse')):
+            for form in ('thin', 'eagerZeroedThick'):
+                kind = self.volume_type(
+                    f'gold {form} {image.metadata["id"]}',
+                    storage_profile='gold', vmdk_type=form)
+                volume = self.fill(image, self.new_volume(
+                    type_id=kind['id']))
+                truth = self.truth(volume)
+                self.assertEqual(
+                    (['gold'], form), (observer.policies_of_disk(
+                        service, truth.vm, truth.disk), truth.provisioning))
+
+    def test_one_whose_policy_is_refused_leaves_nothing(self):
+        kind = self.volume_type('gold', storage_profile='gold',
+                                vmdk_type='thin')
+        volume = self.new_volume(type_id=kind['id'])
+        # The disk is added, gets its UUID, and then the policy.
+        self.control.fault(
+            method='ReconfigVM_Task', skip=2, count=1,
+            task_fault={'type': 'InvalidArgument'})
+        self.assertRaises(exceptions.VMWARE_ERRORS, self.fill,
+                          ImageService(CONTENT, 'preallocated'), volume)
+        self.assert_nothing_left()
+
+    def test_a_clone_whose_reply_is_lost_is_found(self):
+        self.control.fault(method='CloneVM_Task', count=1, cut='after')
+        self.accept(ImageService(CONTENT, 'preallocated'))
+
+    def test_while_it_is_converted_an_audit_knows_whose_it_is(self):
+        found = []
+
+        def clone(*args, **kwargs):
+            found.extend(self.shadow_vms())
+            return original(*args, **kwargs)
+
+        ops = self.driver.volumeops
+        original = ops.clone_backing
+        with mock.patch.object(ops, 'clone_backing', clone):
+            volume = self.fill(ImageService(CONTENT, 'preallocated'))
+        [name] = found
+        self.assertEqual(volume.id, names.Names().temporary_of(name))
 
 
 class OvaTestCase(ImagesCase):

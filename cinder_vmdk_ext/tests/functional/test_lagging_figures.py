@@ -2,6 +2,7 @@
 """A vCenter's figures lag, and one storage may be two datastores."""
 
 import time
+from unittest import mock
 
 from pyVmomi import vim
 
@@ -64,6 +65,44 @@ class LaggingFiguresTestCase(LaggingCase):
     def test_a_volume_that_waits_to_be_created_is_in_the_report(self):
         self.new_volume('LocalDS_0', size_gib=50)
         self.assertGreaterEqual(self.provisioned('LocalDS_0'), 50)
+
+    def test_while_a_retype_copies_a_disk_both_are_in_the_report(self):
+        volume = self.create('LocalDS_3', size_gib=10)
+        self.settle('LocalDS_3')
+        seen = []
+
+        def clone(*args, **kwargs):
+            seen.append(self.provisioned('LocalDS_3'))
+            made = original(*args, **kwargs)
+            seen.append(self.provisioned('LocalDS_3'))
+            return made
+
+        ops = self.driver.volumeops
+        original = ops.clone
+        with mock.patch.object(ops, 'clone', clone):
+            self.assertTrue(self.driver.retype(
+                self.context, volume,
+                self.volume_type('thick', vmdk_type='thick'), {},
+                self.there('LocalDS_3')))
+        for figure in seen:
+            self.assertGreaterEqual(figure, 20)
+        self.settle('LocalDS_3')
+        self.assertTrue(10 <= self.provisioned('LocalDS_3') < 10.1)
+
+    def test_what_a_retype_changes_in_place_claims_nothing(self):
+        volume = self.create('LocalDS_3', size_gib=10)
+        self.settle('LocalDS_3')
+        self.assertTrue(self.driver.retype(
+            self.context, volume,
+            self.volume_type('ide', adapter_type='ide'), {},
+            self.there('LocalDS_3')))
+        self.assertTrue(10 <= self.provisioned('LocalDS_3') < 10.1)
+
+    def settle(self, name):
+        """Have the figures show all that was made."""
+        self.refresh(name)
+        self.until(0, lambda: self.driver.backend.reservations.claimed_bytes(
+            self.datastore(name)._moId))
 
 
 class SharedExportTestCase(LaggingCase):

@@ -2,6 +2,7 @@
 """Pools of a vCenter as Cinder sees them, and volumes on them."""
 
 import time
+from unittest import mock
 
 from pyVmomi import vim
 
@@ -10,6 +11,7 @@ from cinder_vmdk_ext.backings import state as backings_state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.unit import scheduler
+from cinder_vmdk_ext.vsphere import updates
 from sandbox.embedded import section
 
 HOST = backend_case.HOST
@@ -207,6 +209,35 @@ class VolumesTestCase(backend_case.BackendCase):
         self.control.reset_faults()
         self.assertEqual('up', made.get_volume_stats(refresh=True)[
             'backend_state'])
+
+    def test_a_vcenter_that_freezes_ages_and_then_is_down(self):
+        """E10: it takes requests, and answers none."""
+        with mock.patch.multiple(updates, WAIT_SECONDS=1, GRACE_SECONDS=1,
+                                 PROBE_SECONDS=1):
+            made = self.restarted()
+            self.addCleanup(self.restarted)
+            before = set(by_name(made.get_volume_stats(refresh=True)))
+            self.control.fault(method='.*', delay_ms=20000)
+            ages, stats = [], self.until_state(made, 'down')
+            while len(ages) < 2:
+                ages.append(stats['stats_age_seconds'])
+                stats = self.until_state(made, 'down')
+            self.assertGreater(ages[0], 0)
+            self.assertEqual(sorted(ages), ages)
+            self.assertEqual(before, set(by_name(stats)))
+            self.assertEqual({'down'}, {
+                pool['backend_state'] for pool in stats['pools']})
+            self.control.reset_faults()
+            self.until_state(made, 'up')
+
+    def until_state(self, made, wanted):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            stats = made.get_volume_stats(refresh=True)
+            if stats['backend_state'] == wanted:
+                return stats
+            time.sleep(0.1)
+        self.fail(f'the backend is never {wanted}')
 
     # -- Volumes from before the plugin, and after it ------------------------
 

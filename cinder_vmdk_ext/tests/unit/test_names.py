@@ -26,7 +26,9 @@ class NamesTestCase(unittest.TestCase):
 
     def test_a_temporary_vm_names_its_volume(self):
         known = names.Names()
-        for purpose in ('retype-0a1b2c3d', f'tmp-{ID}', 'moved'):
+        for purpose in ('retype-0a1b2c3d', f'tmp-{ID}', 'moved',
+                        'image-0a1b2c3d',
+                        'reimage-0a1b2c3d-image-4e5f6071'):
             self.assertEqual(ID, known.temporary_of(f'volume-{ID}-{purpose}'))
         self.assertEqual('', known.temporary_of(f'volume-{ID}'))
 
@@ -35,6 +37,15 @@ class NamesTestCase(unittest.TestCase):
         for path in (f'volume-{ID}_1/disk.vmdk', f'a/snapshot-{ID}/x.vmdk'):
             self.assertEqual(ID, known.in_path(path))
         self.assertEqual('', known.in_path(f'a-volume-{ID}/x.vmdk'))
+
+    def test_a_temporary_image_names_its_deployment(self):
+        folder = names.temporary_folder('one')
+        self.assertEqual(names.digest('one'),
+                         names.deployment_of(f'{folder}a.vmdk'))
+        self.assertNotEqual(folder, names.temporary_folder('other'))
+        self.assertEqual('cinder_temp/', names.temporary_folder(''))
+        for path in ('cinder_temp/a.vmdk', f'other/{folder}a.vmdk'):
+            self.assertEqual('', names.deployment_of(path))
 
 
 if __name__ == '__main__':

@@ -165,6 +165,17 @@ class DiskTestCase(unittest.TestCase):
                 named=frozenset({image.reference})))
             self.assertEqual(at_rest, found.sweepable)
 
+    def test_an_image_of_another_deployment_is_not_listed(self):
+        for mark, own, expected in (
+                ('ours', 'ours', [True]), ('theirs', 'ours', []),
+                ('ours', '', []), ('', 'ours', [False])):
+            path = f'{patterns.temporary_folder(mark)}a.vmdk'
+            found = audit_compare.compare(audit_compare.Evidence(
+                (dataclasses.replace(RECORD, backed=False),), (), (),
+                (audit_compare.File('gold', path),), deployment=own))
+            self.assertEqual(expected, [each.sweepable for each in found],
+                             (mark, own))
+
     def test_one_storage_shown_by_two_datastores_frees_no_file(self):
         """An NFS export in two datacenters, under two names."""
         used = dataclasses.replace(VM, files=(

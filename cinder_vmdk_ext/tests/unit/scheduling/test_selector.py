@@ -31,18 +31,12 @@ class Vcenter:
     def invoke_api(self, module, method, *args):
         return getattr(module, method)(*args)
 
+    def policy_id(self, name):
+        return (types.SimpleNamespace(uniqueId=name)
+                if name in self.policies else None)
+
     def compliant_datastores(self, name):
         return self.policies[name]
-
-
-class Selector(selector.DatastoreSelector):
-    """Knows the policies that the directory knows."""
-
-    def get_profile_id(self, name):
-        if name not in Vcenter.policies:
-            raise vmdk_exceptions.ProfileNotFoundException(
-                storage_profile=name)
-        return types.SimpleNamespace(uniqueId=name)
 
 
 class SelectorTestCase(unittest.TestCase):
@@ -53,7 +47,7 @@ class SelectorTestCase(unittest.TestCase):
             worlds.datastore(free_gib=90),
             worlds.datastore('datastore-2', 'lead%2f2', free_gib=10,
                              type='nfs')))
-        self.selector = Selector(
+        self.selector = selector.DatastoreSelector(
             None, vcenter, 100, reader=vcenter, directory=vcenter,
             settings=worlds.settings(), books=reservations.Reservations())
 
