@@ -8,7 +8,6 @@ import json
 import os
 from pathlib import Path
 import shlex
-import subprocess
 import sysconfig
 import time
 from typing import Any
@@ -18,6 +17,7 @@ from cinderclient import exceptions as cinder_exceptions
 from cinderclient.contrib import noauth
 from keystoneauth1 import session as keystone_session
 
+from sandbox import client_programs
 from sandbox import configuration
 from sandbox import errors
 
@@ -121,16 +121,14 @@ class Clients:
         # Without a terminal, the clients would wrap tables at 80 columns.
         variables = {**_without_openstack(os.environ),
                      **self.environments[program], 'COLUMNS': '160'}
-        done = subprocess.run([_path(program), *arguments],
-                              stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT,
-                              env=variables, text=True)
-        if self._announce and done.stdout.strip():
-            self._announce(done.stdout.rstrip())
-        if done.returncode:
-            raise errors.CommandFailed(command, done.returncode, done.stdout)
-        return done.stdout
+        _path(program)
+        exit_code, output = client_programs.HELPERS[program].run(
+            arguments, variables)
+        if self._announce and output.strip():
+            self._announce(output.rstrip())
+        if exit_code:
+            raise errors.CommandFailed(command, exit_code, output)
+        return output
 
     def openstack(self, *arguments: str) -> str:
         """Run `openstack`; see `run`."""
