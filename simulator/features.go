@@ -8,6 +8,7 @@ import (
 	"vcenter-sim/internal/attributes"
 	"vcenter-sim/internal/browser"
 	"vcenter-sim/internal/checks"
+	"vcenter-sim/internal/clusters"
 	"vcenter-sim/internal/collector"
 	"vcenter-sim/internal/core"
 	"vcenter-sim/internal/door"
@@ -41,6 +42,7 @@ var features = []core.Feature{
 	access.Feature,
 	volumes.Feature,
 	pods.Feature,
+	clusters.Feature,
 	browser.Feature,
 	iorm.Feature,
 	alarms.Feature,
