@@ -18,6 +18,9 @@
     LockUnavailable(LockCreationFailed)     the lock service does not answer
     UnusableImage(ImageUnacceptable)        its data is not as described
     QuarantineRefused(CinderException)      it stays in quarantine, and why
+    StorageRefused(VMwareDriverException)   a change of the vCenter's storage
+      UnknownObject                         nothing there has that name
+    TaskLeft(VMwareDriverException)         a task goes on without its caller
 
 Each message is one sentence for an operator: the thing, its value, the remedy.
 Bases are those that upstream's and Cinder's handlers already look for.
@@ -241,3 +244,22 @@ class QuarantineRefused(exception.CinderException):
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
+
+
+class StorageRefused(vmware_exceptions.VMwareDriverException):
+    """A change of the vCenter's storage that was not begun, and why."""
+
+
+class UnknownObject(StorageRefused):
+    """A name that no object of the vCenter has, or that several have."""
+
+
+class TaskLeft(vmware_exceptions.VMwareDriverException):
+    """The wait for a task was broken off; the vCenter goes on with it."""
+
+    def __init__(self, what: str, task: str, progress: int | None) -> None:
+        at = '' if progress is None else f' at {progress} %'
+        super().__init__(
+            f'{what} was at work{at} when the wait was broken off, and goes '
+            f'on in the vCenter as {task}; look what it did before it is '
+            'repeated')

@@ -62,6 +62,15 @@ class Found(NamedTuple):
     encrypted: bool = False
 
 
+class Entry(NamedTuple):
+    """A file or folder of any kind, on a datastore."""
+
+    path: str  # within the datastore
+    kind: str  # folder, disk, or file
+    size_bytes: int
+    modified_at: datetime.datetime | None
+
+
 class DatastoreBrowser:
     """Searches datastores of one vCenter."""
 
@@ -106,6 +115,25 @@ class DatastoreBrowser:
                 path)))
         except exceptions.FileNotFoundException:
             return []
+
+    def listing(self, datastore: Place, path: str = '', pattern: str = '*',
+                recursive: bool = False) -> list[Entry]:
+        """Files and folders of any kind, by path.
+
+        :param path: a folder; '': the whole datastore
+        :param pattern: of the names: ``*`` any text, ``?`` one character
+        :param recursive: with its subfolders
+        :raises VimException: why the datastore cannot be searched; a
+            FileNotFoundException where the folder is missing
+        """
+        method = ('SearchDatastoreSubFolders_Task' if recursive
+                  else 'SearchDatastore_Task')
+        task = self._start(method, datastore, _details(
+            fileType=True, fileSize=True, modification=True), path, pattern)
+        self._session.wait_for_task(task)
+        return sorted(_taken(
+            self._read(task, 'info.result').get('info.result'),
+            datastore.name, _entry))
 
     def disk(self, datastore: Datastore, path: str) -> Found | None:
         """The virtual disk at a path; None: there is none.
@@ -164,6 +192,15 @@ def files_of(result: Any, datastore_name: str) -> Iterator[Found]:
 
     :raises VimConnectionException: it is malformed
     """
+    return _taken(result, datastore_name, _file)
+
+
+_Made = TypeVar('_Made')
+
+
+def _taken(result: Any, datastore_name: str,
+           make: Callable[[str, etree._Element], _Made]) -> Iterator[_Made]:
+    """What is made of each file, of its folder's path and its element."""
     if not isinstance(result, etree._Element):
         return
     # Of one folder it is one result, of a tree an array.
@@ -172,11 +209,11 @@ def files_of(result: Any, datastore_name: str) -> Iterator[Found]:
         try:
             path = path_on(folder.findtext(_FOLDER_PATH) or '',
                            datastore_name).strip('/')
-            files = [_file(path, file) for file in folder.iterfind(_FILE)]
+            made = [make(path, file) for file in folder.iterfind(_FILE)]
         except soap.MALFORMED as error:
             raise soap.malformed('HostDatastoreBrowserSearchResults',
                                  error) from error
-        yield from files
+        yield from made
 
 
 def path_on(text: str, datastore_name: str) -> str:
@@ -206,6 +243,13 @@ def _file(folder: str, element: etree._Element) -> Found:
         (element.findtext(_DISK_TYPE) or '').rpartition('.')[2],
         element.findtext(_THIN) == 'true',
         element.find(_ENCRYPTION) is not None)
+
+
+def _entry(folder: str, element: etree._Element) -> Entry:
+    found = _file(folder, element)
+    kind = {'FolderFileInfo': 'folder', 'VmDiskFileInfo': 'disk'}.get(
+        soap.type_of(element), 'file')
+    return Entry(found.path, kind, found.size_bytes, found.modified_at)
 
 
 def _details(**wanted: bool) -> dict[str, Any]:

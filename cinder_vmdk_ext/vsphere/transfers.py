@@ -119,14 +119,17 @@ class Transfers:
         return lease.info.entity
 
     @contextlib.contextmanager
-    def export_disk(self, vm: Any, size_bytes: int) -> 'Iterator[Download]':
+    def export_disk(self, vm: Any, size_bytes: int,
+                    method: str = 'ExportVm') -> 'Iterator[Download]':
         """A VM's disk as streamOptimized data (VirtualMachine.ExportVm).
 
+        :param vm: or a snapshot
         :param size_bytes: about as much is expected, to tell the progress
+        :param method: of a snapshot: ExportSnapshot
         :returns: a file that can be read once
         :raises TransferFailed: when it cannot be had, also while it is read
         """
-        with self._lease('ExportVm', vm, must_complete=False) as lease:
+        with self._lease(method, vm, must_complete=False) as lease:
             url, thumbprint = self._disk_url(lease)
             with self._opened('GET', url, thumbprint) as reply:
                 download = Download(

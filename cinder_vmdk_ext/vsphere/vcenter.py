@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the storage API's parts have in common: names, calls, tasks, users.
+
+Reading makes the same number of calls however many objects there are. What
+changes something is first checked; a refusal is a StorageRefused, and nothing
+was changed.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+from urllib import parse
+
+from lxml import etree
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.vsphere import datastore_browser
+from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import references
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import tasks
+from cinder_vmdk_ext.vsphere import virtual_devices
+
+#: The extension that marks the VMs of volumes (VirtualMachine.managedBy).
+CINDER = 'org.openstack.storage'
+#: By type: what leads from an object up to its datacenter. A datastore cluster
+#: is a Folder, and a cluster of hosts a ComputeResource.
+ABOVE = {'Folder': ('name', 'parent'),
+         'ComputeResource': ('name', 'parent', 'host', 'datastore',
+                             'configurationEx'),
+         'Datacenter': ('name', 'parent', 'hostFolder')}
+_VM = ('name', 'runtime.powerState', 'config.managedBy', 'config.template',
+       'config.hardware.device', 'layoutEx.file', 'datastore')
+_HAS = 'HasUserPrivilegeOnEntities'
+_SHORTEST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 2.0
+_EXTENSION_KEY = soap.tag('extensionKey')
+_NAME = soap.tag('name')
+_VOLUME_KEY = re.compile('volume-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+
+
+class Progress(NamedTuple):
+    """How far a task is."""
+
+    what: str
+    percent: int
+
+
+class VmFiles(NamedTuple):
+    """A VM or template, as far as its files are concerned."""
+
+    ref: references.Ref
+    name: str
+    running: bool
+    template: bool
+    managed_by: str  # an extension's key, or empty
+    disks: tuple[virtual_devices.Disk, ...]
+    files: frozenset[str]  # '[datastore] path' as :func:`plain` has it
+    datastores: tuple[references.Ref, ...]
+
+    @property
+    def title(self) -> str:
+        """For a sentence."""
+        return f'{"template" if self.template else "VM"} {self.name!r}'
+
+
+class Searched(NamedTuple):
+    """A datastore, as a search knows it."""
+
+    moref: str
+    name: str  # as the vCenter stores it
+
+
+class Located(NamedTuple):
+    """A path on a datastore."""
+
+    datastore: references.Ref
+    name: str  # the datastore's, as an operator reads it
+    stored_name: str  # as the vCenter stores it
+    path: str  # within the datastore
+    datacenter: references.Ref
+
+    @property
+    def text(self) -> str:
+        """'[datastore] folder/name', as an operator reads it."""
+        return f'[{self.name}] {self.path}'
+
+    @property
+    def wire(self) -> str:
+        """The same as the vCenter stores it."""
+        return f'[{self.stored_name}] {self.path}'
+
+    @property
+    def place(self) -> Searched:
+        """The datastore, for a search."""
+        return Searched(self.datastore.value, self.stored_name)
+
+
+class Vcenter:
+    """One vCenter, by a session of its own."""
+
+    def __init__(self, session: Any, client: soap.Client, *,
+                 owner_of: Callable[[str], str] = lambda path: '',
+                 observe: Callable[[Progress], None] = lambda progress: None,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        """Prepare, without a call.
+
+        :param owner_of: says whom a path within a datastore belongs to, as
+            'volume 1234'; '': nothing that is known
+        :param observe: is told how far a long task is
+        """
+        self.session = session
+        self.client = client
+        self.owner_of = owner_of
+        self._observe = observe
+        self._sleep = sleep
+        #: Make all checks, and change nothing.
+        self.dry_run = False
+        session.task_waiter = self._wait
+        self.browser = datastore_browser.DatastoreBrowser(
+            session, client, self.properties)
+
+    @property
+    def content(self) -> Any:
+        """The ServiceContent."""
+        return self.session.vim.service_content
+
+    # -- Calls --------------------------------------------------------------
+
+    def call(self, method: str, this: references.Ref,
+             **arguments: Any) -> etree._Element:
+        """Call a method that reads."""
+        reply: etree._Element = self.session.invoke_api(
+            self.client, 'call', method, this, arguments)
+        return reply
+
+    def change(self, method: str, this: references.Ref,
+               **arguments: Any) -> etree._Element | None:
+        """Call a method that changes something, unless this is a dry run.
+
+        :raises OutcomeUnknown: no reply came, so it may have been executed
+        :raises VimException: the vCenter refuses it
+        """
+        return None if self.dry_run else self.call(method, this, **arguments)
+
+    def run(self, method: str, this: references.Ref,
+            **arguments: Any) -> None:
+        """Call a method that starts a task, and wait for its end.
+
+        :raises TaskLeft: the wait was broken off
+        """
+        reply = self.change(method, this, **arguments)
+        if reply is not None:
+            self.session.wait_for_task(_task(reply[0]))
+
+    def _wait(self, task: Any) -> tasks.TaskInfo:
+        ref = references.Ref('Task', task.value)
+        pause = _SHORTEST_PAUSE_SECONDS
+        facts: dict[str, Any] = {}
+        try:
+            while True:
+                facts = self.properties(ref, 'info.state', 'info.error',
+                                        'info.progress', 'info.descriptionId')
+                state = facts.get('info.state')
+                if state == 'success':
+                    return tasks.TaskInfo(
+                        ref.value, facts, lambda: self.properties(
+                            ref, 'info.result').get('info.result'))
+                if state == 'error':
+                    raise tasks.failure(tasks.fault_of(facts['info.error']),
+                                        self.session.name_of)
+                self._observe(Progress(facts.get('info.descriptionId') or '',
+                                       facts.get('info.progress') or 0))
+                self._sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+        except KeyboardInterrupt:
+            raise exceptions.TaskLeft(
+                facts.get('info.descriptionId') or 'a task', ref.value,
+                facts.get('info.progress')) from None
+
+    # -- Reading ------------------------------------------------------------
+
+    def properties(self, ref: references.Ref, *paths: str) -> dict[str, Any]:
+        """Properties of one object."""
+        return collector.properties(self.session, self.client, ref, paths)
+
+    def objects(self, refs: Iterable[references.Ref],
+                *paths: str) -> collector.Properties:
+        """Properties of several objects; those that are gone are left out."""
+        return collector.read_objects(self.session, self.client, refs, paths)
+
+    def all(self, **paths: Sequence[str]) -> collector.Properties:
+        """Properties of all objects of some types, and what is above them."""
+        return collector.read_all(
+            self.session, self.client,
+            ABOVE | {kind: tuple(names) for kind, names in paths.items()},
+            keep_unreadable=True)
+
+    def find(self, kind: str, name: str, *paths: str, title: str = ''
+             ) -> tuple[references.Ref, dict[str, Any]]:
+        """One object by its name or its reference (vm-12).
+
+        :raises UnknownObject: there is no such object, or there are several
+        """
+        found = self.all(**{kind: ('name', *paths)})
+        ref = chosen(kind, name, found, title)
+        return ref, found[ref]
+
+    def located(self, text: str) -> Located:
+        """The datastore and the path that '[datastore] path' names.
+
+        :raises UnknownObject: there is no such datastore
+        :raises StorageRefused: it is no path within a datastore
+        """
+        found = self.all(Datastore=('name', 'parent'))
+        names = {ref: plain(facts['name']) for ref, facts in found.items()
+                 if ref.type == 'Datastore' and 'name' in facts}
+        meant = sorted((name for name in set(names.values())
+                        if text.startswith(f'[{name}]')), key=len)
+        if not text.startswith('[') or not meant:
+            raise exceptions.UnknownObject(
+                f'{text!r} names no datastore: write "[datastore] '
+                'folder/name.vmdk"; the datastores are '
+                + exceptions.shortened(sorted(set(names.values()))))
+        name = meant[-1]
+        path = text[len(name) + 2:].removeprefix(' ')
+        check_path(path)
+        ref = chosen('Datastore', name, found)
+        return Located(ref, name, found[ref]['name'], path,
+                       datacenter(ref, found))
+
+    # -- Who uses what ------------------------------------------------------
+
+    def machines_on(self, datastore: references.Ref
+                    ) -> tuple[list[VmFiles], frozenset[str]]:
+        """The VMs that have a file on a datastore, and all its names.
+
+        The same storage may be a datastore in each of several datacenters.
+        """
+        found = self.all(Datastore=('name', 'summary.url', 'vm'))
+        url = found.get(datastore, {}).get('summary.url')
+        same = [ref for ref, facts in found.items()
+                if ref.type == 'Datastore' and (
+                    ref == datastore
+                    or (url and facts.get('summary.url') == url))]
+        refs = {vm for ref in same for vm in found[ref].get('vm') or ()}
+        return (self.machines(sorted(refs)),
+                frozenset(name_of(ref, found) for ref in same))
+
+    def machines(self, refs: Iterable[references.Ref]) -> list[VmFiles]:
+        """VMs with their files."""
+        return [machine(ref, facts) for ref, facts
+                in self.objects(refs, *_VM).items()]
+
+    def refuse_volumes_vm(self, ref: references.Ref) -> VmFiles:
+        """Refuse what would change a VM that has to do with a volume.
+
+        :raises StorageRefused: it is a volume's, or a volume is attached to
+            it
+        """
+        found, = self.machines([ref]) or (None,)
+        if found is None:
+            raise exceptions.UnknownObject(f'{ref.value} is gone')
+        if found.managed_by == CINDER:
+            raise exceptions.StorageRefused(
+                f'{found.title} belongs to a volume of Cinder; use Cinder')
+        config = self.properties(ref, 'config.extraConfig').get(
+            'config.extraConfig')
+        volumes = sorted(
+            key for option in soap.items(config)
+            for key in [option.findtext(soap.tag('key')) or '']
+            if _VOLUME_KEY.fullmatch(key)
+            and option.findtext(soap.tag('value')))
+        if volumes:
+            raise exceptions.StorageRefused(
+                f'{found.title} has volumes of Cinder attached '
+                f'({exceptions.shortened(volumes)}); use Nova, or detach '
+                'them')
+        return found
+
+    def refuse_use(self, at: Located, *, reading: bool = False) -> None:
+        """Refuse what would change a disk that something has.
+
+        :param reading: what reads may be used by VMs that are off
+        :raises StorageRefused: it belongs to a volume, a VM uses it, or it
+            has children
+        """
+        owner = self.owner_of(at.path)
+        if owner:
+            raise exceptions.StorageRefused(
+                f'{at.text} belongs to {owner}; use Cinder')
+        machines, names = self.machines_on(at.datastore)
+        texts = {f'[{name}] {at.path}' for name in names}
+        for found in machines:
+            if not texts & found.files:
+                continue
+            if found.managed_by == CINDER:
+                raise exceptions.StorageRefused(
+                    f'{at.text} belongs to a volume of Cinder '
+                    f'({found.title}); use Cinder')
+            if not reading:
+                children = any(texts.intersection(
+                    map(plain_path, disk.chain[1:])) for disk in found.disks)
+                raise exceptions.StorageRefused(
+                    f'{at.text} is in use by {found.title}'
+                    + (', whose snapshots or clones build on it'
+                       if children else '') + '; detach it first')
+            if found.running:
+                raise exceptions.StorageRefused(
+                    f'{at.text} is in use by {found.title}, which runs; '
+                    'stop it first')
+
+    # -- Privileges ---------------------------------------------------------
+
+    def require(self, privilege: str, refs: Iterable[references.Ref]) -> None:
+        """Refuse what the user may not do, before it is begun.
+
+        One call (HasUserPrivilegeOnEntities).
+
+        :raises PrivilegeMissing: naming the privilege and the object
+        """
+        refs = list(dict.fromkeys(refs))
+        reply = self.call(_HAS, self.content.authorizationManager,
+                          entities=refs, userName=self.session.user_name,
+                          privId=[privilege])
+        try:
+            lacking = [soap.ref(part[0]) for part in reply
+                       if part[1].findtext(soap.tag('isGranted')) != 'true']
+        except soap.MALFORMED as error:
+            raise soap.malformed(_HAS, error) from error
+        if lacking:
+            raise exceptions.PrivilegeMissing(
+                f'{self.session.user_name} may not do that', privilege,
+                self.session.name_of(lacking[0]))
+
+
+# -- Values -----------------------------------------------------------------
+
+def plain(name: str) -> str:
+    """A name as an operator sees it; the vCenter stores %2f for a slash."""
+    return parse.unquote(name)
+
+
+def plain_path(path: str) -> str:
+    """'[datastore] path' with the datastore's name as an operator sees it."""
+    name, bracket, within = path.partition('] ')
+    return f'{plain(name)}{bracket}{within}'
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that leads out of a datastore, or nowhere.
+
+    :raises StorageRefused: saying why
+    """
+    parts = path.split('/')
+    if not path.strip() or path.startswith('/') or '..' in parts or (
+            '.' in parts or '' in parts or '\\' in path
+            or any(ord(each) < 32 for each in path)):
+        raise exceptions.StorageRefused(
+            f'{path!r} is no path within a datastore: write folder/name, '
+            'without "..", empty parts or backslashes')
+
+
+def chosen(kind: str, name: str, found: collector.Properties,
+           title: str = '') -> references.Ref:
+    """The one object of a kind that has a name, or is the reference.
+
+    :raises UnknownObject: there is none, or there are several
+    """
+    title = title or kind.lower()
+    named = {ref: plain(facts.get('name') or '')
+             for ref, facts in found.items() if ref.type == kind}
+    for ref in named:
+        if ref.value == name:
+            return ref
+    same = [ref for ref in named if named[ref] == name]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        raise exceptions.UnknownObject(
+            f'{len(same)} {title}s are called {name!r}; give the reference: '
+            + exceptions.shortened(sorted(ref.value for ref in same)))
+    raise exceptions.UnknownObject(
+        f'there is no {title} {name!r}; there are '
+        + (exceptions.shortened(sorted(set(named.values()))) or 'none'))
+
+
+def datacenter(ref: references.Ref, found: collector.Properties
+               ) -> references.Ref:
+    """The datacenter that an object is in.
+
+    :raises StorageRefused: the user may not see it
+    """
+    at: references.Ref | None = ref
+    while at is not None and at.type != 'Datacenter':
+        at = found.get(at, {}).get('parent')
+    if at is None:
+        raise exceptions.StorageRefused(
+            f'the datacenter of {ref.value} cannot be read; give the user a '
+            'role there')
+    return at
+
+
+def name_of(ref: Any, found: Mapping[references.Ref, dict[str, Any]]) -> str:
+    """An object's name, or its reference where that cannot be read."""
+    if ref is None:
+        return ''
+    return plain(found.get(ref, {}).get('name') or ref.value)
+
+
+def machine(ref: references.Ref, facts: dict[str, Any]) -> VmFiles:
+    """A VM of its properties."""
+    manager = facts.get('config.managedBy')
+    disks = tuple(virtual_devices.disks(virtual_devices.parse(
+        facts.get('config.hardware.device'))))
+    files = {each.findtext(_NAME) or ''
+             for each in soap.items(facts.get('layoutEx.file'))}
+    files |= {path for disk in disks for path in disk.chain}
+    return VmFiles(
+        ref, plain(facts.get('name') or ref.value),
+        facts.get('runtime.powerState') not in ('poweredOff', None),
+        bool(facts.get('config.template')),
+        (manager.findtext(_EXTENSION_KEY) or '')
+        if isinstance(manager, etree._Element) else '',
+        disks, frozenset(map(plain_path, files)),
+        tuple(facts.get('datastore') or ()))
+
+
+def _task(element: etree._Element) -> references.Ref:
+    if element.get('type'):
+        return soap.ref(element)
+    # DatastoreEnterMaintenanceMode answers with a StoragePlacementResult.
+    found = element.find(soap.tag('task'))
+    if found is None:
+        raise soap.malformed('StoragePlacementResult',
+                             ValueError('it names no task'))
+    return soap.ref(found)

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Virtual disks by their paths on datastores (VirtualDiskManager)."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oslo_vmware import exceptions as vmware_exceptions
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.vsphere import datastore_browser
+from cinder_vmdk_ext.vsphere import references
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import vcenter
+from cinder_vmdk_ext.vsphere import virtual_devices
+
+#: As the extra spec vmware:vmdk_type has them -> VirtualDiskType.
+TYPES = {'thin': 'thin', 'thick': 'preallocated',
+         'eagerZeroedThick': 'eagerZeroedThick'}
+#: Adapters -> what a disk's file says of them (VirtualDiskAdapterType); those
+#: of newer kinds read as the one that they are descended from.
+ADAPTERS = {'lsiLogic': 'lsiLogic', 'busLogic': 'busLogic', 'ide': 'ide',
+            'lsiLogicsas': 'lsiLogic', 'paraVirtual': 'lsiLogic'}
+MOST_BYTES = 62 << 40
+_PRIVILEGE = 'Datastore.FileManagement'
+_EXTENT = re.compile(r'-(flat|delta|sesparse|ctk|rdm|rdmp|s\d{3})\.vmdk$')
+_KIB = 1024
+
+
+class VirtualDisk(NamedTuple):
+    """A virtual disk, of a VM or by itself."""
+
+    path: str  # '[datastore] folder/name.vmdk'
+    capacity_bytes: int
+    provisioning: str  # thin, thick, eagerZeroedThick
+    adapter: str  # of a VM's disk
+    vms: list[str]  # that use it
+    parent: str  # the path that it is a delta of, or empty
+    uuid: str  # of a VM's disk
+
+
+class VirtualDisks:
+    """The virtual disks of a vCenter."""
+
+    def __init__(self, of: vcenter.Vcenter) -> None:
+        """Make no call."""
+        self._vcenter = of
+
+    # -- Reading ------------------------------------------------------------
+
+    def of_vm(self, name: str) -> list[VirtualDisk]:
+        """The disks of a VM, in the order of its devices.
+
+        :param name: its name or reference
+        :raises UnknownObject: there is none, or there are several
+        """
+        ref, facts = self._vcenter.find(
+            'VirtualMachine', name, 'config.hardware.device', title='VM')
+        devices = virtual_devices.parse(facts.get('config.hardware.device'))
+        title = vcenter.plain(facts.get('name') or ref.value)
+        return [VirtualDisk(
+            vcenter.plain_path(disk.path), disk.capacity_bytes,
+            disk.provisioning,
+            virtual_devices.adapter_of(disk, devices) or '', [title],
+            vcenter.plain_path(disk.parent or ''), disk.uuid)
+            for disk in virtual_devices.disks(devices)]
+
+    def of_datastore(self, name: str) -> list[VirtualDisk]:
+        """The disks on a datastore, by path, with the VMs that use them.
+
+        :param name: the datastore's name or reference
+        :raises UnknownObject: there is none, or there are several
+        """
+        ref, facts = self._vcenter.find('Datastore', name, 'name')
+        place = vcenter.Searched(ref.value, facts['name'])
+        machines, names = self._vcenter.machines_on(ref)
+        found = []
+        for _place, disk in self._vcenter.browser.disks([place]):
+            texts = {f'[{each}] {disk.path}' for each in names}
+            users = [each for each in machines if texts & each.files]
+            chains = [each.chain for vm in users for each in vm.disks
+                      if vcenter.plain_path(each.path) in texts]
+            parents = [chain[1] for chain in chains if len(chain) > 1]
+            found.append(VirtualDisk(
+                f'[{vcenter.plain(place.name)}] {disk.path}',
+                disk.capacity_bytes or 0,
+                'thin' if disk.thin else 'thick', '',
+                sorted(each.name for each in users),
+                vcenter.plain_path(parents[0]) if parents else '', ''))
+        return sorted(found)
+
+    # -- Changing -----------------------------------------------------------
+
+    def create(self, path: str, capacity_bytes: int, *,
+               provisioning: str = 'thin', adapter: str = 'lsiLogic') -> str:
+        """Make an empty disk (CreateVirtualDisk_Task).
+
+        Its folder is made where it is missing.
+
+        :param path: '[datastore] folder/name.vmdk'
+        :param provisioning: one of :data:`TYPES`
+        :param adapter: one of :data:`ADAPTERS`
+        :returns: the path
+        :raises StorageRefused: the path is wrong or taken, or the size
+        """
+        at = self._new(path)
+        _check_size(capacity_bytes)
+        self._vcenter.require(_PRIVILEGE, [at.datastore])
+        self._make_folder(at)
+        self._vcenter.run(
+            'CreateVirtualDisk_Task', self._disk_manager, name=at.wire,
+            datacenter=at.datacenter, spec=soap.Typed(
+                'FileBackedVirtualDiskSpec', {
+                    'diskType': TYPES[provisioning],
+                    'adapterType': ADAPTERS[adapter],
+                    'capacityKb': capacity_bytes // _KIB}))
+        return at.text
+
+    def delete(self, path: str) -> str:
+        """Delete a disk with its files (DeleteVirtualDisk_Task).
+
+        :returns: the path
+        :raises StorageRefused: it is in use, has children, or belongs to a
+            volume
+        """
+        at, _disk = self._free(path)
+        self._vcenter.run('DeleteVirtualDisk_Task', self._disk_manager,
+                          name=at.wire, datacenter=at.datacenter)
+        return at.text
+
+    def copy(self, path: str, to: str, *, provisioning: str | None = None,
+             adapter: str = 'lsiLogic') -> str:
+        """Copy a disk (CopyVirtualDisk_Task).
+
+        :param provisioning: of the copy; None: as the disk has it
+        :returns: the copy's path
+        :raises StorageRefused: a VM that runs has it, or the path is taken
+        """
+        source, disk = self._existing(path)
+        self._vcenter.refuse_use(source, reading=True)
+        target = self._new(to)
+        self._vcenter.require(_PRIVILEGE,
+                              [source.datastore, target.datastore])
+        if provisioning is None:
+            provisioning = 'thin' if disk.thin else 'thick'
+        self._make_folder(target)
+        self._vcenter.run(
+            'CopyVirtualDisk_Task', self._disk_manager, sourceName=source.wire,
+            sourceDatacenter=source.datacenter, destName=target.wire,
+            destDatacenter=target.datacenter, destSpec=soap.Typed('', {
+                'diskType': TYPES[provisioning],
+                'adapterType': ADAPTERS[adapter]}), force=False)
+        return target.text
+
+    def move(self, path: str, to: str) -> str:
+        """Move or rename a disk (MoveVirtualDisk_Task).
+
+        :returns: its new path
+        :raises StorageRefused: as :meth:`delete`, or the path is taken
+        """
+        source, _disk = self._free(path)
+        target = self._new(to)
+        self._vcenter.require(_PRIVILEGE, [target.datastore])
+        self._make_folder(target)
+        self._vcenter.run(
+            'MoveVirtualDisk_Task', self._disk_manager, sourceName=source.wire,
+            sourceDatacenter=source.datacenter, destName=target.wire,
+            destDatacenter=target.datacenter, force=False)
+        return target.text
+
+    def extend(self, path: str, capacity_bytes: int, *,
+               eager_zero: bool = False) -> str:
+        """Make a disk larger (ExtendVirtualDisk_Task).
+
+        :param capacity_bytes: its capacity afterwards
+        :returns: the path
+        :raises StorageRefused: as :meth:`delete`, or it is as large already
+        """
+        _check_size(capacity_bytes)
+        at, disk = self._free(path)
+        if (disk.capacity_bytes or 0) >= capacity_bytes:
+            raise exceptions.StorageRefused(
+                f'{at.text} has {disk.capacity_bytes} bytes already; it can '
+                'only become larger')
+        self._vcenter.run(
+            'ExtendVirtualDisk_Task', self._disk_manager, name=at.wire,
+            datacenter=at.datacenter, newCapacityKb=capacity_bytes // _KIB,
+            eagerZero=eager_zero)
+        return at.text
+
+    def inflate(self, path: str) -> str:
+        """Give a thin disk all its space (InflateVirtualDisk_Task).
+
+        :returns: the path
+        :raises StorageRefused: as :meth:`delete`, or it is not thin
+        """
+        at, disk = self._free(path)
+        if not disk.thin:
+            raise exceptions.StorageRefused(
+                f'{at.text} is not thin: it has all its space')
+        self._vcenter.run('InflateVirtualDisk_Task', self._disk_manager,
+                          name=at.wire, datacenter=at.datacenter)
+        return at.text
+
+    def eager_zero(self, path: str) -> str:
+        """Write zeros to what was never written (EagerZeroVirtualDisk_Task).
+
+        :returns: the path
+        :raises StorageRefused: as :meth:`delete`, or it is thin
+        """
+        at, disk = self._free(path)
+        if disk.thin:
+            raise exceptions.StorageRefused(
+                f'{at.text} is thin; inflate it, which writes zeros too')
+        self._vcenter.run('EagerZeroVirtualDisk_Task', self._disk_manager,
+                          name=at.wire, datacenter=at.datacenter)
+        return at.text
+
+    # -- Checks -------------------------------------------------------------
+
+    @property
+    def _disk_manager(self) -> references.Ref:
+        found: references.Ref = self._vcenter.content.virtualDiskManager
+        return found
+
+    def _located(self, path: str) -> vcenter.Located:
+        at = self._vcenter.located(path)
+        if not at.path.endswith('.vmdk') or _EXTENT.search(at.path):
+            raise exceptions.StorageRefused(
+                f'{at.text} is no disk: name its descriptor, which ends in '
+                '.vmdk and not in -flat.vmdk or the like')
+        return at
+
+    def _existing(self, path: str
+                  ) -> tuple[vcenter.Located, datastore_browser.Found]:
+        at = self._located(path)
+        disk = self._vcenter.browser.disk(at.place, at.path)
+        if disk is None:
+            raise exceptions.UnknownObject(f'there is no disk {at.text}')
+        return at, disk
+
+    def _free(self, path: str
+              ) -> tuple[vcenter.Located, datastore_browser.Found]:
+        """A disk that nothing has, so that it may be changed."""
+        at, disk = self._existing(path)
+        self._vcenter.refuse_use(at)
+        children = list(self._children(at))
+        if children:
+            raise exceptions.StorageRefused(
+                f'{at.text} has children '
+                f'({exceptions.shortened(children)}); delete them first')
+        self._vcenter.require(_PRIVILEGE, [at.datastore])
+        return at, disk
+
+    def _children(self, at: vcenter.Located) -> Iterator[str]:
+        """Deltas of a disk beside it, which no VM may have any more."""
+        folder, _, name = at.path.rpartition('/')
+        delta = re.compile(re.escape(name.removesuffix('.vmdk'))
+                           + r'-\d{6}\.vmdk')
+        for found in self._vcenter.browser.folder(at.place, folder):
+            if delta.fullmatch(found.path.rpartition('/')[2]):
+                yield found.path
+
+    def _new(self, path: str) -> vcenter.Located:
+        """A path for a disk, at which there is nothing yet."""
+        at = self._located(path)
+        owner = self._vcenter.owner_of(at.path)
+        if owner:
+            raise exceptions.StorageRefused(
+                f'{at.text} is the place of {owner}; take another')
+        folder = at.path.rpartition('/')[0]
+        if any(found.path == at.path for found
+               in self._vcenter.browser.folder(at.place, folder)):
+            raise exceptions.StorageRefused(f'there is a file {at.text}')
+        return at
+
+    def _make_folder(self, at: vcenter.Located) -> None:
+        folder = at.path.rpartition('/')[0]
+        if not folder:
+            return
+        try:
+            self._vcenter.change(
+                'MakeDirectory', self._vcenter.content.fileManager,
+                name=f'[{at.stored_name}] {folder}',
+                datacenter=at.datacenter, createParentDirectories=True)
+        except vmware_exceptions.FileAlreadyExistsException:
+            pass
+
+
+def _check_size(capacity_bytes: int) -> None:
+    if capacity_bytes % _KIB or not 0 < capacity_bytes <= MOST_BYTES:
+        raise exceptions.StorageRefused(
+            f'{capacity_bytes} bytes is no size of a disk: it is a multiple '
+            'of 1 KiB and at most 62 TiB')
