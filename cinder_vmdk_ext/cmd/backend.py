@@ -15,8 +15,11 @@ from cinder import objects
 from cinder.volume import configuration
 from cinder.volume import driver as volume_driver
 
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext import config
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import names as patterns
 
 _DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
 _OPTIONS = (cfg.StrOpt('volume_driver'), cfg.StrOpt('backend_host'))
@@ -55,6 +58,28 @@ def names(wanted: str | None = None) -> list[str]:
             'enabled_backends', f'no enabled backend has the driver {_DRIVER}',
             'give the cinder.conf of cinder-volume with --config-file')
     return [wanted] if wanted else found
+
+
+def connection(name: str) -> Any:
+    """A backend's options: where its vCenter is, and how it is verified."""
+    section = configuration.Configuration(volume_driver.volume_opts,
+                                          config_group=name)
+    section.append_config_values(driver.VmdkExtDriver.get_driver_options())
+    return section
+
+
+def owner_of(path: str) -> str:
+    """Whom a path within a datastore belongs to, by its name.
+
+    :returns: for a sentence, as 'volume 1234'; '': nothing of Cinder's
+    """
+    top = path.partition('/')[0]
+    if top == compare.QUARANTINE_PATH:
+        return 'the quarantine (see quarantine list)'
+    if path.startswith(patterns.TEMPORARY_FOLDER):
+        return 'an operation of Cinder (see audit)'
+    found = config.name_patterns().in_path(path)
+    return f'volume or snapshot {found} by its name' if found else ''
 
 
 @contextlib.contextmanager

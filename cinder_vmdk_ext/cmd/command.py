@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import functools
+import re
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from cliff import command
 from cliff import lister
 from cliff import show
 from oslo_config import cfg
+from oslo_utils import units
 
 from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext import exceptions
@@ -140,6 +142,19 @@ class Showing(_Display, show.ShowOne):
 
 def _is_human(parsed_args: argparse.Namespace) -> bool:
     return bool(parsed_args.formatter == 'table')
+
+
+_UNITS = {'KiB': units.Ki, 'MiB': units.Mi, 'GiB': units.Gi,
+          'TiB': units.Ti}
+
+
+def size(text: str) -> int:
+    """A type of argument: a size with its unit, in bytes."""
+    found = re.fullmatch(r'(\d+)([KMGT]iB)', text)
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no size; give a number with its unit, as 20GiB')
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def number(unit: str, example: str) -> Callable[[str], float]:

@@ -2,6 +2,7 @@
 """``cinder-vmdk-ext``: the operator's command."""
 
 import argparse
+import getpass
 import logging
 import sys
 import warnings
@@ -22,6 +23,52 @@ COMMANDS = {
     'quarantine purge': 'cinder_vmdk_ext.cmd.quarantine:PurgeQuarantine',
     'quarantine restore': 'cinder_vmdk_ext.cmd.quarantine:RestoreQuarantine',
     'sweep': 'cinder_vmdk_ext.cmd.auditing:Sweep',
+    'vc cluster create': 'cinder_vmdk_ext.cmd.vc_clusters:CreateVcCluster',
+    'vc cluster datastores':
+        'cinder_vmdk_ext.cmd.vc_clusters:ListVcClusterDatastores',
+    'vc cluster delete': 'cinder_vmdk_ext.cmd.vc_clusters:DeleteVcCluster',
+    'vc cluster list': 'cinder_vmdk_ext.cmd.vc_clusters:ListVcCluster',
+    'vc cluster show': 'cinder_vmdk_ext.cmd.vc_clusters:ShowVcCluster',
+    'vc datastore browse':
+        'cinder_vmdk_ext.cmd.vc_datastores:BrowseVcDatastore',
+    'vc datastore create local':
+        'cinder_vmdk_ext.cmd.vc_datastores:CreateVcLocal',
+    'vc datastore create nfs': 'cinder_vmdk_ext.cmd.vc_datastores:CreateVcNfs',
+    'vc datastore create nfs41':
+        'cinder_vmdk_ext.cmd.vc_datastores:CreateVcNfs41',
+    'vc datastore create vmfs':
+        'cinder_vmdk_ext.cmd.vc_datastores:CreateVcVmfs',
+    'vc datastore delete':
+        'cinder_vmdk_ext.cmd.vc_datastores:DeleteVcDatastore',
+    'vc datastore io set': 'cinder_vmdk_ext.cmd.vc_datastores:SetVcIo',
+    'vc datastore io show': 'cinder_vmdk_ext.cmd.vc_datastores:ShowVcIo',
+    'vc datastore list': 'cinder_vmdk_ext.cmd.vc_datastores:ListVcDatastore',
+    'vc datastore maintenance enter':
+        'cinder_vmdk_ext.cmd.vc_datastores:EnterVcMaintenance',
+    'vc datastore maintenance exit':
+        'cinder_vmdk_ext.cmd.vc_datastores:ExitVcMaintenance',
+    'vc datastore reachable':
+        'cinder_vmdk_ext.cmd.vc_datastores:ReachVcDatastore',
+    'vc datastore refresh':
+        'cinder_vmdk_ext.cmd.vc_datastores:RefreshVcDatastore',
+    'vc datastore rename':
+        'cinder_vmdk_ext.cmd.vc_datastores:RenameVcDatastore',
+    'vc datastore show': 'cinder_vmdk_ext.cmd.vc_datastores:ShowVcDatastore',
+    'vc disk copy': 'cinder_vmdk_ext.cmd.vc_disks:CopyVcDisk',
+    'vc disk create': 'cinder_vmdk_ext.cmd.vc_disks:CreateVcDisk',
+    'vc disk delete': 'cinder_vmdk_ext.cmd.vc_disks:DeleteVcDisk',
+    'vc disk eager-zero': 'cinder_vmdk_ext.cmd.vc_disks:EagerZeroVcDisk',
+    'vc disk extend': 'cinder_vmdk_ext.cmd.vc_disks:ExtendVcDisk',
+    'vc disk inflate': 'cinder_vmdk_ext.cmd.vc_disks:InflateVcDisk',
+    'vc disk list': 'cinder_vmdk_ext.cmd.vc_disks:ListVcDisk',
+    'vc disk move': 'cinder_vmdk_ext.cmd.vc_disks:MoveVcDisk',
+    'vc host rescan': 'cinder_vmdk_ext.cmd.vc_datastores:RescanVcHost',
+    'vc snapshot create': 'cinder_vmdk_ext.cmd.vc_snapshots:CreateVcSnapshot',
+    'vc snapshot delete': 'cinder_vmdk_ext.cmd.vc_snapshots:DeleteVcSnapshot',
+    'vc snapshot export': 'cinder_vmdk_ext.cmd.vc_snapshots:ExportVcSnapshot',
+    'vc snapshot rename': 'cinder_vmdk_ext.cmd.vc_snapshots:RenameVcSnapshot',
+    'vc snapshot revert': 'cinder_vmdk_ext.cmd.vc_snapshots:RevertVcSnapshot',
+    'vc snapshot tree': 'cinder_vmdk_ext.cmd.vc_snapshots:TreeVcSnapshot',
 }
 _BACKENDS = metadata.EntryPoint('backends', 'cinder_vmdk_ext.cmd.backend', '')
 
@@ -168,6 +215,17 @@ class Application(app.App):
         self.stderr.write(f'{question} [y/N] ')
         self.stderr.flush()
         return self.stdin.readline().strip().lower() in ('y', 'yes')
+
+    def ask(self, question: str, secret: bool = False) -> str:
+        """What a person at the terminal, or a program, answers.
+
+        :param secret: do not show it while it is typed
+        """
+        if secret and self.stdin.isatty():
+            return getpass.getpass(question, self.stderr)
+        self.stderr.write(question)
+        self.stderr.flush()
+        return str(self.stdin.readline()).rstrip('\n')
 
 
 class _Console(logging.StreamHandler):

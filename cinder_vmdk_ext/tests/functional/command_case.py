@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 
+from cinder_vmdk_ext.cmd import backend
 from cinder_vmdk_ext.cmd import main
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
@@ -27,6 +28,11 @@ class Backends:
         if wanted not in (None, section.NAME):
             raise exceptions.InvalidSettings('--backend', wanted, 'wrong')
         return [section.NAME]
+
+    def connection(self, name):
+        return self._backend.upstream.configuration
+
+    owner_of = staticmethod(backend.owner_of)
 
     def opened(self, name):
         return contextlib.nullcontext(self._backend)

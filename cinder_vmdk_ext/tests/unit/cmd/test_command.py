@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+<<<<<<< HEAD
 """What each command does with its arguments, before and around its work."""
 
 import argparse
@@ -115,3 +116,24 @@ class NumberTestCase(unittest.TestCase):
 
 if __name__ == '__main__':
     unittest.main()
+=======
+"""Types of arguments."""
+
+import argparse
+import unittest
+
+from cinder_vmdk_ext.cmd import command
+
+
+class SizeTestCase(unittest.TestCase):
+
+    def test_a_size_has_a_number_and_a_unit(self):
+        self.assertEqual([1024, 20 << 30, 3 << 40], [
+            command.size(text) for text in ('1KiB', '20GiB', '3TiB')])
+
+    def test_what_has_not_is_refused(self):
+        for text in '', '20', '0GiB', '-1GiB', '1.5GiB', '1GB', 'GiB':
+            with self.subTest(text), self.assertRaisesRegex(
+                    argparse.ArgumentTypeError, 'as 20GiB'):
+                command.size(text)
+>>>>>>> 9b87a11 (cmd: read and change the vCenter's storage)
