@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-<<<<<<< HEAD
 """What each command does with its arguments, before and around its work."""
 
 import argparse
@@ -114,17 +113,6 @@ class NumberTestCase(unittest.TestCase):
                 command.number('days', '30')(text)
 
 
-if __name__ == '__main__':
-    unittest.main()
-=======
-"""Types of arguments."""
-
-import argparse
-import unittest
-
-from cinder_vmdk_ext.cmd import command
-
-
 class SizeTestCase(unittest.TestCase):
 
     def test_a_size_has_a_number_and_a_unit(self):
@@ -136,4 +124,7 @@ class SizeTestCase(unittest.TestCase):
             with self.subTest(text), self.assertRaisesRegex(
                     argparse.ArgumentTypeError, 'as 20GiB'):
                 command.size(text)
->>>>>>> 9b87a11 (cmd: read and change the vCenter's storage)
+
+
+if __name__ == '__main__':
+    unittest.main()
