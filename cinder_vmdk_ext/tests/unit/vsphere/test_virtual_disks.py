@@ -2,6 +2,8 @@
 """Paths and sizes that are of no disk are refused without a change."""
 
 import unittest
+from typing import Any
+from typing import cast
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.unit.vsphere import storage_stub
@@ -22,7 +24,7 @@ class Located(storage_stub.Tree):
 
 class VirtualDisksTestCase(unittest.TestCase):
 
-    disks = virtual_disks.VirtualDisks(Located())
+    disks = virtual_disks.VirtualDisks(cast(Any, Located()))
 
     def test_only_a_descriptor_is_a_disk(self):
         for name in ('a', 'a.vmx', 'a-flat.vmdk', 'a-delta.vmdk',
