@@ -90,9 +90,9 @@ class ProcessTestCase(unittest.TestCase):
             several.append(process)
         began = time.monotonic()
 
-        self.assertEqual(several, processes.stop_all(several, 2.0))
+        self.assertEqual(several, processes.stop_all(several, 5.0))
 
-        self.assertLess(time.monotonic() - began, 3.9)
+        self.assertLess(time.monotonic() - began, 9.9)
         self.assertFalse(any(process.running() for process in several))
 
     def test_the_end_of_one_that_fails_is_told_with_its_log(self):
@@ -111,7 +111,7 @@ class ProcessTestCase(unittest.TestCase):
         with self.assertRaisesRegex(errors.ProcessFailed, 'not ready within'):
             process.wait_until_ready(lambda: None, 0.3)
 
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 60)
 
     def test_a_program_that_does_not_exist_is_named(self):
         with self.assertRaisesRegex(errors.SandboxError, 'no-such-program'):

@@ -107,9 +107,9 @@ class FurtherCallsTestCase(vcenter_case.VCenterCase):
     def test_the_certificate_authority_answers_by_REST(self):
         address = f'https://{self.vcenter.host}:{self.vcenter.port}/rest'
         verify = self.vcenter.cacert
-        session = requests.post(f'{address}/com/vmware/cis/session', verify=verify, timeout=10,
+        session = requests.post(f'{address}/com/vmware/cis/session', verify=verify, timeout=60,
                                 auth=(self.vcenter.user, self.vcenter.password)).json()['value']
-        reply = requests.get(f'{address}/vcenter/certificate-authority/get-root', verify=verify, timeout=10,
+        reply = requests.get(f'{address}/vcenter/certificate-authority/get-root', verify=verify, timeout=60,
                              headers={'vmware-api-session-id': session})
         self.assertEqual(200, reply.status_code, reply.text)
         self.assertIn('BEGIN CERTIFICATE', reply.text)

@@ -191,7 +191,7 @@ class FaultsTestCase(unittest.TestCase):
     def create_folder(self, name):
         """:returns: the reply to CreateFolder, of which pyVmomi would tell less"""
         return requests.post(
-            f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', verify=self.vcenter.cacert, timeout=10,
+            f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', verify=self.vcenter.cacert, timeout=60,
             headers={'Cookie': self.client._stub.cookie.split(';')[0], 'Content-Type': 'text/xml; charset=utf-8'},
             data=f'''<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><CreateFolder xmlns="urn:vim25">
                 <_this type="Folder">{self.datacenter.vmFolder._moId}</_this><name>{name}</name>
@@ -217,7 +217,7 @@ class FaultsTestCase(unittest.TestCase):
         self.control.fault(method='CreateSnapshot_Task', count=1, status=503, after_work=True, task_delay_ms=300)
         self.assertRaises(http.client.HTTPException, self.vm.CreateSnapshot_Task, 'unheard', '', False, False)
         self.assertIsNone(self.vm.snapshot)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while self.vm.snapshot is None:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
@@ -285,7 +285,7 @@ class FaultsTestCase(unittest.TestCase):
 
     def transfer(self, method, name, data=None):
         cookie = self.client._stub.cookie.split(';')[0]
-        return requests.request(method, self.url(name), data=data, headers={'Cookie': cookie}, timeout=10,
+        return requests.request(method, self.url(name), data=data, headers={'Cookie': cookie}, timeout=60,
                                 verify=self.vcenter.cacert)
 
     def test_an_http_status_on_uploads(self):
@@ -301,11 +301,11 @@ class FaultsTestCase(unittest.TestCase):
 
     def test_a_transfer_is_cut_in_the_middle(self):
         url = f'https://{self.vcenter.host}:{self.vcenter.port}/sdk/vimService.wsdl'
-        length = len(requests.get(url, verify=self.vcenter.cacert, timeout=10).content)
+        length = len(requests.get(url, verify=self.vcenter.cacert, timeout=60).content)
         self.control.fault(path='vimService.wsdl$', method='GET', count=1, cut='during', after_bytes=length // 2)
         self.assertRaises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError), requests.get, url,
-                          verify=self.vcenter.cacert, timeout=10)
-        self.assertEqual(length, len(requests.get(url, verify=self.vcenter.cacert, timeout=10).content))
+                          verify=self.vcenter.cacert, timeout=60)
+        self.assertEqual(length, len(requests.get(url, verify=self.vcenter.cacert, timeout=60).content))
 
     # Rules
 

@@ -3,7 +3,6 @@
 
 import http.client
 import threading
-import time
 import unittest
 
 from oslo_vmware import api
@@ -12,6 +11,7 @@ from pyVmomi import vim
 import requests
 
 from simulator import client
+from simulator.conformance import vcenter_case
 from simulator import control as control_endpoint
 
 
@@ -41,7 +41,7 @@ class JournalTestCase(unittest.TestCase):
         body = ('<?xml version="1.0"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
                 '<RetrieveServiceContent xmlns="urn:vim25"><_this type="ServiceInstance">ServiceInstance</_this>'
                 '</RetrieveServiceContent></soapenv:Body></soapenv:Envelope>').encode()
-        reply = requests.post(url, data=body, headers={'SOAPAction': 'urn:vim25/8.0'}, verify=self.vcenter.cacert, timeout=10)
+        reply = requests.post(url, data=body, headers={'SOAPAction': 'urn:vim25/8.0'}, verify=self.vcenter.cacert, timeout=60)
         totals = self.control.journal()['methods']['RetrieveServiceContent']
         self.assertEqual((len(body), len(reply.content)), (totals['request_bytes'], totals['response_bytes']))
 
@@ -80,7 +80,7 @@ class JournalTestCase(unittest.TestCase):
     def test_transfers_are_counted(self):
         data = b'z' * 12345
         requests.put(f'https://{self.vcenter.host}:{self.vcenter.port}/folder/journal.bin?dcPath=DC0&dsName=LocalDS_0', data=data,
-                     headers={'Cookie': self.client._stub.cookie.split(';')[0]}, verify=self.vcenter.cacert, timeout=10)
+                     headers={'Cookie': self.client._stub.cookie.split(';')[0]}, verify=self.vcenter.cacert, timeout=60)
         totals = self.control.journal()['methods']['PUT /folder']
         self.assertEqual((1, len(data)), (totals['calls'], totals['request_bytes']))
 
@@ -102,10 +102,9 @@ class JournalTestCase(unittest.TestCase):
         self.assertIn('cut', [call['outcome'] for call in self.control.calls()])
 
     def test_a_call_in_progress_is_listed(self):
-        self.control.fault(method='CurrentTime', count=1, delay_ms=1000)
+        self.control.fault(method='CurrentTime', count=1, delay_ms=2000)
         thread = threading.Thread(target=self.client.CurrentTime)
         thread.start()
-        time.sleep(0.3)
-        self.assertEqual({'CurrentTime': 1}, self.control.journal()['running'])
+        vcenter_case.until(lambda: self.control.journal()['running'] == {'CurrentTime': 1})
         thread.join()
         self.assertEqual({}, self.control.journal()['running'])

@@ -15,6 +15,7 @@ from pyVmomi import vmodl
 import requests
 
 from simulator import client as simulator_client
+from simulator.conformance import vcenter_case
 from simulator import control as control_endpoint
 
 PC = vmodl.query.PropertyCollector
@@ -57,7 +58,8 @@ class LoginsTestCase(unittest.TestCase):
                 result.append(error)
         thread = threading.Thread(target=wait)
         thread.start()
-        time.sleep(0.3)
+        vcenter_case.until(lambda: 'WaitForUpdatesEx' in self.control.journal()['running'])
+        time.sleep(0.1)
         return thread, result
 
 
@@ -131,7 +133,7 @@ class LoginTestCase(LoginsTestCase):
         time.sleep(0.2)
         self.control.kill_sessions()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         self.assertEqual(before, self.control.watching())
 
     @staticmethod
@@ -157,7 +159,7 @@ class WaitTestCase(LoginsTestCase):
         end()
         thread.join()
         self.assertIsInstance(result[0], vim.fault.NotAuthenticated)
-        self.assertLess(time.monotonic() - begin, 5)
+        self.assertLess(time.monotonic() - begin, 15)
 
     def test_logout_ends_a_wait(self):
         key = self.manager.currentSession.key
@@ -182,21 +184,21 @@ class WaitTestCase(LoginsTestCase):
 
 class TimeoutTestCase(LoginsTestCase):
 
-    flags = {'vm': 0, 'session_timeout': '1s'}
+    flags = {'vm': 0, 'session_timeout': '3s'}
 
     def test_an_idle_session_ends(self):
         self.client.CurrentTime()
-        time.sleep(1.5)
+        time.sleep(3.5)
         self.assertRaises(vim.fault.NotAuthenticated, self.client.CurrentTime)
 
     def test_a_session_in_use_lives_on(self):
         for _ in range(4):
-            time.sleep(0.5)
+            time.sleep(1)
             self.client.CurrentTime()
 
     def test_a_wait_in_progress_keeps_its_session(self):
         thread, result = self.waiter(self.client)
-        time.sleep(2)
+        time.sleep(4)
         self.assertEqual([], result)
         self.assertEqual(1, len(self.control.sessions()))
         self.control.kill_sessions()
@@ -208,7 +210,7 @@ class CookieTestCase(LoginsTestCase):
 
     def post(self, path, text, cookie=''):
         return requests.post(
-            f'https://{self.vcenter.host}:{self.vcenter.port}{path}', verify=self.vcenter.cacert, timeout=10,
+            f'https://{self.vcenter.host}:{self.vcenter.port}{path}', verify=self.vcenter.cacert, timeout=60,
             headers={'Cookie': cookie} if cookie else {},
             data=f'<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/">{text}</e:Envelope>')
 

@@ -177,7 +177,7 @@ class PathsTestCase(RetrievalCase):
     def test_a_type_that_is_none_is_refused(self):
         session = self.client._stub.cookie.split(';')[0]
         reply = requests.post(
-            f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', verify=self.vcenter.cacert, timeout=10,
+            f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', verify=self.vcenter.cacert, timeout=60,
             headers={'Cookie': session}, data=f'''<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body>
             <RetrieveProperties xmlns="urn:vim25"><_this type="PropertyCollector">{self.collector._moId}</_this><specSet>
             <propSet><type>Machine</type><pathSet>name</pathSet></propSet>

@@ -28,7 +28,7 @@ class SchemaCase(vcenter_case.VCenterCase):
     def send(self, text):
         """:returns: the reply to a request, of which pyVmomi could send only what is right"""
         return requests.post(
-            f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', verify=self.vcenter.cacert, timeout=10,
+            f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', verify=self.vcenter.cacert, timeout=60,
             headers={'Cookie': self.client._stub.cookie.split(';')[0], 'Content-Type': 'text/xml; charset=utf-8'},
             data='<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" '
                  'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns="urn:vim25">'

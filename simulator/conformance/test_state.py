@@ -156,7 +156,7 @@ class ContentTestCase(LoadedTestCase):
         self.assertNotEqual(tree[0].id, self.vm.snapshot.rootSnapshotList[0].childSnapshotList[0].id)
 
     def read(self):
-        reply = requests.get(self.vcenter.control_url + '/disk', timeout=10, params={**place(self.vm), 'length': 4 * MIB})
+        reply = requests.get(self.vcenter.control_url + '/disk', timeout=60, params={**place(self.vm), 'length': 4 * MIB})
         reply.raise_for_status()
         return reply.content
 

@@ -91,7 +91,7 @@ class AnyRequestTestCase(unittest.TestCase):
         self.check_alive()
 
     def post(self, text):
-        return requests.post(f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', data=text, timeout=10,
+        return requests.post(f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', data=text, timeout=60,
                              headers={'Cookie': self.client._stub.cookie.split(';')[0], 'SOAPAction': 'urn:vim25/8.0'},
                              verify=self.vcenter.cacert)
 

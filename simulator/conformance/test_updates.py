@@ -11,6 +11,7 @@ from pyVmomi import vmodl
 import requests
 
 from simulator import client as simulator_client
+from simulator.conformance import vcenter_case
 from simulator import control as control_endpoint
 
 PC = vmodl.query.PropertyCollector
@@ -112,9 +113,12 @@ class UpdatesTestCase(UpdatesCase):
         begin = time.monotonic()
         self.assertIsNone(self.wait(version, 1))
         self.assertGreaterEqual(time.monotonic() - begin, 1)
-        begin = time.monotonic()
-        self.assertIsNone(self.wait(version, 0))
-        self.assertLess(time.monotonic() - begin, 0.5)
+        took = []
+        while len(took) < 10 and min(took, default=1) >= 0.5:  # a busy machine may be slow once
+            begin = time.monotonic()
+            self.assertIsNone(self.wait(version, 0))
+            took.append(time.monotonic() - begin)
+        self.assertLess(min(took), 0.5)
 
     def in_thread(self, call):
         result = []
@@ -126,7 +130,9 @@ class UpdatesTestCase(UpdatesCase):
                 result.append(error)
         thread = threading.Thread(target=run)
         thread.start()
-        time.sleep(0.3)
+        control = control_endpoint.Control(self.vcenter.control_url)
+        vcenter_case.until(lambda: 'WaitForUpdatesEx' in control.journal()['running'])
+        time.sleep(0.1)
         return thread, result
 
     def test_a_change_ends_the_wait(self):
@@ -137,7 +143,7 @@ class UpdatesTestCase(UpdatesCase):
         thread, result = self.in_thread(lambda: self.wait(version, 20))
         WaitForTask(vim.Folder(self.folder._moId, other._stub).Rename('woken'))
         thread.join()
-        self.assertLess(time.monotonic() - begin, 5)
+        self.assertLess(time.monotonic() - begin, 15)
         self.assertEqual([('modify', self.folder, {'name': 'woken'})], self.changes(result[0]))
 
     def test_cancel(self):
@@ -177,7 +183,7 @@ class UpdatesTestCase(UpdatesCase):
             requests.post(f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', data=body, timeout=1,
                           headers={'Cookie': self.client._stub.cookie.split(';')[0], 'SOAPAction': 'urn:vim25/8.0'},
                           verify=self.vcenter.cacert)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while control.journal()['running']:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)

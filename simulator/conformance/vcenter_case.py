@@ -16,6 +16,15 @@ GIB = 1 << 30
 MIB = 1 << 20
 
 
+def until(condition, timeout_s=60, message='it did not come true'):
+    """Wait until a condition holds, for what a vCenter does some time after it has answered."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(message() if callable(message) else message)
+        time.sleep(0.02)
+
+
 class VCenterCase(unittest.TestCase):
     """The attribute flags of a subclass is what its simulator starts with, lenient the rules that it does not hold."""
 
@@ -86,12 +95,9 @@ class VCenterCase(unittest.TestCase):
         self.until(lambda: task.info.state in ('success', 'error'), timeout_s, f'{task} runs on')
         return task.info
 
-    def until(self, condition, timeout_s=10, message='it did not come true'):
-        """Wait until a condition holds, for what a vCenter does some time after it has answered."""
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, message() if callable(message) else message)
-            time.sleep(0.02)
+    def until(self, condition, timeout_s=60, message='it did not come true'):
+        """See until() of this module."""
+        until(condition, timeout_s, message)
 
     def control(self, method, path, body=None):
         """Ask the simulator's control endpoint.
@@ -176,7 +182,7 @@ class Watch:
                 for change in update.changeSet:
                     self.seen.setdefault(change.name, []).append(change.val)
 
-    def until(self, path, value, timeout_s=10):
+    def until(self, path, value, timeout_s=60):
         """Wait until a property was told to have a value."""
         deadline = time.monotonic() + timeout_s
         while value not in self.seen[path]:

@@ -247,7 +247,7 @@ class BackendCase(testtools.TestCase):
         only.
         """
         view, ops = self.driver.backend.inventory_source, self.driver.volumeops
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             known = view.known()
             if known is None or (
@@ -429,7 +429,7 @@ class BackendCase(testtools.TestCase):
         self._destroy_all([vm])
 
     def _destroy_all(self, vms):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while vms:
             tasks, vms = [(vm, vm.Destroy_Task()) for vm in vms], []
             for vm, task in tasks:

@@ -306,7 +306,7 @@ class Books(stateful.RuleBasedStateMachine):
         for datastore in self.case.all(vim.Datastore):
             datastore.RefreshDatastoreStorageInfo()
         self.case.reconcile()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while True:
             told, true = self._told(), self._true()
             if told == true or time.monotonic() > deadline:

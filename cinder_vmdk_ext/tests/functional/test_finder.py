@@ -106,7 +106,7 @@ class PrefetchTestCase(backend_case.BackendCase):
     def setUp(self):
         super().setUp()
         self.volume = self.create()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self.moref_of(self.volume) and time.monotonic() < deadline:
             time.sleep(0.02)
 

@@ -27,7 +27,7 @@ class LaggingCase(backend_case.BackendCase):
         self.datastore(name).RefreshDatastoreStorageInfo()
 
     def until(self, expected, look):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while look() != expected and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertEqual(expected, look())
