@@ -58,6 +58,7 @@ from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import retype
 from cinder_vmdk_ext.volumes import snapshots
 from cinder_vmdk_ext.volumes import transfer
+from cinder_vmdk_ext.volumes import written_back
 from cinder_vmdk_ext.vsphere import accounts
 from cinder_vmdk_ext.vsphere import logout
 from cinder_vmdk_ext.vsphere import preflight
@@ -121,7 +122,10 @@ class Backend:
                                  self.replacement, self.create,
                                  self.snapshots, copies, self.admission)
         self.attach = attach.Attach(port, self.selection, self.finder,
-                                    self.host_record, self.admission)
+                                    self.host_record, self.admission,
+                                    written_back.WrittenBack(
+                                        port, self.finder,
+                                        self.replacement).settle)
         self.images = images.Images(port, self.selection, self.finder,
                                     self.replacement, self.attach,
                                     self.admission,

@@ -272,10 +272,11 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Connection info for an attachment (Cinder hook)."""
         return self.backend.attach.initialize_connection(volume, connector)
 
-    @hooks.hook(locks_on=('volume',))
+    @hooks.hook(locks_on=('volume',), places=True)
     def terminate_connection(self, volume: Any, connector: Any,
                              **kwargs: Any) -> None:
         """Bring a disk home, once no instance has it (Cinder hook)."""
+        self.backend.attach.terminate_connection(volume, connector)
         self.backend.reconciler.after_detach(volume)
 
     def validate_connector(self, connector: Any) -> None:

@@ -31,12 +31,16 @@ class Attach:
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
                  host_record: records.HostRecord,
-                 admission: admissions.Admission) -> None:
+                 admission: admissions.Admission,
+                 settle_written: Callable[[Any], None]) -> None:
+        """:param settle_written: makes what os-brick wrote the volume's own
+        """
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._host_record = host_record
         self._admission = admission
+        self._settle_written = settle_written
 
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Connection info for an attachment.
@@ -104,11 +108,18 @@ class Attach:
 
         :raises ConnectorRefused: with the option that would permit it
         """
-        os_brick = ('instance' not in connector
-                    and all(name in connector for name in _OS_BRICK))
-        if os_brick and not self._gives_credentials():
+        if _is_os_brick(connector) and not self._gives_credentials():
             raise exceptions.ConnectorRefused()
         self._upstream.original.validate_connector(connector)
+
+    def terminate_connection(self, volume: Any, connector: Any) -> None:
+        """Put right what os-brick left as it disconnected.
+
+        :raises VimException: the disk has not the volume's size or UUID
+        """
+        if (connector and _is_os_brick(connector)
+                and self._gives_credentials()):
+            self._settle_written(volume)
 
     def connection_info(self, volume: Any, backing: Any,
                         connector: Any) -> dict[str, Any]:
@@ -124,3 +135,8 @@ class Attach:
     def _gives_credentials(self) -> bool:
         return bool(self._upstream.configuration.safe_get(
             'vmdk_ext_connector_credentials'))
+
+
+def _is_os_brick(connector: Any) -> bool:
+    return ('instance' not in connector
+            and all(name in connector for name in _OS_BRICK))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""os-brick exchanges a volume's disk; it becomes the volume's own again."""
+
+import tempfile
+
+from os_brick.initiator.connectors import vmware as os_brick_vmware
+from oslo_utils import uuidutils
+from pyVmomi import vim
+
+from cinder_vmdk_ext.tests import disk_images
+from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.tests.functional import test_secrets
+
+CONTENT = backend_case.content('restored')
+
+
+class WrittenBackTestCase(backend_case.BackendCase):
+    """D14: os-brick exchanges the disk as it disconnects."""
+
+    VCENTER = backend_case.BackendCase.VCENTER | {'ds': 2}
+    OPTIONS = {'vmdk_ext_connector_credentials': True}
+
+    def restored(self):
+        """A volume of 2 GiB that os-brick put a backup of 1 GiB on."""
+        volume = self.create(size_gib=2)
+        data = self.driver.initialize_connection(volume, test_secrets.OS_BRICK)['data']
+        # To add the disk again, os-brick sets its I/O shares as well
+        # (VirtualMachine.Config.Resource), which the driver does not need.
+        data['config'] |= {'vmware_host_username': self.vcenter.user,
+                           'vmware_host_password': self.vcenter.password}
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            file.write(disk_images.stream_optimized(CONTENT))
+        os_brick_vmware.VmdkConnector(None).disconnect_volume(
+            data, {'path': file.name, 'last_modified': 0})
+        truth = self.truth(volume)
+        self.assertNotEqual(volume.id, truth.disk.backing.uuid)
+        self.assertLess(truth.size_gib, 2)
+        self.assertEqual('thick', truth.provisioning)
+        return volume
+
+    def assert_put_right(self, volume, form):
+        truth = self.truth(volume)
+        self.assertEqual(
+            (volume.id, 2, form),
+            (truth.disk.backing.uuid, truth.size_gib, truth.provisioning))
+        self.assertEqual(CONTENT, self.read(volume, len(CONTENT)))
+        self.assertEqual([volume.name], list(self.shadow_vms()))
+        self.assert_home(volume)
+
+    def test_what_it_restored_gets_the_volumes_uuid_size_and_form(self):
+        volume = self.restored()
+        self.driver.terminate_connection(volume, test_secrets.OS_BRICK)
+        self.assert_put_right(volume, 'thin')
+
+    def test_where_it_cannot_be_copied_the_size_is_right_at_least(self):
+        volume = self.create(content=CONTENT)
+        truth = self.truth(volume)
+        truth.disk.backing.uuid = uuidutils.generate_uuid()
+        self.wait(truth.vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation='edit',
+                                            device=truth.disk)])))
+        volume.size = 2
+        volume.volume_type_id = self.volume_type('thick', vmdk_type='thick')[
+            'id']
+        volume.save()
+        self.control.fault(method='CloneVM_Task',
+                           task_fault={'type': 'NoDiskSpace'})
+        self.driver.terminate_connection(self.fresh(volume), test_secrets.OS_BRICK)
+        self.assert_put_right(volume, 'thin')
+
+    def test_nothing_is_done_where_nothing_was_written(self):
+        volume = self.create()
+        self.driver.initialize_connection(volume, test_secrets.OS_BRICK)
+        version = self.truth(volume).vm.config.changeVersion
+        for connector in test_secrets.OS_BRICK, test_secrets.NOVA, None:
+            self.driver.terminate_connection(volume, connector)
+        self.assertEqual(version, self.truth(volume).vm.config.changeVersion)
