@@ -196,6 +196,16 @@ def compare(evidence: Evidence) -> list[Finding]:
                                            each.name, each.reference))
 
 
+def used_machines(evidence: Evidence) -> dict[str, Machine]:
+    """The VM that the driver takes for each volume's, by the volume's id.
+
+    A volume that has none is left out.
+    """
+    comparison = _Comparison(evidence)
+    found = {each.id: comparison.used(each.id) for each in evidence.volumes}
+    return {each: vm for each, vm in found.items() if vm is not None}
+
+
 def unused_disks(evidence: Evidence) -> Iterator[File]:
     """Disks' files that no VM names, each with the space of its extents."""
     used = {_descriptor(path) for vm in evidence.machines
@@ -301,7 +311,7 @@ class _Comparison:
 
     # -- Records ------------------------------------------------------------
 
-    def _used(self, volume_id: str) -> Machine | None:
+    def used(self, volume_id: str) -> Machine | None:
         """The VM that the driver takes for a volume's.
 
         It goes by the UUID, or by the name as in old releases. A mark alone
@@ -315,12 +325,12 @@ class _Comparison:
                    default=None)
 
     def _is_whole(self, volume_id: str) -> bool:
-        used = self._used(volume_id)
+        used = self.used(volume_id)
         return used is not None and used.disk_count > 0
 
     def _of_volumes(self) -> Iterator[Finding]:
         for volume in self._evidence.volumes:
-            used = self._used(volume.id)
+            used = self.used(volume.id)
             if not volume.mine:
                 continue
             yield from self._of_record(volume, used)
@@ -338,7 +348,7 @@ class _Comparison:
                     f'its host names {volume.pool}, and its VM is on '
                     f'{used.pool}')
         for volume_id, machines in self._holders.items():
-            used = self._used(volume_id)
+            used = self.used(volume_id)
             if volume_id in self._volumes:
                 for vm in machines:
                     if vm is not used:
@@ -440,7 +450,7 @@ class _Comparison:
                 there = any(vm.template for vm
                             in self._templates.get(record.id, ()))
             else:
-                vm = self._used(record.volume_id)
+                vm = self.used(record.volume_id)
                 there = vm is not None and record.name in {
                     point.name for point in vm.points}
             if not there:

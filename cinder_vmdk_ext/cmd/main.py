@@ -69,6 +69,8 @@ COMMANDS = {
     'vc snapshot rename': 'cinder_vmdk_ext.cmd.vc_snapshots:RenameVcSnapshot',
     'vc snapshot revert': 'cinder_vmdk_ext.cmd.vc_snapshots:RevertVcSnapshot',
     'vc snapshot tree': 'cinder_vmdk_ext.cmd.vc_snapshots:TreeVcSnapshot',
+    'volume list': 'cinder_vmdk_ext.cmd.volumes:ListVolume',
+    'volume show': 'cinder_vmdk_ext.cmd.volumes:ShowVolume',
 }
 _BACKENDS = metadata.EntryPoint('backends', 'cinder_vmdk_ext.cmd.backend', '')
 

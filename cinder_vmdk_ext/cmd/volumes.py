@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cinder-vmdk-ext volume list`` and ``volume show``."""
+
+import argparse
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+from oslo_utils import units
+
+from cinder import context as cinder_context
+from cinder import objects
+from cinder.volume import volume_types
+
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.backings import disk_scan
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
+from cinder_vmdk_ext.scheduling import extra_specs
+from cinder_vmdk_ext.vsphere import references
+from cinder_vmdk_ext.vsphere import virtual_devices
+
+_MARKS = (shadow.VOLUME_ID, shadow.SNAPSHOT_ID, shadow.UNMANAGED,
+          shadow.REPLACED, shadow.DEPLOYMENT)
+_TASK = ('info.descriptionId', 'info.state', 'info.progress')
+_COLUMNS = (
+    columns.Column('backend', 'Backend', telling=True),
+    columns.Column('id', 'ID'),
+    columns.Column('name', 'Name'),
+    columns.Column('status', 'Status'),
+    columns.Column('size_bytes', 'Size', columns.size),
+    columns.Column('pool', 'Pool'),
+    columns.Column('backing', 'Backing'),
+    columns.Column('vm', 'VM', long=True),
+    columns.Column('vm_name', 'VM name', long=True),
+    columns.Column('datastore', 'Datastore', telling=True),
+    columns.Column('attached_to', 'Attached to', columns.listed, long=True),
+    columns.Column('snapshots', 'Snapshots', long=True),
+    columns.Column('differences', 'Differences', columns.listed))
+
+
+class _VolumeSeen(NamedTuple):
+    """A volume, from three sides."""
+
+    record: Any
+    compared: compare.Volume
+    vm: compare.Machine | None
+    findings: list[compare.Finding]
+
+    @property
+    def backing(self) -> str:
+        """What came of its disk, in a word."""
+        if self.vm is not None:
+            return 'present'
+        if any(each.kind == 'lost' for each in self.findings):
+            return 'lost'
+        return 'missing' if self.compared.backed else 'not made yet'
+
+
+class _OfVolumes(command.OfBackends):
+    """A command that reads volumes."""
+
+    def seen(self, opened: Any) -> list[_VolumeSeen]:
+        """The volumes of a backend, by name."""
+        evidence = collect.EvidenceReader(opened).without_files()
+        used = compare.used_machines(evidence)
+        findings: dict[str, list[compare.Finding]] = {}
+        for each in compare.compare(evidence):
+            findings.setdefault(each.owner, []).append(each)
+        records = {each.id: each for each in objects.VolumeList.get_all(
+            cinder_context.get_admin_context())}
+        return sorted(
+            (_VolumeSeen(records[each.id], each, used.get(each.id),
+                         findings.get(each.id, []))
+             for each in evidence.volumes
+             if each.mine and each.id in records),
+            key=lambda found: (found.record.display_name or '',
+                               found.compared.id))
+
+    def judge(self, seen: Iterable[_VolumeSeen]) -> None:
+        """Have the exit status say what was found."""
+        kinds = {each.kind for found in seen for each in found.findings}
+        self.app.found |= bool(kinds)
+        self.app.lost |= 'lost' in kinds
+
+
+class ListVolume(_OfVolumes, command.Listing):
+    """List the volumes of a backend: record, VM, and what differs.
+
+    The differences are kinds of findings of audit, which also looks for the
+    files. Exits with 3 when there is one, and with 4 when a volume is lost.
+    """
+
+    COLUMNS = _COLUMNS
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--pool', metavar='NAME',
+                            help='only those whose host names it')
+        parser.add_argument('--different', action='store_true',
+                            help='only those with a difference')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Read and compare them."""
+        rows = []
+        for name, opened in self.opened(parsed_args):
+            seen = [each for each in self.seen(opened)
+                    if parsed_args.pool in (None, each.compared.pool)
+                    and (each.findings or not parsed_args.different)]
+            self.judge(seen)
+            rows += [_row(name, each) for each in seen]
+        return rows
+
+
+class ShowVolume(_OfVolumes, command.Showing):
+    """Show all that is known of a volume.
+
+    Whether an operation holds its lock is known only where this machine and
+    the services share locks. Exits as volume list.
+    """
+
+    COLUMNS = (
+        *_COLUMNS[:-1],
+        columns.Column('disk', 'Disk'),
+        columns.Column('disk_bytes', 'Size of the disk', columns.size),
+        columns.Column('provisioning', 'Provisioning'),
+        columns.Column('adapter', 'Adapter'),
+        columns.Column('chain', 'Chain of files', columns.listed),
+        columns.Column('policy', "The type's policy"),
+        columns.Column('policy_complies', 'The datastore complies',
+                       columns.truth),
+        columns.Column('tasks', 'Tasks that run', columns.listed),
+        columns.Column('marks', 'Marks', columns.listed),
+        columns.Column('locked', 'Locked', columns.truth),
+        columns.Column('differences', 'Differences', columns.listed))
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.set_defaults(long=True)
+        parser.add_argument('volume', metavar='VOLUME', help='its id or name')
+        return parser
+
+    def row(self, parsed_args: argparse.Namespace) -> columns.Row:
+        """Find it, and look at its VM."""
+        wanted = parsed_args.volume
+        found: list[columns.Row] = []
+        for name, opened in self.opened(parsed_args):
+            seen = [each for each in self.seen(opened)
+                    if wanted in (each.compared.id, each.compared.name,
+                                  each.record.display_name)]
+            self.judge(seen)
+            found += [self._whole(name, opened, each) for each in seen]
+        with self.calling(exceptions.UnknownObject):
+            if len(found) != 1:
+                raise exceptions.UnknownObject(
+                    f'{len(found)} volumes of these backends are called '
+                    f'{wanted!r}; give an id that volume list shows')
+        return found[0]
+
+    def _whole(self, name: str, opened: Any, seen: _VolumeSeen) -> columns.Row:
+        return (*_row(name, seen)[:-1], *_disk(opened, seen),
+                *_policy(opened, seen), list(_tasks(opened, seen)),
+                _marks(opened, seen), self._is_locked(seen.compared.id),
+                [f'{each.kind}: {each.detail}' for each in seen.findings])
+
+    def _is_locked(self, volume_id: str) -> bool:
+        with self.app.backends.locking(), locks.volume_if_free(
+                volume_id) as had:
+            return not had
+
+
+def _row(backend: str, seen: _VolumeSeen) -> columns.Row:
+    vm = seen.vm
+    return (
+        backend, seen.compared.id, seen.record.display_name or '',
+        seen.compared.status, seen.record.size * units.Gi,
+        seen.compared.pool, seen.backing, vm.moref if vm else None,
+        vm.name if vm else None, vm.place if vm else None,
+        list(seen.compared.attached_to), len(vm.points) if vm else None,
+        sorted({each.kind for each in seen.findings}))
+
+
+def _disk(opened: Any, seen: _VolumeSeen) -> columns.Row:
+    """Path, capacity, provisioning, adapter and chain of the disk."""
+    if seen.vm is None:
+        return (None,) * 5
+    devices = opened.volumeops.devices_of(_ref(seen.vm))
+    disks = virtual_devices.disks(devices)
+    if len(disks) != 1:
+        return (f'the VM has {len(disks)} disks', *(None,) * 4)
+    disk = disks[0]
+    return (disk.path, disk.capacity_bytes, disk.provisioning,
+            virtual_devices.adapter_of(disk, devices), list(disk.chain))
+
+
+def _policy(opened: Any, seen: _VolumeSeen) -> tuple[str, bool | None]:
+    """The policy of the type, and whether the VM's datastore complies."""
+    type_id = seen.record.volume_type_id
+    specs = (volume_types.get_volume_type_extra_specs(type_id)
+             if type_id else {})
+    policy = specs.get(extra_specs.POLICY) or ''
+    if not policy or seen.vm is None:
+        return policy, None
+    refs = opened.volumeops.properties(
+        _ref(seen.vm), 'datastore').get('datastore') or ()
+    complying = opened.directory.compliant_datastores(policy)
+    return policy, bool(refs) and all(
+        ref.value in complying for ref in refs)
+
+
+def _tasks(opened: Any, seen: _VolumeSeen) -> Iterator[str]:
+    if seen.vm is None:
+        return
+    for task in opened.volumeops.properties(
+            _ref(seen.vm), 'recentTask').get('recentTask') or ():
+        try:
+            facts = opened.volumeops.properties(task, *_TASK)
+        except exceptions.VMWARE_ERRORS:
+            continue  # forgotten meanwhile
+        if facts.get('info.state') in ('queued', 'running'):
+            yield (f'{facts.get("info.descriptionId")} ({task.value}): '
+                   f'{facts["info.state"]}, '
+                   f'{facts.get("info.progress") or 0} %')
+
+
+def _marks(opened: Any, seen: _VolumeSeen) -> list[str]:
+    if seen.vm is None:
+        return []
+    found = opened.volumeops.properties(_ref(seen.vm), *(
+        f'config.extraConfig["{mark}"]' for mark in _MARKS))
+    return [f'{mark}={value}' for mark in _MARKS
+            for value in [disk_scan.mark_of(found, mark)] if value]
+
+
+def _ref(vm: compare.Machine) -> references.Ref:
+    return references.Ref('VirtualMachine', vm.moref)
