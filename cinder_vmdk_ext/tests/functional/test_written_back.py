@@ -11,6 +11,7 @@ from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import test_secrets
 
+OS_BRICK, NOVA = test_secrets.OS_BRICK, test_secrets.NOVA
 CONTENT = backend_case.content('restored')
 
 
@@ -23,7 +24,7 @@ class WrittenBackTestCase(backend_case.BackendCase):
     def restored(self):
         """A volume of 2 GiB that os-brick put a backup of 1 GiB on."""
         volume = self.create(size_gib=2)
-        data = self.driver.initialize_connection(volume, test_secrets.OS_BRICK)['data']
+        data = self.driver.initialize_connection(volume, OS_BRICK)['data']
         # To add the disk again, os-brick sets its I/O shares as well
         # (VirtualMachine.Config.Resource), which the driver does not need.
         data['config'] |= {'vmware_host_username': self.vcenter.user,
@@ -49,7 +50,7 @@ class WrittenBackTestCase(backend_case.BackendCase):
 
     def test_what_it_restored_gets_the_volumes_uuid_size_and_form(self):
         volume = self.restored()
-        self.driver.terminate_connection(volume, test_secrets.OS_BRICK)
+        self.driver.terminate_connection(volume, OS_BRICK)
         self.assert_put_right(volume, 'thin')
 
     def test_where_it_cannot_be_copied_the_size_is_right_at_least(self):
@@ -65,13 +66,13 @@ class WrittenBackTestCase(backend_case.BackendCase):
         volume.save()
         self.control.fault(method='CloneVM_Task',
                            task_fault={'type': 'NoDiskSpace'})
-        self.driver.terminate_connection(self.fresh(volume), test_secrets.OS_BRICK)
+        self.driver.terminate_connection(self.fresh(volume), OS_BRICK)
         self.assert_put_right(volume, 'thin')
 
     def test_nothing_is_done_where_nothing_was_written(self):
         volume = self.create()
-        self.driver.initialize_connection(volume, test_secrets.OS_BRICK)
+        self.driver.initialize_connection(volume, OS_BRICK)
         version = self.truth(volume).vm.config.changeVersion
-        for connector in test_secrets.OS_BRICK, test_secrets.NOVA, None:
+        for connector in OS_BRICK, NOVA, None:
             self.driver.terminate_connection(volume, connector)
         self.assertEqual(version, self.truth(volume).vm.config.changeVersion)
