@@ -2,12 +2,14 @@
 """An administrator drains datastores, as seen from Cinder."""
 
 import time
+from unittest import mock
 
 from pyVmomi import vim
 import requests
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.tests import webserver
 from cinder_vmdk_ext.vsphere import tagging
 
 REST = '/rest/com/vmware/cis'
@@ -136,6 +138,25 @@ class TagTestCase(DrainCase):
         tagged = self.driver.backend.inventory_source._tagged
         tagged._clock = lambda: time.monotonic() + tagging.KEEP_SECONDS
         self.assert_available()
+
+    def test_what_is_known_of_tags_takes_one_request_a_minute(self):
+        tagged = self.driver.backend.inventory_source._tagged
+        now = time.monotonic()
+        with mock.patch.object(tagged, '_clock', lambda: now):
+            for _ in range(4):
+                now += tagging.KEEP_SECONDS
+                self.control.reset_journal()
+                tagged.datastores()
+        self.assertEqual(1, sum(
+            each['calls'] for name, each
+            in self.control.journal()['methods'].items()
+            if name.endswith((' /api', ' /rest'))))
+
+    def test_a_file_of_authorities_decides_though_insecure_is_set(self):
+        with webserver.WebServer() as stranger:
+            self.assertRaises(
+                exceptions.InvalidSettings, self.make_driver,
+                vmware_ca_file=stranger.cert_file, vmware_insecure=True)
 
 
 class OldTagTestCase(TagTestCase):

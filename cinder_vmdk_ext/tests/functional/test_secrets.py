@@ -4,6 +4,7 @@
 import hashlib
 import json
 import logging
+import socket
 import ssl
 from urllib import parse
 
@@ -200,6 +201,17 @@ class TrustTestCase(SecretsCase):
             exceptions.TransferFailed, made._put, 'POST', url, [b'x'], 1,
             ':'.join(['00'] * 20))
         self.assertIn('Fingerprints did not match', str(caught))
+
+    def test_connections_to_the_vcenter_are_kept_alive(self):
+        """D8: a firewall drops what is silent, and tells neither side."""
+        self.create()
+        sockets = [each.sock for each in
+                   self.driver.session.https._pool.pool.queue
+                   if each is not None and each.sock is not None]
+        self.assertNotEqual([], sockets)
+        for each in sockets:
+            self.assertTrue(each.getsockopt(socket.SOL_SOCKET,
+                                            socket.SO_KEEPALIVE))
 
     def test_the_right_thumbprint_is_enough(self):
         pem = ssl.get_server_certificate((self.vcenter.host,
