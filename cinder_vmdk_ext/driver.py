@@ -197,9 +197,9 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return self.backend.clone.from_volume(volume, src_vref)
 
     def _get_extra_config(self, volume: Any) -> dict[str, str]:
-        marks = super()._get_extra_config(volume)
         deployment = self.backend.deployment()
-        return marks | ({shadow.DEPLOYMENT: deployment} if deployment else {})
+        own = {shadow.DEPLOYMENT: deployment} if deployment else {}
+        return super()._get_extra_config(volume) | own
 
     def _create_backing(self, volume: Any, host: Any = None,
                         create_params: Any = None) -> Any:

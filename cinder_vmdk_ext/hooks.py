@@ -138,12 +138,13 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
     if hook.reads:
         stack.enter_context(operation.scope(
             prefetch=_prefetch(hook.reads, given.get('connector'))))
-    if hook.places:
-        stack.enter_context(backend.reservations.operation(
-            volume_id=volume_id))
+    claims = stack.enter_context(backend.reservations.operation(
+        volume_id=volume_id)) if hook.places else None
     backend.promised.touch()
     if hook.makes:
         backend.compliance.settle(given['volume'])
+        if claims is not None:
+            claims.settled = True
 
 
 def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:

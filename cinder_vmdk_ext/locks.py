@@ -105,13 +105,13 @@ def _one(name: str, blocking: bool = True) -> Iterator[bool]:
     if lock is None:
         yield False
         return
-    try:
-        with operation.scope(locks=held | {name}):
+    with operation.scope(locks=held | {name}):
+        try:
             # The holder before may have changed what was read.
             operation.forget_prefetched()
             yield True
-    finally:
-        _release(lock, name)
+        finally:
+            _release(lock, name)
 
 
 def _acquired(name: str, blocking: bool) -> Any:

@@ -50,10 +50,12 @@ class Prefetch:
         """The VM of a UUID, if it was found and not asked for since."""
         return self._found.pop(uuid, None)
 
-    def peek(self, moref: str, path: str) -> tuple[bool, Any]:
-        """Whether a property of a VM was read, and its value, which stays."""
-        known = self._properties.get(moref, {})
-        return path in known, known.get(path)
+    def peek(self, moref: str) -> dict[str, Any]:
+        """The properties of a VM that were read, which stay.
+
+        One that the VM does not have is None.
+        """
+        return dict(self._properties.get(moref, {}))
 
     def take(self, moref: str,
              paths: tuple[str, ...]) -> dict[str, Any] | None:

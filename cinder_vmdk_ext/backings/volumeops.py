@@ -183,8 +183,8 @@ class VolumeOps(folders.PlaceOps):
         seen = told.get(references.Ref('VirtualMachine', moref), {})
         if seen.get(_UUID) != uuid:
             return None
-        wanted.keep(uuid, moref, ((vm.value, properties)
-                                  for vm, properties in told.items()))
+        wanted.keep(uuid, moref, [(vm.value, properties)
+                                  for vm, properties in told.items()])
         return moref
 
     def _take_prefetched(self, vm: Any, *paths: str) -> dict[str, Any] | None:
@@ -241,7 +241,7 @@ class VolumeOps(folders.PlaceOps):
         """
         return collector.read_objects(
             self._session, self._client,
-            (references.Ref('VirtualMachine', moref) for moref in morefs),
+            [references.Ref('VirtualMachine', moref) for moref in morefs],
             paths)
 
     def disks_of(self, morefs: Iterable[str]) -> dict[str, list[devices.Disk]]:
@@ -271,17 +271,13 @@ class VolumeOps(folders.PlaceOps):
     def has_disk(self, backing: Any) -> bool:
         """Whether a VM has a disk; what was read in advance stays read."""
         wanted = operation.current().prefetch
-        if wanted and any(
-                wanted.peek(backing.value, first)[1]
-                is not None for first in _FIRST_DISKS):
+        known = wanted.peek(backing.value) if wanted else {}
+        if any(known.get(first) is not None for first in _FIRST_DISKS):
             return True
         path = 'config.hardware.device'
-        known, hardware = wanted.peek(
-            backing.value, path) if wanted else (
-                False, None)
-        if not known:
-            hardware = self.properties(backing, path).get(path)
-        return bool(devices.disks(devices.parse(hardware)))
+        if path not in known:
+            known = self.properties(backing, path)
+        return bool(devices.disks(devices.parse(known.get(path))))
 
     def adapter_of(self, backing: Any) -> str | None:
         """The adapter of a shadow VM's disk; None: of another kind.

@@ -12,9 +12,12 @@ TieBreak = Callable[[Sequence[str]], str]
 
 
 def unfit(datastore: model.Datastore, requirement: model.Requirement,
-          inventory: model.Inventory,
-          settings: model.Settings) -> str | None:
-    """Why the datastore cannot take this very disk; None when it can."""
+          inventory: model.Inventory, settings: model.Settings,
+          reach: frozenset[str] | None = None) -> str | None:
+    """Why the datastore cannot take this very disk; None when it can.
+
+    :param reach: hosts (morefs) that may register its VM, if they are known
+    """
     if datastore.moref in requirement.excluded:
         return 'it is excluded for this operation'
     refused = eligibility.ineligibility(datastore, inventory, settings)
@@ -27,7 +30,9 @@ def unfit(datastore: model.Datastore, requirement: model.Requirement,
     if (requirement.compliant is not None
             and datastore.moref not in requirement.compliant):
         return f'it does not comply with storage policy {requirement.policy!r}'
-    if not _candidate_hosts(datastore, requirement, inventory, settings):
+    if reach is None:
+        reach = _reach(requirement, inventory, settings)
+    if not datastore.usable_hosts & reach:
         return _out_of_reach(requirement, inventory)
     if not requirement.thin and datastore.free_bytes < requirement.size_bytes:
         return (f'{model.format_gib(datastore.free_bytes)} are free, '
@@ -68,8 +73,9 @@ def place(requirement: model.Requirement, inventory: model.Inventory,
     """
     reasons: dict[str, str] = {}
     fitting: list[model.Datastore] = []
+    reach = _reach(requirement, inventory, settings)
     for datastore in _considered(requirement, inventory):
-        reason = unfit(datastore, requirement, inventory, settings)
+        reason = unfit(datastore, requirement, inventory, settings, reach)
         if reason is None:
             fitting.append(datastore)
         else:
@@ -79,8 +85,7 @@ def place(requirement: model.Requirement, inventory: model.Inventory,
     best = min(_rank(datastore) for datastore in fitting)
     equals = [d.moref for d in fitting if _rank(d) == best]
     datastore = inventory.datastores[tie_break(sorted(equals))]
-    host = inventory.hosts[tie_break(sorted(
-        _candidate_hosts(datastore, requirement, inventory, settings)))]
+    host = inventory.hosts[tie_break(sorted(datastore.usable_hosts & reach))]
     pool = inventory.clusters[host.parent].resource_pool
     return model.Placement(datastore, host, pool)
 
@@ -92,8 +97,8 @@ def register_on(datastore: model.Datastore, inventory: model.Inventory,
 
     :returns: None when no host can use the datastore now
     """
-    hosts = _candidate_hosts(datastore, model.Requirement(0), inventory,
-                             settings)
+    hosts = datastore.usable_hosts & _reach(model.Requirement(0), inventory,
+                                            settings)
     if not hosts:
         return None
     host = inventory.hosts[tie_break(sorted(hosts))]
@@ -114,16 +119,15 @@ def _rank(datastore: model.Datastore) -> tuple[int, float]:
     return -len(datastore.mounted_hosts), used
 
 
-def _candidate_hosts(datastore: model.Datastore,
-                     requirement: model.Requirement,
-                     inventory: model.Inventory,
-                     settings: model.Settings) -> frozenset[str]:
+def _reach(requirement: model.Requirement, inventory: model.Inventory,
+           settings: model.Settings) -> frozenset[str]:
+    """The hosts (morefs) that may register the disk's VM."""
     # The host of an instance may lie outside the configured clusters: the
     # disk has to be where the instance is, whatever new volumes prefer.
     wanted = requirement.hosts
     if wanted is None:
         wanted = inventory.hosts_in_reach(settings)
-    return datastore.usable_hosts & inventory.registering_hosts & wanted
+    return inventory.registering_hosts & wanted
 
 
 def _out_of_reach(requirement: model.Requirement,

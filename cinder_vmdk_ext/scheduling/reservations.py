@@ -38,6 +38,9 @@ class Claims:
         self.claims: list[claims.Claim] = []
         self.refused: frozenset[str] = (parent.refused if parent
                                         else frozenset())
+        # Whether the pool of that volume may hold its disk, and was so
+        # changed if need be (volumes/compliance.py).
+        self.settled: bool = parent is not None and parent.settled
 
     @property
     def datastores(self) -> frozenset[str]:

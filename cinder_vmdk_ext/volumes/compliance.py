@@ -57,11 +57,11 @@ class Compliance:
         :raises NoneComplies: no datastore of the backend does
         :raises NoPlacement: with the reason for each datastore considered
         """
-        if (not self._selection.connected or state.is_backed(volume)
-                or volume.get('migration_status')):
+        if state.is_backed(volume) or volume.get('migration_status'):
             return
         policy = self._upstream.storage_profile(volume)
-        if policy is None and host is None:
+        if (policy is None and host is None
+                or not self._selection.connected):
             return
         pool = self._selection.pool_of(volume)
         pinned = self._selection.pinned(pool) if pool is not None else None

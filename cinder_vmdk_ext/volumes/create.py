@@ -9,6 +9,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.scheduling import reservations as space
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import compliance as compliances
@@ -79,7 +80,10 @@ class Create:
                 if not temporary:
                     self._discard_unfinished(volume)
                 raise
-        if not temporary:
+        claims = operation.current().claims
+        if not temporary and not (
+                host is None and claims is not None and claims.settled
+                and claims.volume_id == volume['id']):
             self._compliance.settle(volume, host)
         backing = self.where_space_is(volume, make)
         if state.is_promised(volume) and not temporary:

@@ -225,7 +225,7 @@ class DatastoreSelection:
         """Id of the type's storage policy, from the cache."""
         if self._directory is None:
             return self._upstream.original.storage_profile_id(volume)
-        name = self._upstream.storage_profile(volume)
+        name = self.specs(volume).get(extra_specs.POLICY)
         found = self._directory.policy_id(name) if name else None
         return found.uniqueId if found is not None else None
 

@@ -116,9 +116,9 @@ class TaskWaiter:
         wait = _Wait(key)
         with self._lock:
             self._waits.setdefault(key, []).append(wait)
+            self._stream.hurry.set()
         try:
-            with self._stream.hurried():
-                facts = self._until_ended(wait)
+            facts = self._until_ended(wait)
         finally:
             with self._lock:
                 self._waits[key].remove(wait)
@@ -126,6 +126,8 @@ class TaskWaiter:
                     del self._waits[key]
                     if wait.view is not None and wait.view == self._view:
                         self._ended.append(key)
+                if not self._waits:
+                    self._stream.hurry.clear()
         if facts['info.state'] == 'error':
             raise failure(facts['info.error'], self._session.name_of)
         return TaskInfo(key, facts, lambda: self._result(task))

@@ -8,12 +8,10 @@ not to the one that forked it. Under eventlet's monkey patching the thread is
 a green one and its waits are cooperative.
 """
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -142,23 +140,9 @@ class Stream:
         self._lock = threading.Lock()
         self._conversation: Conversation | None = None
         self._stopped = False
-        # Set while somebody waits for what is told next.
+        # Set by a listener while it waits for news: the poll then gathers
+        # none before it reports the next.
         self.hurry = threading.Event()
-        self._hurried = 0
-
-    @contextlib.contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Have what changes told at once in this block, call by call."""
-        with self._lock:
-            self._hurried += 1
-            self.hurry.set()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._hurried -= 1
-                if not self._hurried:
-                    self.hurry.clear()
 
     def conversation(self) -> 'Conversation | None':
         """The one that runs; started, or anew for a new session, if need be.

@@ -127,14 +127,6 @@ class FollowTestCase(live_view_case.LiveViewCase):
         self.assertLessEqual(calls, 2 + (
             time.monotonic() - begun) / updates.GATHER_SECONDS)
 
-    def test_while_somebody_waits_for_news_none_are_gathered(self):
-        self.synced()
-        with self.stream.hurried():
-            with self.stream.hurried():
-                pass
-            self.assertTrue(self.stream.hurry.is_set())
-        self.assertFalse(self.stream.hurry.is_set())
-
     def test_an_object_that_is_removed(self):
         self.synced()
         made = self.datacenter.datastoreFolder.CreateStoragePod('short-lived')

@@ -13,8 +13,9 @@ from tools import structure
 
 #: Returns to a module left, at most. On commit e35ea9e they were 265 for
 #: create, 237 for a snapshot, 99, 91, 199, 207 and 54.
-RETURNS = {'create': 156, 'snapshot': 136, 'report': 58, 'extend': 88,
-           'retype': 166, 'clone': 198, 'delete': 60}
+RETURNS = {'create': 131, 'snapshot': 116, 'report': 53, 'extend': 71,
+           'retype': 152, 'clone': 173, 'delete': 50}
+ATTEMPTS = 5
 #: Runs of frames of ours or of upstream's, down to the choice of a datastore.
 BANDS = {'create': 5, 'retype': 3, 'clone': 3}
 
@@ -22,11 +23,18 @@ BANDS = {'create': 5, 'retype': 3, 'clone': 3}
 class WalksTestCase(unittest.TestCase):
 
     def test_no_operation_goes_back_and_forth_more_than_it_did(self):
-        walks = self.walks()
-        # On a busy machine a task may be waited for in several rounds.
-        if self.longer(walks):
+        # On a busy machine a task may be waited for in several rounds, and is
+        # then read meanwhile; the shortest walk of each operation counts.
+        longer: dict[str, int] | None = None
+        for _attempt in range(ATTEMPTS):
             walks = self.walks()
-        self.assertEqual({}, self.longer(walks))
+            found = self.longer(walks)
+            longer = found if longer is None else {
+                name: min(returns, longer[name])
+                for name, returns in found.items() if name in longer}
+            if not longer:
+                break
+        self.assertEqual({}, longer)
         self.assertEqual(BANDS, {name: walk['bands'] for name, walk
                                  in walks.items() if walk['bands']})
 

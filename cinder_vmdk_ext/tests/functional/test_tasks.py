@@ -69,6 +69,24 @@ class EndTestCase(TaskCase):
             self.waiter(task)
             self.assertEqual({'ModifyListView': 1}, self.calls())
 
+    def test_while_any_task_is_waited_for_no_news_are_gathered(self):
+        for name in ('first', 'second'):
+            self.remove(name)
+        first, second = self.create('first'), self.create('second')
+        until_ended = self.waiter._until_ended
+        seen = []
+
+        def both(wait):
+            facts = until_ended(wait)
+            if wait.key == first.value:
+                self.waiter(second)
+                seen.append(self.stream.hurry.is_set())
+            return facts
+        with mock.patch.object(self.waiter, '_until_ended', both):
+            self.waiter(first)
+        self.assertEqual([True], seen)
+        self.assertFalse(self.stream.hurry.is_set())
+
     def test_a_task_that_has_ended_is_taken_off_the_list(self):
         for number in range(3):
             self.remove(f'listed-{number}')

@@ -44,40 +44,6 @@ class NamesTestCase(unittest.TestCase):
             self.names(b='another')
 
 
-class ConnectionTestCase(unittest.TestCase):
-
-    def test_it_is_that_of_the_section_with_the_drivers_defaults(self):
-        conf = backend.cinder_config.CONF
-        found = backend.connection('one-of-several')
-        conf.set_override('vmware_host_ip', 'vc.example.com',
-                          'one-of-several')
-        self.addCleanup(conf.clear_override, 'vmware_host_ip',
-                        'one-of-several')
-        self.assertEqual(('vc.example.com', 443, None, False), (
-            found.vmware_host_ip, found.vmware_host_port,
-            found.vmware_ca_file, found.vmware_insecure))
-
-
-class OwnerTestCase(unittest.TestCase):
-
-    ID = '11111111-2222-3333-4444-555555555555'
-
-    def test_what_cinder_names_so_is_cinders(self):
-        for path, words in (
-                (f'volume-{self.ID}/a.vmdk', self.ID),
-                (f'x/volume-{self.ID}_1.vmdk', self.ID),
-                (f'snapshot-{self.ID}/a.vmdk', self.ID),
-                ('openstack-quarantine/a.vmdk', 'quarantine list'),
-                ('cinder_temp/a/b.vmdk', 'audit')):
-            with self.subTest(path):
-                self.assertIn(words, backend.owner_of(path))
-
-    def test_anything_else_is_not(self):
-        for path in ('a.vmdk', 'tools/volume.vmdk', f'x/{self.ID}.vmdk',
-                     'my-cinder_temp/a.vmdk'):
-            self.assertEqual('', backend.owner_of(path))
-
-
 class LockingTestCase(unittest.TestCase):
 
     def test_without_the_coordination_service_nothing_is_done(self):
