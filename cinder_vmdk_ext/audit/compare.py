@@ -427,7 +427,7 @@ class _Comparison:
         return found
 
     def _traces(self, volume_id: str) -> str:
-        """What there is of a lost volume, for whoever looks for it."""
+        """What is left of a lost volume, to help the search for it."""
         machines = [vm for of, vm in self._temporary if of == volume_id]
         machines += self._holders.get(volume_id, [])
         found = [f'{vm.name} ({vm.moref})' for vm in machines]

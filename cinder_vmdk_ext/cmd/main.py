@@ -96,7 +96,7 @@ class _OneLine(logging.Formatter):
 class Application(app.App):
     """Commands around the driver."""
 
-    # Whoever starts it, and however.
+    # The same name, however the command is started.
     NAME = 'cinder-vmdk-ext'
     LOG = logging.getLogger(NAME)
 

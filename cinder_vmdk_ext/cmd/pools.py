@@ -291,7 +291,7 @@ def _pools(stats: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _others(opened: Any, pools: list[dict[str, Any]]) -> dict[str, str]:
-    """Why each datastore is no pool that is none."""
+    """Why a datastore is not a pool, for each that is not one."""
     named = {pool['pool_name'] for pool in pools}
     in_pools = {each for pool in pools for each in pool.get('datastores', ())}
     return {name: why for name, why in pool_stats.ineligible_names(

@@ -52,8 +52,8 @@ def in_time(chunks: Iterable[bytes], limits: Limits,
             clock: Callable[[], float] = time.monotonic) -> Iterator[bytes]:
     """The same chunks, or an error when the source is silent for too long.
 
-    A thread reads the source: nothing else can be waited for with a limit,
-    whoever wrote it. A source that never answers keeps that thread alive.
+    A thread reads the source, because a read of an arbitrary source has no
+    time limit of its own. A source that never answers keeps the thread alive.
 
     :raises TransferFailed: the source failed, or is too slow
     """

@@ -496,7 +496,7 @@ class _Worker:
         while True:
             if done:
                 self._noticed.wait(self._interval_seconds)
-            # What is told together is looked at together.
+            # Changes that come shortly after one another share one run.
             if self._ended.wait(PAUSE_SECONDS):
                 return
             self._noticed.clear()

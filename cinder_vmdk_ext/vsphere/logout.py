@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 _SIZE_BYTES = 4096
 _HEAD = struct.Struct('<HI')  # length of the text, process that wrote it
 _MANAGER = references.Ref('SessionManager', 'SessionManager')
-# Nobody's exit waits for a vCenter that does not answer.
+# An exit waits no longer for a vCenter that does not answer.
 _SECONDS = 5.0
 
 
@@ -47,7 +47,7 @@ class Note:
         self._memory[:_HEAD.size] = _HEAD.pack(len(data), os.getpid())
 
     def read(self) -> str | None:
-        """The text, whoever wrote it."""
+        """The text, of any process."""
         length, _writer = _HEAD.unpack(self._memory[:_HEAD.size])
         text = self._memory[_HEAD.size:_HEAD.size + length]
         return text.decode() or None
@@ -69,7 +69,7 @@ def at_exit(owner: Any, note: Note,
 
 def _at_exit(made_by: int, note: Note,
              make_client: Callable[[str], soap.Client]) -> None:
-    # Children of other purposes end too, and the session is none of theirs.
+    # Other child processes end too, and the session does not belong to them.
     if os.getpid() in (made_by, note.writer()):
         end(note, make_client)
 

@@ -75,10 +75,10 @@ def never_sent(error: Exception) -> bool:
 
 
 def _refused_by_proxy(answer: soap.HTTPStatus) -> bool:
-    """Whether a proxy says that it has passed a call on to nobody.
+    """Whether a proxy says that it has not passed a call on.
 
-    It says 404 while a vCenter that starts has not told it where to pass
-    calls on to; a vCenter says so of no call.
+    It answers 404 while a starting vCenter has not registered its services
+    with it. A vCenter itself answers 404 to no call.
     """
     return answer.status == 404 or (
         answer.status == 503

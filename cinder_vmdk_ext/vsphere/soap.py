@@ -82,7 +82,7 @@ class Fault(exceptions.VimFaultException):
 
 
 class HTTPStatus(requests.HTTPError):
-    """The HTTP status of a reply which is none of a vCenter."""
+    """The HTTP status of a reply that does not come from a vCenter."""
 
     def __init__(self, status: int, url: str, body: bytes) -> None:
         """:param body: the words with it; a proxy may say what it did"""
@@ -191,7 +191,7 @@ class Client:
                 f'{method}: the reply of {self._url} broke off ({error})',
                 error)
         finally:
-            # A connection with half a reply left in it serves nobody.
+            # A connection with half a reply left in it is of no more use.
             if complete:
                 reply.release_conn()
             else:
@@ -415,7 +415,7 @@ def _refuse_lost_session(method: str, missing: etree._Element) -> None:
 
 
 def is_lost_session(name: str) -> bool:
-    """Whether a fault says that the session is none (any more)."""
+    """Whether a fault says that the session is not valid (any more)."""
     return name.endswith(_LOST_SESSION)
 
 

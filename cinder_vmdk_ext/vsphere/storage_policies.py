@@ -16,7 +16,7 @@ LOG = logging.getLogger(__name__)
 class PolicyDirectory:
     """Answers for storage policies by name, from a cache with a short life.
 
-    Compliance follows tags and capabilities that seldom change, and asking
+    Compliance follows tags and capabilities that rarely change, and asking
     takes one PBM call for each policy.
     """
 

@@ -273,7 +273,7 @@ class TaskWaiter:
         return [collector.view_filter(view, {'Task': _TOLD})]
 
     def sink(self) -> 'TaskWaiter':
-        """Itself: what has ended stays so, whoever told it (Listener)."""
+        """Itself: a task that has ended stays ended (Listener)."""
         self._lose()
         return self
 

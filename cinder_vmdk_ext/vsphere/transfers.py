@@ -335,7 +335,7 @@ class Download:
                 'see the log of that server')
 
     def check_read_to_the_end(self) -> None:
-        """:raises TransferFailed: whoever read it stopped too early"""
+        """:raises TransferFailed: the reader stopped before the end"""
         if not self._ended and self.read(1):
             raise exceptions.TransferFailed(
                 f'of the download of {self._name} only the first '
@@ -343,7 +343,7 @@ class Download:
                 'look after the image service')
 
     def close(self) -> None:
-        """Nothing: whoever opened it closes it."""
+        """Does nothing: the code that opened the source closes it."""
 
     def __iter__(self) -> Iterator[bytes]:
         while data := self.read():

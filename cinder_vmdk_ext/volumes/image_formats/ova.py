@@ -101,7 +101,7 @@ def _pass_by(source: stream.Peekable, member: Member, *, read: bool) -> None:
 
 
 def _members(source: stream.Peekable) -> Iterator[Member]:
-    """The members; whoever takes one reads its data before the next."""
+    """The members; the caller reads each one's data before the next."""
     name, size = None, None
     for count in range(2 * MOST_MEMBERS):
         block = source.peek(BLOCK_BYTES)
