@@ -11,6 +11,7 @@ from typing import Any
 from typing import NamedTuple
 
 from oslo_log import log as logging
+from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
@@ -68,7 +69,8 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                 with _logged(method.__name__, given) as results, \
                         contextlib.ExitStack() as stack:
                     _prepare(stack, self.backend, declared, given)
-                    results.append(method(self, *args, **kwargs))
+                    with _explained(self.backend, declared, given):
+                        results.append(method(self, *args, **kwargs))
                     return results[0]
             except refusals.ERRORS as error:
                 refusals.tell(method.__name__,
@@ -80,6 +82,28 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
         run.hook = declared  # type: ignore[attr-defined]
         return run
     return decorate
+
+
+@contextlib.contextmanager
+def _explained(backend: Any, hook: Hook, given: dict[str, Any]
+               ) -> Iterator[None]:
+    """Say which volume is lost, where a disk's file is not there."""
+    try:
+        yield
+    except vmware_exceptions.FileNotFoundException:
+        for volume in _read_from(hook, given):
+            backend.finder.explain_missing_file(volume)
+        raise
+
+
+def _read_from(hook: Hook, given: dict[str, Any]) -> Iterator[Any]:
+    """The volumes whose disks an operation reads or changes."""
+    if given.get('src_vref'):
+        yield given['src_vref']
+    if given.get('snapshot'):
+        yield given['snapshot']['volume']
+    if given.get('volume') and not hook.makes:
+        yield given['volume']
 
 
 @contextlib.contextmanager

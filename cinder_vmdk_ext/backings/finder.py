@@ -49,6 +49,35 @@ class Finder:
                 volume['id'], volume.get('host'))
         return backing
 
+    def with_file(self, volume: Any) -> Any:
+        """The volume's shadow VM, whose disk's file is there.
+
+        For what would succeed without a look at the disk: a call more than
+        :meth:`existing`, unless the volume is attached; then its instance has
+        the file open.
+
+        :raises BackingLost: as :meth:`existing`; or the file is gone
+        """
+        backing = self.existing(volume)
+        if backing and not self._upstream.in_use(volume):
+            self._check_file(volume, backing)
+        return backing
+
+    def explain_missing_file(self, volume: Any) -> None:
+        """After FileNotFound: say so if it is of the volume's disk.
+
+        :raises BackingLost: the file of its disk is gone
+        """
+        backing = self.find(volume)
+        if backing and self._upstream.volumeops.has_disk(backing):
+            self._check_file(volume, backing)
+
+    def _check_file(self, volume: Any, backing: Any) -> None:
+        path = self._upstream.volumeops.missing_file(backing)
+        if path is not None:
+            raise exceptions.BackingLost(f'the file {path} of volume',
+                                         volume['id'], volume.get('host'))
+
     def _is_whole(self, volume: Any, backing: Any) -> bool:
         """Whether a shadow VM is there with its disk.
 

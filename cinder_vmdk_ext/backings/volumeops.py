@@ -5,12 +5,14 @@ Parameters called ``backing``, ``folder`` and the like are oslo.vmware's
 references, as in upstream's methods.
 """
 
+import copy
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
 
 from lxml import etree
+from oslo_log import log as logging
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
@@ -26,6 +28,8 @@ from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import snapshot_tree
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+LOG = logging.getLogger(__name__)
 
 _UUID = 'config.instanceUuid'
 # By their keys: on the first SCSI controller, and on the first of IDE.
@@ -278,6 +282,39 @@ class VolumeOps(folders.PlaceOps):
         if path not in known:
             known = self.properties(backing, path)
         return bool(devices.disks(devices.parse(known.get(path))))
+
+    def _read_ahead(self, backing: Any) -> list[devices.Disk]:
+        """Disks of a VM that were read in advance; they stay read."""
+        wanted = operation.current().prefetch
+        known = wanted.peek(backing.value) if wanted else {}
+        found = map(known.get, _FIRST_DISKS)
+        array = etree.Element('devices')
+        array.extend(copy.deepcopy(each) for each in found
+                     if etree.iselement(each))
+        return devices.disks(devices.parse(array))
+
+    def missing_file(self, backing: Any) -> str | None:
+        """The path of a shadow VM's disk whose file is not there.
+
+        One call (VirtualDiskManager.QueryVirtualDiskUuid): a VM names its
+        disk all the same.
+
+        :returns: None: the file is there, or the vCenter cannot say
+        :raises VirtualDiskNotFoundException: the VM has no disk
+        """
+        disk = next(iter(self._read_ahead(backing)), None) or self.disk_of(
+            backing)
+        manager = self._session.vim.service_content.virtualDiskManager
+        try:
+            self._call('QueryVirtualDiskUuid', manager, {
+                'name': disk.path, 'datacenter': self.get_dc(
+                    references.Ref('Datastore', disk.datastore))})
+        except vmware_exceptions.FileNotFoundException:
+            return disk.path
+        except vmware_exceptions.VimException as error:
+            LOG.debug('Whether %(path)s is there is unknown: %(error)s',
+                      {'path': disk.path, 'error': error})
+        return None
 
     def adapter_of(self, backing: Any) -> str | None:
         """The adapter of a shadow VM's disk; None: of another kind.

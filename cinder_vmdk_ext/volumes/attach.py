@@ -62,13 +62,13 @@ class Attach:
         Where it may be created, one thread of one service acts at a time.
         """
         if state.is_backed(volume):
-            self._finder.existing(volume)
+            self._finder.with_file(volume)
             return act()
         with locks.volumes(volume['id']):
             if state.is_promised(volume):
                 volume.refresh()  # another thread may have created it
             if state.is_backed(volume):
-                self._finder.existing(volume)
+                self._finder.with_file(volume)
             done = act()
             if state.is_promised(volume):
                 self._complete(volume)

@@ -252,6 +252,7 @@ class Snapshots:
         adapter = copy_policy.adapter(self._specs(volume),
                                       self._ops.adapter_of(backing))
         if not snapshot['provider_location']:
+            self._finder.with_file(volume)
             self.existing_in_tree(backing, snapshot)
             self._check_dependent(volume, backing)
             self._ops.revert_to_snapshot(backing, snapshot['name'])

@@ -26,7 +26,7 @@ class Transfer:
 
         :raises BackingLost: the volume's disk or a template is gone
         """
-        backing = self._finder.existing(volume)
+        backing = self._finder.with_file(volume)
         if not backing:
             return
         self._upstream.original.accept_transfer(context, volume, new_user,

@@ -10,14 +10,15 @@ from benchmarks import targets
 # Operation -> calls beside the long poll's, and kilobytes with its notices,
 # of which there may be more or fewer as they fall together. One of the calls
 # is for each task, which it puts on the list of those that are waited for.
-# Copies read once more what their source's VM has, to leave it behind.
+# Copies read once more what their source's VM has, to leave it behind. An
+# attachment asks whether the disk's file is there (QueryVirtualDiskUuid).
 MOST = {
     'stats': (0, 5),
     'select': (0, 5),
     'create, first': (7, 35),
     'create': (5, 30),
     'delete': (3, 10),
-    'attach': (1, 8),
+    'attach': (2, 8),
     'snapshot, COW': (3, 14),
     'volume from snapshot, COW': (7, 50),
     'delete snapshot, COW': (3, 14),

@@ -89,6 +89,50 @@ class LostTestCase(backend_case.BackendCase):
             if name.startswith('volume-') and name != self.volume.name])
 
 
+class LostFileTestCase(backend_case.BackendCase):
+    """Every operation on a volume whose VM names a file that is gone."""
+
+    OPTIONS = {'vmware_snapshot_format': 'COW'}
+    operations = LostTestCase.operations
+
+    def setUp(self):
+        super().setUp()
+        self.volume = self.create(content=content('lost'))
+        self.lost_snapshot = None
+        self.connector = {'instance': self.instances()[0]._moId,
+                          'ip': '127.0.0.1', 'host': 'compute'}
+        self.thick = self.volume_type('thick', vmdk_type='thick')
+
+    def lose(self):
+        self.path = self.truth(self.volume).path
+        service = self.service.content
+        self.wait(service.fileManager.DeleteDatastoreFile_Task(
+            self.path, service.rootFolder.childEntity[0]))
+
+    def assert_lost(self, operation):
+        before = set(self.shadow_vms())
+        error = self.assertRaises(exceptions.BackingLost, operation)
+        self.assertIn(self.path, str(error))
+        self.assertIn(self.volume.id, str(error))
+        self.assertEqual(before, set(self.shadow_vms()))
+
+    def test_a_revert_to_a_snapshot_in_its_tree_is_no_success(self):
+        self.lost_snapshot = self.snapshot(self.volume)
+        self.lose()
+        self.assert_lost(self.operations()['revert'])
+
+    def test_all_but_a_delete_name_volume_and_file(self):
+        self.lose()
+        operations = self.operations()
+        del operations['delete'], operations['revert']
+        for name, operation in operations.items():
+            with self.subTest(name):
+                self.assert_lost(operation)
+        # What the vCenter has of it can be deleted.
+        self.driver.delete_volume(self.fresh(self.volume))
+        self.assertEqual({}, self.shadow_vms())
+
+
 class LostDiskTestCase(LostTestCase):
     """Every operation on a volume whose VM is there without its disk."""
 
