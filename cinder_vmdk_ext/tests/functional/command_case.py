@@ -7,11 +7,14 @@ What it does to the vCenter is looked at by pyVmomi.
 import contextlib
 import io
 import json
+import threading
+from unittest import mock
 
 from cinder_vmdk_ext.cmd import backend
 from cinder_vmdk_ext.cmd import main
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.vsphere import soap
 from sandbox.embedded import section
 
 
@@ -54,6 +57,22 @@ class CommandCase(backend_case.BackendCase):
             Backends((driver or self.driver).backend), stdout=out, stderr=err,
             stdin=io.StringIO(answers)).run(list(words))
         return status, out.getvalue(), err.getvalue()
+
+    def calls_of(self, *words):
+        """How many calls a command makes; the driver's own threads make more.
+        """
+        mine, call = threading.get_ident(), soap.Client.call
+        made = []
+
+        def counted(client, method, *arguments, **more):
+            if threading.get_ident() == mine:
+                made.append(method)
+            return call(client, method, *arguments, **more)
+
+        self.catch_up()
+        with mock.patch.object(soap.Client, 'call', counted):
+            self.listed(*words)
+        return len(made)
 
     def listed(self, *words, status=0, **options):
         """What a command lists, as values by their keys."""

@@ -2,8 +2,6 @@
 """`volume list` and `volume show`, beside what pyVmomi sees."""
 
 import contextvars
-import threading
-from unittest import mock
 
 from oslo_utils import units
 
@@ -11,7 +9,6 @@ from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import command_case
-from cinder_vmdk_ext.vsphere import property_collector as collector
 
 content = backend_case.content
 
@@ -99,22 +96,7 @@ class VolumesTestCase(command_case.CommandCase):
 
     def test_a_listing_takes_as_many_calls_with_more_volumes(self):
         self.create()
-        mine, read = threading.get_ident(), collector.Retrieval.read
-        reads = []
-
-        def counted(retrieval):
-            # The driver's own threads read beside the command.
-            if threading.get_ident() == mine:
-                reads.append(retrieval)
-            return read(retrieval)
-
-        def calls():
-            self.catch_up()
-            reads.clear()
-            with mock.patch.object(collector.Retrieval, 'read', counted):
-                self.listed('volume', 'list')
-            return len(reads)
-        few = calls()
+        few = self.calls_of('volume', 'list')
         for _each in range(3):
             self.create()
-        self.assertEqual(few, calls())
+        self.assertEqual(few, self.calls_of('volume', 'list'))
