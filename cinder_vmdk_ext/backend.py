@@ -282,10 +282,10 @@ class Backend:
             session.https, cooperative_yield=concurrency.cooperative_yield)
         self.directory = storage_policies.PolicyDirectory(
             session, self._configuration.vmdk_ext_policy_cache_seconds)
+        types = type_policies.TypePolicies(
+            self.directory, self._configuration.vmdk_ext_policy_cache_seconds)
         watched = inventory_reader.WatchedPolicies(
-            self.directory, self.settings.storage_policies,
-            type_policies.TypePolicies(
-                self._configuration.vmdk_ext_policy_cache_seconds))
+            self.directory, self.settings.storage_policies, types.known)
         stream = self._watch(session, self.client)
         live = inventory_cache.LiveView(
             stream,
@@ -312,6 +312,7 @@ class Backend:
         self.reporter = reporter.Reporter(
             self.inventory_source, self.settings,
             self.promised.all, age=live.age_seconds,
+            refresh=types.refresh,
             volumes=located.volumes_by_datastore,
             expected=self.reservations.expected,
             # A migration is handed the pool's capabilities, no others.

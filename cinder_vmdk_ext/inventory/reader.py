@@ -6,19 +6,16 @@ import sys
 import threading
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
 
 from lxml import etree
-from oslo_log import log as logging
-from oslo_vmware import exceptions
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
-
-LOG = logging.getLogger(__name__)
 
 _POD_CONFIG = 'podStorageDrsEntry.storageDrsConfig.podConfig'
 # Only what decisions need: a whole summary or runtime costs many times more.
@@ -52,10 +49,10 @@ class WatchedPolicies:
 
     def __init__(self, policies: Policies | None = None,
                  names: Iterable[str] = (),
-                 more: Callable[[], Iterable[str]] = tuple) -> None:
+                 more: Callable[[], Mapping[str, frozenset[str]]] = dict
+                 ) -> None:
         """:param names: without an answer for these there is no inventory
-        :param more: gives names of others; what is not known of one of these
-            is logged, and left out
+        :param more: gives what is known of others, without a call
         """
         self._policies = policies
         self._names = tuple(names)
@@ -68,19 +65,9 @@ class WatchedPolicies:
         """
         if self._policies is None:
             return None
-        found = {name: self._policies.compliant_datastores(name)
-                 for name in self._names}
-        for name in self._more():
-            if name in found:
-                continue
-            try:
-                found[name] = self._policies.compliant_datastores(name)
-            except exceptions.VMwareDriverException as error:
-                LOG.warning('Pools are reported without the storage policies '
-                            'of volume types: which datastores comply with '
-                            '%(name)s is not known: %(error)s',
-                            {'name': name, 'error': error})
-                break  # it would be the same with the next one
+        found = dict(self._more())
+        for name in self._names:
+            found[name] = self._policies.compliant_datastores(name)
         return found or None
 
 

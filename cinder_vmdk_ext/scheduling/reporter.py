@@ -62,7 +62,8 @@ class Reporter:
                  everywhere: Callable[[], dict[str, Any]] = dict,
                  expected: Callable[
                      [model.Inventory], model.Inventory] = lambda seen: seen,
-                 age: Callable[[], float] = float) -> None:
+                 age: Callable[[], float] = float,
+                 refresh: Callable[[], bool] = bool) -> None:
         """:param promises: volumes that have no disk yet, by pool
         :param volumes: ids of the volumes on each datastore, by its moref;
             None: not known yet
@@ -71,7 +72,10 @@ class Reporter:
             the vCenter's figures do not show yet
         :param age: since when the vCenter has not confirmed what the reader
             tells, in seconds
+        :param refresh: called once the vCenter has answered; whether the
+            reader knows more now
         """
+        self._refresh = refresh
         self._reader = reader
         self._settings = settings
         self._promises = promises
@@ -98,7 +102,10 @@ class Reporter:
         ``backend_state_reason``.
         """
         try:
-            inventory = self._expected(self._reader.read())
+            inventory = self._reader.read()
+            if self._refresh():
+                inventory = self._reader.read()
+            inventory = self._expected(inventory)
             read_at = self._clock() - self._age()
             promises = tuple(self._promises())
             with self._making:

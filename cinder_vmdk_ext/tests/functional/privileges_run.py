@@ -48,7 +48,9 @@ class OperationsCase(manage_case.ManageCase, test_groups.GroupCase,
     """
 
     VCENTER = backend_case.BackendCase.VCENTER | {'policy': ['gold=*']}
-    OPTIONS = {'vmware_snapshot_format': 'COW'}
+    # What is remembered depends on no clock.
+    OPTIONS = {'vmware_snapshot_format': 'COW',
+               'vmdk_ext_policy_cache_seconds': 86400}
 
     def operations(self):
         """All operations, by the name that the page has for them."""
