@@ -16,7 +16,6 @@ from typing import NamedTuple
 from oslo_log import log as logging
 
 from cinder.volume.drivers.vmware import datastore as upstream
-from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.inventory import reader as inventory_reader
@@ -121,23 +120,20 @@ class DatastoreSelector(upstream.DatastoreSelector):
         """
         if profile_name is None:
             return True
-        self.policy_id(profile_name)
+        self.get_profile_id(profile_name)
         return (datastore.value
                 in self._directory.compliant_datastores(profile_name))
 
-    def policy_id(self, name: str) -> Any:
+    def get_profile_id(self, profile_name: str) -> Any:
         """The PbmProfileId of a storage policy, from the directory.
 
-        Upstream's ``get_profile_id`` asks by itself, and keeps for good what
-        it learnt.
+        Upstream's method, which would ask by itself and keep the answer for
+        good, has the last word on one that the directory does not know.
 
         :raises ProfileNotFoundException: it does not exist
         """
-        found = self._directory.policy_id(name)
-        if found is None:
-            raise vmdk_exceptions.ProfileNotFoundException(
-                storage_profile=name)
-        return found
+        return (self._directory.policy_id(profile_name)
+                or super().get_profile_id(profile_name))
 
     def requirement(self, req: dict[str, Any],
                     hosts: Any = None) -> model.Requirement:
@@ -150,7 +146,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
         policy = req.get(self.PROFILE_NAME)
         compliant = None
         if policy is not None:
-            self.policy_id(policy)
+            self.get_profile_id(policy)
             compliant = self._directory.compliant_datastores(policy)
         types = req.get(self.HARD_AFFINITY_DS_TYPE)
         return model.Requirement(

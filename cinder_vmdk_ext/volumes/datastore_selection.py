@@ -236,5 +236,5 @@ class DatastoreSelection:
         """
         if not name:
             return None
-        policy_id: str = self._upstream.ds_sel.policy_id(name).uniqueId
+        policy_id: str = self._upstream.ds_sel.get_profile_id(name).uniqueId
         return policy_id

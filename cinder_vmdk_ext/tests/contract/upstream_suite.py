@@ -67,7 +67,17 @@ class _DriverInTheirTests:
             ctxt, volume, new_type, diff, host)
 
 
-FIXTURES: dict[str, type] = {'vmdk.VMwareVcVmdkDriver': _DriverInTheirTests}
+class _SelectorInTheirTests:
+    """They mock the way to the policy service that upstream goes."""
+
+    def __init__(self, *args, directory, **kwargs):
+        directory.policy_id.return_value = None
+        super().__init__(*args, directory=directory, **kwargs)
+
+
+FIXTURES: dict[str, type] = {
+    'vmdk.VMwareVcVmdkDriver': _DriverInTheirTests,
+    'datastore.DatastoreSelector': _SelectorInTheirTests}
 
 
 def substitute(upstream_name: str, uses: dict[str, int]) -> None:

@@ -3,6 +3,7 @@
 
 import types
 import unittest
+from unittest import mock
 
 from oslo_vmware import vim_util
 
@@ -96,8 +97,12 @@ class SelectorTestCase(unittest.TestCase):
         self.assertEqual({'gold', 'lead/2'}, set(caught.exception.reasons))
 
     def test_a_policy_that_does_not_exist(self):
-        self.assertRaises(vmdk_exceptions.ProfileNotFoundException,
-                          self.select, **{SELECTOR.PROFILE_NAME: 'gone'})
+        with mock.patch.object(
+                SELECTOR.__mro__[1], 'get_profile_id',
+                side_effect=vmdk_exceptions.ProfileNotFoundException(
+                    storage_profile='gone')):
+            self.assertRaises(vmdk_exceptions.ProfileNotFoundException,
+                              self.select, **{SELECTOR.PROFILE_NAME: 'gone'})
 
     def test_compliance(self):
         for moref, policy, expected in (('datastore-2', 'silver', True),
