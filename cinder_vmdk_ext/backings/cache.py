@@ -6,12 +6,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from oslo_log import log as logging
+
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext.inventory import cache
 from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
+
+LOG = logging.getLogger(__name__)
 
 # How long a reader waits for the first report of all VMs before it reads
 # them itself.
@@ -123,6 +128,7 @@ class _BackingStage(updates.Told):
         self._known: dict[str, shadow.Backing] = {}
         self._morefs: dict[str, str] = {}  # by instance UUID
         self._backings = shadow.Backings(index=self._index)
+        self._warned: set[references.Ref] = set()
 
     def moref_of(self, uuid: str) -> str | None:
         with self._lock:
@@ -146,10 +152,12 @@ class _BackingStage(updates.Told):
 
     def settle(self) -> None:
         """Publish the VMs as reported so far (Sink)."""
+        told = self.take_changed()
+        self._warn_of_unreadable(told)
         changed = {
             ref.value: None if seen is None
             else volumeops.backing_of(ref.value, seen)
-            for ref, seen in self.take_changed().items()}
+            for ref, seen in told.items()}
         if changed:
             with self._lock:
                 moved = any(_may_have_moved(self._known.get(moref), vm)
@@ -160,6 +168,21 @@ class _BackingStage(updates.Told):
             if moved and self._whole:
                 self._on_move()
         self._whole = True
+
+    def _warn_of_unreadable(self, told: dict[references.Ref, Any]) -> None:
+        """Say, once for each VM, what the vCenter does not tell of it.
+
+        It may be a volume's. A search by UUID finds it all the same, and what
+        is then read of it is an error.
+        """
+        for ref, seen in told.items():
+            hidden = (seen or {}).get(collector.UNREADABLE)
+            if hidden and ref not in self._warned:
+                self._warned.add(ref)
+                LOG.warning('%(vm)s: %(why)s. If it is the VM of a volume, '
+                            'the volume cannot be used until the privilege is '
+                            'granted.', {'vm': f'{ref.type} {ref.value}',
+                                         'why': sorted(hidden.values())[0]})
 
     def _note(self, moref: str, vm: shadow.Backing | None) -> None:
         old = self._known.pop(moref, None)

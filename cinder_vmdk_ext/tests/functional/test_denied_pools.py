@@ -57,6 +57,16 @@ class DeniedPoolsTestCase(backend_case.BackendCase):
             self.make_driver()._select_ds_for_volume, volume)
         self.assertDenied(str(error), datastore, 'summary.uncommitted')
 
+    def test_a_vm_that_cannot_be_read_is_named_with_the_privilege(self):
+        vm = self.instances()[0]
+        self.take_away(vm)
+        made = self.make_driver()
+        with self.assertLogs('cinder_vmdk_ext.backings', 'WARNING') as logged:
+            found = made.volumeops.read_backings()
+        self.assertIn(vm._moId, [each.moref for each in found.all])
+        self.assertIn('NoPermission, the privilege System.Read is missing on '
+                      f'VirtualMachine {vm._moId}', logged.output[0])
+
     def test_hosts_whose_state_cannot_be_read_are_the_reason(self):
         hosts = self.all(vim.HostSystem)
         for host in hosts:
