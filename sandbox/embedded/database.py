@@ -46,6 +46,9 @@ class Database(fixtures.Fixture):
         _paths.append(path)
         self.addCleanup(_paths.remove, path)
         engine = _engine or _make_engine(path)
+        # Tests hand this URL to other processes.
+        self.addCleanup(setattr, engine, 'url', engine.url)
+        engine.url = engine.url.set(database=path)
         self.addCleanup(engine.dispose)
         # It opens the database of the configuration before it takes another.
         cfg.CONF.set_default('connection', 'sqlite://', 'database')
