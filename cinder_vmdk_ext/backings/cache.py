@@ -58,6 +58,8 @@ class BackingView:
             stage = self._whole_stage(conversation)
             if stage is not None:
                 return stage.backings()
+        # A bulk read from a vCenter that has frozen waits for minutes.
+        self._stream.probe()
         return self._ops.read_all_backings()
 
     def filling(self) -> bool:

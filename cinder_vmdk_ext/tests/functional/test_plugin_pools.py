@@ -4,6 +4,7 @@
 import time
 from unittest import mock
 
+from oslo_vmware import exceptions as vmware_exceptions
 from pyVmomi import vim
 
 from cinder_vmdk_ext.backings import cache
@@ -232,6 +233,11 @@ class VolumesTestCase(backend_case.BackendCase):
             self.assertEqual(before, set(by_name(stats)))
             self.assertEqual({'down'}, {
                 pool['backend_state'] for pool in stats['pools']})
+            # Nor is anything read in bulk, which would wait for minutes.
+            began = time.monotonic()
+            self.assertRaises(vmware_exceptions.VimConnectionException,
+                              made.volumeops.read_backings)
+            self.assertLess(time.monotonic() - began, 20)
             self.control.reset_faults()
             self.until_state(made, 'up')
 

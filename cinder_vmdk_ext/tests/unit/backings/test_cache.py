@@ -33,8 +33,11 @@ class BackingViewTestCase(unittest.TestCase):
     def setUp(self):
         super().setUp()
         stream = types.SimpleNamespace(
-            listeners=[], conversation=lambda: self.conversation)
-        ops = types.SimpleNamespace(read_all_backings=lambda: 'read')
+            listeners=[], conversation=lambda: self.conversation,
+            probe=lambda: self.calls.append('probe'))
+        self.calls = []
+        ops = types.SimpleNamespace(
+            read_all_backings=lambda: self.calls.append('read') or 'read')
         self.view = cache.BackingView(stream, ops)
         self.assertEqual([self.view], stream.listeners)
         self.stage = self.view.sink()
@@ -62,6 +65,8 @@ class BackingViewTestCase(unittest.TestCase):
         self.assertEqual('read', self.view.read_backings())
         self.conversation = None
         self.assertEqual('read', self.view.read_backings())
+        # One that has frozen would have a bulk read wait for minutes.
+        self.assertEqual(['probe', 'read'] * 2, self.calls)
 
     def test_a_vm_is_found_by_the_uuid_that_it_has_now(self):
         self.told(**self.uuid('u-1'))
