@@ -27,9 +27,9 @@ POLL_SECONDS = 0.05
 class BackingView:
     """Answers for :meth:`volumeops.VolumeOps.read_backings` from memory.
 
-    Kept by the one long poll, after the inventory. Memory is used only while
-    it holds all that the vCenter has told and the vCenter has been heard of
-    lately; else all VMs are read. Safe to share between threads.
+    The long poll keeps it current, after the inventory. Memory is used only
+    while it holds all that the vCenter has reported and the vCenter has
+    answered recently; otherwise all VMs are read. Threads may share it.
     """
 
     types = frozenset({'VirtualMachine'})
@@ -63,7 +63,7 @@ class BackingView:
         return self._ops.read_all_backings()
 
     def filling(self) -> bool:
-        """Whether the first report of the VMs is not complete yet."""
+        """Whether the first report of all VMs is still incomplete."""
         conversation = self._stream.conversation()
         if conversation is None or not conversation.live:
             return False
@@ -71,7 +71,7 @@ class BackingView:
         return not (isinstance(stage, _BackingStage) and stage.whole)
 
     def moref_of(self, uuid: str) -> str | None:
-        """The VM last reported with an instance UUID, without a call."""
+        """The VM (moref) last reported with that instance UUID; no call."""
         conversation = self._stream.conversation()
         stage = conversation and conversation.sink('VirtualMachine')
         if not isinstance(stage, _BackingStage):
@@ -79,7 +79,7 @@ class BackingView:
         return stage.moref_of(uuid)
 
     def datastores_of(self, moref: str) -> tuple[str, ...]:
-        """The datastores (morefs) last reported of a VM, without a call."""
+        """The datastores (morefs) last reported for a VM; makes no call."""
         conversation = self._stream.conversation()
         stage = conversation and conversation.sink('VirtualMachine')
         return (stage.datastores_of(moref)
@@ -87,7 +87,7 @@ class BackingView:
 
     def _whole_stage(self, conversation: updates.Conversation
                      ) -> '_BackingStage | None':
-        """All VMs, once all are reported; None: memory cannot be used."""
+        """The VMs, once all are reported; None: memory cannot be used."""
         deadline = time.monotonic() + FILL_SECONDS
         while conversation.live and time.monotonic() < deadline:
             stage = conversation.sink('VirtualMachine')
@@ -100,7 +100,7 @@ class BackingView:
 
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
-        """One, over a view of all VMs (Listener)."""
+        """One filter, over a view of all VMs (Listener)."""
         view = collector.container_view(self._stream.client, content,
                                         volumeops.BACKING_PATHS)
         conversation.own('DestroyView', view)
@@ -114,7 +114,7 @@ class BackingView:
         return _BackingStage(self._on_move)
 
     def lost(self) -> None:
-        """Nothing to do: readers check whether it is live (Listener)."""
+        """Do nothing: readers check if the conversation is live (Listener)."""
 
 
 class _BackingStage(updates.Told):
@@ -172,10 +172,10 @@ class _BackingStage(updates.Told):
         self._whole = True
 
     def _warn_of_unreadable(self, told: dict[references.Ref, Any]) -> None:
-        """Say, once for each VM, what the vCenter does not tell of it.
+        """Warn, once for each VM, of what the vCenter does not let us read.
 
-        It may be a volume's. A search by UUID finds it all the same, and what
-        is then read of it is an error.
+        The VM may belong to a volume. A search by UUID still finds it, and
+        reading its properties is then an error.
         """
         for ref, seen in told.items():
             hidden = (seen or {}).get(collector.UNREADABLE)
@@ -199,8 +199,8 @@ def _may_have_moved(old: shadow.Backing | None,
                     new: shadow.Backing | None) -> bool:
     """Whether a VM's files, or the disk of one of its volumes, were moved.
 
-    Of a VM on several datastores a disk may be moved from one to another of
-    them: then only the version of the configuration tells.
+    A disk may move between two datastores that its VM uses anyway. Then only
+    the version of the VM's configuration shows that something changed.
     """
     if old is None or new is None or old == new:
         return False

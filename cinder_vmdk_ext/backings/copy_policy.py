@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a copy of a disk keeps: the one place that decides it for every copy.
 
-A copy keeps the content and the adapter of its source. Its volume type says
-the form and the storage policy, and the adapter where it names one. All else
-of the VM that the source is a disk of is left behind.
-docs/copies.md shows it for each way to copy.
+A copy keeps the content and the adapter of its source. Its volume type
+decides the provisioning and the storage policy, and also the adapter if it
+names one. A copy takes nothing else from the VM that has the source disk.
+docs/copies.md shows the result for each way to copy.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 ADAPTER = 'vmware:adapter_type'
 
-# Devices that every VM is born with, and that a vCenter does not remove.
+# Every VM is created with these devices, and a vCenter does not remove them.
 _BUILT_IN = frozenset({
     'VirtualIDEController', 'VirtualPS2Controller', 'VirtualPCIController',
     'VirtualSIOController', 'VirtualKeyboard', 'VirtualPointingDevice',
@@ -25,18 +25,18 @@ def adapter(specs: Mapping[str, str], source: str | None) -> str | None:
     """The adapter of a copy.
 
     :param specs: the extra specs of its volume type
-    :param source: the adapter of the volume that it is a copy of
-    :returns: None: as the copy has it
+    :param source: the adapter of the volume that is copied
+    :returns: None: the copy keeps the adapter that it has
     """
     return specs.get(ADAPTER) or source
 
 
 def left_behind(hardware: Iterable[devices.Device],
                 disk: devices.Disk) -> list[devices.Device]:
-    """The devices of a VM that a copy of one of its disks comes without.
+    """The devices of a VM that a copy of one of its disks does not take.
 
-    All but the disk, its controller and what every VM has. Controllers come
-    last, so that they are empty when they go.
+    These are all devices except the disk, its controller and those that
+    every VM has. Controllers come last, so that they are empty when removed.
     """
     kept = {disk.device.key, disk.device.controller_key}
     return sorted((device for device in hardware
@@ -48,11 +48,11 @@ def left_behind(hardware: Iterable[devices.Device],
 
 def keys_left_behind(keys: Iterable[str],
                      own: Mapping[str, str]) -> dict[str, str]:
-    """Extra configuration of a VM that a copy of it comes without.
+    """Extra configuration of a VM that a copy of it does not take.
 
-    Marks of the plugin's as well: they are about the source.
+    The plugin's own marks are included, since they describe the source.
 
-    :param own: what the copy is given
+    :param own: the extra configuration that the copy gets
     :returns: the keys, each with the empty value that removes it
     """
     return dict.fromkeys((key for key in keys if key not in own), '')

@@ -30,8 +30,8 @@ _VM_PATHS = ('name', 'parent', 'config.instanceUuid', 'config.template',
                  f'config.extraConfig["{mark}"]' for mark in _MARKS))
 _TREE_PATHS = {'VirtualMachine': ('name',), 'Folder': ('name', 'parent'),
                'Datacenter': ('name', 'parent')}
-# Virtual hardware is the bulk of what is read; so many replies' worth of it
-# is held at a time.
+# Virtual hardware is most of what is read. At most this many replies with it
+# are in memory at a time.
 _VMS_A_CALL = 200
 _EXTENSION_KEY = soap.tag('extensionKey')
 _BACKING = soap.tag('backing')
@@ -50,8 +50,8 @@ class DiskScan:
                  ops: volumeops.VolumeOps, extension_key: str,
                  inventory: Callable[[], model.Inventory] = model.Inventory
                  ) -> None:
-        """:param extension_key: whose VMs are Cinder's
-        :param inventory: gives the datastores, should names hold brackets
+        """:param extension_key: of the extension that manages Cinder's VMs
+        :param inventory: returns the datastores, for names with brackets
         """
         self._inventory = inventory
         self._extension_key = extension_key
@@ -65,9 +65,9 @@ class DiskScan:
 
     def disks(self, morefs: Iterable[str] | None = None
               ) -> list[shadow.ScannedDisk]:
-        """The disks of some VMs; or of all, then with inventory paths.
+        """The disks of some VMs, or of all VMs with their inventory paths.
 
-        A VM that has gone meanwhile is left out.
+        VMs that are deleted during the scan are left out.
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
@@ -110,7 +110,7 @@ class DiskScan:
         return found
 
     def template(self, moref: str) -> shadow.ScannedSnapshot | None:
-        """The description of a template; None: it is no template."""
+        """The snapshot that a template holds; None: the VM is no template."""
         for _moref, seen in self._read([moref]):
             vm = self._machine(moref, seen, {})
             disks = self._disks(vm, seen)
@@ -121,7 +121,7 @@ class DiskScan:
         return None
 
     def former_ids(self, moref: str) -> set[str]:
-        """Ids of the volumes that a shadow VM was."""
+        """Ids of the volumes that a shadow VM belonged to."""
         return {each for _moref, seen in self._read([moref])
                 for each in self._machine(moref, seen, {}).former_ids}
 
@@ -145,7 +145,7 @@ class DiskScan:
             snapshot_id=mark_of(seen, shadow.SNAPSHOT_ID),
             instance_id=mark_of(seen, shadow.INSTANCE_ID),
             former_ids=tuple(filter(None, former)), ours=ours,
-            # Upstream's driver leaves the name, and takes the mark away.
+            # Upstream's driver removes the mark and leaves the name.
             left_behind=bool(unmanaged) or bool(
                 ours and not volume_id
                 and config.name_patterns().volume_id(name)),
@@ -174,9 +174,9 @@ class DiskScan:
         return found
 
     def _path_of(self, disk: devices.Disk) -> str:
-        """Its path on the datastore."""
+        """The path of a disk on its datastore."""
         _name, _, path = disk.path.partition('] ')
-        if ']' in path:  # of the datastore's name, or of the folder's
+        if ']' in path:  # in the datastore's name or in the folder's
             return next((
                 path for datastore, path
                 in self._inventory().located(disk.path)
@@ -213,7 +213,7 @@ class DiskScan:
 
     def file(self, datastore: model.Datastore,
              path: str) -> shadow.ScannedDisk | None:
-        """The disk file of that path; None when there is none."""
+        """The disk file at that path; None if no such file exists."""
         found = self._browser.disk(datastore, path)
         return _bare(datastore, found) if found is not None else None
 
@@ -237,7 +237,7 @@ class DiskScan:
                          ) -> set[tuple[str, str]]:
         """Places of disks that are part of VMs' snapshots.
 
-        Also of VMs that have no disk any more: their snapshots do.
+        A VM without a disk counts too: its snapshots may still have disks.
         """
         known = model.Inventory(datastores=datastores)
         morefs = sorted({disk.machine.moref for disk in used
@@ -249,7 +249,7 @@ class DiskScan:
                     morefs[start:start + _VMS_A_CALL],
                     ('layoutEx.file',)).values():
                 for file in soap.items(seen.get('layoutEx.file')):
-                    # Of namesakes either may be meant.
+                    # Any datastore of that name may be meant.
                     found |= {(datastore.moref, path)
                               for datastore, path in known.located(
                                   file.findtext(_NAME) or '')}
@@ -258,12 +258,12 @@ class DiskScan:
 
 def inventory_path(parent: references.Ref | None,
                    tree: collector.Properties) -> str:
-    """A path in the inventory: the names from below the root folder on."""
+    """An object's inventory path: all names below the root folder."""
     names: list[str] = []
     while isinstance(parent, references.Ref) and parent in tree:
         above = tree[parent]
         if not isinstance(above.get('parent'), references.Ref):
-            break  # the root folder is in no path
+            break  # paths leave out the root folder
         names.insert(0, above.get('name') or '')
         parent = above.get('parent')
     return '/'.join(names)
@@ -278,7 +278,7 @@ def _bare(datastore: model.Datastore,
 
 
 def mark_of(seen: dict[str, Any], mark: str) -> str:
-    """What a VM's extra configuration says under a key; '' if nothing."""
+    """The value of a key of a VM's extra configuration; '' if unset."""
     option = seen.get(f'config.extraConfig["{mark}"]')
     if not isinstance(option, etree._Element):
         return ''

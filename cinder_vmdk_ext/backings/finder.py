@@ -17,7 +17,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Finder:
-    """Finds what belongs to a volume, and says when it is lost."""
+    """Finds a volume's VM and disk, and reports when they are lost."""
 
     def __init__(self, cinder: upstream.Upstream) -> None:
         self._upstream = cinder
@@ -30,13 +30,13 @@ class Finder:
     def existing(self, volume: Any) -> Any:
         """The volume's shadow VM; None when it never had one.
 
-        :raises BackingLost: it had one; or it is there without its disk,
-            and no instance has that
+        :raises BackingLost: the volume had one, but the vCenter has none; or
+            the VM has lost its disk and no instance has the disk
         """
         backing = self.find(volume)
         if not state.is_backed(volume) or self._is_whole(volume, backing):
             return backing
-        # Another operation may be replacing it at this moment.
+        # Another operation may be replacing the backing at this moment.
         with locks.volumes(volume['id']):
             backing = self.find(volume) or self._half_replaced(volume)
         if not backing:
@@ -50,13 +50,13 @@ class Finder:
         return backing
 
     def with_file(self, volume: Any) -> Any:
-        """The volume's shadow VM, whose disk's file is there.
+        """The volume's shadow VM, after a check that its disk's file exists.
 
-        For what would succeed without a look at the disk: a call more than
-        :meth:`existing`, unless the volume is attached; then its instance has
-        the file open.
+        For operations that would succeed without touching the disk. Makes one
+        call more than :meth:`existing`, except for an attached volume, whose
+        instance has the file open.
 
-        :raises BackingLost: as :meth:`existing`; or the file is gone
+        :raises BackingLost: as :meth:`existing`, or the file does not exist
         """
         backing = self.existing(volume)
         if backing and not self._upstream.in_use(volume):
@@ -64,9 +64,9 @@ class Finder:
         return backing
 
     def explain_missing_file(self, volume: Any) -> None:
-        """After FileNotFound: say so if it is of the volume's disk.
+        """After a FileNotFound: check whether the volume's disk is missing.
 
-        :raises BackingLost: the file of its disk is gone
+        :raises BackingLost: the disk's file does not exist
         """
         backing = self.find(volume)
         if backing and self._upstream.volumeops.has_disk(backing):
@@ -79,26 +79,28 @@ class Finder:
                                          volume['id'], volume.get('host'))
 
     def _is_whole(self, volume: Any, backing: Any) -> bool:
-        """Whether a shadow VM is there with its disk.
+        """Whether a shadow VM exists and has its disk.
 
-        The disk of an attached volume is looked for on the instance.
+        If the volume is attached, its disk is searched for on the instance.
         """
         return bool(backing) and (
             self._upstream.in_use(volume)
             or self._upstream.volumeops.has_disk(backing))
 
     def _half_replaced(self, volume: Any) -> Any:
-        """Undo a replacement of a backing that was broken off halfway.
+        """Undo a replacement of a backing that was interrupted halfway.
 
-        Then the old backing is marked as replaced, and the new one still has
-        its temporary name. An old one alone may be left over from an earlier
-        replacement, with old content: the volume is lost then.
+        After such an interruption the old backing is marked as replaced and
+        the new one still has its temporary name. An old backing without a
+        new one may be left from an earlier replacement and hold old content;
+        the volume is then lost.
 
-        :returns: the old backing, with its identity; None: it was not so
+        :returns: the old backing, with its identity restored; None: no
+            replacement was interrupted
         """
         ops = self._upstream.volumeops
         beginning = f'{volume["name"]}-'
-        # From memory: a volume that is lost may be asked for often.
+        # From memory: Cinder may ask for a lost volume often.
         if not any(vm.name.startswith(beginning)
                    for vm in ops.read_backings().all):
             return None
@@ -117,7 +119,7 @@ class Finder:
         return backing
 
     def restore_identity(self, volume: Any, backing: Any) -> None:
-        """Make a backing that was to be replaced the volume's again."""
+        """Give the volume back the backing that was being replaced."""
         self._upstream.volumeops.set_identity(
             backing, volume['name'],
             self._upstream.extra_config(volume)

@@ -14,14 +14,14 @@ from cinder_vmdk_ext.vsphere import references
 
 
 class InventoryView(Protocol):
-    """What of the inventory is in memory."""
+    """The inventory in memory."""
 
     def known(self) -> model.Inventory | None:
-        """The inventory; None: memory is not to be trusted now."""
+        """The inventory; None: memory may be out of date."""
 
 
 class PlaceOps(upstream.VMwareVolumeOps):
-    """Finds places in memory, and makes each folder once."""
+    """Finds datacenters and folders in memory; creates each folder once."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -31,8 +31,8 @@ class PlaceOps(upstream.VMwareVolumeOps):
     def get_dc(self, child: Any) -> Any:
         """The datacenter of an object.
 
-        Upstream asks for the parent of each parent; a datastore's is known,
-        and VMs of a datacenter use only its own datastores.
+        Upstream reads one parent after another. Memory knows the datacenter
+        of each datastore, and a VM uses only datastores of its datacenter.
         """
         inventory = self.inventory_view and self.inventory_view.known()
         if child and inventory:
@@ -51,7 +51,7 @@ class PlaceOps(upstream.VMwareVolumeOps):
         if kind == 'Datastore':
             return [moref]
         if kind == 'VirtualMachine':
-            # The one thing that memory may not know yet.
+            # Memory may not know a new VM yet.
             home = self.get_datastore(child)
             return [home.value] if home else []
         for cluster in inventory.clusters.values():
@@ -71,13 +71,13 @@ class PlaceOps(upstream.VMwareVolumeOps):
 
     def create_folder(self, parent_folder: Any,
                       child_folder_name: str) -> Any:
-        """The child folder of that name, made if there is none."""
+        """The child folder of that name; it is created if it is missing."""
         try:
             return self._session.invoke_api(
                 self._session.vim, 'CreateFolder', parent_folder,
                 name=child_folder_name)
         except exceptions.DuplicateName as error:
-            # Upstream reads each child's name; the fault names the folder.
+            # The fault names the folder; upstream reads every child's name.
             existing = (error.details or {}).get('object')
             if existing:
                 return references.Ref('Folder', existing)
@@ -85,9 +85,10 @@ class PlaceOps(upstream.VMwareVolumeOps):
 
     def create_vm_inventory_folder(self, datacenter: Any,
                                    path_comp: list[str]) -> Any:
-        """The VM folder at a path, made where it is missing.
+        """The VM folder at a path; missing folders are created.
 
-        Threads and services that want the same path at once make it once.
+        If threads or services ask for the same path at the same time, only
+        one of them creates it.
         """
         path = '/'.join(['', datacenter.value,
                          *path_comp])
@@ -99,9 +100,9 @@ class PlaceOps(upstream.VMwareVolumeOps):
             return super().create_vm_inventory_folder(datacenter, path_comp)
 
     def forget_folders(self) -> bool:
-        """Find folders anew: one that was known may be gone.
+        """Forget all known folders, since one may have been deleted.
 
-        :returns: whether any were known
+        :returns: whether any folder was known
         """
         known = bool(self._folder_cache)
         self._folder_cache = {}

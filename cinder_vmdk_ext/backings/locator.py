@@ -20,7 +20,7 @@ from cinder_vmdk_ext.scheduling import pool_names
 
 # Cinder asks volume by volume while it starts; one bulk read serves them all.
 KEEP_SECONDS = 60.0
-# A few milliseconds' work.
+# This takes a few milliseconds.
 VMS_A_TURN = 500
 
 
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
     def home_of(self, vm: shadow.Backing) -> str | None:
         """The datastore (moref) of a VM's own files; None: unknown.
 
-        That of its disk differs where a move was broken off halfway.
+        After an interrupted move the disk may be on another datastore.
         """
         return _home(vm, self.inventory)
 
@@ -62,12 +62,12 @@ class Locator:
 
     def locate(self, volumes: Iterable[Any],
                fresh: bool = False) -> dict[str, str]:
-        """Pool name by volume id, of those volumes that have a backing.
+        """Pool name by volume id, for the volumes that have a backing.
 
-        Takes one bulk read of the vCenter, and none within the next minute;
-        and another one if VMs are spread over datastores.
+        Makes one bulk read of the vCenter, and a second one if VMs use
+        several datastores. The result is kept for a minute.
 
-        :param fresh: read now, even if it was read within this minute
+        :param fresh: read now, whatever was read within the last minute
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         seen = self.look(0.0 if fresh else KEEP_SECONDS)
@@ -89,9 +89,10 @@ class Locator:
     def volumes_by_datastore(self) -> Mapping[str, tuple[str, ...]] | None:
         """Ids of the volumes with files on each datastore, by its moref.
 
-        Also those of other backends: they keep a datastore from being empty
-        just the same. None until all VMs are reported. What has not changed
-        is the same object as before, in whole or by datastore.
+        Volumes of other backends are included, since with them a datastore is
+        not empty either. None until all VMs are reported. If nothing has
+        changed, the same mapping is returned; likewise the same tuple for
+        each datastore without a change.
         """
         if not self._ops.backings_known():
             return None
@@ -109,9 +110,9 @@ class Locator:
             return self._count.found
 
     def look(self, max_age_seconds: float = 0.0) -> Seen:
-        """All VMs and datastores, as they are or were not long ago.
+        """All VMs and datastores, at most ``max_age_seconds`` old.
 
-        The same object as long as nothing has changed.
+        The same object is returned as long as nothing has changed.
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
@@ -132,7 +133,7 @@ class Locator:
 
 
 class _Count:
-    """Volumes by datastore, brought up to date by what has changed."""
+    """Volumes by datastore; each update processes only changed VMs."""
 
     def __init__(self) -> None:
         self.of: shadow.Backings | None = None
@@ -142,7 +143,7 @@ class _Count:
 
     def follow(self, backings: shadow.Backings,
                changed: Iterable[shadow.Backing | str]) -> None:
-        """Take note of VMs; a reference alone is of one that is gone."""
+        """Apply changed VMs; a moref without a VM means it was deleted."""
         patterns = config.name_patterns()
         touched: set[str] = set()
         for vm in changed:
@@ -173,15 +174,14 @@ class _Count:
 
 def _volume_on(vm: shadow.Backing, patterns: names.Names
                ) -> tuple[str, tuple[str, ...]] | None:
-    """The volume of a VM and the datastores of its files; None: it has none.
-    """
+    """A VM's volume and the datastores of its files; None: no volume."""
     volume_id = vm.volume_id or (
         vm.uuid if patterns.volume_id(vm.name) == vm.uuid else '')
     return (volume_id, vm.datastores) if volume_id else None
 
 
 def _home(backing: shadow.Backing, known: model.Inventory) -> str | None:
-    """The datastore of a shadow VM: of its .vmx, should it use several."""
+    """A shadow VM's datastore; if it uses several, that of its .vmx."""
     if len(backing.datastores) == 1:
         return backing.datastores[0]
     for moref in backing.datastores:

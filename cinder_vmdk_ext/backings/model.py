@@ -18,30 +18,30 @@ from cinder_vmdk_ext import model
 VOLUME_ID = 'cinder.volume.id'
 #: The snapshot that a template holds.
 SNAPSHOT_ID = 'cinder.snapshot.id'
-#: The volume that an unmanaged shadow VM was.
+#: The volume that an unmanaged shadow VM belonged to.
 UNMANAGED = 'vmdk-ext.unmanaged-volume'
-#: Ids of the volumes that a VM was before, with commas.
+#: Ids of the volumes that a VM belonged to before, separated by commas.
 FORMERLY = 'vmdk-ext.former-volumes'
-#: The volume that a template was taken of.
+#: The volume whose copy a template is.
 SOURCE_VOLUME = 'vmdk-ext.source-volume'
 #: The volume whose shadow VM another one has replaced.
 REPLACED = 'vmdk-ext.replaced-volume'
-#: The volume that a disk is being managed as.
+#: The volume as which Cinder is taking over a disk (manage).
 TAKING = 'vmdk-ext.taking-for-volume'
-#: Where a disk is being moved to within its datastore.
+#: The path that a disk is being moved to within its datastore.
 MOVING_TO = 'vmdk-ext.moving-disk-to'
-#: The deployment of Cinder that made a VM.
+#: The deployment of Cinder that created a VM.
 DEPLOYMENT = 'vmdk-ext.deployment'
-#: The volume or snapshot of what a sweep has moved aside.
+#: The volume or snapshot of a VM that a sweep moved aside.
 QUARANTINED = 'vmdk-ext.quarantined'
 #: The name of a VM before a sweep moved it aside.
 QUARANTINED_NAME = 'vmdk-ext.quarantined-name'
 #: When, why and from where a sweep moved a VM aside.
 QUARANTINE_RECORD = 'vmdk-ext.quarantine-record'
-#: The instance that a VM of Nova's is.
+#: The Nova instance of a VM.
 INSTANCE_ID = 'nvp.vm-uuid'
 
-# Of so many changes it is known which VMs they concern.
+# For the last changes, up to this number, the changed VMs are known.
 MOST_CHANGES = 10000
 
 #: The backing of an ordinary VMDK.
@@ -56,16 +56,17 @@ class Backing(NamedTuple):
     datastores: tuple[str, ...]
     template: bool = False
     uuid: str = ''
-    volume_id: str = ''  # the mark that its volume left
+    volume_id: str = ''  # from the mark of its volume
     # Changes with every change of the configuration, also of a disk's path.
     change_version: str = ''
     folder: str = ''  # of its .vmx file: '[datastore] folder'
 
 
 class _Index:
-    """VMs by a key that several may have; the one known longest is found.
+    """VMs by a key that several may share; finds the one known longest.
 
-    A VM that is replaced is found all the time, by what it was or is.
+    While a VM's entry is replaced it can always be found, by its old or its
+    new key.
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ class _Index:
         return self._first.get(key)
 
     def put(self, key: str, vm: Backing) -> None:
-        """Add a VM, or replace what was known of it; none without a key."""
+        """Add or replace a VM; one with an empty key is not added."""
         if not key:
             return
         first = self._first.setdefault(key, vm)
@@ -99,27 +100,27 @@ class _Index:
 
 
 class BackingIndex:
-    """The VMs of the vCenter, found by volume; told of what changes.
+    """The VMs of the vCenter by volume, updated with each change.
 
-    A change costs the same, however many VMs there are.
+    A change costs the same, however many VMs the vCenter has.
     """
 
     def __init__(self, lock: contextlib.AbstractContextManager[Any] =
                  contextlib.nullcontext()) -> None:
-        """:param lock: where threads share it"""
+        """:param lock: needed if threads share the index"""
         self._lock = lock
         self.by_moref: dict[str, Backing] = {}
-        # The UUID is the volume's id since upstream's release 2.0; older
-        # shadow VMs bear the id as a mark, or in the name only.
+        # Since upstream's release 2.0 the UUID is the volume's id. Older
+        # shadow VMs have the id in a mark, or only in the name.
         self.by_uuid = _Index()
         self.by_mark = _Index()
         self.by_name = _Index()
-        # Morefs of what changed, the last of them as number `count`.
+        # Morefs of changed VMs; the last one is change number `count`.
         self._journal: deque[str] = deque(maxlen=MOST_CHANGES)
         self.count = 0
 
     def update(self, changed: Mapping[str, Backing | None]) -> None:
-        """Take note of VMs, by their morefs; None: it is gone."""
+        """Apply changed VMs, by their morefs; None: the VM was deleted."""
         with self._lock:
             for moref, vm in changed.items():
                 # A snapshot's template inherits the mark of the volume's VM.
@@ -144,14 +145,14 @@ class BackingIndex:
         self.count += 1
 
     def all(self) -> list[Backing]:
-        """Every VM that is no template."""
+        """All VMs that are not templates."""
         with self._lock:
             return list(self.by_moref.values())
 
     def changed_since(self, count: int) -> frozenset[str] | None:
-        """Morefs of what changed after the first so many changes.
+        """Morefs of the VMs that changed after change number ``count``.
 
-        :returns: None where that is too long ago to be known
+        :returns: None if that change is too old to be known
         """
         with self._lock:
             new = self.count - count
@@ -162,11 +163,11 @@ class BackingIndex:
 
 
 class Backings:
-    """The shadow VMs of the vCenter, by volume, as last told."""
+    """The shadow VMs of the vCenter, by volume, as last reported."""
 
     def __init__(self, vms: Iterable[Backing] = (),
                  index: BackingIndex | None = None) -> None:
-        """:param index: holds the VMs, and goes on to follow them"""
+        """:param index: holds the VMs, and keeps following their changes"""
         self._index = index or BackingIndex()
         if index is None:
             self._index.update({vm.moref: vm for vm in vms})
@@ -174,13 +175,13 @@ class Backings:
 
     @property
     def current(self) -> bool:
-        """Whether nothing has changed since this was made."""
+        """Whether no VM has changed since this object was made."""
         return self._index.count == self._count
 
     def changed_since(self, before: 'Backings') -> frozenset[str] | None:
-        """Morefs of the VMs that changed since another was made, or later.
+        """Morefs of the VMs that changed after ``before`` was made.
 
-        :returns: None where that is not known, so all are to be looked at
+        :returns: None if unknown; the caller then has to look at all VMs
         """
         if before._index is not self._index:
             return None
@@ -188,7 +189,7 @@ class Backings:
 
     @property
     def all(self) -> list[Backing]:
-        """Every VM that is no template, also those that hold no volume."""
+        """All VMs that are not templates, with or without a volume."""
         return self._index.all()
 
     def get(self, moref: str) -> Backing | None:
@@ -200,11 +201,11 @@ class Backings:
         return self._index.by_uuid.get(uuid)
 
     def by_name(self, name: str) -> Backing | None:
-        """A VM of that name that is no template."""
+        """A VM of that name that is not a template."""
         return self._index.by_name.get(name)
 
     def find(self, volume_id: str, name: str) -> Backing | None:
-        """The volume's shadow VM: by UUID, or by name as in old releases."""
+        """The volume's shadow VM by UUID, or by name (old releases)."""
         return (self._index.by_uuid.get(volume_id)
                 or self._index.by_mark.get(volume_id)
                 or self._index.by_name.get(name))
@@ -212,20 +213,20 @@ class Backings:
 
 @dataclasses.dataclass(frozen=True)
 class ScannedVm:
-    """A VM, as far as its disks' fate depends on it."""
+    """The facts about a VM that decide what may be done with its disks."""
 
     moref: str
     name: str
-    # None in a vApp: such a VM has no path.
+    # None for a VM in a vApp, which has no path.
     inventory_path: str | None = None
     uuid: str = ''  # the instance UUID
     volume_id: str = ''  # the mark of a shadow VM
     snapshot_id: str = ''  # the mark of a snapshot's template
     instance_id: str = ''  # the mark of an instance of Nova's
     ours: bool = False  # made by a driver of Cinder's
-    # The volumes that it is or was, the present one among them.
+    # The volumes that it belongs or belonged to, the present one included.
     former_ids: tuple[str, ...] = ()
-    # Unmanaged: a shadow VM without a volume, to be taken as a whole.
+    # Unmanaged: a shadow VM without a volume; Cinder takes it over whole.
     left_behind: bool = False
     template: bool = False
     power_state: str = 'poweredOff'
@@ -235,7 +236,7 @@ class ScannedVm:
 
 @dataclasses.dataclass(frozen=True)
 class ScannedDisk:
-    """A disk: one of a VM, or a file that no VM uses."""
+    """A disk of a VM, or a disk file that no VM uses."""
 
     datastore: str  # moref
     path: str  # within the datastore: 'folder/name.vmdk'
@@ -253,12 +254,12 @@ class ScannedDisk:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What identifies the disk among all others."""
+        """The datastore and path, which identify the disk."""
         return self.datastore, self.path
 
     @property
     def size_gib(self) -> int:
-        """Rounded up, as Cinder wants it."""
+        """The size in GiB, rounded up as Cinder requires."""
         return model.ceil_gib(self.size_bytes)
 
 
@@ -275,9 +276,9 @@ class ScannedSnapshot(NamedTuple):
 def split_path(text: str) -> tuple[str, str] | None:
     """Datastore name and path of '[datastore] folder/name.vmdk'.
 
-    :returns: None when the text is no such path
+    :returns: None if the text is not such a path
     """
-    # A datastore's name may hold a bracket: the last one that fits ends it.
+    # A datastore's name may contain brackets, so take the last fitting one.
     found = re.fullmatch(r'\[(.+)\] ?(\S.*\.vmdk)', text,
                          re.DOTALL | re.IGNORECASE)
     return (found[1], found[2]) if found else None

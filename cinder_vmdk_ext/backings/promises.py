@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Space promised to volumes without a disk, from Cinder's database.
 
-A lazily created volume has no shadow VM until it is first used. And a volume
-that the scheduler has just given a pool waits in a queue until its disk is
-being made; a report meanwhile must not give its space away again.
+A lazily created volume has no shadow VM until its first use. A volume that
+the scheduler has just placed in a pool waits in a queue until its disk is
+created. A report must not offer the space of either to another volume.
 """
 
 import math
@@ -21,26 +21,27 @@ from cinder.volume import volume_utils
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import model
 
-# Within this time after an operation Cinder has written down its outcome.
+# Cinder writes the outcome of an operation to its database within this time.
 SETTLE_SECONDS = 120.0
-# And after this time the database is asked whatever was done: other backends
-# on the same datastores promise space as well. Reports are a minute apart.
+# After this time the database is queried even without an operation, because
+# other backends on the same datastores promise space too. Reports are a minute
+# apart.
 KEEP_SECONDS = 30.0
 
 
 class Promises:
-    """What is promised, as Cinder's database has it or had it.
+    """The promised space according to Cinder's database, with a cache.
 
-    A query costs many times what the rest of a report does. The last answer
-    holds while this service has run no operation, for half a minute at most.
-    Where several services share a backend, each report asks.
+    A query costs many times as much as the rest of a report. So the last
+    answer is used again until this service runs an operation, for half a
+    minute at most. If several services share a backend, each report queries.
     """
 
     def __init__(self, read: Callable[[], Sequence[model.Promise]],
                  shared: bool,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """:param read: from the database
-        :param shared: whether other services may change what it gives
+        """:param read: reads the promises from the database
+        :param shared: whether other services may change the promises
         """
         self._read = read
         self._shared = shared
@@ -49,7 +50,7 @@ class Promises:
         self._touched_at = -math.inf
 
     def touch(self) -> None:
-        """An operation begins or has ended: promises may change."""
+        """Note that an operation begins or ends: promises may change."""
         self._touched_at = self._clock()
 
     def all(self) -> Sequence[model.Promise]:
@@ -66,14 +67,14 @@ class Promises:
 def read(host: str | None, cluster_name: str | None,
          begun: Callable[[], Container[str]] = frozenset
          ) -> Sequence[model.Promise]:
-    """Promises, summed by pool: of all backends, as they may share datastores.
+    """Promises of all backends, which may share datastores, summed by pool.
 
-    Two queries, whose results hold the volumes concerned alone.
+    Makes two queries, which return only volumes that have a promise.
 
     :param host: of this backend, ``host@backend``; None: of any
-    :param cluster_name: of this backend, where it is clustered
-    :param begun: gives ids of volumes of which the disk is being made, and
-        whose space is claimed
+    :param cluster_name: of this backend, if it is clustered
+    :param begun: returns ids of volumes whose disk is being created; their
+        space is already claimed
     """
     own = ({'cluster_name': cluster_name} if cluster_name
            else {'host': host} if host else {})

@@ -28,22 +28,23 @@ from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
 
-# After these a thing that adds something is looked for. What sets a state is
-# looked at after any error: it is as asked, or it is not.
+# After these errors of a call that adds an object, the object is searched
+# for. A call that sets a state is verified after any error: the state is
+# either as requested or not.
 _UNKNOWN = exceptions.OutcomeUnknown
 _STATE, _ENTITY = 'info.state', 'info.entity'
 
 
 _T = TypeVar('_T')
-# How long a vCenter may hold a disk locked after it was detached.
+# How long a disk may stay locked after it was detached.
 LOCK_SECONDS = 5.0
 LOCK_POLL_SECONDS = 0.25
 
 
 def _once_unlocked(act: Callable[[], _T]) -> _T:
-    """Do something with a disk whose last lock may linger for some seconds.
+    """Act on a disk that may stay locked for some seconds.
 
-    A call that fails by a lock has changed nothing, so it is repeated.
+    A call that fails because of a lock has changed nothing, so it is repeated.
 
     :raises FileLockedException: the disk stays locked
     """
@@ -58,10 +59,10 @@ def _once_unlocked(act: Callable[[], _T]) -> _T:
 
 
 class VerifiedOps(volumeops.VolumeOps):
-    """Volume operations that look what they did, where that can be seen.
+    """Volume operations that verify their effect after a lost reply.
 
-    A new VM gets a BIOS UUID that no other call knows: the VM that has it
-    was made by that very call, and not by an earlier one of the same name.
+    Each call that creates a VM gives it a new BIOS UUID. A VM with that UUID
+    comes from that call, not from an earlier call with the same name.
     """
 
     # -- Making -------------------------------------------------------------
@@ -86,12 +87,12 @@ class VerifiedOps(volumeops.VolumeOps):
     def clone_backing(self, name: str, backing: Any, *args: Any,
                       extra_config: dict[str, str] | None = None,
                       **options: Any) -> Any:
-        """As upstream's, by which the disk of an image is converted."""
+        """As upstream's method, which converts the disk of an image."""
         clone = super().clone_backing
         return self._verify(
             backing, lambda: clone(name, backing, *args,
                                    extra_config=extra_config, **options),
-            # The volume's id is the clone's UUID, too.
+            # The clone's instance UUID is also the volume's id.
             lambda: self.get_backing_by_uuid(
                 (extra_config or {}).get(shadow.VOLUME_ID, '')))
 
@@ -167,7 +168,7 @@ class VerifiedOps(volumeops.VolumeOps):
         return found is not None and found.value == snapshot.value
 
     def remove_disk(self, vm: Any, disk: devices.Disk) -> None:
-        """Take a disk from a VM; its file stays (ReconfigVM_Task)."""
+        """Remove a disk from a VM; its file stays (ReconfigVM_Task)."""
         take = super().remove_disk
         self._verify_step(
             vm, lambda: take(vm, disk),
@@ -198,7 +199,8 @@ class VerifiedOps(volumeops.VolumeOps):
     def _is_on(self, vm: Any, datastore: Any, disk_uuid: str | None) -> bool:
         """Whether a VM's disks, or the one of that UUID, are on a datastore.
 
-        For a move from another one: it is one task, done or not as a whole.
+        Verifies a move from another datastore, which is a single task and is
+        done completely or not at all.
         """
         wanted = datastore.value
         moved = [disk.datastore == wanted
@@ -219,7 +221,7 @@ class VerifiedOps(volumeops.VolumeOps):
         _once_unlocked(lambda: extend(*args, **kwargs))
 
     def repoint_disk(self, *args: Any, **kwargs: Any) -> None:
-        """Have a shadow VM name another file as its disk."""
+        """Make a shadow VM use another file as its disk."""
         repoint = super().repoint_disk
         _once_unlocked(lambda: repoint(*args, **kwargs))
 
@@ -231,7 +233,7 @@ class VerifiedOps(volumeops.VolumeOps):
     def consolidate(self, vm: Any) -> None:
         """Merge the deltas that no snapshot needs (ConsolidateVMDisks_Task).
 
-        Those that another VM needs stay.
+        Deltas that another VM needs stay.
         """
         consolidate = super().consolidate
         _once_unlocked(lambda: consolidate(vm))
@@ -257,7 +259,7 @@ class VerifiedOps(volumeops.VolumeOps):
                           lambda: self._machine_of(snapshot) is None)
 
     def _machine_of(self, snapshot: Any) -> Any:
-        """The VM that a snapshot is of; None: the snapshot is gone."""
+        """The VM that has the snapshot; None: the snapshot is gone."""
         try:
             return self.properties(snapshot, 'vm').get('vm')
         except vmware_exceptions.ManagedObjectNotFoundException:
@@ -273,12 +275,12 @@ class VerifiedOps(volumeops.VolumeOps):
     def _verify(self, target: Any, act: Callable[[], Any],
                 find: Callable[[], Any],
                 errors: type[Exception] = _UNKNOWN) -> Any:
-        """Do something; after an error, look whether it was done.
+        """Do something; after an error, verify whether it was done.
 
-        :param target: what its task is about
-        :param find: gives the result, if it was done; else None
-        :param errors: after which it is looked
-        :raises OutcomeUnknown: it has not been done so far
+        :param target: the object of its task
+        :param find: returns the result if it was done, otherwise None
+        :param errors: the errors after which the effect is verified
+        :raises OutcomeUnknown: the effect is not there (yet)
         """
         try:
             return _once_unlocked(act)
@@ -309,7 +311,7 @@ class VerifiedOps(volumeops.VolumeOps):
         except exceptions.OutcomeUnknown:
             raise
         except exceptions.VMWARE_ERRORS as error:
-            # It may be another's; what was done is to be seen.
+            # The task may belong to another call; the effect decides.
             LOG.debug('Task %(task)s failed: %(error)s',
                       {'task': task.value, 'error': error})
 

@@ -32,7 +32,7 @@ from cinder_vmdk_ext.vsphere import virtual_devices as devices
 LOG = logging.getLogger(__name__)
 
 _UUID = 'config.instanceUuid'
-# By their keys: on the first SCSI controller, and on the first of IDE.
+# Device keys: first disk of the first SCSI and of the first IDE controller.
 _FIRST_DISKS = ('config.hardware.device[2000]', 'config.hardware.device[3000]')
 _DEVICES, _OPTIONS = 'config.hardware.device', 'config.extraConfig'
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
@@ -47,19 +47,19 @@ _VALUE = soap.tag('value')
 
 
 class BackingReader(Protocol):
-    """Where the shadow VMs are known."""
+    """Knows the shadow VMs."""
 
     def read_backings(self) -> shadow.Backings:
         """All shadow VMs, as they are."""
 
     def filling(self) -> bool:
-        """Whether the first report of the VMs is not complete yet."""
+        """Whether the first report of all VMs is still incomplete."""
 
     def moref_of(self, uuid: str) -> str | None:
-        """The VM that probably has an instance UUID, without a call."""
+        """The VM that probably has an instance UUID; makes no call."""
 
     def datastores_of(self, moref: str) -> tuple[str, ...]:
-        """The datastores (morefs) that a VM probably uses, without a call."""
+        """The datastores (morefs) that a VM probably uses; makes no call."""
 
 
 class VolumeOps(folders.PlaceOps):
@@ -69,11 +69,11 @@ class VolumeOps(folders.PlaceOps):
                  extension_type: str, *, client: soap.Client) -> None:
         super().__init__(session, max_objects, extension_key, extension_type)
         self._client = client
-        # Keeps all VMs in memory, if there is one.
+        # Keeps all VMs in memory; None: every read asks the vCenter.
         self.backing_view: BackingReader | None = None
         # Called with a datastore's moref after something was deleted there.
         self.freed: Callable[[str], None] = lambda moref: None
-        # Gives the mark of this deployment; '': it is unknown.
+        # Returns the mark of this deployment; '': unknown.
         self.deployment: Callable[[], str] = lambda: ''
         self._looks_by_name = False
         self._name_regex: Any = None
@@ -88,8 +88,7 @@ class VolumeOps(folders.PlaceOps):
         return self.read_all_backings()
 
     def backings_known(self) -> bool:
-        """Whether :meth:`read_backings` takes no waiting for a bulk of news.
-        """
+        """Whether :meth:`read_backings` returns without a long wait."""
         return self.backing_view is None or not self.backing_view.filling()
 
     def read_all_backings(self) -> shadow.Backings:
@@ -108,16 +107,16 @@ class VolumeOps(folders.PlaceOps):
                     None)
 
     def template_named(self, name: str) -> Any:
-        """The template of a name, wherever it is, in one bulk read.
+        """The template of that name in any folder, by one bulk read.
 
-        :returns: its reference; None when there is none
+        :returns: its reference; None: no template has the name
         """
         return next(iter(self.templates_named(name)), None)
 
     def templates_named(self, name: str) -> list[Any]:
-        """References of all templates of a name, in one bulk read.
+        """References of all templates of a name, by one bulk read.
 
-        :param name: as the vCenter has it, or as people write it
+        :param name: as the vCenter stores it, or as an operator writes it
         """
         found = collector.read_all(
             self._session, self._client,
@@ -128,7 +127,7 @@ class VolumeOps(folders.PlaceOps):
                     seen.get('name'), model.plain_name(seen.get('name', '')))]
 
     def marked(self, key: str, value: str) -> list[tuple[str, str]]:
-        """VMs with that extra configuration, in one bulk read.
+        """VMs with that extra configuration, by one bulk read.
 
         :returns: moref and name of each
         """
@@ -140,32 +139,32 @@ class VolumeOps(folders.PlaceOps):
                 if _option_value(seen.get(path)) == value]
 
     def build_backing_ref_cache(self, name_regex: Any = None) -> None:
-        """Find backings of old releases later: when one is first missed.
+        """Do nothing yet: backings of old releases are read on first need.
 
-        Their VMs are known by name only, so all VMs have to be read.
+        Such VMs can be found only by name, which requires reading all VMs.
         """
         self._name_regex = name_regex
         self._looks_by_name = True
 
     def get_backing(self, name: str, backing_uuid: str) -> Any:
-        """The backing of that UUID, or of that name as in old releases.
+        """The backing with that UUID, or with that name (old releases).
 
-        :returns: its reference; None when there is none
+        :returns: its reference; None: the vCenter has no such backing
         """
         found = super().get_backing(name, backing_uuid)
         if found or not self._looks_by_name or (
                 self._name_regex and not self._name_regex.match(name)):
             return found
         named = self.read_backings().by_name(name)
-        # Another volume's VM that only has this name is not this backing.
+        # A VM of another volume may have this name; it is not this backing.
         if named is None or (named.uuid and named.uuid == named.volume_id):
             return None
         return references.Ref('VirtualMachine', named.moref)
 
     def get_backing_by_uuid(self, uuid: str) -> Any:
-        """The VM of that instance UUID, which may be a template.
+        """The VM with that instance UUID, which may be a template.
 
-        :returns: its reference; None when there is none
+        :returns: its reference; None: no VM has the UUID
         """
         found = self._prefetched(uuid)
         if found is None:
@@ -173,7 +172,7 @@ class VolumeOps(folders.PlaceOps):
         return references.Ref('VirtualMachine', found)
 
     def _prefetched(self, uuid: str) -> str | None:
-        """The VM where memory supposes it, if it says itself it is that."""
+        """The VM that memory has for the UUID, if its own UUID agrees."""
         wanted = operation.current().prefetch
         if wanted is None or self.backing_view is None:
             return None
@@ -208,10 +207,10 @@ class VolumeOps(folders.PlaceOps):
         return host
 
     def get_datastore(self, backing: Any) -> Any:
-        """The datastore of a VM's disk; of its first file without a disk.
+        """The datastore of a VM's disk, or of its first file without a disk.
 
-        A VM uses several where its disk, its own files, its snapshots or an
-        ISO image lie apart.
+        A VM uses several datastores if its disk, its own files, its snapshots
+        or an ISO image are on different ones.
         """
         found = self._take_prefetched(backing, 'datastore')
         datastores = found and found.get('datastore')
@@ -232,7 +231,7 @@ class VolumeOps(folders.PlaceOps):
         told = self._take_prefetched(entity, *paths)
         if told is not None:
             return told
-        # It may be a reference that oslo.vmware made.
+        # The reference may come from oslo.vmware.
         return collector.properties(
             self._session, self._client,
             references.Ref(entity._type, entity.value), paths)
@@ -241,7 +240,7 @@ class VolumeOps(folders.PlaceOps):
                  paths: tuple[str, ...]) -> collector.Properties:
         """Properties of many VMs, by their moref values, in one read.
 
-        A VM that has gone meanwhile is left out.
+        VMs that no longer exist are left out.
         """
         return collector.read_objects(
             self._session, self._client,
@@ -251,7 +250,7 @@ class VolumeOps(folders.PlaceOps):
     def disks_of(self, morefs: Iterable[str]) -> dict[str, list[devices.Disk]]:
         """The disks of many VMs in one call, by the VMs' moref values.
 
-        A VM that has gone meanwhile is left out.
+        VMs that no longer exist are left out.
         """
         return {vm.value: devices.disks(devices.parse(
                     seen.get('config.hardware.device')))
@@ -273,7 +272,7 @@ class VolumeOps(folders.PlaceOps):
         raise vmdk_exceptions.VirtualDiskNotFoundException()
 
     def has_disk(self, backing: Any) -> bool:
-        """Whether a VM has a disk; what was read in advance stays read."""
+        """Whether a VM has a disk; keeps what was prefetched."""
         wanted = operation.current().prefetch
         known = wanted.peek(backing.value) if wanted else {}
         if any(known.get(first) is not None for first in _FIRST_DISKS):
@@ -284,7 +283,7 @@ class VolumeOps(folders.PlaceOps):
         return bool(devices.disks(devices.parse(known.get(path))))
 
     def _read_ahead(self, backing: Any) -> list[devices.Disk]:
-        """Disks of a VM that were read in advance; they stay read."""
+        """Disks of a VM from the prefetched properties, which are kept."""
         wanted = operation.current().prefetch
         known = wanted.peek(backing.value) if wanted else {}
         found = map(known.get, _FIRST_DISKS)
@@ -294,12 +293,12 @@ class VolumeOps(folders.PlaceOps):
         return devices.disks(devices.parse(array))
 
     def missing_file(self, backing: Any) -> str | None:
-        """The path of a shadow VM's disk whose file is not there.
+        """The path of a shadow VM's disk if its file is missing.
 
-        One call (VirtualDiskManager.QueryVirtualDiskUuid): a VM names its
-        disk all the same.
+        Makes one call (VirtualDiskManager.QueryVirtualDiskUuid), because a VM
+        lists its disk even if the file is missing.
 
-        :returns: None: the file is there, or the vCenter cannot say
+        :returns: None: the file exists, or the vCenter cannot tell
         :raises VirtualDiskNotFoundException: the VM has no disk
         """
         disk = next(iter(self._read_ahead(backing)), None) or self.disk_of(
@@ -317,7 +316,7 @@ class VolumeOps(folders.PlaceOps):
         return None
 
     def adapter_of(self, backing: Any) -> str | None:
-        """The adapter of a shadow VM's disk; None: of another kind.
+        """The adapter of a shadow VM's disk; None: an unknown kind.
 
         :raises VirtualDiskNotFoundException: it has no disk
         """
@@ -327,8 +326,8 @@ class VolumeOps(folders.PlaceOps):
     def update_backing_disk_uuid(self, backing: Any, disk_uuid: str) -> None:
         """Give a shadow VM's disk a UUID (ReconfigVM_Task).
 
-        Upstream reads all devices for it; a fresh VM has one disk, whose key
-        is nearly always the first of its kind of controller.
+        Upstream reads all devices first. A new VM has one disk, whose key is
+        nearly always the first one of its kind of controller.
         """
         disk = self._first_disk(backing) or self.disk_of(backing)
         self.reconfigure(backing, deviceChange=[devices.change(
@@ -350,7 +349,7 @@ class VolumeOps(folders.PlaceOps):
                         None), bool(snapshot_tree.nodes(seen.get('snapshot'))))
 
     def get_snapshot(self, backing: Any, name: str) -> Any:
-        """The snapshot of that name, wherever in the tree; None if none is.
+        """The snapshot of that name anywhere in the tree; None: no such one.
 
         After a revert the tree may have several roots.
         """
@@ -366,7 +365,7 @@ class VolumeOps(folders.PlaceOps):
             self.properties(backing, 'snapshot').get('snapshot'))
 
     def snapshot_depth(self, backing: Any) -> int:
-        """Snapshots from the root of the tree to the current state."""
+        """The number of snapshots from the root to the current state."""
         current = snapshot_tree.current(
             self.properties(backing, 'snapshot').get('snapshot'))
         return current.depth if current is not None else 0
@@ -380,7 +379,7 @@ class VolumeOps(folders.PlaceOps):
     def delete_snapshot(self, backing: Any, name: str) -> bool:
         """Delete a snapshot by its name; its children stay.
 
-        :returns: whether there was one
+        :returns: whether the snapshot existed
         """
         snapshot = self.get_snapshot(backing, name)
         if snapshot:
@@ -394,7 +393,7 @@ class VolumeOps(folders.PlaceOps):
     def consolidate(self, vm: Any) -> None:
         """Merge the deltas that no snapshot needs (ConsolidateVMDisks_Task).
 
-        Those that another VM needs stay.
+        Deltas that another VM needs stay.
         """
         self._task('ConsolidateVMDisks_Task', vm, {})
 
@@ -408,8 +407,8 @@ class VolumeOps(folders.PlaceOps):
               bios_uuid: str | None = None) -> Any:
         """Clone a VM as a shadow VM, or as a template (CloneVM_Task).
 
-        Of the source's VM nothing comes along but one disk and its
-        controller (:mod:`cinder_vmdk_ext.backings.copy_policy`).
+        The clone takes only one disk and its controller from the source's VM
+        (:mod:`cinder_vmdk_ext.backings.copy_policy`).
 
         :param snapshot: clone from this snapshot of the source
         :param linked: make a delta of the snapshot's disk instead of a copy
@@ -417,7 +416,7 @@ class VolumeOps(folders.PlaceOps):
         :param only_disk: UUID of the disk to take; None: the first
         :returns: the clone's reference
         """
-        # A snapshot's VM may have had other devices then.
+        # At the time of the snapshot the VM may have had other devices.
         seen = self.properties(snapshot or source, _DEVICES, _OPTIONS)
         hardware = devices.parse(seen.get(_DEVICES))
         disk = _chosen(hardware, only_disk)
@@ -468,8 +467,7 @@ class VolumeOps(folders.PlaceOps):
                  only_disk: devices.Disk | None = None) -> None:
         """Move a VM with its disks, or one disk of it (RelocateVM_Task).
 
-        :param provisioning: what type the disk is to have afterwards; None:
-            as it is
+        :param provisioning: the disk's type after the move; None: unchanged
         :param only_disk: move this disk of an instance and leave the rest
         """
         location = _location(None if only_disk else datastore, host,
@@ -487,7 +485,7 @@ class VolumeOps(folders.PlaceOps):
             'spec': soap.Typed('', location)})
 
     def relocate_home(self, backing: Any, datastore: Any) -> None:
-        """Move a shadow VM's own files to where its disk is already."""
+        """Move a shadow VM's own files to the datastore of its disk."""
         disk = self.disk_of(backing)
         self._task('RelocateVM_Task', backing, {'spec': soap.Typed('', {
             'datastore': datastore,
@@ -498,10 +496,9 @@ class VolumeOps(folders.PlaceOps):
                          profile_id: str | None = None) -> devices.Disk:
         """Give a shadow VM's disk a UUID, an adapter and a policy.
 
-        None leaves the thing as it is; an empty ``profile_id`` takes the
-        policy away.
-        One ReconfigVM_Task, so that all of it happens or nothing, and none
-        when the disk is already as asked.
+        None leaves a value unchanged; an empty ``profile_id`` removes the
+        policy. All changes are made by one ReconfigVM_Task, so all of them
+        happen or none. No task is started if nothing has to change.
 
         :returns: the disk as it was
         """
@@ -520,9 +517,9 @@ class VolumeOps(folders.PlaceOps):
 
     def set_identity(self, backing: Any, name: str,
                      extra_config: dict[str, str]) -> None:
-        """Make a shadow VM that of a volume: its name, UUID and mark.
+        """Give a shadow VM the identity of a volume: name, UUID and mark.
 
-        One ReconfigVM_Task, so that no VM ever carries half an identity.
+        One ReconfigVM_Task sets all three, so no VM ever has half an identity.
         """
         config = self._shadow_config(extra_config)
         self.reconfigure(backing, name=name,
@@ -553,7 +550,7 @@ class VolumeOps(folders.PlaceOps):
 
     def attach_file(self, backing: Any, path: str, size_bytes: int,
                     adapter: str, profile_id: str | None) -> None:
-        """Give a shadow VM without disks one whose file is there already.
+        """Give a shadow VM without disks a disk whose file already exists.
 
         :param path: '[datastore] folder/name.vmdk'
         """
@@ -570,7 +567,7 @@ class VolumeOps(folders.PlaceOps):
             profile_id=profile_id)])
 
     def reattach_disk(self, vm: Any, disk: devices.Disk) -> None:
-        """Give a VM back a disk that was taken from it."""
+        """Give a VM back a disk that was removed from it."""
         self.reconfigure(vm, deviceChange=[devices.change(
             'add', devices.existing_disk(
                 disk.path, disk.capacity_bytes,
@@ -578,16 +575,16 @@ class VolumeOps(folders.PlaceOps):
                 devices.unit_number(disk)))])
 
     def remove_disk(self, vm: Any, disk: devices.Disk) -> None:
-        """Take a disk from a VM; its file stays."""
+        """Remove a disk from a VM; its file stays."""
         self.reconfigure(vm, deviceChange=devices.removal([disk.device]))
 
     def repoint_disk(self, backing: Any, path: str, size_bytes: int,
                      profile_id: str | None = None) -> None:
-        """Have a shadow VM name another file as its disk; touches no file.
+        """Make a shadow VM use another file as its disk; changes no file.
 
         :param path: '[datastore] folder/name.vmdk'
-        :param profile_id: storage policy of the disk; not set where a running
-            VM holds the disk locked
+        :param profile_id: storage policy of the disk; it is not set while a
+            running VM holds the disk locked
         """
         try:
             self._repoint(backing, path, size_bytes, profile_id)
@@ -608,7 +605,7 @@ class VolumeOps(folders.PlaceOps):
                 path, size_bytes, controller or 0), profile_id=profile_id)])
 
     def mark(self, vm: Any, key: str) -> str:
-        """The value of a key of a VM's extra configuration; '' without it."""
+        """The value of a key of a VM's extra configuration; '' if unset."""
         path = f'config.extraConfig["{key}"]'
         return _option_value(self.properties(vm, path).get(path)) or ''
 
@@ -623,7 +620,7 @@ class VolumeOps(folders.PlaceOps):
         return path.rpartition('/')[0]
 
     def detach_disk(self, backing: Any) -> None:
-        """Have a shadow VM name no disk for a while; touches no file."""
+        """Remove the disk from a shadow VM for a while; changes no file."""
         self.reconfigure(backing, deviceChange=devices.removal(
             disk.device for disk in devices.disks(self.devices_of(backing))))
 
@@ -644,7 +641,7 @@ class VolumeOps(folders.PlaceOps):
             'spec': soap.Typed('', fields)})
 
     def _task(self, method: str, this: Any, arguments: dict[str, Any]) -> Any:
-        """Start a task, wait for it, and give its TaskInfo."""
+        """Start a task, wait for it, and return its TaskInfo."""
         reply = self._call(method, this, arguments)
         return self._session.wait_for_task(
             references.Ref('Task', reply[0].text))
@@ -686,13 +683,13 @@ def _chosen(hardware: Iterable[devices.Device],
 
 
 def backing_value(path: str, element: etree._Element) -> Any:
-    """A property of a VM as :func:`backing_of` takes it; holds no XML."""
+    """A property of a VM in the form that :func:`backing_of` needs; no XML."""
     found = soap.value(element)
     return _option_value(found) if path == _VOLUME_ID else found
 
 
 def backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
-    """A shadow VM of its properties (:data:`BACKING_PATHS`)."""
+    """A shadow VM from its properties (:data:`BACKING_PATHS`)."""
     try:
         return _backing_of(moref, seen)
     except soap.MALFORMED as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory in memory, kept by the vCenter's own notices of change."""
+"""The inventory in memory, kept current by the vCenter's notices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,18 +14,18 @@ from cinder_vmdk_ext.vsphere import updates
 
 LOG = logging.getLogger(__name__)
 
-# Takes an inventory, and whether the vCenter reported it on a change.
+# Takes an inventory, and whether a notice of the vCenter brought it.
 Observe = Callable[[model.Inventory, bool], None]
-# How long a reader waits for the first view before it reads for itself.
+# How long a reader waits for the first view before it reads the vCenter.
 SYNC_SECONDS = 10.0
 
 
 class LiveView:
     """An :class:`inventory.InventoryReader` that reads memory if it can.
 
-    Memory is used only while it holds all that the vCenter has told and the
-    vCenter has been heard of lately; else the reader is asked. Safe to share
-    between threads.
+    Memory is used only while it holds all that the vCenter has reported and
+    the vCenter has answered recently; otherwise the reader is asked. Threads
+    may share it.
     """
 
     types = frozenset({*inventory_reader.PATHS, 'ClusterComputeResource',
@@ -39,8 +39,8 @@ class LiveView:
                  ) -> None:
         """Prepare, without a call; the first read starts the long poll.
 
-        :param reader: asked while memory is not to be trusted; it
-            watches the same policies
+        :param reader: asked while memory may be out of date; it watches
+            the same policies
         :param observe: called with each inventory, without policies, as soon
             as it is known
         """
@@ -48,7 +48,7 @@ class LiveView:
         self._stream = stream
         self._reader = reader
         self._watched = watched or inventory_reader.WatchedPolicies()
-        # What was told, and the same with policies.
+        # What was reported, and the same with policies.
         self._completed = inventory_reader.Completed()
         stream.listeners.append(self)
 
@@ -62,7 +62,7 @@ class LiveView:
         known = self.known()
         if known is not None:
             return self._complete(known)
-        # A large inventory takes its time, a vCenter that hangs all of it.
+        # A large inventory takes long; a vCenter that hangs uses up the wait.
         self._stream.probe()
         found = self._reader.read()
         self._observe(found, False)
@@ -72,10 +72,10 @@ class LiveView:
         return found
 
     def age_seconds(self) -> float:
-        """For how long the vCenter has not confirmed what memory holds.
+        """Seconds since the vCenter last confirmed what memory holds.
 
-        It grows while the long poll waits for a reply; 0 where each read goes
-        to the vCenter.
+        The age grows while the long poll waits for a reply. It is 0 if each
+        read asks the vCenter.
         """
         conversation = self._stream.conversation()
         if conversation is None or not conversation.live:
@@ -83,9 +83,9 @@ class LiveView:
         return conversation.silent_seconds
 
     def known(self) -> model.Inventory | None:
-        """What memory holds, without policies; None: not to be trusted.
+        """The inventory in memory, without policies; None: out of date.
 
-        The first time, waits until the vCenter has reported everything.
+        The first call waits until the vCenter has reported everything.
         """
         conversation = self._stream.conversation()
         if conversation is None:
@@ -106,7 +106,7 @@ class LiveView:
 
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
-        """One, over a view of all objects that matter (Listener)."""
+        """One filter, over a view of all relevant objects (Listener)."""
         view = collector.container_view(self._stream.client, content,
                                         inventory_reader.PATHS)
         conversation.own('DestroyView', view)
@@ -119,7 +119,7 @@ class LiveView:
         return _InventoryStage(self._observe)
 
     def lost(self) -> None:
-        """Nothing to do: readers check whether it is live (Listener)."""
+        """Do nothing: readers check if the conversation is live (Listener)."""
 
 
 class _InventoryStage(updates.Told):

@@ -38,7 +38,7 @@ MANAGERS = {'customFieldsManager': ('field',)}
 
 
 class Policies(Protocol):
-    """Where the datastores of a storage policy are known."""
+    """Knows the datastores of each storage policy."""
 
     def compliant_datastores(self, name: str) -> frozenset[str]:
         """Datastores that comply with the policy of that name."""
@@ -51,8 +51,8 @@ class WatchedPolicies:
                  names: Iterable[str] = (),
                  more: Callable[[], Mapping[str, frozenset[str]]] = dict
                  ) -> None:
-        """:param names: without an answer for these there is no inventory
-        :param more: gives what is known of others, without a call
+        """:param names: an inventory needs an answer for each of these
+        :param more: returns what is known of other policies; makes no call
         """
         self._policies = policies
         self._names = tuple(names)
@@ -79,9 +79,9 @@ class InventorySource(Protocol):
 
 
 class Completed:
-    """An inventory with what another source knows of it.
+    """Adds the values of another source to an inventory.
 
-    The same object as long as neither changes. Safe to share between threads.
+    Returns the same object as long as neither changes. Threads may share it.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Completed:
         self._last: tuple[model.Inventory, model.Inventory] | None = None
 
     def of(self, known: model.Inventory, **more: Any) -> model.Inventory:
-        """The inventory with other values of some fields."""
+        """The inventory with some fields replaced."""
         with self._lock:
             last = self._last
             if last and last[0] is known and all(
@@ -116,8 +116,8 @@ class InventoryReader:
     def read(self) -> model.Inventory:
         """The inventory as it is now.
 
-        One bulk read, see :func:`collector.read_all`, and none for policies
-        that are cached.
+        Makes one bulk read (:func:`collector.read_all`); cached policies cost
+        no call.
 
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
@@ -131,10 +131,10 @@ class InventoryReader:
 
 
 def build(found: dict[references.Ref, dict[str, Any]]) -> model.Inventory:
-    """An inventory of collected properties.
+    """An inventory from collected properties.
 
-    An object that lacks what it cannot be used without is left out; it never
-    takes the others down.
+    An object without the properties that it needs is left out; the other
+    objects stay.
     """
     assembly = Assembly()
     try:
@@ -146,22 +146,22 @@ def build(found: dict[references.Ref, dict[str, Any]]) -> model.Inventory:
 
 
 class Assembly:
-    """Makes inventories of properties that change, anew what has changed."""
+    """Makes inventories from changing properties; rebuilds only changes."""
 
     def __init__(self) -> None:
-        # By the names of an inventory's fields, and by morefs.
+        # Objects by the name of the inventory's field, then by moref.
         self._known: dict[str, dict[str, Any]] = {
             field: {} for field in {*_FIELDS.values(), _CLUSTERS}}
-        # What was given away of it, and has not changed since.
+        # Parts of the last inventory that have not changed since.
         self._given: dict[str, dict[str, Any]] = {}
-        #: Datastores that changed since this was emptied.
+        #: Datastores that changed since this set was last emptied.
         self.changed: set[str] = set()
         self._attributes: dict[int, str] = {}
         # A datastore does not name its datacenter; datacenters list them.
         self._listed: dict[str, frozenset[str]] = {}
 
     def put(self, ref: references.Ref, seen: dict[str, Any]) -> None:
-        """Add an object, or replace what was known of it."""
+        """Add an object, or replace its properties."""
         kind, moref = ref
         if kind == 'Datastore':
             self._put(kind, moref, datastore(moref, seen,
@@ -181,7 +181,7 @@ class Assembly:
             self._put(kind, moref, cluster(kind, moref, seen))
 
     def drop(self, ref: references.Ref) -> None:
-        """Remove an object that is gone; it may never have been added."""
+        """Remove a deleted object; it may never have been added."""
         kind, moref = ref
         if kind == 'Datacenter':
             self._list(moref, frozenset())
@@ -190,9 +190,9 @@ class Assembly:
             self._note(field, moref)
 
     def inventory(self) -> model.Inventory:
-        """What is known now; it does not change with later calls.
+        """The inventory as known now; later calls do not change it.
 
-        Of what has not changed, the same objects as before.
+        Unchanged parts are the same objects as before.
         """
         for field, known in self._known.items():
             if field not in self._given:
@@ -225,8 +225,8 @@ class Assembly:
                     known, datacenter=self._datacenter_of(moref)))
 
 
-# Fields of an inventory by the types of what they hold; all others are
-# compute resources.
+# The inventory's field for each managed type; all other types are compute
+# resources.
 _CLUSTERS = 'clusters'
 _FIELDS = {'Datastore': 'datastores', 'HostSystem': 'hosts',
            'Datacenter': 'datacenters', 'StoragePod': 'storage_pods'}
@@ -234,7 +234,7 @@ _COMPUTE = frozenset({'ComputeResource', 'ClusterComputeResource'})
 
 
 def value(kind: str, path: str, element: etree._Element) -> Any:
-    """A property as :class:`Assembly` takes it; holds no XML any more."""
+    """A property in the form that :class:`Assembly` needs, without XML."""
     if kind == 'Datastore' and path == 'host':
         return mounts(element)
     if path == 'customValue':
@@ -246,7 +246,7 @@ def value(kind: str, path: str, element: etree._Element) -> Any:
 
 def datastore(moref: str, seen: dict[str, Any],
               datacenter: str | None) -> model.Datastore:
-    """A datastore of its properties; what is absent makes it unusable."""
+    """A datastore from its properties; a missing one makes it unusable."""
     mounted, usable = _mounts_seen(seen.get('host'))
     return model.Datastore(
         moref=moref,
@@ -266,7 +266,7 @@ def datastore(moref: str, seen: dict[str, Any],
 
 
 def host(moref: str, seen: dict[str, Any]) -> model.Host:
-    """A host of its properties; one of unknown state counts as down."""
+    """A host from its properties; an unknown state counts as down."""
     return model.Host(
         moref, seen.get('name') or moref, _target(seen.get('parent')),
         seen.get('runtime.connectionState') or 'unknown',
@@ -274,7 +274,7 @@ def host(moref: str, seen: dict[str, Any]) -> model.Host:
 
 
 def cluster(kind: str, moref: str, seen: dict[str, Any]) -> model.Cluster:
-    """A compute resource of its properties."""
+    """A compute resource from its properties."""
     return model.Cluster(
         moref, seen.get('name') or moref, _target(seen.get('resourcePool')),
         _targets(seen.get('host')), standalone=kind == 'ComputeResource',
@@ -282,7 +282,7 @@ def cluster(kind: str, moref: str, seen: dict[str, Any]) -> model.Cluster:
 
 
 def storage_pod(moref: str, seen: dict[str, Any]) -> model.StoragePod:
-    """A datastore cluster of its properties."""
+    """A datastore cluster from its properties."""
     return model.StoragePod(
         moref, seen.get('name') or moref,
         frozenset(member.value for member in seen.get('childEntity') or ()
@@ -292,7 +292,7 @@ def storage_pod(moref: str, seen: dict[str, Any]) -> model.StoragePod:
 
 
 def unreadable(seen: dict[str, Any]) -> model.Unreadable:
-    """Properties of an object that cannot be read, and why."""
+    """The properties of an object that cannot be read, and the reason."""
     found = seen.get(collector.UNREADABLE)
     return tuple(sorted((path, str(why).removeprefix(f'{path} '))
                         for path, why in found.items())) if found else ()
@@ -325,14 +325,14 @@ def mounts(array: etree._Element | None
            ) -> tuple[frozenset[str], frozenset[str]]:
     """Hosts that mount a datastore, and those of them that may write to it.
 
-    As HostMountInfo defines its absent fields: ``mounted`` is then true,
-    ``accessible`` false.
+    HostMountInfo defines the meaning of absent fields: ``mounted`` is then
+    true and ``accessible`` false.
     """
     # An empty array may come as text.
     if not isinstance(array, etree._Element) or not len(array):
         return _NO_MOUNTS
     # A large inventory has tens of thousands of mounts, but most datastores
-    # are mounted alike: one differs from the next in its path alone.
+    # have the same mounts except for the path.
     text = _TEXT(array)
     path = next((found.text for found in array[0].iter(_PATH)), '')
     if path and path.startswith('/'):
@@ -343,7 +343,7 @@ def mounts(array: etree._Element | None
 
 def _mounts_alike(form: tuple[tuple[str, ...], str], array: etree._Element
                   ) -> tuple[frozenset[str], frozenset[str]]:
-    """:param form: that of arrays which say the same"""
+    """:param form: equal for all arrays with the same content"""
     found = _known_mounts.get(form)
     if found is None:
         if len(_known_mounts) >= _MOST_FORMS:
@@ -371,7 +371,7 @@ def _texts(element: etree._Element, tag: str) -> list[str | None]:
 
 
 def _host_set(keys: Iterable[str | None]) -> frozenset[str]:
-    # One string per host, however many datastores it mounts.
+    # Keep one string per host, however many datastores it mounts.
     return frozenset(sys.intern(key) for key in keys if key)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Has the vCenter bring figures up to date of datastores that we changed.
+"""Asks the vCenter to refresh the figures of datastores that we changed.
 
-A vCenter refreshes free and uncommitted space every few minutes by itself.
-RefreshDatastoreStorageInfo does it at once, and is costly for the vCenter:
-it is called for one datastore at a time, and for each after a pause.
+A vCenter refreshes free and uncommitted space by itself every few minutes.
+RefreshDatastoreStorageInfo refreshes them at once, but costs the vCenter much.
+So it is called for one datastore at a time, each time after a pause.
 """
 
 import math
@@ -21,7 +21,7 @@ from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
 
-# After a datastore was changed: what is done in a burst is refreshed once.
+# Wait after a change, so that one refresh covers a burst of changes.
 DELAY_SECONDS = 30.0
 # Between two calls for one datastore.
 INTERVAL_SECONDS = 120.0
@@ -35,20 +35,20 @@ class Books(Protocol):
         """When each datastore (moref) was changed last."""
 
     def refreshed(self, moref: str, begun_at: float) -> None:
-        """All that was changed before that time is in the figures."""
+        """Note that the figures contain all changes before that time."""
 
 
 class Refresher:
-    """Refreshes changed datastores, in a thread that ends when all are.
+    """Refreshes changed datastores, in a thread that ends after the last one.
 
-    A vCenter that refuses (the user needs System.Read on the datastore) is
-    asked again after the interval only; until it agrees, figures are those
-    that it refreshes by itself.
+    If the vCenter refuses (the user needs System.Read on the datastore), it
+    is asked again only after the interval. Until it agrees, the figures are
+    those that it refreshes by itself.
     """
 
     def __init__(self, client: soap.Client, books: Books,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """:param clock: the one that the books have"""
+        """:param clock: the same clock as the books use"""
         self._client = client
         self._books = books
         self._clock = clock
@@ -59,7 +59,7 @@ class Refresher:
         self._complaint = ''
 
     def wake(self) -> None:
-        """Something was changed: see to it that it is refreshed in time."""
+        """Note a change: its datastore is refreshed when the pause ends."""
         with self._lock:
             if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(
@@ -67,7 +67,7 @@ class Refresher:
                 self._thread.start()
 
     def stop(self) -> None:
-        """Call the vCenter no more. May be repeated."""
+        """Make no further call to the vCenter. May be repeated."""
         self._stopped.set()
 
     def _run(self) -> None:
@@ -85,7 +85,7 @@ class Refresher:
                 self.refresh(moref)
 
     def _due(self) -> list[tuple[float, str]]:
-        """When each changed datastore is to be refreshed."""
+        """The time at which to refresh each changed datastore."""
         changed = self._books.changed()
         self._asked_at = {moref: at for moref, at in self._asked_at.items()
                           if moref in changed

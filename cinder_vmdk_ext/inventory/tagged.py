@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory, with the datastores that carry the tag which drains them."""
+"""The inventory, with the datastores that carry the drain tag."""
 
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
@@ -16,6 +16,6 @@ class TaggedSource:
         self._completed = inventory_reader.Completed()
 
     def read(self) -> model.Inventory:
-        """As the source beneath; the same object while nothing changes."""
+        """As the wrapped source; the same object while nothing changes."""
         return self._completed.of(self._reader.read(),
                                   tagged=self._tagged.datastores())
