@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the plugin speaks to a vCenter; knows nothing of Cinder."""
+"""How the plugin speaks to a vCenter; independent of Cinder."""

@@ -2,10 +2,10 @@
 """Refused logins, remembered by account for all processes of a host.
 
 A vCenter locks an account after some wrong passwords in a short time (by
-default five in three minutes), also for those that know the right one. Cinder
-runs a process for each backend. So all that log in with one account share one
-pause after a refusal, and it grows. It is longer than those three minutes, so
-that a host tries once in them.
+default five in three minutes), even for users with the right password. Cinder
+runs a process for each backend. So all processes that log in with one account
+share one pause after a refusal. The pause grows with each refusal, and is
+longer than three minutes, so that a host tries only once in that time.
 """
 
 import contextlib
@@ -26,19 +26,20 @@ from oslo_vmware import exceptions
 
 LOG = logging.getLogger(__name__)
 
-# After the first refusal, and at most; it doubles with each.
+# The pause after the first refusal, and the longest one; each refusal doubles
+# it.
 FIRST_PAUSE_SECONDS = 200.0
 LONGEST_PAUSE_SECONDS = 1600.0
-# For a login of another process, which may hang.
+# How long to wait for a login of another process, which may hang.
 LOCK_SECONDS = 30.0
 _FOLDER = 'cinder_vmdk_ext-logins'
 
 
 class SharedRefusals:
-    """What the processes of a host know of one account's refusals.
+    """One account's refusals, shared by the processes of a host.
 
-    In a file that its owner alone may read. Where it cannot be read or
-    written, each process knows of its own refusals only.
+    They are in a file that only its owner may read. If the file cannot be
+    read or written, each process knows only its own refusals.
     """
 
     def __init__(self, folder: str | os.PathLike[str], account: str,
@@ -52,7 +53,7 @@ class SharedRefusals:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """No other process tries a login with the account meanwhile."""
+        """Keep other processes from logging in with the account."""
         lock = None
         with self._tolerant():
             lock = lockutils.InterProcessLock(f'{self._file()}.lock')
@@ -67,15 +68,16 @@ class SharedRefusals:
                     lock.release()
 
     def read(self) -> tuple[float, int, str]:
-        """For how many seconds no login is tried, after how many refusals.
+        """Read how long to pause, and why.
 
-        :returns: these two, and the last refusal's words
+        :returns: seconds without a login, number of refusals, and the text of
+            the last refusal
         """
         with self._tolerant():
             try:
                 found = json.loads(self._file().read_text())
                 left = float(found['until']) - self._clock()
-                # The clock may have been set.
+                # The system's clock may have been set back.
                 return (left if left <= LONGEST_PAUSE_SECONDS else 0.0,
                         int(found['refusals']), str(found['why']))
             except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -106,7 +108,7 @@ class SharedRefusals:
                             'account: %s', error)
 
     def _file(self) -> pathlib.Path:
-        """Its name tells the password from another, and does not betray it."""
+        """The file; its name depends on the password without revealing it."""
         if self._name is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             key = self._folder / 'key'
@@ -118,7 +120,7 @@ class SharedRefusals:
 
 
 def _write(path: pathlib.Path, content: bytes, replace: bool = True) -> None:
-    """Write a file that its owner alone may read, whole or not at all."""
+    """Write a file that only its owner may read, whole or not at all."""
     partial = path.with_name(f'{path.name}.{secrets.token_hex(8)}')
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
               'wb') as file:
@@ -139,7 +141,7 @@ class Account:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic,
                  note: SharedRefusals | None = None) -> None:
-        """:param note: shared with other processes; None: with none"""
+        """:param note: refusals shared with other processes, if any"""
         self._clock = clock
         self._note = note
         self._lock = threading.Lock()
@@ -150,10 +152,11 @@ class Account:
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """Log in within this block, as the only one on this host.
+        """A block in which no other process of this host logs in.
 
-        :raises Exception: it would be too early: the last refusal, or
-            VimFaultException (InvalidLogin) for one of another process
+        :raises Exception: it is too early for a login; raises the last
+            refusal, or VimFaultException (InvalidLogin) if another process
+            was refused
         """
         if self._note is None:
             self.check()
@@ -164,7 +167,7 @@ class Account:
             yield
 
     def check(self) -> None:
-        """Refuse a login that would be too early.
+        """Raise if it is too early for a login.
 
         :raises Exception: as :meth:`attempt`
         """
@@ -181,7 +184,7 @@ class Account:
     def refuse(self, error: Exception) -> float:
         """Note that the vCenter refused the user or the password.
 
-        :returns: for how many seconds no other login is to be tried
+        :returns: seconds to wait before the next login
         """
         others = self._note.read()[1] if self._note else 0
         with self._lock:
@@ -212,11 +215,11 @@ def of(host: str, port: int, user: str, password: str,
        folder: str | os.PathLike[str] | None = None) -> Account:
     """The account of a user at a vCenter; the same object each time.
 
-    With another password it is another one: what an operator has put right
-    is tried at once. The password itself is not kept.
+    Another password makes another account, so that a password which an
+    operator has corrected is tried at once. The password is not kept.
 
     :param folder: where processes of this host keep their locks, to share
-        refusals with them; None: this process alone
+        refusals with them; None: share with no other process
     """
     key = host.lower(), port, user.lower(), hash(password)
     with _lock:

@@ -3,10 +3,10 @@
 
 A vCenter refuses a request whose elements are not in the order of its schema.
 The order is in ``api_types.txt`` beside this module, which
-``tools/api_types.py`` writes from pyVmomi's tables. It is not read from the
-vCenter, which would cost 3 MB and 0.3 s at every login of every backend. It
-need not be: every request names the version of the API that it is written in
-(:data:`VERSION`), and a vCenter of a later one answers in that version.
+``tools/api_types.py`` writes from pyVmomi's tables. Reading it from the
+vCenter would cost 3 MB and 0.3 s at every login of every backend. That is not
+necessary: every request names its version of the API (:data:`VERSION`), and a
+newer vCenter answers in that version.
 """
 
 import functools
@@ -14,7 +14,7 @@ import importlib.resources
 import sys
 from typing import NamedTuple
 
-# As SOAPAction has it; from vSphere 6.7 on all vCenters know it.
+# As in the header SOAPAction; every vCenter since vSphere 6.7 knows it.
 VERSION = '6.7'
 ANY = 'anyType'
 STRING = 'string'
@@ -32,36 +32,35 @@ class Field(NamedTuple):
 
     name: str
     type: str
-    # Whether it may occur more than once.
+    # Whether the field may occur more than once.
     many: bool
 
 
 class Method(NamedTuple):
     """A method of the API."""
 
-    # By name, ``_this`` first.
+    # Parameters by name, ``_this`` first.
     parameters: dict[str, Field]
-    # What it returns, if anything.
+    # The returned value, if the method returns one.
     result: Field | None
 
 
 class DataObject(NamedTuple):
     """A type of data objects."""
 
-    # By name, in the order of the API.
+    # Fields by name, in the order of the API.
     fields: dict[str, Field]
-    # The type itself and those that it is derived from.
+    # The type itself and its base types.
     kinds: frozenset[str]
 
 
 class Types:
-    """What a table in the form of ``api_types.txt`` says."""
+    """The content of a table in the form of ``api_types.txt``."""
 
     def __init__(self, text: str) -> None:
         #: Methods by name; looking up another name raises AttributeError.
         self.methods: dict[str, Method] = _Methods()
-        #: Data objects by type; None for what is no data object, such as an
-        #: enumeration.
+        #: Data objects by type; None for other types, such as enumerations.
         self.objects: dict[str, DataObject | None] = _Objects()
         derived: dict[str, tuple[str, str]] = {}
         for line in text.splitlines():
@@ -126,6 +125,6 @@ def _field(text: str) -> Field:
 
 @functools.cache
 def known() -> Types:
-    """Those of the services vim and pbm; read once, in about 30 ms."""
+    """The types of vim and pbm; the table is read once, in about 30 ms."""
     return Types(importlib.resources.files(__package__).joinpath(
         'api_types.txt').read_text('utf-8'))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters of hosts (ClusterComputeResource): read, make, remove."""
+"""Clusters of hosts (ClusterComputeResource): read, create and remove."""
 
 from typing import Any
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class Clusters:
     def get(self, name: str) -> ClusterFacts:
         """One cluster, by its name or reference.
 
-        :raises UnknownObject: there is none, or there are several
+        :raises UnknownObject: no such object exists, or there are several
         """
         found = self._vcenter.all(HostSystem=('name',), Datastore=('name',))
         return _cluster(vcenter.chosen(_KIND, name, found, 'cluster'), found)
@@ -53,8 +53,8 @@ class Clusters:
 
         :param datacenter: its name; None: the only one
         :returns: its reference; '' in a dry run
-        :raises StorageRefused: the name is taken or no name, or several
-            datacenters may be meant
+        :raises StorageRefused: the name is taken or invalid, or several
+            datacenters exist and none was named
         """
         if not name.strip() or len(name) > 80:
             raise exceptions.StorageRefused(

@@ -35,7 +35,7 @@ _ENCRYPTION = soap.tag('encryption')
 
 
 class Place(Protocol):
-    """A datastore, as far as a search needs it."""
+    """The facts about a datastore that a search needs."""
 
     @property
     def moref(self) -> str:
@@ -43,21 +43,21 @@ class Place(Protocol):
 
     @property
     def name(self) -> str:
-        """As the vCenter stores it, so with ``%2f`` for a slash."""
+        """The name as the vCenter stores it, with ``%2f`` for a slash."""
 
 
 Datastore = TypeVar('Datastore', bound=Place)
 
 
 class Found(NamedTuple):
-    """A file on a datastore, as far as it was asked about."""
+    """A file on a datastore, with the details that were asked for."""
 
     path: str  # within the datastore: 'folder/name.vmdk'
-    size_bytes: int = 0  # that it takes
+    size_bytes: int = 0  # space that the file takes
     modified_at: datetime.datetime | None = None
-    # Of a disk's descriptor; None for any other file.
+    # Only for a disk's descriptor; None for any other file.
     capacity_bytes: int | None = None
-    disk_type: str = ''  # its backing's, as VirtualDiskFlatVer2BackingInfo
+    disk_type: str = ''  # of its backing, as VirtualDiskFlatVer2BackingInfo
     thin: bool = False
     encrypted: bool = False
 
@@ -76,14 +76,14 @@ class DatastoreBrowser:
 
     def __init__(self, session: Any, client: soap.Client,
                  read: Callable[..., dict[str, Any]]) -> None:
-        """:param read: gives properties of an object, by their paths"""
+        """:param read: reads properties of an object, by their paths"""
         self._session = session
         self._client = client
         self._read = read
 
     def files(self, datastores: Iterable[Datastore]
               ) -> Iterator[tuple[Datastore, Found]]:
-        """All files ``*.vmdk``, extents among them: their space and age.
+        """All files ``*.vmdk``, with extents: their space and age.
 
         :raises VimException: why a datastore cannot be searched
         """
@@ -94,8 +94,8 @@ class DatastoreBrowser:
               ) -> Iterator[tuple[Datastore, Found]]:
         """All virtual disks, by their descriptors.
 
-        An extent has no capacity, nor has a delta whose parent is missing;
-        they are left out.
+        Extents, and deltas whose parent is missing, have no capacity and are
+        left out.
 
         :raises VimException: why a datastore cannot be searched
         """
@@ -104,7 +104,7 @@ class DatastoreBrowser:
                 if file.capacity_bytes is not None)
 
     def folder(self, datastore: Datastore, path: str) -> list[Found]:
-        """The files ``*.vmdk`` of one folder; none where it is missing.
+        """The files ``*.vmdk`` of a folder; none if it does not exist.
 
         :raises VimException: why the datastore cannot be searched
         """
@@ -121,10 +121,10 @@ class DatastoreBrowser:
         """Files and folders of any kind, by path.
 
         :param path: a folder; '': the whole datastore
-        :param pattern: of the names: ``*`` any text, ``?`` one character
+        :param pattern: for the names: ``*`` any text, ``?`` one character
         :param recursive: with its subfolders
         :raises VimException: why the datastore cannot be searched; a
-            FileNotFoundException where the folder is missing
+            FileNotFoundException if the folder does not exist
         """
         method = ('SearchDatastoreSubFolders_Task' if recursive
                   else 'SearchDatastore_Task')
@@ -136,7 +136,7 @@ class DatastoreBrowser:
             datastore.name, _entry))
 
     def disk(self, datastore: Datastore, path: str) -> Found | None:
-        """The virtual disk at a path; None: there is none.
+        """The virtual disk at a path; None: no disk is there.
 
         :raises VimException: why the datastore cannot be searched
         """
@@ -200,10 +200,10 @@ _Made = TypeVar('_Made')
 
 def _taken(result: Any, datastore_name: str,
            make: Callable[[str, etree._Element], _Made]) -> Iterator[_Made]:
-    """What is made of each file, of its folder's path and its element."""
+    """The result of a function of each file's folder path and element."""
     if not isinstance(result, etree._Element):
         return
-    # Of one folder it is one result, of a tree an array.
+    # A search of one folder returns one result, of a tree an array.
     alone = result.find(_FOLDER_PATH) is not None
     for folder in (result,) if alone else result:
         try:
@@ -219,8 +219,8 @@ def _taken(result: Any, datastore_name: str,
 def path_on(text: str, datastore_name: str) -> str:
     """The path in '[datastore] folder/name', without the datastore.
 
-    A datastore's name may hold brackets; it has as many however it is spelt,
-    whether with ``%2f`` or with a slash.
+    A datastore's name may contain brackets. Their number is the same in both
+    spellings of the name, with ``%2f`` and with a slash.
 
     :raises ValueError: the text is no path on a datastore of such a name
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datastores: read, made, renamed, serviced and removed."""
+"""Datastores: read, create, rename, maintain and remove."""
 
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ _HOST_PATHS = ('name', 'parent', 'runtime.connectionState',
 _STORAGE = 'Host.Config.Storage'
 _CONFIG = 'Datastore.Config'
 _IORM = 'iormConfiguration'
-#: What Storage I/O Control takes (IORMConfigOption).
+#: The values that Storage I/O Control accepts (IORMConfigOption).
 PERCENT_RANGE = (50, 100)
 THRESHOLD_RANGE_MS = (5, 100)
 
 
 class Mount(NamedTuple):
-    """How a host has a datastore."""
+    """How a host mounts a datastore."""
 
     host: str
     mounted: bool
@@ -71,7 +71,7 @@ class IoControl(NamedTuple):
 
 
 class Rescanned(NamedTuple):
-    """A host whose storage was looked for anew."""
+    """A host whose storage was rescanned."""
 
     host: str
     reference: str
@@ -91,7 +91,7 @@ class Datastores:
 
         A constant number of calls.
 
-        :raises UnknownObject: there is no such cluster
+        :raises UnknownObject: no cluster has that name
         """
         found = self._all()
         refs = [ref for ref in found if ref.type == 'Datastore']
@@ -104,7 +104,7 @@ class Datastores:
     def get(self, name: str) -> DatastoreFacts:
         """One datastore, by its name or reference.
 
-        :raises UnknownObject: there is none, or there are several
+        :raises UnknownObject: no such object exists, or there are several
         """
         return self._get(name)[1]
 
@@ -123,7 +123,7 @@ class Datastores:
             recursive)
 
     def reach(self, name: str, cluster: str) -> list[Mount]:
-        """How each host of a cluster has a datastore, also where it has not.
+        """How each host of a cluster mounts a datastore, or that it does not.
         """
         found = self._all()
         hosts = found[vcenter.chosen('ClusterComputeResource', cluster,
@@ -158,17 +158,16 @@ class Datastores:
                    security: str | None = None) -> list[str]:
         """Mount an export on hosts (HostDatastoreSystem.CreateNasDatastore).
 
-        Hosts that have it are left, so that a call that failed on the way can
-        be repeated.
+        Hosts that mount the export already are skipped, so that a call which
+        failed halfway can be repeated.
 
-        :param servers: one; of NFS 4.1 several addresses of it
-        :param cluster: all its hosts, beside ``hosts``
+        :param servers: one server; for NFS 4.1 several addresses of it
+        :param cluster: mount on all hosts of it too, besides ``hosts``
         :param version: '3' or '4.1'
-        :param security: of NFS 4.1: AUTH_SYS, SEC_KRB5 or SEC_KRB5I
-        :returns: names of the hosts that mount it now and did not before
-        :raises StorageRefused: before anything was mounted
-        :raises StorageRefused: after some hosts have mounted it, which it
-            names
+        :param security: for NFS 4.1: AUTH_SYS, SEC_KRB5 or SEC_KRB5I
+        :returns: names of the hosts that did not mount it before
+        :raises StorageRefused: before any host has mounted the export, or
+            after some have; the message then names these hosts
         """
         _check_name(name)
         _check_export(servers, path, version)
@@ -247,9 +246,9 @@ class Datastores:
         return '' if reply is None else soap.ref(reply[0]).value
 
     def create_local(self, name: str, host: str, path: str) -> str:
-        """Have a folder of a host as datastore (CreateLocalDatastore).
+        """Make a folder of a host a datastore (CreateLocalDatastore).
 
-        :param path: on the host
+        :param path: of the folder on the host
         :returns: the datastore's reference; '' in a dry run
         """
         _check_name(name)
@@ -269,7 +268,7 @@ class Datastores:
 
     def _taken(self, name: str, found: collector.Properties,
                hosts: Sequence[references.Ref]) -> references.Ref | None:
-        """The datastore that has a name in the hosts' datacenter."""
+        """The datastore of that name in the hosts' datacenter."""
         place = {vcenter.datacenter(host, found) for host in hosts}
         return next((ref for ref in found if ref.type == 'Datastore'
                      and vcenter.name_of(ref, found) == name
@@ -277,7 +276,7 @@ class Datastores:
 
     def _check_same(self, ref: references.Ref, servers: Sequence[str],
                     path: str, name: str) -> None:
-        """Refuse a name that another storage has."""
+        """Refuse a name that a datastore on other storage has."""
         info = self._vcenter.properties(ref, 'info').get('info')
         nas = None if info is None else info.find(soap.tag('nas'))
         if nas is None or nas.findtext(soap.tag('remotePath')) != path or (
@@ -300,8 +299,8 @@ class Datastores:
         """Give a datastore another name (Datastore.RenameDatastore).
 
         :returns: its reference
-        :raises StorageRefused: the name is taken, or volumes lie there,
-            whose records name the pool
+        :raises StorageRefused: the name is taken, or the datastore has
+            volumes, whose records name the pool
         """
         _check_name(new_name)
         ref, datastore, found = self._get(name)
@@ -320,7 +319,8 @@ class Datastores:
         """Unmount an export, or destroy a VMFS volume (DestroyDatastore).
 
         :returns: its reference
-        :raises StorageRefused: VMs lie there, or disks on a VMFS volume
+        :raises StorageRefused: the datastore has VMs, or is a VMFS volume
+            with disks
         """
         ref, datastore, found = self._get(name)
         _refuse_volumes(datastore, ref, found)
@@ -344,9 +344,9 @@ class Datastores:
                 'or delete them first')
 
     def refresh(self, name: str) -> DatastoreFacts:
-        """Have the vCenter look at space and files anew.
+        """Ask the vCenter to read a datastore's space and files again.
 
-        RefreshDatastore and RefreshDatastoreStorageInfo.
+        Calls RefreshDatastore and RefreshDatastoreStorageInfo.
         """
         ref = self._vcenter.find('Datastore', name)[0]
         self._vcenter.change('RefreshDatastore', ref)
@@ -357,7 +357,8 @@ class Datastores:
         """Take a datastore out of service (DatastoreEnterMaintenanceMode).
 
         :returns: its reference
-        :raises StorageRefused: it is so already, or VMs are registered there
+        :raises StorageRefused: it is out of service already, or VMs are
+            registered on it
         """
         ref, datastore, found = self._get(name)
         if datastore.maintenance not in ('normal', ''):
@@ -374,7 +375,7 @@ class Datastores:
         """Put a datastore in service (DatastoreExitMaintenanceMode_Task).
 
         :returns: its reference
-        :raises StorageRefused: it is in service
+        :raises StorageRefused: it is in service already
         """
         ref, datastore, _found = self._get(name)
         if datastore.maintenance in ('normal', ''):
@@ -389,11 +390,12 @@ class Datastores:
                threshold_ms: int | None = None) -> str:
         """Set Storage I/O Control (ConfigureDatastoreIORM_Task).
 
-        :param enabled: None: as it is
-        :param percent: automatic, at so much of the peak throughput
-        :param threshold_ms: manual, at such a latency
+        :param enabled: None: unchanged
+        :param percent: of the peak throughput; sets the automatic mode
+        :param threshold_ms: the latency; sets the manual mode
         :returns: the datastore's reference
-        :raises StorageRefused: both, none, or out of range
+        :raises StorageRefused: both modes were given, or nothing at all, or a
+            value is out of range
         """
         _check_io(enabled, percent, threshold_ms)
         ref = self._vcenter.find('Datastore', name)[0]
@@ -412,9 +414,9 @@ class Datastores:
 
     def rescan(self, hosts: Iterable[str] = (),
                cluster: str | None = None) -> list[Rescanned]:
-        """Have hosts look for disks and VMFS volumes anew.
+        """Make hosts search again for disks and VMFS volumes.
 
-        RescanAllHba, RescanVmfs and RefreshStorageSystem of each.
+        Calls RescanAllHba, RescanVmfs and RefreshStorageSystem on each host.
 
         :raises StorageRefused: no host was named, or one is not connected
         """
@@ -512,7 +514,7 @@ def _mounts(facts: dict[str, Any], found: collector.Properties
             raise soap.malformed('DatastoreHostMount',
                                  ValueError('a field is missing'))
         host = soap.ref(key)
-        # What is not said is true, as the API's reference has it.
+        # An absent field means true, according to the API's reference.
         mounts[host] = Mount(
             vcenter.name_of(host, found),
             info.findtext(soap.tag('mounted')) != 'false',
@@ -558,7 +560,7 @@ def _io(config: Any) -> IoControl:
 
 
 def _typed(element: Any, kind: str) -> Any:
-    """Say an element's type, which the vCenter leaves out where it is sure.
+    """Add an element's type, which the vCenter leaves out if it is implied.
     """
     element.set(soap.TYPE, kind)
     return element

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at the way to the vCenter beyond what a login needs."""
+"""Checks the vCenter's clock and certificate, which no login needs."""
 
 import contextlib
 import datetime
@@ -38,9 +38,9 @@ def clock_skew_seconds(
 
 def certificate_days(host: str, port: int,
                      trust: transport.Trust) -> float | None:
-    """How long the certificate is valid yet; None: it is not verified.
+    """Days until the certificate expires; None: it is not verified.
 
-    :raises OSError: there is no connection
+    :raises OSError: the connection failed
     """
     tls = trust.tls(f'https://{host}:{port}')
     if tls['cert_reqs'] != 'CERT_REQUIRED':

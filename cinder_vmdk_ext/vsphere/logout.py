@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ends the session with the vCenter when the service ends.
 
-Cinder tells no driver that it stops, and its service processes end by
-``os._exit``, past everything that Python runs at an exit. But they are
-children of a process that made their drivers before it forked, that waits for
-them, and that ends as it should. So the session is noted where that process
-can read it: in memory that a parent and its children share.
+Cinder does not notify a driver when the service stops, and its service
+processes end by ``os._exit``, which skips Python's exit handlers. But their
+parent process made the drivers before it forked; it waits for its children
+and ends normally. So each session is noted in memory that the parent shares
+with its children, and the parent ends the session.
 """
 
 import mmap
@@ -25,18 +25,18 @@ LOG = logging.getLogger(__name__)
 _SIZE_BYTES = 4096
 _HEAD = struct.Struct('<HI')  # length of the text, process that wrote it
 _MANAGER = references.Ref('SessionManager', 'SessionManager')
-# An exit waits no longer for a vCenter that does not answer.
+# How long an exit waits for a vCenter that does not answer.
 _SECONDS = 5.0
 
 
 class Note:
-    """A short text, known to this process and to those that it forks."""
+    """A short text, shared by this process and the ones that it forks."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SIZE_BYTES)
 
     def __reduce__(self) -> Any:
-        # A process that is spawned and not forked shares nothing.
+        # A spawned process shares nothing with its parent.
         return Note, ()
 
     def write(self, text: str | None) -> None:
@@ -47,7 +47,7 @@ class Note:
         self._memory[:_HEAD.size] = _HEAD.pack(len(data), os.getpid())
 
     def read(self) -> str | None:
-        """The text, of any process."""
+        """The text, whichever process wrote it."""
         length, _writer = _HEAD.unpack(self._memory[:_HEAD.size])
         text = self._memory[_HEAD.size:_HEAD.size + length]
         return text.decode() or None
@@ -59,7 +59,7 @@ class Note:
 
 def at_exit(owner: Any, note: Note,
             make_client: Callable[[str], soap.Client]) -> None:
-    """Have the noted session ended with its owner, or with the process.
+    """End the noted session when its owner or the process ends.
 
     :param make_client: makes a client with a session's cookie; it must not
         hold the owner
@@ -69,7 +69,7 @@ def at_exit(owner: Any, note: Note,
 
 def _at_exit(made_by: int, note: Note,
              make_client: Callable[[str], soap.Client]) -> None:
-    # Other child processes end too, and the session does not belong to them.
+    # Other child processes end too, but the session is not theirs.
     if os.getpid() in (made_by, note.writer()):
         end(note, make_client)
 
@@ -90,5 +90,5 @@ def end(note: Note, make_client: Callable[[str], soap.Client]) -> None:
         finally:
             client.close()
     except Exception as error:
-        # At an exit anything may be gone that this needs, options too.
+        # During an exit anything may be missing already, even the options.
         LOG.debug('A session was not ended: %s', error)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells what is wrong with the way to the vCenter, before upstream waits.
+"""Reports a wrong address or certificate of the vCenter before the login.
 
-oslo.vmware repeats a login that gets no connection for ever, so a wrong
-address or an untrusted certificate would never be told.
+oslo.vmware repeats a login without a connection for ever. So it would never
+report a wrong address or an untrusted certificate.
 """
 
 import ssl
@@ -27,7 +27,7 @@ _NOT_NOW = (9, 10)
 def check(make_client: Callable[[], soap.Client], configuration: Any) -> None:
     """Ask the vCenter who it is (RetrieveServiceContent; needs no login).
 
-    :raises InvalidSettings: naming the option that leads nowhere
+    :raises InvalidSettings: naming the option that is wrong
     """
     address = (f'{configuration.vmware_host_ip}:'
                f'{configuration.vmware_host_port}')
@@ -40,7 +40,7 @@ def check(make_client: Callable[[], soap.Client], configuration: Any) -> None:
             client.close()
     except vmware_exceptions.VimConnectionException as error:
         raise _unreachable(address, error, configuration) from None
-    except OSError as error:  # the CA bundle is read when it is first used
+    except OSError as error:  # the CA bundle is read on its first use
         raise _untrusted(address, error, configuration) from None
     except vmware_exceptions.VimFaultException as fault:
         raise exceptions.InvalidSettings(
@@ -87,7 +87,7 @@ def _insecure(address: str, cause: Exception,
               configuration: Any) -> Exception:
     found = next((error for error in (cause, *cause.args)
                   if isinstance(error, ssl.SSLError)), None)
-    if found is None or found.library != 'SSL':  # the CA file's own fault
+    if found is None or found.library != 'SSL':  # the CA file is at fault
         return _untrusted(address, cause, configuration)
     if not isinstance(found, ssl.SSLCertVerificationError):
         return exceptions.InvalidSettings(

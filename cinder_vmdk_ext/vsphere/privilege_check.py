@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at the start whether the vCenter user has the privileges it needs.
+"""Checks at the start whether the vCenter user has the needed privileges.
 
-What is missing is told once, object and privilege, before an operation fails
-for want of it; the table is :mod:`privileges`.
+It reports each missing privilege and its objects once, before an operation
+fails without it. The table is :mod:`privileges`.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from cinder_vmdk_ext.vsphere import soap
 LOG = logging.getLogger(__name__)
 
 _METHOD = 'HasUserPrivilegeOnEntities'
-# Where to look for the privileges on objects of a kind: a VM has those of its
-# folder and of its resource pool, and the folder is there before the VM.
+# Where to check the privileges on objects of a kind. A VM inherits those of
+# its folder and resource pool, and the folder exists before the VM.
 _LOOKED_FOR = {
     privileges.ROOT: (privileges.ROOT,),
     privileges.FOLDER: (privileges.FOLDER, privileges.MACHINE),
@@ -56,9 +56,10 @@ class Checker:
                  clusters: Collection[str] = ()) -> None:
         """Prepare, without a call.
 
-        :param extension: the key of the one that marks the backend's VMs
-        :param is_used: whether the backend uses the datastore of a name
-        :param clusters: names of those that the backend uses; empty: all
+        :param extension: the key of the extension that marks the backend's VMs
+        :param is_used: whether the backend uses a datastore, by its name
+        :param clusters: names of the clusters that the backend uses; empty:
+            all
         """
         self._session = session
         self._client = client
@@ -68,11 +69,11 @@ class Checker:
 
     @property
     def user(self) -> str:
-        """Who is logged in, as the vCenter calls it."""
+        """The name of the logged-in user, as the vCenter spells it."""
         return str(self._session.user_name)
 
     def lacks(self) -> list[Lack]:
-        """What the user lacks of the table, on the objects that are used.
+        """The privileges of the table that the user lacks on used objects.
 
         Takes about seven calls (CreateContainerView, RetrievePropertiesEx
         for each page, DestroyView, FindExtension, and
@@ -154,7 +155,7 @@ class Checker:
         return granted
 
 
-# Of a kind of which the user sees nothing.
+# Stands for the objects of a kind if the user sees none of them.
 _READ = privileges.Privilege('System.Read', '', 'serve volumes at all')
 
 
@@ -166,7 +167,7 @@ def _given(availabilities: Iterable[etree._Element]) -> Iterator[str]:
 
 def _once(wanted: Iterable[privileges.Privilege]
           ) -> Iterable[privileges.Privilege]:
-    """Each privilege once; on folders some are needed for the VMs too."""
+    """Each privilege once; folders need some for themselves and for VMs."""
     return {each.id: each for each in reversed(list(wanted))}.values()
 
 
@@ -175,7 +176,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def check(checker: Checker) -> None:
-    """Say in one sentence what the user lacks.
+    """Report in one sentence which privileges the user lacks.
 
     :raises InvalidSettings: the driver cannot serve without it
     """

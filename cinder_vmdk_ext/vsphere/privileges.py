@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The privileges that the plugin's vCenter user needs: the one table.
+"""The table of the privileges that the plugin's vCenter user needs.
 
-The preflight looks for them when the driver starts, docs/privileges.md shows
-them, and the tests run as a user that has these and no others. A test takes
-each away and expects an operation to fail for want of it.
+The preflight checks them when the driver starts, docs/privileges.md lists
+them, and the tests run as a user that has exactly these. One test removes
+each privilege in turn and expects an operation to fail without it.
 """
 
 from typing import NamedTuple
 
 
 class Privilege(NamedTuple):
-    """A privilege on a kind of object, and what is done with it."""
+    """A privilege on a kind of object, and its purpose."""
 
     id: str
     #: ROOT, FOLDER, MACHINE, DATASTORE or POOL.
@@ -29,7 +29,7 @@ MACHINE = 'virtual machine'
 DATASTORE = 'datastore'
 POOL = 'resource pool'
 
-#: Every role has them; all objects that a backend uses must be in its reach.
+#: Every role has these; a role must cover all objects that a backend uses.
 SYSTEM = ('System.Anonymous', 'System.View', 'System.Read')
 
 TABLE = (

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads properties of managed objects (PropertyCollector).
 
-:class:`Retrieval` is the one place that retrieves properties: it follows a
-reply to its last page, and takes no property for unset that the vCenter
-refuses to tell. :func:`whole` does the same for replies to oslo.vmware's own
-functions.
+:class:`Retrieval` is the one place that retrieves properties. It reads all
+pages of a reply, and raises if the vCenter refuses to return a property,
+instead of taking it for unset. :func:`whole` does the same for replies to
+oslo.vmware's own functions.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,11 @@ from cinder_vmdk_ext.vsphere import views
 LOG = logging.getLogger(__name__)
 
 Properties = dict[references.Ref, dict[str, Any]]
-# Makes a value of a property of an object of that type, by its path.
+# Converts a property to a value, by the object's type and the path.
 Value = Callable[[str, str, etree._Element], Any]
 
-# Among the properties of an object: why others could not be read, by path.
+# The key, among an object's properties, of those that could not be read: the
+# reasons by path.
 UNREADABLE = '(unreadable)'
 
 RETRIEVE = 'RetrievePropertiesEx'
@@ -39,11 +40,11 @@ _BAD_TOKEN = 'InvalidArgument'
 
 
 class Missing(NamedTuple):
-    """A property that the vCenter does not tell (MissingProperty)."""
+    """A property that the vCenter does not return (MissingProperty)."""
 
     path: str
     fault: str  # its type
-    object: references.Ref | None = None  # on which a privilege is missing
+    object: references.Ref | None = None  # where a privilege is missing
     privilege: str = ''
 
     def __str__(self) -> str:
@@ -66,7 +67,7 @@ class Missing(NamedTuple):
 
 
 def missing(element: etree._Element) -> Missing:
-    """A ``missingSet`` of an object, or of an update of it."""
+    """One entry of the ``missingSet`` of an object or an object update."""
     fault = element.find(f'{{{soap.VIM}}}fault/{{{soap.VIM}}}fault')
     if fault is None:
         fault = element
@@ -114,9 +115,9 @@ def properties(session: Any, client: soap.Client, ref: references.Ref,
 
     :raises ManagedObjectNotFoundException: it is gone
     :raises VimException: the vCenter refuses one of them; names the object,
-        the property, and the privilege if that is why
-    :raises VimConnectionException: the vCenter did not answer, or told
-        nothing of the object
+        the property, and the privilege if one is missing
+    :raises VimConnectionException: the vCenter did not answer, or its reply
+        left out the object
     """
     return _read(session, client, [ref], tuple(paths), value)[ref]
 
@@ -126,8 +127,8 @@ def read_objects(session: Any, client: soap.Client,
                  value: Value | None = None) -> Properties:
     """Properties of many managed objects; those that are gone are left out.
 
-    One call for each page of the vCenter's reply, and one more if it tells
-    of no object at all, as it does also when a session has ended.
+    Makes one call for each page of the vCenter's reply, and one more if the
+    reply is empty, since a vCenter also replies so after a session has ended.
 
     :raises VimException, VimConnectionException: as :func:`properties`
     """
@@ -142,10 +143,10 @@ def read_objects(session: Any, client: soap.Client,
 def read_selected(session: Any, client: soap.Client, start: references.Ref,
                   start_paths: tuple[str, ...], walk: soap.Typed,
                   kind: str, paths: tuple[str, ...]) -> Properties:
-    """Properties of the objects that a traversal selects, and of its start.
+    """Properties of the start object and of those that a traversal selects.
 
     :param walk: a TraversalSpec
-    :param kind: the type of the objects it leads to
+    :param kind: the type of the selected objects
     :raises VimException, VimConnectionException: as :func:`properties`
     """
     return _invoke(session, client, soap.Typed('', {
@@ -160,20 +161,19 @@ def read_all(session: Any, client: soap.Client,
              managers: Mapping[str, tuple[str, ...]] | None = None,
              value: Value | None = None, *,
              keep_unreadable: bool = False) -> Properties:
-    """Properties of all objects of some types, wherever they are.
+    """Properties of all objects of some types in the whole inventory.
 
-    Takes three calls (CreateContainerView, RetrievePropertiesEx,
-    DestroyView), and one for each further page of the reply. A session that
-    was lost is replaced once, at once; a vCenter that does not answer is an
-    error at once, since oslo.vmware's own repetition would wait for it
-    without end.
+    Makes three calls (CreateContainerView, RetrievePropertiesEx,
+    DestroyView), and one for each further page of the reply. A lost session
+    is replaced once, without a pause. A vCenter that does not answer is an
+    error at once, since oslo.vmware's own repetition would wait for ever.
 
     :param paths: property paths by managed type
-    :param managers: and those of objects that the ServiceContent names, by
-        their names there
-    :param value: makes a value of what was read, as it comes
-    :param keep_unreadable: have what the vCenter refuses to tell under
-        :data:`UNREADABLE`, in the place of an error
+    :param managers: property paths of objects that the ServiceContent names,
+        by their names there
+    :param value: converts each property when it arrives
+    :param keep_unreadable: return what the vCenter refuses under
+        :data:`UNREADABLE` instead of raising an error
     :returns: ``{reference: {path: value}}``; unset properties are left out
     :raises VimFaultException, VimConnectionException: as oslo.vmware does
     """
@@ -183,10 +183,10 @@ def read_all(session: Any, client: soap.Client,
     try:
         return read()
     except exceptions.VimFaultException as fault:
-        # A view goes with its session, which another thread may replace.
+        # A view ends with its session, which another thread may replace.
         if not {exceptions.NOT_AUTHENTICATED, _GONE} & {*fault.fault_list}:
             raise
-    # It has just answered, so this login does not wait for ever.
+    # The vCenter has just answered, so this login does not wait for ever.
     session.ensure_logged_in()
     try:
         return read()
@@ -200,7 +200,7 @@ def _read_view(session: Any, client: soap.Client,
                value: Value | None, keep_unreadable: bool) -> Properties:
     content = session.vim.service_content
     view = container_view(client, content, paths)
-    # The view itself is told of too, so that no reply is rightly empty.
+    # The view itself is reported too, so an empty reply is always an error.
     others = {view: ('type',)} | named(content, managers)
     try:
         found = Retrieval(
@@ -215,10 +215,10 @@ def _read_view(session: Any, client: soap.Client,
 
 def container_view(client: soap.Client, content: Any,
                    kinds: Iterable[str]) -> references.Ref:
-    """Make a view of all objects of some types (CreateContainerView).
+    """Create a view of all objects of some types (CreateContainerView).
 
-    It lives until it is destroyed, or until its session ends. Views whose
-    making was not heard of are destroyed first.
+    It lives until it is destroyed or its session ends. First destroys views
+    whose creation got no reply.
 
     :param content: the ServiceContent
     :raises VimFaultException, VimConnectionException: as oslo.vmware does
@@ -229,7 +229,7 @@ def container_view(client: soap.Client, content: Any,
 
 
 def list_view(client: soap.Client, content: Any) -> references.Ref:
-    """Make an empty list (CreateListView); as :func:`container_view`."""
+    """Create an empty list (CreateListView); as :func:`container_view`."""
     return _make_view(client, content, 'CreateListView', {})
 
 
@@ -251,7 +251,7 @@ def _lister(client: soap.Client, content: Any) -> views.Listed:
 
 
 def destroy_lost_views(client: soap.Client, content: Any) -> None:
-    """Destroy views whose making was not heard of; never fails.
+    """Destroy views whose creation got no reply; never fails.
 
     Makes a call only for some time after such a loss.
 
@@ -279,13 +279,13 @@ def destroy_view(client: soap.Client, view: references.Ref,
 
 
 def forget_view(client: soap.Client, view: references.Ref) -> None:
-    """A view went with its session."""
+    """Forget a view that ended with its session."""
     views.of(client).forget(view)
 
 
 def named(content: Any, managers: Mapping[str, tuple[str, ...]]
           ) -> dict[references.Ref, tuple[str, ...]]:
-    """Objects by the names that a ServiceContent has for them."""
+    """Objects by their names in the ServiceContent."""
     found = ((getattr(content, name, None), paths)
              for name, paths in managers.items())
     return {ref: paths for ref, paths in found if ref}
@@ -293,7 +293,7 @@ def named(content: Any, managers: Mapping[str, tuple[str, ...]]
 
 def _objects(refs: list[references.Ref], paths: tuple[str, ...],
              may_be_gone: bool = False) -> soap.Typed:
-    """A PropertyFilterSpec of objects by reference."""
+    """A PropertyFilterSpec for single objects, by reference."""
     return soap.Typed('', {
         'propSet': [property_spec(kind, paths)
                     for kind in dict.fromkeys(ref.type for ref in refs)],
@@ -312,7 +312,7 @@ def _read(session: Any, client: soap.Client, refs: list[references.Ref],
 def _invoke(session: Any, client: soap.Client, spec: soap.Typed,
             asked: Iterable[references.Ref], value: Value | None = None,
             **more: bool) -> Properties:
-    # As one call: a token ends with the session that it was given to.
+    # In one call of the session, since a page token ends with its session.
     found: Properties = session.invoke_api(Retrieval(
         client, session.vim.service_content.propertyCollector,
         spec, asked, value, **more), 'read')
@@ -322,7 +322,7 @@ def _invoke(session: Any, client: soap.Client, spec: soap.Typed,
 # -- One retrieval ----------------------------------------------------------
 
 class Retrieval:
-    """One retrieval of properties, to its last page; it may be repeated."""
+    """One retrieval of properties, with all pages; it may be repeated."""
 
     def __init__(self, client: soap.Client, collector: references.Ref,
                  spec: soap.Typed, asked: Iterable[references.Ref] = (),
@@ -331,10 +331,10 @@ class Retrieval:
         """Prepare, without a call.
 
         :param spec: a PropertyFilterSpec
-        :param asked: the objects that the reply has to tell of
-        :param may_be_gone: unless they are gone, as the specification's
-            reportMissingObjectsInResults has it
-        :param keep_unreadable: as of :func:`read_all`
+        :param asked: the objects that the reply must contain
+        :param may_be_gone: whether deleted ones may be left out, as the
+            specification's reportMissingObjectsInResults says
+        :param keep_unreadable: as for :func:`read_all`
         """
         self._client = client
         self._collector = collector
@@ -347,10 +347,10 @@ class Retrieval:
         self._token: str | None = None
 
     def read(self) -> Properties:
-        """Properties by object; one that went meanwhile is left out.
+        """Properties by object; objects deleted meanwhile are left out.
 
-        :raises EmptyReply: nothing was told of what was asked for
-        :raises Fault: the vCenter's, also of one object or property
+        :raises EmptyReply: the reply contains none of the objects asked for
+        :raises Fault: a fault of the call, or of one object or property
         :raises VimConnectionException: no reply, or one that leaves out an
             object that was asked for
         """
@@ -376,13 +376,13 @@ class Retrieval:
             return self._take(CONTINUE, {'token': token})
         except exceptions.VimFaultException as fault:
             if _BAD_TOKEN in fault.fault_list:
-                # Another thread has replaced the session that it was of.
+                # Another thread has replaced the retrieval's session.
                 self._token = None
                 raise soap.empty_reply(CONTINUE, tuple(self._asked)) from fault
             raise
 
     def _take(self, method: str, arguments: dict[str, Any]) -> str | None:
-        """Take the objects of a page as they come; the next token."""
+        """Add a page's objects as they arrive; returns the next token."""
         following = None
         objects = 0
         for part in self._client.stream(method, self._collector, arguments,
@@ -430,9 +430,10 @@ class Retrieval:
                 f'{left_out[0].type} {left_out[0].value}')
 
     def _check_gone(self, ref: references.Ref) -> None:
-        """Believe that all are gone only if the vCenter says it of one.
+        """Check that objects missing from an empty reply are really gone.
 
-        It tells of nothing also where the session has ended.
+        The vCenter has to confirm it for one object, since it also replies
+        with nothing after the session has ended.
         """
         if self._may_be_gone:
             try:
@@ -445,7 +446,7 @@ class Retrieval:
         raise soap.empty_reply(RETRIEVE, tuple(self._asked))
 
     def _cancel(self, token: str) -> None:
-        # Retrievals left open add up in the vCenter until it refuses more.
+        # Open retrievals add up in the vCenter until it refuses new ones.
         try:
             self._client.call(_CANCEL, self._collector, {'token': token})
         except exceptions.VMwareDriverException as error:
@@ -492,11 +493,11 @@ def _cancel_of(call: Callable[[str, Any, dict[str, Any]], Any],
 
 def check(method: str, arguments: Mapping[str, Any],
           reply: etree._Element) -> None:
-    """Refuse a reply that would be read as if properties were unset.
+    """Refuse a reply whose missing properties would be taken for unset.
 
     :param arguments: of the call; specifications with attributes
-    :raises EmptyReply: nothing was told of an object asked for by reference
-    :raises Fault: the vCenter refuses to tell a property
+    :raises EmptyReply: the reply leaves out an object asked for by reference
+    :raises Fault: the vCenter refuses to return a property
     """
     for entry in reply.iter(_MISSING_SET):
         try:

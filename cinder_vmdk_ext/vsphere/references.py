@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""References to the vCenter's managed objects: the one type that there is."""
+"""The one type of references to the vCenter's managed objects."""
 
 import operator
 from typing import NamedTuple
@@ -14,5 +14,5 @@ class Ref(_Ref):
     """A reference to a managed object (ManagedObjectReference)."""
 
     __slots__ = ()
-    # The type, as oslo.vmware and upstream's driver ask for it.
+    # The type, under the name that oslo.vmware and upstream's driver use.
     _type = property(operator.itemgetter(0))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which calls to the vCenter may be made again after they failed.
+"""Decides which failed calls to the vCenter may be repeated.
 
-A reply can be lost on its way, so a call that failed may have been executed.
+A reply can be lost on its way, so a failed call may have been executed.
 """
 
 import http.client
@@ -19,7 +19,7 @@ from cinder_vmdk_ext import exceptions as own_exceptions
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
-# What is raised for a call without a reply that can be understood.
+# These are raised for a call whose reply is missing or not understood.
 NO_REPLY = (exceptions.VimConnectionException,
             exceptions.VimSessionOverLoadException)
 
@@ -27,9 +27,10 @@ _READS = re.compile(
     r'(Pbm)?(Retrieve|ContinueRetrieve|CancelRetrieve|Query|Find|Check|Fetch|'
     r'Search|Validate|Wait|List|Get|Current|Has)|get_|read|continue_retrieval|'
     r'cancel_retrieval|find_|is_', re.ASCII)
-# They change something, but another time nothing more; or the vCenter refuses
-# it with a fault that callers take for success (AlreadyExists,
-# DuplicateName), or what they add goes with the session.
+# Methods that change something, but may be repeated without harm: the second
+# call changes nothing more, or the vCenter refuses it with a fault that
+# callers take for success (AlreadyExists, DuplicateName), or what they add
+# ends with the session.
 _HARMLESS = frozenset({
     'CancelTask', 'CancelWaitForUpdates', 'CreateContainerView',
     'CreateFilter', 'CreateFolder', 'CreateListView', 'DestroyView',
@@ -37,9 +38,10 @@ _HARMLESS = frozenset({
     'MakeDirectory', 'ModifyListView', 'RefreshDatastore',
     'RefreshDatastoreStorageInfo', 'SessionIsActive'})
 
-# What the proxy of a vCenter (Envoy; before 8.0.3 rhttpproxy) says with HTTP
-# 503 when it has passed the call on to nothing. All else that it says with 503
-# it says also of calls that the vCenter has executed, or of a second attempt.
+# The texts with which the proxy of a vCenter (Envoy; before 8.0.3 rhttpproxy)
+# answers HTTP 503 if it could not pass the call on. It uses every other text
+# with 503 also for calls that the vCenter has executed, or for a second
+# attempt.
 _NOT_PASSED_ON = re.compile(
     rb'\s*no healthy upstream\s*|'
     rb'upstream connect error or disconnect/reset before headers\. '
@@ -49,7 +51,7 @@ _NOT_PASSED_ON = re.compile(
 _NEVER_CONNECTED = (urllib3.exceptions.NewConnectionError,
                     urllib3.exceptions.ConnectTimeoutError,
                     urllib3.exceptions.ProxyError,
-                    # Other errors of TLS may come after the call was sent.
+                    # Other TLS errors may occur after the call was sent.
                     ssl.SSLCertVerificationError,
                     requests.ConnectTimeout,
                     http.client.CannotSendRequest,
@@ -77,8 +79,8 @@ def never_sent(error: Exception) -> bool:
 def _refused_by_proxy(answer: soap.HTTPStatus) -> bool:
     """Whether a proxy says that it has not passed a call on.
 
-    It answers 404 while a starting vCenter has not registered its services
-    with it. A vCenter itself answers 404 to no call.
+    The proxy answers 404 until a starting vCenter has registered its services
+    with it. A vCenter itself never answers 404 to a call.
     """
     return answer.status == 404 or (
         answer.status == 503
@@ -86,7 +88,7 @@ def _refused_by_proxy(answer: soap.HTTPStatus) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what led to it, in the manners of three libraries."""
+    """An exception and its causes, as three libraries record them."""
     seen: list[BaseException] = []
     left: list[Any] = [error]
     while left:
@@ -100,14 +102,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_denial(fault: exceptions.VimFaultException) -> bool:
-    """Whether the vCenter does not know the session, and so did nothing."""
+    """Whether the vCenter refused the session, so executed nothing."""
     return any(map(soap.is_lost_session, fault.fault_list))
 
 
 def is_empty_reply(fault: exceptions.VimFaultException) -> bool:
-    """Whether a denial is oslo.vmware's guess from a reply with nothing.
+    """Whether oslo.vmware only guesses a denial from an empty reply.
 
-    A vCenter that denies a session may answer so, or there is nothing.
+    A vCenter that denies the session may reply with nothing; or it has no
+    such object.
     """
     return isinstance(fault, soap.EmptyReply) or (
         fault.cause is None and not isinstance(fault, soap.Fault))
@@ -115,9 +118,9 @@ def is_empty_reply(fault: exceptions.VimFaultException) -> bool:
 
 def specific(fault: exceptions.VimFaultException,
              name_of: Callable[[references.Ref], str] = str) -> Exception:
-    """The fault as an exception of the class that there is for it.
+    """The fault as an exception of its own class, if it has one.
 
-    :param name_of: how an operator knows an object
+    :param name_of: returns an object's name for an operator
     """
     if exceptions.NO_PERMISSION in fault.fault_list[:1]:
         details = fault.details or {}
@@ -159,7 +162,7 @@ def told(error: Exception) -> str:
 
 
 def target(arguments: tuple[Any, ...]) -> str | None:
-    """The managed object that a call is about, if its arguments tell."""
+    """The managed object that a call is about, if its arguments show it."""
     for argument in arguments:
         value = getattr(argument, 'value', None)
         if isinstance(value, str):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The services of a vCenter as oslo.vmware knows them: vim and pbm.
 
-Methods are attributes, as in ``session.vim.Login(...)``. What is beneath is
-the plugin's own (:mod:`cinder_vmdk_ext.vsphere.suds_client`), of which threads
-may share an instance; suds, which oslo.vmware brings along, is not used.
+Methods are attributes, as in ``session.vim.Login(...)``. They are implemented
+by the plugin's own :mod:`cinder_vmdk_ext.vsphere.suds_client`, whose instances
+threads may share. The library suds, on which oslo.vmware depends, is not used.
 """
 
 import functools
@@ -28,10 +28,10 @@ class _Service(suds_client.Methods, service.Service):
                  op_id_prefix: str = 'vmdk-ext') -> None:
         """Prepare, without a call.
 
-        :param https: by what the vCenter is reached
+        :param https: the transport to the vCenter
         """
-        # In place of oslo.vmware's, which reads a WSDL. All attributes are
-        # set: others are taken for SOAP methods.
+        # Replaces oslo.vmware's, which reads a WSDL. Every attribute is set
+        # here, because an unset one counts as a SOAP method.
         super().__init__(soap.Client(https, path=self._path))
         self.wsdl_url = None
         self.soap_url = https.url + self._path
@@ -42,7 +42,7 @@ class _Service(suds_client.Methods, service.Service):
 
     @functools.cached_property
     def service_content(self) -> Any:
-        """What the service consists of (ServiceInstance.content); kept."""
+        """The ServiceContent (ServiceInstance.content); read once."""
         return self.retrieve_service_content()
 
     def get_http_cookie(self) -> str | None:
@@ -65,9 +65,9 @@ class Pbm(_Service, pbm.Pbm):
         return [('vcSessionCookie', key)] if key else []
 
     def retrieve_service_content(self) -> Any:
-        """What the service consists of (PbmRetrieveServiceContent).
+        """The service's content (PbmRetrieveServiceContent).
 
-        :raises VimConnectionException: the vCenter does not say
+        :raises VimConnectionException: the vCenter does not return it
         """
         found = super().retrieve_service_content()
         if found is None:

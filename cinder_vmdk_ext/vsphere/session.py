@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The session with the vCenter: logins, and what is done when a call fails.
+"""The session with the vCenter: logs in, and handles calls that fail.
 
-What differs from oslo.vmware's: threads are not handed each other's replies;
-a session that is lost is replaced at once, by one login for all the calls in
-flight; every call has a time limit, and repetition an end; and a call that
-changes something is never repeated when it may have been executed.
+Differences from oslo.vmware's session: a thread never gets another thread's
+reply. A lost session is replaced at once, by one login for all calls in
+flight. Every call has a time limit, and repetition ends. A call that changes
+something is never repeated if it may have been executed.
 """
 
 import functools
@@ -29,15 +29,15 @@ from cinder_vmdk_ext.vsphere import transport
 
 LOG = logging.getLogger(__name__)
 
-# Calls are repeated within this time, and vmware_api_retry_count times: by
-# default about a minute, which outlasts a hiccup of the vCenter or network.
+# Calls are repeated within this time, at most vmware_api_retry_count times: by
+# default about a minute, longer than a brief fault of the vCenter or network.
 PATIENCE_SECONDS = 300.0
-# A task goes on in the hosts while the vCenter restarts, which takes minutes.
+# Hosts continue a task while the vCenter restarts, which takes minutes.
 TASK_PATIENCE_SECONDS = 900.0
 LEASE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
-# A session that the vCenter keeps denying will not be had by another login.
+# If the vCenter denies one session after another, more logins do not help.
 _MOST_DENIALS = 3
 _NOTHING_LOST = object()
 
@@ -68,11 +68,12 @@ class Session(api.VMwareAPISession):
 
         :param api_retry_count: how often a call is repeated at most
         :param timeouts_seconds: for a connection, and for a reply
-        :param note: is told each session's cookie, and None at its end
-        :param on_task: called before each wait for a task, which changes
-            something
-        :param account: whose logins these are; None: as the process knows it
-        :param kwargs: as of oslo.vmware's class
+        :param note: called with each session's cookie, and None at its end
+        :param on_task: called before each wait for a task, since a task
+            changes something
+        :param account: the account of the logins; None: the one that the
+            process shares
+        :param kwargs: as for oslo.vmware's class
         :raises VimFaultException: the login was refused
         :raises VimConnectionException: the vCenter does not answer
         """
@@ -88,16 +89,16 @@ class Session(api.VMwareAPISession):
         self._closed = False
         self._logging_in = threading.Lock()
         self._making_services = threading.RLock()
-        # When the last login failed, and of what.
+        # When the last login failed, and why.
         self._failed: tuple[float, Exception] | None = None
-        # Tasks whose state could not be read, and since when.
+        # Tasks whose state could not be read, with the time of the first try.
         self._unseen: dict[str, float] = {}
         if kwargs.get('wsdl_loc'):
             LOG.warning('vmware_wsdl_location is set and not used: the driver '
                         'reads no WSDL. Remove it.')
         super().__init__(host, username, password, api_retry_count,
                          task_poll_interval, create_session=False, **kwargs)
-        #: What all calls go by; it has the session's cookie.
+        #: Sends all calls; it has the session's cookie.
         self.https = transport.Transport(
             self._host, self._port,
             transport.Trust(self._cacert, self._insecure),
@@ -109,7 +110,7 @@ class Session(api.VMwareAPISession):
 
     @property
     def user_name(self) -> str:
-        """The user as the vCenter calls it; it is logged in."""
+        """The name of the logged-in user, as the vCenter spells it."""
         return str(self._session_username)
 
     def __repr__(self) -> str:
@@ -143,7 +144,7 @@ class Session(api.VMwareAPISession):
         self.ensure_logged_in()
 
     def ensure_logged_in(self) -> None:
-        """Log in, unless the session is good.
+        """Log in, unless the session is still valid.
 
         :raises VimFaultException: the login was refused
         :raises VimConnectionException: the vCenter does not answer
@@ -153,12 +154,12 @@ class Session(api.VMwareAPISession):
             self.renew(used)
 
     def renew(self, lost: str | None) -> None:
-        """Have another session than the one that was lost.
+        """Replace a lost session.
 
-        Of the threads that lost the same session one logs in, and the others
-        have its session, or its failure, too.
+        Of all threads that lost the same session, one logs in. The others get
+        its new session, or its failure.
 
-        :param lost: the key of that session; None: there was none
+        :param lost: the key of the lost session; None: no session before
         :raises VimFaultException: the login was refused
         :raises VimConnectionException: the vCenter does not answer
         """
@@ -173,7 +174,7 @@ class Session(api.VMwareAPISession):
                 raise self._failed[1].with_traceback(None)
             with self._account.attempt():
                 if lost is not None:
-                    # The storage policy service may have lost it alone.
+                    # Perhaps only the storage policy service has lost it.
                     self._log_out()
                 try:
                     self._log_in()
@@ -254,14 +255,14 @@ class Session(api.VMwareAPISession):
         """Call a function that speaks to the vCenter, or one of its methods.
 
         A lost session is replaced and the call repeated, since the vCenter
-        has not executed it. A call that got no reply is repeated if it was
-        certainly not executed or if another time does no harm.
+        has not executed it. A call without a reply is repeated if it was
+        certainly not executed, or if repeating it does no harm.
 
-        :param module: what has the method; for a method of the API ``vim``,
-            ``pbm`` or a :class:`soap.Client` with the method ``call``
+        :param module: the owner of the method; for a method of the API this is
+            ``vim``, ``pbm`` or a :class:`soap.Client` with the method ``call``
         :returns: its result
-        :raises OutcomeUnknown: the reply was lost to a call that must not be
-            repeated before someone has looked what it did
+        :raises OutcomeUnknown: the call got no reply, and must not be repeated
+            before its effect was checked
         :raises VimConnectionException: the vCenter does not answer
         :raises VimException: the vCenter's fault, as oslo.vmware's class for
             it or as a VimFaultException
@@ -286,7 +287,7 @@ class Session(api.VMwareAPISession):
                 if retry.is_empty_reply(fault) and self._is_still(used):
                     if not isinstance(fault, soap.EmptyReply):
                         return []
-                    # The session is good: something else broke the reply.
+                    # The session is valid: something else broke the reply.
                     self._pause(repeated, deadline, name, _no_reply(fault))
                     repeated += 1
                     continue
@@ -301,7 +302,7 @@ class Session(api.VMwareAPISession):
                 repeated += 1
 
     def name_of(self, ref: references.Ref) -> str:
-        """An object by its type and name, as far as they can be read."""
+        """An object's type and name, as far as they can be read."""
         try:
             name = vim_util.get_object_property(
                 self.vim, ref, 'name')
@@ -311,7 +312,7 @@ class Session(api.VMwareAPISession):
         return f'{ref.type} {ref.value}' + (f' ({name!r})' if name else '')
 
     def _is_still(self, used: str | None) -> bool:
-        """Whether the session used is active and has not been replaced."""
+        """Whether the used session is active and was not replaced."""
         return self.is_current_session_active() and self._session_id == used
 
     @staticmethod
@@ -329,11 +330,11 @@ class Session(api.VMwareAPISession):
         """Wait before a call is repeated.
 
         :param repeated: how often it was repeated before
-        :raises Exception: the error, where it is not to be repeated again
+        :raises Exception: the error, if the call must not be repeated again
         """
         longest = min(_FIRST_PAUSE_SECONDS * 2 ** repeated,
                       _LONGEST_PAUSE_SECONDS)
-        # So that threads which failed together do not come together.
+        # Random, so that threads which failed together retry at other times.
         pause = longest * random.uniform(0.5, 1)
         if (repeated >= self._api_retry_count
                 or self._clock() + pause > deadline):
@@ -358,15 +359,15 @@ class Session(api.VMwareAPISession):
         return super().wait_for_task(task)
 
     def wait_for_lease_ready(self, lease: Any) -> None:
-        """Wait until an HttpNfcLease can be used, or has failed.
+        """Wait until an HttpNfcLease can be used, for at most five minutes.
 
-        :raises VimException: why it cannot, also after five minutes
+        :raises VimException: why it cannot be used, or the time ran out
         """
         deadline = self._clock() + LEASE_SECONDS
         while self._clock() < deadline:
             try:
                 self._poll_lease(lease)
-            # In releases of oslo.vmware before 4.9 this class is its own.
+            # Before release 4.9 oslo.vmware has a class of its own for this.
             except api.loopingcall.LoopingCallDone:
                 return
             self._sleep(min(self._task_poll_interval, 1))
@@ -379,7 +380,7 @@ class Session(api.VMwareAPISession):
         try:
             super()._poll_task(task, ctx)
         except vmware_exceptions.ManagedObjectNotFoundException as error:
-            # As after a restart of the vCenter, which forgets its tasks.
+            # A vCenter forgets its tasks when it restarts.
             raise exceptions.OutcomeUnknown('Task', key, error) from error
         except retry.NO_REPLY as error:
             since = self._unseen.setdefault(key, self._clock())

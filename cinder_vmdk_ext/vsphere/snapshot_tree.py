@@ -29,7 +29,7 @@ class Node(NamedTuple):
     moref: str
     name: str
     description: str
-    # Snapshots from the root to this one, which is counted too.
+    # Number of snapshots from the root to this one, itself included.
     depth: int
     create_time: str
 
@@ -37,7 +37,7 @@ class Node(NamedTuple):
     def created_at(self) -> datetime.datetime | None:
         """When it was taken; None: the vCenter does not say.
 
-        :raises VimConnectionException: what it says is no time
+        :raises VimConnectionException: its value is not a time
         """
         if not self.create_time:
             return None
@@ -53,13 +53,14 @@ class Node(NamedTuple):
 def nodes(tree: Any) -> list[Node]:
     """All snapshots in a VM's tree, parents before their children.
 
-    :param tree: the property ``snapshot``; what is no element is no tree
+    :param tree: the property ``snapshot``; a value that is no element is an
+        empty tree
     """
     return list(_below(tree, 1)) if isinstance(tree, etree._Element) else []
 
 
 def current(tree: Any) -> Node | None:
-    """The snapshot that the VM's present state goes on from, if any."""
+    """The snapshot on which the VM's present state is based, if any."""
     found = nodes(tree)
     moref = tree.findtext(_CURRENT) if found else None
     return next((node for node in found if node.moref == moref), None)

@@ -3,10 +3,10 @@
 
 One encoder writes every request, its elements in the order of the API
 (:mod:`cinder_vmdk_ext.vsphere.api_types`). Replies are read in two ways: as
-elements, of which the caller takes what it wants (:class:`Client`), and as
+elements, from which the caller takes what it needs (:class:`Client`), and as
 objects, for oslo.vmware and upstream's driver
-(:mod:`cinder_vmdk_ext.vsphere.suds_client`). Logins, and what is done when a
-call fails, are the session's: run a call through
+(:mod:`cinder_vmdk_ext.vsphere.suds_client`). The session logs in and handles
+calls that fail, so run each call through
 ``session.invoke_api(client, 'call', ...)``.
 """
 
@@ -54,7 +54,7 @@ def tag(name: str) -> str:
 
 # Methods that answer with a reference: to a task, a view, a filter ...
 _MAKES = re.compile('Create|.*_Task$')
-# Faults that say: there is no such session (the last three since 9.1).
+# Faults that mean: no such session exists (the last three since 9.1).
 # Among the details of a fault: the type of the object in its field "object".
 OBJECT_TYPE = 'object.type'
 _LOST_SESSION = (exceptions.SECURITY_ERROR, exceptions.NOT_AUTHENTICATED,
@@ -63,14 +63,14 @@ _MISSING_SET = tag('missingSet')
 _PROP_SET = tag('propSet')
 
 READ_SECONDS = transport.READ_SECONDS
-# What is parsed at a stretch: a millisecond's work.
+# The bytes to parse without a yield: a millisecond's work.
 SLICE_BYTES = 1 << 16
 
 
 class Typed(NamedTuple):
     """A data object to be sent: its vSphere type and its fields, by name.
 
-    The type may be left empty where the API declares the very type.
+    The type may be empty if the API declares exactly this type.
     """
 
     type: str
@@ -85,21 +85,21 @@ class HTTPStatus(requests.HTTPError):
     """The HTTP status of a reply that does not come from a vCenter."""
 
     def __init__(self, status: int, url: str, body: bytes) -> None:
-        """:param body: the words with it; a proxy may say what it did"""
+        """:param body: of the reply; a proxy may explain there what it did"""
         self.status = status
         self.body = body
         super().__init__(f'{url} answers HTTP {status}')
 
 
 class EmptyReply(exceptions.VimFaultException):
-    """A retrieval that told nothing of the objects that it was asked for.
+    """A retrieval returned none of the objects that it was asked for.
 
-    So a vCenter may answer where the session has ended.
+    A vCenter may reply like this after the session has ended.
     """
 
 
 def empty_reply(method: str, asked: Sequence[references.Ref]) -> EmptyReply:
-    """:param asked: what the reply had to tell of"""
+    """:param asked: the objects that the reply had to contain"""
     what = f' of {asked[0].type} {asked[0].value}' if asked else ''
     return EmptyReply([exceptions.NOT_AUTHENTICATED],
                       f'{method}: the vCenter told nothing{what}')
@@ -116,7 +116,7 @@ class Client:
         :param path: of the service: ``/sdk``, or ``/pbm`` for policies
         :param cooperative_yield: called between the slices of a large reply
         """
-        #: What the calls go by; it has the session's cookie.
+        #: Sends the calls; it has the session's cookie.
         self.https = https
         self._url = https.url
         self._path = path
@@ -129,8 +129,8 @@ class Client:
         """Invoke a method of the vSphere API.
 
         :param arguments: by parameter name; None and empty lists are left out
-        :param read_seconds: how long to wait for the reply, or for more of
-            it; None: as the transport has it
+        :param read_seconds: how long to wait for the reply, or for its next
+            part; None: the transport's own limit
         :param headers: SOAP headers, name and text
         :returns: the response element; its children are the return values
         :raises VimFaultException: the vCenter's fault, named in fault_list
@@ -146,16 +146,16 @@ class Client:
                arguments: Mapping[str, Any] | None, names: Sequence[str],
                read_seconds: float | None = None
                ) -> Iterator[etree._Element]:
-        """Invoke a method whose reply is large: its elements as they arrive.
+        """Invoke a method with a large reply; yields elements as they arrive.
 
         The reply is never in memory as a whole, and other greenthreads run
         between its slices.
 
-        :param names: names of the elements to yield, each when it is complete
-            and in the order in which they end; one is emptied once the next
-            is asked for
+        :param names: names of the elements to yield. Each is yielded when it
+            is complete, in the order in which they end, and is emptied when
+            the caller asks for the next one
         :raises VimFaultException, VimConnectionException: as :meth:`call`;
-            the latter also in the middle
+            the latter also in the middle of the reply
         """
         reply = self._post(method, this, arguments, read_seconds,
                            whole=False)
@@ -191,7 +191,7 @@ class Client:
                 f'{method}: the reply of {self._url} broke off ({error})',
                 error)
         finally:
-            # A connection with half a reply left in it is of no more use.
+            # A connection with half an unread reply cannot be used again.
             if complete:
                 reply.release_conn()
             else:
@@ -231,13 +231,13 @@ def encode(method: str, this: Any, arguments: Mapping[str, Any],
 
     :param headers: names and texts
     :raises AttributeError: the API has no such method
-    :raises TypeError: nor such a field or type
+    :raises TypeError: the API has no such field or type
     """
     namespace = _namespace(method)
     envelope = etree.Element(f'{{{_ENVELOPE}}}Envelope', nsmap=_NAMESPACES)
     header = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Header')
     for name, text in headers:
-        # In no namespace, as oslo.vmware has it.
+        # Without a namespace, as oslo.vmware sends it.
         etree.SubElement(header, name).text = text
     body = etree.SubElement(envelope, f'{{{_ENVELOPE}}}Body')
     request = etree.SubElement(body, f'{{{namespace}}}{method}',
@@ -249,7 +249,7 @@ def encode(method: str, this: Any, arguments: Mapping[str, Any],
 
 
 def _namespace(name: str) -> str:
-    """That of a method or type."""
+    """The namespace of a method or type."""
     return PBM if name.startswith('Pbm') else VIM
 
 
@@ -319,7 +319,7 @@ def _write_object(element: etree._Element, field: api_types.Field,
 
 
 def insert(element: etree._Element, qualified: str) -> etree._Element:
-    """Give a data object that a vCenter sent a field, in its place.
+    """Add a field, in its place, to a data object that a vCenter sent.
 
     :param qualified: the field's :func:`tag`
     :returns: the field, without a value
@@ -360,8 +360,8 @@ def _xsd_type(value: Any) -> str:
 
 def _body(method: str, url: str,
           reply: 'urllib3.BaseHTTPResponse') -> etree._Element:
-    # A vCenter answers 200, or 500 with a SOAP fault; whatever else comes is
-    # from something in between, or from a vCenter that is starting.
+    # A vCenter answers 200, or 500 with a SOAP fault. Any other status comes
+    # from a proxy in between, or from a vCenter that is starting.
     try:
         content = reply.data
     except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -381,7 +381,7 @@ def returned(method: str, url: str, content: bytes) -> etree._Element:
     """The response element of a reply.
 
     :raises VimFaultException: the vCenter's fault
-    :raises VimConnectionException: it is no SOAP message
+    :raises VimConnectionException: the reply is not a SOAP message
     """
     try:
         _refuse_document_type(content)
@@ -403,7 +403,7 @@ def returned(method: str, url: str, content: bytes) -> etree._Element:
 
 
 def _refuse_lost_session(method: str, missing: etree._Element) -> None:
-    """A vCenter tells a lost session where it would tell properties.
+    """Raise if a vCenter reports a lost session in place of properties.
 
     :param missing: a MissingProperty or MissingObject
     :raises Fault: NotAuthenticated, as if the vCenter had answered so
@@ -415,19 +415,19 @@ def _refuse_lost_session(method: str, missing: etree._Element) -> None:
 
 
 def is_lost_session(name: str) -> bool:
-    """Whether a fault says that the session is not valid (any more)."""
+    """Whether a fault means that the session is not, or no longer, valid."""
     return name.endswith(_LOST_SESSION)
 
 
 def _refuse_document_type(beginning: bytes) -> None:
-    """SOAP has none, and what it declares would change what is read."""
+    """Refuse a document type: SOAP has none, and it could change content."""
     if _DOCUMENT_TYPE.match(beginning):
         raise ValueError('it has a document type')
 
 
 def _fault(method: str, fault: etree._Element
            ) -> exceptions.VimFaultException:
-    """The exception that oslo.vmware raises for the same fault."""
+    """The same exception as oslo.vmware raises for this fault."""
     text = fault.findtext('faultstring') or 'no reason given'
     detail = fault.find('detail')
     names = []
@@ -453,9 +453,9 @@ def fault_details(fault: etree._Element) -> dict[str, str]:
 
 
 def type_of(element: etree._Element) -> str:
-    """The vSphere type that an element says it is (``xsi:type``), or ''.
+    """The vSphere type in an element's ``xsi:type``, or ''.
 
-    For a fault, of a call or of a task, this is the fault's name.
+    For the fault of a call or task, this is the fault's name.
     """
     return (element.get(TYPE) or '').rpartition(':')[2]
 
@@ -468,7 +468,7 @@ def ref(element: etree._Element) -> references.Ref:
 def value(element: etree._Element) -> Any:
     """A property's value as a Python value, by its ``xsi:type``.
 
-    Data objects, and arrays of them, come back as the element itself.
+    For data objects, and arrays of them, the element itself is returned.
     """
     kind = type_of(element)
     if kind in SCALARS:
@@ -483,7 +483,7 @@ def value(element: etree._Element) -> Any:
 
 
 def items(array: Any) -> Iterable[etree._Element]:
-    """The data objects of an array as :func:`value` gives it, if it is one."""
+    """The data objects of an array that :func:`value` returned, if any."""
     return array if isinstance(array, etree._Element) else ()
 
 
@@ -502,17 +502,16 @@ SCALARS: dict[str, Callable[[str], Any]] = {
 }
 
 
-# What is raised by code that takes values out of a reply which is not what it
-# claims to be.
+# Code that takes values out of a malformed reply raises these.
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError,
              OverflowError)
 
 
 def malformed(what: str, error: Exception) -> Exception:
-    """The error of the vCenter for a reply that cannot be read.
+    """The error to raise for a reply of the vCenter that cannot be read.
 
-    Raised in the place of :data:`MALFORMED`, it counts as any reply that did
-    not come whole.
+    It replaces :data:`MALFORMED`, and is handled like a reply that did not
+    arrive completely.
     """
     return exceptions.VimConnectionException(
         f'{what}: the reply of the vCenter is malformed ({error!r})', error)
@@ -522,17 +521,17 @@ def object_content(element: etree._Element,
                    read: Callable[[str, str, etree._Element], Any] | None
                    ) -> tuple[references.Ref, dict[str, Any],
                               list[etree._Element]]:
-    """An ObjectContent: the object, its properties, and what is missing.
+    """An ObjectContent: the object, its properties, and the missing ones.
 
-    :param read: makes a value of a property's type of object, path and
-        element; None: :func:`value`
+    :param read: makes a property's value, from the object's type, the path
+        and the element; None: :func:`value`
     """
     about = ref(element[0])
     seen: dict[str, Any] = {}
     missing = []
     for entry in element:
         if entry.tag == _PROP_SET:
-            # The simulator's later pages may hold a name alone.
+            # The simulator's later pages may hold a name without a value.
             if len(entry) > 1:
                 path = entry[0].text or ''
                 seen[path] = (read(about.type, path, entry[1]) if read

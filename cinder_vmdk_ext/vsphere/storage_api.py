@@ -11,11 +11,11 @@ An example::
             print(datastore.name, datastore.free_bytes)
         api.disks.create('[gold] tools/scratch.vmdk', 20 << 30)
 
-Docs: docs/storage-api.md, a line for each method. Names are as vSphere's
-client shows them; where several objects have one, their references serve.
-What cannot be done raises ``exceptions.StorageRefused`` before anything is
-changed, a missing privilege ``exceptions.PrivilegeMissing``, and what the
-vCenter itself refuses an exception of oslo.vmware's. Sizes are in bytes.
+docs/storage-api.md has a line for each method. Names are those that vSphere's
+client shows; if several objects share a name, use their references. A request
+that cannot be fulfilled raises ``exceptions.StorageRefused`` before anything
+is changed, a missing privilege raises ``exceptions.PrivilegeMissing``, and a
+refusal by the vCenter raises an exception of oslo.vmware. Sizes are in bytes.
 """
 
 import contextlib
@@ -40,11 +40,11 @@ _POLL_SECONDS = 1.0
 
 
 class StorageApi:
-    """The parts, over one session."""
+    """The parts of the API, which share one session."""
 
     def __init__(self, of: vcenter.Vcenter, transfer: transfers.Transfers,
                  host: str = '') -> None:
-        """Make no call; :func:`connect` is the way to have one."""
+        """Make no call; programs use :func:`connect` instead."""
         self._vcenter = of
         #: The vCenter's name or address.
         self.host = host
@@ -55,7 +55,7 @@ class StorageApi:
 
     @property
     def user(self) -> str:
-        """Who is logged in, as the vCenter calls it."""
+        """The name of the logged-in user, as the vCenter spells it."""
         return str(self._vcenter.session.user_name)
 
     @contextlib.contextmanager
@@ -74,12 +74,12 @@ def connect(host: str, user: str, password: str, *, port: int = 443,
             owner_of: Callable[[str], str] = lambda path: '',
             observe: Callable[[vcenter.Progress], None] = (
                 lambda progress: None)) -> Iterator[StorageApi]:
-    """Log in, and out at the block's end.
+    """Log in, and log out at the end of the block.
 
     :param ca_file: verifies the vCenter; None: the system's authorities
-    :param owner_of: says whom a path within a datastore belongs to, as
-        'volume 1234', so that it is left alone; '': nothing that is known
-    :param observe: is told how far a long task is
+    :param owner_of: returns the owner of a path within a datastore, such as
+        'volume 1234', whose files are left alone; '': no known owner
+    :param observe: called with the progress of a long task
     :raises StorageRefused: the vCenter refuses the login
     :raises VimConnectionException: it does not answer
     """

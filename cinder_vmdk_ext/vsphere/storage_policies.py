@@ -14,10 +14,10 @@ LOG = logging.getLogger(__name__)
 
 
 class PolicyDirectory:
-    """Answers for storage policies by name, from a cache with a short life.
+    """Finds storage policies by name, with a short-lived cache.
 
-    Compliance follows tags and capabilities that rarely change, and asking
-    takes one PBM call for each policy.
+    Compliance depends on tags and capabilities, which rarely change, and
+    asking for it takes one PBM call for each policy.
     """
 
     def __init__(self, session: Any, lifetime_seconds: float,
@@ -31,7 +31,7 @@ class PolicyDirectory:
         self._compliant: dict[str, tuple[float, frozenset[str]]] = {}
 
     def forget(self) -> None:
-        """Ask the vCenter anew for everything."""
+        """Empty the cache, so that the vCenter is asked again."""
         with self._lock:
             self._ids = {}
             self._ids_at = None
@@ -40,17 +40,17 @@ class PolicyDirectory:
     def names(self, wanted: str | None = None) -> list[str]:
         """All storage policies of the vCenter, sorted.
 
-        They are known for the cache's lifetime; one that is wanted and not
-        among them is looked for (PbmQueryProfile, PbmRetrieveContent).
+        They are kept for the cache's lifetime. If ``wanted`` is not among
+        them, the vCenter is asked again (PbmQueryProfile, PbmRetrieveContent).
 
-        :raises VMwareDriverException: the vCenter does not tell
+        :raises VMwareDriverException: the vCenter does not answer
         """
         return sorted(self._known_ids(wanted))
 
     def policy_id(self, name: str) -> Any | None:
-        """The PbmProfileId of a policy; None when there is no such one.
+        """The PbmProfileId of a policy; None: no policy has that name.
 
-        :raises VMwareDriverException: the vCenter does not tell
+        :raises VMwareDriverException: the vCenter does not answer
         """
         return self._known_ids(name).get(name)
 
@@ -74,11 +74,11 @@ class PolicyDirectory:
     def compliant_datastores(self, name: str) -> frozenset[str]:
         """Datastores that comply with the policy (PbmQueryMatchingHub).
 
-        Datastore clusters among the answers are left to their members. A
-        policy that is gone has no compliant datastores. Without an answer
-        those of the last one stand.
+        Datastore clusters in the answer are skipped, since their members are
+        in it too. A deleted policy has no compliant datastores. If the
+        vCenter does not answer, its last answer is returned.
 
-        :raises VMwareDriverException: there never was an answer
+        :raises VMwareDriverException: the vCenter has never answered
         """
         now = self._clock()
         with self._lock:
@@ -99,8 +99,7 @@ class PolicyDirectory:
 
     def _read_compliant(self, name: str) -> frozenset[str]:
         profile_id = self.policy_id(name)
-        # None asks about all of the vCenter's datastores: one call, whatever
-        # their number.
+        # None asks about all datastores of the vCenter in one call.
         hubs = pbm.filter_hubs_by_profile(
             self._session, None, profile_id) if profile_id else None
         return frozenset(hub.hubId for hub in hubs or ()

@@ -2,9 +2,9 @@
 """Replies as objects, in the manner of suds, which oslo.vmware speaks.
 
 oslo.vmware's functions and upstream's operations make data objects, call
-methods and read replies through an interface of suds. This is that interface,
-as far as they use it: a reply costs a tenth of the processor time. It keeps
-nothing between calls, so threads may share it, which suds' own they may not.
+methods and read replies through an interface of suds. This module implements
+the part of it that they use. A reply costs a tenth of suds' processor time.
+Nothing is kept between calls, so threads may share a client, unlike suds'.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ LOG = logging.getLogger(__name__)
 
 
 class Value:
-    """A data object: its type's name is that of its class.
+    """A data object; its class has the name of its type.
 
-    What is absent is no attribute. As with suds it is false if it is empty,
-    and iterates over pairs of name and value.
+    An absent field is not an attribute. As with suds, an empty object is
+    false, and iteration yields pairs of name and value.
     """
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
@@ -55,7 +55,7 @@ class Value:
 
 
 class _Made(Value):
-    """A data object to be filled: any field can be read, a list added to."""
+    """A data object to fill: all its fields can be read, lists extended."""
 
     _fields: dict[str, api_types.Field] = {}
 
@@ -75,7 +75,7 @@ _classes: dict[str, type[Value]] = {}
 
 
 def _class(kind: str) -> type[Value]:
-    """The class of the data objects of a type that are received."""
+    """The class of received data objects of a type."""
     found = _classes.get(kind)
     if found is None:
         found = _classes[kind] = type(kind, (Value,), {})
@@ -83,7 +83,7 @@ def _class(kind: str) -> type[Value]:
 
 
 class _Reference(_Made):
-    """A reference to be filled; one of the API's has both fields."""
+    """A reference to fill; a reference of the API has both fields."""
 
     _type: str | None = None
     value: str | None = None
@@ -121,7 +121,7 @@ class Cookie(NamedTuple):
 
 
 class SudsClient:
-    """What oslo.vmware's functions use of a client of suds."""
+    """The part of a suds client that oslo.vmware's functions use."""
 
     def __init__(self, https: transport.Transport) -> None:
         self._https = https
@@ -135,12 +135,12 @@ class SudsClient:
 
 
 class Methods:
-    """Its attributes are the API's methods (suds: ``client.service``).
+    """An object whose attributes are API methods (suds: ``client.service``).
 
-    They raise as oslo.vmware's services do.
+    The methods raise the same errors as oslo.vmware's services.
     """
 
-    #: With which the ids of operations begin, in the vCenter's logs.
+    #: The ids of operations in the vCenter's logs begin with this.
     op_id_prefix = ''
 
     def __init__(self, client: soap.Client) -> None:
@@ -150,9 +150,9 @@ class Methods:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(this: Any, skip_op_id: bool = False,
                  **arguments: Any) -> Any:
-            """:param skip_op_id: oslo.vmware's, for calls made often"""
+            """:param skip_op_id: oslo.vmware sets it for frequent calls"""
             if isinstance(this, str):
-                # As oslo.vmware has it for singletons.
+                # oslo.vmware names singletons this way.
                 this = references.Ref(this, this)
             headers = self._headers()
             if not skip_op_id:
@@ -189,7 +189,7 @@ class Methods:
             return values
         result = values[0] if values else None
         if method == property_collector.RETRIEVE:
-            # Several callers of oslo.vmware's functions take the first page.
+            # Several callers of oslo.vmware's functions read only one page.
             return property_collector.whole(self._call, this, result)
         return result
 

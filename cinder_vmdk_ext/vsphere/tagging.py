@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which datastores carry a tag, as the vCenter's tagging service knows it.
+"""Asks the vCenter's tagging service which datastores carry a tag.
 
-Tags are no part of the vSphere API proper; they are asked for by REST, at
-``/api`` since vSphere 7, and at the older ``/rest`` where that is missing.
+Tags are not part of the SOAP API. They are read by REST, at ``/api`` since
+vSphere 7, and at the older ``/rest`` if ``/api`` is missing.
 """
 
 import base64
@@ -23,7 +23,7 @@ from cinder_vmdk_ext.vsphere import transport
 LOG = logging.getLogger(__name__)
 
 KEEP_SECONDS = 60.0
-# Tags are renamed so rarely that each is looked at once an hour.
+# Tags are renamed so rarely that reading each once an hour is enough.
 NAMES_SECONDS = 3600.0
 TIMEOUTS_SECONDS = (10.0, 10.0)
 
@@ -37,7 +37,7 @@ class LoginRefused(TagsUnavailable):
 
 
 class _Missing(TagsUnavailable):
-    """What was asked for is not there (HTTP 404)."""
+    """The requested object does not exist (HTTP 404)."""
 
 
 class _Unauthenticated(TagsUnavailable):
@@ -45,13 +45,13 @@ class _Unauthenticated(TagsUnavailable):
 
 
 class Service:
-    """The tagging service of a vCenter, in a session that is kept."""
+    """The tagging service of a vCenter; keeps its session."""
 
     def __init__(self, https: transport.Transport, user: str, password: str,
                  account: accounts.Account) -> None:
         """Prepare, without a request yet.
 
-        :param account: whose logins these are, those by SOAP among them
+        :param account: the account of the logins, also of those by SOAP
         """
         self._https = https
         self._account = account
@@ -65,14 +65,14 @@ class Service:
     def tags(self) -> list[str]:
         """The ids of all tags.
 
-        :raises TagsUnavailable: there is no answer
+        :raises TagsUnavailable: the service does not answer
         """
         return [str(each) for each in _list(self._get('tag'))]
 
     def tag(self, identifier: str) -> tuple[str, str] | None:
-        """Name and category (its id) of a tag; None: it is gone.
+        """Name and category id of a tag; None: the tag is gone.
 
-        :raises TagsUnavailable: there is no answer
+        :raises TagsUnavailable: the service does not answer
         """
         try:
             found = self._get('tag', identifier)
@@ -85,7 +85,7 @@ class Service:
     def category(self, identifier: str) -> str:
         """The name of a category.
 
-        :raises TagsUnavailable: there is no answer
+        :raises TagsUnavailable: the service does not answer
         """
         try:
             return str(self._get('category', identifier)['name'])
@@ -95,8 +95,8 @@ class Service:
     def datastores(self, tag: str) -> frozenset[str] | None:
         """The datastores (morefs) that carry a tag, by its id.
 
-        :returns: None when the tag is gone
-        :raises TagsUnavailable: there is no answer
+        :returns: None if the tag is gone
+        :raises TagsUnavailable: the service does not answer
         """
         action = 'action' if self._new else '~action'
         try:
@@ -134,7 +134,7 @@ class Service:
         return f'{path}/id:{identifier}' if identifier else path
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer; in a new session where the old one has ended."""
+        """The answer to a request; logs in again if the session has ended."""
         try:
             return self._send(method, path, self._session, body)
         except _Unauthenticated:
@@ -199,7 +199,7 @@ class Service:
 
 def _list(answer: Any) -> list[Any]:
     if answer is None:
-        return []  # some services write an empty list so
+        return []  # some services answer an empty list like this
     if not isinstance(answer, list):
         raise TagsUnavailable(f'no list, but {answer!r:.50}')
     return answer
@@ -211,10 +211,10 @@ class _Tag(NamedTuple):
 
 
 class Tagged:
-    """The datastores that carry one tag, asked for now and then.
+    """The datastores that carry one tag, read again from time to time.
 
-    Once the tag is found that takes one request a minute. Safe to share
-    between threads.
+    Once the tag is found, this takes one request a minute. Threads may share
+    it.
     """
 
     def __init__(self, service: Service, name: str,
@@ -228,21 +228,21 @@ class Tagged:
         self._known: frozenset[str] = frozenset()
         self._ask_at: float | None = None
         self._complaint = ''
-        # Of the vCenter's tags, by their ids; and since when.
+        # What is known of the vCenter's tags, by their ids, and since when.
         self._tags: dict[str, _Tag] = {}
         self._categories: dict[str, str] = {}
         self._tags_since = clock()
 
     def datastores(self) -> frozenset[str]:
-        """As they were within the last minute.
+        """The datastores (morefs) with the tag, at most a minute old.
 
-        While the service does not answer, as it last did: nothing else of
-        the driver fails for it.
+        While the service does not answer, its last answer is returned, so
+        that no other part of the driver fails.
         """
         with self._lock:
             first = self._ask_at is None
             due = self._ask_at is None or self._clock() >= self._ask_at
-        # A caller that finds another one asking takes what is known.
+        # While another caller asks, this one takes the last answer.
         if due and self._asking.acquire(blocking=first):
             try:
                 if not first or self._ask_at is None:
@@ -279,7 +279,7 @@ class Tagged:
                         {'tag': self._name, 'complaint': complaint})
 
     def _ask(self) -> frozenset[str] | None:
-        """The datastores with the tag; None: there is no such tag."""
+        """The datastores with the tag; None: the tag does not exist."""
         if self._clock() - self._tags_since >= NAMES_SECONDS:
             self._tags.clear()
             self._categories.clear()
@@ -295,7 +295,7 @@ class Tagged:
                 else self._service.datastores(identifier))
 
     def _find(self) -> str | None:
-        """Look through the tags that are not known yet."""
+        """Search the tags that are not known yet."""
         there = self._service.tags()
         for gone in self._tags.keys() - set(there):
             del self._tags[gone]

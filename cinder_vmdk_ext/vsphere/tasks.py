@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits for the vCenter's tasks, many at once, by notices of their end.
+"""Waits for many of the vCenter's tasks at once, by notices of their end.
 
-The long poll that keeps the inventory also follows a ListView of the tasks
-that are waited for, so the end of a task is reported within one round trip. A
-task takes one call to be put on the list, which also removes those that have
-ended. vSphere promises no notices for ``TaskManager.recentTask``. Whatever is
-not reported is read.
+The long poll that keeps the inventory current also watches a ListView of the
+awaited tasks, so the end of a task is reported within one round trip. One call
+adds a task to the list, and removes the tasks that have ended. The list is
+needed because vSphere promises no notices for ``TaskManager.recentTask``. A
+task that is not reported is read.
 """
 
 import collections
@@ -30,16 +30,16 @@ from cinder_vmdk_ext.vsphere import updates
 
 LOG = logging.getLogger(__name__)
 
-# A task that is on the list is reported at once.
+# A task is reported as soon as it is on the list.
 UNSEEN_SECONDS = 1.0
-# How often a task that runs long is read, for its progress to be logged; and
-# for safety, should a notice be lost.
+# How often a long task is read, to log its progress, and in case a notice was
+# lost.
 PROGRESS_SECONDS = 15.0
-# A task goes on in the hosts while the vCenter restarts, which takes minutes.
+# Hosts continue a task while the vCenter restarts, which takes minutes.
 PATIENCE_SECONDS = 900.0
-# Tasks whose end is reported after their wait has ended otherwise.
+# At most this many ended tasks are kept whose wait has ended another way.
 REMEMBERED = 2000
-# How long a call may take without which a task is read.
+# How long the call that lists a task may take before the task is read instead.
 _LIST_SECONDS = 10.0
 
 _TOLD = ('info.state', 'info.error', 'info.result')
@@ -49,11 +49,11 @@ Facts = dict[str, Any]
 
 
 class TaskInfo:
-    """What upstream's callers take from a TaskInfo that has succeeded."""
+    """The fields of a successful TaskInfo that upstream's callers use."""
 
     def __init__(self, key: str, facts: Facts,
                  read: Callable[[], Any]) -> None:
-        """:param read: gives the result if the notice did not tell it"""
+        """:param read: reads the result if the notice did not contain it"""
         self.key = key
         self.state = 'success'
         self._facts = facts
@@ -61,9 +61,9 @@ class TaskInfo:
 
     @property
     def result(self) -> Any:
-        """The result.
+        """The task's result.
 
-        A data object is read by another call, as is what was not told.
+        Another call reads it if it is a data object or was not reported.
         """
         if 'info.result' not in self._facts:
             self._facts['info.result'] = self._read()
@@ -73,8 +73,8 @@ class TaskInfo:
 class TaskWaiter:
     """Waits for tasks by the notices of one stream.
 
-    To be set as :attr:`session.Session.task_waiter`. Safe to share between
-    threads, native or green.
+    It is set as :attr:`session.Session.task_waiter`. Threads may share it,
+    native or green.
     """
 
     types = frozenset({'Task'})
@@ -85,9 +85,10 @@ class TaskWaiter:
                  patience_seconds: float = PATIENCE_SECONDS) -> None:
         """Prepare, without a call; the first wait starts the long poll.
 
-        :param poll_seconds: between reads, while the vCenter tells nothing
-        :param patience_seconds: how long a state that cannot be read, since
-            the vCenter does not answer, is borne
+        :param poll_seconds: time between reads while the vCenter sends no
+            notices
+        :param patience_seconds: how long to go on while the vCenter does not
+            answer and a task's state cannot be read
         """
         self._stream = stream
         self._session = stream.session
@@ -97,7 +98,7 @@ class TaskWaiter:
         self._told: collections.OrderedDict[str, Facts] = (
             collections.OrderedDict())
         self._waits: dict[str, list[_Wait]] = {}
-        # The ListView of the conversation, and what is to be done to it.
+        # The ListView of the conversation, and its pending changes.
         self._view: references.Ref | None = None
         self._changing = threading.Lock()
         self._to_add: list[_Wait] = []
@@ -151,22 +152,22 @@ class TaskWaiter:
     def _quiet_seconds(self, facts: Facts,
                        conversation: updates.Conversation | None,
                        wait: '_Wait') -> float:
-        """How long nothing may be told before the task is read."""
+        """How long to wait for a notice before the task is read."""
         if facts and conversation is not None and conversation.live:
             return PROGRESS_SECONDS
-        # The conversation may be about to start, or to show it.
+        # The conversation may be about to start, or to report the task.
         return self._poll_seconds if wait.reads else UNSEEN_SECONDS
 
     def _list(self, wait: '_Wait') -> bool:
         """Put a task on the conversation's list (ModifyListView).
 
-        Tasks of other threads that come meanwhile share the next call.
+        Tasks that other threads add during the call share the next call.
 
-        :returns: False: the vCenter does not take it
+        :returns: False: the vCenter refuses the task
         """
         with self._lock:
             if self._view is None or wait.view == self._view:
-                return True  # it is on it, or will be when there is one
+                return True  # it is on the list, or will be on a new one
             wait.refused = False
             self._to_add.append(wait)
         with self._changing:
@@ -192,7 +193,7 @@ class TaskWaiter:
 
     def _modify(self, view: references.Ref, add: Iterable[str],
                 remove: Iterable[str]) -> set[str]:
-        """:returns: what the vCenter does not know"""
+        """:returns: the tasks that the vCenter does not know"""
         reply = self._stream.client.call('ModifyListView', view, {
             'add': [references.Ref('Task', key) for key in dict.fromkeys(add)],
             'remove': [references.Ref('Task', key) for key in remove]},
@@ -204,12 +205,12 @@ class TaskWaiter:
             return dict(self._told.get(key, {}))
 
     def _read(self, wait: '_Wait') -> Facts:
-        """Ask for the task itself."""
+        """Read the task itself."""
         wait.reads += 1
         try:
             facts = self._session.invoke_api(self, 'read', wait.key)
         except vmware_exceptions.ManagedObjectNotFoundException as error:
-            # As after a restart of the vCenter, which forgets its tasks.
+            # A vCenter forgets its tasks when it restarts.
             raise exceptions.OutcomeUnknown('Task', wait.key,
                                             error) from error
         except (vmware_exceptions.VimConnectionException,
@@ -260,7 +261,7 @@ class TaskWaiter:
 
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
-        """One, over a list of the tasks that are waited for (Listener)."""
+        """One filter, over a list of the awaited tasks (Listener)."""
         view = collector.list_view(self._stream.client, content)
         conversation.own('DestroyView', view)
         with self._lock:
@@ -273,13 +274,13 @@ class TaskWaiter:
         return [collector.view_filter(view, {'Task': _TOLD})]
 
     def sink(self) -> 'TaskWaiter':
-        """Itself: a task that has ended stays ended (Listener)."""
+        """The waiter itself: an ended task stays ended (Listener)."""
         self._lose()
         return self
 
     def update(self, kind: str, ref: references.Ref,
                changes: Iterable[updates.Change]) -> None:
-        """Take what is told of a task (Sink)."""
+        """Take a report of a task (Sink)."""
         key = ref.value
         told: Facts = {}
         for path, value, _unreadable in changes:
@@ -287,7 +288,7 @@ class TaskWaiter:
                 _note(told, path, soap.value(value))
         with self._lock:
             if kind == 'leave':
-                # If it has not ended, it is reported no more.
+                # A task that has not ended will not be reported again.
                 if not _has_ended(self._told.get(key, {})):
                     self._told.pop(key, None)
                     self._wake(key)
@@ -301,16 +302,16 @@ class TaskWaiter:
                 self._told.popitem(last=False)
 
     def settle(self) -> None:
-        """All has been told (Sink); a task is told as it comes."""
+        """Do nothing: each task is handled when it is reported (Sink)."""
 
     def lost(self) -> None:
-        """No more is told (Listener)."""
+        """Note that no more reports come (Listener)."""
         with self._lock:
             self._view = None
         self._lose()
 
     def _lose(self) -> None:
-        """Forget what runs, for its end may have been missed."""
+        """Forget running tasks, since their end may have been missed."""
         with self._lock:
             for key in [key for key, facts in self._told.items()
                         if not _has_ended(facts)]:
@@ -332,12 +333,12 @@ class _Wait:
         self.reads = 0
         self.started_at = self.logged_at = time.monotonic()
         self.unread_since: float | None = None
-        # The list that it is on, unless the vCenter has refused it.
+        # The list that has the task, unless the vCenter has refused it.
         self.view: references.Ref | None = None
         self.refused = False
 
     def bear(self, now: float, patience_seconds: float) -> bool:
-        """Whether to go on although the state cannot be read."""
+        """Whether to go on waiting although the state cannot be read."""
         if self.unread_since is None:
             self.unread_since = now
         return now - self.unread_since < patience_seconds
@@ -362,10 +363,10 @@ def _has_ended(facts: Facts) -> bool:
 
 
 def _note(facts: Facts, path: str, value: Any) -> None:
-    """Keep a property; a notice's XML is gone after it was read."""
+    """Keep a property; the notice's XML is freed after it was read."""
     if isinstance(value, etree._Element):
         if path != 'info.error':
-            return  # a data object, which callers want as suds has it
+            return  # a data object, which callers want in the form of suds
         value = fault_of(value)
     facts[path] = value
 
@@ -379,7 +380,7 @@ class TaskFault(NamedTuple):
 
 
 class _LocalizedMethodFault:
-    """A fault with the look that oslo.vmware's translation expects."""
+    """A fault in the form that oslo.vmware's translation expects."""
 
     def __init__(self, name: str, message: str) -> None:
         self.fault = type(name, (), {})()
@@ -387,7 +388,7 @@ class _LocalizedMethodFault:
 
 
 def fault_of(error: etree._Element) -> TaskFault:
-    """What a LocalizedMethodFault says."""
+    """The content of a LocalizedMethodFault."""
     fault = error.find(f'{{{soap.VIM}}}fault')
     name = ('' if fault is None else fault.get(soap.TYPE) or '')
     return TaskFault(
@@ -398,9 +399,9 @@ def fault_of(error: etree._Element) -> TaskFault:
 
 def failure(error: TaskFault, name_of: Callable[[references.Ref], str] = str
             ) -> Exception:
-    """The exception for a task that failed so, as oslo.vmware raises it.
+    """The exception that oslo.vmware raises for a failed task.
 
-    :param name_of: how an operator knows an object
+    :param name_of: returns an object's name for an operator
     """
     if error.name == vmware_exceptions.NO_PERMISSION:
         return retry.specific(soap.Fault(

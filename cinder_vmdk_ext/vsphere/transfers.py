@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Uploads to and downloads from a vCenter's datastores and hosts.
 
-What differs from oslo.vmware's: the status of every transfer is heeded, every
-wait has an end, TLS is verified, paths are quoted, the session's cookie goes
-to the vCenter alone, and what failed is not left behind.
+Differences from oslo.vmware's transfers: the status of every transfer is
+checked, every wait has an end, TLS is verified, paths are quoted, only the
+vCenter gets the session's cookie, and a failed transfer leaves nothing behind.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from cinder_vmdk_ext.vsphere import transport
 LOG = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 60.0
-# A server may write for a while before it answers to an upload.
+# A server may write for some time before it answers an upload.
 REPLY_SECONDS = 300.0
-# The vCenter ends a lease that it hears nothing of for five minutes.
+# The vCenter ends a lease after five minutes without a progress report.
 PROGRESS_SECONDS = 60.0
 _STREAM = 'application/x-vnd.vmware-streamVmdk'
 _DONE = 100
@@ -61,7 +61,7 @@ class Transfers:
         """Write a file on a datastore (PUT to the vCenter's ``/folder``).
 
         :param path: on the datastore
-        :raises TransferFailed: it is not there, or not whole
+        :raises TransferFailed: the file was not written, or not completely
         """
         self._put('PUT', self.file_url(datacenter, datastore_name, path),
                   chunks, size_bytes)
@@ -73,7 +73,7 @@ class Transfers:
 
         :returns: its size in bytes, and its data, which need not be read to
             the end
-        :raises TransferFailed: it cannot be had, also while it is read
+        :raises TransferFailed: it cannot be read, also in the middle
         """
         url = self.file_url(datacenter, datastore_name, path)
         with self._opened('GET', url) as reply:
@@ -95,7 +95,7 @@ class Transfers:
                 f'/folder/{parse.quote(path)}?{query}')
 
     def _path_of(self, datacenter: Any) -> str:
-        # As vCenter names it, without the root folder.
+        # The datacenter's path in the vCenter, without the root folder.
         path = self._session.invoke_api(
             vim_util, 'get_inventory_path', self._session.vim, datacenter)
         return str(path).strip('/')
@@ -108,7 +108,7 @@ class Transfers:
 
         :param spec: VirtualMachineImportSpec
         :returns: the VM
-        :raises TransferFailed: there is no such VM
+        :raises TransferFailed: the VM was not made
         :raises VimException: the vCenter refuses it
         """
         with self._lease('ImportVApp', resource_pool, spec=spec,
@@ -123,11 +123,11 @@ class Transfers:
                     method: str = 'ExportVm') -> 'Iterator[Download]':
         """A VM's disk as streamOptimized data (VirtualMachine.ExportVm).
 
-        :param vm: or a snapshot
-        :param size_bytes: about as much is expected, to tell the progress
-        :param method: of a snapshot: ExportSnapshot
+        :param vm: a VM or a snapshot
+        :param size_bytes: the expected size, to report the progress
+        :param method: for a snapshot: ExportSnapshot
         :returns: a file that can be read once
-        :raises TransferFailed: when it cannot be had, also while it is read
+        :raises TransferFailed: it cannot be read, also in the middle
         """
         with self._lease(method, vm, must_complete=False) as lease:
             url, thumbprint = self._disk_url(lease)
@@ -141,10 +141,10 @@ class Transfers:
     @contextlib.contextmanager
     def _lease(self, method: str, entity: Any, must_complete: bool = True,
                **arguments: Any) -> 'Iterator[_Lease]':
-        """A lease that is completed, or aborted after an error.
+        """A lease that is completed at the end, or aborted after an error.
 
-        :param must_complete: whether what was transferred counts only if the
-            lease is completed; an export counts once every byte is here
+        :param must_complete: whether the transfer fails if the lease cannot
+            be completed; an export has succeeded once every byte is here
         """
         lease = _Lease(self._session, self._clock, self._session.invoke_api(
             self._session.vim, method, entity, **arguments))
@@ -182,7 +182,7 @@ class Transfers:
                 chunks: Iterable[bytes] | None = None,
                 headers: dict[str, str] | None = None
                 ) -> 'Iterator[urllib3.BaseHTTPResponse]':
-        """The reply to a request, which was good."""
+        """The reply to a request that succeeded."""
         parts = parse.urlsplit(url)
         https = self._transport(parts, thumbprint)
         try:
@@ -212,10 +212,10 @@ class Transfers:
                 'the vCenter gave it: see its configuration')
         found = transport.Transport(
             parts.hostname, parts.port or 443,
-            # A host's own certificate, told by the vCenter we verified.
+            # A host's own certificate, named by the verified vCenter.
             self._trust._replace(thumbprint=thumbprint), pool_size=1,
             timeouts_seconds=self._timeouts_seconds)
-        # The session, for the vCenter itself: a host needs none of it.
+        # Only the vCenter gets the session; a host does not need it.
         if (parts.hostname, parts.port or 443) == (self._host.strip('[]'),
                                                    self._port):
             found.cookie = self._session.vim.get_http_cookie()
@@ -241,7 +241,7 @@ class _Lease:
 
     def told(self, chunks: Iterable[bytes],
              size_bytes: int) -> Iterator[bytes]:
-        """The same chunks, of which the vCenter is told."""
+        """Yield the same chunks, and report the progress to the vCenter."""
         count = 0
         for chunk in chunks:
             yield chunk
@@ -249,7 +249,10 @@ class _Lease:
             self.tell(count, size_bytes)
 
     def tell(self, count: int, size_bytes: int) -> None:
-        """Keep the lease alive (HttpNfcLeaseProgress), now and then."""
+        """Report progress at intervals to keep the lease alive.
+
+        Calls HttpNfcLeaseProgress.
+        """
         if self._clock() - self._told_at < PROGRESS_SECONDS:
             return
         self._call('HttpNfcLeaseProgress',
@@ -268,11 +271,11 @@ class _Lease:
         try:
             return self._read('state') == 'done'
         except vmware_exceptions.ManagedObjectNotFoundException:
-            # One that timed out would have been there for minutes yet.
+            # A lease that timed out would have stayed for minutes more.
             return True
 
     def abort(self) -> None:
-        """Have the vCenter remove what was transferred; never raises."""
+        """Make the vCenter remove the transferred data; never raises."""
         try:
             self._call('HttpNfcLeaseAbort')
         except exceptions.VMWARE_ERRORS as error:
@@ -293,7 +296,7 @@ class _Lease:
 
 
 class Download:
-    """A file on its way, which is read once from beginning to end."""
+    """A file in transfer, which is read once from beginning to end."""
 
     def __init__(self, reply: 'urllib3.BaseHTTPResponse', name: str,
                  tell: Callable[[int], None]) -> None:
@@ -305,9 +308,9 @@ class Download:
         self.count_bytes = 0
 
     def read(self, size: int = 65536) -> bytes:
-        """The next bytes, none at the end.
+        """The next bytes; empty at the end.
 
-        :raises TransferFailed: it is cut off, or too slow
+        :raises TransferFailed: the transfer is cut off, or too slow
         """
         try:
             data = self._reply.read(size)
@@ -326,8 +329,8 @@ class Download:
         return data
 
     def _check_end(self) -> None:
-        # The length of the reply need not be known; the end of a
-        # streamOptimized disk always is.
+        # The length of the reply may be unknown, but a streamOptimized disk
+        # always marks its end.
         if self._tail != _END_OF_STREAM:
             raise exceptions.TransferFailed(
                 f'the download of {self._name} ends after '
@@ -343,7 +346,7 @@ class Download:
                 'look after the image service')
 
     def close(self) -> None:
-        """Does nothing: the code that opened the source closes it."""
+        """Do nothing: the code that opened the source closes it."""
 
     def __iter__(self) -> Iterator[bytes]:
         while data := self.read():
@@ -361,7 +364,7 @@ def _data_of(reply: urllib3.BaseHTTPResponse, name: str) -> Iterator[bytes]:
 
 
 def _bare(url: str) -> str:
-    """A URL without its query; an NFC ticket in its path stays unsaid."""
+    """A URL without its query, and without an NFC ticket in its path."""
     parts = parse.urlsplit(url)
     path = parts.path
     if path.startswith('/nfc/'):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTPS to a vCenter: one pool of connections, one way to verify TLS.
 
-Everything that speaks to a vCenter goes through here: SOAP, tags, and the
-transfers of disks, which may also lead to a host. A firewall on the way
-forgets a connection that is silent for long, and drops what is sent on it
-without a word; so connections are kept alive while a reply is awaited, and
-an idle one is not used again after a minute.
+All exchanges with a vCenter use this module: SOAP, tags, and transfers of
+disks, which may also go to a host. A firewall on the way forgets a connection
+that is silent for long, and then drops its packets without an error. So
+keepalive runs while a reply is awaited, and a connection that was idle for a
+minute is not used again.
 """
 
 import functools
@@ -23,15 +23,15 @@ import requests
 import urllib3
 from urllib3 import connection
 
-# By this an administrator of the vCenter knows whose a session is.
+# Shows an administrator of the vCenter which program has a session.
 USER_AGENT = 'cinder-vmdk-ext'
 
 CONNECT_SECONDS = 20.0
 READ_SECONDS = 120.0
-# An idle connection that is older is closed instead of used.
+# A connection that was idle for longer is closed and not used again.
 IDLE_SECONDS = 60.0
-# A silent peer is asked for a sign after so long; after two minutes without
-# one it counts as gone.
+# Keepalive probes a silent peer after this time; after two minutes without an
+# answer the connection counts as lost.
 _PROBE_AFTER_SECONDS = 60
 _PROBE_EVERY_SECONDS = 15
 _PROBES = 4
@@ -42,18 +42,18 @@ SESSION_COOKIE = 'vmware_soap_session'
 class Trust(NamedTuple):
     """What verifies the certificate of a server."""
 
-    # A file, or a folder, of authorities; where it is given, it decides.
+    # A file or folder of authorities; if it is given, it decides.
     ca_file: str | None = None
-    # Whether nothing is verified, where no file is given.
+    # Whether verification is off if no file is given.
     insecure: bool = False
-    # The one certificate that is accepted, of a host that a vCenter names.
+    # The only accepted certificate, for a host that a vCenter names.
     thumbprint: str | None = None
 
     def tls(self, url: str) -> dict[str, Any]:
         """How urllib3 is to verify a server.
 
-        :param url: of the server; REQUESTS_CA_BUNDLE counts as it does for
-            every OpenStack service
+        :param url: of the server; REQUESTS_CA_BUNDLE has the same effect as
+            in every OpenStack service
         """
         if self.thumbprint:
             return {'cert_reqs': 'CERT_NONE',
@@ -83,19 +83,19 @@ class Transport:
                      CONNECT_SECONDS, READ_SECONDS)) -> None:
         """Prepare, without a connection yet.
 
-        :param host: a name or an address; one of IPv6 with brackets or not
-        :param pool_size: connections that are kept
+        :param host: a name or an address; IPv6 with or without brackets
+        :param pool_size: number of connections that are kept
         :param timeouts_seconds: for a connection, and for the reply or the
             next part of it
         """
         host = host.strip('[]')
         self.url = f'https://{netutils.escape_ipv6(host)}:{port}'
         self.timeouts_seconds = timeouts_seconds
-        # As the vCenter set it, with quotes where it writes them.
+        # As the vCenter set it, with quotes if it sent them.
         self.cookie: str | None = None
         self._make_pool = functools.partial(
             _Pool, host, port, maxsize=pool_size, block=False,
-            # Not False, of which urllib3 writes a line for each request.
+            # With False, urllib3 would log a line for each request.
             retries=urllib3.Retry(False), socket_options=_socket_options(),
             **trust.tls(self.url))
         self._pool = self._make_pool()
@@ -110,15 +110,15 @@ class Transport:
                 headers: Mapping[str, str] | None = None,
                 read_seconds: float | None = None,
                 whole: bool = True) -> 'urllib3.BaseHTTPResponse':
-        """Send a request and wait for its reply; never a second time.
+        """Send a request once, never again, and wait for its reply.
 
-        :param path: from the root of the server on
-        :param whole: read the reply to its end; else the caller has to, and
-            to close it
+        :param path: from the root of the server
+        :param whole: read the reply to its end; otherwise the caller has to
+            read and close it
         :returns: the reply, whatever its HTTP status; redirections are not
             followed
-        :raises HTTPError, OSError: there is no reply, or not all of it;
-            urllib3's or of the system
+        :raises HTTPError, OSError: the reply is missing or incomplete; an
+            error of urllib3 or of the system
         """
         sent = {'User-Agent': USER_AGENT, **(headers or {})}
         if self.cookie:
@@ -146,13 +146,13 @@ class Transport:
 
     def close(self) -> None:
         """Close idle connections; the transport can go on to be used."""
-        # urllib3 uses no pool again that was closed.
+        # urllib3 does not reuse a closed pool.
         pool, self._pool = self._pool, self._make_pool()
         pool.close()
 
 
 class _Connection(connection.HTTPSConnection):
-    """Knows when it was last of use."""
+    """A connection that knows when it was last used."""
 
     used_at = float('-inf')
 
@@ -163,7 +163,7 @@ class _Connection(connection.HTTPSConnection):
 
 
 class _Pool(urllib3.HTTPSConnectionPool):
-    """Closes a connection that was idle for long instead of using it."""
+    """A pool that closes a connection which was idle for too long."""
 
     ConnectionCls = _Connection
 
@@ -177,7 +177,7 @@ class _Pool(urllib3.HTTPSConnectionPool):
 @functools.cache
 def _socket_options() -> tuple[tuple[int, int, int], ...]:
     wanted = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    # Not every system knows these.
+    # Not every system has these options.
     wanted += [(socket.IPPROTO_TCP, getattr(socket, name), value)
                for name, value in (('TCP_KEEPIDLE', _PROBE_AFTER_SECONDS),
                                    ('TCP_KEEPINTVL', _PROBE_EVERY_SECONDS),

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One long poll that tells what changes in the vCenter.
+"""The one long poll, through which the vCenter reports changes.
 
-A PropertyCollector of our own holds the filters of all who listen; a thread
-asks it, call after call, for what has changed (WaitForUpdatesEx). Nothing
-runs before somebody asks, so the thread belongs to the process that serves,
-not to the one that forked it. Under eventlet's monkey patching the thread is
-a green one and its waits are cooperative.
+The plugin's own PropertyCollector holds the filters of all listeners. A thread
+asks it again and again for changes (WaitForUpdatesEx). The thread starts with
+the first question of a caller, so it belongs to the process that serves, not
+to the parent process. Under eventlet's monkey patching the thread is green
+and its waits are cooperative.
 """
 
 import threading
@@ -26,56 +26,59 @@ from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
 
-# How long the vCenter holds a call in which nothing happens. Shorter notices
-# a broken network sooner; longer makes fewer idle calls.
+# How long the vCenter holds a call while nothing changes. A shorter time
+# detects a broken network sooner; a longer time makes fewer idle calls.
 WAIT_SECONDS = 20
-# How much longer than that an answer may take before it counts as lost.
+# How much longer than that a reply may take before it counts as lost.
 GRACE_SECONDS = 10
-# The first answer holds the whole inventory; a vCenter may need its time.
+# The first reply holds the whole inventory, which may take the vCenter long.
 FIRST_ANSWER_SECONDS = 120
-# How long a vCenter that was silent may take to show that it is there.
+# How long a vCenter may take to answer a probe after it was silent.
 PROBE_SECONDS = 5
-# While no task is waited for, what is told within this time takes one call.
+# While no caller waits for a task, all changes within this time take one call.
 GATHER_SECONDS = 0.2
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0, 30.0)
 
 
 class Change(NamedTuple):
-    """One property of an object; no value means that it is unset."""
+    """One property of an object; without a value it is unset."""
 
     path: str
     value: etree._Element | None
-    # Why the vCenter does not tell it, if that is so.
+    # Why the vCenter does not return it, if it refuses.
     unreadable: str | None = None
 
 
 class Sink(Protocol):
-    """Takes what is told since the filters were made."""
+    """Takes all reports since the filters were made."""
 
     def update(self, kind: str, ref: references.Ref,
                changes: Iterable[Change]) -> None:
-        """An object: ``kind`` is enter, modify or leave (ObjectUpdate)."""
+        """Take a changed object; ``kind``: enter, modify or leave.
+
+        These are the kinds of ObjectUpdate.
+        """
 
     def settle(self) -> None:
-        """All that the vCenter knew up to now has been told."""
+        """Note that the vCenter has reported all changes up to now."""
 
 
 class Told:
-    """Objects as they were told, for a :class:`Sink`.
+    """Objects as reported, for a :class:`Sink`.
 
     Only the thread of one conversation calls it, so it needs no lock.
     """
 
     def __init__(self, value: Callable[
             [references.Ref, str, etree._Element], Any]) -> None:
-        """:param value: what to keep of a property of an object"""
+        """:param value: converts a property to the value to keep"""
         self._value = value
         self._seen: dict[references.Ref, dict[str, Any]] = {}
         self._changed: set[references.Ref] = set()
 
     def update(self, kind: str, ref: references.Ref,
                changes: Iterable[Change]) -> None:
-        """An object was told of (Sink)."""
+        """Take a reported object (Sink)."""
         self._changed.add(ref)
         if kind == 'leave':
             self._seen.pop(ref, None)
@@ -94,36 +97,36 @@ class Told:
             seen[property_collector.UNREADABLE] = hidden
 
     def take_changed(self) -> dict[references.Ref, dict[str, Any] | None]:
-        """What changed since this was asked last; None: it is gone."""
+        """Objects changed since the last such call; None: it is gone."""
         changed, self._changed = self._changed, set()
         return {ref: self._seen.get(ref) for ref in changed}
 
 
 class Listener(Protocol):
-    """Wants to know of changes."""
+    """Receives the changes that its filters select."""
 
     # The managed types that its filters report.
     types: frozenset[str]
-    # Whether the others are to be told everything before it is.
+    # Whether its first report comes only after those of the others.
     late: bool
 
     def filters(self, conversation: 'Conversation',
                 content: Any) -> list[soap.Typed]:
         """PropertyFilterSpecs; may call the vCenter.
 
-        :param conversation: is told what to destroy in the end
+        :param conversation: to be given the objects to destroy at its end
         :param content: the ServiceContent
         """
 
     def sink(self) -> Sink:
-        """Takes what these filters tell, from the beginning."""
+        """A new sink for the reports of these filters from the beginning."""
 
     def lost(self) -> None:
-        """No more is told for now; there will be another sink."""
+        """Note that reports stop; another sink follows later."""
 
 
 class Stream:
-    """Keeps a conversation with the vCenter for the session of the moment."""
+    """Keeps a conversation with the vCenter in the current session."""
 
     def __init__(self, session: Any, client: soap.Client,
                  listeners: Iterable[Listener] = (),
@@ -140,12 +143,12 @@ class Stream:
         self._lock = threading.Lock()
         self._conversation: Conversation | None = None
         self._stopped = False
-        # Set by a listener while it waits for news: the poll then gathers
-        # none before it reports the next.
+        # A listener sets it while it waits for a report; the poll then
+        # reports each change at once and does not gather several.
         self.hurry = threading.Event()
 
     def conversation(self) -> 'Conversation | None':
-        """The one that runs; started, or anew for a new session, if need be.
+        """The running one; starts one if none runs in the current session.
 
         :returns: None after :meth:`stop`
         """
@@ -158,7 +161,7 @@ class Stream:
                 return old
             new = self._conversation = Conversation(self)
         if old is not None:
-            # Its collector died with its session.
+            # Its collector ended with its session.
             LOG.info('The session changed; the vCenter is asked anew for all '
                      'that is watched.')
             old.abandon()
@@ -166,7 +169,7 @@ class Stream:
         return new
 
     def probe(self) -> None:
-        """See that the vCenter answers at all (RetrieveServiceContent).
+        """Check that the vCenter answers at all (RetrieveServiceContent).
 
         :raises VimConnectionException: it does not, within PROBE_SECONDS
         """
@@ -174,7 +177,7 @@ class Stream:
             self.client.call('RetrieveServiceContent', _SERVICE_INSTANCE,
                              read_seconds=PROBE_SECONDS)
         except exceptions.VimFaultException:
-            pass  # it answers
+            pass  # the vCenter answers
 
     def stop(self, timeout_seconds: float = 3.0) -> None:
         """End the conversation and destroy its collector. May be repeated."""
@@ -196,7 +199,7 @@ class Conversation:
             target=self._run, name='vmdk-ext-updates', daemon=True)
         self._ended = False
         self._wake = threading.Event()
-        # Set when it is known whether the first answer came or failed.
+        # Set when the first reply has arrived or failed.
         self.decided = threading.Event()
         self.started_at = self._clock()
         self._heard_at = 0.0
@@ -208,42 +211,42 @@ class Conversation:
         self._begun: set[Sink] = set()
         self._belongings: list[tuple[str, references.Ref]] = []
 
-    # -- For those who ask --------------------------------------------------
+    # -- For callers --------------------------------------------------------
 
     @property
     def live(self) -> bool:
-        """Whether what was told is all, and recent enough to be believed."""
+        """Whether the reports are complete and recent enough for use."""
         return (self._synced and not self._ended and
                 self.silent_seconds < WAIT_SECONDS + GRACE_SECONDS)
 
     @property
     def silent_seconds(self) -> float:
-        """Since when the vCenter has answered nothing."""
+        """Seconds since the vCenter's last reply."""
         return self._clock() - self._heard_at
 
     def sink(self, kind: str) -> Sink | None:
-        """What takes the objects of a managed type."""
+        """The sink for objects of a managed type."""
         return self._sinks.get(kind)
 
     def outdated(self, identity: str | None) -> bool:
-        """Whether it belongs to a session that is no more.
+        """Whether the conversation belongs to a session that has ended.
 
-        A vCenter does not end a wait in flight when its session ends.
+        A vCenter does not end a waiting call when the call's session ends.
         """
         return self._identity is not None and self._identity != identity
 
     def await_decision(self, seconds: float) -> None:
-        """Wait for the first answer, at most so long after the start."""
+        """Wait for the first reply, until so many seconds after the start."""
         left = self.started_at + seconds - self._clock()
         if left > 0:
             self.decided.wait(left)
 
     def nudge(self) -> None:
-        """Somebody has just reached the vCenter: do not wait to try again."""
+        """Retry at once: another call has just reached the vCenter."""
         self._wake.set()
 
     def own(self, destroy: str, made: references.Ref) -> None:
-        """Have something destroyed, by that method, with the collector."""
+        """Destroy an object, by that method, together with the collector."""
         self._belongings.append((destroy, made))
 
     # -- Beginning and end --------------------------------------------------
@@ -252,7 +255,7 @@ class Conversation:
         self._thread.start()
 
     def abandon(self) -> None:
-        """Have the thread end when its call returns; apply no more of it."""
+        """End the thread when its call returns; ignore that reply."""
         self._ended = True
         self._wake.set()
         self.decided.set()
@@ -281,14 +284,14 @@ class Conversation:
                         self._stream.session.vim.service_content)
                     self._stream.hurry.wait(GATHER_SECONDS)
             except Exception as error:
-                # Whatever it is: without this thread every read would go to
-                # the vCenter for ever.
+                # Any error: without this thread every read would go to the
+                # vCenter for ever.
                 if self._abandoned():
                     break
                 self._fail(error, failures)
                 failures += 1
         self._synced = False
-        # Where the session changed while it was opened, it is in the new one.
+        # If the session changed meanwhile, it was opened in the new one.
         self._destroy()
 
     def _open(self) -> None:
@@ -296,7 +299,7 @@ class Conversation:
         content = self._stream.session.vim.service_content
         collector = soap.ref(self._client.call(
             'CreatePropertyCollector', content.propertyCollector)[0])
-        self._destroy()  # what could not be reached when it was to go
+        self._destroy()  # objects that an earlier attempt could not reach
         self._collector = collector
         self.own('DestroyPropertyCollector', collector)
         self._version = ''
@@ -317,7 +320,7 @@ class Conversation:
         self._sinks = sinks
 
     def _follow(self) -> None:
-        """One WaitForUpdatesEx."""
+        """Make one call of WaitForUpdatesEx."""
         assert self._collector is not None
         truncated = False
         answered = False
@@ -344,7 +347,7 @@ class Conversation:
                     truncated = part.text == 'true'
         if (not answered and self._synced
                 and self._clock() - begun < WAIT_SECONDS / 2):
-            # So a vCenter may answer where the session has ended.
+            # A vCenter may reply like this after the session has ended.
             raise soap.empty_reply('WaitForUpdatesEx', ())
         self._version = version
         self._heard_at = self._clock()
@@ -355,7 +358,7 @@ class Conversation:
             self.decided.set()
 
     def _settle(self, truncated: bool) -> None:
-        """Have what was told used; a sink's beginning only as a whole."""
+        """Settle the sinks; a sink's first report only when complete."""
         for sink in set(self._sinks.values()):
             if not truncated or sink in self._begun:
                 sink.settle()
@@ -382,7 +385,7 @@ class Conversation:
             sink.update(kind or '', ref, changes)
 
     def _fail(self, error: Exception, failures: int) -> None:
-        """Leave what was told behind, and wait a little."""
+        """Discard the reports, and wait a little."""
         self._synced = False
         self._collector = None
         self._wake.clear()
@@ -398,7 +401,7 @@ class Conversation:
             and any(map(soap.is_lost_session, error.fault_list)))
         if lost_session:
             self._log_in()
-        # They died with their session, but an empty reply does not prove that
+        # They end with a lost session, but an empty reply does not prove that
         # it is lost.
         if not lost_session or isinstance(error, soap.EmptyReply):
             self._destroy()
@@ -410,15 +413,15 @@ class Conversation:
 
     def _log_in(self) -> None:
         try:
-            # It has just answered, so this does not wait for ever.
+            # The vCenter has just answered, so this does not wait for ever.
             self._stream.session.ensure_logged_in()
         except Exception as error:
             LOG.warning('Cannot log in to the vCenter again: %s', error)
 
     def _destroy(self) -> None:
-        """Destroy what was made; what is not reached is kept for later.
+        """Destroy the created objects; keep unreached ones for later.
 
-        The vCenter would go on to watch for it as long as the session lives.
+        The vCenter would otherwise serve them as long as the session lives.
         """
         belongings, self._belongings = self._belongings, []
         while belongings and self._quietly(*belongings[0]):

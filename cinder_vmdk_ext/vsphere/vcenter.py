@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the storage API's parts have in common: names, calls, tasks, users.
+"""The base of the storage API's parts: names, calls, tasks, users of files.
 
-Reading makes the same number of calls however many objects there are. What
-changes something is first checked; a refusal is a StorageRefused, and nothing
-was changed.
+Reading makes the same number of calls for any number of objects. Each change
+is checked first; a refusal raises StorageRefused before anything is changed.
 """
 
 import re
@@ -28,8 +27,8 @@ from cinder_vmdk_ext.vsphere import virtual_devices
 
 #: The extension that marks the VMs of volumes (VirtualMachine.managedBy).
 CINDER = 'org.openstack.storage'
-#: By type: what leads from an object up to its datacenter. A datastore cluster
-#: is a Folder, and a cluster of hosts a ComputeResource.
+#: By type: the property that leads from an object up to its datacenter. A
+#: datastore cluster is a Folder, and a cluster of hosts a ComputeResource.
 ABOVE = {'Folder': ('name', 'parent'),
          'ComputeResource': ('name', 'parent', 'host', 'datastore',
                              'configurationEx'),
@@ -45,14 +44,14 @@ _VOLUME_KEY = re.compile('volume-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 
 
 class Progress(NamedTuple):
-    """How far a task is."""
+    """The progress of a task."""
 
     what: str
     percent: int
 
 
 class VmFiles(NamedTuple):
-    """A VM or template, as far as its files are concerned."""
+    """A VM or template, with the facts that its files need."""
 
     ref: references.Ref
     name: str
@@ -60,17 +59,17 @@ class VmFiles(NamedTuple):
     template: bool
     managed_by: str  # an extension's key, or empty
     disks: tuple[virtual_devices.Disk, ...]
-    files: frozenset[str]  # '[datastore] path' as :func:`plain` has it
+    files: frozenset[str]  # '[datastore] path' as :func:`plain` returns it
     datastores: tuple[references.Ref, ...]
 
     @property
     def title(self) -> str:
-        """For a sentence."""
+        """Its description for use in a sentence."""
         return f'{"template" if self.template else "VM"} {self.name!r}'
 
 
 class Searched(NamedTuple):
-    """A datastore, as a search knows it."""
+    """The facts about a datastore that a search needs."""
 
     moref: str
     name: str  # as the vCenter stores it
@@ -102,7 +101,7 @@ class Located(NamedTuple):
 
 
 class Vcenter:
-    """One vCenter, by a session of its own."""
+    """One vCenter, with its own session."""
 
     def __init__(self, session: Any, client: soap.Client, *,
                  owner_of: Callable[[str], str] = lambda path: '',
@@ -110,9 +109,9 @@ class Vcenter:
                  sleep: Callable[[float], None] = time.sleep) -> None:
         """Prepare, without a call.
 
-        :param owner_of: says whom a path within a datastore belongs to, as
-            'volume 1234'; '': nothing that is known
-        :param observe: is told how far a long task is
+        :param owner_of: returns the owner of a path within a datastore, such
+            as 'volume 1234'; '': no known owner
+        :param observe: called with the progress of a long task
         """
         self.session = session
         self.client = client
@@ -152,7 +151,7 @@ class Vcenter:
             **arguments: Any) -> None:
         """Call a method that starts a task, and wait for its end.
 
-        :raises TaskLeft: the wait was broken off
+        :raises TaskLeft: the wait was interrupted
         """
         reply = self.change(method, this, **arguments)
         if reply is not None:
@@ -195,7 +194,7 @@ class Vcenter:
         return collector.read_objects(self.session, self.client, refs, paths)
 
     def all(self, **paths: Sequence[str]) -> collector.Properties:
-        """Properties of all objects of some types, and what is above them."""
+        """Properties of all objects of some types and of their ancestors."""
         return collector.read_all(
             self.session, self.client,
             ABOVE | {kind: tuple(names) for kind, names in paths.items()},
@@ -205,7 +204,7 @@ class Vcenter:
              ) -> tuple[references.Ref, dict[str, Any]]:
         """One object by its name or its reference (vm-12).
 
-        :raises UnknownObject: there is no such object, or there are several
+        :raises UnknownObject: no such object exists, or there are several
         """
         found = self.all(**{kind: ('name', *paths)})
         ref = chosen(kind, name, found, title)
@@ -214,8 +213,8 @@ class Vcenter:
     def located(self, text: str) -> Located:
         """The datastore and the path that '[datastore] path' names.
 
-        :raises UnknownObject: there is no such datastore
-        :raises StorageRefused: it is no path within a datastore
+        :raises UnknownObject: no such datastore exists
+        :raises StorageRefused: the text is not a path within a datastore
         """
         found = self.all(Datastore=('name', 'parent'))
         names = {ref: plain(facts['name']) for ref, facts in found.items()
@@ -238,9 +237,9 @@ class Vcenter:
 
     def machines_on(self, datastore: references.Ref
                     ) -> tuple[list[VmFiles], frozenset[str]]:
-        """The VMs that have a file on a datastore, and all its names.
+        """The VMs that have a file on a datastore, and all names of it.
 
-        The same storage may be a datastore in each of several datacenters.
+        The same storage may be a datastore in several datacenters.
         """
         found = self.all(Datastore=('name', 'summary.url', 'vm'))
         url = found.get(datastore, {}).get('summary.url')
@@ -258,10 +257,10 @@ class Vcenter:
                 in self.objects(refs, *_VM).items()]
 
     def refuse_volumes_vm(self, ref: references.Ref) -> VmFiles:
-        """Refuse what would change a VM that has to do with a volume.
+        """Refuse to change a VM that a volume depends on.
 
-        :raises StorageRefused: it is a volume's, or a volume is attached to
-            it
+        :raises StorageRefused: the VM belongs to a volume, or a volume is
+            attached to it
         """
         found, = self.machines([ref]) or (None,)
         if found is None:
@@ -284,9 +283,10 @@ class Vcenter:
         return found
 
     def refuse_use(self, at: Located, *, reading: bool = False) -> None:
-        """Refuse what would change a disk that something has.
+        """Refuse to change a disk that is in use.
 
-        :param reading: what reads may be used by VMs that are off
+        :param reading: the disk is only read, so VMs that use it and are off
+            do not matter
         :raises StorageRefused: it belongs to a volume, a VM uses it, or it
             has children
         """
@@ -318,9 +318,9 @@ class Vcenter:
     # -- Privileges ---------------------------------------------------------
 
     def require(self, privilege: str, refs: Iterable[references.Ref]) -> None:
-        """Refuse what the user may not do, before it is begun.
+        """Refuse an operation before it starts if a privilege is missing.
 
-        One call (HasUserPrivilegeOnEntities).
+        Makes one call (HasUserPrivilegeOnEntities).
 
         :raises PrivilegeMissing: naming the privilege and the object
         """
@@ -368,9 +368,9 @@ def check_path(path: str) -> None:
 
 def chosen(kind: str, name: str, found: collector.Properties,
            title: str = '') -> references.Ref:
-    """The one object of a kind that has a name, or is the reference.
+    """The one object of a kind with that name or reference.
 
-    :raises UnknownObject: there is none, or there are several
+    :raises UnknownObject: no such object exists, or there are several
     """
     title = title or kind.lower()
     named = {ref: plain(facts.get('name') or '')
@@ -407,14 +407,14 @@ def datacenter(ref: references.Ref, found: collector.Properties
 
 
 def name_of(ref: Any, found: Mapping[references.Ref, dict[str, Any]]) -> str:
-    """An object's name, or its reference where that cannot be read."""
+    """An object's name, or its reference if the name cannot be read."""
     if ref is None:
         return ''
     return plain(found.get(ref, {}).get('name') or ref.value)
 
 
 def machine(ref: references.Ref, facts: dict[str, Any]) -> VmFiles:
-    """A VM of its properties."""
+    """A VM from its properties."""
     manager = facts.get('config.managedBy')
     disks = tuple(virtual_devices.disks(virtual_devices.parse(
         facts.get('config.hardware.device'))))
@@ -434,7 +434,7 @@ def machine(ref: references.Ref, facts: dict[str, Any]) -> VmFiles:
 def _task(element: etree._Element) -> references.Ref:
     if element.get('type'):
         return soap.ref(element)
-    # DatastoreEnterMaintenanceMode answers with a StoragePlacementResult.
+    # DatastoreEnterMaintenanceMode returns a StoragePlacementResult.
     found = element.find(soap.tag('task'))
     if found is None:
         raise soap.malformed('StoragePlacementResult',

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds views again whose making was not heard of.
+"""Finds and destroys views whose creation got no reply.
 
 A view lives as long as its session, and the vCenter keeps it up to date all
-that time. Where the reply to its making is lost, its reference is unknown;
-``ViewManager.viewList`` lists all views of the session, and what is not known
-of them was lost. A request whose connection broke may still be executed a
-while later, so the list is read again for some time after a loss.
+that time. If the reply to its creation is lost, its reference is unknown. But
+``ViewManager.viewList`` lists all views of the session; those that are not
+known here were lost. A request whose connection broke may still be executed
+some time later, so the list is read repeatedly for some time after a loss.
 """
 
 import threading
@@ -23,7 +23,7 @@ from cinder_vmdk_ext.vsphere import soap
 
 LOG = logging.getLogger(__name__)
 
-# Within this time a request that was sent has been executed, or never is.
+# A request that was sent is executed within this time, or never.
 SETTLE_SECONDS = 60.0
 # How often the list is read in that time.
 LOOK_SECONDS = 3.0
@@ -40,13 +40,13 @@ class Views:
         self._known: set[references.Ref] = set()
         self._being_made = 0
         self._begun = 0
-        # When one was lost last, and when to look for it next.
+        # When the last view was lost, and when to search for it next.
         self._lost_at: float | None = None
         self._look_at = 0.0
 
     def make(self, client: soap.Client, manager: references.Ref, method: str,
              arguments: dict[str, Any], listed: Listed) -> references.Ref:
-        """Make a view, once those that were lost before are destroyed.
+        """Create a view, after destroying those that were lost before.
 
         :param method: CreateContainerView or CreateListView
         :param listed: reads ViewManager.viewList
@@ -72,9 +72,9 @@ class Views:
                 self._being_made -= 1
 
     def forget(self, view: references.Ref, lost: bool = False) -> None:
-        """A view is no longer used.
+        """Note that a view is no longer used.
 
-        :param lost: it may be there all the same, and is to be destroyed
+        :param lost: the view may still exist, and has to be destroyed
         """
         with self._lock:
             self._known.discard(view)
@@ -86,10 +86,10 @@ class Views:
             self._lost_at = self._look_at = self._clock()
 
     def destroy_lost(self, client: soap.Client, listed: Listed) -> None:
-        """Destroy what is on the session's list and not known; never fails.
+        """Destroy the session's views that are not known; never fails.
 
-        It makes a call only for some time after a loss, and none while a view
-        is being made, which may be on the list before it is known.
+        Makes a call only for some time after a loss, and none while a view is
+        being created, which may be on the list before it is known here.
 
         :param listed: reads ViewManager.viewList
         """
@@ -136,6 +136,6 @@ _making = threading.Lock()
 
 
 def of(client: soap.Client) -> Views:
-    """The views of the login that a client goes by."""
+    """The views of the login that a client uses."""
     with _making:
         return _of_clients.setdefault(client.https, Views())

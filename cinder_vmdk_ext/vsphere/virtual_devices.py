@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The virtual hardware of a VM: reading its disks, and changing them.
+"""The virtual hardware of a VM: reads its disks, and changes them.
 
-Devices stay the XML that the vCenter sent. What is sent back for an edit is
-that very element with a few fields changed, so that nothing which a newer
-vCenter adds to a device gets lost on the way.
+Devices are kept as the XML that the vCenter sent. An edit sends the same
+element back with a few fields changed, so that no field is lost that a newer
+vCenter adds to a device.
 """
 
 import copy
@@ -47,17 +47,17 @@ class Disk(NamedTuple):
     capacity_bytes: int
     thin: bool
     eager: bool
-    parent: str | None  # path of the disk that it is a delta of
-    base: str = ''  # path of the disk below all deltas; its own without any
+    parent: str | None  # path of the disk below, if this is a delta
+    base: str = ''  # path of the disk below all deltas, or its own path
     mode: str = 'persistent'
     chain: tuple[str, ...] = ()  # paths, from the top down to the base
 
     @property
     def deltas(self) -> int:
-        """How many files of its chain, from the top, snapshots have made.
+        """How many files at the top of its chain are deltas of snapshots.
 
-        Their deltas lie beside what they are deltas of; a linked clone does
-        not.
+        The delta of a snapshot is in the folder of the file below it; a
+        linked clone is not.
         """
         folders = [path.rpartition('/')[0] for path in self.chain]
         return next((count for count, (upper, lower)
@@ -66,17 +66,17 @@ class Disk(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Where the base lies: '[datastore] folder'."""
+        """The folder of the base: '[datastore] folder'."""
         return self.base.rpartition('/')[0]
 
     @property
     def is_independent(self) -> bool:
-        """Whether snapshots of its VM leave it out."""
+        """Whether snapshots of its VM leave out the disk."""
         return self.mode.startswith('independent')
 
     @property
     def provisioning(self) -> str:
-        """As the extra spec vmware:vmdk_type says it."""
+        """The disk type in the words of the extra spec vmware:vmdk_type."""
         if self.thin:
             return 'thin'
         return 'eagerZeroedThick' if self.eager else 'thick'
@@ -97,7 +97,7 @@ def parse(array: etree._Element | None) -> list[Device]:
 
 
 def disks(devices: Iterable[Device]) -> list[Disk]:
-    """The disks among devices that lie in files."""
+    """Those of the devices that are disks in files."""
     found = []
     for device in devices:
         backing = device.element.find(_BACKING)
@@ -129,7 +129,7 @@ def _chain(backing: etree._Element) -> list[str]:
 
 
 def adapter_of(disk: Disk, devices: Iterable[Device]) -> str | None:
-    """The disk's adapter, as the extra spec vmware:adapter_type says it."""
+    """The disk's adapter, in the words of the spec vmware:adapter_type."""
     for device in devices:
         if device.key == disk.device.controller_key:
             return next((adapter for adapter, kind in CONTROLLERS.items()
@@ -157,7 +157,7 @@ def change(operation: str, device: object, *, profile_id: str | None = None,
 
 
 def profile(profile_id: str | None) -> soap.Typed | None:
-    """The specification of a storage policy; of none when it is empty."""
+    """The specification of a storage policy; '' specifies no policy."""
     if profile_id is None:
         return None
     if not profile_id:
@@ -167,7 +167,7 @@ def profile(profile_id: str | None) -> soap.Typed | None:
 
 
 def removal(devices: Iterable[Device]) -> list[soap.Typed]:
-    """Changes that take devices away and leave disks' files alone."""
+    """Changes that remove devices and leave the files of disks alone."""
     return [change('remove', device) for device in devices]
 
 
@@ -175,7 +175,7 @@ def edited(disk: Disk, *, uuid: str | None = None,
            capacity_bytes: int | None = None,
            controller_key: int | None = None,
            unit_number: int = 0, mode: str | None = None) -> etree._Element:
-    """The disk's device with some fields set anew."""
+    """The disk's device with some fields changed."""
     element = copy.deepcopy(disk.device.element)
     if uuid is not None:
         _put(element.find(_BACKING), _UUID, uuid)
@@ -200,11 +200,11 @@ def _put(element: etree._Element, tag: str, text: str) -> None:
 
 def to_adapter(disk: Disk, devices: list[Device], adapter: str | None
                ) -> tuple[list[soap.Typed], int | None, list[soap.Typed]]:
-    """What puts a disk on another kind of adapter.
+    """The changes that put a disk on another kind of adapter.
 
     :returns: changes to make before the disk's own, the key of the controller
         that the disk goes to (None: it is there already), and changes to make
-        after: the old controller goes when it would be left empty
+        after: they remove the old controller if it would be empty
     """
     if adapter is None or adapter_of(disk, devices) == adapter:
         return [], None, []
@@ -212,7 +212,7 @@ def to_adapter(disk: Disk, devices: list[Device], adapter: str | None
     before: list[soap.Typed] = []
     key = NEW_CONTROLLER
     if adapter == 'ide':
-        # Every VM is born with two IDE controllers, 200 and 201.
+        # Every VM is created with two IDE controllers, 200 and 201.
         key = next((d.key for d in devices if d.kind == kind), 200)
     else:
         before = [change('add', new_controller(adapter, devices))]
@@ -226,14 +226,14 @@ def to_adapter(disk: Disk, devices: list[Device], adapter: str | None
 
 
 def disk_controller(devices: Iterable[Device]) -> int | None:
-    """Key of a controller that a disk can be put on; SCSI is preferred."""
+    """Key of a controller that can take a disk, preferably SCSI."""
     found = sorted((d.kind not in _SCSI, d.key) for d in devices
                    if d.kind in CONTROLLERS.values())
     return found[0][1] if found else None
 
 
 def new_controller(adapter: str, devices: Iterable[Device]) -> soap.Typed:
-    """A SCSI controller on a bus number that is free."""
+    """A SCSI controller with a free bus number."""
     taken = {d.bus_number for d in devices if d.kind in _SCSI}
     bus = next((n for n in SCSI_BUSES if n not in taken), 0)
     return soap.Typed(CONTROLLERS[adapter], {
@@ -242,7 +242,7 @@ def new_controller(adapter: str, devices: Iterable[Device]) -> soap.Typed:
 
 def existing_disk(path: str, size_bytes: int, controller_key: int,
                   unit_number: int = 0) -> soap.Typed:
-    """A device for a disk whose file is there already."""
+    """A device for a disk whose file already exists."""
     return soap.Typed('VirtualDisk', {
         'key': NEW_DISK,
         'backing': soap.Typed('VirtualDiskFlatVer2BackingInfo', {
@@ -252,7 +252,7 @@ def existing_disk(path: str, size_bytes: int, controller_key: int,
 
 
 def placed_backing(provisioning: str) -> soap.Typed:
-    """How a disk is to be laid out where a clone or move puts it."""
+    """The layout that a clone or move gives a disk."""
     return soap.Typed('VirtualDiskFlatVer2BackingInfo', {
         'fileName': '', 'diskMode': 'persistent',
         'thinProvisioned': provisioning == 'thin',

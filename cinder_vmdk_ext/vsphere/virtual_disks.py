@@ -14,11 +14,11 @@ from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import vcenter
 from cinder_vmdk_ext.vsphere import virtual_devices
 
-#: As the extra spec vmware:vmdk_type has them -> VirtualDiskType.
+#: Value of the extra spec vmware:vmdk_type -> VirtualDiskType.
 TYPES = {'thin': 'thin', 'thick': 'preallocated',
          'eagerZeroedThick': 'eagerZeroedThick'}
-#: Adapters -> what a disk's file says of them (VirtualDiskAdapterType); those
-#: of newer kinds read as the one that they are descended from.
+#: Adapter -> its value in a disk's file (VirtualDiskAdapterType). Newer kinds
+#: have the value of the kind that they derive from.
 ADAPTERS = {'lsiLogic': 'lsiLogic', 'busLogic': 'busLogic', 'ide': 'ide',
             'lsiLogicsas': 'lsiLogic', 'paraVirtual': 'lsiLogic'}
 MOST_BYTES = 62 << 40
@@ -28,15 +28,15 @@ _KIB = 1024
 
 
 class VirtualDisk(NamedTuple):
-    """A virtual disk, of a VM or by itself."""
+    """A virtual disk, with or without a VM."""
 
     path: str  # '[datastore] folder/name.vmdk'
     capacity_bytes: int
     provisioning: str  # thin, thick, eagerZeroedThick
-    adapter: str  # of a VM's disk
-    vms: list[str]  # that use it
-    parent: str  # the path that it is a delta of, or empty
-    uuid: str  # of a VM's disk
+    adapter: str  # only for a VM's disk
+    vms: list[str]  # VMs that use the disk
+    parent: str  # path of the disk below, if this is a delta; else empty
+    uuid: str  # only for a VM's disk
 
 
 class VirtualDisks:
@@ -52,7 +52,7 @@ class VirtualDisks:
         """The disks of a VM, in the order of its devices.
 
         :param name: its name or reference
-        :raises UnknownObject: there is none, or there are several
+        :raises UnknownObject: no such object exists, or there are several
         """
         ref, facts = self._vcenter.find(
             'VirtualMachine', name, 'config.hardware.device', title='VM')
@@ -69,7 +69,7 @@ class VirtualDisks:
         """The disks on a datastore, by path, with the VMs that use them.
 
         :param name: the datastore's name or reference
-        :raises UnknownObject: there is none, or there are several
+        :raises UnknownObject: no such object exists, or there are several
         """
         ref, facts = self._vcenter.find('Datastore', name, 'name')
         place = vcenter.Searched(ref.value, facts['name'])
@@ -95,13 +95,14 @@ class VirtualDisks:
                provisioning: str = 'thin', adapter: str = 'lsiLogic') -> str:
         """Make an empty disk (CreateVirtualDisk_Task).
 
-        Its folder is made where it is missing.
+        A missing folder is created.
 
         :param path: '[datastore] folder/name.vmdk'
         :param provisioning: one of :data:`TYPES`
         :param adapter: one of :data:`ADAPTERS`
         :returns: the path
-        :raises StorageRefused: the path is wrong or taken, or the size
+        :raises StorageRefused: the path is wrong or taken, or the size is
+            wrong
         """
         at = self._new(path)
         _check_size(capacity_bytes)
@@ -132,9 +133,9 @@ class VirtualDisks:
              adapter: str = 'lsiLogic') -> str:
         """Copy a disk (CopyVirtualDisk_Task).
 
-        :param provisioning: of the copy; None: as the disk has it
+        :param provisioning: of the copy; None: the same as the disk's
         :returns: the copy's path
-        :raises StorageRefused: a VM that runs has it, or the path is taken
+        :raises StorageRefused: a running VM uses it, or the path is taken
         """
         source, disk = self._existing(path)
         self._vcenter.refuse_use(source, reading=True)
@@ -174,7 +175,7 @@ class VirtualDisks:
 
         :param capacity_bytes: its capacity afterwards
         :returns: the path
-        :raises StorageRefused: as :meth:`delete`, or it is as large already
+        :raises StorageRefused: as :meth:`delete`, or it is already that large
         """
         _check_size(capacity_bytes)
         at, disk = self._free(path)
@@ -203,7 +204,7 @@ class VirtualDisks:
         return at.text
 
     def eager_zero(self, path: str) -> str:
-        """Write zeros to what was never written (EagerZeroVirtualDisk_Task).
+        """Write zeros to unwritten blocks (EagerZeroVirtualDisk_Task).
 
         :returns: the path
         :raises StorageRefused: as :meth:`delete`, or it is thin
@@ -241,7 +242,7 @@ class VirtualDisks:
 
     def _free(self, path: str
               ) -> tuple[vcenter.Located, datastore_browser.Found]:
-        """A disk that nothing has, so that it may be changed."""
+        """A disk that is not in use, so that it may be changed."""
         at, disk = self._existing(path)
         self._vcenter.refuse_use(at)
         children = list(self._children(at))
@@ -253,7 +254,7 @@ class VirtualDisks:
         return at, disk
 
     def _children(self, at: vcenter.Located) -> Iterator[str]:
-        """Deltas of a disk beside it, which no VM may have any more."""
+        """Deltas of a disk in its folder; perhaps no VM uses them."""
         folder, _, name = at.path.rpartition('/')
         delta = re.compile(re.escape(name.removesuffix('.vmdk'))
                            + r'-\d{6}\.vmdk')
@@ -262,7 +263,7 @@ class VirtualDisks:
                 yield found.path
 
     def _new(self, path: str) -> vcenter.Located:
-        """A path for a disk, at which there is nothing yet."""
+        """A free path for a new disk."""
         at = self._located(path)
         owner = self._vcenter.owner_of(at.path)
         if owner:

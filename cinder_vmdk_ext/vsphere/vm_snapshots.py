@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots of VMs: their tree, made, renamed, deleted, reverted, exported."""
+"""Snapshots of VMs: list, create, rename, delete, revert to and export."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from cinder_vmdk_ext.vsphere import vcenter
 from cinder_vmdk_ext.vsphere import virtual_devices
 
 _STATE = 'VirtualMachine.State.'
-#: A chain of files may have 32; the first is the disk itself.
+#: A chain may have 32 files; the first is the disk itself.
 MOST_IN_A_CHAIN = 31
 
 
@@ -26,9 +26,9 @@ class VmSnapshot(NamedTuple):
     name: str
     reference: str
     description: str
-    depth: int  # snapshots from the root to this one, itself counted
-    created_at: str  # as ISO 8601 has it; '': the vCenter does not say
-    current: bool  # the VM's present state goes on from it
+    depth: int  # snapshots from the root to this one, itself included
+    created_at: str  # in ISO 8601; '': the vCenter does not say
+    current: bool  # the VM's present state is based on it
 
 
 class VmSnapshots:
@@ -44,7 +44,7 @@ class VmSnapshots:
         """All snapshots of a VM, parents before their children.
 
         :param vm: its name or reference
-        :raises UnknownObject: there is no such VM, or there are several
+        :raises UnknownObject: no such VM exists, or there are several
         """
         _ref, tree = self._tree(vm)
         present = snapshot_tree.current(tree)
@@ -57,11 +57,11 @@ class VmSnapshots:
                memory: bool = False, quiesce: bool = False) -> str:
         """Take a snapshot (VirtualMachine.CreateSnapshot_Task).
 
-        :param memory: also of the memory of a VM that runs
-        :param quiesce: have VMware Tools still the file systems first
+        :param memory: include the memory of a running VM
+        :param quiesce: VMware Tools quiesce the file systems first
         :returns: its reference; '' in a dry run
-        :raises StorageRefused: the VM is a volume's, or has one attached; or
-            its chain of snapshots is as long as it may be
+        :raises StorageRefused: the VM belongs to a volume or has one attached,
+            or its chain of snapshots has its greatest length
         """
         _check_name(name)
         ref, tree = self._tree(vm)
@@ -86,7 +86,7 @@ class VmSnapshots:
         """Give a snapshot another name (RenameSnapshot).
 
         :param snapshot: its name or reference
-        :param description: None: as it is
+        :param description: None: unchanged
         :returns: its reference
         """
         _check_name(name)
@@ -99,8 +99,9 @@ class VmSnapshots:
                consolidate: bool = True) -> str:
         """Delete a snapshot (RemoveSnapshot_Task).
 
-        :param children: with all that were taken after it
-        :param consolidate: merge the disks' files; else that is due
+        :param children: delete also all snapshots that descend from it
+        :param consolidate: merge the disks' files; otherwise the VM needs a
+            consolidation later
         :returns: its reference
         """
         node = self._changing(vm, snapshot, 'RemoveSnapshot')
@@ -109,9 +110,9 @@ class VmSnapshots:
         return node.moref
 
     def revert(self, vm: str, snapshot: str) -> str:
-        """Have a VM as it was at a snapshot (RevertToSnapshot_Task).
+        """Return a VM to its state at a snapshot (RevertToSnapshot_Task).
 
-        What it is now is lost.
+        The VM's present state is lost.
 
         :returns: the snapshot's reference
         :raises StorageRefused: also while the VM runs
@@ -125,14 +126,14 @@ class VmSnapshots:
                told: Callable[[int], None] = lambda count: None) -> int:
         """Write a snapshot's disk to a file (ExportSnapshot).
 
-        It is streamOptimized; and it is whole, or not there.
+        The file is streamOptimized. It is written completely or not at all.
 
-        :param file: that does not exist yet
-        :param told: of the bytes so far
+        :param file: a path at which no file exists
+        :param told: called with the number of bytes so far
         :returns: bytes written; 0 in a dry run
-        :raises StorageRefused: the file exists, or the VM has other than one
-            disk
-        :raises TransferFailed: it cannot be had whole
+        :raises StorageRefused: the file exists, or the VM does not have
+            exactly one disk
+        :raises TransferFailed: the disk cannot be read completely
         """
         ref, tree = self._tree(vm)
         node = _chosen(tree, vm, snapshot)
@@ -168,7 +169,7 @@ class VmSnapshots:
                         told(data.count_bytes)
                 out.flush()
                 os.fsync(out.fileno())
-            os.link(partial, file)  # never over another
+            os.link(partial, file)  # fails if the file exists by now
         except FileExistsError:
             raise exceptions.StorageRefused(
                 f'there is a file {file!r}') from None
