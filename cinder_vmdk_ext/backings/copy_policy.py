@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a copy of a disk keeps: the one place that decides it for every copy.
+"""Decides what a copy of a disk keeps, for every way to copy.
 
 A copy keeps the content and the adapter of its source. Its volume type
 decides the provisioning and the storage policy, and also the adapter if it

@@ -44,7 +44,7 @@ _VALUE = soap.tag('value')
 
 
 class DiskScan:
-    """Looks through the whole vCenter."""
+    """Scans the whole vCenter for disks, snapshots and templates."""
 
     def __init__(self, session: Any, client: soap.Client,
                  ops: volumeops.VolumeOps, extension_key: str,

@@ -23,12 +23,12 @@ class Finder:
         self._upstream = cinder
 
     def find(self, volume: Any) -> Any:
-        """The volume's shadow VM; None when the vCenter has none."""
+        """The volume's shadow VM; None: the vCenter has none."""
         return self._upstream.volumeops.get_backing(volume['name'],
                                                     volume['id'])
 
     def existing(self, volume: Any) -> Any:
-        """The volume's shadow VM; None when it never had one.
+        """The volume's shadow VM; None: the volume never had one.
 
         :raises BackingLost: the volume had one, but the vCenter has none; or
             the VM has lost its disk and no instance has the disk

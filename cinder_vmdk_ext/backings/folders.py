@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things are in the inventory tree: datacenters and VM folders."""
+"""Finds datacenters and VM folders in the inventory tree."""
 
 from typing import Any
 from typing import Protocol

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the disks of existing volumes really are, found in bulk."""
+"""Finds the actual datastores of existing volumes' disks, in bulk."""
 
 import threading
 import time

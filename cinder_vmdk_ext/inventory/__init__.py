@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What datastores, hosts and clusters a vCenter has."""
+"""The datastores, hosts and clusters of a vCenter."""

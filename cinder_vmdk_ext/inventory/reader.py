@@ -18,7 +18,8 @@ from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
 _POD_CONFIG = 'podStorageDrsEntry.storageDrsConfig.podConfig'
-# Only what decisions need: a whole summary or runtime costs many times more.
+# Only the properties that decisions need: a whole summary or runtime costs
+# many times more.
 PATHS = {
     'Datastore': ('name', 'summary.capacity', 'summary.freeSpace',
                   'summary.uncommitted', 'summary.accessible',
@@ -33,7 +34,7 @@ PATHS = {
 }
 
 
-# Objects that lie in no folder, by their names in the ServiceContent.
+# Objects outside the folders, by their names in the ServiceContent.
 MANAGERS = {'customFieldsManager': ('field',)}
 
 
@@ -72,7 +73,7 @@ class WatchedPolicies:
 
 
 class InventorySource(Protocol):
-    """Where the inventory comes from."""
+    """A source of the inventory."""
 
     def read(self) -> model.Inventory:
         """The inventory as it is now."""

@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 # Wait after a change, so that one refresh covers a burst of changes.
 DELAY_SECONDS = 30.0
-# Between two calls for one datastore.
+# The pause between two calls for one datastore.
 INTERVAL_SECONDS = 120.0
 _METHOD = 'RefreshDatastoreStorageInfo'
 

@@ -78,7 +78,7 @@ class Clusters:
         """Remove a cluster without hosts (ManagedEntity.Destroy_Task).
 
         :returns: its reference
-        :raises StorageRefused: it has hosts, whose VMs would go with it
+        :raises StorageRefused: it has hosts, whose VMs would be lost with it
         """
         cluster = self.get(name)
         if cluster.hosts:

@@ -188,7 +188,7 @@ class DatastoreBrowser:
 
 
 def files_of(result: Any, datastore_name: str) -> Iterator[Found]:
-    """The files in a HostDatastoreBrowserSearchResults, or in many of them.
+    """The files in one or many HostDatastoreBrowserSearchResults.
 
     :raises VimConnectionException: it is malformed
     """
@@ -222,7 +222,7 @@ def path_on(text: str, datastore_name: str) -> str:
     A datastore's name may contain brackets. Their number is the same in both
     spellings of the name, with ``%2f`` and with a slash.
 
-    :raises ValueError: the text is no path on a datastore of such a name
+    :raises ValueError: the text is not a path on a datastore of that name
     """
     brackets = datastore_name.count(']') + 1
     parts = text.split(']', brackets)

@@ -65,8 +65,8 @@ class IoControl(NamedTuple):
 
     enabled: bool
     mode: str  # automatic or manual
-    percent: int | None  # of the peak throughput, where automatic
-    threshold_ms: int | None  # the latency, where manual
+    percent: int | None  # of the peak throughput; automatic mode only
+    threshold_ms: int | None  # the latency; manual mode only
     statistics: bool
 
 
@@ -211,7 +211,7 @@ class Datastores:
 
         :param device: the disk's canonical name (naa....) or its device path
         :returns: the datastore's reference; '' in a dry run
-        :raises StorageRefused: the host sees no such unused disk
+        :raises StorageRefused: the host has no unused disk of that name
         """
         _check_name(name)
         found = self._all()

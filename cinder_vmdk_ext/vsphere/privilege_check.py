@@ -100,7 +100,7 @@ class Checker:
                         filter(None, map(named.get, lacking)))))
 
     def _exists(self, privilege: privileges.Privilege) -> bool:
-        """Whether the vCenter knows a privilege, and it is still needed."""
+        """Whether the vCenter has this privilege, and it is still needed."""
         content = self._session.vim.service_content
         if privilege.since and _numbers(content.about.apiVersion) < _numbers(
                 privilege.since):

@@ -59,7 +59,7 @@ _NEVER_CONNECTED = (urllib3.exceptions.NewConnectionError,
 
 
 def is_repeatable(method: str) -> bool:
-    """Whether a call that may have been executed may be made again.
+    """Whether a call may be repeated although it may have been executed.
 
     :param method: of the vSphere API, or a function of oslo.vmware's
     """

@@ -140,7 +140,7 @@ class Session(api.VMwareAPISession):
     # -- Logging in and out -------------------------------------------------
 
     def _create_session(self) -> None:
-        # oslo.vmware's name for it.
+        # oslo.vmware calls it by this name.
         self.ensure_logged_in()
 
     def ensure_logged_in(self) -> None:
@@ -238,7 +238,7 @@ class Session(api.VMwareAPISession):
     def logout(self) -> None:
         """End the session for good, and close idle connections.
 
-        Never raises. A call that comes later fails.
+        Never raises. Later calls fail.
         """
         with self._logging_in:
             self._closed = True

@@ -78,7 +78,7 @@ class Typed(NamedTuple):
 
 
 class Fault(exceptions.VimFaultException):
-    """A fault that the vCenter itself answered with."""
+    """A fault in the vCenter's own reply."""
 
 
 class HTTPStatus(requests.HTTPError):

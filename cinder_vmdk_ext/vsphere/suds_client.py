@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replies as objects, in the manner of suds, which oslo.vmware speaks.
+"""Replies as objects with the interface of suds, which oslo.vmware uses.
 
 oslo.vmware's functions and upstream's operations make data objects, call
 methods and read replies through an interface of suds. This module implements

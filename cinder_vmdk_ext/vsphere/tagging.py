@@ -29,7 +29,7 @@ TIMEOUTS_SECONDS = (10.0, 10.0)
 
 
 class TagsUnavailable(Exception):
-    """The tagging service gave no answer that can be used."""
+    """The tagging service gave no usable answer."""
 
 
 class LoginRefused(TagsUnavailable):

@@ -350,7 +350,7 @@ def _filter(task: references.Ref, paths: tuple[str, ...]) -> soap.Typed:
         'objectSet': soap.Typed('', {'obj': task, 'skip': False})})
 
 
-# To the tasks that are recent.
+# Leads from the TaskManager to its recent tasks.
 RECENT = soap.Typed('TraversalSpec', {
     'name': 'recent', 'type': 'TaskManager', 'path': 'recentTask',
     'skip': False})

@@ -50,7 +50,7 @@ class Trust(NamedTuple):
     thumbprint: str | None = None
 
     def tls(self, url: str) -> dict[str, Any]:
-        """How urllib3 is to verify a server.
+        """The urllib3 options that verify a server.
 
         :param url: of the server; REQUESTS_CA_BUNDLE has the same effect as
             in every OpenStack service

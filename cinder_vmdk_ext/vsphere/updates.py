@@ -133,7 +133,7 @@ class Stream:
                  clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare, without a call.
 
-        :param session: oslo.vmware's; a lost one is logged in again
+        :param session: oslo.vmware's session; it is renewed when it is lost
         :param client: uses the cookie of that session
         """
         self.session = session

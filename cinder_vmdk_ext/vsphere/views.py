@@ -32,7 +32,7 @@ Listed = Callable[[], Iterable[references.Ref]]
 
 
 class Views:
-    """The views of one login. Safe to share between threads."""
+    """The views of one login. Threads may share it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
