@@ -180,7 +180,7 @@ class Backend:
         return self.selection.inventory()
 
     def location_info(self) -> str:
-        """What tells pools of this vCenter from those of others."""
+        """What distinguishes pools of this vCenter from those of others."""
         return f'VmdkExtDriver:{self._vcenter_id()}'
 
     def _vcenter_id(self) -> str:

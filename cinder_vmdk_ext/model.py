@@ -422,7 +422,7 @@ class _Difference:
 
     @functools.cached_property
     def _same_datastores(self) -> bool:
-        """Whether there are the same ones, whatever is told of them."""
+        """Whether both have the same datastores, whatever their values."""
         now, before = self._now.datastores, self._before.datastores
         return now is before or now.keys() == before.keys()
 

@@ -47,7 +47,7 @@ class Record:
 
 
 def of_text(text: str) -> Record | None:
-    """The record in a VM's extra configuration; None: there is none."""
+    """The record in a VM's extra configuration; None: it has no record."""
     try:
         return Record(**json.loads(text))
     except (ValueError, TypeError):

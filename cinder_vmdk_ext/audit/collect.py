@@ -334,7 +334,7 @@ def _reference(path: str, inventory: model.Inventory) -> str:
 
 
 def _age(moment: datetime.datetime | None) -> float | None:
-    """Seconds since a moment that the vCenter told; None: it did not."""
+    """Seconds since a moment that the vCenter reports; None: unknown."""
     if moment is None:
         return None
     if moment.tzinfo is None:

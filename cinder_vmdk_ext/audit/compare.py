@@ -544,9 +544,9 @@ class _Comparison:
                 yield self._of_nobodys_file(file)
 
     def _of_temporary_image(self, file: File) -> Iterator[Finding]:
-        """An image's file does not tell its volume.
+        """An image's file does not name its volume.
 
-        Its folder tells the deployment, unless it is upstream's.
+        Its folder names the deployment, unless it is upstream's.
         """
         of, own = patterns.deployment_of(file.path), self._evidence.deployment
         if of and not (own and of == patterns.digest(own)):

@@ -41,7 +41,7 @@ def load(config_files: list[str]) -> None:
 def names(wanted: str | None = None) -> list[str]:
     """Sections of the enabled backends that this driver serves.
 
-    :raises InvalidSettings: there are none, or not the one that is wanted
+    :raises InvalidSettings: no backend is configured, or not the wanted one
     """
     conf = cinder_config.CONF
     found = []

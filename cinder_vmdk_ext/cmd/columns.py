@@ -50,7 +50,7 @@ def listed(values: Sequence[Any] | None) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value for a person; nothing where there is none."""
+    """A value for a person; empty where it is unknown."""
     return '' if value is None else str(value)
 
 

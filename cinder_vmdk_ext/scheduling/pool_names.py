@@ -156,7 +156,7 @@ def identity(pool: Pool) -> str:
     """What distinguishes a pool from one that gets its name later.
 
     A datastore keeps its URL whatever it is called and however often it is
-    mounted, and its reference tells it from the same storage in another
+    mounted. Its reference distinguishes it from the same storage in another
     datacenter. A datastore cluster has a reference only.
     """
     if pool.pod is not None:
@@ -196,7 +196,7 @@ def names(inventory: model.Inventory) -> dict[str, str]:
 
 
 def find(pool: str, inventory: model.Inventory) -> model.Datastore | None:
-    """The datastore that a pool name stands for; None when there is none.
+    """The datastore that a pool name stands for; None: no datastore does.
 
     Names with the datacenter or the reference added go on to be understood
     once a namesake is gone and the plain name would do.

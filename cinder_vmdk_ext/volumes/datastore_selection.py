@@ -232,7 +232,7 @@ class DatastoreSelection:
     def policy_id(self, name: str | None) -> str | None:
         """Id of a storage policy by its name.
 
-        :raises ProfileNotFoundException: there is none of that name
+        :raises ProfileNotFoundException: no policy has that name
         """
         if not name:
             return None

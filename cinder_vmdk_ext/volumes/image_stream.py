@@ -155,7 +155,7 @@ class ImageDisk(NamedTuple):
 
 def open_disk(chunks: Iterable[bytes], image: Image,
               most_bytes: int | None = None) -> ImageDisk:
-    """Find the disk in an image, and check all that its beginning tells.
+    """Find the disk in an image, and check all that its beginning says.
 
     It is taken for what it is: the record may say so too, or nothing.
 

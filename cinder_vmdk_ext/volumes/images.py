@@ -199,7 +199,7 @@ class Images:
         try:
             self._upstream.volumeops.delete_file(path, dc_ref)
         except exceptions.VMWARE_ERRORS as error:
-            # Often there is none: a server drops an incomplete upload.
+            # Often the file is gone: a server drops an incomplete upload.
             LOG.debug('%(path)s was not deleted: %(error)s',
                       {'path': path, 'error': error})
 

@@ -97,7 +97,7 @@ class Manage:
                     ) -> tuple[shadow.ScannedDisk, list[shadow.ScannedDisk]]:
         """The one disk that a reference means, and all VMs' disks beside it.
 
-        :raises ManageExistingInvalidReference: there is none, or several
+        :raises ManageExistingInvalidReference: it names no disk, or several
         """
         name = existing_ref.get('source-name')
         uuid = existing_ref.get('source-id')

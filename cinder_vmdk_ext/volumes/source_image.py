@@ -28,7 +28,7 @@ _IN_VSPHERE = 'vsphere://'
 
 
 class SourceImage:
-    """An image service that knows one image, and tells what it holds.
+    """An image service that knows one image, and what it holds.
 
     Upstream's methods take it for Cinder's image service: what they read of
     the record is what the data says. The location is not among it, so that no
@@ -94,7 +94,7 @@ class SourceImage:
 def opened(context: Any, image_service: Any, image_id: str,
            limits: image_stream.Limits,
            most_bytes: int) -> Iterator[SourceImage]:
-    """Read an image up to its disk, and check all that can be told by then.
+    """Read an image up to its disk, and check all that is known by then.
 
     :param most_bytes: of the disk's capacity
     :raises UnusableImage: the record and the data make no such disk

@@ -59,7 +59,7 @@ def find_disk(source: stream.Peekable) -> tuple[int, Iterator[bytes]]:
     """Read an OVA up to the first disk that its OVF names.
 
     :returns: the size of the disk's file in bytes, and its data
-    :raises FormatError: there is none, or none that can be reached
+    :raises FormatError: it has no disk, or its disk cannot be reached
     """
     wanted = None
     passed: set[str] = set()
