@@ -64,7 +64,8 @@ class Extend:
                 'vSphere extends no disk; delete them, or use '
                 'vmware_snapshot_format = template')
         if disk.parent:
-            self._extend_linked(volume, backing, size_gib)
+            # Of a linked clone only a full copy can be larger.
+            self._replacement.remake(volume, backing, size_gib, 'extend')
             return
         try:
             self._extend_in_place(disk, size_gib)
@@ -103,25 +104,6 @@ class Extend:
         # The shadow VM keeps a record of the size, and Nova reads it.
         ops.repoint_disk(backing, disk.path, size_bytes,
                          self._upstream.storage_profile_id(volume))
-
-    def _extend_linked(self, volume: Any, backing: Any,
-                       size_gib: int) -> None:
-        """Make a linked clone a full one, which can be larger."""
-        (host, pool, folder, summary) = self._upstream.select_ds_for_volume(
-            volume)
-        new = self._upstream.volumeops.clone(
-            replace.temporary_name(volume, 'extend'), backing, folder=folder,
-            datastore=summary.datastore, host=host, resource_pool=pool,
-            provisioning=self._upstream.disk_type(volume),
-            profile_id=self._upstream.storage_profile_id(volume))
-        try:
-            self._replacement.grow(new, size_gib)
-        except Exception:
-            self._replacement.discard(new)
-            raise
-        self._replacement.replace(
-            volume, backing, new,
-            profile_id=self._upstream.storage_profile_id(volume))
 
     def _extend_elsewhere(self, volume: Any, backing: Any, disk: devices.Disk,
                           size_gib: int) -> None:

@@ -217,12 +217,9 @@ class Images:
             # What exists counts, whatever the import returned.
             with excutils.save_and_reraise_exception():
                 self._discard_import(volume)
-        try:
+        with self._replacement.discarding(backing):
             self._upstream.volumeops.update_backing_disk_uuid(backing,
                                                               volume['id'])
-        except Exception:
-            self._replacement.discard(backing)
-            raise
 
     def _discard_import(self, volume: Any) -> None:
         """Delete the VM of an import that failed, if there is one."""

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finishes a copy as a volume's disk, and puts it in the old one's place."""
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 from oslo_log import log as logging
@@ -33,7 +35,7 @@ class Replacement:
 
         :param adapter: None: as it is
         """
-        try:
+        with self.discarding(backing):
             # A vCenter does not change the UUID of a delta disk.
             disk = self._upstream.volumeops.reconfigure_disk(
                 backing, disk_uuid=None if linked else volume['id'],
@@ -43,9 +45,6 @@ class Replacement:
             if not linked and disk.capacity_bytes < volume['size'] * units.Gi:
                 self._upstream.extend_backing(backing, volume['size'],
                                               disk.provisioning)
-        except Exception:
-            self.discard(backing)
-            raise
 
     def finish_image(self, volume: Any, backing: Any) -> None:
         """Give the disk of an image its volume's storage policy.
@@ -56,12 +55,29 @@ class Replacement:
         profile_id = self._upstream.storage_profile_id(volume)
         if not profile_id:
             return
-        try:
+        with self.discarding(backing):
             self._upstream.volumeops.reconfigure_disk(backing,
                                                       profile_id=profile_id)
-        except Exception:
-            self.discard(backing)
-            raise
+
+    def remake(self, volume: Any, backing: Any, size_gib: int,
+               purpose: str) -> None:
+        """Make a full copy of a backing the volume's backing.
+
+        The copy has the disk type and the storage policy of the volume's
+        type, and at least that size. A failure leaves the volume as it was.
+
+        :param purpose: part of the copy's temporary name
+        """
+        cinder = self._upstream
+        (host, pool, folder, summary) = cinder.select_ds_for_volume(volume)
+        profile_id = cinder.storage_profile_id(volume)
+        new = cinder.volumeops.clone(
+            temporary_name(volume, purpose), backing, folder=folder,
+            datastore=summary.datastore, host=host, resource_pool=pool,
+            provisioning=cinder.disk_type(volume), profile_id=profile_id)
+        with self.discarding(new):
+            self.grow(new, size_gib)
+        self.replace(volume, backing, new, profile_id=profile_id)
 
     def grow(self, backing: Any, size_gib: int) -> None:
         """Extend a backing's disk that is smaller than asked."""
@@ -69,6 +85,15 @@ class Replacement:
         if disk.capacity_bytes < size_gib * units.Gi:
             self._upstream.extend_backing(backing, size_gib,
                                           disk.provisioning)
+
+    @contextlib.contextmanager
+    def discarding(self, backing: Any) -> Iterator[None]:
+        """Delete a VM that belongs to no volume yet if this block fails."""
+        try:
+            yield
+        except Exception:
+            self.discard(backing)
+            raise
 
     def discard(self, backing: Any) -> None:
         """Delete a VM that belongs to no volume.
@@ -94,14 +119,11 @@ class Replacement:
         :param profile_id: storage policy of the new one; None: as it is
         """
         ops = self._upstream.volumeops
-        try:
+        with self.discarding(new):
             former = ops.mark(old, shadow.FORMERLY)
             kept = {shadow.FORMERLY: former} if former else {}
             ops.reconfigure_disk(new, disk_uuid=volume['id'], adapter=adapter,
                                  profile_id=profile_id)
-        except Exception:
-            self.discard(new)
-            raise
         try:
             # A name of its own: an earlier replacement may have left a VM.
             ops.set_identity(

@@ -54,7 +54,8 @@ class WrittenBack:
                    disk: devices.Disk) -> bool:
         """Whether it was copied to the disk type of the volume's type."""
         try:
-            self._convert(volume, backing)
+            self._replacement.remake(volume, backing, volume['size'],
+                                     'restore')
         except (exceptions.NoPlacement, exceptions.VMWARE_ERRORS) as error:
             LOG.warning(
                 'The disk of volume %(volume)s stays %(form)s, which its type '
@@ -63,22 +64,6 @@ class WrittenBack:
                  'error': error})
             return False
         return True
-
-    def _convert(self, volume: Any, backing: Any) -> None:
-        cinder = self._upstream
-        (host, pool, folder, summary) = cinder.select_ds_for_volume(volume)
-        profile_id = cinder.storage_profile_id(volume)
-        new = cinder.volumeops.clone(
-            replace.temporary_name(volume, 'restore'), backing, folder=folder,
-            datastore=summary.datastore, host=host, resource_pool=pool,
-            provisioning=cinder.disk_type(volume), profile_id=profile_id)
-        try:
-            self._replacement.grow(new, volume['size'])
-        except Exception:
-            self._replacement.discard(new)
-            raise
-        self._replacement.replace(volume, backing, new,
-                                  profile_id=profile_id)
 
     def _in_place(self, volume: Any, backing: Any) -> None:
         self._upstream.volumeops.reconfigure_disk(
