@@ -438,10 +438,8 @@ class Reconciler:
         with self._places.rehoming() as place:
             for volume in homeless:
                 try:
-                    values = records.on_pool(volume, place(volume))
-                    before = volume['host']
-                    if records.change(volume, values):
-                        records.log_move(volume, before)
+                    records.correct(volume,
+                                    records.on_pool(volume, place(volume)))
                 except Exception as error:
                     LOG.warning('Volume %(volume)s has no disk yet, and no '
                                 'pool could be found for it: %(error)s',
@@ -456,9 +454,7 @@ class Reconciler:
         if found is not None:
             values['provider_id'] = state.BACKED
         if not records.says(volume, values):
-            before = volume['host']
-            if records.change(volume, values) and before != volume['host']:
-                records.log_move(volume, before)
+            records.correct(volume, values)
 
     def _present_name(self, volume: Any) -> str | None:
         """The present name of the pool of a volume that has no backing."""

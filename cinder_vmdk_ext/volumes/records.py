@@ -43,6 +43,13 @@ def change(volume: Any, values: dict[str, Any]) -> bool:
     return bool(volume.conditional_update(values, expected))
 
 
+def correct(volume: Any, values: dict[str, Any]) -> None:
+    """As :func:`change`; a host that is another by then is logged."""
+    before = volume['host']
+    if change(volume, values) and before != volume['host']:
+        log_move(volume, before)
+
+
 def log_move(volume: Any, before: str) -> None:
     """Log that a volume's host has been corrected."""
     LOG.info('Volume %(volume)s: its host was %(before)s and is %(host)s.',

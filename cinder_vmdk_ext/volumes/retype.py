@@ -129,11 +129,12 @@ class Retype:
 
         :raises NoneComplies: no datastore of the backend complies
         """
+        if not self._places.forbids(policy, chosen):
+            return chosen
         own = self._selection.pool_of(volume)
-        for pool in (chosen, own):
-            if not self._places.forbids(policy, pool):
-                return pool
-        return None
+        if own == chosen or self._places.forbids(policy, own):
+            return None
+        return own
 
     def _form(self, type_id: str | None) -> _Form:
         return _Form(self._upstream.disk_type_of(type_id),
