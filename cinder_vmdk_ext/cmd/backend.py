@@ -60,10 +60,14 @@ def names(wanted: str | None = None) -> list[str]:
     return [wanted] if wanted else found
 
 
+def _section(name: str) -> configuration.Configuration:
+    return configuration.Configuration(volume_driver.volume_opts,
+                                       config_group=name)
+
+
 def connection(name: str) -> Any:
     """A backend's options: where its vCenter is, and how it is verified."""
-    section = configuration.Configuration(volume_driver.volume_opts,
-                                          config_group=name)
+    section = _section(name)
     section.append_config_values(driver.VmdkExtDriver.get_driver_options())
     return section
 
@@ -86,8 +90,7 @@ def owner_of(path: str) -> str:
 def opened(name: str) -> Iterator[Any]:
     """A backend that is connected, until the block ends."""
     conf = cinder_config.CONF
-    section = configuration.Configuration(volume_driver.volume_opts,
-                                          config_group=name)
+    section = _section(name)
     host = section.safe_get('backend_host') or conf.host
     made = driver.VmdkExtDriver(
         configuration=section, host=f'{host}@{name}',

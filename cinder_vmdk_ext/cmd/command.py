@@ -121,7 +121,13 @@ class Listing(_Display, lister.Lister):
 
 
 class Showing(_Display, show.ShowOne):
-    """A command that shows one thing."""
+    """A command that shows one thing, with all columns."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.set_defaults(long=True)
+        return parser
 
     def row(self, parsed_args: argparse.Namespace) -> columns.Row:
         """Do the work.
@@ -138,6 +144,15 @@ class Showing(_Display, show.ShowOne):
         shown = self._chosen(parsed_args, [row])
         parsed_args.columns = []
         return self._titles(parsed_args, shown), self._cells(row, shown)
+
+
+def add_confirmation(parser: argparse.ArgumentParser, dry_run: str) -> None:
+    """Add the options of a command that asks before it changes anything.
+
+    :param dry_run: the help of ``--dry-run``
+    """
+    parser.add_argument('--yes', action='store_true', help='do not ask')
+    parser.add_argument('--dry-run', action='store_true', help=dry_run)
 
 
 def _is_human(parsed_args: argparse.Namespace) -> bool:

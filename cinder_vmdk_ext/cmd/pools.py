@@ -93,7 +93,6 @@ class ShowPool(command.Showing):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.set_defaults(long=True)
         parser.add_argument('name', metavar='NAME', help='of the pool')
         return parser
 

@@ -59,9 +59,7 @@ class _Acting(command.Listing):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('--yes', action='store_true', help='do not ask')
-        parser.add_argument('--dry-run', action='store_true',
-                            help='only list what would be done')
+        command.add_confirmation(parser, 'only list what would be done')
         return parser
 
     def chosen(self, item: aside.Item,

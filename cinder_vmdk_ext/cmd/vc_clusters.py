@@ -36,9 +36,7 @@ class ShowVcCluster(vc_command.VcShowing):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
-        parser = super().get_parser(prog_name)
-        parser.set_defaults(long=True)
-        return _named(parser)
+        return _named(super().get_parser(prog_name))
 
     def row(self, parsed_args: argparse.Namespace) -> columns.Row:
         """Read it."""

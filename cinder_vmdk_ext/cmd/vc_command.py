@@ -97,9 +97,7 @@ class VcChanging(VcListing):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('--yes', action='store_true', help='do not ask')
-        parser.add_argument('--dry-run', action='store_true',
-                            help='make all checks, and change nothing')
+        command.add_confirmation(parser, 'make all checks, and change nothing')
         return parser
 
     def act(self, api: storage_api.StorageApi,

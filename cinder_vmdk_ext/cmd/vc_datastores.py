@@ -78,9 +78,7 @@ class _ShowOne(vc_command.VcShowing):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
-        parser = super().get_parser(prog_name)
-        parser.set_defaults(long=True)
-        return _named(parser)
+        return _named(super().get_parser(prog_name))
 
 
 class ShowVcDatastore(_ShowOne):

@@ -62,10 +62,7 @@ class _SnapshotChanging(vc_command.VcChanging):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
-        parser = _named(super().get_parser(prog_name))
-        parser.add_argument('snapshot', metavar='SNAPSHOT',
-                            help='its name or reference')
-        return parser
+        return _named(super().get_parser(prog_name), snapshot=True)
 
 
 class RenameVcSnapshot(_SnapshotChanging):
@@ -140,9 +137,7 @@ class ExportVcSnapshot(vc_command.VcListing):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
-        parser = _named(super().get_parser(prog_name))
-        parser.add_argument('snapshot', metavar='SNAPSHOT',
-                            help='its name or reference')
+        parser = _named(super().get_parser(prog_name), snapshot=True)
         parser.add_argument('file', metavar='FILE',
                             help='that does not exist yet')
         return parser
@@ -159,6 +154,10 @@ class ExportVcSnapshot(vc_command.VcListing):
             self.app.stderr.write(f'\r{columns.size(count)} \r')
 
 
-def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _named(parser: argparse.ArgumentParser, snapshot: bool = False
+           ) -> argparse.ArgumentParser:
     parser.add_argument('vm', metavar='VM', help='its name or reference')
+    if snapshot:
+        parser.add_argument('snapshot', metavar='SNAPSHOT',
+                            help='its name or reference')
     return parser
