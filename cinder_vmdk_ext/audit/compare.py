@@ -191,19 +191,7 @@ class Finding:
 
 def compare(evidence: Evidence) -> list[Finding]:
     """All findings, the gravest kind first."""
-    found = list(_Comparison(evidence).findings())
-    return sorted(found, key=lambda each: (KINDS.index(each.kind),
-                                           each.name, each.reference))
-
-
-def used_machines(evidence: Evidence) -> dict[str, Machine]:
-    """The VM that the driver takes for each volume's, by the volume's id.
-
-    A volume that has none is left out.
-    """
-    comparison = _Comparison(evidence)
-    found = {each.id: comparison.used(each.id) for each in evidence.volumes}
-    return {each: vm for each, vm in found.items() if vm is not None}
+    return Comparison(evidence).findings()
 
 
 def unused_disks(evidence: Evidence) -> Iterator[File]:
@@ -215,7 +203,8 @@ def unused_disks(evidence: Evidence) -> Iterator[File]:
             yield file
 
 
-class _Comparison:
+class Comparison:
+    """What is there beside what there should be."""
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
@@ -300,7 +289,12 @@ class _Comparison:
                 or owner in self._evidence.deleted
                 or reference in self._evidence.named)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> list[Finding]:
+        """All findings, the gravest kind first."""
+        return sorted(self._found(), key=lambda each: (
+            KINDS.index(each.kind), each.name, each.reference))
+
+    def _found(self) -> Iterator[Finding]:
         yield from self._of_volumes()
         yield from self._of_snapshots()
         yield from self._of_temporary()

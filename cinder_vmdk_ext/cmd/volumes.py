@@ -68,14 +68,14 @@ class _OfVolumes(command.OfBackends):
     def seen(self, opened: Any) -> list[_VolumeSeen]:
         """The volumes of a backend, by name."""
         evidence = collect.EvidenceReader(opened).without_files()
-        used = compare.used_machines(evidence)
+        comparison = compare.Comparison(evidence)
         findings: dict[str, list[compare.Finding]] = {}
-        for each in compare.compare(evidence):
+        for each in comparison.findings():
             findings.setdefault(each.owner, []).append(each)
         records = {each.id: each for each in objects.VolumeList.get_all(
             cinder_context.get_admin_context())}
         return sorted(
-            (_VolumeSeen(records[each.id], each, used.get(each.id),
+            (_VolumeSeen(records[each.id], each, comparison.used(each.id),
                          findings.get(each.id, []))
              for each in evidence.volumes
              if each.mine and each.id in records),
@@ -144,7 +144,6 @@ class ShowVolume(_OfVolumes, command.Showing):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.set_defaults(long=True)
         parser.add_argument('volume', metavar='VOLUME', help='its id or name')
         return parser
 
