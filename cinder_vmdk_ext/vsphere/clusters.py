@@ -56,10 +56,7 @@ class Clusters:
         :raises StorageRefused: the name is taken or invalid, or several
             datacenters exist and none was named
         """
-        if not name.strip() or len(name) > 80:
-            raise exceptions.StorageRefused(
-                f'{name!r} is no name of a cluster: it has 1 to 80 '
-                'characters')
+        vcenter.check_name(name, 'a cluster', 80)
         found = self._vcenter.all()
         place = _datacenter(datacenter, found)
         if any(ref.type == _KIND and vcenter.name_of(ref, found) == name
@@ -68,11 +65,10 @@ class Clusters:
                 f'there is a cluster {name!r} already')
         folder = found[place]['hostFolder']
         self._vcenter.require('Host.Inventory.CreateCluster', [folder])
-        reply = self._vcenter.change(
+        return self._vcenter.make(
             'CreateClusterEx', folder, name=name, spec=soap.Typed('', {
                 'drsConfig': soap.Typed('', {'enabled': drs}),
                 'dasConfig': soap.Typed('', {'enabled': ha})}))
-        return '' if reply is None else soap.ref(reply[0]).value
 
     def delete(self, name: str) -> str:
         """Remove a cluster without hosts (ManagedEntity.Destroy_Task).

@@ -96,9 +96,7 @@ class Datastores:
         found = self._all()
         refs = [ref for ref in found if ref.type == 'Datastore']
         if cluster is not None:
-            refs = found[vcenter.chosen('ClusterComputeResource', cluster,
-                                        found, 'cluster')].get(
-                                            'datastore') or []
+            refs = _of_cluster(cluster, found).get('datastore') or []
         return sorted(_datastore(ref, found) for ref in refs)
 
     def get(self, name: str) -> DatastoreFacts:
@@ -126,8 +124,7 @@ class Datastores:
         """How each host of a cluster mounts a datastore, or that it does not.
         """
         found = self._all()
-        hosts = found[vcenter.chosen('ClusterComputeResource', cluster,
-                                     found, 'cluster')].get('host') or ()
+        hosts = _of_cluster(cluster, found).get('host') or ()
         ref = vcenter.chosen('Datastore', name, found)
         mounts = _mounts(found[ref], found)
         return sorted(mounts.get(
@@ -214,12 +211,7 @@ class Datastores:
         :raises StorageRefused: the host has no unused disk of that name
         """
         _check_name(name)
-        found = self._all()
-        where, = _hosts(found, [host], None)
-        if self._taken(name, found, [where]):
-            raise _name_taken(name)
-        self._check_hosts([where], found)
-        system = found[where]['configManager.datastoreSystem']
+        system = self._system(name, host)
         free = {each.findtext(soap.tag('canonicalName')) or '':
                 each.findtext(soap.tag('devicePath')) or '' for each
                 in self._vcenter.call('QueryAvailableDisksForVmfs', system)}
@@ -242,8 +234,7 @@ class Datastores:
                                 soap.tag('volumeName'))
             vmfs.attrib.pop(soap.TYPE)
         label.text = name
-        reply = self._vcenter.change('CreateVmfsDatastore', system, spec=spec)
-        return '' if reply is None else soap.ref(reply[0]).value
+        return self._vcenter.make('CreateVmfsDatastore', system, spec=spec)
 
     def create_local(self, name: str, host: str, path: str) -> str:
         """Make a folder of a host a datastore (CreateLocalDatastore).
@@ -255,21 +246,24 @@ class Datastores:
         if not path.startswith('/'):
             raise exceptions.StorageRefused(
                 f'{path!r} is no folder of a host: write it from / on')
+        return self._vcenter.make('CreateLocalDatastore',
+                                  self._system(name, host), name=name,
+                                  path=path)
+
+    def _system(self, name: str, host: str) -> references.Ref:
+        """What makes datastores of a host, where the name is free."""
         found = self._all()
         where, = _hosts(found, [host], None)
         if self._taken(name, found, [where]):
             raise _name_taken(name)
         self._check_hosts([where], found)
-        reply = self._vcenter.change(
-            'CreateLocalDatastore',
-            found[where]['configManager.datastoreSystem'], name=name,
-            path=path)
-        return '' if reply is None else soap.ref(reply[0]).value
+        system: references.Ref = found[where]['configManager.datastoreSystem']
+        return system
 
     def _taken(self, name: str, found: collector.Properties,
-               hosts: Sequence[references.Ref]) -> references.Ref | None:
-        """The datastore of that name in the hosts' datacenter."""
-        place = {vcenter.datacenter(host, found) for host in hosts}
+               beside: Sequence[references.Ref]) -> references.Ref | None:
+        """The datastore of that name in the datacenter of these objects."""
+        place = {vcenter.datacenter(each, found) for each in beside}
         return next((ref for ref in found if ref.type == 'Datastore'
                      and vcenter.name_of(ref, found) == name
                      and vcenter.datacenter(ref, found) in place), None)
@@ -305,11 +299,7 @@ class Datastores:
         _check_name(new_name)
         ref, datastore, found = self._get(name)
         _refuse_volumes(datastore, ref, found)
-        place = vcenter.datacenter(ref, found)
-        if any(each.type == 'Datastore' and each != ref
-               and vcenter.name_of(each, found) == new_name
-               and vcenter.datacenter(each, found) == place
-               for each in found):
+        if self._taken(new_name, found, [ref]) not in (None, ref):
             raise _name_taken(new_name)
         self._vcenter.require('Datastore.Rename', [ref])
         self._vcenter.change('RenameDatastore', ref, newName=new_name)
@@ -436,10 +426,7 @@ class Datastores:
 # -- Checks and values ------------------------------------------------------
 
 def _check_name(name: str) -> None:
-    if not name.strip() or len(name) > 42 or any(
-            ord(each) < 32 for each in name):
-        raise exceptions.StorageRefused(
-            f'{name!r} is no name of a datastore: it has 1 to 42 characters')
+    vcenter.check_name(name, 'a datastore', 42, printable=True)
 
 
 def _name_taken(name: str) -> exceptions.StorageRefused:
@@ -491,13 +478,18 @@ def _refuse_volumes(datastore: DatastoreFacts, ref: references.Ref,
             f'({exceptions.shortened(sorted(volumes))}); migrate them first')
 
 
+def _of_cluster(name: str, found: collector.Properties) -> dict[str, Any]:
+    """The facts of a cluster of hosts."""
+    return found[vcenter.chosen('ClusterComputeResource', name, found,
+                                'cluster')]
+
+
 def _hosts(found: collector.Properties, names: Iterable[str],
            cluster: str | None) -> list[references.Ref]:
     refs = [vcenter.chosen('HostSystem', name, found, 'host')
             for name in names]
     if cluster is not None:
-        refs += found[vcenter.chosen('ClusterComputeResource', cluster,
-                                     found, 'cluster')].get('host') or ()
+        refs += _of_cluster(cluster, found).get('host') or ()
     if not refs:
         raise exceptions.StorageRefused(
             'name a host, or a cluster that has hosts')

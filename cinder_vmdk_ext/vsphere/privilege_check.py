@@ -92,9 +92,10 @@ class Checker:
             if not named:
                 yield Lack(_READ, kind, ())
                 continue
-            granted = self._granted(named, {each.id for each in wanted})
+            has = granted(self._session, self._client, named,
+                          {each.id for each in wanted})
             for each in _once(wanted):
-                lacking = [ref for ref in named if each.id not in granted[ref]]
+                lacking = [ref for ref in named if each.id not in has[ref]]
                 if lacking:
                     yield Lack(each, kind, tuple(sorted(
                         filter(None, map(named.get, lacking)))))
@@ -138,21 +139,28 @@ class Checker:
                     f'{name}/Resources')
         return found
 
-    def _granted(self, named: Iterable[references.Ref], ids: Collection[str]
-                 ) -> dict[references.Ref, set[str]]:
-        """Which of the privileges the user has, by object."""
-        manager = self._session.vim.service_content.authorizationManager
-        reply = self._session.invoke_api(
-            self._client, 'call', _METHOD, manager, {
-                'entities': list(named),
-                'userName': self.user, 'privId': sorted(ids)})
-        granted: dict[references.Ref, set[str]] = {ref: set() for ref in named}
-        try:
-            for part in reply:
-                granted[soap.ref(part[0])].update(_given(part[1:]))
-        except soap.MALFORMED as error:
-            raise soap.malformed(_METHOD, error) from error
-        return granted
+
+def granted(session: Any, client: soap.Client,
+            refs: Collection[references.Ref], ids: Iterable[str]
+            ) -> dict[references.Ref, set[str]]:
+    """Which of the privileges the session's user has, by object.
+
+    Makes one call (HasUserPrivilegeOnEntities).
+
+    :raises VimException, VimConnectionException: it cannot be found out
+    """
+    reply = session.invoke_api(
+        client, 'call', _METHOD,
+        session.vim.service_content.authorizationManager, {
+            'entities': list(refs), 'userName': str(session.user_name),
+            'privId': sorted(ids)})
+    found: dict[references.Ref, set[str]] = {ref: set() for ref in refs}
+    try:
+        for part in reply:
+            found[soap.ref(part[0])].update(_given(part[1:]))
+    except soap.MALFORMED as error:
+        raise soap.malformed(_METHOD, error) from error
+    return found
 
 
 # Stands for the objects of a kind if the user sees none of them.

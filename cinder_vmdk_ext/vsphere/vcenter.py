@@ -19,6 +19,7 @@ from lxml import etree
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import datastore_browser
+from cinder_vmdk_ext.vsphere import privilege_check
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
@@ -35,7 +36,6 @@ ABOVE = {'Folder': ('name', 'parent'),
          'Datacenter': ('name', 'parent', 'hostFolder')}
 _VM = ('name', 'runtime.powerState', 'config.managedBy', 'config.template',
        'config.hardware.device', 'layoutEx.file', 'datastore')
-_HAS = 'HasUserPrivilegeOnEntities'
 _SHORTEST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _EXTENSION_KEY = soap.tag('extensionKey')
@@ -147,6 +147,15 @@ class Vcenter:
         """
         return None if self.dry_run else self.call(method, this, **arguments)
 
+    def make(self, method: str, this: references.Ref,
+             **arguments: Any) -> str:
+        """Call a method that makes an object.
+
+        :returns: the object's reference; '' in a dry run
+        """
+        reply = self.change(method, this, **arguments)
+        return '' if reply is None else soap.ref(reply[0]).value
+
     def run(self, method: str, this: references.Ref,
             **arguments: Any) -> None:
         """Call a method that starts a task, and wait for its end.
@@ -206,9 +215,11 @@ class Vcenter:
 
         :raises UnknownObject: no such object exists, or there are several
         """
-        found = self.all(**{kind: ('name', *paths)})
+        found = self.all(**{kind: ('name',)})
         ref = chosen(kind, name, found, title)
-        return ref, found[ref]
+        # Of the one alone: the disks of all VMs may be hundreds of MB.
+        return ref, found[ref] | (self.properties(ref, *paths)
+                                  if paths else {})
 
     def located(self, text: str) -> Located:
         """The datastore and the path that '[datastore] path' names.
@@ -325,14 +336,9 @@ class Vcenter:
         :raises PrivilegeMissing: naming the privilege and the object
         """
         refs = list(dict.fromkeys(refs))
-        reply = self.call(_HAS, self.content.authorizationManager,
-                          entities=refs, userName=self.session.user_name,
-                          privId=[privilege])
-        try:
-            lacking = [soap.ref(part[0]) for part in reply
-                       if part[1].findtext(soap.tag('isGranted')) != 'true']
-        except soap.MALFORMED as error:
-            raise soap.malformed(_HAS, error) from error
+        granted = privilege_check.granted(self.session, self.client, refs,
+                                          [privilege])
+        lacking = [ref for ref in refs if privilege not in granted[ref]]
         if lacking:
             raise exceptions.PrivilegeMissing(
                 f'{self.session.user_name} may not do that', privilege,
@@ -350,6 +356,20 @@ def plain_path(path: str) -> str:
     """'[datastore] path' with the datastore's name as an operator sees it."""
     name, bracket, within = path.partition('] ')
     return f'{plain(name)}{bracket}{within}'
+
+
+def check_name(name: str, of: str, longest: int,
+               printable: bool = False) -> None:
+    """Refuse a name that no object of a kind can have.
+
+    :param of: the kind, as 'a snapshot'
+    :param printable: refuse control characters, too
+    :raises StorageRefused: it is empty, too long, or not printable
+    """
+    if not name.strip() or len(name) > longest or (
+            printable and any(ord(each) < 32 for each in name)):
+        raise exceptions.StorageRefused(
+            f'{name!r} is no name of {of}: it has 1 to {longest} characters')
 
 
 def check_path(path: str) -> None:

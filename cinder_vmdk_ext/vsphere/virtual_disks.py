@@ -3,13 +3,13 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 from typing import NamedTuple
 
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import datastore_browser
-from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import vcenter
 from cinder_vmdk_ext.vsphere import virtual_devices
@@ -108,13 +108,11 @@ class VirtualDisks:
         _check_size(capacity_bytes)
         self._vcenter.require(_PRIVILEGE, [at.datastore])
         self._make_folder(at)
-        self._vcenter.run(
-            'CreateVirtualDisk_Task', self._disk_manager, name=at.wire,
-            datacenter=at.datacenter, spec=soap.Typed(
-                'FileBackedVirtualDiskSpec', {
-                    'diskType': TYPES[provisioning],
-                    'adapterType': ADAPTERS[adapter],
-                    'capacityKb': capacity_bytes // _KIB}))
+        self._run('CreateVirtualDisk_Task', at, spec=soap.Typed(
+            'FileBackedVirtualDiskSpec', {
+                'diskType': TYPES[provisioning],
+                'adapterType': ADAPTERS[adapter],
+                'capacityKb': capacity_bytes // _KIB}))
         return at.text
 
     def delete(self, path: str) -> str:
@@ -125,8 +123,7 @@ class VirtualDisks:
             volume
         """
         at, _disk = self._free(path)
-        self._vcenter.run('DeleteVirtualDisk_Task', self._disk_manager,
-                          name=at.wire, datacenter=at.datacenter)
+        self._run('DeleteVirtualDisk_Task', at)
         return at.text
 
     def copy(self, path: str, to: str, *, provisioning: str | None = None,
@@ -145,12 +142,10 @@ class VirtualDisks:
         if provisioning is None:
             provisioning = 'thin' if disk.thin else 'thick'
         self._make_folder(target)
-        self._vcenter.run(
-            'CopyVirtualDisk_Task', self._disk_manager, sourceName=source.wire,
-            sourceDatacenter=source.datacenter, destName=target.wire,
-            destDatacenter=target.datacenter, destSpec=soap.Typed('', {
+        self._run_between(
+            'CopyVirtualDisk_Task', source, target, destSpec=soap.Typed('', {
                 'diskType': TYPES[provisioning],
-                'adapterType': ADAPTERS[adapter]}), force=False)
+                'adapterType': ADAPTERS[adapter]}))
         return target.text
 
     def move(self, path: str, to: str) -> str:
@@ -163,10 +158,7 @@ class VirtualDisks:
         target = self._new(to)
         self._vcenter.require(_PRIVILEGE, [target.datastore])
         self._make_folder(target)
-        self._vcenter.run(
-            'MoveVirtualDisk_Task', self._disk_manager, sourceName=source.wire,
-            sourceDatacenter=source.datacenter, destName=target.wire,
-            destDatacenter=target.datacenter, force=False)
+        self._run_between('MoveVirtualDisk_Task', source, target)
         return target.text
 
     def extend(self, path: str, capacity_bytes: int, *,
@@ -183,10 +175,8 @@ class VirtualDisks:
             raise exceptions.StorageRefused(
                 f'{at.text} has {disk.capacity_bytes} bytes already; it can '
                 'only become larger')
-        self._vcenter.run(
-            'ExtendVirtualDisk_Task', self._disk_manager, name=at.wire,
-            datacenter=at.datacenter, newCapacityKb=capacity_bytes // _KIB,
-            eagerZero=eager_zero)
+        self._run('ExtendVirtualDisk_Task', at,
+                  newCapacityKb=capacity_bytes // _KIB, eagerZero=eager_zero)
         return at.text
 
     def inflate(self, path: str) -> str:
@@ -199,8 +189,7 @@ class VirtualDisks:
         if not disk.thin:
             raise exceptions.StorageRefused(
                 f'{at.text} is not thin: it has all its space')
-        self._vcenter.run('InflateVirtualDisk_Task', self._disk_manager,
-                          name=at.wire, datacenter=at.datacenter)
+        self._run('InflateVirtualDisk_Task', at)
         return at.text
 
     def eager_zero(self, path: str) -> str:
@@ -213,16 +202,22 @@ class VirtualDisks:
         if disk.thin:
             raise exceptions.StorageRefused(
                 f'{at.text} is thin; inflate it, which writes zeros too')
-        self._vcenter.run('EagerZeroVirtualDisk_Task', self._disk_manager,
-                          name=at.wire, datacenter=at.datacenter)
+        self._run('EagerZeroVirtualDisk_Task', at)
         return at.text
 
-    # -- Checks -------------------------------------------------------------
+    def _run(self, method: str, at: vcenter.Located, **more: Any) -> None:
+        self._vcenter.run(method, self._vcenter.content.virtualDiskManager,
+                          name=at.wire, datacenter=at.datacenter, **more)
 
-    @property
-    def _disk_manager(self) -> references.Ref:
-        found: references.Ref = self._vcenter.content.virtualDiskManager
-        return found
+    def _run_between(self, method: str, source: vcenter.Located,
+                     target: vcenter.Located, **more: Any) -> None:
+        self._vcenter.run(
+            method, self._vcenter.content.virtualDiskManager,
+            sourceName=source.wire, sourceDatacenter=source.datacenter,
+            destName=target.wire, destDatacenter=target.datacenter,
+            force=False, **more)
+
+    # -- Checks -------------------------------------------------------------
 
     def _located(self, path: str) -> vcenter.Located:
         at = self._vcenter.located(path)

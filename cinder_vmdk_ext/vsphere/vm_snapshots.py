@@ -63,7 +63,7 @@ class VmSnapshots:
         :raises StorageRefused: the VM belongs to a volume or has one attached,
             or its chain of snapshots has its greatest length
         """
-        _check_name(name)
+        vcenter.check_name(name, 'a snapshot', 80)
         ref, tree = self._tree(vm)
         files = self._vcenter.refuse_volumes_vm(ref)
         present = snapshot_tree.current(tree)
@@ -77,7 +77,8 @@ class VmSnapshots:
         self._vcenter.run('CreateSnapshot_Task', ref, name=name,
                           description=description, memory=memory,
                           quiesce=quiesce)
-        after = snapshot_tree.nodes(self._tree(ref.value)[1])
+        after = snapshot_tree.nodes(
+            self._vcenter.properties(ref, 'snapshot').get('snapshot'))
         return next((node.moref for node in after
                      if node.moref not in before), '')
 
@@ -89,7 +90,7 @@ class VmSnapshots:
         :param description: None: unchanged
         :returns: its reference
         """
-        _check_name(name)
+        vcenter.check_name(name, 'a snapshot', 80)
         node = self._changing(vm, snapshot, 'RenameSnapshot')
         self._vcenter.change('RenameSnapshot', _ref(node), name=name,
                              description=description)
@@ -194,12 +195,6 @@ class VmSnapshots:
                 f'{found.title} runs; stop it first')
         self._vcenter.require(_STATE + privilege, [ref])
         return node
-
-
-def _check_name(name: str) -> None:
-    if not name.strip() or len(name) > 80:
-        raise exceptions.StorageRefused(
-            f'{name!r} is no name of a snapshot: it has 1 to 80 characters')
 
 
 def _chosen(tree: Any, vm: str, name: str) -> snapshot_tree.Node:

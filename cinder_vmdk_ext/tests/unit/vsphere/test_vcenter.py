@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names and paths, as an operator writes them and a vCenter stores them."""
 
+import types
 import unittest
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import vcenter
 
@@ -45,6 +47,24 @@ class NamesTestCase(unittest.TestCase):
         with self.assertRaises(exceptions.StorageRefused):
             vcenter.datacenter(references.Ref('Datastore', 'datastore-3'),
                                FOUND)
+
+
+class FindTestCase(unittest.TestCase):
+
+    def test_of_all_objects_the_names_alone_are_read(self):
+        read = []
+        found = vcenter.Vcenter(types.SimpleNamespace(), object())
+        found.all = lambda **paths: read.append(paths) or FOUND
+        found.properties = lambda ref, *paths: (
+            read.append((ref.value, *paths)) or {'host': 'its own'})
+        ref, facts = found.find('Datastore', 'a/b', 'host')
+        self.assertEqual('datastore-1', ref.value)
+        self.assertEqual(('a%2fb', 'its own'), (facts['name'], facts['host']))
+        self.assertEqual([{'Datastore': ('name',)}, ('datastore-1', 'host')],
+                         read)
+
+    def test_the_extension_is_the_one_that_upstream_registers(self):
+        self.assertEqual(upstream.EXTENSION_KEY, vcenter.CINDER)
 
 
 class PathsTestCase(unittest.TestCase):
