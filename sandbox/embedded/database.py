@@ -28,8 +28,6 @@ _empty: bytes | None = None
 # One engine for all databases of a process, since each engine compiles each
 # statement anew: that was a sixth of the functional tests' processor time.
 _engine: Any = None
-# Files of the databases that are in use: the last one is what is asked.
-_paths: list[str] = []
 
 
 class Database(fixtures.Fixture):
@@ -43,10 +41,8 @@ class Database(fixtures.Fixture):
         if _empty is not None:
             with open(path, 'wb') as file:
                 file.write(_empty)
-        _paths.append(path)
-        self.addCleanup(_paths.remove, path)
         engine = _engine or _make_engine(path)
-        # Tests hand this URL to other processes.
+        # Tests hand this URL to other processes, too.
         self.addCleanup(setattr, engine, 'url', engine.url)
         engine.url = engine.url.set(database=path)
         self.addCleanup(engine.dispose)
@@ -109,7 +105,7 @@ def _make_engine(path):
 
     @event.listens_for(_engine, 'do_connect')
     def choose_file(dialect, record, arguments, options):
-        arguments[0] = _paths[-1]
+        arguments[0] = _engine.url.database
 
     return _engine
 
