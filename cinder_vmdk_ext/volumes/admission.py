@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What volumes may be: the one check of every way in which one is made.
+"""Checks a new volume's encryption, size and type before it is made.
 
-``@hook(makes=True)`` asks :meth:`Admission.check_new` before anything is
-locked, read or made. What is refused here would be as wrong on any other
-pool, so the errors are of classes with which Cinder tries no other.
+``@hook(makes=True)`` calls :meth:`Admission.check_new` before anything is
+locked, read or made. What is refused here would be refused on every other
+pool too, so the errors are of classes after which Cinder's scheduler does not
+try another pool.
 """
 
 import functools
@@ -26,19 +27,20 @@ _BACK_END = ('back-end', 'both')
 
 
 class Admission:
-    """Refuses volumes that this driver cannot make as they are asked for."""
+    """Refuses requests for volumes that this driver cannot make."""
 
     def __init__(self, selection: datastore_selection.DatastoreSelection
                  ) -> None:
         self._selection = selection
-        # Types whose QoS specs were warned of.
+        # Ids of the types whose QoS specs have been warned about.
         self._warned: set[str] = set()
 
     def check_new(self, volume: Any) -> None:
-        """Check a volume that is to be made, or to get other content.
+        """Check a volume that is to be made, or whose content is replaced.
 
-        :raises VolumeRefused: for its encryption or its size
-        :raises InvalidExtraSpec: its type asks for what does not exist
+        :raises VolumeRefused: its encryption or its size is not possible
+        :raises InvalidExtraSpec: an extra spec of its type names something
+            that does not exist
         """
         self.check_size(volume['size'])
         if volume.get('encryption_key_id'):
@@ -48,10 +50,11 @@ class Admission:
         self.check_type(volume.get('volume_type_id'))
 
     def check_type(self, type_id: str | None) -> None:
-        """Check a volume type; warn once of what has no effect.
+        """Check a volume type; warn once about QoS specs without effect.
 
-        :raises EncryptionRefused: it has encryption
-        :raises InvalidExtraSpec: it asks for what does not exist
+        :raises EncryptionRefused: the type has encryption
+        :raises InvalidExtraSpec: an extra spec names something that does not
+            exist
         """
         if not type_id:
             return
@@ -80,25 +83,25 @@ class Admission:
 
     @staticmethod
     def check_size(size_gib: int) -> None:
-        """Check a size before it comes to the vCenter.
+        """Check a size in GiB before the vCenter gets it.
 
-        :raises VolumeRefused: no virtual disk can be as large
+        :raises VolumeRefused: it exceeds vSphere's limit for a virtual disk
         """
         if size_gib > MOST_GIB:
             raise exceptions.VolumeRefused(
-                f'{size_gib} GiB are asked for, and a virtual disk of vSphere '
-                f'has at most {MOST_GIB} GiB (62 TiB); ask for less')
+                f'{size_gib} GiB are requested; a virtual disk of vSphere has '
+                f'at most {MOST_GIB} GiB (62 TiB): request a smaller size')
 
     @staticmethod
     def check_plain(volume: Any) -> None:
-        """Refuse to hand out a disk that Cinder says is encrypted.
+        """Refuse to hand out a disk that Cinder records as encrypted.
 
-        Upstream's driver made such volumes, with their content in plain.
+        Upstream's driver made such volumes and did not encrypt their content.
 
-        :raises EncryptionRefused: with how to go on
+        :raises EncryptionRefused: with a way to keep the content
         """
         if volume.get('encryption_key_id'):
             raise exceptions.EncryptionRefused(
-                f'volume {volume["id"]} is recorded as encrypted, and its '
-                'disk holds the content in plain', 'clone it to a volume of '
-                'a type without encryption, which keeps the content. ')
+                f'volume {volume["id"]} is recorded as encrypted, but the '
+                'content of its disk is not encrypted', 'clone it to a volume '
+                'of a type without encryption, which keeps the content. ')

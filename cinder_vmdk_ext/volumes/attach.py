@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attaches volumes, without handing out the vCenter's credentials.
 
-Nova attaches by the vCenter's reference of the shadow VM. os-brick's vmdk
-connector instead logs in to the vCenter by itself, so upstream's driver gives
-the user and the password to every connector that says it runs on a platform:
-any member of a project can say so by Cinder's API. See docs/security.md.
+Nova attaches a disk by the vCenter's reference of the shadow VM. os-brick's
+vmdk connector logs in to the vCenter itself. For it, upstream's driver gives
+the user and the password to every connector that names a platform, and any
+member of a project can name one through Cinder's API. See docs/security.md.
 """
 
 from collections.abc import Callable
 from typing import Any
-
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
@@ -20,12 +19,12 @@ from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import records
 
-# What distinguishes os-brick's connectors from Nova's.
+# Keys that os-brick's connectors have and Nova's have not.
 _OS_BRICK = ('platform', 'os_type')
 
 
 class Attach:
-    """Connection info, and the disk that it leads to."""
+    """Gives connection info, and makes the disk that it refers to."""
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
@@ -33,7 +32,8 @@ class Attach:
                  host_record: records.HostRecord,
                  admission: admissions.Admission,
                  settle_written: Callable[[Any], None]) -> None:
-        """:param settle_written: makes what os-brick wrote the volume's own
+        """:param settle_written: gives a disk that os-brick wrote the volume's
+            UUID, size and disk type (:mod:`written_back`)
         """
         self._upstream = cinder
         self._selection = selection
@@ -43,13 +43,13 @@ class Attach:
         self._settle_written = settle_written
 
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
-        """Connection info for an attachment.
+        """Return the connection info of an attachment (Cinder's hook).
 
-        A promised volume gets its disk now; of several first attachments at
-        once only one creates it.
+        A promised volume gets its disk now. When several first attachments
+        come at once, only one of them creates the disk.
 
         :raises BackingLost: the volume's disk is gone
-        :raises VolumeRefused: Cinder says that it is encrypted
+        :raises VolumeRefused: Cinder records the volume as encrypted
         """
         self._admission.check_plain(volume)
         return self.with_backing(
@@ -57,9 +57,9 @@ class Attach:
                 volume, connector))
 
     def with_backing(self, volume: Any, act: Callable[[], Any]) -> Any:
-        """Act on a volume whose backing exists, or is created by ``act``.
+        """Call ``act``, which uses a volume's backing or creates it.
 
-        Where it may be created, one thread of one service acts at a time.
+        Where it may create it, one thread of one service calls it at a time.
         """
         if state.is_backed(volume):
             self._finder.with_file(volume)
@@ -75,18 +75,18 @@ class Attach:
         return done
 
     def _complete(self, volume: Any) -> None:
-        """Finish what a service created, and died before it noted that."""
+        """Finish a backing whose service died before it recorded it."""
         self._upstream.volumeops.reconfigure_disk(
             self._finder.existing(volume), disk_uuid=volume['id'])
         state.remember(volume, state.BACKED)
 
-    # -- Moving to where the instance is ------------------------------------
+    # -- Moving the disk within reach of the instance -----------------------
 
     def relocate_backing(self, volume: Any, backing: Any, host: Any) -> None:
-        """Move a disk that the instance's host cannot see (upstream's seam).
+        """Move a disk that the instance's host cannot use (upstream's seam).
 
-        A disk that merely does not comply with its policy stays: a copy of
-        hundreds of gibibytes is no part of an attachment.
+        A disk stays where it is if it only does not comply with its storage
+        policy: an attachment must not copy hundreds of gibibytes.
         """
         def datastore() -> str:
             return self._upstream.volumeops.get_datastore(backing).value
@@ -104,18 +104,18 @@ class Attach:
     # -- Credentials --------------------------------------------------------
 
     def validate_connector(self, connector: Any) -> None:
-        """Refuse what cannot attach without the vCenter's password.
+        """Refuse a connector that needs the vCenter's password.
 
-        :raises ConnectorRefused: with the option that would permit it
+        :raises ConnectorRefused: names the option that would permit it
         """
         if _is_os_brick(connector) and not self._gives_credentials():
             raise exceptions.ConnectorRefused()
         self._upstream.original.validate_connector(connector)
 
     def terminate_connection(self, volume: Any, connector: Any) -> None:
-        """Put right what os-brick left as it disconnected.
+        """Correct the disk that os-brick left when it disconnected.
 
-        :raises VimException: the disk has not the volume's size or UUID
+        :raises VimException: the disk does not get the volume's size or UUID
         """
         if (connector and _is_os_brick(connector)
                 and self._gives_credentials()):
@@ -123,8 +123,10 @@ class Attach:
 
     def connection_info(self, volume: Any, backing: Any,
                         connector: Any) -> dict[str, Any]:
-        """Connection info (upstream's seam), without credentials unless
-        ``vmdk_ext_connector_credentials`` asks for them.
+        """Return the connection info (upstream's seam).
+
+        It holds the vCenter's credentials only if
+        ``vmdk_ext_connector_credentials`` is set.
         """
         if not self._gives_credentials():
             connector = {name: value for name, value in connector.items()

@@ -44,7 +44,7 @@ class Clone:
     def from_snapshot(self, volume: Any, snapshot: Any) -> dict[str, Any]:
         """Create a volume with a snapshot's content.
 
-        :raises BackingLost: the snapshot or its volume is gone
+        :raises BackingLost: the snapshot, or the disk of its volume, is gone
         """
         if state.is_promised(snapshot):
             return self._create.promise(volume)
@@ -63,7 +63,7 @@ class Clone:
         return {'provider_id': state.BACKED}
 
     def from_volume(self, volume: Any, source: Any) -> dict[str, Any]:
-        """Create a volume with another's content.
+        """Create a volume with the content of another.
 
         :raises BackingLost: the source's disk is gone
         """
@@ -80,9 +80,9 @@ class Clone:
 
     def from_moment(self, volume: Any, source: Any,
                     moment: Any) -> dict[str, Any]:
-        """Create a volume with an attached one's content at a moment.
+        """Create a volume with the content of an attached one at a moment.
 
-        :param moment: a snapshot of the instance
+        :param moment: the instance's snapshot that holds that content
         """
         self._admission.check_new(volume)
         self._create.settle(volume)
@@ -91,16 +91,17 @@ class Clone:
         return {'provider_id': state.BACKED}
 
     def _may_link(self, volume: Any, source: Any, size_gib: int) -> bool:
-        """Whether a linked clone is asked for and possible.
+        """Whether the type asks for a linked clone, and it is possible.
 
-        A delta lies where its parent lies, as large as its parent; else the
-        volume becomes a full clone, which is slower and nothing less.
+        A delta lies on its parent's datastore and has its parent's size.
+        Where that does not fit, the volume becomes a full clone, which only
+        takes longer.
         """
         if self._upstream.clone_type(volume) != upstream.LINKED_CLONE_TYPE:
             return False
         why = None
         if volume['size'] > size_gib:
-            why = 'it is to be larger than its source'
+            why = 'it is larger than its source'
         elif (self._selection.pool_of(volume)
                 != self._selection.pool_of(source)):
             why = 'it is scheduled to another pool than its source'
@@ -110,7 +111,7 @@ class Clone:
         return why is None
 
     def copy(self, volume: Any, source: Any, *, snapshot: Any = None) -> None:
-        """Make a full clone of a shadow VM the volume's backing."""
+        """Clone a shadow VM fully, and make the clone the volume's backing."""
         def make(target: instance_copy.Target) -> None:
             backing = self._upstream.volumeops.clone(
                 target.name, source, folder=target.folder,
@@ -125,7 +126,7 @@ class Clone:
 
     def _copy_attached(self, volume: Any, source: Any, backing: Any,
                        moment: Any = None) -> None:
-        """Make a copy of an instance's disk the volume's."""
+        """Copy an instance's disk, and make the copy the volume's disk."""
         instance, disk = self._finder.attached_disk(source)
         attached = instance_copy.AttachedDisk(
             instance, disk.uuid, self._upstream.volumeops.adapter_of(backing),
@@ -153,7 +154,7 @@ class Clone:
         return copy_policy.adapter(self._selection.specs(volume), source)
 
     def _link_to_current(self, volume: Any, source: Any) -> None:
-        """Make a linked clone of a VM as it is now."""
+        """Make a linked clone of the present state of a VM."""
         ops = self._upstream.volumeops
         name = f'temp-snapshot-{volume["id"]}'
         adapter = ops.adapter_of(source)
@@ -172,15 +173,15 @@ class Clone:
                              'error': error})
 
     def _folder_beside(self, source: Any, volume: Any) -> Any:
-        """The folder of a volume whose delta lies where its source does."""
+        """The folder for a linked clone: in the datacenter of its source."""
         return self._upstream.volume_folder(
             self._upstream.volumeops.get_dc(source), volume['project_id'])
 
     def _link(self, volume: Any, source: Any, snapshot: Any, folder: Any,
               adapter: str | None = None) -> None:
-        """Make a delta of a snapshot's disk the volume's backing.
+        """Make a linked clone of a snapshot the volume's backing.
 
-        :param adapter: the disk's in the snapshot, if it is known
+        :param adapter: that of the disk in the snapshot, if it is known
         """
         backing = self._upstream.volumeops.clone(
             volume['name'], source, folder=folder, datastore=None,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes a volume without a disk to a pool that can hold it.
+"""Moves a volume without a disk to a pool that can hold it.
 
 Cinder's scheduler knows neither which datastores comply with a storage
-policy nor which of them an instance's host can use. So a volume may be given
-to a pool that can never hold it, and Cinder's retry would choose that pool
-again. A pool that merely lacks space is left to the retry.
+policy nor which of them an instance's host can use. So it may choose a pool
+that can never hold the volume, and its retry would choose that pool again.
+Where a pool only lacks space, the retry is enough.
 """
 
 import contextlib
@@ -47,14 +47,15 @@ class Compliance:
     def settle(self, volume: Any, host: Any = None) -> None:
         """Give a volume without a disk a pool that may hold it.
 
-        Nothing changes where a datastore of its pool complies with the
-        storage policy of its type, and ``host`` can use it. Else its record
-        names another pool of the backend, at once: what follows makes or
-        promises the disk there. The target of a migration keeps the pool that
-        was asked for.
+        Nothing changes if a datastore of its pool complies with the storage
+        policy of its type, and ``host`` can use that datastore. Otherwise the
+        volume's record names another pool of the backend at once, and the
+        caller makes or promises the disk there. The target of a migration
+        keeps the pool that was requested.
 
-        :param host: reference of the host of the instance it is for
-        :raises NoneComplies: no datastore of the backend does
+        :param host: reference of the host that runs the instance; None: there
+            is no instance
+        :raises NoneComplies: no datastore of the backend complies
         :raises NoPlacement: with the reason for each datastore considered
         """
         if state.is_backed(volume) or volume.get('migration_status'):
@@ -77,7 +78,7 @@ class Compliance:
     def forbids(self, policy: str, pool: str | None) -> bool:
         """Whether a storage policy keeps a disk from a pool.
 
-        :raises NoneComplies: it keeps it from each datastore of the backend
+        :raises NoneComplies: no datastore of the backend complies
         """
         pinned = self._selection.pinned(pool) if pool is not None else None
         if pinned is None or any(map(self._compliant(policy), pinned)):
@@ -92,7 +93,7 @@ class Compliance:
             raise exceptions.NoneComplies(policy or '')
 
     def _compliant(self, policy: str | None) -> Callable[[str], bool]:
-        """What says whether a datastore (moref) complies with a policy."""
+        """A function: whether a datastore (moref) complies with a policy."""
         return lambda moref: self._upstream.ds_sel.is_datastore_compliant(
             references.Ref('Datastore', moref), policy)
 
@@ -111,26 +112,26 @@ class Compliance:
             values |= self._selection.promised_place(values)
         if records.change(volume, values):
             LOG.warning(
-                'Volume %(volume)s: pool %(before)s was asked for, which '
-                '%(why)s; pool %(after)s takes it.',
+                'Volume %(volume)s: pool %(before)s was requested, which '
+                '%(why)s; pool %(after)s is used.',
                 {'volume': volume['id'], 'after': pool,
                  'before': volume_utils.extract_host(before, 'pool'),
                  'why': _why(policy, host)})
 
     def _choose(self, volume: Any, policy: str | None, host: Any,
                 seen: model.Inventory) -> str:
-        """The datastore (moref) of the backend to which the disk should go.
+        """The datastore (moref) of the backend that the disk should go to.
 
-        Its space is claimed, or promised, as soon as the record names it.
+        Its space is claimed or promised once the record names the pool.
         """
         with self._counting_promises(seen):
             return self._chosen(volume, policy, host)
 
     @contextlib.contextmanager
     def _counting_promises(self, seen: model.Inventory) -> Iterator[None]:
-        """Choose as if what is promised, or was chosen here, took space.
+        """Count promised space, and each choice in the block, as used.
 
-        What is promised takes none yet, and is as good as taken.
+        A promise uses no space yet, but its volume will need it.
         """
         with self._reservations.trial():
             for promise, pool in pool_names.promised(
@@ -151,9 +152,10 @@ class Compliance:
     def rehoming(self) -> Iterator[Callable[[Any], str]]:
         """Choose pools for volumes without a disk whose own pools are gone.
 
-        Each choice counts those before it.
+        Each choice counts the space of the choices before it.
 
-        :returns: gives a volume's pool, which may raise NoPlacement
+        :returns: a function that returns a volume's pool, or raises
+            NoPlacement
         """
         seen = self._selection.inventory()
         names = pool_names.by_datastore(seen, self._selection.settings)
@@ -164,7 +166,7 @@ class Compliance:
 
 def _belonging(seen: model.Inventory,
                settings: model.Settings) -> list[str]:
-    """Datastores (morefs) of the backend, also those of no use just now."""
+    """Datastores (morefs) of the backend, also those unusable for now."""
     refused = eligibility.refusals(seen, settings)
     return [moref for moref in seen.datastores
             if moref not in refused or refused[moref].passing]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Creates volumes, each on the pool in its host."""
+"""Creates volumes, each on the pool that its host field names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,10 +34,10 @@ class Create:
         self._compliance = compliance
 
     def create(self, volume: Any) -> dict[str, Any]:
-        """Create a volume on the datastore of the pool in its host.
+        """Create a volume on a datastore of the pool in its host field.
 
-        With ``vmware_lazy_create`` its space is promised there and taken at
-        first use.
+        With ``vmware_lazy_create`` the pool promises the space, and the disk
+        is created at first use.
 
         :raises NoPlacement: with the reason for each datastore considered
         """
@@ -53,21 +53,22 @@ class Create:
                 **self._selection.promised_place(volume)}
 
     def settle(self, volume: Any) -> None:
-        """As :meth:`compliance.Compliance.settle`, for a copy."""
+        """Call :meth:`compliance.Compliance.settle` for a copy."""
         self._compliance.settle(volume)
 
     def create_backing(self, volume: Any, host: Any = None,
                        create_params: Any = None) -> Any:
         """Create a volume's shadow VM, or a temporary one (upstream's seam).
 
-        What was promised on a pool that cannot hold it moves to another.
+        A volume that was promised on a pool that cannot hold it moves to
+        another pool.
 
-        :returns: its reference
+        :returns: the VM's reference
         """
         temporary = (create_params or {}).get(
             upstream.CREATE_PARAM_TEMP_BACKING)
         if temporary:
-            # Of upstream's name, an UUID, an audit makes nothing.
+            # Upstream's name, an UUID, does not show an audit the owner.
             create_params = create_params | {
                 upstream.CREATE_PARAM_BACKING_NAME: replace.temporary_name(
                     volume, 'image')}
@@ -91,20 +92,20 @@ class Create:
         return backing
 
     def _discard_unfinished(self, volume: Any) -> None:
-        """Delete a VM that was created and could not be made the volume's."""
+        """Delete a VM that was created but did not become the volume's."""
         ops = self._upstream.volumeops
         try:
             backing = ops.get_backing_by_uuid(volume['id'])
-            # The disk of a whole one has the volume's id as well.
+            # If the VM is complete, its disk too has the volume's id.
             if backing and ops.disk_of(backing).uuid.lower() != volume['id']:
                 self._replacement.discard(backing)
         except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('Something of volume %(volume)s may be left until it '
-                        'is deleted: %(error)s',
+            LOG.warning('A VM of volume %(volume)s may remain in the vCenter '
+                        'until the volume is deleted: %(error)s',
                         {'volume': volume['id'], 'error': error})
 
     def where_space_is(self, volume: Any, make: Callable[[], Any]) -> Any:
-        """Make a disk; elsewhere, if the vCenter has no space after all.
+        """Make a disk; try another datastore if the vCenter has no space.
 
         Only the datastores of the volume's pool are tried: a volume stays on
         the pool that the scheduler chose.
@@ -118,18 +119,18 @@ class Create:
             except vmware_exceptions.NoDiskSpaceException as error:
                 full = error
                 if claims.datastores <= refused:
-                    raise  # a datastore that was selected before this
+                    raise  # of a datastore that was selected earlier
                 LOG.warning('Volume %(volume)s found no space on '
                             '%(datastores)s: %(error)s',
                             {'volume': volume['id'], 'error': error,
                              'datastores': ', '.join(claims.datastores)})
                 refused |= claims.datastores
             except vmware_exceptions.ManagedObjectNotFoundException as error:
-                # Perhaps a folder that was removed since it was looked up.
+                # A folder may have been removed after it was looked up.
                 if not self._upstream.volumeops.forget_folders():
                     raise
-                LOG.info('Volume %(volume)s is tried again, with its folders '
-                         'looked up anew: %(error)s',
+                LOG.info('Volume %(volume)s: its creation is repeated, and '
+                         'its folders are looked up again: %(error)s',
                          {'volume': volume['id'], 'error': error})
             except exceptions.NoPlacement:
                 if full is None:

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which datastore a volume's disk goes to: the pool and the type decide.
+"""Selects the datastore for a volume's disk by the volume's pool and type.
 
-Upstream selects datastores deep inside its flows, where neither the volume
-nor its pool is at hand. What they ask for is put into the operation
+Upstream selects datastores deep inside its methods, where it knows neither
+the volume nor its pool. So their requirements are put into the operation
 (:class:`cinder_vmdk_ext.operation.Selection`) before upstream is called, and
-added to its request when it selects.
+are added to upstream's request when it selects.
 
-A pool is known to Cinder by its name, and a name may be given again: to a
-younger datastore, after the first was renamed or removed. So the identity of
-the pool in which a volume's space was promised is written down in its
-``provider_location``, which upstream's driver leaves empty for volumes.
+Cinder knows a pool by its name. After a datastore was renamed or removed, a
+newer datastore may have its name. So the ``provider_location`` of a promised
+volume, which upstream's driver leaves empty, records the identity of the pool
+that promises its space.
 """
+
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -34,7 +35,7 @@ from cinder_vmdk_ext.vsphere import storage_policies
 
 
 class DatastoreSelection:
-    """Pools, volume types and the inventory, asked for one volume."""
+    """Applies pools, volume types and the inventory to one volume."""
 
     def __init__(self, cinder: upstream.Upstream) -> None:
         self._upstream = cinder
@@ -55,9 +56,9 @@ class DatastoreSelection:
         return self._reader is not None
 
     def inventory(self) -> model.Inventory:
-        """The inventory as it is now; waits for it, unlike statistics.
+        """The present inventory; unlike statistics, this waits for it.
 
-        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        :raises VimFaultException, VimConnectionException: by oslo.vmware
         """
         return self._upstream.session.invoke_api(self._reader, 'read')
 
@@ -73,7 +74,7 @@ class DatastoreSelection:
     def pool_of(self, volume: Any) -> str | None:
         """The volume's pool, by its present name.
 
-        :raises PromiseLost: that of a promised volume is gone
+        :raises PromiseLost: the pool of a promised volume is gone
         """
         pool = self.scheduled_pool(volume)
         place = volume.get('provider_location')
@@ -85,9 +86,9 @@ class DatastoreSelection:
         return found.name
 
     def promised_place(self, record: Any) -> dict[str, Any]:
-        """The update that notes in which pool a volume's space is promised.
+        """The update that records the pool that promises a volume's space.
 
-        :param record: what has a ``host``, which names the pool
+        :param record: its ``host`` names the pool
         """
         if not self.settings.datastore_pools:
             return {}
@@ -98,7 +99,7 @@ class DatastoreSelection:
                 pool_names.identity(found) if found else None}
 
     def pinned(self, pool: str) -> frozenset[str] | None:
-        """The datastores of a pool; None: any.
+        """The datastores (morefs) of a pool; None: any datastore.
 
         :raises UnknownPool: no datastore belongs to it
         """
@@ -114,14 +115,14 @@ class DatastoreSelection:
                     != volume_utils.extract_host(host['host'], 'backend'))
 
     def has_datastores(self, pool: str | None) -> bool:
-        """Whether a name is that of one of this vCenter's pools."""
+        """Whether a pool of this vCenter has this name."""
         return pool is not None and pool_names.resolve(
             pool, self.inventory(), self.settings) is not None
 
     def is_on(self, pool: str | None, datastore: Callable[[], str]) -> bool:
         """Whether a datastore belongs to a pool; None is any pool.
 
-        :param datastore: gives its moref; asked only where it matters
+        :param datastore: gives its moref; called only where it matters
         """
         pinned = self.pinned(pool) if pool is not None else None
         return pinned is None or datastore() in pinned
@@ -144,22 +145,23 @@ class DatastoreSelection:
     def selecting(pool: str | None, specs: Callable[[], dict[str, str]],
                   excluded: tuple[str, ...] = (), elsewhere: bool = False
                   ) -> AbstractContextManager[operation.Operation]:
-        """Have every selection in this block honour a pool and a type.
+        """Make every selection in this block obey a pool and a type.
 
-        :param excluded: datastores (morefs) that it must not take
-        :param elsewhere: the pool is another backend's
+        :param specs: gives the extra specs of the type
+        :param excluded: datastores (morefs) that must not be selected
+        :param elsewhere: the pool belongs to another backend
         """
         return operation.scope(selection=operation.Selection(
             pool, specs, excluded, elsewhere))
 
     def select_for_volume(self, volume: Any, host: Any = None,
                           create_params: Any = None) -> Any:
-        """Where a volume's shadow VM goes (upstream's seam).
+        """Select where to create a volume's shadow VM (upstream's seam).
 
         :returns: host, resource pool, folder and the datastore's summary
         """
         size_gib = (create_params or {}).get(upstream.CREATE_PARAM_DISK_SIZE)
-        # A size of its own is that of a disk that moves to any pool.
+        # A size is given only for a disk that may go to any pool.
         pool = self.pool_of(volume) if size_gib is None else None
         with self.selecting(pool, lambda: self.specs(volume)):
             (found, resource_pool, summary) = (
@@ -172,7 +174,7 @@ class DatastoreSelection:
         return found, resource_pool, folder, summary
 
     def select(self, req: dict[str, Any], host: Any = None) -> Any:
-        """Where a disk goes (upstream's seam), as the operation asks.
+        """Select where a disk goes, for the operation (upstream's seam).
 
         :returns: host, resource pool and the datastore's summary
         """
@@ -188,7 +190,7 @@ class DatastoreSelection:
 
     def near(self, volume: Any, select: Callable[[], Any],
              excluded: tuple[str, ...] = ()) -> Any:
-        """Select a datastore of the volume's pool, or else any."""
+        """Select a datastore of the volume's pool; if none fits, any."""
         for pool in (self.pool_of(volume), None):
             try:
                 with self.selecting(pool, lambda: self.specs(volume),
@@ -201,9 +203,9 @@ class DatastoreSelection:
     # -- Volume types -------------------------------------------------------
 
     def check_specs(self, specs: Callable[[], dict[str, str]]) -> None:
-        """Refuse extra specs that ask for what does not exist.
+        """Refuse extra specs that name something that does not exist.
 
-        :raises InvalidExtraSpec: naming the key and its value
+        :raises InvalidExtraSpec: names the key and its value
         """
         if self._directory is not None:
             found = specs()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletes volumes: reports lost disks, and spares those of others."""
+"""Deletes volumes; reports lost disks, keeps disks that are not its own."""
 
 from typing import Any
 
@@ -31,11 +31,11 @@ class Delete:
     def delete(self, volume: Any) -> None:
         """Delete a volume's disk; may be repeated until it succeeds.
 
-        The disk of a volume whose managing failed is given back: deleting
-        such a record is to leave the disk as it was before ``cinder manage``.
+        If managing the volume failed, its disk is given back: to delete such
+        a record must leave the disk as it was before ``cinder manage``.
 
-        :raises BackingLost: it is gone, and not by an earlier delete;
-            ``cinder unmanage`` forgets such a volume
+        :raises BackingLost: the disk is gone, and no earlier delete removed
+            it; ``cinder unmanage`` removes the record of such a volume
         """
         if volume.get('status') == _NOT_MANAGED:
             self._manage.give_back(volume)
@@ -44,7 +44,7 @@ class Delete:
                    else self._finder.existing(volume))
         if not backing:
             return
-        # For the repeat of a delete whose reply is lost.
+        # If the reply is lost, a repeated delete needs to know this.
         state.remember(volume, state.DELETING)
         try:
             self._upstream.volumeops.delete_backing(backing)
@@ -53,16 +53,17 @@ class Delete:
                 self._put_back(volume, backing)
 
     def _put_back(self, volume: Any, backing: Any) -> None:
-        """After a failed delete: note that the disk is there still.
+        """After a failed delete: record that the disk still exists.
 
-        Where that is not certain, the volume stays one that is being
-        deleted, of which a missing disk is an error to all but a delete.
+        If that is not certain, the record continues to say that the volume is
+        being deleted; then a missing disk is an error for every operation but
+        a delete.
         """
         try:
             if self._upstream.volumeops.read_backing(
                     backing.value) is not None:
                 state.remember(volume, state.BACKED)
         except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('Whether volume %(volume)s has its disk after a '
-                        'failed delete is unknown: %(error)s',
+            LOG.warning('It is unknown whether volume %(volume)s still has '
+                        'its disk after a failed delete: %(error)s',
                         {'volume': volume['id'], 'error': error})

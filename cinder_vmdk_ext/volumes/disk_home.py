@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps volumes' disks out of the folders of instances.
 
-Nova deletes an instance by unregistering its VM and deleting the VM's folder
-with all that is in it. A live migration or Storage DRS moves an attached disk
+To delete an instance, Nova unregisters its VM and deletes the VM's folder
+with all its files. A live migration or Storage DRS moves an attached disk
 into that folder. docs/decisions/10-attached-disks.md says where a disk may be
-while it is attached, who may move it and when it comes home.
+while it is attached, who may move it and when it returns to the shadow VM's
+folder.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 
 class DiskHome:
-    """Brings disks home after a detachment, and to safety before it."""
+    """Moves disks out of instances' folders, and home after a detachment."""
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
@@ -48,14 +49,14 @@ class DiskHome:
     # -- While attached -----------------------------------------------------
 
     def is_at_risk(self, instance: Any, disk: devices.Disk) -> bool:
-        """Whether deleting an instance would delete a volume's disk."""
+        """Whether Nova deletes a volume's disk with an instance."""
         return disk.folder == self._ops.home_folder(instance)
 
     def bring_to_safety(self, volume: Any, backing: Any) -> bool:
         """Move an attached disk out of its instance's folder, if it is there.
 
-        It goes to another datastore: there, Nova does not delete the folder
-        that the vCenter makes for it.
+        The disk goes to another datastore. The vCenter makes a folder for it
+        there, which Nova does not delete.
 
         :returns: whether the disk is safe now
         """
@@ -83,14 +84,14 @@ class DiskHome:
     # -- Once detached ------------------------------------------------------
 
     def settle(self, volume: Any, backing: Any) -> bool:
-        """Put right what could not be done while a volume was attached.
+        """Do what could not be done while a volume was attached.
 
-        The disk comes to the shadow VM's folder, without deltas of the
-        instance's snapshots, and gets the storage policy that its type asks
-        for.
+        The disk moves to the shadow VM's folder, without deltas of the
+        instance's snapshots, and gets the storage policy of the volume's
+        type.
 
-        :returns: False: a snapshot of another VM still needs its base
-        :raises VimException: as oslo.vmware does; it may be repeated
+        :returns: False: a snapshot of another VM still needs the disk's base
+        :raises VimException: by oslo.vmware; the call may be repeated
         """
         self.finish_move(volume, backing)
         disk, has_snapshots = self._ops.examine(backing)
@@ -117,9 +118,9 @@ class DiskHome:
 
     def _has_foreign_delta(self, backing: Any, disk: devices.Disk,
                            has_snapshots: bool) -> bool:
-        """Whether a disk is on a delta that no snapshot of its VM asks for.
+        """Whether a disk has more deltas than its VM has snapshots.
 
-        So it is where Nova took it from an instance that had a snapshot.
+        That is so after Nova detached it from an instance with a snapshot.
         """
         if disk.deltas < 1:
             return False
@@ -130,8 +131,8 @@ class DiskHome:
                          disk: devices.Disk) -> None:
         """Move a detached disk into its shadow VM's folder.
 
-        The target is noted at the VM first, so that a move which is broken
-        off is finished by :meth:`finish_move`.
+        The VM's extra configuration notes the target first, so that
+        :meth:`finish_move` can finish a move that was interrupted.
         """
         home = self._ops.home_folder(backing)
         if disk.folder == home:
@@ -150,7 +151,7 @@ class DiskHome:
                  '%(path)s.', {'volume': volume['id'], 'path': disk.path})
 
     def finish_move(self, volume: Any, backing: Any) -> None:
-        """Finish a move into the shadow VM's folder that was broken off."""
+        """Finish a move into the shadow VM's folder that was interrupted."""
         target = self._ops.mark(backing, shadow.MOVING_TO)
         own = devices.disks(self._ops.devices_of(backing)) if target else ()
         if not own:
@@ -163,7 +164,7 @@ class DiskHome:
             self._ops.set_mark(backing, shadow.MOVING_TO, '')
 
     def _is_file(self, path: str) -> bool:
-        """Whether there is a disk of that path."""
+        """Whether there is a disk at this path."""
         return any(self._scan().file(datastore, within) for datastore, within
                    in self._selection.inventory().located(path))
 
@@ -174,9 +175,9 @@ class DiskHome:
         self._ops.set_mark(backing, shadow.MOVING_TO, '')
 
     def after_detach(self, volume: Any) -> bool:
-        """What a detachment leaves to do; never fails.
+        """Do what remains to do after a detachment; never fails.
 
-        :returns: whether everything was done; False: to be tried again
+        :returns: whether everything was done; False: call it again later
         """
         try:
             backing = self._finder.find(volume)
@@ -184,14 +185,15 @@ class DiskHome:
                 return self.settle(volume, backing)
         except Exception as error:
             LOG.warning(
-                'The disk of volume %(volume)s was not brought home after '
-                'its detachment, which is tried again: %(error)s',
+                'The disk of volume %(volume)s was not moved to the shadow '
+                "VM's folder after its detachment; the move is repeated "
+                'later: %(error)s',
                 {'volume': volume['id'], 'error': error})
             return False
         return True
 
     def _is_attached(self, volume: Any) -> bool:
-        """Whether an instance has the disk, also against Cinder's record."""
+        """Whether Cinder says that it is attached, and an instance has it."""
         if not self._upstream.in_use(volume):
             return False
         try:

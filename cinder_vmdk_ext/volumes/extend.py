@@ -44,11 +44,11 @@ class Extend:
     def extend(self, volume: Any, size_gib: int) -> None:
         """Extend a volume to a size in GiB.
 
-        A detached one is moved when its datastore is too full.
+        A detached volume is moved if its datastore has too little space.
 
         :raises BackingLost: the volume's disk is gone
         :raises InvalidVolume: snapshots depend on the disk
-        :raises VolumeRefused: no disk can be as large
+        :raises VolumeRefused: the size exceeds vSphere's limit for a disk
         """
         self._admission.check_size(size_gib)
         backing = self._finder.existing(volume)
@@ -60,18 +60,18 @@ class Extend:
         disk, has_snapshots = self._upstream.volumeops.examine(backing)
         if has_snapshots:
             raise exception.InvalidVolume(
-                reason=f'volume {volume["id"]} has COW snapshots, below which '
-                'vSphere extends no disk; delete them, or use '
+                reason=f'volume {volume["id"]} has COW snapshots, and vSphere '
+                'extends no disk that has snapshots; delete them, or use '
                 'vmware_snapshot_format = template')
         if disk.parent:
-            # Of a linked clone only a full copy can be larger.
+            # A linked clone cannot grow; only a full copy can be larger.
             self._replacement.remake(volume, backing, size_gib, 'extend')
             return
         try:
             self._extend_in_place(disk, size_gib)
         except vmware_exceptions.NoDiskSpaceException:
-            LOG.info('Volume %s does not fit where it is when it is '
-                     'extended; it is moved.', volume['id'])
+            LOG.info('The datastore of volume %s has no space to extend it; '
+                     'the volume is moved.', volume['id'])
             self._extend_elsewhere(volume, backing, disk, size_gib)
 
     def _extend_in_place(self, disk: devices.Disk, size_gib: int) -> None:
@@ -96,12 +96,12 @@ class Extend:
         if ops.snapshots(instance):
             raise exception.InvalidVolume(
                 reason=f'the instance that volume {volume["id"]} is attached '
-                'to has snapshots, below which vSphere extends no disk; '
-                'delete them, or detach the volume first')
+                'to has snapshots, and vSphere extends no disk that has '
+                'snapshots; delete them, or detach the volume first')
         size_bytes = size_gib * units.Gi
         with self._growing(disk, size_gib):
             ops.resize_attached(instance, disk, size_bytes)
-        # The shadow VM keeps a record of the size, and Nova reads it.
+        # The shadow VM also names the disk's size, and Nova reads it there.
         ops.repoint_disk(backing, disk.path, size_bytes,
                          self._upstream.storage_profile_id(volume))
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's generic volume groups.
+"""Implements Cinder's generic volume groups.
 
-A group has no form of its own in the vCenter; what is done to it is done to
-each of its volumes. What is more is one moment for all of them, which a group
-type with ``consistent_group_snapshot_enabled='<is> True'`` asks for: volumes
-that are detached do not change, and those on one instance are held still by a
-snapshot of that VM. Volumes on several instances have no such moment in
-common, so they are refused with that reason.
+The vCenter has no object for a group: an operation on a group is done to each
+of its volumes. A group type with
+``consistent_group_snapshot_enabled='<is> True'`` also requires that the copies
+of all volumes show the same moment. Detached volumes do not change meanwhile.
+For volumes on one instance, a snapshot of that VM keeps their content as it
+is. No snapshot does that for several instances, so such groups are refused
+with this reason.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ Update = dict[str, Any]
 class VolumeHooks(Protocol):
     """The driver's hooks that a group applies to each of its volumes.
 
-    Each is an operation of its own, with its own locks.
+    Each call is a separate operation with its own locks.
     """
 
     def delete_volume(self, volume: Any) -> None:
@@ -55,7 +56,7 @@ class VolumeHooks(Protocol):
         """Create a volume with a snapshot's content."""
 
     def create_cloned_volume(self, volume: Any, src_vref: Any) -> Update:
-        """Create a volume with another's content."""
+        """Create a volume with the content of another."""
 
 
 class Groups:
@@ -79,13 +80,14 @@ class Groups:
                ) -> tuple[Update, list[Update]]:
         """Delete the volumes of a group.
 
-        :returns: the group's status, and that of each volume: one that could
-            not be deleted does not keep the others
+        If one volume cannot be deleted, the others still are.
+
+        :returns: the status of the group, and of each volume
         """
         self._release(context, group, _sources(context, volumes),
                       _moment(group))
-        updates = [self._told(volume, self._hooks.delete_volume, 'deleted',
-                              'error_deleting') for volume in volumes]
+        updates = [self._update(volume, self._hooks.delete_volume, 'deleted',
+                                'error_deleting') for volume in volumes]
         return _of_group(updates, group.status, 'error_deleting'), updates
 
     # -- Group snapshots ----------------------------------------------------
@@ -94,14 +96,15 @@ class Groups:
                          snapshots: Any) -> tuple[Update, list[Update]]:
         """Take a snapshot of each volume of a group.
 
-        If the group type asks for consistency, of one moment, and of all
-        volumes or of none.
+        If the group type asks for consistency, all snapshots show the same
+        moment, and if one fails, none is kept.
 
-        :returns: the group snapshot's status, and that of each snapshot
+        :returns: the status of the group snapshot, and of each snapshot
         """
         if not volume_utils.is_group_a_cg_snapshot_type(group_snapshot):
-            updates = [self._told(snapshot, self._hooks.create_snapshot,
-                                  'available', 'error', self._forget_snapshot)
+            updates = [self._update(snapshot, self._hooks.create_snapshot,
+                                    'available', 'error',
+                                    self._forget_snapshot)
                        for snapshot in snapshots]
             return _of_group(updates, 'available', 'error'), updates
         try:
@@ -125,14 +128,14 @@ class Groups:
                          snapshots: Any) -> tuple[Update, list[Update]]:
         """Delete the snapshots of a group snapshot.
 
-        :returns: the group snapshot's status, and that of each snapshot
+        :returns: the status of the group snapshot, and of each snapshot
         """
         self._release(context, group_snapshot,
                       [each.volume for each in snapshots],
                       _moment(group_snapshot))
         with locks.snapshots(*(each.id for each in snapshots)):
-            updates = [self._told(snapshot, self._hooks.delete_snapshot,
-                                  'deleted', 'error_deleting')
+            updates = [self._update(snapshot, self._hooks.delete_snapshot,
+                                    'deleted', 'error_deleting')
                        for snapshot in snapshots]
         return _of_group(updates, group_snapshot.status,
                          'error_deleting'), updates
@@ -146,15 +149,19 @@ class Groups:
                     moment),
                 'provider_id': state.BACKED}
 
-    # -- Groups from others -------------------------------------------------
+    # -- Groups from other groups -------------------------------------------
 
     def create_from_source(self, context: Any, group: Any, volumes: Any,
                            snapshots: Any, source_vols: Any
                            ) -> tuple[Update, list[Update]]:
-        """Create a group's volumes from those of another.
+        """Create a group's volumes from another group or group snapshot.
 
-        Of all volumes or of none: Cinder takes every volume for made unless
-        this raises.
+        If one volume fails, none is kept and the error is raised: unless this
+        raises, Cinder assumes that every volume was made.
+
+        :raises VimException: by oslo.vmware
+        :raises InvalidVolume: as the volumes' hooks, or there is no common
+            moment
         """
         try:
             if snapshots:
@@ -200,14 +207,14 @@ class Groups:
     @contextlib.contextmanager
     def _one_moment(self, context: Any, volumes: list[Any],
                     name: str) -> Iterator[Any]:
-        """Have the content of all volumes stand still for the block.
+        """Keep the content of all volumes unchanged during the block.
 
-        Yields a snapshot of the instance that has the attached ones; None if
-        none is attached. What is held is what the disks hold, as if the power
-        had failed at that moment (crash-consistent).
+        Yields the snapshot of the instance that has the attached volumes;
+        None if none is attached. The content is crash-consistent: that of the
+        disks if the power had failed at that moment.
 
-        :raises InvalidVolume: volumes are on several instances, or one was
-            attached meanwhile
+        :raises InvalidVolume: the volumes are attached to several instances,
+            or one was attached meanwhile
         """
         with locks.volumes(*(each.id for each in volumes),
                            *_beside(context, volumes)):
@@ -225,13 +232,13 @@ class Groups:
             if disk.is_independent:
                 raise exception.InvalidVolume(
                     reason=f'the disk of volume {volume.id} is '
-                    f'{disk.mode} on its instance, and snapshots leave it '
-                    'out; detach the volume first')
+                    f'{disk.mode} on its instance, and snapshots do not '
+                    'include it; detach the volume first')
         if len(instances) > 1:
             raise exception.InvalidVolume(
                 reason=f'its group is on {len(instances)} instances, and no '
-                'snapshot holds several still at one moment; detach all '
-                'volumes but those of one instance, or use a group type '
+                'snapshot can cover several instances at one moment; detach '
+                'all volumes but those of one instance, or use a group type '
                 'without consistent_group_snapshot_enabled')
         instance = next(iter(instances.values()), None)
         if instance is None:
@@ -247,9 +254,10 @@ class Groups:
 
     @contextlib.contextmanager
     def _held_still(self, instance: Any, name: str) -> Iterator[Any]:
-        """A snapshot of an instance that is gone again after the block.
+        """Take a snapshot of an instance, and remove it after the block.
 
-        The shadow VMs go on naming the disks meanwhile: Nova reads them.
+        The shadow VMs still name the disks meanwhile, because Nova reads
+        their names there.
         """
         try:
             yield self._ops.create_snapshot(instance, name, None)
@@ -257,7 +265,7 @@ class Groups:
             self._let_move(instance, name)
 
     def _let_move(self, instance: Any, name: str) -> None:
-        """Remove the snapshot that held an instance still; never fails."""
+        """Remove the snapshot of :meth:`_held_still`; never fails."""
         try:
             try:
                 self._ops.delete_snapshot(instance, name)
@@ -265,16 +273,17 @@ class Groups:
                 if self._ops.get_snapshot(instance, name):
                     self._ops.delete_snapshot(instance, name)
         except exceptions.VMWARE_ERRORS as error:
-            LOG.error('Snapshot %(name)s stays on the instance %(vm)s until '
-                      'what it was for is deleted: %(error)s', {
+            LOG.error('Snapshot %(name)s stays on instance %(vm)s until the '
+                      'group or group snapshot that it was taken for is '
+                      'deleted: %(error)s', {
                           'name': name, 'error': error,
                           'vm': instance.value})
 
     def _release(self, context: Any, record: Any, volumes: list[Any],
                  name: str) -> None:
-        """Remove a moment's snapshot that was left when it was broken off.
+        """Remove an instance's snapshot that an interrupted operation left.
 
-        :param record: the group, or group snapshot, that it was for
+        :param record: the group, or group snapshot, that it was taken for
         """
         if not volume_utils.is_group_a_cg_snapshot_type(record):
             return
@@ -287,7 +296,7 @@ class Groups:
                     self._ops.delete_snapshot(instance, name)
 
     def _instance_of(self, volume: Any) -> Any:
-        """The instance that has a volume; None: it is gone, with its tree."""
+        """The VM that has a volume; None: it is gone, with its snapshots."""
         try:
             return self._finder.attached_disk(volume)[0]
         except exceptions.BackingLost as error:
@@ -295,24 +304,27 @@ class Groups:
                      {'volume': volume.id, 'error': error})
             return None
 
-    # -- Each by itself -----------------------------------------------------
+    # -- One volume or snapshot ---------------------------------------------
 
-    def _told(self, thing: Any, act: Callable[[Any], Update | None],
-              done: str, failed: str,
-              undo: Callable[[Any], None] = lambda thing: None) -> Update:
-        """Do it to one volume or snapshot, and return its new status."""
+    def _update(self, record: Any, act: Callable[[Any], Update | None],
+                done: str, failed: str,
+                undo: Callable[[Any], None] = lambda record: None) -> Update:
+        """Act on one volume or snapshot, and return its update.
+
+        On failure the error is logged, and the update has status ``failed``.
+        """
         try:
-            update = act(thing) or {}
+            update = act(record) or {}
         except Exception as error:
             LOG.error('%(kind)s %(id)s of a group: %(error)s',
-                      {'kind': type(thing).__name__, 'id': thing.id,
+                      {'kind': type(record).__name__, 'id': record.id,
                        'error': error})
-            undo(thing)
-            return {'id': thing.id, 'status': failed}
-        return update | {'id': thing.id, 'status': done}
+            undo(record)
+            return {'id': record.id, 'status': failed}
+        return update | {'id': record.id, 'status': done}
 
     def _forget_snapshot(self, snapshot: Any) -> None:
-        """Delete what there may be of a snapshot that was not taken."""
+        """Delete what a snapshot that failed may have left."""
         def delete() -> None:
             template = self._ops.get_backing_by_uuid(snapshot.id)
             if template:
@@ -325,7 +337,7 @@ class Groups:
         _or_warn('Snapshot', snapshot.id, delete)
 
     def _forget_volume(self, volume: Any) -> None:
-        """Delete what there may be of a volume that was not made."""
+        """Delete what a volume that failed may have left."""
         def delete() -> None:
             backing = self._finder.find(volume)
             if backing:
@@ -334,7 +346,7 @@ class Groups:
 
 
 def _beside(context: Any, volumes: Iterable[Any]) -> set[str]:
-    """Ids of all volumes on the instances that some are attached to."""
+    """Ids of all volumes on the instances that these are attached to."""
     instances = {attachment.instance_uuid for volume in volumes
                  for attachment in volume.volume_attachment or ()}
     return {attachment.volume_id for uuid in instances if uuid
@@ -343,7 +355,7 @@ def _beside(context: Any, volumes: Iterable[Any]) -> set[str]:
 
 
 def _sources(context: Any, volumes: Any) -> list[Any]:
-    """The volumes that others were made of, as far as they still are."""
+    """The volumes that these were made from, if they still exist."""
     found = []
     for volume in volumes:
         if volume.source_volid:
@@ -356,7 +368,7 @@ def _sources(context: Any, volumes: Any) -> list[Any]:
 
 
 def _moment(record: Any) -> str:
-    """What the snapshot of an instance is called that is taken for it."""
+    """Name of the instance's snapshot for a group or group snapshot."""
     kind = ('group-snapshot' if isinstance(record, objects.GroupSnapshot)
             else 'group')
     return f'{kind}-{record.id}'
@@ -366,8 +378,8 @@ def _or_warn(kind: str, identifier: str, act: Callable[[], None]) -> None:
     try:
         act()
     except Exception as error:
-        LOG.warning('%(kind)s %(id)s was not made, and something of it may be '
-                    'left: %(error)s',
+        LOG.warning('%(kind)s %(id)s was not made, and its VM or disk may '
+                    'remain in the vCenter: %(error)s',
                     {'kind': kind, 'id': identifier, 'error': error})
 
 

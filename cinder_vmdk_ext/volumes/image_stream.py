@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of images on their way: complete, in time, and what they claim.
+"""Checks an image's bytes during a transfer: size, time and format.
 
-Everything here takes and gives iterators of bytes, so that an image is never
-held in memory. An error ends the iteration, and with it the transfer.
+Everything here takes and returns iterators of bytes, so that an image is
+never held in memory. An error ends the iteration, and so the transfer.
 """
 
 import itertools
@@ -24,14 +24,14 @@ from cinder_vmdk_ext.volumes.image_formats import stream
 from cinder_vmdk_ext.volumes.image_formats import vmdk
 
 CHUNK_BYTES = 1 << 20
-# Chunks that are read ahead of a slow receiver.
+# How many chunks are read before the receiver asks for them.
 _AHEAD = 4
 # Values of the property vmware_disktype.
 STREAM_OPTIMIZED, SPARSE, PREALLOCATED = (
     'streamOptimized', 'sparse', 'preallocated')
 _CREATE_TYPES = {STREAM_OPTIMIZED: vmdk.STREAM_OPTIMIZED,
                  SPARSE: vmdk.MONOLITHIC_SPARSE}
-# Upstream takes this one for raw content too.
+# Upstream accepts this value too for raw content.
 _WANTED = {'thin': PREALLOCATED}
 
 
@@ -43,19 +43,19 @@ class Limits(NamedTuple):
 
 
 def chunks_of(file: Any) -> Iterator[bytes]:
-    """The content of a file that is open for reading."""
+    """The content of a file that is open for reading, in chunks."""
     while chunk := file.read(CHUNK_BYTES):
         yield chunk
 
 
 def in_time(chunks: Iterable[bytes], limits: Limits,
             clock: Callable[[], float] = time.monotonic) -> Iterator[bytes]:
-    """The same chunks, or an error when the source is silent for too long.
+    """Pass on the chunks; raise an error if the source takes too long.
 
     A thread reads the source, because a read of an arbitrary source has no
-    time limit of its own. A source that never answers keeps the thread alive.
+    time limit. If the source never answers, the thread never ends.
 
-    :raises TransferFailed: the source failed, or is too slow
+    :raises TransferFailed: the source failed, or exceeds the limits
     """
     read: queue.Queue[Any] = queue.Queue(_AHEAD)
     given_up = threading.Event()
@@ -74,16 +74,16 @@ def in_time(chunks: Iterable[bytes], limits: Limits,
             except queue.Empty:
                 if left > limits.stall_seconds:
                     raise exceptions.TransferFailed(
-                        'the source of the data is silent for '
+                        'the source of the data has sent nothing for '
                         f'{limits.stall_seconds:g} s',
-                        'look after the image service') from None
+                        'check the image service') from None
                 continue
             if got is None:
                 return
             if isinstance(got, BaseException):
                 raise exceptions.TransferFailed(
                     f'the source of the data failed ({got})',
-                    'look after the image service') from got
+                    'check the image service') from got
             yield got
     finally:
         given_up.set()
@@ -113,9 +113,9 @@ def _read_ahead(chunks: Iterable[bytes], read: 'queue.Queue[Any]',
 
 
 def exactly(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
-    """The same chunks, or an error when they are not of that size in all.
+    """Pass on the chunks; raise an error if their total size differs.
 
-    :raises TransferFailed: there are fewer, or more
+    :raises TransferFailed: the source has fewer bytes, or more
     """
     count = 0
     for chunk in chunks:
@@ -126,25 +126,26 @@ def exactly(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
     if count != size_bytes:
         than = 'more' if count > size_bytes else 'less'
         raise exceptions.TransferFailed(
-            f'the source gives {than} than the {size_bytes} bytes announced'
+            f'the source sent {than} than the announced {size_bytes} bytes'
             + ('' if count > size_bytes else f' ({count})'),
             "compare the image's size with its data")
 
 
 class Image(NamedTuple):
-    """What the image service's record says of an image."""
+    """What the image service's record says about an image."""
 
     id: str
     size_bytes: int
     container_format: str | None = None
-    disk_type: str | None = None  # vmware_disktype; None: not said
+    disk_type: str | None = None  # vmware_disktype; None: not set
 
 
 class ImageDisk(NamedTuple):
     """The disk in an image, and its data.
 
-    The iterator raises UnusableImage as soon as the data turns out to be
-    unsound, and before the last of it: who has it all has a sound disk.
+    The iterator raises UnusableImage as soon as it finds the data unsound, at
+    the latest before the last chunk: a receiver that gets all chunks has a
+    sound disk.
     """
 
     disk_type: str  # streamOptimized, sparse or preallocated
@@ -155,14 +156,15 @@ class ImageDisk(NamedTuple):
 
 def open_disk(chunks: Iterable[bytes], image: Image,
               most_bytes: int | None = None) -> ImageDisk:
-    """Find the disk in an image, and check all that its beginning says.
+    """Find the disk in an image, and check what its beginning says.
 
-    It is taken for what it is: the record may say so too, or nothing.
+    The data decides the disk's type. The record must name the same type, or
+    none.
 
-    :param most_bytes: of the disk's capacity; None: any will do
-    :raises UnusableImage: it holds no disk, another than its record says, or
-        one that is too large
-    :raises TransferFailed: the data cannot be had
+    :param most_bytes: the largest capacity that is allowed; None: no limit
+    :raises UnusableImage: the image holds no disk, another type of disk than
+        its record says, or a disk that is too large
+    :raises TransferFailed: the data does not arrive
     """
     try:
         disk = _open(stream.Peekable(exactly(chunks, image.size_bytes)),
@@ -190,14 +192,14 @@ def _open(source: stream.Peekable, image: Image,
         if wanted == PREALLOCATED:
             raise stream.FormatError(
                 'its record says container_format ova and vmware_disktype '
-                f'{image.disk_type}, and the disk in an OVA is a VMDK file; '
+                f'{image.disk_type}, but the disk in an OVA is a VMDK file; '
                 'correct the property')
         size, inner = ova.find_disk(source)
         if size > image.size_bytes - source.position:
             raise stream.FormatError(stream.CUT)
         source = stream.Peekable(inner)
     elif wanted == PREALLOCATED:
-        _check_flat(size, most_bytes)  # its record says enough
+        _check_flat(size, most_bytes)  # possible by the record alone
     head = source.peek(foreign.HEAD_BYTES)
     if head.startswith(vmdk.MAGIC):
         return _open_vmdk(source, wanted, size, most_bytes)
@@ -209,7 +211,7 @@ def _open(source: stream.Peekable, image: Image,
             + (f' but {name}' if name else ''))
     if name:
         raise stream.FormatError(
-            f'it is {name}, and not the bare content of a disk; correct its '
+            f'it is {name}, not the raw content of a disk; correct its '
             'properties container_format and vmware_disktype, or convert it')
     return _open_flat(source, size, most_bytes)
 
@@ -221,8 +223,8 @@ def _open_vmdk(source: stream.Peekable, wanted: str | None,
                      if create_type == found.create_type)
     if wanted not in (None, disk_type):
         raise stream.FormatError(
-            f'its descriptor says createType {found.create_type!r} and its '
-            f'property vmware_disktype stands for {wanted!r}; correct the '
+            f'its descriptor says createType {found.create_type!r}, but its '
+            f'property vmware_disktype means {wanted!r}; correct the '
             'property')
     return ImageDisk(disk_type, size, found.capacity_bytes, found.chunks)
 
@@ -239,6 +241,6 @@ def _open_flat(source: stream.Peekable, size: int,
 def _check_flat(size: int, most_bytes: int | None) -> None:
     if size % vmdk.SECTOR_BYTES:
         raise stream.FormatError(
-            f'its {size} bytes are no whole number of sectors of 512 bytes, '
-            'so it is no preallocated disk')
+            f'its size of {size} bytes is not a multiple of 512 (a sector), '
+            'so it is not a preallocated disk')
     stream.check_capacity(size, most_bytes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images to volumes and volumes to images, without false success."""
+"""Copies images to volumes and volumes to images, and checks the data."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,12 +28,12 @@ from cinder_vmdk_ext.vsphere import transfers
 
 LOG = logging.getLogger(__name__)
 
-# An image service that sends nothing for so long is treated as failed.
+# If the image service sends no byte for so long, the transfer fails.
 STALL_SECONDS = 120.0
 
 
 class Images:
-    """Transfers of upstream's image operations, checked."""
+    """Image operations, with transfers that are checked."""
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
@@ -42,7 +42,7 @@ class Images:
                  attach: attachment.Attach,
                  admission: admissions.Admission,
                  deployment: Callable[[], str]) -> None:
-        """:param deployment: gives the mark of this deployment"""
+        """:param deployment: returns the mark of this deployment"""
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
@@ -63,10 +63,10 @@ class Images:
 
     def clone_image(self, context: Any, volume: Any, image_location: Any,
                     image_meta: Any, image_service: Any) -> Any:
-        """Create a volume straight from an image.
+        """Create a volume directly from an image (Cinder's hook).
 
-        Left to Cinder where its image-volume cache is on, so that a cached
-        image is found and a new one is kept.
+        If Cinder's image-volume cache is on, this leaves the image to Cinder,
+        so that Cinder finds a cached image and caches a new one.
         """
         if self._upstream.configuration.safe_get('image_volume_cache_enabled'):
             return None, False
@@ -75,11 +75,14 @@ class Images:
 
     def copy_to_volume(self, context: Any, volume: Any, image_service: Any,
                        image_id: str, disable_sparse: bool) -> None:
-        """Write an image to a volume that it fits into, on its pool.
+        """Write an image to a volume on its pool (Cinder's hook).
 
-        A volume that has a disk keeps it until the image's stands (reimage).
+        If the volume has a disk (reimage), it keeps it until the image's disk
+        is complete.
 
-        :raises TransferFailed, UnusableImage: nothing of it is left
+        :raises UnusableImage: the image is unsound, or larger than the volume
+        :raises TransferFailed: the data does not arrive; after either error
+            nothing of the image remains in the vCenter
         """
         old = (self._finder.existing(volume)
                if state.is_backed(volume) else None)
@@ -100,7 +103,7 @@ class Images:
 
     def _is_converted(self, volume: Any,
                       source: source_image.SourceImage) -> bool:
-        """Whether upstream has cloned the image's disk to another type."""
+        """Whether upstream cloned the image's disk to another disk type."""
         disk_type = source.disk.disk_type
         return (disk_type != image_stream.STREAM_OPTIMIZED
                 and self._upstream.is_converted(
@@ -127,16 +130,16 @@ class Images:
 
     def temp_image_folder(self, image_size_in_bytes: int
                           ) -> tuple[Any, str, str]:
-        """Where a flat image's bytes go first (upstream's seam).
+        """Choose where a flat image's bytes go first (upstream's seam).
 
-        Datacenter, datastore and a folder of this deployment's own.
+        :returns: datacenter, datastore, and a folder of this deployment
         """
         original = self._upstream.original
         try:
-            # On the volume's own datastore no second copy is needed.
+            # The volume's own datastore makes a second copy unnecessary.
             place = original.temp_image_folder(image_size_in_bytes)
         except exceptions.NoPlacement:
-            # vSAN and vVol hold no bare images.
+            # vSAN and vVol datastores hold no bare images.
             with self._selection.selecting(None, dict):
                 place = original.temp_image_folder(image_size_in_bytes)
         datacenter, datastore, shared = place
@@ -147,12 +150,12 @@ class Images:
         return datacenter, datastore, folder
 
     def place_of(self, backing: Any) -> tuple[str, str]:
-        """Where a VM's own files lie (upstream's seam).
+        """Find where a VM's own files are (upstream's seam).
 
-        Upstream ends the datastore's name at the first bracket.
+        Upstream cuts a datastore's name at its first closing bracket.
 
-        :returns: the datastore's name as the path has it, and the folder
-        :raises TransferFailed: no datastore has such a name
+        :returns: the datastore's name as the path writes it, and the folder
+        :raises TransferFailed: no datastore has that name
         """
         folder = f'{self._upstream.volumeops.home_folder(backing)}/'
         found = self._selection.inventory().located(folder)
@@ -161,7 +164,7 @@ class Images:
             found = [each for each in found if each[0].moref == own]
         if not found:
             raise exceptions.TransferFailed(
-                f'the folder {folder!r} is on no datastore that is known',
+                f'the folder {folder!r} is on no known datastore',
                 'repeat the request')
         _datastore, within = found[0]
         return folder.removesuffix(within).rstrip()[1:-1], within
@@ -171,7 +174,9 @@ class Images:
                    upload_file_path: str) -> None:
         """Upload a flat or sparse image to a datastore (upstream's seam).
 
-        :raises TransferFailed, UnusableImage: nothing of it is left there
+        :raises UnusableImage: the image is unsound
+        :raises TransferFailed: the data does not arrive; after either error
+            no file of the image remains on the datastore
         """
         source: source_image.SourceImage = image_service
         try:
@@ -188,7 +193,7 @@ class Images:
                      ds_name: str, path: str) -> None:
         """Copy a file that the image service keeps in this vCenter.
 
-        The copy is checked too: a location may name any file.
+        The copy is checked too, because a location may name any file.
         """
         self._upstream.volumeops.copy_datastore_file(
             source.vsphere_url, dc_ref, f'[{ds_name}] {path}')
@@ -199,7 +204,7 @@ class Images:
         try:
             self._upstream.volumeops.delete_file(path, dc_ref)
         except exceptions.VMWARE_ERRORS as error:
-            # Often the file is gone: a server drops an incomplete upload.
+            # Often the file is gone: a server removes incomplete uploads.
             LOG.debug('%(path)s was not deleted: %(error)s',
                       {'path': path, 'error': error})
 
@@ -208,13 +213,15 @@ class Images:
             image_id: str, image_size: int, adapter_type: str) -> None:
         """Import a streamOptimized image as a volume's disk (upstream's seam).
 
-        :raises TransferFailed, UnusableImage: nothing of it is left
+        :raises UnusableImage: the image is unsound
+        :raises TransferFailed: the data does not arrive; after either error
+            nothing of the image remains in the vCenter
         """
         try:
             backing = self._import_image(context, volume, image_service,
                                          image_id, image_size, adapter_type)
         except Exception:
-            # What exists counts, whatever the import returned.
+            # The import may have made a VM though it reported an error.
             with excutils.save_and_reraise_exception():
                 self._discard_import(volume)
         with self._replacement.discarding(backing):
@@ -222,12 +229,12 @@ class Images:
                                                               volume['id'])
 
     def _discard_import(self, volume: Any) -> None:
-        """Delete the VM of an import that failed, if there is one."""
+        """Delete the VM of a failed import, if it exists."""
         try:
             left = self._upstream.volumeops.get_backing_by_uuid(volume['id'])
         except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('Something of volume %(volume)s may be left until it '
-                        'is deleted: %(error)s',
+            LOG.warning('A VM of volume %(volume)s may remain in the vCenter '
+                        'until the volume is deleted: %(error)s',
                         {'volume': volume['id'], 'error': error})
             return
         if left:
@@ -254,11 +261,15 @@ class Images:
 
     def copy_to_image(self, context: Any, volume: Any, image_service: Any,
                       image_meta: Any) -> None:
-        """Make an image of a volume that is not attached.
+        """Make an image of a volume that is not attached (Cinder's hook).
 
         :raises BackingLost: the volume's disk is gone
-        :raises TransferFailed: the image is not whole
-        :raises VolumeRefused, UnusableImage: before anything is made
+        :raises TransferFailed: the image is not complete
+        :raises InvalidVolume: before anything is made: the volume is attached
+        :raises VolumeRefused: before anything is made: the volume is recorded
+            as encrypted
+        :raises UnusableImage: before anything is made: this backend does not
+            make images of the requested format
         """
         self._admission.check_plain(volume)
         self._attach.with_backing(volume, lambda: self._upload(
@@ -269,9 +280,9 @@ class Images:
         if self._upstream.in_use(volume):
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} is attached; detach it before '
-                'an image is made of it')
+                'you make an image of it')
         source_image.check_target(image_meta)
-        # One that was never written to is as good as empty.
+        # A volume without a disk was never written to: it is empty.
         backing = (self._finder.existing(volume)
                    or self._upstream.create_backing(volume))
         kind = volume['volume_type']
@@ -294,7 +305,7 @@ class Images:
     def _properties_of(self, context: Any, volume: Any, backing: Any,
                        image_service: Any, image_meta: Any
                        ) -> dict[str, str]:
-        """The properties that an image's record gets beside its own."""
+        """The properties that are added to an image's record."""
         properties = {'vmware_image_version': '1',
                       source_image.DISK_TYPE: upstream.STREAM_OPTIMIZED,
                       'owner_id': volume['project_id']}
@@ -307,7 +318,7 @@ class Images:
 
 
 class _Aside:
-    """A volume under another name, to be built beside the volume itself."""
+    """A volume under another id and name, to make a second disk for it."""
 
     def __init__(self, volume: Any) -> None:
         self._volume = volume

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies an attached disk, without the instance that has it.
+"""Copies an attached disk, but not the instance that has it.
 
-CloneVM_Task copies a VM: its hardware version, its memory, its firmware, and
-the limits of its disks can be changed on no clone. So the clone is only where
-the copy is made; its disk goes to a fresh shadow VM, and the clone is deleted.
+CloneVM_Task copies a whole VM, and the hardware version, memory, firmware and
+disk limits of a clone cannot be changed. So the clone only serves to copy the
+disk: the disk moves to a new shadow VM, and the clone is deleted.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 
 class AttachedDisk(NamedTuple):
-    """The disk of an attached volume, as it is to be copied."""
+    """The disk of an attached volume that is to be copied."""
 
     instance: Any
     uuid: str
@@ -32,16 +32,16 @@ class AttachedDisk(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where the copy goes, and what it becomes."""
+    """The place of the copy, and its properties."""
 
     name: str  # of its shadow VM
     folder: Any
     datastore: Any
     extra_config: dict[str, str]  # with its instance UUID
-    host: Any = None  # None: where the instance is
+    host: Any = None  # None: that of the instance
     resource_pool: Any = None
-    adapter: str | None = None  # None: as the volume's
-    provisioning: str | None = None  # None: as the source's
+    adapter: str | None = None  # None: that of the source
+    provisioning: str | None = None  # None: that of the source
     profile_id: str | None = None
 
 
@@ -58,9 +58,12 @@ class InstanceCopy:
         return self._upstream.volumeops
 
     def make(self, source: AttachedDisk, target: Target) -> Any:
-        """Copy a disk to a shadow VM of its own.
+        """Copy a disk to a new shadow VM (CloneVM_Task).
 
-        :returns: the shadow VM; on failure nothing is left
+        On failure the VMs are deleted, and the error is raised.
+
+        :returns: the shadow VM's reference
+        :raises VimException: by oslo.vmware
         """
         made_in = uuidutils.generate_uuid()
         try:
@@ -68,7 +71,7 @@ class InstanceCopy:
             shell = self._make_shell(clone, target)
             self._hand_over(clone, shell, source, target)
         except Exception:
-            # What exists counts, whatever was returned.
+            # A call may have made a VM though its reply was an error.
             with excutils.save_and_reraise_exception():
                 self._discard(target.extra_config[upstream.BACKING_UUID_KEY])
                 self._discard(made_in)
@@ -90,7 +93,7 @@ class InstanceCopy:
         try:
             left = self._ops.get_backing_by_uuid(uuid)
         except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('VM %(uuid)s may be left: %(error)s',
+            LOG.warning('VM %(uuid)s may remain in the vCenter: %(error)s',
                         {'uuid': uuid, 'error': error})
             return
         if left:
@@ -125,7 +128,7 @@ class InstanceCopy:
             raise
 
     def _delete_file(self, path: str, datacenter: Any, shell: Any) -> None:
-        """Delete a disk that no VM has; what remains is for a sweep."""
+        """Delete a disk that no VM has; a sweep finds what remains."""
         try:
             if all(disk.path != path for disk
                    in devices.disks(self._ops.devices_of(shell))):

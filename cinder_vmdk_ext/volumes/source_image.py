@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image that a volume is made from, opened and checked before that.
+"""Opens and checks an image before a volume is made from it.
 
-Every way in passes through here: a download, a copy of Cinder's in
-``image_conversion_dir``, a file that the image service keeps in vSphere.
+All sources of an image are read here: a download, a copy that Cinder has in
+``image_conversion_dir``, and a file that the image service keeps in vSphere.
 """
 
 import contextlib
@@ -28,16 +28,18 @@ _IN_VSPHERE = 'vsphere://'
 
 
 class SourceImage:
-    """An image service that knows one image, and what it holds.
+    """An image service with one image, whose record fits its data.
 
-    Upstream's methods take it for Cinder's image service: what they read of
-    the record is what the data says. The location is not among it, so that no
-    data comes to the vCenter but through the plugin.
+    Upstream's methods get it in the place of Cinder's image service, and so
+    read what the data says. The record gives no location, so that upstream
+    cannot send data to the vCenter without these checks.
     """
 
     def __init__(self, record: dict[str, Any], disk: image_stream.ImageDisk,
                  most_bytes: int, vsphere_url: str | None) -> None:
-        """:param vsphere_url: where the vCenter has the same bytes"""
+        """:param most_bytes: the largest capacity of the disk
+        :param vsphere_url: where the vCenter has the same bytes
+        """
         self.id = record['id']
         self._most_bytes = most_bytes
         self.disk = disk
@@ -47,11 +49,11 @@ class SourceImage:
 
     @property
     def adapter(self) -> str | None:
-        """The adapter that the image asks for, if it does."""
+        """The adapter type that the image's record asks for, if any."""
         return (self._record.get('properties') or {}).get(ADAPTER_TYPE)
 
     def show(self, _context: Any, _image_id: str) -> dict[str, Any]:
-        """The record of the disk in the image."""
+        """The image's record, with the disk's size, format and type."""
         return self._record | {
             'size': self.disk.size_bytes, 'container_format': 'bare',
             'properties': (self._record.get('properties') or {})
@@ -59,46 +61,46 @@ class SourceImage:
 
     def get_location(self, _context: Any,
                      _image_id: str) -> tuple[None, None]:
-        """Nothing: see :attr:`vsphere_url`."""
+        """No location: see :attr:`vsphere_url`."""
         return None, None
 
     def take(self) -> Iterator[bytes]:
-        """The disk's data, checked as it passes; it can be had once.
+        """Return the disk's data, which is checked during the iteration.
 
-        :raises UnusableImage: it turns out to be unsound
-        :raises TransferFailed: it does not come
+        :raises UnusableImage: (while iterating) the data is unsound
+        :raises TransferFailed: this was called before, or (while iterating)
+            the data does not arrive
         """
         if self._taken:
             raise exceptions.TransferFailed(
-                f'the data of image {self.id} was used up before',
+                f'the data of image {self.id} has been read already',
                 'repeat the request')
         self._taken = True
         return self.disk.chunks
 
     def check_copy(self, size_bytes: int, data: Iterator[bytes]) -> None:
-        """Check a copy that was made of it by its location.
+        """Check a copy that the vCenter made of the image's location.
 
-        :raises UnusableImage: it is not the same, as far as its beginning
-            tells
+        :raises UnusableImage: its beginning shows another disk
         """
         copy = image_stream.open_disk(data, image_stream.Image(
             self.id, size_bytes, 'bare', self.disk.disk_type),
             self._most_bytes)
         if copy._replace(chunks=self.disk.chunks) != self.disk:
             raise exceptions.UnusableImage(
-                self.id, 'the file that its location names is not the one '
-                'that the image service sends')
+                self.id, 'its location names another file than the one that '
+                'the image service sends')
 
 
 @contextlib.contextmanager
 def opened(context: Any, image_service: Any, image_id: str,
            limits: image_stream.Limits,
            most_bytes: int) -> Iterator[SourceImage]:
-    """Read an image up to its disk, and check all that is known by then.
+    """Read an image up to its disk; check its record and what was read.
 
-    :param most_bytes: of the disk's capacity
-    :raises UnusableImage: the record and the data make no such disk
-    :raises TransferFailed: the data does not come
+    :param most_bytes: the largest capacity of the disk
+    :raises UnusableImage: the record or the data does not fit this backend
+    :raises TransferFailed: the data does not arrive
     """
     record = image_service.show(context, image_id)
     _check_record(record, image_id)
@@ -113,22 +115,22 @@ def opened(context: Any, image_service: Any, image_id: str,
 
 
 def check_target(record: dict[str, Any]) -> None:
-    """Check what an image is to become that is made of a volume.
+    """Check the record of an image that will be made from a volume.
 
-    :raises UnusableImage: this backend does not write that
+    :raises UnusableImage: this backend does not write that format
     """
     for name, good in (('disk_format', DISK_FORMAT),
                        ('container_format', CONTAINERS[0])):
         value = record.get(name)
         if value not in (None, good):
             raise exceptions.UnusableImage(
-                record['id'], f'its {name} is to be {value}, and this backend '
-                f'makes {good} images alone; ask for --disk-format '
-                f'{DISK_FORMAT} --container-format {CONTAINERS[0]}')
+                record['id'], f'its {name} is {value}, but this backend only '
+                f'makes {good} images; use --disk-format {DISK_FORMAT} '
+                f'--container-format {CONTAINERS[0]}')
 
 
 def _check_record(record: dict[str, Any], image_id: str) -> None:
-    """:raises UnusableImage: the record is of no image for this backend"""
+    """:raises UnusableImage: this backend cannot use such an image"""
     properties = record.get('properties') or {}
     container = record.get('container_format') or 'bare'
     for name, value, good in (
@@ -139,13 +141,13 @@ def _check_record(record: dict[str, Any], image_id: str) -> None:
              ADAPTERS)):
         if value not in good:
             raise exceptions.UnusableImage(
-                image_id, f'its {name} is {value!r}, and this backend takes '
-                f'{", ".join(good)}')
+                image_id, f'its {name} is {value!r}, but this backend accepts '
+                f'only {", ".join(good)}')
 
 
 def _data(context: Any, image_service: Any, image_id: str,
           limits: image_stream.Limits) -> Generator[bytes, None, None]:
-    """An image's data; an error if it does not come, or comes too slowly."""
+    """An image's data; an error if it does not arrive within the limits."""
     path = image_utils.TemporaryImages.for_image_service(
         image_service).get(context, image_id)
     if path:
@@ -160,7 +162,7 @@ def _data(context: Any, image_service: Any, image_id: str,
 
 def _url(context: Any, image_service: Any, record: dict[str, Any],
          disk: image_stream.ImageDisk) -> str | None:
-    """Where the vCenter has the very bytes that a datastore is to have."""
+    """Where the vCenter has the bytes that the datastore needs; or None."""
     if (disk.disk_type == image_stream.STREAM_OPTIMIZED
             or record.get('container_format') == 'ova'
             or disk.size_bytes != record['size']):

@@ -118,7 +118,7 @@ class RefusalsTestCase(backend_case.BackendCase):
         volume = self.create()
         volume.encryption_key_id = self.context.request_id[4:]
         volume.save()
-        words = ('in plain', 'clone it to a volume of a type without')
+        words = ('not encrypted', 'clone it to a volume of a type without')
         self.refuse(exceptions.EncryptionRefused, words,
                     self.driver.initialize_connection, volume,
                     NOVA | {'instance': self.instances()[0]._moId},

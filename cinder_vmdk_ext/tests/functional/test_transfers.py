@@ -301,7 +301,7 @@ class DyingSourcesTestCase(TransfersCase):
 
     def test_one_that_falls_silent_is_told(self):
         for source in self.dying('silent'):
-            self.assertIn('silent for 1 s', self.assert_fails(source))
+            self.assertIn('sent nothing for 1 s', self.assert_fails(source))
 
     def test_one_that_is_too_slow_is_told(self):
         option = 'vmware_image_transfer_timeout_secs'

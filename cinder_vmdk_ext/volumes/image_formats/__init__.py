@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What images are made of: VMDKs, OVAs, and what is neither.
+"""Readers of image formats: VMDK, OVA, and names of other formats.
 
-Their bytes come from a tenant. All here is pure, reads from front to back,
-and keeps a bounded part in memory, whatever the bytes say.
+A tenant controls the bytes. So these modules only compute, read the bytes
+once from beginning to end, and hold a bounded number of them in memory.
 """

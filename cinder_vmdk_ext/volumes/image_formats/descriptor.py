@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text in a VMDK that describes it, as the world writes it.
+"""Reads the descriptor in a VMDK, as common tools write it.
 
-After VMware's "Virtual Disk Format 5.0". Its encoding is what its line
-``encoding=`` says: UTF-8, windows-1252, GBK, Shift_JIS ... In none of them
-does a character's second byte look like one of ``/ " = #``, a space or an end
-of line, so that it can be read without being decoded.
+The format is that of VMware's "Virtual Disk Format 5.0". The line
+``encoding=`` names the encoding: UTF-8, windows-1252, GBK, Shift_JIS ... In
+none of them does the second byte of a character equal one of ``/ " = #``, a
+space or an end of line. So the descriptor can be parsed without decoding it.
 """
 
 import re
@@ -13,17 +13,17 @@ from typing import NamedTuple
 from cinder_vmdk_ext.volumes.image_formats import stream
 
 MAGIC = b'# Disk DescriptorFile'
-# As large as any reader takes: QEMU and oslo.utils have the same bound.
+# The limit of QEMU and oslo.utils too: no reader accepts a longer one.
 MOST_BYTES = (1 << 20) - 1
 _EXTENT = re.compile(
     rb'(RW|RDONLY|NOACCESS)[ \t]+(\d{1,19})[ \t]+(\w+)(?:[ \t]+(.*))?',
     re.IGNORECASE)
 _FIELD = re.compile(rb'([A-Za-z][\w.\-]*)[ \t]*=[ \t]*(.*)')
 _NO_PARENT = 'ffffffff'
-# Fields that name another file. A copy of such a disk would hold what is in
-# that file, or need it for ever.
+# Fields that name another file. A copy of such a disk would contain that
+# file's content, or depend on the file.
 _OTHER_FILES = ('parentfilenamehint', 'changetrackpath')
-# Fields that decide what a reader takes the disk for.
+# Fields by which a reader decides what kind of disk it is.
 _DECIDING = ('createtype', 'parentcid', *_OTHER_FILES)
 _LONGEST_SHOWN = 60
 _TO_ASCII = bytes(each if each < 128 else ord('?') for each in range(256))
@@ -33,16 +33,16 @@ class Extent(NamedTuple):
     """A line of the extent description."""
 
     sectors: int
-    kind: str  # in capitals
+    kind: str  # in upper case
     rest: bytes
 
 
 class Descriptor(NamedTuple):
-    """What a descriptor says; names of fields are in small letters."""
+    """A parsed descriptor; names of fields are in lower case."""
 
     fields: dict[str, str]
     extents: tuple[Extent, ...]
-    # The same in ASCII and with no space too many, for stricter readers.
+    # The same in ASCII, without needless spaces, for stricter readers.
     ascii: bytes
 
     @property
@@ -53,7 +53,8 @@ class Descriptor(NamedTuple):
 def parse(data: bytes) -> Descriptor:
     """Read a descriptor, up to its first NUL.
 
-    :raises FormatError: it is none, or says one thing in two ways
+    :raises FormatError: it is not a descriptor, or a field that decides the
+        disk's kind has two values
     """
     text = data.partition(b'\0')[0]
     lines = [line.strip() for line in text.splitlines()]
@@ -73,7 +74,7 @@ def parse(data: bytes) -> Descriptor:
             plain.append(field[1] + b'=' + value)
         else:
             raise stream.FormatError(
-                f'its descriptor has a line that means nothing, {shown(line)}')
+                f'its descriptor has an unknown line, {shown(line)}')
     return Descriptor(fields, tuple(extents),
                       b'\n'.join(plain).translate(_TO_ASCII))
 
@@ -82,12 +83,13 @@ def _add(fields: dict[str, str], name: str, value: bytes) -> None:
     text = value.strip().strip(b'"').decode('latin-1')
     if name in _DECIDING and fields.get(name, text) != text:
         raise stream.FormatError(
-            f'its descriptor says {name} twice, {fields[name]!r} and {text!r}')
+            f'its descriptor has two values of {name}, {fields[name]!r} and '
+            f'{text!r}')
     fields[name] = text
 
 
 def shown(value: bytes | str) -> str:
-    """A tenant's text in a message: short, and in ASCII."""
+    """A tenant's text for a message: shortened, and in ASCII."""
     if isinstance(value, bytes):
         value = value.decode('utf-8', 'backslashreplace')
     if len(value) > _LONGEST_SHOWN:
@@ -96,7 +98,7 @@ def shown(value: bytes | str) -> str:
 
 
 def check_stands_alone(descriptor: Descriptor) -> None:
-    """:raises FormatError: the disk needs, or names, other files"""
+    """:raises FormatError: the disk needs or names other files"""
     fields = descriptor.fields
     if (fields.get('parentcid', _NO_PARENT).lower() != _NO_PARENT
             or fields.get('parentfilenamehint')):
@@ -109,10 +111,10 @@ def check_stands_alone(descriptor: Descriptor) -> None:
                 f'{shown(fields[name])})')
     if len(descriptor.extents) != 1:
         raise stream.FormatError(
-            f'its descriptor names {len(descriptor.extents)} extents, and '
-            'not the one that the file holds')
+            f'its descriptor names {len(descriptor.extents)} extents; the '
+            'file holds one')
     extent, = descriptor.extents
     if extent.kind != 'SPARSE' or b'/' in extent.rest:
         raise stream.FormatError(
-            'its descriptor names an extent that is not the one that the file '
-            f'holds ({extent.kind} {shown(extent.rest)})')
+            'its descriptor names another extent than the file holds '
+            f'({extent.kind} {shown(extent.rest)})')

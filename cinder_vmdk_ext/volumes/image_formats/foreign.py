@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of what an image is in the place of a raw disk, by its beginning."""
+"""Names the format of an image that is not a raw disk, by its beginning."""
 
 from oslo_utils.imageutils import format_inspector
 
@@ -7,9 +7,9 @@ from cinder_vmdk_ext.volumes.image_formats import descriptor
 from cinder_vmdk_ext.volumes.image_formats import ova
 from cinder_vmdk_ext.volumes.image_formats import vmdk
 
-# As far as the formats below can be known.
+# Enough to recognize all formats below.
 HEAD_BYTES = 4096
-# Of no disk: its first sector holds code, or is empty.
+# No raw disk begins so: its first sector holds code, or is empty.
 _BEGINNINGS = (
     (vmdk.MAGIC, 'a VMDK file'),
     (descriptor.MAGIC, 'the descriptor of a VMDK, whose content is in other '
@@ -23,12 +23,12 @@ _BEGINNINGS = (
     (b'7z\xbc\xaf\x27\x1c', 'a 7z archive'),
     (b'<?xml', 'an XML document'),
 )
-# A raw disk may well hold GPT, LUKS or an ISO image: those are no containers.
+# GPT, LUKS and ISO images are not here: a raw disk may hold them.
 _CONTAINERS = ('qcow2', 'qed', 'vhd', 'vhdx', 'vdi')
 
 
 def name_of(head: bytes) -> str | None:
-    """What a file is that begins so; None: it may be a raw disk."""
+    """Name a file's format by its beginning; None: it may be a raw disk."""
     for beginning, name in _BEGINNINGS:
         if head.startswith(beginning):
             return name

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disk in an OVA: a tar with an OVF, which names it, and then the disk.
+"""Finds the disk in an OVA: a tar archive of an OVF and then the disk.
 
-After DMTF's DSP0243. tarfile parses each header; it would read what stands
-behind some of them, as large as they say, so that is done here.
+The OVF names the disk's file; the formats are those of DMTF's DSP0243.
+tarfile parses each header. After some headers it would also read data of any
+size that the header claims; this module reads that data itself, with a limit.
 """
 
 import posixpath
@@ -18,9 +19,9 @@ from cinder_vmdk_ext.volumes.image_formats import descriptor
 from cinder_vmdk_ext.volumes.image_formats import stream
 
 BLOCK_BYTES = 512
-# Those of the largest appliances have a tenth of it.
+# The OVFs of the largest appliances have a tenth of this.
 MOST_OVF_BYTES = 1 << 20
-# Of the names and the like that stand before a member.
+# For the long names and records that precede a member.
 MOST_HEADER_BYTES = 64 << 10
 MOST_MEMBERS = 4096
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
@@ -32,7 +33,7 @@ _PIECE_BYTES = 64 << 10
 
 
 class Member(NamedTuple):
-    """A file in an archive; its data is what comes next."""
+    """A file in an archive; its data comes next in the source."""
 
     name: str
     size_bytes: int
@@ -40,10 +41,10 @@ class Member(NamedTuple):
 
 
 class Named(NamedTuple):
-    """What an OVF says of its first disk."""
+    """The names of the first disk of an OVF."""
 
-    names: frozenset[str]  # it may have in the archive
-    shown: str
+    names: frozenset[str]  # that it may have in the archive
+    shown: str  # for messages
 
 
 def looks_like_tar(head: bytes) -> bool:
@@ -59,7 +60,7 @@ def find_disk(source: stream.Peekable) -> tuple[int, Iterator[bytes]]:
     """Read an OVA up to the first disk that its OVF names.
 
     :returns: the size of the disk's file in bytes, and its data
-    :raises FormatError: it has no disk, or its disk cannot be reached
+    :raises FormatError: the OVA has no disk, or its disk cannot be read
     """
     wanted = None
     passed: set[str] = set()
@@ -85,7 +86,7 @@ def find_disk(source: stream.Peekable) -> tuple[int, Iterator[bytes]]:
 
 
 def _is_ovf(name: str) -> bool:
-    # A Mac leaves files beside the others whose names begin so.
+    # macOS adds files to an archive whose names begin with "._".
     return (name.lower().endswith('.ovf')
             and not posixpath.basename(name).startswith('._'))
 
@@ -101,7 +102,7 @@ def _pass_by(source: stream.Peekable, member: Member, *, read: bool) -> None:
 
 
 def _members(source: stream.Peekable) -> Iterator[Member]:
-    """The members; the caller reads each one's data before the next."""
+    """The members; the caller must read a member's data before the next."""
     name, size = None, None
     for count in range(2 * MOST_MEMBERS):
         block = source.peek(BLOCK_BYTES)
@@ -147,7 +148,7 @@ def _header_data(source: stream.Peekable, header: tarfile.TarInfo) -> bytes:
 
 
 def _records(data: bytes) -> dict[str, str]:
-    """The records of an extended header: "length name=value" and newline."""
+    """The records ("length name=value" and newline) of an extended header."""
     records = {}
     while data.strip(b'\0'):
         digits, space, _rest = data.partition(b' ')
@@ -174,7 +175,7 @@ def _size(text: str) -> int:
 
 
 def _normal(name: str) -> str:
-    """A name as all write it: no ``./``, composed characters."""
+    """A name in its normal form: without ``./``, and in Unicode's NFC."""
     return unicodedata.normalize('NFC', posixpath.normpath(name))
 
 
@@ -182,7 +183,7 @@ def _normal(name: str) -> str:
 
 
 class _Ovf:
-    """The files and disks that an OVF lists; nothing else is kept."""
+    """The files and disks that an OVF lists; the rest is not kept."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, str]] = {}
@@ -203,9 +204,10 @@ class _Ovf:
         self._path.pop()
 
     def first_disk(self) -> dict[str, str]:
-        """The file of the first disk that has content.
+        """The attributes of the file of the first disk that has a file.
 
-        :raises FormatError: there is none, or it does not stand for itself
+        :raises FormatError: no disk has one, or the disk needs a parent disk,
+            is compressed or is split into pieces
         """
         disk = next((disk for disk in self.disks if disk.get('fileRef')),
                     None)
@@ -222,8 +224,8 @@ class _Ovf:
                 'list')
         if file.get('compression') not in (None, '', 'identity'):
             raise stream.FormatError(
-                'the OVA holds its disk packed as '
-                f'{descriptor.shown(file["compression"])}; unpack it')
+                'the OVA holds its disk compressed as '
+                f'{descriptor.shown(file["compression"])}; decompress it')
         if file.get('chunkSize'):
             raise stream.FormatError('the OVA holds its disk in pieces; '
                                      'join them')
@@ -235,8 +237,8 @@ def _local(name: str) -> str:
 
 
 def _refuse_entities(*_ignored: Any) -> None:
-    raise stream.FormatError('its OVF has a document type with it, which is '
-                             'not read')
+    raise stream.FormatError('its OVF has a document type declaration, which '
+                             'is not accepted')
 
 
 def _read_ovf(source: stream.Peekable, member: Member) -> Named:
@@ -245,7 +247,7 @@ def _read_ovf(source: stream.Peekable, member: Member) -> Named:
             f'its OVF has {member.size_bytes} bytes, more than '
             f'{MOST_OVF_BYTES}')
     found = _Ovf()
-    # Expat keeps no tree, and is stopped where entities would begin.
+    # Expat builds no tree; it is stopped before it could expand entities.
     parser = xml.parsers.expat.ParserCreate(namespace_separator=' ')
     parser.StartElementHandler = found.start
     parser.EndElementHandler = found.end
@@ -269,7 +271,7 @@ def _read_ovf(source: stream.Peekable, member: Member) -> Named:
 def _inside(folder: str, href: str) -> str:
     """The name that a file has in the archive.
 
-    :raises FormatError: it is outside
+    :raises FormatError: the file is outside of the archive
     """
     name = _normal(posixpath.join(folder, href))
     if '://' in href or name == '..' or name.startswith(('/', '../')):

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes that are looked at before, or while, they are passed on."""
+"""Reads bytes before, or while, they are passed on."""
 
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 
 CUT = 'it is cut off: its data ends before its end'
-# What a walk asks for: so many bytes; negative: to be skipped.
+# A walk yields how many bytes it needs next; a negative number skips bytes.
 Walk = Generator[int, bytes, None]
 Step = Generator[int, bytes, bytes]
 
 
 class FormatError(ValueError):
-    """These bytes are no disk; the text is the reason, for a user."""
+    """The bytes are not a usable disk; the text is the reason, for a user."""
 
 
 def check_capacity(size_bytes: int, most_bytes: int | None) -> None:
-    """:raises FormatError: a disk is larger than its volume"""
+    """Compare a disk's capacity with that of its volume.
+
+    :param most_bytes: the volume's capacity; None: no limit
+    :raises FormatError: the disk is larger than the volume
+    """
     if most_bytes is not None and size_bytes > most_bytes:
         raise FormatError(f'its disk holds {size_bytes} bytes and the volume '
                           f'{most_bytes}; make the volume larger')
@@ -28,10 +32,10 @@ class Peekable:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._ahead = bytearray()
-        self.position = 0  # bytes that were taken
+        self.position = 0  # number of bytes that were taken
 
     def peek(self, count: int) -> bytes:
-        """Up to so many of the next bytes; fewer only at the end."""
+        """The next ``count`` bytes, which stay; fewer only at the end."""
         while len(self._ahead) < count:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -40,7 +44,7 @@ class Peekable:
         return bytes(self._ahead[:count])
 
     def take(self, count: int) -> bytes:
-        """Read so many of the next bytes.
+        """Read the next ``count`` bytes.
 
         :raises FormatError: there are fewer
         """
@@ -52,7 +56,7 @@ class Peekable:
         return data
 
     def pieces(self, count: int) -> Iterator[bytes]:
-        """So many of the next bytes, as they come.
+        """Read the next ``count`` bytes, in pieces as they arrive.
 
         :raises FormatError: there are fewer
         """
@@ -78,7 +82,7 @@ class Peekable:
 
 
 def take(count: int) -> Step:
-    """A step of a walk: so many bytes.
+    """A step of a walk: read ``count`` bytes.
 
     :raises FormatError: there are fewer
     """
@@ -89,7 +93,7 @@ def take(count: int) -> Step:
 
 
 def skip(count: int) -> Walk:
-    """A step of a walk: over so many bytes.
+    """A step of a walk: skip ``count`` bytes.
 
     :raises FormatError: there are fewer
     """
@@ -98,11 +102,11 @@ def skip(count: int) -> Walk:
 
 
 class Walker:
-    """Leads a walk over the chunks that it is fed with.
+    """Runs a walk over chunks of bytes.
 
-    A walk yields how many bytes it wants and is sent them: fewer at the end.
-    It yields a negative number to skip bytes and is sent nothing, or at the
-    end a byte for "there were fewer".
+    A walk yields how many bytes it needs, and is sent them; at the end of the
+    data it may be sent fewer. To skip bytes it yields a negative number, and
+    is sent an empty string; if the data ends before, it is sent one byte.
     """
 
     def __init__(self, walk: Walk) -> None:
@@ -120,7 +124,10 @@ class Walker:
             self._ahead.clear()
 
     def feed(self, chunk: bytes) -> None:
-        """:raises FormatError: the walk has found a fault"""
+        """Pass a chunk to the walk.
+
+        :raises FormatError: the walk found the data unsound
+        """
         at = 0
         if self._ahead:
             at = min(self._want - len(self._ahead), len(chunk))
@@ -147,7 +154,10 @@ class Walker:
                 return
 
     def finish(self) -> None:
-        """:raises FormatError: there is more that it needs"""
+        """Signal the end of the data to the walk.
+
+        :raises FormatError: the walk needs more data
+        """
         while not self._over:
             data = b'-' if self._want < 0 else bytes(self._ahead)
             self._ahead.clear()

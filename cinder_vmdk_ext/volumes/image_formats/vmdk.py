@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VMDKs of one file: streamOptimized, as exports are, and monolithicSparse.
+"""Checks single-file VMDKs: streamOptimized (exports) and monolithicSparse.
 
-After VMware's "Virtual Disk Format 5.0", hosted sparse extents. What
-oslo.utils checks it checks here too; it is handed the descriptor in ASCII,
-because it reads no other.
+The format is that of the hosted sparse extents in VMware's "Virtual Disk
+Format 5.0". oslo.utils' inspector checks the data too. It gets the descriptor
+in ASCII, the only encoding that it reads.
 """
 
 import array
@@ -28,7 +28,7 @@ SECTOR_BYTES = 512
 _AT_END = (1 << 64) - 1
 _TABLE_ENTRIES = 512
 _TABLE_BYTES = 4 * _TABLE_ENTRIES
-# Of a disk of 128 TiB with the grains that all write.
+# That of a disk of 128 TiB with grains of the usual 64 KiB.
 _MOST_DIRECTORY_BYTES = 16 << 20
 _SMALLEST_GRAIN, _LARGEST_GRAIN = 8, 4096  # sectors
 _VERSIONS = (1, 2, 3)
@@ -68,7 +68,7 @@ class Header(NamedTuple):
 
     @property
     def head_bytes(self) -> int:
-        """Up to the end of the descriptor."""
+        """Number of bytes up to the end of the descriptor."""
         return (self.descriptor_at + self.descriptor_size) * SECTOR_BYTES
 
 
@@ -78,8 +78,8 @@ _HEADER = struct.Struct('<4sIIQQQQIQQQB4sH')
 class Vmdk(NamedTuple):
     """A VMDK whose beginning is sound, and its data.
 
-    The iterator raises FormatError as soon as the data turns out not to be
-    sound, and before the last of it.
+    The iterator raises FormatError as soon as it finds the data unsound, at
+    the latest before the last chunk.
     """
 
     create_type: str
@@ -89,11 +89,11 @@ class Vmdk(NamedTuple):
 
 def open_vmdk(source: stream.Peekable,
               most_bytes: int | None = None) -> Vmdk:
-    """Look at a VMDK's header and descriptor.
+    """Check a VMDK's header and descriptor.
 
-    :param most_bytes: of its capacity; None: any will do
-    :raises FormatError: it is no VMDK of one file that stands for itself, or
-        too large
+    :param most_bytes: the largest capacity that is allowed; None: no limit
+    :raises FormatError: the data is not a VMDK in one file, needs another
+        file, or is too large
     """
     sector = source.peek(SECTOR_BYTES)
     if len(sector) < SECTOR_BYTES:
@@ -107,18 +107,18 @@ def open_vmdk(source: stream.Peekable,
     if text.create_type.lower() != kind.lower():
         raise stream.FormatError(
             f'its descriptor says createType '
-            f'{descriptor.shown(text.create_type)} and its header is that of '
+            f'{descriptor.shown(text.create_type)}, but its header is that of '
             f'a {kind} disk')
     descriptor.check_stands_alone(text)
     extent, = text.extents
-    # Whichever of the two a receiver believes.
+    # A receiver may use either of the two, so the larger one counts.
     capacity = max(extent.sectors, header.capacity) * SECTOR_BYTES
     stream.check_capacity(capacity, most_bytes)
     # One of them may be rounded up to whole grains.
     if abs(extent.sectors - header.capacity) >= header.grain:
         raise stream.FormatError(
-            f'its header says that it holds {header.capacity} sectors and its '
-            f'descriptor says {extent.sectors}')
+            f'its header says that it holds {header.capacity} sectors, but '
+            f'its descriptor says {extent.sectors}')
     inspector = format_inspector.VMDKInspector()
     with _judged():
         inspector.eat_chunk(_for_inspector(head, text.ascii))
@@ -145,10 +145,10 @@ def _read_header(sector: bytes) -> Header:
     elif header.is_stream and (
             not header.flags & _COMPRESSED or not header.flags & _MARKERS
             or header.compression != _DEFLATE):
-        problem = 'says that its grains are packed, and not how'
+        problem = 'does not say how its grains are compressed'
     elif not (header.descriptor_at == 1 and 0 < header.descriptor_size
               * SECTOR_BYTES <= descriptor.MOST_BYTES):
-        problem = 'has no descriptor behind it'
+        problem = 'has no descriptor after it'
     if problem:
         raise stream.FormatError(f'its header {problem}')
     return header
@@ -156,9 +156,9 @@ def _read_header(sector: bytes) -> Header:
 
 def _checked(source: stream.Peekable, header: Header,
              inspector: format_inspector.VMDKInspector) -> Iterator[bytes]:
-    """The data, checked as it passes; the last chunk only when all is.
+    """The data, checked as it passes; the last chunk follows the last check.
 
-    :param inspector: has had the head
+    :param inspector: that of oslo.utils, which has read the head
     """
     walker = stream.Walker(_walk(header))
     last = source.take(header.head_bytes)
@@ -178,7 +178,7 @@ def _checked(source: stream.Peekable, header: Header,
 
 @contextlib.contextmanager
 def _judged() -> Iterator[None]:
-    """What oslo.utils says of a disk, as an error of ours."""
+    """Turn an error of oslo.utils' inspector into a FormatError."""
     try:
         yield
     except format_inspector.SafetyCheckFailed as error:
@@ -190,14 +190,14 @@ def _judged() -> Iterator[None]:
 
 
 def _for_inspector(head: bytes, ascii_descriptor: bytes) -> bytes:
-    """A head with the descriptor in ASCII in it."""
+    """The head, with the descriptor replaced by its ASCII form."""
     room = len(head) - SECTOR_BYTES
     if len(ascii_descriptor) > room:
         raise stream.FormatError('its descriptor is too long')
     return head[:SECTOR_BYTES] + ascii_descriptor.ljust(room, b'\0')
 
 
-# -- Walks: what is asked of the data as it passes --------------------------
+# -- Walks: the checks of the data while it passes --------------------------
 
 
 def _walk(header: Header) -> stream.Walk:
@@ -211,9 +211,10 @@ def _walk(header: Header) -> stream.Walk:
 
 
 def _walk_tables(header: Header) -> Generator[int, bytes, tuple[int, int]]:
-    """Read the grain tables that lie ahead.
+    """Read the grain tables that follow the present position.
 
-    :returns: the sector where it stands, and where the data has to reach to
+    :returns: the number of the sector after the tables, and the number of
+        sectors that the data must have
     """
     at = header.head_bytes // SECTOR_BYTES
     if header.directory_at < at:
@@ -223,7 +224,7 @@ def _walk_tables(header: Header) -> Generator[int, bytes, tuple[int, int]]:
     directory = _numbers((yield from stream.take(size * SECTOR_BYTES)))
     at = header.directory_at + size
     needed = 0
-    # The grain behind which the disk ends may be shorter than others.
+    # The last grain of the disk may be shorter than the others.
     last_table, last_entry = divmod(
         math.ceil(header.capacity / header.grain) - 1, _TABLE_ENTRIES)
     rest = header.capacity % header.grain or header.grain
@@ -231,7 +232,7 @@ def _walk_tables(header: Header) -> Generator[int, bytes, tuple[int, int]]:
                     in enumerate(directory[:header.tables]) if sector)
     for sector, number in tables:
         if sector < at:
-            continue  # passed by: the vCenter, which can go back, sees to it
+            continue  # already passed: the vCenter, which can seek, checks it
         yield from stream.skip((sector - at) * SECTOR_BYTES)
         table = _numbers((yield from stream.take(_TABLE_BYTES)))
         at = sector + _TABLE_BYTES // SECTOR_BYTES
@@ -254,7 +255,7 @@ def _numbers(data: bytes) -> 'array.array[int]':
 
 
 def _walk_stream(header: Header) -> stream.Walk:
-    """Grains up to the end marker, or to the end where tables come first."""
+    """Check the grains up to the end marker; or to the end of the data."""
     at, needed = header.head_bytes // SECTOR_BYTES, 0
     tables_first = header.directory_at != _AT_END
     if tables_first:
@@ -267,7 +268,7 @@ def _walk_stream(header: Header) -> stream.Walk:
     while True:
         sector = yield SECTOR_BYTES
         if not sector and tables_first:
-            break  # qemu-img writes no end marker behind a full grain
+            break  # qemu-img writes no end marker after a full grain
         if len(sector) < SECTOR_BYTES:
             raise stream.FormatError(stream.CUT)
         value, size, kind = _MARKER_HEAD.unpack_from(sector)
@@ -276,7 +277,7 @@ def _walk_stream(header: Header) -> stream.Walk:
         elif kind == _END_OF_STREAM:
             break
         elif kind not in (_GRAIN_TABLE, _GRAIN_DIRECTORY, _FOOTER):
-            raise stream.FormatError(f'it has a marker of the kind {kind}')
+            raise stream.FormatError(f'it has a marker of unknown type {kind}')
         else:
             yield from stream.skip(value * SECTOR_BYTES)
             at += 1 + value
@@ -286,15 +287,15 @@ def _walk_stream(header: Header) -> stream.Walk:
 
 def _walk_grain(header: Header, sector: bytes, lba: int,
                 size: int) -> Generator[int, bytes, int]:
-    """One grain, which is to unpack to no more than it has room for.
+    """Check that a grain decompresses, to no more than a grain's size.
 
-    :returns: how many sectors it takes
+    :returns: how many sectors the grain takes in the file
     """
     grain = header.grain * SECTOR_BYTES
     if lba >= header.capacity or lba % header.grain or size > 2 * grain:
         raise stream.FormatError(
-            f'it has a grain of {size} bytes for sector {lba}, which cannot '
-            'be')
+            f'it has a grain of {size} bytes for sector {lba}, which is '
+            'impossible')
     sectors = math.ceil((_GRAIN_HEAD.size + size) / SECTOR_BYTES)
     packed = sector[_GRAIN_HEAD.size:]
     if sectors > 1:

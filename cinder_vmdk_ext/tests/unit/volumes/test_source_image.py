@@ -82,7 +82,7 @@ class SourceImageTestCase(unittest.TestCase):
             service = Service(CONTENT, **record)
             service.download = None
             with self.assertRaisesRegex(exceptions.UnusableImage,
-                                        'Image image .*this backend takes'):
+                                        'Image image .*this backend accepts'):
                 opened(service).__enter__()
 
     def test_a_copy_that_differs_is_refused(self):
@@ -101,7 +101,7 @@ class SourceImageTestCase(unittest.TestCase):
                              ('container_format', 'ova'),
                              ('container_format', 'compressed')):
             with self.assertRaisesRegex(exceptions.UnusableImage,
-                                        f'{field} is to be {value}'):
+                                        f'{field} is {value}, but'):
                 source_image.check_target(good | {field: value})
 
 

@@ -142,7 +142,7 @@ class RefusedTestCase(unittest.TestCase):
             self.refuse_ovf(disk_images.one_disk(href), 'outside')
 
     def test_a_disk_in_a_form_that_is_not_read(self):
-        for more, words in (('ovf:compression="gzip"', 'packed'),
+        for more, words in (('ovf:compression="gzip"', 'compressed'),
                             ('ovf:chunkSize="1000"', 'pieces')):
             self.refuse_ovf(disk_images.ovf([('f', 'd.vmdk')], ['f'], more),
                             words)

@@ -120,7 +120,7 @@ class RefusedTestCase(unittest.TestCase):
                 (4, 1 << 40, 'grains'), (5, 2, 'descriptor'),
                 (6, 0, 'descriptor'), (6, 1 << 50, 'descriptor'),
                 (7, 1 << 31, 'tables'), (12, b'\n \n\n', 'text mode'),
-                (13, 2, 'packed')):
+                (13, 2, 'compressed')):
             with self.subTest(number=number, value=value):
                 self.refuse_at_once(with_field(STREAM, number, value), words)
 
@@ -166,12 +166,12 @@ class RefusedTestCase(unittest.TestCase):
         at = self.first_grain()
         for lba, size in ((1 << 50, 100), (1, 100), (0, 1 << 31)):
             self.refuse(STREAM[:at] + struct.pack('<QI', lba, size)
-                        + STREAM[at + 12:], 'cannot be')
+                        + STREAM[at + 12:], 'impossible')
 
     def test_markers_that_cannot_be(self):
         at = self.first_grain() + 512
         self.refuse(STREAM[:at] + disk_images.marker(1, 9)
-                    + STREAM[at + 512:], 'kind 9')
+                    + STREAM[at + 512:], 'unknown type 9')
         self.refuse(STREAM[:at] + disk_images.marker(1 << 62, 1)
                     + STREAM[at + 512:], 'cut off')
 
