@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes existing disks under Cinder's management, and releases volumes.
 
-A disk is taken where it lies: nothing is copied. Everything is prepared
-beside it first; its VM loses it in one step, after which only the shadow VM's
-name is changed, and gets it back if that fails.
+The disk's content is not copied. First a shadow VM is prepared for the disk.
+Then one step removes the disk from its present VM, the disk moves into the
+shadow VM's folder, and the shadow VM gets the volume's name. If a step fails,
+the present VM gets its disk back.
 """
 
 import random
@@ -56,8 +57,8 @@ class Manage:
                  home: disk_home.DiskHome,
                  scan: Callable[[], disk_scan.DiskScan],
                  alone: Callable[[], AbstractContextManager[None]]) -> None:
-        """:param scan: gives what reads the vCenter's disks
-        :param alone: gives the lock of manage (:func:`locks.manage`)
+        """:param scan: returns the reader of the vCenter's disks
+        :param alone: returns the lock of manage (:func:`locks.manage`)
         """
         self._upstream = cinder
         self._selection = selection
@@ -77,9 +78,9 @@ class Manage:
             self, cinder_volumes: Any, marker: Any, limit: int, offset: int,
             sort_keys: list[str], sort_dirs: list[str]
             ) -> list[dict[str, Any]]:
-        """Disks of VMs, and disks left as files on datastores.
+        """List disks of VMs, and disk files that no VM uses (Cinder's hook).
 
-        What cannot be taken is listed with the reason.
+        Disks that cannot be managed are listed with the reason.
         """
         seen = self._selection.inventory()
         found = self._scan().disks()
@@ -91,11 +92,11 @@ class Manage:
         return volume_utils.paginate_entries_list(
             entries, marker, limit, offset, sort_keys, sort_dirs)
 
-    # -- Finding what is meant ----------------------------------------------
+    # -- Finding the disk of a reference ------------------------------------
 
     def _referenced(self, existing_ref: dict[str, str]
                     ) -> tuple[shadow.ScannedDisk, list[shadow.ScannedDisk]]:
-        """The one disk that a reference means, and all VMs' disks beside it.
+        """The disk that a reference names, and the same disk in each VM.
 
         :raises ManageExistingInvalidReference: it names no disk, or several
         """
@@ -114,7 +115,7 @@ class Manage:
             several = '; '.join(sorted(
                 str(manageable.reference(disk, seen))
                 for disk in places.values()))
-            raise invalid(existing_ref, f'it may mean any of: {several}')
+            raise invalid(existing_ref, f'it may name any of: {several}')
         disk = found[0]
         return disk, [each for each in self._scan().disks_on(disk.datastore)
                       if each.place == disk.place]
@@ -137,7 +138,7 @@ class Manage:
 
     def _files_named(self, name: str,
                      seen: model.Inventory) -> list[shadow.ScannedDisk]:
-        """Disks that no VM uses; a VM's disk is referenced by its VM."""
+        """Disks at this path, each with the VM that uses it, if any."""
         files = (self._scan().file(datastore, path)
                  for datastore, path in seen.located(name)
                  if path.lower().endswith('.vmdk'))
@@ -156,7 +157,7 @@ class Manage:
     def _check_free(self, existing_ref: dict[str, str],
                     disk: shadow.ScannedDisk,
                     users: list[shadow.ScannedDisk]) -> None:
-        """Refuse a disk that has an owner, or cannot be taken as it is."""
+        """Refuse a disk that has an owner, or that cannot be managed."""
         named = config.name_patterns()
         for each in users or [disk]:
             vm = each.machine
@@ -182,25 +183,25 @@ class Manage:
     # -- Managing a volume --------------------------------------------------
 
     def get_size(self, existing_ref: dict[str, str]) -> int:
-        """Size of the disk that is to be managed, in GiB rounded up (Cinder).
+        """Size of a disk to be managed, in GiB, rounded up (Cinder's hook).
 
-        :raises ManageExistingInvalidReference: no disk is meant, or several
+        :raises ManageExistingInvalidReference: it names no disk, or several
         """
         return self._referenced(existing_ref)[0].size_gib
 
     def manage(self, volume: Any,
                existing_ref: dict[str, str]) -> dict[str, Any]:
-        """Make a disk the volume's, where it lies.
+        """Make an existing disk the volume's disk (Cinder's hook).
 
-        It is taken from the VM that has it. A shadow VM that was unmanaged
-        becomes the volume's as it is.
+        It stays on its datastore, and is removed from the VM that has it. A
+        shadow VM that was unmanaged becomes the volume's shadow VM.
 
-        :returns: the host, which names the pool that the disk is on, whatever
-            pool the scheduler thought of
+        :returns: the update; its host names the pool that the disk is on,
+            which may differ from the pool that the scheduler chose
         :raises ManageExistingInvalidReference: with the reason
-        :raises ManageExistingAlreadyManaged: it is a volume's
-        :raises ManageExistingVolumeTypeMismatch: its volume type asks for
-            what the disk is not
+        :raises ManageExistingAlreadyManaged: the disk belongs to a volume
+        :raises ManageExistingVolumeTypeMismatch: the volume type asks for
+            another disk type, or a policy that the datastore does not meet
         """
         with self._alone():
             disk, users = self._referenced(existing_ref)
@@ -214,21 +215,21 @@ class Manage:
 
     def _check_type(self, volume: Any, disk: shadow.ScannedDisk) -> None:
         wanted = self._selection.specs(volume).get('vmware:vmdk_type')
-        # A bare file does not show whether it was zeroed in advance.
+        # A file alone does not show whether it was zeroed in advance.
         fits = wanted in (None, disk.provisioning) or (
             disk.machine is None and disk.provisioning == 'thick'
             and wanted in extra_specs.THICK)
         if not fits:
             raise exception.ManageExistingVolumeTypeMismatch(
-                reason=f'the disk is {disk.provisioning}, the type wants '
-                f'{wanted}; manage it with another type, and retype it then')
+                reason=f'the disk is {disk.provisioning}, but the type asks '
+                f'for {wanted}; manage it with another type, then retype it')
         policy = self._upstream.storage_profile(volume)
         if policy and not self._upstream.ds_sel.is_datastore_compliant(
                 references.Ref('Datastore', disk.datastore), policy):
             raise exception.ManageExistingVolumeTypeMismatch(
                 reason="the disk's datastore does not comply with storage "
-                f'policy {policy!r}; manage it with another type, and retype '
-                'it then')
+                f'policy {policy!r}; manage it with another type, then retype '
+                'it')
 
     def _managed(self, volume: Any,
                  disk: shadow.ScannedDisk) -> dict[str, Any]:
@@ -241,7 +242,7 @@ class Manage:
         return update | records.on_pool(volume, pool)
 
     def _take_disk(self, volume: Any, disk: shadow.ScannedDisk) -> None:
-        """Give a disk to a shadow VM that is made for it."""
+        """Give a disk to a new shadow VM."""
         seen = self._selection.inventory()
         path = manageable.full_path(disk, seen)
         source = held = adapter = None
@@ -261,7 +262,7 @@ class Manage:
             self._ops.reconfigure_disk(backing, disk_uuid=volume['id'])
             if source is not None and held is not None:
                 self._remove_disk(source, held)
-            # Its former VM's folder may be deleted with that VM.
+            # The former VM's folder may be deleted with that VM.
             self._home.move_into_folder(volume, backing,
                                         self._ops.disk_of(backing))
             self._name(volume, backing, {shadow.TAKING: ''})
@@ -271,7 +272,7 @@ class Manage:
 
     def _make_shell(self, volume: Any, disk: shadow.ScannedDisk, uuid: str,
                     seen: model.Inventory) -> Any:
-        """A shadow VM with no disk, which belongs to no volume yet."""
+        """Create a shadow VM without a disk; it belongs to no volume yet."""
         datastore = seen.datastores[disk.datastore]
         where = placement.register_on(
             datastore, seen, self._selection.settings, random.choice)
@@ -293,7 +294,7 @@ class Manage:
 
     def _held(self, vm: Any,
               key: int) -> tuple[devices.Disk | None, str | None]:
-        """A disk of a VM, and its adapter."""
+        """A VM's disk by its device key, and the disk's adapter."""
         hardware = self._ops.devices_of(vm)
         for disk in devices.disks(hardware):
             if disk.device.key == key:
@@ -308,7 +309,7 @@ class Manage:
             source, 'runtime.powerState').get('runtime.powerState')
         if power != 'poweredOff':
             raise exception.InvalidVolume(
-                reason=f'the VM of {held.path} is {power} by now')
+                reason=f'the VM of {held.path} is {power} now')
         self._ops.remove_disk(source, held)
 
     def _lacks(self, vm: Any, path: str) -> bool:
@@ -316,17 +317,17 @@ class Manage:
                    in devices.disks(self._ops.devices_of(vm)))
 
     def _name(self, volume: Any, backing: Any, marks: dict[str, str]) -> None:
-        """Make a VM the volume's: the last step, all of it or nothing."""
+        """Make a VM the volume's shadow VM: the last, atomic step."""
         self._ops.set_identity(backing, volume['name'],
                                self._upstream.extra_config(volume) | marks)
 
     def _undo_taking(self, volume: Any, temporary: str, source: Any,
                      held: devices.Disk | None, path: str,
                      uuid: str | None) -> None:
-        """Undo: the source has its disk as it was, and nothing is left.
+        """Give the source VM its disk back, and delete the shadow VM.
 
-        What cannot be undone is logged; never is a VM destroyed that still
-        has the disk.
+        A failure of this is logged. A VM that still has the disk is never
+        destroyed.
         """
         try:
             shell = self._ops.get_backing_by_uuid(temporary)
@@ -340,14 +341,14 @@ class Manage:
             if shell:
                 self._replacement.discard(shell)
         except Exception as error:
-            LOG.error('Disk %(path)s was not managed, and undoing that is '
-                      'incomplete: %(error)s. A VM with the extra '
-                      'configuration %(mark)s may be left; take the disk from '
-                      'it before it is deleted.',
+            LOG.error('Disk %(path)s was not managed, and the driver could '
+                      'not undo all changes: %(error)s. A VM with the extra '
+                      'configuration key %(mark)s may remain; remove the disk '
+                      'from it before you delete it.',
                       {'path': path, 'error': error, 'mark': shadow.TAKING})
 
     def _take_from_shell(self, shell: Any, path: str) -> None:
-        """Take a disk from a shell, and put its file back where it was."""
+        """Remove a shadow VM's disk, and move its file back to ``path``."""
         held = devices.disks(self._ops.devices_of(shell))
         self._ops.detach_disk(shell)
         for disk in held:
@@ -357,7 +358,7 @@ class Manage:
                         'Datastore', disk.datastore)), disk.path, path)
 
     def _take_over(self, volume: Any, disk: shadow.ScannedDisk) -> None:
-        """Give a shadow VM without a volume the volume's identity."""
+        """Give the volume's identity to a shadow VM that was unmanaged."""
         vm = disk.machine
         assert vm is not None
         backing = references.Ref('VirtualMachine', vm.moref)
@@ -368,10 +369,10 @@ class Manage:
         try:
             self._ops.reconfigure_disk(
                 backing, adapter=self._adapter(volume, None),
-                # vCenter allows no change of a delta disk's UUID.
+                # The vCenter cannot change the UUID of a delta disk.
                 disk_uuid=None if before.parent else volume['id'])
-            # Managing it may have been broken off while the disk still lay
-            # in the folder of its former VM.
+            # An interrupted manage may have left the disk in the folder of its
+            # former VM.
             self._home.settle(volume, backing)
             self._name(volume, backing, {
                 shadow.UNMANAGED: '',
@@ -381,15 +382,15 @@ class Manage:
                 self._ops.reconfigure_disk(backing, adapter=adapter,
                                            disk_uuid=before.uuid)
             except Exception as error:
-                LOG.error('VM %(vm)s was not managed, and its disk has '
-                          'another UUID or adapter now: %(error)s',
+                LOG.error('VM %(vm)s was not managed, and its disk now has '
+                          'another UUID or adapter: %(error)s',
                           {'vm': vm.name, 'error': error})
             raise
 
     def give_back(self, volume: Any) -> None:
-        """Undo taking a disk that was broken off halfway.
+        """Undo a manage that was interrupted.
 
-        The disk is left where it is, to be managed again.
+        The disk stays where it is, and can be managed again.
         """
         for moref, _name in self._ops.marked(shadow.TAKING, volume['id']):
             shell = references.Ref('VirtualMachine', moref)
@@ -411,14 +412,14 @@ class Manage:
     def unmanage(self, volume: Any) -> None:
         """Leave the shadow VM and its disk to the administrator.
 
-        Only the VM's marks are changed, so that it belongs to no volume and
-        can be managed again.
+        Only the marks in the VM's extra configuration change, so that it
+        belongs to no volume and can be managed again (Cinder's hook).
         """
         backing = self._finder.find(volume)
         if not backing:
             if state.is_backed(volume):
-                LOG.warning('Volume %s is unmanaged; its shadow VM was gone '
-                            'before.', volume['id'])
+                LOG.warning('Volume %s is unmanaged; its shadow VM was '
+                            'already gone.', volume['id'])
             return
         self._leave(backing, volume)
 

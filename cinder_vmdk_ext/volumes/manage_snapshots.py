@@ -27,14 +27,14 @@ from cinder_vmdk_ext.vsphere import snapshot_tree
 
 
 class ManageSnapshots:
-    """Lists and takes snapshots, in both formats."""
+    """Lists and manages snapshots, in both formats (COW and template)."""
 
     def __init__(self, cinder: upstream.Upstream,
                  finder: backing_finder.Finder,
                  scan: Callable[[], disk_scan.DiskScan],
                  alone: Callable[[], AbstractContextManager[None]]) -> None:
-        """:param scan: gives what reads the vCenter's disks
-        :param alone: gives the lock of manage (:func:`locks.manage`)
+        """:param scan: returns the reader of the vCenter's disks
+        :param alone: returns the lock of manage (:func:`locks.manage`)
         """
         self._upstream = cinder
         self._finder = finder
@@ -49,7 +49,7 @@ class ManageSnapshots:
             self, cinder_snapshots: Any, marker: Any, limit: int, offset: int,
             sort_keys: list[str], sort_dirs: list[str]
             ) -> list[dict[str, Any]]:
-        """Snapshots of volumes, in both formats."""
+        """List snapshots of volumes, in both formats (Cinder's hook)."""
         known = {each.name: each.id for each in cinder_snapshots}
         ids = {each.id: each.id for each in cinder_snapshots}
         found = self._scan().snapshots()
@@ -60,7 +60,7 @@ class ManageSnapshots:
                 ids.get(each.machine.uuid) if each.machine.template else None)
             reason = 'it is managed already' if owner else (
                 None if each.source_volume_id
-                else 'it does not name the volume that it was taken of')
+                else 'it does not name the volume that it was taken from')
             entries.append({
                 'reference': {'source-id': each.moref},
                 'size': model.ceil_gib(each.size_bytes),
@@ -75,21 +75,20 @@ class ManageSnapshots:
             entries, marker, limit, offset, sort_keys, sort_dirs)
 
     def get_size(self, snapshot: Any, existing_ref: dict[str, str]) -> int:
-        """Size of the disk that a snapshot holds, in GiB."""
+        """Size of a snapshot's disk, in GiB, rounded up (Cinder's hook)."""
         return model.ceil_gib(
             self._referenced_snapshot(snapshot, existing_ref).size_bytes)
 
     def manage(self, snapshot: Any,
                existing_ref: dict[str, str]) -> dict[str, Any]:
-        """Make a snapshot in the vCenter that of Cinder, by its name (Cinder).
+        """Rename a snapshot in the vCenter as Cinder's (Cinder's hook).
 
         :param existing_ref: ``source-name``: the name of a snapshot in the
             volume's tree, or a template's name or inventory path;
-            ``source-id``: the
-            reference of either in the vCenter (``snapshot-12``, ``vm-34``),
-            or a template's instance UUID
+            ``source-id``: the reference of either in the vCenter
+            (``snapshot-12``, ``vm-34``), or a template's instance UUID
         :raises ManageExistingInvalidReference: with the reason
-        :raises ManageExistingAlreadyManaged: it is a snapshot of Cinder's
+        :raises ManageExistingAlreadyManaged: Cinder has a record of it
         """
         with self._alone():
             found = self._referenced_snapshot(snapshot, existing_ref)
@@ -133,11 +132,11 @@ class ManageSnapshots:
         if not found:
             raise manage.invalid(
                 existing_ref, f'volume {volume["id"]} has no such snapshot, '
-                'and no template is called so')
+                'and no template has that name')
         if len(found) > 1:
             several = ', '.join(sorted(each.moref for each in found))
             raise manage.invalid(
-                existing_ref, f'it may mean any of {several}; give one of '
+                existing_ref, f'it may name any of {several}; give one of '
                 'these as source-id')
         if found[0].machine.template:
             self._check_source(existing_ref, found[0], volume, backing)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the vCenter's disks Cinder can manage, and why not.
+"""Decides which of the vCenter's disks Cinder can manage, and why not.
 
-Decided on plain values, as :mod:`cinder_vmdk_ext.backings.disk_scan` reads
-them.
+It decides by the values that :mod:`cinder_vmdk_ext.backings.disk_scan` reads,
+and makes no calls itself.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
 
-# Of a datastore in such a state a disk can be taken where it lies: it asks
-# for no space.
+# Reasons against new disks on a datastore that do not matter here: a managed
+# disk stays on its datastore and needs no more space.
 _NO_HINDRANCE = frozenset({'full', 'floor', 'drain'})
-# Nova's image cache, upstream's temporary images, first class disks, content
-# libraries: their files belong to somebody though no VM uses them.
+# Folders of Nova's image cache, upstream's temporary images, first class disks
+# and content libraries: their files have owners though no VM uses them.
 _FOREIGN_FOLDERS = (
     (re.compile(r'[^/]*_base/'), "it lies in Nova's image cache"),
     (re.compile(r'cinder_temp/'), 'it is a temporary image of Cinder'),
@@ -32,9 +32,9 @@ _FOREIGN_FOLDERS = (
 def obstacle(disk: shadow.ScannedDisk, users: Iterable[shadow.ScannedDisk],
              inventory: model.Inventory,
              settings: model.Settings) -> str | None:
-    """Why a disk cannot be taken over as it is; None when it can.
+    """Why a disk cannot be managed as it is; None if it can.
 
-    :param users: the same disk as other VMs have it
+    :param users: the same disk in each VM that has it
     """
     return (_claimed(disk.machine) or _of_place(disk, inventory, settings)
             or _of_disk(disk, users)
@@ -47,7 +47,7 @@ def _claimed(vm: shadow.ScannedVm | None) -> str | None:
         return None
     if vm.ours or vm.volume_id or vm.snapshot_id:
         return (f'VM {vm.name!r} belongs to a volume or snapshot of another '
-                'Cinder, or to one that is lost or in the making')
+                'Cinder, or to one that is lost or being created')
     return None
 
 
@@ -109,29 +109,29 @@ def _of_folder(path: str) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class KnownToCinder:
-    """What Cinder has already, by the ids and names the vCenter may show."""
+    """What Cinder manages, by the ids and names that the vCenter shows."""
 
-    ids: Mapping[str, str]  # volume or snapshot id by any of its ids
-    names: Mapping[str, str]  # the same by name in the vCenter
+    ids: Mapping[str, str]  # volume id by any id that the vCenter may show
+    names: Mapping[str, str]  # volume id by name in the vCenter
 
     def owner(self, disk: shadow.ScannedDisk) -> str | None:
-        """Id of what a disk is part of already."""
+        """Id of the volume that a disk belongs to; None: to no volume."""
         vm = disk.machine
         if vm is not None:
             found = (self.ids.get(vm.uuid) or self.ids.get(vm.volume_id)
                      or self.names.get(vm.name))
             if found:
                 return found
-        # As the disk of an instance that it is attached to.
+        # An instance's disk that is an attached volume has its id as UUID.
         return self.ids.get(disk.uuid.lower())
 
 
 def volumes(disks: Iterable[shadow.ScannedDisk], known: KnownToCinder,
             inventory: model.Inventory,
             settings: model.Settings) -> list[dict[str, Any]]:
-    """Entries of the list of manageable volumes (Cinder: manageable-list).
+    """The list of manageable volumes (Cinder: manageable-list).
 
-    Each file is there once, however many VMs use it.
+    It names each file once, even if several VMs use it.
     """
     by_place: dict[tuple[str, str], list[shadow.ScannedDisk]] = {}
     for disk in disks:
@@ -158,7 +158,7 @@ def _why_not(disk: shadow.ScannedDisk, users: list[shadow.ScannedDisk],
     vm = disk.machine
     why = obstacle(disk, users, inventory, settings)
     if why is None and vm is not None and vm.instance_id:
-        return f'VM {vm.name!r} is instance {vm.instance_id} of Nova'
+        return f'VM {vm.name!r} is Nova instance {vm.instance_id}'
     if why is None and vm is not None and vm.disk_count > 1:
         return (f'VM {vm.name!r} has {vm.disk_count} disks, which may belong '
                 'together; if this one does not, manage it by this reference')
@@ -194,10 +194,10 @@ def full_path(disk: shadow.ScannedDisk, inventory: model.Inventory) -> str:
 def _information(disk: shadow.ScannedDisk,
                  inventory: model.Inventory) -> dict[str, str]:
     datastore = inventory.datastores.get(disk.datastore)
-    told = {'datastore': datastore.plain_name if datastore else '',
-            'disk_type': disk.provisioning, 'disk_uuid': disk.uuid,
-            'vm': disk.machine.name if disk.machine else ''}
-    return {name: text for name, text in told.items() if text}
+    known = {'datastore': datastore.plain_name if datastore else '',
+             'disk_type': disk.provisioning, 'disk_uuid': disk.uuid,
+             'vm': disk.machine.name if disk.machine else ''}
+    return {name: text for name, text in known.items() if text}
 
 
 # -- References -------------------------------------------------------------
@@ -205,8 +205,8 @@ def _information(disk: shadow.ScannedDisk,
 def splits(text: str) -> list[tuple[str, str]]:
     """All ways to read a reference as 'vmdk_path@vm_inventory_path'.
 
-    Either part may hold an '@' itself; which of these is meant is for the
-    vCenter to say.
+    Each part may contain an '@', so that only the vCenter can decide which
+    way is right.
     """
     return [(text[:at], text[at + 1:])
             for at, letter in enumerate(text)
@@ -217,7 +217,8 @@ def splits(text: str) -> list[tuple[str, str]]:
 def inventory_paths(text: str) -> list[str]:
     """Ways to write an inventory path for the vCenter, the likeliest first.
 
-    In names it has %25 for a per cent sign; people write what they see.
+    The vCenter writes a per cent sign in a name as %25; people may write it
+    as they see it.
     """
     path = text.strip('/')
     escaped = re.sub('%(?!25|2f|5c)', '%25', path, flags=re.IGNORECASE)

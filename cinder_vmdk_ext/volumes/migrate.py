@@ -2,7 +2,7 @@
 """Moves volumes between the pools of a vCenter.
 
 Each move either succeeds or leaves the volume as it was. In both cases the
-volume's host names the datastore that holds the disk.
+volume's host names the pool of the datastore that holds the disk.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Migrate:
-    """Moves disks, and has shadow VMs follow attached ones."""
+    """Moves disks, and makes shadow VMs follow attached disks."""
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
@@ -44,13 +44,14 @@ class Migrate:
                 ) -> tuple[bool, dict[str, Any] | None]:
         """Move a volume, or its promise of space, to another pool.
 
-        No data passes through this host. Snapshots move along; an attached
-        disk moves under its running instance.
+        The vCenter moves the disk (RelocateVM_Task); no data passes through
+        this host. The volume's snapshots move too. The instance of an
+        attached disk keeps running. The pool may belong to another backend of
+        this vCenter.
 
-        A pool of another backend of this vCenter is as good as one of ours.
-
-        :returns: (False, None) for a pool of another vCenter, and for one
-            that is no datastore; they are left to Cinder's generic migration
+        :returns: Cinder's pair: whether it was moved, and the update;
+            (False, None) for a pool of another vCenter, and for a pool that
+            is not a datastore: Cinder's generic migration handles these
         """
         if not self.reaches(volume, host):
             return False, None
@@ -63,7 +64,7 @@ class Migrate:
                           elsewhere=self._selection.is_elsewhere(volume,
                                                                  host))
             elif self._upstream.in_use(volume):
-                # An earlier move may have been broken off halfway.
+                # An earlier move may have been interrupted.
                 self.follow_instance(volume, backing)
         if state.is_promised(volume):
             return True, self._selection.promised_place(host)
@@ -81,7 +82,7 @@ class Migrate:
                 volume_utils.extract_host(host['host'], 'pool')))
 
     def is_on(self, pool: str | None, volume: Any, backing: Any) -> bool:
-        """Whether a volume's disk lies on a pool; None is any pool."""
+        """Whether a volume's disk is on a pool; None is any pool."""
         def datastore() -> str:
             if self._upstream.in_use(volume):
                 return self._finder.attached_disk(volume)[1].datastore
@@ -94,9 +95,10 @@ class Migrate:
              elsewhere: bool = False) -> None:
         """Move a volume's disk to a pool, attached or not.
 
-        :param provisioning: disk type there; None: as it is
+        :param specs: gives the extra specs to obey
+        :param provisioning: disk type there; None: unchanged
         :param policy: storage policy there; None: that of the volume's type
-        :param elsewhere: the pool is another backend's
+        :param elsewhere: the pool belongs to another backend
         """
         wanted = policy or self._upstream.storage_profile(volume)
         profile_id = self._selection.policy_id(policy)
@@ -115,7 +117,7 @@ class Migrate:
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} is attached to an instance '
                 f'whose own folder is on pool {pool}; a disk that is moved '
-                'there lies in that folder and is deleted with the instance. '
+                'there is put into that folder and deleted with the instance. '
                 'Detach the volume first, or choose another pool')
         with self._selection.selecting(
                 pool, specs, (home,) if home else (), elsewhere):
@@ -129,9 +131,9 @@ class Migrate:
     def move_attached(self, volume: Any, backing: Any, instance: Any,
                       disk: devices.Disk,
                       excluded: tuple[str, ...]) -> None:
-        """Move an attached disk to another datastore, near its pool.
+        """Move an attached disk to another datastore, of its pool if possible.
 
-        :param excluded: datastores (morefs) that it must not go to
+        :param excluded: datastores (morefs) that must not be selected
         """
         host = self._upstream.volumeops.get_host(instance)
         policy = self._upstream.storage_profile(volume)
@@ -146,7 +148,7 @@ class Migrate:
                        disk: devices.Disk, datastore: Any,
                        provisioning: str | None,
                        profile_id: str | None) -> None:
-        # Meanwhile the shadow VM goes on naming a disk: Nova reads it.
+        # The shadow VM names a disk during the move too: Nova reads it.
         try:
             self._upstream.volumeops.relocate(
                 instance, datastore, only_disk=disk,
@@ -155,11 +157,11 @@ class Migrate:
             self.follow_instance(volume, backing)
 
     def _home_of(self, vm: Any) -> str | None:
-        """The datastore (moref) of a VM's own files, if it is known."""
+        """The datastore (moref) of a VM's own files; None: unknown."""
         return next(iter(self._homes_of(vm)), None)
 
     def _homes_of(self, vm: Any) -> list[str]:
-        """The same, where several datastores have the name."""
+        """All datastores (morefs) with the name of that datastore."""
         folder = self._upstream.volumeops.home_folder(vm)
         return [datastore.moref for datastore, _path
                 in self._selection.inventory().located(f'{folder}/')]
@@ -181,24 +183,27 @@ class Migrate:
     # -- Following an attached disk -----------------------------------------
 
     def follow_instance(self, volume: Any, backing: Any) -> None:
-        """Have the shadow VM name the disk that the instance has now.
+        """Make the shadow VM name the disk that the instance has now.
 
-        What is so already is left alone; so it may be repeated.
+        A shadow VM that names it already is not changed, so that this may be
+        repeated.
+
+        :raises VimException: by oslo.vmware
         """
         _instance, disk = self._finder.attached_disk(volume)
         try:
             self._repoint(volume, backing, disk)
         except exceptions.OutcomeUnknown as error:
-            LOG.info('Volume %(volume)s: %(error)s; it is looked at again.',
+            LOG.info('Volume %(volume)s: %(error)s; it is checked again.',
                      {'volume': volume['id'], 'error': error})
             self._repoint(volume, backing, disk)
         self.bring_home(volume, backing, disk)
 
     def _repoint(self, volume: Any, backing: Any, disk: devices.Disk) -> None:
-        """Name the base of the instance's disk.
+        """Make the shadow VM name the base of the instance's disk.
 
-        Deltas above it are those of the instance's snapshots, which go when
-        the snapshots go; Nova consolidates them where it detaches the disk.
+        The deltas above the base belong to the instance's snapshots and are
+        removed with them; Nova consolidates them when it detaches the disk.
         """
         own = devices.disks(self._upstream.volumeops.devices_of(backing))
         if [each.path in disk.chain for each in own] != [True]:
@@ -208,13 +213,13 @@ class Migrate:
 
     def bring_home(self, volume: Any, backing: Any,
                    disk: devices.Disk) -> None:
-        """Move a shadow VM's own files to where its disk is.
+        """Move a shadow VM's own files to its disk's datastore.
 
-        A failure is logged: the volume is whole without it.
+        A failure is logged: the volume works without this.
         """
         try:
             if disk.datastore not in self._homes_of(backing):
-                # The disk is there already: what moves is the VM's folder.
+                # The disk is there already; only the VM's own files move.
                 self._upstream.volumeops.relocate_home(
                     backing, references.Ref('Datastore', disk.datastore))
         except exceptions.VMWARE_ERRORS as error:
@@ -226,10 +231,10 @@ class Migrate:
 
     def update_migrated(self, volume: Any, new_volume: Any,
                         original_volume_status: str) -> dict[str, Any]:
-        """Make the copy the volume.
+        """Give the copy the volume's identity (Cinder's hook).
 
-        Cinder then deletes, by the new volume's id, what it takes for the
-        source; so, in one vCenter, the two shadow VMs change identities.
+        Cinder then deletes the source by the new volume's id. So the two
+        shadow VMs exchange their identities if both are in this vCenter.
         """
         ops = self._upstream.volumeops
         new = self._finder.existing(new_volume)

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's records follow disks that others have moved.
+"""Corrects Cinder's records after disks were moved outside of Cinder.
 
-An administrator's migration, Storage DRS, a datastore's evacuation or a new
-name all leave the volume's host naming the wrong pool, and an attached disk's
-shadow VM naming a file that is gone. A worker of its own looks at the VMs
-that changed since it last looked, so many at a time, and corrects what is
-wrong; no report of statistics waits for it.
+After an administrator's migration, a move by Storage DRS, a datastore's
+evacuation or its renaming, the volume's host names the wrong pool, and an
+attached disk's shadow VM names a file that is gone. A worker thread checks a
+limited number of VMs that changed since its last pass, and corrects what is
+wrong. Reports of statistics do not wait for it.
 
-Every service of a cluster has a worker, so what seems wrong is looked at once
-more under the volume's lock, in the record and in the vCenter: memory may be
-older than a change by another service.
+Every service of a cluster has a worker, and its memory may be older than
+another service's change. So before it corrects a volume, it reads the record
+and the vCenter again under the volume's lock.
 """
 
 import threading
@@ -44,17 +44,17 @@ from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
 
-# The budget of a pass: so many changed VMs are looked at, the others in the
-# next pass, which follows at once.
+# How many changed VMs one pass checks; the next pass, which follows at once,
+# checks the others.
 VMS_A_PASS = 200
 PAUSE_SECONDS = 0.2
-# A few milliseconds' work.
+# Checking so many takes a few milliseconds; then other threads run.
 _VMS_A_TURN = 500
 _IDS_A_QUERY = 500
 
 
 class _Mark(NamedTuple):
-    """What shows that a VM has not changed since it was last checked."""
+    """State of a VM; an equal one shows that the VM has not changed."""
 
     pool: str | None
     datastores: tuple[str, ...]
@@ -62,13 +62,13 @@ class _Mark(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """Whose volumes a backend looks after."""
+    """The backend whose volumes a service manages."""
 
     host: str | None
     cluster_name: str | None
 
     def owns(self, volume: Any) -> bool:
-        """Whether a volume is one of this backend's."""
+        """Whether a volume belongs to this backend."""
         field, name = (('cluster_name', self.cluster_name)
                        if self.cluster_name else ('host', self.host))
         return volume_utils.extract_host(volume[field] or '',
@@ -76,7 +76,7 @@ class Owner(NamedTuple):
 
 
 class Reconciler:
-    """Notices moves from outside, and corrects records and shadow VMs."""
+    """Finds moves made outside of Cinder; corrects records and shadow VMs."""
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
@@ -87,53 +87,54 @@ class Reconciler:
         self._migrate = migrate
         self._home = home
         self._places = places
-        # Volumes whose disks wait to be brought home after a detachment.
+        # Ids of volumes whose disks still have to be moved into their shadow
+        # VMs' folders after a detachment.
         self._detached: set[str] = set()
-        # Volumes whose disks lie in the folders of their instances.
+        # Ids of volumes whose disks are in the folders of their instances.
         self.at_risk: frozenset[str] = frozenset()
         self._owner = owner
         self._locator: backing_locator.Locator | None = None
         self._settled: dict[str, _Mark] = {}
-        # Up to where changes were followed, and VMs (morefs) that are still
-        # to be looked at.
+        # The state up to which changes were followed, and VMs (morefs) that
+        # must still be checked.
         self._followed: backing_locator.Seen | None = None
         self._unsettled: set[str] = set()
         self._looked_at: backing_locator.Seen | None = None
         self._worker: _Worker | None = None
-        #: To be set when something may have been moved: the next pass then
-        #: begins at once.
+        #: Set it when a disk may have been moved: the next pass then begins
+        #: at once.
         self.noticed = threading.Event()
 
     def connect(self, locator: backing_locator.Locator) -> None:
-        """Use the VMs and datastores of a new session."""
+        """Read VMs and datastores by a new session's locator."""
         self._locator = locator
 
     # -- The worker ---------------------------------------------------------
 
     def start(self, interval_seconds: float) -> None:
-        """Run passes from now on, in a thread; 0: do not.
+        """Start the worker thread; an interval of 0 starts none.
 
-        A pass follows each interval, and each notice of a move.
+        It runs a pass after each interval, and after each notice of a move.
         """
         if self._worker is None and interval_seconds:
             self._worker = _Worker(weakref.WeakMethod(self.run),
                                    interval_seconds, self.noticed)
 
     def stop(self) -> None:
-        """Run no further pass."""
+        """Stop the worker thread after the present pass."""
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
 
     def after_detach(self, volume: Any) -> None:
-        """Bring a detached volume's disk home, now or in a later pass."""
+        """Move a detached volume's disk home, now or in a later pass."""
         if self._home.after_detach(volume):
             self.at_risk -= {volume['id']}
         else:
             self._detached.add(volume['id'])
 
     def _settle_detached(self) -> None:
-        """Try again what a detachment left to do."""
+        """Repeat what a detachment could not do."""
         context = cinder_context.get_admin_context()
         if self.at_risk:
             self.at_risk &= {volume.id for volume
@@ -150,15 +151,15 @@ class Reconciler:
                     self._detached.discard(volume_id)
 
     def run(self) -> bool:
-        """One pass: look at VMs that changed, within the budget.
+        """One pass: check up to ``VMS_A_PASS`` VMs that changed.
 
-        Never raises: what fails is tried again in the next pass.
+        Never raises: the next pass repeats what fails.
 
-        :returns: whether everything that changed has been looked at
+        :returns: whether all VMs that changed have been checked
         """
         if (self._locator is None
                 or not self._upstream.volumeops.backings_known()):
-            return True  # they are being read; a later pass looks
+            return True  # they are being read; a later pass checks them
         try:
             self._settle_detached()
             seen = self._locator.look()
@@ -169,13 +170,16 @@ class Reconciler:
                 self._looked_at = seen
             return not more
         except Exception as error:
-            LOG.warning('Moves from outside were not looked for: %s', error)
+            LOG.warning('The check for moves made outside of Cinder failed, '
+                        'and is repeated: %s', error)
             return True
 
     def _look_at_changed(self, seen: backing_locator.Seen
                          ) -> tuple[bool, set[str]]:
-        """:returns: whether there is more to look at, and the VMs that are
-            to be looked at again
+        """Check VMs that changed.
+
+        :returns: whether VMs remain for the next pass, and the morefs of VMs
+            that must be checked again
         """
         marks = {vm.moref: _Mark(seen.pool_of(vm), vm.datastores,
                                  vm.change_version)
@@ -186,11 +190,11 @@ class Reconciler:
         vms = [vm for vm in map(seen.backings.get, changed[:VMS_A_PASS])
                if vm is not None]
         later = changed[VMS_A_PASS:]
-        self._unsettled = set(changed)  # all of them, should it be broken off
+        self._unsettled = set(changed)  # all, in case of an error below
         self._followed = seen
         unsettled = self._look_at(vms, seen) if vms else set()
         self._unsettled = unsettled | set(later)
-        for moref in unsettled:  # perhaps of one that has not changed
+        for moref in unsettled:  # it may be a VM that has not changed
             self._settled.pop(moref, None)
         self._settled.update((moref, mark) for moref, mark in marks.items()
                              if moref not in self._unsettled)
@@ -198,9 +202,9 @@ class Reconciler:
 
     def _perhaps_changed(self, seen: backing_locator.Seen
                          ) -> list[shadow.Backing]:
-        """VMs that may not be as they were when they were last checked."""
+        """VMs that may have changed since they were last checked."""
         before = self._followed
-        # Another arrangement of pools may concern any of them.
+        # If the pools have changed, each VM may be on another pool.
         changed = (seen.backings.changed_since(before.backings)
                    if before and before.pool_names is seen.pool_names
                    else None)
@@ -220,7 +224,7 @@ class Reconciler:
 
     def _look_at(self, vms: list[shadow.Backing],
                  seen: backing_locator.Seen) -> set[str]:
-        """:returns: morefs of VMs that are to be looked at again"""
+        """:returns: morefs of VMs that must be checked again"""
         unsettled = set()
         resting: list[tuple[Any, shadow.Backing]] = []
         for volume in self._volumes_on(vms):
@@ -239,15 +243,18 @@ class Reconciler:
                     unsettled.add(vm.moref)
             except Exception as error:
                 unsettled.add(vm.moref)
-                LOG.warning('Volume %(volume)s was not followed to where it '
-                            'is: %(error)s',
+                LOG.warning('The place of volume %(volume)s was not checked '
+                            'or corrected; this is repeated: %(error)s',
                             {'volume': volume.id, 'error': error})
         return unsettled
 
     # -- Finding what changed -----------------------------------------------
 
     def _volumes_on(self, vms: list[shadow.Backing]) -> list[Any]:
-        """This backend's volumes whose shadow VM or instance is among VMs."""
+        """Volumes of this backend that have one of these VMs.
+
+        The VM may be the volume's shadow VM or its instance.
+        """
         context = cinder_context.get_admin_context()
         ids = {key for vm in vms for key in (vm.uuid, vm.volume_id) if key}
         named = config.name_patterns()
@@ -268,8 +275,10 @@ class Reconciler:
     def _disks_to_see(
             self, volumes: list[tuple[Any, shadow.Backing]],
             seen: backing_locator.Seen) -> dict[str, list[devices.Disk]]:
-        """Disks in bulk: of shadow VMs that are spread over datastores, and
-        of attached volumes' shadow VMs and instances.
+        """Read the disks of VMs that must be compared, in bulk, by moref.
+
+        These are shadow VMs that use several datastores, and the shadow VMs
+        and instances of attached volumes.
         """
         morefs = set()
         for volume, vm in volumes:
@@ -286,9 +295,9 @@ class Reconciler:
     def _check(self, volume: Any, vm: shadow.Backing,
                seen: backing_locator.Seen,
                disks: dict[str, list[devices.Disk]]) -> bool:
-        """Correct a volume, if something seems wrong.
+        """Correct a volume if its place seems wrong.
 
-        :returns: False: an operation is under way; look again later
+        :returns: False: an operation is under way; check again later
         """
         pool = seen.pool_of(vm)
         disk = self._true_disk(volume, vm, seen, disks)
@@ -308,7 +317,7 @@ class Reconciler:
 
     def _correct(self, volume: Any, vm: shadow.Backing,
                  seen: backing_locator.Seen) -> bool:
-        """Correct a volume by what is so now, under its lock."""
+        """Correct a volume by its present state, under its lock."""
         volume.refresh()
         read = self._upstream.volumeops.read_backing
         now = read(vm.moref)
@@ -318,8 +327,8 @@ class Reconciler:
         disk = self._true_disk(volume, now, seen, disks)
         backing = references.Ref('VirtualMachine', vm.moref)
         safe = True
-        # An instance in memory may not have its new folder yet, and its disk
-        # would be followed to where it must not stay.
+        # The instance in memory may still have its old folder, so its present
+        # folder is read: the disk must not stay there.
         if disk is not None and _is_at_risk(
                 disk, [read(each.moref) for each in _instances(volume, seen)]):
             safe = self._home.bring_to_safety(volume, backing)
@@ -329,11 +338,11 @@ class Reconciler:
             disk = self._true_disk(volume, now, seen, disks)
         if disk is not None and _is_another(disk, disks.get(vm.moref)):
             LOG.info("Volume %(volume)s: the instance's disk is now "
-                     '%(path)s; the shadow VM follows.',
+                     '%(path)s; the shadow VM is changed to name it.',
                      {'volume': volume.id, 'path': disk.path})
             self._migrate.follow_instance(volume, backing)
         elif disk is not None and seen.home_of(now) != disk.datastore:
-            # A move was broken off halfway.
+            # A move was interrupted.
             self._migrate.bring_home(volume, backing, disk)
         pool = seen.pool_of(now)
         if disk is not None:
@@ -346,11 +355,11 @@ class Reconciler:
                    seen: backing_locator.Seen,
                    disks: dict[str, list[devices.Disk]]
                    ) -> devices.Disk | None:
-        """The volume's disk on its instance, else on its shadow VM.
+        """The volume's disk on its instance; if it has none, its shadow VM's.
 
-        The instance is right where they differ; the shadow VM may be behind.
-        Nova notes on the instance which disk is the volume's, whose UUID may
-        differ from the volume's id (a linked clone).
+        Where they differ, the instance is right, and the shadow VM is not yet
+        corrected. The disk's UUID may differ from the volume's id (a linked
+        clone); Nova notes on the instance which disk is the volume's.
         """
         for instance in _instances(volume, seen):
             found = disks.get(instance.moref, ())
@@ -366,14 +375,14 @@ class Reconciler:
 
     @staticmethod
     def _record(volume: Any, pool: str) -> bool:
-        """Write the pool, unless an operation has begun meanwhile."""
+        """Record the pool, unless an operation has begun meanwhile."""
         before = volume.host
         values = records.on_pool(volume, pool)
         if records.says(volume, values):
             return True
         if not records.change(volume, values):
             return False
-        LOG.info('Volume %(volume)s was moved from outside: its host was '
+        LOG.info('Volume %(volume)s was moved outside of Cinder: its host was '
                  '%(before)s and is %(host)s.',
                  {'volume': volume.id, 'before': before,
                   'host': volume.host})
@@ -382,10 +391,10 @@ class Reconciler:
     # -- At the start of the service ----------------------------------------
 
     def locate(self, volume: Any) -> str | None:
-        """The pool of a volume from before pools.
+        """The pool of a volume that was created before pools were used.
 
-        :returns: the pool of the datastore that holds its disk; None when it
-            has no backing, whose pool cannot be known
+        :returns: the pool of the datastore that holds its disk; None if it
+            has no backing, so that its pool is unknown
         """
         settings = self._selection.settings
         if self._locator is None or not settings.datastore_pools:
@@ -393,12 +402,12 @@ class Reconciler:
         return self._locator.locate([volume]).get(volume['id'])
 
     def correct_at_start(self, volumes: Any) -> None:
-        """Correct the hosts of volumes by where their disks are.
+        """Correct the hosts of volumes by the places of their disks.
 
-        That of a volume which upstream's driver created names the backend as
-        its pool; others were moved while the service was down. All volumes
-        take one bulk read. Those that another service of the cluster is busy
-        with are left alone.
+        The host of a volume that upstream's driver created names the backend
+        as its pool. Other disks were moved while the service was down. All
+        volumes take one bulk read. Volumes that another service of the
+        cluster works on are not changed. Errors are logged.
         """
         if self._locator is None or not volumes:
             return
@@ -421,18 +430,19 @@ class Reconciler:
                       and self._is_homeless(volume)])
 
     def _is_homeless(self, volume: Any) -> bool:
-        """Whether a volume without a disk names what is no pool.
+        """Whether a volume without a disk names a pool that does not exist.
 
-        So do those that upstream's driver was to make on first use: they
-        name the backend. One that is promised has a place on record, and one
-        that had a disk is lost: both say so themselves.
+        A volume whose disk upstream's driver should have created at first use
+        names the backend as its pool. Other volumes without a disk do not
+        count: the record of a promised volume has the identity of its pool,
+        and a volume that had a disk is lost. Their operations report that.
         """
         pool = self._selection.scheduled_pool(volume)
         return (pool is not None and not volume['provider_id']
                 and not self._selection.has_datastores(pool))
 
     def _rehome(self, homeless: list[Any]) -> None:
-        """Give pools to volumes that have neither a disk nor a pool."""
+        """Choose pools for volumes that have neither a disk nor a pool."""
         if not homeless:
             return
         with self._places.rehoming() as place:
@@ -448,7 +458,7 @@ class Reconciler:
     def _correct_at_start(self, volume: Any, found: str | None) -> None:
         pool = found or self._present_name(volume)
         if not self._selection.settings.datastore_pools:
-            # Also of volumes that have no backing: their pool is gone.
+            # Volumes without a backing too: their pool no longer exists.
             pool = self._selection.settings.backend_name
         values = records.on_pool(volume, pool) if pool is not None else {}
         if found is not None:
@@ -467,14 +477,15 @@ class Reconciler:
 
 
 class _Worker:
-    """A thread that runs passes until it is stopped, or their owner ends."""
+    """A thread that runs passes until it is stopped, or its owner ends."""
 
     def __init__(self, run: Callable[[], Callable[[], bool] | None],
                  interval_seconds: float, noticed: threading.Event) -> None:
         """Start.
 
-        :param run: gives what runs a pass; None: the owner has ended
-        :param noticed: set when a pass is not to wait for its time
+        :param run: returns the function that runs a pass; None: the owner has
+            ended
+        :param noticed: when it is set, a pass begins before the interval ends
         """
         self._run = run
         self._interval_seconds = interval_seconds
@@ -492,7 +503,7 @@ class _Worker:
         while True:
             if done:
                 self._noticed.wait(self._interval_seconds)
-            # Changes that come shortly after one another share one run.
+            # Changes that come shortly after one another share one pass.
             if self._ended.wait(PAUSE_SECONDS):
                 return
             self._noticed.clear()
@@ -500,30 +511,30 @@ class _Worker:
             if run is None:
                 return
             done = run()
-            del run  # so that its owner can end
+            del run  # it refers to its owner, which could not end
 
 
 def _is_another(disk: devices.Disk,
                 own: Iterable[devices.Disk] | None) -> bool:
     """Whether a shadow VM does not name the disk that the instance has.
 
-    A snapshot of the instance puts a delta above the disk that the shadow VM
-    names; the end of a snapshot may merge that disk into the one below it,
-    of which the shadow VM's own configuration says nothing.
+    A snapshot of the instance adds a delta to the disk that the shadow VM
+    names. The removal of a snapshot may merge that disk into its parent, and
+    the shadow VM's configuration does not show that.
     """
     return not any(each.path in disk.chain for each in own or ())
 
 
 def _is_at_risk(disk: devices.Disk,
                 instances: Iterable[shadow.Backing | None]) -> bool:
-    """Whether a disk lies in the folder of its volume's instance."""
+    """Whether a disk is in the folder of its volume's instance."""
     return any(disk.folder == instance.folder
                for instance in instances if instance is not None)
 
 
 def _instances(volume: Any,
                seen: backing_locator.Seen) -> list[shadow.Backing]:
-    """The instances that a volume is attached to, as far as they are here."""
+    """The instances of this vCenter that a volume is attached to."""
     found = [seen.backings.by_uuid(attachment.instance_uuid or '')
              for attachment in volume.volume_attachment or ()]
     return [instance for instance in found if instance is not None]

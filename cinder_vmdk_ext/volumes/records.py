@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads and corrects where Cinder's record says that a volume is.
+"""Reads and corrects a volume's place in Cinder's records.
 
-Several services may write at once: a record is changed only if it still says
-what was read of it, so that no service undoes what another has just done.
+Several services may write at once. So a record is changed only if it still
+has the values that were read, and no service undoes another's change.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ LOG = logging.getLogger(__name__)
 
 
 def on_pool(volume: Any, pool: str) -> dict[str, str]:
-    """The fields that say where a volume is, for one on a pool.
+    """The values of the fields that name a volume's pool.
 
-    In a cluster two of them name the pool.
+    In a cluster these are two fields, host and cluster_name.
     """
     return {field: volume_utils.append_host(
                 volume_utils.extract_host(volume[field], 'backend'), pool)
@@ -29,14 +29,14 @@ def on_pool(volume: Any, pool: str) -> dict[str, str]:
 
 
 def says(volume: Any, values: dict[str, Any]) -> bool:
-    """Whether a record says so already."""
+    """Whether a record has these values already."""
     return all(volume[field] == value for field, value in values.items())
 
 
 def change(volume: Any, values: dict[str, Any]) -> bool:
-    """Change a volume's record at once, if it is as it was read.
+    """Change a volume's record in the database, if it is as it was read.
 
-    :returns: whether it was changed; False: it differs by now, or is gone
+    :returns: whether it was changed; False: it has changed since, or is gone
     """
     expected = {field: volume[field]
                 for field in ('status', 'migration_status', *values)}
@@ -44,21 +44,21 @@ def change(volume: Any, values: dict[str, Any]) -> bool:
 
 
 def correct(volume: Any, values: dict[str, Any]) -> None:
-    """As :func:`change`; a host that is another by then is logged."""
+    """As :func:`change`; a new host is logged."""
     before = volume['host']
     if change(volume, values) and before != volume['host']:
         log_move(volume, before)
 
 
 def log_move(volume: Any, before: str) -> None:
-    """Log that a volume's host has been corrected."""
+    """Log that a volume's host was corrected."""
     LOG.info('Volume %(volume)s: its host was %(before)s and is %(host)s.',
              {'volume': volume['id'], 'before': before,
               'host': volume['host']})
 
 
 class HostRecord:
-    """Writes where an operation has moved a volume's disk."""
+    """Records where an operation has moved a volume's disk."""
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection) -> None:
@@ -66,9 +66,10 @@ class HostRecord:
         self._selection = selection
 
     def follow_disk(self, volume: Any, backing: Any) -> None:
-        """After a move: name the pool of the datastore that has the disk.
+        """After a move: record the pool of the datastore that has the disk.
 
-        For the operation that has moved it, whose record no other changes.
+        Only for the operation that moved it: no other operation changes the
+        record meanwhile, so this does not compare it with the database.
         """
         if not (self._selection.connected
                 and self._selection.settings.datastore_pools):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finishes a copy as a volume's disk, and puts it in the old one's place."""
+"""Completes the copy of a disk, and replaces a volume's disk with it."""
 
 import contextlib
 import secrets
@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Replacement:
-    """What operations that make a copy have in common."""
+    """The steps that all operations that make a copy share."""
 
     def __init__(self, cinder: upstream.Upstream,
                  finder: backing_finder.Finder) -> None:
@@ -28,15 +28,16 @@ class Replacement:
 
     def finish(self, volume: Any, backing: Any, adapter: str | None,
                linked: bool = False) -> None:
-        """Make a fresh copy the volume's disk.
+        """Give a new copy the volume's UUID, size and storage policy.
 
-        It gets the volume's UUID, size and storage policy.
         On failure the copy is deleted: it belongs to no volume yet.
 
-        :param adapter: None: as it is
+        :param adapter: the adapter type; None: unchanged
+        :param linked: the copy is a linked clone
+        :raises VimException: by oslo.vmware
         """
         with self.discarding(backing):
-            # A vCenter does not change the UUID of a delta disk.
+            # A vCenter cannot change the UUID of a delta disk.
             disk = self._upstream.volumeops.reconfigure_disk(
                 backing, disk_uuid=None if linked else volume['id'],
                 adapter=adapter,
@@ -47,10 +48,10 @@ class Replacement:
                                               disk.provisioning)
 
     def finish_image(self, volume: Any, backing: Any) -> None:
-        """Give the disk of an image its volume's storage policy.
+        """Give the disk of an image the volume's storage policy.
 
-        Upstream's conversion to a disk type makes a clone without one. On
-        failure the disk is deleted: it belongs to no volume yet.
+        Upstream's conversion to a disk type makes a clone without a policy.
+        On failure the disk is deleted: it belongs to no volume yet.
         """
         profile_id = self._upstream.storage_profile_id(volume)
         if not profile_id:
@@ -61,11 +62,12 @@ class Replacement:
 
     def remake(self, volume: Any, backing: Any, size_gib: int,
                purpose: str) -> None:
-        """Make a full copy of a backing the volume's backing.
+        """Replace a volume's backing with a full copy of it.
 
         The copy has the disk type and the storage policy of the volume's
-        type, and at least that size. A failure leaves the volume as it was.
+        type. A failure leaves the volume as it was.
 
+        :param size_gib: the least size of the copy
         :param purpose: part of the copy's temporary name
         """
         cinder = self._upstream
@@ -80,7 +82,7 @@ class Replacement:
         self.replace(volume, backing, new, profile_id=profile_id)
 
     def grow(self, backing: Any, size_gib: int) -> None:
-        """Extend a backing's disk that is smaller than asked."""
+        """Extend a backing's disk if it is smaller than this."""
         disk = self._upstream.volumeops.disk_of(backing)
         if disk.capacity_bytes < size_gib * units.Gi:
             self._upstream.extend_backing(backing, size_gib,
@@ -88,7 +90,7 @@ class Replacement:
 
     @contextlib.contextmanager
     def discarding(self, backing: Any) -> Iterator[None]:
-        """Delete a VM that belongs to no volume yet if this block fails."""
+        """If the block fails, delete a VM that belongs to no volume yet."""
         try:
             yield
         except Exception:
@@ -103,7 +105,7 @@ class Replacement:
         try:
             self._upstream.volumeops.delete_backing(backing)
         except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('A leftover VM %(vm)s stays in the vCenter: '
+            LOG.warning('VM %(vm)s is left over in the vCenter: '
                         '%(error)s', {'vm': backing.value,
                                       'error': error})
 
@@ -112,11 +114,12 @@ class Replacement:
                 profile_id: str | None = None) -> None:
         """Make ``new`` the volume's backing, and delete ``old``.
 
-        Until the last step the old backing is whole; a failure gives it its
-        identity back and deletes the new one.
+        The old backing stays complete until the last step. On failure it gets
+        its identity back, and the new one is deleted.
 
-        :param adapter: that of the new one; None: as it is
-        :param profile_id: storage policy of the new one; None: as it is
+        :param adapter: adapter type of the new one; None: unchanged
+        :param profile_id: storage policy of the new one; None: unchanged
+        :raises VimException: by oslo.vmware
         """
         ops = self._upstream.volumeops
         with self.discarding(new):
@@ -125,18 +128,18 @@ class Replacement:
             ops.reconfigure_disk(new, disk_uuid=volume['id'], adapter=adapter,
                                  profile_id=profile_id)
         try:
-            # A name of its own: an earlier replacement may have left a VM.
+            # Its name must be new: a failed replacement may have left a VM.
             ops.set_identity(
                 old, temporary_name(volume, 'replaced'), {
                     upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
                     upstream.VOLUME_ID_KEY: '',
                     shadow.REPLACED: volume['id']})
-            # What the volume is known by stays, though its VM goes.
+            # The new VM keeps the volume's former ids.
             ops.set_identity(new, volume['name'],
                              self._upstream.extra_config(volume) | kept)
         except Exception:
-            # It may have been done and only its reply be lost. If this fails
-            # too, both VMs stay, and the next operation finds them so.
+            # Perhaps the call succeeded and only its reply was lost. If this
+            # fails too, both VMs stay, and the next operation finds them.
             self._finder.restore_identity(volume, old)
             self.discard(new)
             raise
@@ -144,7 +147,7 @@ class Replacement:
 
 
 def temporary_name(volume: Any, purpose: str) -> str:
-    """A name for a VM in the making, which says whose it is to be.
+    """A name for a VM until it gets its final name; it names the volume.
 
     vSphere allows 80 characters.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes the type of volumes, in place where that is possible."""
+"""Changes the type of volumes, in place if possible."""
 
 from typing import Any
 from typing import NamedTuple
@@ -26,15 +26,15 @@ LOG = logging.getLogger(__name__)
 
 
 class _Form(NamedTuple):
-    """What a volume type says about the form of a disk."""
+    """The properties of a disk that a volume type sets."""
 
     provisioning: str
-    adapter: str | None  # None: it names none, and the disk's stays
+    adapter: str | None  # None: not set, so the disk keeps its own
     policy: str | None
 
 
 class Retype:
-    """Brings a disk into the form, and to the pool, of a new type."""
+    """Changes a disk's form, and moves it to a pool, for a new type."""
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
@@ -55,20 +55,22 @@ class Retype:
 
     def retype(self, volume: Any, new_type: Any, host: Any
                ) -> bool | tuple[bool, dict[str, Any]]:
-        """Change a volume's type, on the pool that the scheduler chose.
+        """Change a volume's type and pool (Cinder's hook).
 
-        In place where the pool stays: then only what differs is changed. What
-        needs a copy is built beside the volume, which stays whole until the
-        copy takes its place. Where the storage policy of the new type keeps
-        the disk from that pool, it stays where it is, or goes to another pool
-        of the backend: Cinder's scheduler does not know which comply.
+        If the pool stays the same, the disk is changed in place, and only
+        where the types differ. If that needs a copy, the volume stays complete
+        until the copy replaces its disk. If the pool that the scheduler chose
+        does not comply with the new type's storage policy, which the
+        scheduler does not know, the disk stays where it is or goes to another
+        pool of the backend.
 
         :param host: its ``host['host']`` names the pool
-        :returns: False when it cannot be done so, and Cinder may migrate;
-            else with what Cinder is to record
+        :returns: False: this driver cannot do it, and Cinder may migrate;
+            otherwise True, or True and the update of the record
         :raises NoneComplies: no datastore of the backend complies
         :raises VolumeRefused: the new type has encryption
-        :raises InvalidExtraSpec: the new type asks for what does not exist
+        :raises InvalidExtraSpec: an extra spec of the new type names something
+            that does not exist
         :raises BackingLost: the volume's disk is gone
         """
         self._admission.check_type(new_type['id'])
@@ -85,7 +87,7 @@ class Retype:
     def _change(self, volume: Any, backing: Any, new_type: Any,
                 host: Any, elsewhere: bool
                 ) -> bool | tuple[bool, dict[str, Any]]:
-        # Of adapters the disk's own counts, whatever its type says.
+        # The disk's own adapter counts, not the one that its type names.
         before = self._form(volume['volume_type_id'])._replace(
             adapter=self._upstream.volumeops.adapter_of(backing))
         after = self._form(new_type['id'])
@@ -101,7 +103,7 @@ class Retype:
             not self._migrate.is_on(pool, volume, backing))
         obstacle = self._obstacle(volume, backing, before, after, moving)
         if obstacle:
-            LOG.warning('Volume %(volume)s cannot be retyped as it is: '
+            LOG.warning('Volume %(volume)s cannot be retyped by this driver: '
                         '%(why)s.', {'volume': volume['id'], 'why': obstacle})
             return False
         if moving:
@@ -115,9 +117,9 @@ class Retype:
         if pool == chosen:
             return True
         self._host_record.follow_disk(volume, backing)
-        LOG.warning('Volume %(volume)s: pool %(chosen)s was asked for, which '
-                    'does not comply with storage policy %(policy)r; it is on '
-                    '%(host)s.',
+        LOG.warning('Volume %(volume)s: pool %(chosen)s was requested, which '
+                    'does not comply with storage policy %(policy)r; the '
+                    'volume is on %(host)s.',
                     {'volume': volume['id'], 'chosen': chosen,
                      'policy': after.policy, 'host': volume['host']})
         return True, {field: volume[field]
@@ -125,7 +127,7 @@ class Retype:
 
     def _allowed(self, volume: Any, chosen: str | None,
                  policy: str) -> str | None:
-        """The pool for a disk: the one chosen, its own, or None for any.
+        """The pool for a disk: the chosen one, its present one, or None: any.
 
         :raises NoneComplies: no datastore of the backend complies
         """
@@ -161,7 +163,7 @@ class Retype:
                        before: _Form, after: _Form, new_type: Any,
                        elsewhere: bool) -> None:
         shape = self._upstream.volumeops.reconfigure_disk
-        # The adapter first: that is quickly undone, a move is not.
+        # The adapter first: a move takes long to undo, this does not.
         changed = before.adapter != after.adapter
         if changed:
             shape(backing, adapter=after.adapter)
@@ -209,7 +211,7 @@ class Retype:
 
     def _set_form(self, volume: Any, backing: Any, profile_id: str | None,
                   adapter: str | None = None) -> None:
-        """Change a disk where it is; that of the instance first."""
+        """Change a disk in place, on the instance before the shadow VM."""
         ops = self._upstream.volumeops
         if self._upstream.in_use(volume) and profile_id is not None:
             instance, disk = self._finder.attached_disk(volume)
@@ -219,8 +221,8 @@ class Retype:
             ops.reconfigure_disk(backing, profile_id=profile_id,
                                  adapter=adapter)
         except vmware_exceptions.FileLockedException as error:
-            # The instance holds the disk, and has the policy; the shadow VM
-            # gets it at the detachment (disk_home.py).
+            # The instance has locked the disk, and has the policy already; the
+            # shadow VM gets it at the detachment (disk_home.py).
             if not self._upstream.in_use(volume):
                 raise
             LOG.info('Volume %(volume)s: the shadow VM gets the storage '

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots, in both of upstream's formats.
+"""Creates, deletes and reverts to snapshots, in upstream's two formats.
 
-``COW`` snapshots are vSphere's own, a tree inside the shadow VM. A
-``template`` is a full copy that stands by itself; it is what an attached
-volume gets in either format, since the instance keeps the disk locked.
+A ``COW`` snapshot is a vSphere snapshot of the shadow VM. A ``template`` is an
+independent full copy. An attached volume always gets a template, whatever the
+format, because the instance locks its disk.
 """
 
 import re
@@ -31,7 +31,7 @@ _NOT_IN_XML = re.compile('[^\t\n\r\u0020-\ud7ff\ue000-\ufffd'
 
 
 def sendable(text: str | None) -> str | None:
-    """A tenant's text, without characters that no message can hold."""
+    """A tenant's text; U+FFFD replaces characters that XML cannot hold."""
     return text and _NOT_IN_XML.sub('\ufffd', text)
 
 
@@ -43,7 +43,7 @@ class Snapshots:
                  replacement: replace.Replacement,
                  attached: instance_copy.InstanceCopy,
                  specs: Callable[[Any], dict[str, str]]) -> None:
-        """:param specs: gives the extra specs of a volume's type"""
+        """:param specs: returns the extra specs of a volume's type"""
         self._upstream = cinder
         self._finder = finder
         self._replacement = replacement
@@ -55,17 +55,18 @@ class Snapshots:
         return self._upstream.volumeops
 
     def create(self, snapshot: Any) -> dict[str, Any]:
-        """Take a snapshot.
+        """Take a snapshot (Cinder's hook).
 
-        :returns: ``provider_id`` records whether there was a disk to take it
-            of; ``provider_location`` is a template's inventory path
+        :returns: the update; ``provider_id`` records whether the volume had a
+            disk, ``provider_location`` is a template's inventory path
         :raises BackingLost: the volume's disk is gone
-        :raises InvalidVolume: the tree of COW snapshots is as deep as allowed
+        :raises InvalidVolume: the chain of COW snapshots has reached
+            ``vmdk_ext_max_snapshot_depth``
         """
         volume = snapshot['volume']
         backing = self._finder.existing(volume)
         if not backing:
-            # Of an empty disk that was never made.
+            # The volume is empty: its disk was never made.
             return {'provider_id': state.PROMISED}
         in_use = self._upstream.in_use(volume)
         cow = self._upstream.configuration.vmware_snapshot_format == 'COW'
@@ -81,9 +82,9 @@ class Snapshots:
                 'provider_id': state.BACKED}
 
     def _make_dependent(self, backing: Any) -> None:
-        """Have snapshots include a disk that is independent of them.
+        """Make an independent disk dependent, so that snapshots include it.
 
-        vSphere takes a snapshot of its VM all the same, which holds nothing.
+        vSphere takes a snapshot of its VM in any case, but without the disk.
         """
         disk = self._ops.disk_of(backing)
         if disk.is_independent:
@@ -94,7 +95,7 @@ class Snapshots:
         if disk.is_independent:
             raise exception.InvalidSnapshot(
                 reason=f'the disk of volume {volume["id"]} is {disk.mode}, '
-                'and snapshots in its VM leave it out; set the disk to '
+                'and snapshots of its VM do not include it; set the disk to '
                 'persistent (dependent) in the vCenter')
 
     def _check_depth(self, volume: Any, backing: Any) -> None:
@@ -110,13 +111,14 @@ class Snapshots:
                         in_use: bool, moment: Any = None) -> str:
         """Copy a volume's disk as a template.
 
-        :param moment: a snapshot of the instance, to be copied from
+        :param moment: the instance's snapshot whose content is copied; None:
+            the present content
         :returns: the template's inventory path
         """
         marks = {upstream.BACKING_UUID_KEY: snapshot['id'],
                  shadow.SNAPSHOT_ID: snapshot['id'],
                  shadow.SOURCE_VOLUME: volume['id'],
-                 # Else it would pass for the volume's own VM.
+                 # Otherwise it would count as the volume's own VM.
                  upstream.VOLUME_ID_KEY: ''}
         template = (
             self._copy_attached(snapshot, volume, backing, marks, moment)
@@ -160,18 +162,18 @@ class Snapshots:
             self._ops.get_dc(datastore), volume['project_id'], snapshot=True)
 
     def template(self, snapshot: Any) -> Any:
-        """The template of a snapshot; None when it is certainly gone."""
+        """The template of a snapshot; None only if it is certainly gone."""
         found = self._ops.get_backing_by_uuid(snapshot['id'])
         if found:
             return found
-        # Templates of upstream's driver carry no UUID of theirs. Their path
-        # ends in the snapshot's name, which holds its id: whatever is found
-        # there can be no other.
+        # A template of upstream's driver does not have the snapshot's id as
+        # its UUID. Its path ends in the snapshot's name, which contains the
+        # id, so that an object at this path is the right one.
         path = snapshot['provider_location']
         if path.rpartition('/')[2] != snapshot['name']:
             return None
         return (self._ops.get_entity_by_inventory_path(path)
-                # In a folder that was renamed, or moved.
+                # Its folder may have been renamed or moved.
                 or self._ops.template_named(snapshot['name']))
 
     def existing_template(self, snapshot: Any) -> Any:
@@ -186,7 +188,7 @@ class Snapshots:
         return template
 
     def existing_in_tree(self, backing: Any, snapshot: Any) -> Any:
-        """A snapshot in the tree of a shadow VM.
+        """The COW snapshot in a shadow VM.
 
         :raises BackingLost: it is gone
         """
@@ -197,11 +199,11 @@ class Snapshots:
         return found
 
     def delete(self, snapshot: Any) -> None:
-        """Delete a snapshot; one that is gone already is deleted.
+        """Delete a snapshot; it is no error if it is gone already.
 
-        :raises BackingLost: the volume that holds it is gone
-        :raises SnapshotIsBusy: it lies below an attached disk; Cinder then
-            keeps it as it was
+        :raises BackingLost: the disk of its volume is gone
+        :raises SnapshotIsBusy: an attached disk depends on it; Cinder then
+            keeps the snapshot as it was
         """
         if snapshot['provider_location']:
             template = self.template(snapshot)
@@ -217,10 +219,10 @@ class Snapshots:
                                                 snapshot['name'])
         elif self._ops.get_snapshot(backing, snapshot['name']):
             LOG.warning(
-                'Snapshot %(snapshot)s is not deleted: it lies below the disk '
-                'of volume %(volume)s, which is attached; detach the volume '
-                'first.', {'snapshot': snapshot['id'],
-                           'volume': volume['id']})
+                'Snapshot %(snapshot)s is not deleted: the disk of volume '
+                '%(volume)s, which is attached, depends on it; detach the '
+                'volume first.', {'snapshot': snapshot['id'],
+                                  'volume': volume['id']})
             raise exception.SnapshotIsBusy(snapshot_name=snapshot['name'])
         else:
             deleted = False
@@ -228,14 +230,14 @@ class Snapshots:
             self._delete_unfinished(snapshot)
 
     def _delete_unfinished(self, snapshot: Any) -> None:
-        """Delete a template that Cinder has no record of."""
+        """Delete a template that Cinder has not recorded."""
         if getattr(snapshot, 'provider_id', state.BACKED) is None:
             template = self._ops.get_backing_by_uuid(snapshot['id'])
             if template:
                 self._ops.delete_backing(template)
 
     def revert(self, volume: Any, snapshot: Any) -> None:
-        """Bring back a snapshot's content.
+        """Revert a volume to a snapshot's content (Cinder's hook).
 
         :raises BackingLost: the volume's disk or the snapshot is gone
         :raises InvalidSnapshot: a template cannot replace a disk on which
@@ -248,7 +250,7 @@ class Snapshots:
         if self._upstream.in_use(volume):
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} is attached, and its instance '
-                'would go on with the old disk; detach it first')
+                'would continue to use the old disk; detach it first')
         adapter = copy_policy.adapter(self._specs(volume),
                                       self._ops.adapter_of(backing))
         if not snapshot['provider_location']:
@@ -256,7 +258,7 @@ class Snapshots:
             self.existing_in_tree(backing, snapshot)
             self._check_dependent(volume, backing)
             self._ops.revert_to_snapshot(backing, snapshot['name'])
-            # The VM is as it was then; a revert brings back content alone.
+            # vSphere also reverted the VM's hardware; only content may change.
             self._ops.reconfigure_disk(backing, adapter=adapter)
             return
         template = self.existing_template(snapshot)

@@ -11,7 +11,7 @@ from cinder_vmdk_ext.volumes import snapshots as volume_snapshots
 
 
 class Transfer:
-    """Moves VMs to the folders of a volume's new project."""
+    """Moves shadow VMs and templates to the folders of a new project."""
 
     def __init__(self, cinder: upstream.Upstream,
                  finder: backing_finder.Finder,
@@ -22,7 +22,9 @@ class Transfer:
 
     def accept(self, context: Any, volume: Any, new_user: str,
                new_project: str) -> None:
-        """Put a volume, and its templates, in its new project's folder.
+        """Move a volume and its templates to its new project's folders.
+
+        This is Cinder's hook ``accept_transfer``.
 
         :raises BackingLost: the volume's disk or a template is gone
         """
@@ -31,7 +33,7 @@ class Transfer:
             return
         self._upstream.original.accept_transfer(context, volume, new_user,
                                                 new_project)
-        # The snapshots are the old project's until the driver has ended.
+        # The snapshots belong to the old project until this hook returns.
         templated = [
             snapshot for snapshot in
             objects.SnapshotList.get_all_for_volume(context.elevated(),

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a disk that os-brick has written back the volume's own again.
+"""Corrects a volume's disk after os-brick has replaced it.
 
-os-brick's vmdk connector (backups, host-assisted migration) destroys the
-volume's disk as it disconnects, and copies another to its path: of the size
-and disk type of what was written, with a UUID of its own and without a
-storage policy. The content is what the caller meant it to be.
+When os-brick's vmdk connector (backups, host-assisted migration) disconnects,
+it destroys the volume's disk and copies another disk to its path. The new disk
+has the size and disk type of the file that was written, another UUID and no
+storage policy. Only its content is right.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 
 class WrittenBack:
-    """What a connection leaves to do that had the vCenter's credentials."""
+    """Corrects disks after a connection with the vCenter's credentials."""
 
     def __init__(self, cinder: upstream.Upstream,
                  finder: backing_finder.Finder,
@@ -31,11 +31,14 @@ class WrittenBack:
         self._replacement = replacement
 
     def settle(self, volume: Any) -> None:
-        """Give a disk that was exchanged the volume's UUID, size and form.
+        """Give a replaced disk the volume's UUID, size and disk type.
+
+        A disk that was not replaced is not changed. If the disk type cannot
+        be changed, a warning is logged.
 
         :raises BackingLost: the disk is gone
-        :raises VimException: its size or UUID cannot be set, so that the
-            volume is not what Cinder says of it
+        :raises VimException: its size or UUID cannot be set, so that it does
+            not fit Cinder's record of the volume
         """
         backing = self._finder.existing(volume)
         if not backing or self._upstream.in_use(volume):
@@ -43,8 +46,8 @@ class WrittenBack:
         disk, has_snapshots = self._upstream.volumeops.examine(backing)
         if (disk.uuid.lower() == volume['id'] or disk.parent
                 or has_snapshots):
-            return  # os-brick exchanges no such disk
-        LOG.info('The disk of volume %s was exchanged from outside; it gets '
+            return  # os-brick has not replaced such a disk
+        LOG.info('The disk of volume %s was replaced by os-brick; it gets '
                  "the volume's UUID, size and disk type.", volume['id'])
         if disk.provisioning == self._upstream.disk_type(volume) or (
                 not self._converted(volume, backing, disk)):
@@ -52,14 +55,14 @@ class WrittenBack:
 
     def _converted(self, volume: Any, backing: Any,
                    disk: devices.Disk) -> bool:
-        """Whether it was copied to the disk type of the volume's type."""
+        """Copy the disk to the type's disk type; return whether it worked."""
         try:
             self._replacement.remake(volume, backing, volume['size'],
                                      'restore')
         except (exceptions.NoPlacement, exceptions.VMWARE_ERRORS) as error:
             LOG.warning(
-                'The disk of volume %(volume)s stays %(form)s, which its type '
-                'does not ask for: %(error)s',
+                'The disk of volume %(volume)s stays %(form)s, which is not '
+                'the disk type of its volume type: %(error)s',
                 {'volume': volume['id'], 'form': disk.provisioning,
                  'error': error})
             return False

@@ -165,7 +165,7 @@ class ReferencesTestCase(manage_case.ManageCase):
 
     def test_a_vm_of_several_disks_is_ambiguous(self):
         vm = self.make_vm('server', sizes_gib=(1, 2))
-        self.assert_refused('may mean any of',
+        self.assert_refused('may name any of',
                             {'source-id': vm.config.instanceUuid})
 
     def test_a_reference_that_means_two_disks_is_refused(self):
@@ -182,7 +182,7 @@ class ReferencesTestCase(manage_case.ManageCase):
                     backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
                         fileName=other, diskMode='persistent')))])))
         self.assertEqual(path, f'{other}@DC0/vm/gold.vmdk')
-        self.assert_refused('may mean any of', {'source-name': path})
+        self.assert_refused('may name any of', {'source-name': path})
 
     def test_nonsense_is_refused_with_the_remedy(self):
         vm = self.make_vm('server')

@@ -88,7 +88,7 @@ class ReplacementTestCase(unittest.TestCase):
     def test_an_old_one_that_cannot_be_deleted_is_left(self):
         with self.assertLogs(replace.LOG.logger.name) as logged:
             self.assertTrue(self.act('replace', OLD, NEW, delete=OLD))
-        self.assertIn('leftover VM old', logged.output[0])
+        self.assertIn('VM old is left over', logged.output[0])
 
     def test_a_copy_that_is_too_small_is_extended_or_goes(self):
         self.assertTrue(self.act('finish', NEW, None))
