@@ -62,10 +62,11 @@ vmdk_ext_opts = [
         'vmdk_ext_drain_attribute',
         default='cinder_state',
         help='Custom attribute of datastores that takes one out of placement '
-             "while its value is 'drain'. The datastore stays listed as a "
-             'pool, with zero free capacity and the number of volumes that '
-             'are left on it. Maintenance mode does the same. Empty: no '
-             'attribute does.'),
+             "while its value is 'drain', or 'drain: REASON' as "
+             "'cinder-vmdk-ext pool drain' sets it. The datastore stays "
+             'listed as a pool, with zero free capacity, the reason, and the '
+             'number of volumes that are left on it. Maintenance mode does '
+             'the same. Empty: no attribute does.'),
     cfg.StrOpt(
         'vmdk_ext_drain_tag',
         help='Tag that takes a datastore out of placement as '

@@ -16,9 +16,11 @@ from cliff import commandmanager
 COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
     'check': 'cinder_vmdk_ext.cmd.checking:Check',
+    'pool drain': 'cinder_vmdk_ext.cmd.draining:DrainPool',
     'pool explain': 'cinder_vmdk_ext.cmd.pools:ExplainPool',
     'pool list': 'cinder_vmdk_ext.cmd.pools:ListPool',
     'pool show': 'cinder_vmdk_ext.cmd.pools:ShowPool',
+    'pool undrain': 'cinder_vmdk_ext.cmd.draining:UndrainPool',
     'quarantine list': 'cinder_vmdk_ext.cmd.quarantine:ListQuarantine',
     'quarantine purge': 'cinder_vmdk_ext.cmd.quarantine:PurgeQuarantine',
     'quarantine restore': 'cinder_vmdk_ext.cmd.quarantine:RestoreQuarantine',

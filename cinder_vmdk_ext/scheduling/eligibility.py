@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from cinder_vmdk_ext import model
 
-# The value of the custom attribute that drains a datastore.
+# The value of the custom attribute that drains a datastore; 'drain: REASON'
+# does so, too.
 DRAIN = 'drain'
 # Codes of an Ineligibility after which volumes are to leave the datastore.
 LEAVING = frozenset({'drain', 'maintenance'})
@@ -68,6 +69,16 @@ def _verdict(datastore: model.Datastore, inventory: model.Inventory,
             _foreign(datastore, inventory, settings)
             or _indisposed(datastore, inventory, settings))
     return found[1]
+
+
+def is_drain(value: str) -> bool:
+    """Whether a value of the custom attribute drains a datastore."""
+    return value.partition(':')[0].strip().lower() == DRAIN
+
+
+def drain_value(reason: str) -> str:
+    """The value of the custom attribute that drains for a reason."""
+    return f'{DRAIN}: {reason}'
 
 
 def _foreign(datastore: model.Datastore, inventory: model.Inventory,
@@ -188,7 +199,7 @@ def _drained(datastore: model.Datastore, inventory: model.Inventory,
     name = settings.drain_attribute
     if name:
         value = inventory.attribute(datastore, name) or ''
-        if value.strip().lower() == DRAIN:
+        if is_drain(value):
             return f'it is drained: its attribute {name!r} says {value!r}'
     if settings.drain_tag and datastore.moref in inventory.tagged:
         return f'it is drained: it has the tag {settings.drain_tag!r}'

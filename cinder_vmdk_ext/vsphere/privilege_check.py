@@ -101,8 +101,10 @@ class Checker:
                         filter(None, map(named.get, lacking)))))
 
     def _exists(self, privilege: privileges.Privilege) -> bool:
-        """Whether the vCenter has this privilege, and it is still needed."""
+        """Whether the vCenter has it, and the driver itself needs it still."""
         content = self._session.vim.service_content
+        if privilege.optional:
+            return False
         if privilege.since and _numbers(content.about.apiVersion) < _numbers(
                 privilege.since):
             return False

@@ -21,6 +21,8 @@ class Privilege(NamedTuple):
     vital: bool = False
     #: The version of the API that introduced it, or empty.
     since: str = ''
+    #: For what an operator does by a command; not checked at the start.
+    optional: bool = False
 
 
 ROOT = 'vCenter (root folder)'
@@ -39,6 +41,9 @@ TABLE = (
     Privilege('StorageProfile.View', ROOT, 'read storage policies'),
     Privilege('StorageProfile.Apply', ROOT,
               'give disks a storage policy', since='8.0.2'),
+    Privilege('Global.ManageCustomFields', ROOT,
+              'make the attribute by which `pool drain` drains, once',
+              optional=True),
     Privilege('Folder.Create', FOLDER, 'make the folders of volumes'),
     Privilege('VirtualMachine.Inventory.Create', FOLDER, 'create volumes'),
     Privilege('VirtualMachine.Inventory.CreateFromExisting', FOLDER,
@@ -93,6 +98,8 @@ TABLE = (
     Privilege('Datastore.Browse', DATASTORE, 'find disks'),
     Privilege('Datastore.FileManagement', DATASTORE,
               'extend, move and import disks'),
+    Privilege('Global.SetCustomField', DATASTORE,
+              'drain and undrain pools (`pool drain`)', optional=True),
     Privilege('Resource.AssignVMToPool', POOL, 'create volumes'),
     Privilege('VApp.Import', POOL, 'create volumes of images'),
 )

@@ -20,7 +20,9 @@ from cinder_vmdk_ext.tests.functional import manage_case
 from cinder_vmdk_ext.tests.functional import test_groups
 from cinder_vmdk_ext.tests.functional import test_transfers
 from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import custom_fields
 from cinder_vmdk_ext.vsphere import privileges
+from cinder_vmdk_ext.vsphere import references
 from sandbox import service_user
 from sandbox.embedded import section
 
@@ -322,6 +324,20 @@ class OperationsCase(manage_case.ManageCase, test_groups.GroupCase,
         self.driver.manage_existing_snapshot(snapshot,
                                              {'source-name': 'before'})
 
+    def do_drain_a_pool(self) -> Iterator[None]:
+        manager = self.service.content.customFieldsManager
+        yield
+        fields = custom_fields.CustomFields(self.driver.backend.session,
+                                            self.driver.backend.client)
+        try:
+            fields.set(
+                references.Ref('Datastore', self.datastore(
+                    'LocalDS_3')._moId),
+                fields.define('cinder_state', 'Datastore'), '')
+        finally:
+            for field in manager.field:
+                manager.RemoveCustomFieldDef(field.key)
+
     def do_audit(self) -> Iterator[None]:
         self.create()
         yield
@@ -349,7 +365,7 @@ def page(found: dict[str, set[Use]]) -> str:
             methods[use.privilege, use.on].add(use.method)
             operations[use.privilege, use.on].add(name)
     rows = ''.join(
-        f'| `{each.id}`{_since(each)} | {each.on} | {each.purpose} '
+        f'| `{each.id}`{_notes(each)} | {each.on} | {each.purpose} '
         f'| {", ".join(sorted(methods[each.id, each.on]))} '
         f'| {_some(operations[each.id, each.on])} |\n'
         for each in privileges.TABLE)
@@ -362,8 +378,9 @@ HEAD = ('| privilege | on | to | method | operations |\n'
         '|---|---|---|---|---|\n')
 
 
-def _since(privilege: privileges.Privilege) -> str:
-    return f' (as of vSphere {privilege.since})' if privilege.since else ''
+def _notes(privilege: privileges.Privilege) -> str:
+    return (f' (as of vSphere {privilege.since})' if privilege.since
+            else ' (optional)' if privilege.optional else '')
 
 
 def _some(names: set[str]) -> str:

@@ -32,13 +32,15 @@ def why(seen, settings=SETTINGS):
 class DrainTestCase(unittest.TestCase):
 
     def test_the_attribute_says_drain(self):
-        for value in ('drain', 'Drain', ' DRAIN '):
+        for value in ('drain', 'Drain', ' DRAIN ', 'drain: it is old',
+                      'Drain :'):
             refused = why(inventory((7, value)))
             self.assertEqual(('drain', True), (refused.code, refused.passing))
             self.assertIn("'cinder_state'", refused.reason)
 
     def test_other_values_and_attributes_do_not(self):
         for values in ((), ((7, ''),), ((7, 'up'),), ((8, 'drain'),),
+                       ((7, 'drained: it is old'),),
                        ((9, 'drain'),)):
             self.assertIsNone(why(inventory(*values)), values)
 
