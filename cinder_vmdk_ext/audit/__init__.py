@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's records, the vCenter's VMs and the datastores' files compared."""
+"""Compares Cinder's records, the vCenter's VMs and the datastores' files."""

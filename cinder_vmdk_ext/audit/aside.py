@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies in quarantine: since when, why, whose, and where it was.
+"""Lists what is in quarantine: its origin, its owner, the time and reason.
 
-A VM carries this itself, in its extra configuration. Templates and bare files
-cannot: there the folder in quarantine says it, by its name, which also bears
-a digest of the deployment's mark.
+The extra configuration of a VM holds this. Templates and files cannot hold it,
+so the name of their folder in quarantine does; that name also holds a digest
+of the deployment's mark.
 """
 
 import dataclasses
@@ -21,27 +21,30 @@ _FOLDER = re.compile(
     r'(?P<at>\d{8}T\d{6}Z) (?P<kind>[a-z-]+) (?P<digest>[0-9a-f]{12})'
     r' (?P<origin>\S+)')
 _PREFIX = 'quarantined-'
-OLD = 'an older release moved it, which did not note where it was'
+OLD = 'an older release moved it and did not record where it was'
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a sweep notes of a thing that it moves."""
+    """What a sweep records about a VM, template or file that it moves."""
 
     kind: str  # of the finding
     detail: str = ''
     at: str = ''  # UTC, as 20261128T075200Z; '': unknown
-    origin: str = ''  # the inventory folder's moref; of a file its path
+    origin: str = ''  # the inventory folder's moref; a file's former path
     name: str = ''
     uuid: str = ''  # a VM's instance UUID
     marks: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def as_text(self) -> str:
-        """For a VM's extra configuration."""
+        """The record as text for a VM's extra configuration (JSON)."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     def folder_name(self, deployment: str) -> str:
-        """For a folder in quarantine; a file's origin is the path in it."""
+        """The name of the folder in quarantine for a template or file.
+
+        A file's former path continues below that folder.
+        """
         return ' '.join((self.at, self.kind, names.digest(deployment),
                          self.origin))
 
@@ -55,40 +58,40 @@ def of_text(text: str) -> Record | None:
 
 
 def stamp(moment: datetime.datetime) -> str:
-    """A moment as a record has it."""
+    """A moment as a record writes it, in UTC."""
     return moment.astimezone(datetime.timezone.utc).strftime(_STAMP)
 
 
 def aside_name(name: str) -> str:
-    """The name of a VM in quarantine; it has up to 79 characters."""
+    """The name of a VM in quarantine, cut to 79 characters."""
     return f'{_PREFIX}{name}'[:79]
 
 
 def aside_template_name(name: str) -> str:
-    """The name of a template in quarantine, from which its own follows.
+    """The name of a template in quarantine; it contains the former name.
 
-    The driver finds no template by its name, so a long one may stay.
+    A long name stays as it is: the driver finds no template by its name.
     """
     return name if len(_PREFIX + name) > 79 else _PREFIX + name
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One thing in quarantine."""
+    """A VM, template or file in quarantine."""
 
     thing: str  # vm, template, file
-    name: str  # that it had
+    name: str  # its former name
     reference: str  # a moref, or '[datastore] path'
     owner: str  # id of the volume or snapshot, as far as known
     place: str  # the datastore's name
     size_bytes: int
     record: Record | None
-    # Whether it bears this deployment's mark; else it bears none.
+    # Whether it has this deployment's mark; if not, it has no mark.
     mine: bool
-    # VMs that use a file of it.
+    # VMs that use one of its files.
     users: tuple[str, ...] = ()
     datastore: str = ''  # of a file: the datastore's moref
-    # Why it cannot be restored; ''.
+    # Why it cannot be restored; '': it can.
     hindrance: str = ''
 
     @property
@@ -100,12 +103,12 @@ class Item:
             tzinfo=datetime.timezone.utc)
 
     def is_called(self, reference: str) -> bool:
-        """Whether an operator means this one."""
+        """Whether an operator's reference names this item."""
         return reference in (self.reference, self.name)
 
 
 def items(evidence: compare.Evidence) -> list[Item]:
-    """What is in quarantine, and is not another deployment's."""
+    """What is in quarantine, without what has another deployment's mark."""
     found = [*_machines(evidence), *_files(evidence)]
     return sorted(found, key=lambda each: (
         each.record.at if each.record else '', each.name, each.reference))
@@ -169,7 +172,7 @@ def _files(evidence: compare.Evidence) -> Iterator[Item]:
 
 
 def _of_folder(names: list[str]) -> tuple[Record | None, str]:
-    """What a folder's name says: a record, and the deployment's digest."""
+    """The record and the deployment's digest in a folder's name."""
     found = _FOLDER.fullmatch(names[0]) if names else None
     if found is None:
         return None, ''

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads what an audit compares: records, inventory and files, in bulk."""
+"""Reads the records, the inventory and the files for an audit, in bulk."""
 
 import datetime
 import re
@@ -44,9 +44,9 @@ _PATHS = {
         *(f'config.extraConfig["{mark}"]' for mark in _MARKS)),
     'Folder': ('name', 'parent'),
     'Datacenter': ('name', 'parent')}
-# The vCenter says "never" with the first moment of its calendar.
 _VMS_A_CALL = 200
 _IDS_A_QUERY = 200
+# For "never" the vCenter reports the first moment of its calendar.
 _NEVER = datetime.datetime(1980, 1, 1, tzinfo=datetime.timezone.utc)
 _EXTENSION_KEY = soap.tag('extensionKey')
 _NAME = soap.tag('name')
@@ -54,12 +54,13 @@ _SIZE = soap.tag('size')
 
 
 class EvidenceReader:
-    """Looks at a backend from three sides."""
+    """Reads the evidence about a backend from all three sources."""
 
     def __init__(self, backend: Any,
                  named: Collection[str] = ()) -> None:
         """:param backend: a Backend that is connected
-        :param named: references that may be swept without a mark
+        :param named: references of findings that a sweep may move although
+            they have no mark
         """
         self._backend = backend
         self._named = frozenset(named)
@@ -71,12 +72,12 @@ class EvidenceReader:
         self._last: list[compare.Machine] = []
 
     def read(self) -> compare.Evidence:
-        """All there is now.
+        """Read the present records, VMs and files.
 
-        The records come last: what is made meanwhile has a record before it
-        has a VM.
+        The records are read last: what is made meanwhile has a record before
+        it has a VM.
 
-        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        :raises VimFaultException, VimConnectionException: by oslo.vmware
         """
         inventory = self._backend.inventory()
         datastores = self._datastores(inventory)
@@ -88,19 +89,19 @@ class EvidenceReader:
         return self._evidence(machines, files, searched)
 
     def without_files(self) -> compare.Evidence:
-        """As :meth:`read`, without a search of the datastores.
+        """Read as :meth:`read` does, but do not search the datastores.
 
-        What it takes does not grow with the number of datastores. Whether a
-        disk's file is there is not known of it.
+        Its time does not grow with the number of datastores. The result does
+        not show whether a disk's file exists.
         """
         return self._evidence(self._machines(self._backend.inventory()), [],
                               frozenset())
 
     def again(self, finding: compare.Finding) -> compare.Evidence:
-        """What decides one finding, as it is now.
+        """Read the present evidence about one finding.
 
-        Of VMs: that which was found, and its volume's. Of files: those of
-        the folder; then the VMs on that datastore are read as well.
+        That is the VM of the finding and the VM of its volume. For a file it
+        is the files in its folder, and the VMs on its datastore.
         """
         inventory = self._backend.inventory()
         files: list[compare.File] = []
@@ -155,7 +156,7 @@ class EvidenceReader:
     def _records(self) -> tuple[tuple[compare.Volume, ...],
                                 tuple[compare.Snapshot, ...]]:
         context = cinder_context.get_admin_context()
-        # Of all backends: a VM may be that of another.
+        # Of all backends: a VM may belong to another backend.
         volumes = tuple(self._volume(each) for each
                         in objects.VolumeList.get_all(context))
         mine = {each.id for each in volumes if each.mine}
@@ -189,7 +190,7 @@ class EvidenceReader:
     def _machines(self, inventory: model.Inventory,
                   morefs: Collection[str] | None = None
                   ) -> list[compare.Machine]:
-        """All VMs, or some; those that are gone are left out."""
+        """All VMs, or those of ``morefs`` that still exist."""
         if morefs is None:
             found = self._tree = collector.read_all(
                 self._backend.session, self._client, _PATHS)
@@ -210,7 +211,7 @@ class EvidenceReader:
                         files: list[compare.File], searched: frozenset[str],
                         inventory: model.Inventory
                         ) -> Iterator[compare.File]:
-        """Files that VMs name, and that were made after the search."""
+        """Files that VMs name and that were made after the search."""
         known = {file.key for file in files}
         for path in sorted({
                 path for vm in machines if vm.ours for path in vm.disks
@@ -263,7 +264,7 @@ class EvidenceReader:
                  if age is not None), default=None))
 
     def _is_home(self, folder: str) -> bool:
-        """Whether an inventory folder is one of this backend's.
+        """Whether an inventory folder belongs to this backend.
 
         Upstream makes ``OpenStack/Project (id)/vmware_volume_folder``, and
         ``Snapshots`` in it.
@@ -275,7 +276,7 @@ class EvidenceReader:
 
     @staticmethod
     def _home(seen: dict[str, Any], inventory: model.Inventory) -> str:
-        """The datastore of its own files; that of its disk may differ."""
+        """The datastore (moref) of a VM's own files; its disk's may differ."""
         morefs = [ref.value for ref in seen.get('datastore') or ()]
         path = seen.get('config.files.vmPathName') or ''
         for datastore, _within in inventory.located(path):
@@ -301,13 +302,13 @@ def _file(datastore: model.Datastore, found: datastore_browser.Found,
 
 
 def _storage(datastore: model.Datastore, inventory: model.Inventory) -> str:
-    """One name for one storage that several datastores show."""
+    """One name for a storage that several datastores may show."""
     return min(each.plain_name for each
                in inventory.same_storage(datastore))
 
 
 def _deleted(ids: set[str]) -> frozenset[str]:
-    """Those of ids whose volumes or snapshots this Cinder has deleted."""
+    """Those ids whose volumes or snapshots this Cinder has deleted."""
     context = cinder_context.get_admin_context(read_deleted='only')
     found: set[str] = set()
     ordered = sorted(ids)
@@ -325,9 +326,9 @@ def _deleted(ids: set[str]) -> frozenset[str]:
 
 
 def _reference(path: str, inventory: model.Inventory) -> str:
-    """A file's path with its datastore's name as :class:`compare.File` has it.
+    """A file's path with the datastore's name of :class:`compare.File`.
 
-    The vCenter writes the name as it stores it.
+    The vCenter's path has the name as the vCenter stores it.
     """
     return next((f'[{_storage(datastore, inventory)}] {within}'
                  for datastore, within in inventory.located(path)), path)

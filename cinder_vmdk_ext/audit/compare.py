@@ -1,29 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares Cinder's records, the inventory and the datastores' files.
 
-Decided on plain values, as :mod:`cinder_vmdk_ext.audit.collect` reads them.
-Kinds of findings:
+It uses the values that :mod:`cinder_vmdk_ext.audit.collect` reads, and makes
+no calls itself. Kinds of findings:
 
 lost
-    a record whose disk was made, and whose VM, disk or snapshot is not there
+    the disk of a record was made, but its VM, disk or snapshot is missing
 at-risk
-    a disk in the folder of an instance, which is deleted with it
+    a disk is in the folder of an instance, and is deleted with the instance
 shared
-    a disk that a second VM names, not being the instance that it is attached
-    to
+    a second VM names the disk, and the volume is not attached to that VM
 stuck
-    a record that has waited for a day for an operation to end, or whose
-    deletion has begun and failed
+    a record's operation has not ended for a day, or its deletion has begun
+    and failed
 misplaced
     the record's host names another pool than the one that holds the disk
 duplicated
-    another VM that passes for a volume's, beside the one that is used
+    another VM has the volume's identity, beside the VM that the driver uses
 leftover
-    what an operation made for a while, and a crash or failure left behind
+    a temporary VM, snapshot or file of an operation that crashed or failed
 orphan
-    a VM or disk of Cinder's making of which no record knows
+    a VM or disk that Cinder made, and that has no record
 quarantined
-    what a sweep moved aside; a person deletes it
+    a sweep moved it to quarantine; a person deletes it
 """
 
 import dataclasses
@@ -43,7 +42,7 @@ QUARANTINE_PATH = 'openstack-quarantine'
 
 _ID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 _TEMPORARY_SNAPSHOT = re.compile(f'temp-snapshot-({_ID})')
-# By what an instance is held still for a group, of which this is the id.
+# Name of an instance's snapshot for a group; it contains the group's id.
 _MOMENT = re.compile(f'group(?:-snapshot)?-({_ID})')
 _EXTENT = re.compile(r'(-flat|-delta|-sesparse|-ctk|-rdm|-rdmp)(?=\.vmdk$)')
 # How long an operation may take before its record counts as stuck.
@@ -59,8 +58,8 @@ class Volume:
     pool: str  # as its host names it
     status: str = 'available'
     at_rest: bool = True  # no operation is under way
-    backed: bool = True  # known to have been given a disk
-    mine: bool = True  # of the backend that is looked at
+    backed: bool = True  # its disk has been made
+    mine: bool = True  # it belongs to the backend that is audited
     deleting: bool = False  # its deletion has begun
     idle_seconds: float = 0.0  # since its record changed
     attached_to: tuple[str, ...] = ()  # UUIDs of instances
@@ -103,8 +102,8 @@ class Machine:
     unmanaged: str = ''
     quarantined: str = ''
     quarantine_record: str = ''
-    ours: bool = False  # made by a driver of Cinder's
-    deployment: str = ''  # which deployment of Cinder's made it
+    ours: bool = False  # a Cinder driver made it
+    deployment: str = ''  # the mark of the Cinder deployment that made it
     at_home: bool = True  # in a folder of this backend's
     folder: str = ''  # '[datastore] folder' of its own files
     disks: tuple[str, ...] = ()  # '[datastore] path' that it names
@@ -118,12 +117,12 @@ class Machine:
 
     @property
     def space_bytes(self) -> int:
-        """What its files take."""
+        """The space that its files use."""
         return sum(size for _path, size in self.files)
 
     @property
     def set_aside(self) -> bool:
-        """Whether a sweep has moved it."""
+        """Whether a sweep has moved it to quarantine."""
         return bool(self.quarantined) or (
             f'/OpenStack/{QUARANTINE_FOLDER}/' in self.path)
 
@@ -137,7 +136,7 @@ class File:
     size_bytes: int = 0
     age_seconds: float | None = None
     datastore: str = ''  # the datastore's moref
-    # One name for one storage, however many datastores show it.
+    # One name for a storage, even if several datastores show it.
     storage: str = ''
 
     @property
@@ -153,7 +152,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """All there is, at one moment."""
+    """The records, VMs and files at one moment."""
 
     volumes: tuple[Volume, ...]
     snapshots: tuple[Snapshot, ...]
@@ -164,7 +163,7 @@ class Evidence:
     deployment: str = ''
     #: Ids of volumes and snapshots that this Cinder has deleted.
     deleted: frozenset[str] = frozenset()
-    #: References that an operator named, though they bear no mark.
+    #: References that an operator named although they have no mark.
     named: frozenset[str] = frozenset()
     #: Names of the storages whose files were read.
     searched: frozenset[str] = frozenset()
@@ -172,7 +171,7 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be."""
+    """A difference between the records, the VMs and the files."""
 
     kind: str
     thing: str  # volume, snapshot, vm, template, file, vm-snapshot
@@ -183,19 +182,19 @@ class Finding:
     space_bytes: int
     age_seconds: float | None
     detail: str
-    # Whether a sweep may act: nothing that a record may need is concerned.
+    # Whether a sweep may move it: no record can need it.
     sweepable: bool = False
     machine: str = ''  # of a vm-snapshot: the VM's moref
     datastore: str = ''  # of a file: the datastore's moref
 
 
 def compare(evidence: Evidence) -> list[Finding]:
-    """All findings, the gravest kind first."""
+    """All findings, the most serious kind first."""
     return Comparison(evidence).findings()
 
 
 def unused_disks(evidence: Evidence) -> Iterator[File]:
-    """Disks' files that no VM names, each with the space of its extents."""
+    """Disk files that no VM names, each with the space of its extents."""
     used = {_descriptor(path) for vm in evidence.machines
             for path in (*(path for path, _size in vm.files), *vm.disks)}
     for file in _disks(evidence.files):
@@ -204,14 +203,14 @@ def unused_disks(evidence: Evidence) -> Iterator[File]:
 
 
 class Comparison:
-    """What is there beside what there should be."""
+    """Compares what exists with what the records say."""
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
         self._volumes = {each.id: each for each in evidence.volumes}
         self._by_name = {each.name: each.id for each in evidence.volumes}
         self._snapshots = {each.id: each for each in evidence.snapshots}
-        # Upstream writes it with a slash before it.
+        # Upstream writes a template's path with a slash before it.
         self._by_path = {each.path.strip('/'): each.id
                          for each in evidence.snapshots if each.template}
         self._holders: dict[str, list[Machine]] = {}
@@ -239,7 +238,7 @@ class Comparison:
         elif temporary and vm.ours:
             self._temporary.append((temporary, vm))
         elif self._is_unfinished_template(vm):
-            # Not marked as a template yet.
+            # It is not marked as a template yet.
             self._templates.setdefault(
                 vm.snapshot_id or named.snapshot_id(vm.name),
                 []).append(vm)
@@ -250,7 +249,7 @@ class Comparison:
                 self._holders.setdefault(of, []).append(vm)
 
     def _snapshot_of(self, template: Machine) -> str:
-        """Whose a template is: one that was managed has older marks too."""
+        """Id of a template's snapshot; a managed one has older marks too."""
         named = self._evidence.names.snapshot_id(template.name)
         for known in (template.uuid, self._by_path.get(template.path), named):
             if known in self._snapshots:
@@ -261,36 +260,36 @@ class Comparison:
         return vm.ours and not vm.volume_id and bool(
             vm.snapshot_id or self._evidence.names.snapshot_id(vm.name))
 
-    # -- What a sweep may move ----------------------------------------------
+    # -- Whether a sweep may move it ----------------------------------------
 
     def _is_foreign(self, vm: Machine) -> bool:
-        """Whether another deployment made a VM; never touched then."""
+        """Whether another deployment made a VM; no sweep moves it then."""
         return bool(vm.deployment) and (
             vm.deployment != self._evidence.deployment)
 
     def _why_not(self, vm: Machine, owner: str) -> str | None:
-        """Why a sweep leaves a VM, whatever it holds; None: it need not."""
+        """Why a sweep must not move a VM; None: it may."""
         if self._is_foreign(vm):
             return 'another deployment made it'
         if not vm.ours:
             return 'Cinder did not make it'
         if not vm.at_home:
-            return "it is in no folder of this backend's"
+            return "it is not in a folder of this backend"
         if vm.pool is None:
-            return "it is on none of this backend's datastores"
+            return "it is not on a datastore of this backend"
         if vm.deployment or self._is_known(owner, vm.moref):
             return None
-        return ('it bears no mark of this deployment; another Cinder may '
-                'know it')
+        return ('it has no mark of this deployment; another Cinder may use '
+                'it')
 
     def _is_known(self, owner: str, reference: str) -> bool:
-        """Whether an unmarked thing is of this deployment for certain."""
+        """Whether this deployment certainly made something without a mark."""
         return (owner in self._volumes or owner in self._snapshots
                 or owner in self._evidence.deleted
                 or reference in self._evidence.named)
 
     def findings(self) -> list[Finding]:
-        """All findings, the gravest kind first."""
+        """All findings, the most serious kind first."""
         return sorted(self._found(), key=lambda each: (
             KINDS.index(each.kind), each.name, each.reference))
 
@@ -306,10 +305,11 @@ class Comparison:
     # -- Records ------------------------------------------------------------
 
     def used(self, volume_id: str) -> Machine | None:
-        """The VM that the driver takes for a volume's.
+        """The VM that the driver uses for a volume.
 
-        It goes by the UUID, or by the name as in old releases. A mark alone
-        may be that of somebody's copy.
+        The driver finds it by its UUID, or by its name as in old releases. A
+        copy of the VM may have the volume's mark too, so that the mark alone
+        does not count.
         """
         found = [vm for vm in self._holders.get(volume_id, ())
                  if vm.uuid == volume_id
@@ -349,8 +349,8 @@ class Comparison:
                         yield _of_machine(
                             'duplicated', vm, volume_id,
                             f'{used.moref} is used' if used else
-                            'bears its mark, and neither its UUID nor its '
-                            'name, so that none is used')
+                            'it has the mark of the volume, but not its UUID '
+                            'or name, so that the driver does not use it')
                 continue
             for vm in machines:
                 if self._is_foreign(vm):
@@ -360,23 +360,23 @@ class Comparison:
                     why = 'it may have been unmanaged'
                 yield _of_machine(
                     'orphan', vm, volume_id, _and(
-                        'no record of this volume', why),
+                        'this volume has no record', why),
                     sweepable=why is None)
 
     def _of_record(self, volume: Volume,
                    used: Machine | None) -> Iterator[Finding]:
-        """What is wrong with a volume, and the disk of its VM."""
+        """What is wrong with a volume's record or with its VM's disk."""
         about = functools.partial(
             Finding, thing='volume', name=volume.name, reference=volume.id,
             owner=volume.id, place=volume.pool, space_bytes=0,
             age_seconds=volume.idle_seconds)
         if not volume.at_rest and volume.idle_seconds >= STUCK_SECONDS:
             yield about('stuck', detail=(
-                f'it is {volume.status} since '
+                f'it has been {volume.status} for '
                 f'{volume.idle_seconds / 3600:.0f} hours'))
         elif volume.at_rest and volume.deleting:
             yield about('stuck', detail=(
-                'its deletion has begun and failed; repeat it'))
+                'its deletion has begun and failed; repeat the deletion'))
         if used is None or not volume.at_rest:
             return
         if volume.backed and not used.disk_count:
@@ -393,12 +393,12 @@ class Comparison:
         folder = disk.rpartition('/')[0]
         for vm in self._by_folder.get(folder, ()):
             if vm is not used and not vm.ours and not vm.template:
-                yield 'at-risk', (f'{disk} lies in the folder of {vm.name} '
+                yield 'at-risk', (f'{disk} is in the folder of {vm.name} '
                                   f'({vm.moref}), and is deleted with it')
         for vm in self._naming.get(disk, ()):
             if vm is not used and vm.uuid not in volume.attached_to:
-                yield 'shared', (f'{vm.name} ({vm.moref}) names {disk}, '
-                                 'too')
+                yield 'shared', (f'{vm.name} ({vm.moref}) also names '
+                                 f'{disk}')
 
     @functools.cached_property
     def _paths(self) -> frozenset[str]:
@@ -421,7 +421,7 @@ class Comparison:
         return found
 
     def _traces(self, volume_id: str) -> str:
-        """What is left of a lost volume, to help the search for it."""
+        """What still exists of a lost volume, to help the search for it."""
         machines = [vm for of, vm in self._temporary if of == volume_id]
         machines += self._holders.get(volume_id, [])
         found = [f'{vm.name} ({vm.moref})' for vm in machines]
@@ -432,8 +432,8 @@ class Comparison:
                 or self._evidence.names.volume_id(vm.name) == volume_id)]
         found += [file.reference for file in self._unused()
                   if self._owner_of(file) == volume_id]
-        return ('there is still: ' + ', '.join(found) if found
-                else 'no trace of it')
+        return ('still present: ' + ', '.join(found) if found
+                else 'nothing of it was found')
 
     def _of_snapshots(self) -> Iterator[Finding]:
         for record in self._evidence.snapshots:
@@ -460,17 +460,17 @@ class Comparison:
                     why = self._why_not(vm, snapshot_id)
                     yield _of_machine(
                         'orphan', vm, snapshot_id,
-                        _and('no record of this snapshot', why),
+                        _and('this snapshot has no record', why),
                         sweepable=why is None)
                 elif not vm.template and known.status == 'available':
                     yield _of_machine(
                         'duplicated' if len(machines) > 1 else 'misplaced',
                         vm, snapshot_id, 'not marked as a template')
 
-    # -- Temporary things ---------------------------------------------------
+    # -- Temporary VMs and snapshots ----------------------------------------
 
     def _free_of(self, owner: str) -> str | None:
-        """Why a volume's leftover must stay; None if it need not."""
+        """Why a leftover of a volume must stay; None: it need not."""
         volume = self._volumes.get(owner)
         if volume is None:
             return None
@@ -501,18 +501,18 @@ class Comparison:
             return
         owner = _id_in(_TEMPORARY_SNAPSHOT, point.name)
         if owner:
-            # Also the volume whose VM holds it may be at work.
+            # An operation may also work on the volume whose VM holds it.
             busy = any(each in self._volumes
                        and not self._volumes[each].at_rest
                        for each in (owner, vm.uuid))
             why = self._why_not(vm, owner) or (
                 'its volume is not at rest' if busy else None)
             yield found(owner=owner, detail=_and(
-                f'in the tree of {vm.name}', why), sweepable=why is None)
+                f'a snapshot of {vm.name}', why), sweepable=why is None)
         owner = _id_in(_MOMENT, point.name)
         if owner:
             yield found(owner=owner, detail=(
-                f'holds the disks of {vm.name} still; delete the group '
+                f'a snapshot of {vm.name} for a group; delete the group '
                 'snapshot or group of that id, unless it is being made'))
 
     # -- Files --------------------------------------------------------------
@@ -535,12 +535,12 @@ class Comparison:
             elif file.path.startswith(patterns.TEMPORARY_FOLDER):
                 yield from self._of_temporary_image(file)
             elif self._owner_of(file):
-                yield self._of_nobodys_file(file)
+                yield self._of_unused_file(file)
 
     def _of_temporary_image(self, file: File) -> Iterator[Finding]:
-        """An image's file does not name its volume.
+        """The finding of a temporary image, which does not name its volume.
 
-        Its folder names the deployment, unless it is upstream's.
+        Its folder names the deployment, unless upstream's driver made it.
         """
         of, own = patterns.deployment_of(file.path), self._evidence.deployment
         if of and not (own and of == patterns.digest(own)):
@@ -549,11 +549,11 @@ class Comparison:
         if any(not each.at_rest for each in self._evidence.volumes):
             why = 'an operation under way may need it'
         elif not of and file.reference not in self._evidence.named:
-            why = 'it bears no mark of a deployment'
+            why = 'it has no mark of a deployment'
         yield self._of_file('leftover', file, _and(
             'a temporary image that no VM uses', why), why is None)
 
-    def _of_nobodys_file(self, file: File) -> Finding:
+    def _of_unused_file(self, file: File) -> Finding:
         owner = self._owner_of(file)
         if owner in self._volumes:
             why = self._free_of(owner)
@@ -563,9 +563,9 @@ class Comparison:
         if owner in self._snapshots:
             return self._of_file('orphan', file, 'its snapshot has a record')
         why = None if self._is_known(owner, file.reference) else (
-            'nor is it known to this Cinder; another may know it')
+            'this Cinder does not know it; another Cinder may use it')
         return self._of_file('orphan', file, _and(
-            'neither a VM nor a record', why), why is None)
+            'it has no VM and no record', why), why is None)
 
     def _of_file(self, kind: str, file: File, detail: str,
                  sweepable: bool = False) -> Finding:

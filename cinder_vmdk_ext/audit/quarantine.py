@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moves aside what belongs to no volume, back again, or destroys it."""
+"""Moves findings to quarantine, restores them, or destroys them."""
 
 from typing import Any
 
@@ -16,23 +16,23 @@ from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import references
 
-# The key by which volumeops takes a VM's instance UUID.
+# The key of a VM's instance UUID in volumeops.set_identity.
 _UUID = 'instanceUuid'
 _MARKS = (shadow.VOLUME_ID, shadow.SNAPSHOT_ID, shadow.REPLACED)
 
 
 def due(findings: list[compare.Finding],
         minimum_age_seconds: float) -> list[compare.Finding]:
-    """The findings that a sweep may act on.
+    """The findings that a sweep may move.
 
-    What has no known age counts as made just now.
+    A finding of unknown age counts as new.
     """
     return [each for each in findings if each.sweepable
             and (each.age_seconds or 0.0) >= minimum_age_seconds]
 
 
 class Quarantine:
-    """Acts on findings and on what is in quarantine, one at a time."""
+    """Moves, restores and destroys one finding or item at a time."""
 
     def __init__(self, backend: Any) -> None:
         """:param backend: a Backend that is connected"""
@@ -42,14 +42,14 @@ class Quarantine:
     # -- Into quarantine ----------------------------------------------------
 
     def move(self, finding: compare.Finding) -> None:
-        """Move a VM or a file aside, or remove a temporary snapshot.
+        """Move a VM or file to quarantine, or remove a temporary snapshot.
 
         A VM goes to the folder ``OpenStack/Quarantine`` of its datacenter, a
         template to a folder in that, a file to ``openstack-quarantine`` on
         its datastore. A temporary snapshot is consolidated
-        (RemoveSnapshot_Task): the VM's content stays as it is.
+        (RemoveSnapshot_Task): the VM's content stays the same.
 
-        :raises VimException: as oslo.vmware does
+        :raises VimException: by oslo.vmware
         """
         if finding.thing == 'file':
             self._move_file(finding)
@@ -83,8 +83,8 @@ class Quarantine:
             finding, origin=parent.value if parent else '',
             name=finding.name, uuid=seen.get('config.instanceUuid') or '',
             marks={mark: disk_scan.mark_of(seen, mark) for mark in _MARKS})
-        # It must not be taken for a volume's again, nor by its name, as
-        # volumes of old releases are found. It remains marked as Cinder's.
+        # The driver must not find it as a volume's VM again, not even by its
+        # name, as it finds volumes of old releases. It keeps Cinder's mark.
         self._ops.set_identity(vm, aside.aside_name(finding.name), {
             _UUID: uuidutils.generate_uuid(),
             **dict.fromkeys(_MARKS, ''),
@@ -112,10 +112,10 @@ class Quarantine:
     # -- Out of quarantine --------------------------------------------------
 
     def restore(self, item: aside.Item) -> None:
-        """Give a thing back its name, its marks and its place.
+        """Give an item its former name, marks and place.
 
-        :raises QuarantineRefused: why it stays as it is
-        :raises VimException: as oslo.vmware does
+        :raises QuarantineRefused: with the reason why it stays in quarantine
+        :raises VimException: by oslo.vmware
         """
         if item.hindrance or item.record is None:
             raise exceptions.QuarantineRefused(item.hindrance or aside.OLD)
@@ -132,10 +132,11 @@ class Quarantine:
             self._ops.properties(folder, 'name')
         except vmware_exceptions.ManagedObjectNotFoundException:
             raise exceptions.QuarantineRefused(
-                f'the folder that it was in ({record.origin}) is gone'
+                f'its former folder ({record.origin}) is gone'
             ) from None
         parent = self._ops.properties(vm, 'parent').get('parent')
-        # First, for until it has its marks again it counts as set aside.
+        # The move comes first: the VM counts as in quarantine until its marks
+        # are restored, so that an interrupted restore can be repeated.
         if parent is None or parent.value != record.origin:
             self._ops.move_backing_to_folder(vm, folder)
         if item.thing == 'template':
@@ -153,14 +154,14 @@ class Quarantine:
         if any(found.path == record.origin for found in browser.folder(
                 datastore, record.origin.rpartition('/')[0])):
             raise exceptions.QuarantineRefused(
-                f'there is a file {record.origin} again')
+                f'another file is at {record.origin}')
         self._move_disk(datastore, path, record.origin)
 
     def purge(self, item: aside.Item) -> None:
-        """Destroy a thing in quarantine (Destroy_Task, or its disk's).
+        """Destroy an item (Destroy_Task; a file: DeleteVirtualDisk_Task).
 
-        :raises QuarantineRefused: a VM uses a file of it
-        :raises VimException: as oslo.vmware does
+        :raises QuarantineRefused: another VM uses one of its files
+        :raises VimException: by oslo.vmware
         """
         if item.users:
             raise exceptions.QuarantineRefused(
@@ -186,7 +187,7 @@ class Quarantine:
                    there: str) -> None:
         """Move a disk's files within a datastore, and make the folders."""
         datacenter = references.Ref('Datacenter', datastore.datacenter or '')
-        # As the vCenter knows it: %2f for a slash.
+        # The name as the vCenter writes it: %2f for a slash.
         place = datastore.name
         *folders, _name = there.split('/')
         for number in range(len(folders)):

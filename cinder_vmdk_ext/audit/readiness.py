@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a backend and what is around it are as they should be.
+"""Checks a backend, its vCenter and Cinder's configuration.
 
-Each check says what it found in one sentence, and changes nothing.
+Each check reports its result in one sentence, and changes nothing.
 """
 
 from collections.abc import Iterable
@@ -30,13 +30,13 @@ from cinder_vmdk_ext.vsphere import transport
 SUCCESS, WARNING, FAILURE = 'success', 'warning', 'failure'
 CERTIFICATE_DAYS = 30
 SKEW_SECONDS = 60
-# Without them pools do not work; the third keeps a retry off a failed pool.
+# Pools need these two filters; the third stops a retry on the failed pool.
 NEEDED_FILTERS = ('CapacityFilter', 'CapabilitiesFilter')
 ADVISED_FILTER = 'IgnoreAttemptedHostsFilter'
 
 
 class Result(NamedTuple):
-    """What one check found."""
+    """The result of one check."""
 
     check: str
     result: str
@@ -45,9 +45,12 @@ class Result(NamedTuple):
 
 def of_backend(backend: Any, section: str,
                options: Iterable[Any]) -> Iterator[Result]:
-    """All checks of a backend that is connected.
+    """Run all checks of a backend that is connected.
 
-    A check that cannot be carried out is a failure of that check.
+    If a check cannot be carried out, its result is a failure.
+
+    :param section: the backend's section in cinder.conf
+    :param options: the options that the section may contain
     """
     for name, check in (
             ('certificate', _certificate), ('clock', _clock),
@@ -57,16 +60,16 @@ def of_backend(backend: Any, section: str,
         try:
             yield from (Result(name, *found) for found in check(backend))
         except (exceptions.VMWARE_ERRORS, OSError) as error:
-            yield Result(name, FAILURE, 'it could not be found out: '
+            yield Result(name, FAILURE, 'the check failed: '
                          + str(error).partition('\n')[0])
     mistakes = list(option_check.mistakes(section, options))
     yield from (Result('options', WARNING, each) for each in mistakes)
     if not mistakes:
-        yield Result('options', SUCCESS, 'every option has a known name')
+        yield Result('options', SUCCESS, 'all options have known names')
 
 
 def of_cinder(shared: bool) -> Iterator[Result]:
-    """Checks of Cinder's own configuration.
+    """Check Cinder's own configuration.
 
     :param shared: whether several services serve one backend
     """
@@ -90,15 +93,15 @@ def of_cinder(shared: bool) -> Iterator[Result]:
     if shared and scheme in ('', 'file'):
         yield Result('coordination', FAILURE,
                      f'[coordination] backend_url is of kind {scheme!r}, '
-                     'and services of a cluster on several hosts share no '
-                     'locks by it')
+                     'which does not share locks between services on several '
+                     'hosts')
     else:
         yield Result('coordination', SUCCESS, f'locks by {scheme or "none"}')
 
 
 def of_sections(datastores: Mapping[str, Mapping[str, str]]
                 ) -> Iterator[Result]:
-    """Whether backends share datastores.
+    """Check whether backends share datastores.
 
     :param datastores: names of the datastores that are pools, by URL, of
         each backend
@@ -114,9 +117,9 @@ def of_sections(datastores: Mapping[str, Mapping[str, str]]
                 min(backends.values()))
     for sections, names in alike.items():
         yield Result('shared datastores', WARNING,
-                     f'{", ".join(sections)} all have '
+                     f'{", ".join(sections)} all use '
                      f'{exceptions.shortened(sorted(names))}; the scheduler '
-                     'counts their free space once for each')
+                     'counts their free space once for each backend')
     if not alike:
         yield Result('shared datastores', SUCCESS,
                      'no datastore is a pool of two backends')
@@ -141,8 +144,8 @@ def _certificate(backend: Any) -> Found:
         options.vmware_host_ip, options.vmware_host_port, transport.Trust(
             options.vmware_ca_file, options.vmware_insecure))
     if days is None:
-        yield WARNING, ('it is not verified (vmware_insecure), so that '
-                        'anyone in between can read the password')
+        yield WARNING, ('it is not verified (vmware_insecure), so that an '
+                        'attacker on the network can read the password')
     else:
         yield (SUCCESS if days > CERTIFICATE_DAYS else WARNING,
                f'it is valid for {int(days)} more days')
@@ -162,7 +165,8 @@ def _privileges(backend: Any) -> Found:
         yield (FAILURE if each.privilege.vital else WARNING,
                f'{checker.user} lacks {each}')
     if not lacks:
-        yield SUCCESS, f'{checker.user} has all that docs/privileges.md lists'
+        yield SUCCESS, (f'{checker.user} has all privileges that '
+                        'docs/privileges.md lists')
 
 
 def _clusters(backend: Any) -> Found:
@@ -184,7 +188,7 @@ def _policies(backend: Any) -> Found:
                f'{name}: {count} of {len(inventory.datastores)} datastores '
                'comply')
     if not settings.storage_policies:
-        yield SUCCESS, 'vmware_storage_profile names none'
+        yield SUCCESS, 'vmware_storage_profile names no policy'
 
 
 def _pools(backend: Any) -> Found:
@@ -203,7 +207,7 @@ def _pools(backend: Any) -> Found:
 
 
 def _types(backend: Any) -> Found:
-    """Each volume type against the pools, with a volume of 1 GiB."""
+    """Check which pools take a volume of 1 GiB of each volume type."""
     stats = backend.upstream.statistics()
     name = stats.get('volume_backend_name')
     inventory, settings = backend.inventory(), backend.selection.settings

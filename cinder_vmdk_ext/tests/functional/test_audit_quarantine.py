@@ -107,7 +107,7 @@ class DeploymentTestCase(audit_case.AuditCase):
         vm = self.leave(self.driver)
         self.wait(self.instances()[0].parent.MoveIntoFolder_Task([vm]))
         found, = self.audit()
-        self.assertIn("no folder of this backend's", found.detail)
+        self.assertIn('not in a folder of this backend', found.detail)
         self.assertEqual([], self.sweep(named=[vm._moId]))
 
     def test_a_name_in_quarantine_is_no_volumes_backing(self):

@@ -71,7 +71,7 @@ class CommandTestCase(audit_case.AuditCase, command_case.CommandCase):
             with self.subTest(words):
                 done = self.run_command(*words, '--format', 'json')
                 self.assertEqual((3, ''), (done.returncode, done.stderr))
-                self.assertNotIn('could not be found out', done.stdout)
+                self.assertNotIn('the check failed', done.stdout)
                 self.assertTrue(json.loads(done.stdout))
 
     def test_one_clear_error_for_a_backend_that_is_not_there(self):

@@ -110,7 +110,7 @@ class QuarantineTestCase(command_case.CommandCase):
         self.make_disk(path)
         words = 'quarantine', 'restore', found['reference'], '--yes'
         refused, = self.listed(*words, status=1)
-        self.assertIn('there is a file', refused['done'])
+        self.assertIn('another file is at', refused['done'])
         self.wait(self.service.content.virtualDiskManager
                   .DeleteVirtualDisk_Task(
                       path, self.service.content.rootFolder.childEntity[0]))
