@@ -47,7 +47,8 @@ class Extend:
         A detached volume is moved if its datastore has too little space.
 
         :raises BackingLost: the volume's disk is gone
-        :raises InvalidVolume: snapshots depend on the disk
+        :raises InvalidVolume: snapshots depend on the disk, or the disk of an
+            attached volume depends on another one
         :raises VolumeRefused: the size exceeds vSphere's limit for a disk
         """
         self._admission.check_size(size_gib)
@@ -98,6 +99,14 @@ class Extend:
                 reason=f'the instance that volume {volume["id"]} is attached '
                 'to has snapshots, and vSphere extends no disk that has '
                 'snapshots; delete them, or detach the volume first')
+        if disk.parent:
+            # A COW snapshot, a linked clone, or the delta of a snapshot of
+            # another instance from which the disk was detached meanwhile.
+            raise exception.InvalidVolume(
+                reason=f'the disk {disk.path} of volume {volume["id"]} '
+                f'depends on {disk.parent}, and vSphere extends no such disk '
+                'while it is attached; detach the volume first (and delete '
+                'its COW snapshots, if it has any)')
         size_bytes = size_gib * units.Gi
         with self._growing(disk, size_gib):
             ops.resize_attached(instance, disk, size_bytes)

@@ -334,9 +334,13 @@ class BackendCase(testtools.TestCase):
                      disks[0].capacityInBytes // units.Gi)
 
     def disk_on(self, instance, volume):
+        """An instance's disk of a volume, by the UUID that Nova has noted."""
+        noted = {option.key: option.value
+                 for option in instance.config.extraConfig}
+        uuid = noted.get(f'volume-{volume.id}') or volume.id
         return next(device for device in instance.config.hardware.device
                     if isinstance(device, vim.vm.device.VirtualDisk)
-                    and device.backing.uuid == volume.id)
+                    and device.backing.uuid == uuid)
 
     def assert_home(self, volume):
         """The disk lies in the folder of its shadow VM."""
