@@ -54,6 +54,7 @@ from cinder_vmdk_ext.volumes import manage_snapshots
 from cinder_vmdk_ext.volumes import migrate
 from cinder_vmdk_ext.volumes import reconcile
 from cinder_vmdk_ext.volumes import records
+from cinder_vmdk_ext.volumes import relink
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import retype
 from cinder_vmdk_ext.volumes import snapshots
@@ -147,6 +148,9 @@ class Backend:
         self.manage = manage.Manage(port, self.selection, self.finder,
                                     self.replacement, self.disk_home,
                                     self.disk_scan, self._manage_lock)
+        self.relink = relink.Relink(port, self.selection, self.manage,
+                                    self.replacement, self.disk_scan,
+                                    self._manage_lock)
         self.manage_snapshots = manage_snapshots.ManageSnapshots(
             port, self.finder, self.disk_scan, self._manage_lock)
         self.delete = delete.Delete(port, self.finder, self.manage)

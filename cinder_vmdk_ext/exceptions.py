@@ -18,6 +18,7 @@
     LockUnavailable(LockCreationFailed)     the lock service does not answer
     UnusableImage(ImageUnacceptable)        its data is not as described
     QuarantineRefused(CinderException)      it stays in quarantine, and why
+    RelinkRefused(CinderException)          a volume is not given that disk
     StorageRefused(VMwareDriverException)   a change of the vCenter's storage
       UnknownObject                         nothing there has that name
     TaskLeft(VMwareDriverException)         a task goes on without its caller
@@ -219,7 +220,8 @@ class BackingLost(exception.VolumeBackendAPIException, Final):
             data=f'The vCenter has no backing for {what} {identifier} any '
             f'more; it was last known on {last_known or "an unknown pool"}. '
             'Look for its VM or disk there (it may have been removed from '
-            'the inventory) and register it again with its UUID; nothing was '
+            'the inventory; then register it again) and give it back to the '
+            'volume with cinder-vmdk-ext volume relink; nothing was '
             'changed.')
 
 
@@ -241,6 +243,13 @@ def _shown(reasons: Mapping[str, str]) -> str:
 
 class QuarantineRefused(exception.CinderException):
     """Something in quarantine stays there, as it is; the message says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+
+
+class RelinkRefused(exception.CinderException):
+    """A volume is not given a disk, and nothing was changed; says why."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

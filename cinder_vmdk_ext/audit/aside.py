@@ -171,6 +171,16 @@ def _files(evidence: compare.Evidence) -> Iterator[Item]:
             hindrance=OLD if record is None else '')
 
 
+def digest_in(path: str) -> str:
+    """The digest of the deployment whose sweep moved a file here; '': none.
+
+    :param path: within its datastore
+    """
+    top, _, rest = path.partition('/')
+    return ('' if top != compare.QUARANTINE_PATH
+            else _of_folder([rest.partition('/')[0]])[1])
+
+
 def _of_folder(names: list[str]) -> tuple[Record | None, str]:
     """The record and the deployment's digest in a folder's name."""
     found = _FOLDER.fullmatch(names[0]) if names else None

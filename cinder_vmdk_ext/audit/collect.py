@@ -70,6 +70,8 @@ class EvidenceReader:
             backend.session, self._client, self._ops.properties)
         self._tree: collector.Properties = {}
         self._last: list[compare.Machine] = []
+        #: The records of volumes that were compared last, by their ids.
+        self.records: dict[str, Any] = {}
 
     def read(self) -> compare.Evidence:
         """Read the present records, VMs and files.
@@ -157,8 +159,9 @@ class EvidenceReader:
                                 tuple[compare.Snapshot, ...]]:
         context = cinder_context.get_admin_context()
         # Of all backends: a VM may belong to another backend.
-        volumes = tuple(self._volume(each) for each
-                        in objects.VolumeList.get_all(context))
+        self.records = {each.id: each
+                        for each in objects.VolumeList.get_all(context)}
+        volumes = tuple(map(self._volume, self.records.values()))
         mine = {each.id for each in volumes if each.mine}
         return volumes, tuple(
             compare.Snapshot(
@@ -245,13 +248,12 @@ class EvidenceReader:
             ours=isinstance(manager, etree._Element) and manager.findtext(
                 _EXTENSION_KEY) == upstream.EXTENSION_KEY,
             deployment=deployment, at_home=self._is_home(above),
-            folder=_reference(own, inventory).rpartition('/')[0],
-            disks=tuple(_reference(disk.path, inventory) for disk in disks),
+            folder=reference(own, inventory).rpartition('/')[0],
+            disks=tuple(reference(disk.path, inventory) for disk in disks),
             template=bool(seen.get('config.template')),
             pool=names.get(home),
             place=datastore.plain_name if datastore else '',
-            files=tuple((_reference(file.findtext(_NAME) or '',
-                                    inventory),
+            files=tuple((reference(file.findtext(_NAME) or '', inventory),
                          int(file.findtext(_SIZE) or 0))
                         for file in files),
             disk_count=len(disks),
@@ -325,7 +327,7 @@ def _deleted(ids: set[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _reference(path: str, inventory: model.Inventory) -> str:
+def reference(path: str, inventory: model.Inventory) -> str:
     """A file's path with the datastore's name of :class:`compare.File`.
 
     The vCenter's path has the name as the vCenter stores it.

@@ -217,6 +217,11 @@ class DiskScan:
         found = self._browser.disk(datastore, path)
         return _bare(datastore, found) if found is not None else None
 
+    def beside(self, datastore: model.Datastore, path: str) -> list[str]:
+        """Paths of the files ``*.vmdk`` in the folder of one."""
+        return [found.path for found in self._browser.folder(
+            datastore, path.rpartition('/')[0])]
+
     def is_in_snapshots(self, disk: shadow.ScannedDisk,
                         datastore: model.Datastore) -> bool:
         """Whether a file is part of the snapshots of some VM."""

@@ -6,6 +6,8 @@ references, as in upstream's methods.
 """
 
 import copy
+import re
+import uuid as uuids
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
@@ -303,17 +305,29 @@ class VolumeOps(folders.PlaceOps):
         """
         disk = next(iter(self._read_ahead(backing)), None) or self.disk_of(
             backing)
-        manager = self._session.vim.service_content.virtualDiskManager
         try:
-            self._call('QueryVirtualDiskUuid', manager, {
-                'name': disk.path, 'datacenter': self.get_dc(
-                    references.Ref('Datastore', disk.datastore))})
+            self.file_uuid(disk.datastore, disk.path)
         except vmware_exceptions.FileNotFoundException:
             return disk.path
         except vmware_exceptions.VimException as error:
             LOG.debug('Whether %(path)s is there is unknown: %(error)s',
                       {'path': disk.path, 'error': error})
         return None
+
+    def file_uuid(self, datastore: str, path: str) -> str:
+        """The UUID of a disk (VirtualDiskManager.QueryVirtualDiskUuid).
+
+        :param datastore: its moref
+        :param path: '[datastore] folder/name.vmdk'
+        :returns: as a virtual device has it
+        :raises FileNotFoundException: there is no such file
+        """
+        manager = self._session.vim.service_content.virtualDiskManager
+        reply = self._call('QueryVirtualDiskUuid', manager, {
+            'name': path, 'datacenter': self.get_dc(
+                references.Ref('Datastore', datastore))})
+        # It comes as '60 00 c2 9e ... -...'.
+        return str(uuids.UUID(re.sub('[^0-9a-fA-F]', '', reply[0].text)))
 
     def adapter_of(self, backing: Any) -> str | None:
         """The adapter of a shadow VM's disk; None: an unknown kind.
@@ -537,6 +551,17 @@ class VolumeOps(folders.PlaceOps):
                          extraConfig=_options(extra_config),
                          managedBy=soap.Typed('', {'extensionKey': '',
                                                    'type': ''}))
+
+    def unmark_template(self, vm: Any, resource_pool: str,
+                        host: str) -> None:
+        """Make a template a VM again (MarkAsVirtualMachine).
+
+        :param resource_pool: its moref; the VM is in it from then on
+        :param host: moref of the host that the VM is registered on
+        """
+        self._call('MarkAsVirtualMachine', vm, {
+            'pool': references.Ref('ResourcePool', resource_pool),
+            'host': references.Ref('HostSystem', host)})
 
     def rename(self, vm: Any, name: str) -> None:
         """Give a VM or a template another name (Rename_Task)."""

@@ -72,6 +72,7 @@ COMMANDS = {
     'vc snapshot revert': 'cinder_vmdk_ext.cmd.vc_snapshots:RevertVcSnapshot',
     'vc snapshot tree': 'cinder_vmdk_ext.cmd.vc_snapshots:TreeVcSnapshot',
     'volume list': 'cinder_vmdk_ext.cmd.volumes:ListVolume',
+    'volume relink': 'cinder_vmdk_ext.cmd.relinking:RelinkVolume',
     'volume show': 'cinder_vmdk_ext.cmd.volumes:ShowVolume',
 }
 _BACKENDS = metadata.EntryPoint('backends', 'cinder_vmdk_ext.cmd.backend', '')

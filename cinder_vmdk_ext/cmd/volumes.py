@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from oslo_utils import units
 
-from cinder import context as cinder_context
-from cinder import objects
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext.audit import collect
@@ -67,18 +65,16 @@ class _OfVolumes(command.OfBackends):
 
     def seen(self, opened: Any) -> list[_VolumeSeen]:
         """The volumes of a backend, by name."""
-        evidence = collect.EvidenceReader(opened).without_files()
+        reader = collect.EvidenceReader(opened)
+        evidence = reader.without_files()
         comparison = compare.Comparison(evidence)
         findings: dict[str, list[compare.Finding]] = {}
         for each in comparison.findings():
             findings.setdefault(each.owner, []).append(each)
-        records = {each.id: each for each in objects.VolumeList.get_all(
-            cinder_context.get_admin_context())}
         return sorted(
-            (_VolumeSeen(records[each.id], each, comparison.used(each.id),
-                         findings.get(each.id, []))
-             for each in evidence.volumes
-             if each.mine and each.id in records),
+            (_VolumeSeen(reader.records[each.id], each,
+                         comparison.used(each.id), findings.get(each.id, []))
+             for each in evidence.volumes if each.mine),
             key=lambda found: (found.record.display_name or '',
                                found.compared.id))
 

@@ -208,10 +208,10 @@ class Manage:
             self._check_free(existing_ref, disk, users)
             self._check_type(volume, disk)
             if disk.machine is not None and disk.machine.left_behind:
-                self._take_over(volume, disk)
+                self.take_over(volume, disk, {shadow.UNMANAGED: ''})
             else:
-                self._take_disk(volume, disk)
-        return self._managed(volume, disk)
+                self.take_disk(volume, disk)
+        return self.update_of(volume, disk)
 
     def _check_type(self, volume: Any, disk: shadow.ScannedDisk) -> None:
         wanted = self._selection.specs(volume).get('vmware:vmdk_type')
@@ -231,8 +231,9 @@ class Manage:
                 f'policy {policy!r}; manage it with another type, then retype '
                 'it')
 
-    def _managed(self, volume: Any,
-                 disk: shadow.ScannedDisk) -> dict[str, Any]:
+    def update_of(self, volume: Any,
+                  disk: shadow.ScannedDisk) -> dict[str, Any]:
+        """What Cinder is to write of a volume that has a disk now."""
         update: dict[str, Any] = {'provider_id': state.BACKED}
         settings = self._selection.settings
         pool = pool_names.by_datastore(self._selection.inventory(),
@@ -241,8 +242,12 @@ class Manage:
             return update
         return update | records.on_pool(volume, pool)
 
-    def _take_disk(self, volume: Any, disk: shadow.ScannedDisk) -> None:
-        """Give a disk to a new shadow VM."""
+    def take_disk(self, volume: Any, disk: shadow.ScannedDisk,
+                  attached: bool = False) -> None:
+        """Give a disk to a new shadow VM.
+
+        :param attached: an instance has it: it stays where and as it is
+        """
         seen = self._selection.inventory()
         path = manageable.full_path(disk, seen)
         source = held = adapter = None
@@ -257,14 +262,16 @@ class Manage:
                 backing, path, disk.size_bytes,
                 self._adapter(volume, adapter)
                 or self._upstream.adapter_type(volume),
+                None if attached else
                 self._upstream.storage_profile_id(volume))
-            uuid = self._ops.disk_of(backing).uuid
-            self._ops.reconfigure_disk(backing, disk_uuid=volume['id'])
-            if source is not None and held is not None:
-                self._remove_disk(source, held)
-            # The former VM's folder may be deleted with that VM.
-            self._home.move_into_folder(volume, backing,
-                                        self._ops.disk_of(backing))
+            if not attached:
+                uuid = self._ops.disk_of(backing).uuid
+                self._ops.reconfigure_disk(backing, disk_uuid=volume['id'])
+                if source is not None and held is not None:
+                    self._remove_disk(source, held)
+                # The former VM's folder may be deleted with that VM.
+                self._home.move_into_folder(volume, backing,
+                                            self._ops.disk_of(backing))
             self._name(volume, backing, {shadow.TAKING: ''})
         except Exception:
             self._undo_taking(volume, temporary, source, held, path, uuid)
@@ -357,11 +364,21 @@ class Manage:
                     self._ops.get_dc(references.Ref(
                         'Datastore', disk.datastore)), disk.path, path)
 
-    def _take_over(self, volume: Any, disk: shadow.ScannedDisk) -> None:
-        """Give the volume's identity to a shadow VM that was unmanaged."""
+    def take_over(self, volume: Any, disk: shadow.ScannedDisk,
+                  marks: dict[str, str], attached: bool = False) -> None:
+        """Give the volume's identity to a shadow VM that has none.
+
+        :param marks: other marks that it gets, or loses by ''
+        :param attached: an instance has the disk: it stays as it is
+        """
         vm = disk.machine
         assert vm is not None
         backing = references.Ref('VirtualMachine', vm.moref)
+        marks = marks | {shadow.FORMERLY: ','.join(dict.fromkeys(
+            vm.former_ids))}
+        if attached:
+            self._name(volume, backing, marks)
+            return
         self._home.finish_move(volume, backing)
         before = self._ops.disk_of(backing)
         adapter = devices.adapter_of(before, self._ops.devices_of(
@@ -374,9 +391,7 @@ class Manage:
             # An interrupted manage may have left the disk in the folder of its
             # former VM.
             self._home.settle(volume, backing)
-            self._name(volume, backing, {
-                shadow.UNMANAGED: '',
-                shadow.FORMERLY: ','.join(dict.fromkeys(vm.former_ids))})
+            self._name(volume, backing, marks)
         except Exception:
             try:
                 self._ops.reconfigure_disk(backing, adapter=adapter,

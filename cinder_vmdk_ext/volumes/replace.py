@@ -128,12 +128,7 @@ class Replacement:
             ops.reconfigure_disk(new, disk_uuid=volume['id'], adapter=adapter,
                                  profile_id=profile_id)
         try:
-            # Its name must be new: a failed replacement may have left a VM.
-            ops.set_identity(
-                old, temporary_name(volume, 'replaced'), {
-                    upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
-                    upstream.VOLUME_ID_KEY: '',
-                    shadow.REPLACED: volume['id']})
+            self.set_aside(volume, old)
             # The new VM keeps the volume's former ids.
             ops.set_identity(new, volume['name'],
                              self._upstream.extra_config(volume) | kept)
@@ -144,6 +139,15 @@ class Replacement:
             self.discard(new)
             raise
         self.discard(old)
+
+    def set_aside(self, volume: Any, backing: Any) -> None:
+        """Mark a VM as replaced, so that it is not the volume's any more."""
+        self._upstream.volumeops.set_identity(
+            # Its name must be new: a failed replacement may have left a VM.
+            backing, temporary_name(volume, 'replaced'), {
+                upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
+                upstream.VOLUME_ID_KEY: '',
+                shadow.REPLACED: volume['id']})
 
 
 def temporary_name(volume: Any, purpose: str) -> str:

@@ -81,6 +81,8 @@ TABLE = (
               'keep snapshots as templates'),
     Privilege('VirtualMachine.Provisioning.MarkAsTemplate', MACHINE,
               'keep snapshots of attached volumes as templates'),
+    Privilege('VirtualMachine.Provisioning.MarkAsVM', MACHINE,
+              'relink volumes whose VM was marked as a template'),
     Privilege('VirtualMachine.Provisioning.DeployTemplate', MACHINE,
               'create volumes of templates'),
     Privilege('VirtualMachine.State.CreateSnapshot', MACHINE,

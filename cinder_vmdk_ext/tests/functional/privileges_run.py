@@ -14,6 +14,7 @@ from typing import NamedTuple
 from oslo_utils import units
 from oslo_utils import uuidutils
 
+from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.tests.functional import audit_case
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import manage_case
@@ -348,6 +349,16 @@ class OperationsCase(manage_case.ManageCase, test_groups.GroupCase,
         self.copy_of(volume, replace.temporary_name(volume, 'extend'))
         yield
         self.assertEqual(1, len(self.sweep()))
+
+    def do_relink_a_volume_whose_vm_is_a_template(self) -> Iterator[None]:
+        volume = self.create()
+        self.truth(volume).vm.MarkAsTemplate()
+        self.catch_up()
+        yield
+        relink = self.driver.backend.relink
+        relink.carry_out(volume, relink.plan(
+            volume, collect.EvidenceReader(
+                self.driver.backend).without_files(), vm=volume.name))
 
 
 def needs(case: OperationsCase) -> dict[str, set[Use]]:

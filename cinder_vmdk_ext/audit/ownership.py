@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a VM or a disk is a volume's own.
+
+Decided on plain values. What shows that it is: an instance UUID, a disk's
+UUID, a name, or what a sweep noted. What speaks against it cannot be
+overridden: another deployment's mark, another volume's record, another VM
+that has the disk. What is left in doubt has to be accepted by its value, so
+that an operator has seen it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext import names
+
+# Written to after a snapshot: 'disk-000001.vmdk' on top of 'disk.vmdk'.
+_DELTA = re.compile(r'-\d{6}(?=\.vmdk$)')
+
+
+class Candidate(NamedTuple):
+    """A VM with its disk, or a disk that no VM has."""
+
+    disk: str  # '[datastore] path', as compare.Machine.disks has it
+    path: str  # within the datastore
+    disk_uuid: str
+    size_gib: int  # rounded up
+    machine: compare.Machine | None = None
+    is_delta: bool = False
+    beside: tuple[str, ...] = ()  # files in the folder of a bare disk
+    of_deployment: str = ''  # whose a file in quarantine is, as a digest
+
+    @property
+    def title(self) -> str:
+        """What it is, for a sentence."""
+        vm = self.machine
+        return f'VM {vm.name} ({vm.moref})' if vm else self.disk
+
+
+class Doubt(NamedTuple):
+    """What an operator has to accept by its value."""
+
+    why: str
+    value: str
+
+
+class Judgement(NamedTuple):
+    """What speaks for a candidate, and what against it."""
+
+    shown_by: tuple[str, ...]
+    refusal: str  # why it cannot be the volume's; ''
+    doubts: tuple[Doubt, ...]
+
+
+def judge(evidence: compare.Evidence, volume: compare.Volume, size_gib: int,
+          candidate: Candidate) -> Judgement:
+    """Judge whether a disk is a volume's.
+
+    :param size_gib: the volume's size
+    """
+    judge_it = _Judge(evidence, volume, candidate)
+    shown_by, weak = judge_it.shown_by()
+    doubts = []
+    about = candidate.disk_uuid or candidate.disk
+    if weak and not shown_by:
+        doubts.append(Doubt(weak, about))
+    elif not shown_by:
+        doubts.append(Doubt(
+            'neither its name nor a UUID or mark shows that it is this '
+            "volume's", about))
+    if candidate.size_gib != size_gib:
+        doubts.append(Doubt(
+            f'its disk has {candidate.size_gib} GiB and the volume '
+            f'{size_gib} GiB' + (
+                '; it is extended' if candidate.size_gib < size_gib
+                else '; it stays larger'), f'{candidate.size_gib}GiB'))
+    return Judgement(shown_by or ((weak,) if weak else ()),
+                     next(judge_it.refusals(), ''), tuple(doubts))
+
+
+class _Judge:
+    """One candidate beside all that there is."""
+
+    def __init__(self, evidence: compare.Evidence, volume: compare.Volume,
+                 candidate: Candidate) -> None:
+        self._evidence = evidence
+        self._volume = volume
+        self._candidate = candidate
+        # A volume that was migrated has the name of another id.
+        self._own = {volume.id, evidence.names.volume_id(volume.name)} - {''}
+        self._records = {each.id for each in evidence.volumes} | {
+            evidence.names.volume_id(each.name) for each in evidence.volumes
+            } | {each.id for each in evidence.snapshots}
+
+    def _signs(self) -> Iterator[tuple[str, str]]:
+        """What names a volume or snapshot, and the id."""
+        named, vm = self._evidence.names, self._candidate.machine
+        if vm is not None:
+            yield 'its instance UUID', vm.uuid
+            yield 'its name', named.volume_id(vm.name)
+            yield 'the note of a sweep', vm.quarantined
+        if not self._candidate.is_delta:
+            # A delta has the UUID of the disk that it was made of.
+            yield "its disk's UUID", self._candidate.disk_uuid
+        yield "its disk's path", named.in_path(self._candidate.path)
+
+    def shown_by(self) -> tuple[tuple[str, ...], str]:
+        """What shows that it is the volume's, and what may mislead."""
+        found = tuple(what for what, of in self._signs() if of in self._own)
+        vm = self._candidate.machine
+        if vm is None:
+            return found, ''
+        if vm.replaced in self._own:
+            return (), ('an operation replaced it by another VM, so that its '
+                        'content may be older')
+        if self._evidence.names.temporary_of(vm.name) in self._own:
+            return (), ('an operation made it that did not end, so that its '
+                        'content may be incomplete')
+        if found:
+            return found, ''
+        return (), ('it bears the mark of the volume, as a copy of its VM '
+                    'does, too' if vm.volume_id in self._own else '')
+
+    def refusals(self) -> Iterator[str]:
+        """Why it cannot be the volume's, each with what to do."""
+        yield from self._of_owner()
+        vm = self._candidate.machine
+        for other in self._evidence.machines:
+            uses = self._candidate.disk in other.disks or (
+                vm is None and self._candidate.disk in {
+                    path for path, _size in other.files})
+            if uses and other.moref != (vm and vm.moref) and (
+                    other.uuid not in self._volume.attached_to):
+                yield (f'{other.name} ({other.moref}) uses its disk, too; '
+                       'take the disk from that VM and keep the file')
+        path = _DELTA.sub('', self._candidate.path)
+        if vm is None and (path != self._candidate.path or any(
+                each != path and _DELTA.sub('', each) == path
+                for each in self._candidate.beside)):
+            yield ('it is one of a chain of files, of snapshots; register '
+                   'its VM again from the .vmx file beside it, and relink '
+                   'the volume to that VM')
+
+    def _of_owner(self) -> Iterator[str]:
+        vm, own = self._candidate.machine, self._evidence.deployment
+        digest = names.digest(own) if own else ''
+        if (vm and vm.deployment and vm.deployment != own) or (
+                self._candidate.of_deployment not in ('', digest)):
+            yield 'another deployment of Cinder made it; relink it there'
+        if vm is not None and vm.snapshot_id:
+            yield (f'it holds the snapshot {vm.snapshot_id}; create a volume '
+                   'of that')
+        if vm is not None and not (
+                vm.ours or self._own & {
+                    vm.uuid, vm.volume_id,
+                    self._evidence.names.volume_id(vm.name)}):
+            yield ("it is no volume's VM; take the disk from it, keep the "
+                   'file, and relink the volume to that')
+        for what, of in self._signs():
+            if of in self._records - self._own:
+                yield (f'{what} is that of {of}, of which Cinder has a '
+                       'record; look at both before either is used')
+        if vm is not None and vm.volume_id and vm.volume_id not in self._own:
+            yield (f'it bears the mark of volume {vm.volume_id}; if that is '
+                   'gone for good, remove cinder.volume.id from the extra '
+                   'configuration of the VM')

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`volume relink` gives lost volumes what is their own, as pyVmomi sees it."""
+
+from oslo_utils import units
+from oslo_utils import uuidutils
+from pyVmomi import vim
+
+from cinder import context as cinder_context
+from cinder.db import api as db_api
+
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.tests.functional import command_case
+
+content = backend_case.content
+
+
+class RelinkTestCase(command_case.CommandCase):
+
+    OPTIONS = {'vmware_snapshot_format': 'COW'}
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.reap)
+        self.made_by_hand = []
+
+    def reap(self):
+        for vm in self.made_by_hand:
+            try:
+                self.wait(vm.Destroy_Task())
+            except Exception:
+                pass
+
+    # -- Damage, made by pyVmomi --------------------------------------------
+
+    def reconfigure(self, vm, **spec):
+        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(**spec)))
+
+    def option(self, vm, key, value=''):
+        self.reconfigure(vm, extraConfig=[vim.option.OptionValue(
+            key=key, value=value)])
+
+    def take_disk_off(self, volume):
+        """:returns: the VM without it, and the disk's path"""
+        truth = self.truth(volume)
+        self.reconfigure(truth.vm, deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation='remove',
+                                            device=truth.disk)])
+        return truth.vm, truth.path
+
+    def destroy_but_disk(self, volume):
+        vm, path = self.take_disk_off(volume)
+        self.wait(vm.Destroy_Task())
+        return path
+
+    def move(self, path, to):
+        datacenter = self.service.content.rootFolder.childEntity[0]
+        self.service.content.fileManager.MakeDirectory(
+            to.rpartition('/')[0], datacenter, True)
+        self.wait(self.service.content.virtualDiskManager
+                  .MoveVirtualDisk_Task(path, datacenter, to, datacenter,
+                                        True))
+        return to
+
+    # -- What is looked at --------------------------------------------------
+
+    def relink(self, volume, *words, status=0):
+        return self.listed('volume', 'relink', volume.id, *words, '--yes',
+                           status=status)
+
+    def refused(self, volume, *words):
+        before = self.names()
+        status, out, err = self.command('volume', 'relink', volume.id, *words,
+                                        '--yes')
+        self.assertEqual((1, ''), (status, out), err)
+        self.assertEqual(before, self.names())
+        return err
+
+    def names(self):
+        return sorted((vm._moId, name) for name, vm
+                      in self.shadow_vms().items())
+
+    def filled(self, **fields):
+        volume = self.create(content=content('its own'), **fields)
+        return volume, self.checksum(volume)
+
+    def assert_whole(self, volume, checksum):
+        """It has its name, its UUID, its place and its content."""
+        volume.refresh()
+        truth = self.truth(volume)
+        self.assertEqual((volume.name, volume.id, checksum), (
+            truth.vm.name, truth.disk.backing.uuid, self.checksum(volume)))
+        self.assert_home(volume)
+        self.assert_on(truth.datastore, volume)
+        self.assertEqual(state.BACKED, volume.provider_id)
+
+    def assert_works(self, volume, checksum):
+        """It can be used, and deleted at last."""
+        self.assert_whole(volume, checksum)
+        self.assertEqual([], [
+            each for each in self.listed('volume', 'list')
+            if each['id'] == volume.id and each['differences']])
+        snapshot = self.snapshot(volume)
+        self.driver.delete_snapshot(snapshot)
+        snapshot.destroy()
+        self.detach(volume, self.attach(volume))
+        volume = self.fresh(volume)
+        self.assertEqual(checksum, self.checksum(volume))
+        self.driver.delete_volume(volume)
+        self.assertIsNone(self.truth(volume))
+
+    # -- A VM ---------------------------------------------------------------
+
+    def test_a_vm_that_lost_its_identity_gets_it_back(self):
+        volume, checksum = self.filled()
+        vm = self.truth(volume).vm
+        datacenter = self.service.content.rootFolder.childEntity[0]
+        self.reconfigure(vm, name='mine', extraConfig=[
+            vim.option.OptionValue(key='cinder.volume.id', value='')],
+            instanceUuid=uuidutils.generate_uuid())
+        self.wait(datacenter.vmFolder.MoveIntoFolder_Task([vm]))
+        volume.host = f'{backend_case.HOST}#LocalDS_3'
+        volume.save()
+        self.assertEqual('lost', self.listed(
+            'volume', 'show', volume.id, status=4)['backing'])
+        would = self.listed('volume', 'relink', volume.id, '--vm', 'mine',
+                            '--dry-run')
+        self.assertEqual('would be relinked', would['done'])
+        self.assertIn("its disk's UUID", would['shown_by'])
+        self.assertEqual('mine', vm.name)
+        status, out, asked = self.command(
+            'volume', 'relink', volume.id, '--vm', vm._moId, answers='n\n')
+        self.assertEqual((0, 'mine'), (status, vm.name))
+        self.assertIn('left', out)
+        self.assertRegex(asked, r'host becomes \S+#LocalDS_1\)\? \[y/N\]')
+        done = self.relink(volume, '--vm', 'DC0/vm/mine')
+        self.assertEqual('relinked', done['done'])
+        self.assertEqual(vm._moId, self.truth(volume).vm._moId)
+        self.assertIn('Project', vm.parent.parent.name)
+        again = self.relink(volume, '--vm', vm._moId)
+        self.assertEqual(('nothing to do', []),
+                         (again['done'], again['changes']))
+        self.assert_works(volume, checksum)
+
+    def test_a_template_becomes_its_vm_again(self):
+        volume, checksum = self.filled()
+        vm = self.truth(volume).vm
+        vm.MarkAsTemplate()
+        self.catch_up()
+        self.relink(volume, '--vm', vm._moId)
+        self.assertFalse(vm.config.template)
+        self.assert_whole(volume, checksum)
+
+    def test_a_vm_in_quarantine_comes_back_to_its_volume(self):
+        volume, checksum = self.filled()
+        vm = self.truth(volume).vm
+        # A record that was restored from a backup of the database.
+        volume.destroy()
+        self.listed('sweep', '--act', '--yes', '--minimum-age', '0')
+        self.assertEqual('Quarantine', vm.parent.name)
+        volume = self.revived(volume)
+        self.relink(volume, '--vm', vm._moId)
+        self.assertEqual([], self.listed('quarantine', 'list'))
+        self.assert_whole(volume, checksum)
+
+    def revived(self, volume):
+        db_api.volume_update(
+            cinder_context.get_admin_context(read_deleted='yes'), volume.id,
+            {'deleted': False, 'deleted_at': None, 'status': 'available'})
+        return self.fresh(volume)
+
+    # -- A disk -------------------------------------------------------------
+
+    def test_a_disk_without_a_vm_gets_one(self):
+        volume, checksum = self.filled()
+        path = self.move(self.destroy_but_disk(volume),
+                         '[LocalDS_1] rescued/disk.vmdk')
+        done = self.relink(volume, '--disk', path)
+        self.assertEqual(["its disk's UUID"], done['shown_by'])
+        self.assertEqual('nothing to do',
+                         self.relink(volume, '--disk', path)['done'])
+        self.assert_works(volume, checksum)
+
+    def test_a_vm_that_lost_its_disk_gives_way(self):
+        volume, checksum = self.filled()
+        vm, path = self.take_disk_off(volume)
+        name = vm.name
+        done = self.relink(volume, '--disk', path)
+        self.assertIn(f'{name} ({vm._moId}) is deleted: it has no disk',
+                      done['changes'])
+        self.assertNotIn(vm._moId, dict(self.names()))
+        self.assert_whole(volume, checksum)
+
+    def test_a_disk_that_an_instance_has_gets_a_vm_and_is_left_alone(self):
+        volume, checksum = self.filled()
+        instance = self.attach(volume)
+        path = self.truth(volume).path
+        self.truth(volume).vm.UnregisterVM()
+        self.assertIsNone(self.truth(volume))
+        self.relink(volume, '--disk', path)
+        self.assertEqual(path, self.truth(volume).path)
+        self.detach(volume, instance)
+        self.driver.terminate_connection(volume, None)
+        self.assert_whole(volume, checksum)
+
+    # -- What is not proven, or belongs to another --------------------------
+
+    def test_what_only_may_be_its_own_is_accepted_by_its_value(self):
+        volume, checksum = self.filled(size_gib=2)
+        other = self.create(content=content('another'))
+        vm = self.truth(volume).vm
+        copy = self.wait(vm.CloneVM_Task(vm.parent, 'copy', vim.vm.CloneSpec(
+            location=vim.vm.RelocateSpec(), template=False, powerOn=False)))
+        self.made_by_hand.append(copy)
+        self.destroy(vm)
+        volume.size = 3
+        volume.save()
+        uuid = next(device.backing.uuid for device
+                    in copy.config.hardware.device
+                    if isinstance(device, vim.vm.device.VirtualDisk))
+        words = '--vm', copy._moId
+        why = self.refused(volume, *words)
+        self.assertIn('as a copy of its VM does', why)
+        self.assertIn(f"--accept '{uuid}'", why)
+        self.assertIn("--accept '2GiB'", why)
+        self.assertIn('2GiB', self.refused(volume, *words, '--accept', uuid))
+        self.assertIn('is that of', self.refused(
+            volume, '--vm', self.truth(other).vm._moId))
+        self.relink(volume, *words, '--accept', uuid, '--accept', '2GiB')
+        volume.refresh()
+        truth = self.truth(volume)
+        self.assertEqual((copy._moId, 3 * units.Gi), (
+            truth.vm._moId, truth.disk.capacityInBytes))
+        self.assertEqual(content('its own'), self.read(volume, len(
+            content('its own'))))
+
+    def test_what_another_has_is_refused_with_what_to_do(self):
+        volume = self.create()
+        instance, theirs = self.instances()[:2]
+        self.assertIn('is not lost', self.refused(
+            volume, '--vm', instance._moId))
+        path = self.destroy_but_disk(volume)
+        self.assertIn("no volume's VM", self.refused(
+            volume, '--vm', instance._moId))
+        plugged = vim.vm.device.VirtualDeviceSpec(
+            operation='add', device=vim.vm.device.VirtualDisk(
+                key=-1, unitNumber=-1, capacityInKB=1 << 20,
+                controllerKey=next(
+                    device.key for device in theirs.config.hardware.device
+                    if isinstance(device, vim.vm.device.VirtualSCSIController)
+                ), backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+                    fileName=path, diskMode='persistent')))
+        self.reconfigure(theirs, deviceChange=[plugged])
+        self.assertIn('disks', self.refused(volume, '--disk', path))
+        status, _out, err = self.command(
+            'volume', 'relink', volume.id, '--disk', '[LocalDS_1] no.vmdk')
+        self.assertEqual(2, status)
+        self.assertIn('there is no disk', err)
+        self.assertEqual(2, self.command('volume', 'relink', 'none', '--vm',
+                                         'x')[0])

@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gives a lost volume the VM or the disk that is its own.
+
+:mod:`cinder_vmdk_ext.audit.ownership` judges whether it is. What a volume is
+given is prepared first; its name, instance UUID and marks come last, in one
+step. A relink that is broken off can be repeated.
+"""
+
+import dataclasses
+import random
+from collections.abc import Callable
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from typing import Any
+
+from oslo_log import log as logging
+
+from cinder_vmdk_ext.audit import aside
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.audit import ownership
+from cinder_vmdk_ext.backings import disk_scan
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import placement
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import manage
+from cinder_vmdk_ext.volumes import manageable
+from cinder_vmdk_ext.volumes import records
+from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.vsphere import references
+
+LOG = logging.getLogger(__name__)
+
+_IN_PLACE = ('it is its VM',)
+_CLEARED = dict.fromkeys((
+    shadow.UNMANAGED, shadow.REPLACED, shadow.TAKING, shadow.QUARANTINED,
+    shadow.QUARANTINED_NAME, shadow.QUARANTINE_RECORD), '')
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a relink does."""
+
+    target: str  # the VM or the disk
+    shown_by: tuple[str, ...]  # what shows that it is the volume's
+    steps: tuple[str, ...]  # what is changed, in order; none: nothing
+    disk: shadow.ScannedDisk
+    machine: compare.Machine | None  # None: the disk gets a VM
+    present: compare.Machine | None = None  # has no disk, and gives way
+    attached: bool = False
+    grows: bool = False
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Relink:
+    """Plans and carries out relinks."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 taker: manage.Manage, replacement: replace.Replacement,
+                 scan: Callable[[], disk_scan.DiskScan],
+                 alone: Callable[[], AbstractContextManager[None]]) -> None:
+        """:param scan: gives what reads the vCenter's disks
+        :param alone: gives the lock of manage (:func:`locks.manage`)
+        """
+        self._upstream = cinder
+        self._selection = selection
+        self._manage = taker
+        self._replacement = replacement
+        self._scan = scan
+        self.alone = alone
+
+    @property
+    def _ops(self) -> Any:
+        return self._upstream.volumeops
+
+    # -- Deciding -----------------------------------------------------------
+
+    def plan(self, volume: Any, evidence: compare.Evidence, *,
+             vm: str | None = None, disk: str | None = None,
+             accepted: Collection[str] = ()) -> Plan:
+        """What is to be done, decided on all that there is.
+
+        :param evidence: at least the records and all VMs
+        :param vm: the VM's moref, name or inventory path
+        :param disk: instead: '[datastore] folder/name.vmdk'
+        :param accepted: values of doubts that the operator accepts
+        :raises RelinkRefused: why it is not done, and what to do
+        :raises UnknownObject: there is no such VM or disk, or several
+        """
+        record = next(each for each in evidence.volumes
+                      if each.id == volume['id'])
+        present = compare.Comparison(evidence).used(record.id)
+        machine, found = (
+            (_named(vm, evidence), None) if vm is not None
+            else self._disk_named(disk or '', evidence, record))
+        if machine is None and found is None:
+            if present is None or not self._is_whole(present):
+                raise exceptions.UnknownObject(
+                    f'there is no disk {disk!r}; give a path like '
+                    "'[datastore] folder/name.vmdk'")
+            # Where it was taken from, when this is repeated.
+            machine = present
+        if machine is not None:
+            found = self._disk_of(machine)
+        assert found is not None
+        candidate = self._candidate(found, machine)
+        if machine is None or present is None or (
+                present.moref != machine.moref):
+            self._check_lost(volume, record, present)
+        elif not machine.template and not machine.set_aside:
+            return self._in_place(volume, found, machine, candidate)
+        self._check(volume, record, evidence, found, candidate, accepted)
+        judged = ownership.judge(evidence, record, volume['size'], candidate)
+        plan = Plan(candidate.title, judged.shown_by, (), found, machine,
+                    present, bool(record.attached_to),
+                    found.size_gib < volume['size']
+                    and not record.attached_to,
+                    self._manage.update_of(volume, found))
+        return dataclasses.replace(plan, steps=tuple(_steps(volume, plan)))
+
+    def _in_place(self, volume: Any, found: shadow.ScannedDisk,
+                  machine: compare.Machine,
+                  candidate: ownership.Candidate) -> Plan:
+        """It is the volume's already; its record may be wrong."""
+        if self._ops.missing_file(_vm(machine)) is not None:
+            raise exceptions.RelinkRefused(
+                f'the file {candidate.disk} is gone, which {candidate.title} '
+                'names; relink the volume to a disk that is there')
+        update = self._manage.update_of(volume, found)
+        plan = Plan(candidate.title, _IN_PLACE, (), found, machine,
+                    record=update)
+        return plan if records.says(volume, update) else dataclasses.replace(
+            plan, steps=(_record_step(volume, update),))
+
+    def _check_lost(self, volume: Any, record: compare.Volume,
+                    present: compare.Machine | None) -> None:
+        """Refuse a volume that is not lost."""
+        if not record.at_rest:
+            raise exceptions.RelinkRefused(
+                f'the volume is {record.status}; wait for that to end, or '
+                'reset its state')
+        if state.is_promised(volume):
+            raise exceptions.RelinkRefused(
+                'the volume never had a disk: its first use makes one; to '
+                'make it of a disk that is there, delete it and use cinder '
+                'manage')
+        if present is not None and self._is_whole(present):
+            raise exceptions.RelinkRefused(
+                f'the volume is not lost: {present.name} ({present.moref}) '
+                'is its VM, and has its disk')
+
+    def _is_whole(self, machine: compare.Machine) -> bool:
+        return bool(machine.disk_count) and (
+            self._ops.missing_file(_vm(machine)) is None)
+
+    def _check(self, volume: Any, record: compare.Volume,
+               evidence: compare.Evidence, found: shadow.ScannedDisk,
+               candidate: ownership.Candidate,
+               accepted: Collection[str]) -> None:
+        judged = ownership.judge(evidence, record, volume['size'], candidate)
+        if judged.refusal:
+            raise exceptions.RelinkRefused(
+                f'{candidate.title}: {judged.refusal}')
+        why = manageable.obstacle(
+            _as_left_behind(found), (), self._selection.inventory(),
+            self._selection.settings)
+        if why and not (record.attached_to and candidate.machine is None):
+            raise exceptions.RelinkRefused(f'{candidate.title}: {why}')
+        left = [each for each in judged.doubts if each.value not in accepted]
+        if left:
+            raise exceptions.RelinkRefused(
+                f'{candidate.title}: ' + '; '.join(
+                    f'{each.why} (accept it with --accept {each.value!r})'
+                    for each in left))
+
+    # -- Finding what is meant ----------------------------------------------
+
+    def _disk_named(self, text: str, evidence: compare.Evidence,
+                    record: compare.Volume
+                    ) -> tuple[compare.Machine | None,
+                               shadow.ScannedDisk | None]:
+        """The VM that has a disk, or the disk that no VM but an instance has.
+
+        :returns: neither: there is no such disk
+        """
+        seen = self._selection.inventory()
+        key = collect.reference(text, seen)
+        users = [vm for vm in evidence.machines if key in vm.disks]
+        instances = [vm for vm in users if vm.uuid in record.attached_to]
+        others = [vm for vm in users if vm not in instances]
+        if others:  # the judgement sees all of them
+            return others[0], None
+        if instances:
+            return None, next(
+                dataclasses.replace(each, machine=None) for each
+                in self._scan().disks([instances[0].moref])
+                if self._key(each) == key)
+        for datastore, path in seen.located(text):
+            file = self._scan().file(datastore, path) if (
+                path.lower().endswith('.vmdk')) else None
+            if file is not None:
+                return None, dataclasses.replace(
+                    file, uuid=self._ops.file_uuid(datastore.moref,
+                                                   manageable.full_path(
+                                                       file, seen)))
+        return None, None
+
+    def _disk_of(self, machine: compare.Machine) -> shadow.ScannedDisk:
+        found = self._scan().disks([machine.moref])
+        if len(found) != 1:
+            raise exceptions.RelinkRefused(
+                f'VM {machine.name} ({machine.moref}) has {len(found)} disks; '
+                "give the volume's own with --disk")
+        return found[0]
+
+    def _key(self, disk: shadow.ScannedDisk) -> str:
+        seen = self._selection.inventory()
+        return collect.reference(manageable.full_path(disk, seen), seen)
+
+    def _candidate(self, disk: shadow.ScannedDisk,
+                   machine: compare.Machine | None) -> ownership.Candidate:
+        beside = () if machine else tuple(self._scan().beside(
+            self._selection.inventory().datastores[disk.datastore],
+            disk.path))
+        return ownership.Candidate(
+            self._key(disk), disk.path, disk.uuid, disk.size_gib, machine,
+            bool(disk.parent), beside, aside.digest_in(disk.path))
+
+    # -- Acting -------------------------------------------------------------
+
+    def carry_out(self, volume: Any, plan: Plan) -> None:
+        """Do what a plan says; under the volume's lock and that of manage.
+
+        :raises RelinkRefused: the record changed meanwhile
+        :raises VimException: as oslo.vmware does; it may be repeated
+        """
+        if not plan.steps:
+            return
+        if plan.shown_by != _IN_PLACE:
+            self._give(volume, plan)
+        if not records.says(volume, plan.record) and not records.change(
+                volume, plan.record):
+            raise exceptions.RelinkRefused(
+                'the disk is in its place, and the record of the volume was '
+                'changed by another meanwhile; repeat this')
+        LOG.info('Volume %(volume)s was relinked to %(target)s.',
+                 {'volume': volume['id'], 'target': plan.target})
+
+    def _give(self, volume: Any, plan: Plan) -> None:
+        if plan.present is not None:
+            self._replacement.set_aside(volume, _vm(plan.present))
+        if plan.machine is None:
+            self._manage.take_disk(volume, plan.disk, plan.attached)
+        else:
+            self._give_machine(volume, plan, plan.machine)
+        if plan.grows:
+            self._replacement.grow(self._ops.get_backing(
+                volume['name'], volume['id']), volume['size'])
+        if plan.present is not None and _is_empty(plan.present):
+            self._replacement.discard(_vm(plan.present))
+
+    def _give_machine(self, volume: Any, plan: Plan,
+                      machine: compare.Machine) -> None:
+        vm = _vm(machine)
+        if machine.template:
+            self._unmark(plan.disk, vm)
+        if machine.set_aside or not machine.at_home:
+            # First: what is in quarantine counts as set aside.
+            self._ops.move_backing_to_folder(
+                vm, self._upstream.volume_folder(
+                    self._ops.get_dc(vm), volume['project_id']))
+        self._manage.take_over(volume, plan.disk, _CLEARED, plan.attached)
+
+    def _unmark(self, disk: shadow.ScannedDisk, vm: Any) -> None:
+        seen = self._selection.inventory()
+        datastore = seen.datastores[disk.datastore]
+        where = placement.register_on(
+            datastore, seen, self._selection.settings, random.choice)
+        if where is None:
+            raise exceptions.NoPlacement('the VM', {
+                datastore.plain_name: 'no host that may be chosen can use it'})
+        self._ops.unmark_template(vm, where.resource_pool, where.host.moref)
+
+
+def _named(text: str, evidence: compare.Evidence) -> compare.Machine:
+    for names in (lambda vm: (vm.moref,), lambda vm: (vm.path.strip('/'),),
+                  lambda vm: (vm.name, model.plain_name(vm.name))):
+        found = [vm for vm in evidence.machines
+                 if text.strip('/') in names(vm)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise exceptions.UnknownObject(
+                f'{len(found)} VMs are called {text!r}; give one of '
+                + ', '.join(sorted(vm.moref for vm in found)))
+    raise exceptions.UnknownObject(
+        f'there is no VM {text!r}; give its reference (vm-12), its name or '
+        'its inventory path')
+
+
+def _as_left_behind(disk: shadow.ScannedDisk) -> shadow.ScannedDisk:
+    """As a shadow VM that belongs to no volume, and is no template."""
+    return disk if disk.machine is None else dataclasses.replace(
+        disk, machine=dataclasses.replace(disk.machine, left_behind=True,
+                                          template=False))
+
+
+def _steps(volume: Any, plan: Plan) -> list[str]:
+    found = []
+    if plan.present is not None:
+        found.append(
+            f'{plan.present.name} ({plan.present.moref}) is '
+            + ('deleted: it has no disk' if _is_empty(plan.present)
+               else 'marked as replaced'))
+    vm = plan.machine
+    if vm is None:
+        found.append('a VM is made for the disk' + (
+            '' if plan.attached else ', which is moved into its folder'))
+    else:
+        if vm.template:
+            found.append('it becomes a VM, from a template')
+        if vm.set_aside or not vm.at_home:
+            found.append("it is moved to the folder of the volume's project")
+        found.append('it gets the name, the instance UUID and the marks of '
+                     'the volume')
+    if plan.grows:
+        found.append(f'its disk is extended to {volume["size"]} GiB')
+    if not records.says(volume, plan.record):
+        found.append(_record_step(volume, plan.record))
+    return found
+
+
+def _record_step(volume: Any, update: dict[str, Any]) -> str:
+    return 'its record: ' + ', '.join(
+        f'{field} becomes {value}' for field, value in update.items()
+        if volume[field] != value)
+
+
+def _is_empty(machine: compare.Machine) -> bool:
+    return not machine.disk_count and not machine.points
+
+
+def _vm(machine: compare.Machine) -> Any:
+    return references.Ref('VirtualMachine', machine.moref)
