@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pools for the scheduler, and the placement of disks on datastores."""
+"""Reports pools to the scheduler, and places disks on datastores."""

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What datastores will hold, where a vCenter's figures do not show it yet.
+"""Computes the space that datastores will have, from claims of space.
 
-A vCenter brings free and uncommitted space up to date every few minutes only.
-Until then a :class:`Claim` stands for a disk that was made since. What the
-vCenter shows and what is claimed must not be added up, for the figures may
-show a disk already while its operation still goes on: a claim remembers what
-the vCenter showed when it was made, and a figure that has moved since by as
-much as was claimed shows the claim.
+A vCenter updates free and uncommitted space only every few minutes. Until
+then a :class:`Claim` stands for a disk that was created since. The vCenter's
+figures and the claims must not be added up, because the figures may include
+a disk while its operation still runs. So a claim records the figures at the
+time when it was made: once a figure has changed by the claimed size since,
+the figures include the claim.
 """
 
 import dataclasses
@@ -16,24 +16,24 @@ from collections.abc import Sequence
 from cinder_vmdk_ext import model
 
 
-# Two that look alike are two.
+# Compared by identity: two claims with equal fields are two claims.
 @dataclasses.dataclass(eq=False)
 class Claim:
     """Space on a datastore that an operation takes."""
 
     datastore: str
     size_bytes: int
-    # A thin disk takes no space when it is made, but all of its size is
-    # provisioned.
+    # A thin disk takes no space when it is created, but its full size counts
+    # as provisioned.
     thin: bool
-    # What the vCenter shows without it, as far as can be known.
+    # The vCenter's figures without this claim, as far as they are known.
     free_bytes: int
     provisioned_bytes: int
     volume_id: str = ''
-    # When its operation ended; None: it goes on.
+    # When its operation ended (monotonic, in seconds); None: it still runs.
     ended_at: float | None = None
-    # The figures have included it, whatever they are by now: a volume may
-    # be deleted before the figures are looked at again.
+    # Whether the figures have ever included it. They may have changed back
+    # since: a volume may be deleted before the figures are read again.
     shown: bool = False
 
 
@@ -41,9 +41,9 @@ def storage(datastore: model.Datastore,
             inventory: model.Inventory) -> model.Datastore:
     """A datastore with the figures of its whole storage.
 
-    Where a storage is mounted in several datacenters, each of its datastores
-    shows the same free space, some of them later than others, and each counts
-    the uncommitted space of its own datacenter's VMs.
+    If several datacenters mount a storage, each has a datastore for it. All
+    of these show the same free space, some of them later than others. Each
+    counts the uncommitted space of the VMs of its own datacenter only.
     """
     same = inventory.same_storage(datastore)
     if len(same) == 1:
@@ -56,10 +56,11 @@ def storage(datastore: model.Datastore,
 
 def expected(known: model.Datastore,
              claims: Iterable[Claim]) -> model.Datastore:
-    """A datastore with the figures that it has once all claims are shown.
+    """A datastore with the figures that will include all claims.
 
-    :param known: as the vCenter shows its whole :func:`storage`
-    :param claims: on that storage, in the order in which they were made
+    :param known: the datastore with the vCenter's figures of its whole
+        :func:`storage`
+    :param claims: the claims on that storage, oldest first
     """
     free_bytes, provisioned_bytes = claimed(known, claims)
     free_bytes = min(known.free_bytes, free_bytes)
@@ -73,7 +74,10 @@ def expected(known: model.Datastore,
 
 def claimed(known: model.Datastore,
             claims: Iterable[Claim]) -> tuple[int, int]:
-    """Free and provisioned bytes that the claims alone would leave."""
+    """Free and provisioned bytes that follow from the claims alone.
+
+    ``known`` serves for the capacity only.
+    """
     free_bytes, provisioned_bytes = known.capacity_bytes, 0
     for claim in claims:
         provisioned_bytes = max(
@@ -84,7 +88,7 @@ def claimed(known: model.Datastore,
 
 
 def note_shown(known: model.Datastore, claims: Sequence[Claim]) -> None:
-    """Mark claims that the figures of their storage show."""
+    """Mark the claims that the figures of their storage include."""
     free_bytes, provisioned_bytes = claimed(known, claims)
     for claim in claims:
         claim.shown |= known.provisioned_bytes >= provisioned_bytes or (
@@ -93,12 +97,13 @@ def note_shown(known: model.Datastore, claims: Sequence[Claim]) -> None:
 
 def is_shown(claim: Claim, before: model.Datastore,
              now: model.Datastore) -> bool:
-    """Whether the figures show a claim whose operation has ended.
+    """Whether the figures include a claim whose operation has ended.
 
-    They do once they have moved after its end: of a thin disk, what is
-    uncommitted; of another, what is free.
+    They do once they have changed after the operation's end: the uncommitted
+    space for a thin disk, the free space for any other.
 
-    :param before: the storage when it was last looked at, after that end
+    :param before: the storage as it was read last, after that end
+    :param now: the storage as it is now
     """
     if claim.thin:
         moved = before.uncommitted_bytes != now.uncommitted_bytes
@@ -109,10 +114,10 @@ def is_shown(claim: Claim, before: model.Datastore,
 
 def without(claim: Claim, claims: Sequence[Claim],
             now: model.Datastore) -> list[Claim]:
-    """Claims of a storage, but for one that its figures include.
+    """The claims on a storage without one that its figures now include.
 
-    What the vCenter showed when the others were made did not include it, if
-    it was not shown yet; by now that, too, is part of the figures.
+    Unless it is marked ``shown``, the figures that the other claims recorded
+    did not include it; it is added to those recorded figures.
     """
     others = [each for each in claims if each is not claim]
     if not claim.shown:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which datastores belong to a backend and take volumes, on plain values.
+"""Decides which datastores belong to a backend and take volumes.
 
-:func:`ineligibility` is the one rule by which a datastore belongs to the
-backend; statistics, placement and the administrator's tools all ask it, so a
-datastore that is reported is one that can be used.
+:func:`ineligibility` is the only rule for this. Statistics, placement and the
+operator's commands all use it, so each datastore that is reported as usable
+can be used. Works on plain values only.
 """
 
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from cinder_vmdk_ext import model
 
 # The value of the custom attribute that drains a datastore; 'drain: REASON'
-# does so, too.
+# drains it as well.
 DRAIN = 'drain'
-# Codes of an Ineligibility after which volumes are to leave the datastore.
+# Codes of an Ineligibility that mean: move the volumes off the datastore.
 LEAVING = frozenset({'drain', 'maintenance'})
 _MAINTENANCE = {'enteringMaintenance': 'is entering maintenance mode',
                 'inMaintenance': 'is in maintenance mode'}
@@ -21,10 +21,10 @@ _MAINTENANCE = {'enteringMaintenance': 'is entering maintenance mode',
 
 def ineligibility(datastore: model.Datastore, inventory: model.Inventory,
                   settings: model.Settings) -> model.Ineligibility | None:
-    """Why this backend does not use the datastore now; None when it does.
+    """Why this backend does not use the datastore now; None: it does.
 
-    Lasting reasons come first, so that the reason given is the one that an
-    operator has to change first.
+    Lasting reasons come before temporary ones, so that the reason returned
+    is the one that an operator has to remove first.
     """
     return _verdict(datastore, inventory, settings,
                     inventory.verdicts.setdefault(settings, {}))
@@ -32,9 +32,10 @@ def ineligibility(datastore: model.Datastore, inventory: model.Inventory,
 
 def alter(refused: dict[str, model.Ineligibility], changed: Iterable[str],
           inventory: model.Inventory, settings: model.Settings) -> bool:
-    """Bring :func:`refusals` up to date, of datastores that changed.
+    """Update the result of :func:`refusals` for datastores that changed.
 
-    :returns: whether anything is otherwise than before
+    :param changed: morefs of the datastores
+    :returns: whether any verdict changed
     """
     altered = False
     for moref in changed:
@@ -51,7 +52,7 @@ def alter(refused: dict[str, model.Ineligibility], changed: Iterable[str],
 
 def refusals(inventory: model.Inventory, settings: model.Settings
              ) -> dict[str, model.Ineligibility]:
-    """Why each datastore that is not used now is not, by its moref."""
+    """Why datastores are not used now, by their morefs."""
     known = inventory.verdicts.setdefault(settings, {})
     return {moref: why for moref, datastore in inventory.datastores.items()
             if (why := _verdict(datastore, inventory, settings, known))}
@@ -62,7 +63,9 @@ def _verdict(datastore: model.Datastore, inventory: model.Inventory,
              known: dict[str, tuple[model.Datastore,
                                     model.Ineligibility | None]]
              ) -> model.Ineligibility | None:
-    """:param known: verdicts on datastores as they were, by their morefs"""
+    """:param known: datastores and the verdicts on them, by their morefs;
+        a verdict holds as long as the datastore is the same object
+    """
     found = known.get(datastore.moref)
     if found is None or found[0] is not datastore:
         found = known[datastore.moref] = datastore, (
@@ -77,13 +80,13 @@ def is_drain(value: str) -> bool:
 
 
 def drain_value(reason: str) -> str:
-    """The value of the custom attribute that drains for a reason."""
+    """The value of the custom attribute that drains, with this reason."""
     return f'{DRAIN}: {reason}'
 
 
 def _foreign(datastore: model.Datastore, inventory: model.Inventory,
              settings: model.Settings) -> model.Ineligibility | None:
-    """Reasons that make it no datastore of this backend."""
+    """Why the datastore does not belong to this backend; None: it does."""
     def because(code: str, reason: str) -> model.Ineligibility:
         return model.Ineligibility(code, reason, passing=False)
 
@@ -121,11 +124,11 @@ def _foreign(datastore: model.Datastore, inventory: model.Inventory,
 
 def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
                 settings: model.Settings) -> model.Ineligibility | None:
-    """Reasons of the moment."""
+    """Why a datastore of this backend takes no volumes now; None: it does."""
     def because(code: str, reason: str) -> model.Ineligibility:
         return model.Ineligibility(code, reason, passing=True)
 
-    # The pool stays: its volumes are there all the same.
+    # The pool stays in the report, because it still has its volumes.
     if denied := _unreadable(datastore, (
             ('customValue',) if settings.drain_attribute else ()) + _DECIDE):
         return because('permission', denied)
@@ -155,7 +158,7 @@ def _indisposed(datastore: model.Datastore, inventory: model.Inventory,
     return None
 
 
-# Properties without which a datastore cannot be used.
+# Properties that the decision on a datastore needs.
 _DECIDE = ('host', 'summary.accessible', 'summary.capacity',
            'summary.freeSpace', 'summary.uncommitted',
            'summary.maintenanceMode', 'summary.type')
@@ -163,7 +166,7 @@ _DECIDE = ('host', 'summary.accessible', 'summary.capacity',
 
 def _unreadable(thing: model.Datastore | model.Host | model.Cluster,
                 paths: Iterable[str] | None = None) -> str:
-    """Why some properties cannot be read; empty where they can."""
+    """Why some properties cannot be read; empty: all can be read."""
     alike: dict[str, list[str]] = {}
     for path, why in thing.unreadable:
         if paths is None or path in paths:
@@ -174,7 +177,7 @@ def _unreadable(thing: model.Datastore | model.Host | model.Cluster,
 
 def _unregistering(hosts: Iterable[str],
                    inventory: model.Inventory) -> model.Ineligibility:
-    """Why no host of several can register a VM."""
+    """Why none of these hosts can register a VM."""
     denied = set()
     for host in (inventory.hosts[moref] for moref in hosts
                  if moref in inventory.hosts):
@@ -186,7 +189,7 @@ def _unregistering(hosts: Iterable[str],
             'permission', '; '.join(sorted(denied - {''})), passing=True)
     if not inventory.live_hosts.isdisjoint(hosts):
         return model.Ineligibility(
-            'host', 'no resource pool is known of the hosts that can use it',
+            'host', 'no resource pool of the hosts that can use it is known',
             passing=True)
     return model.Ineligibility(
         'host', 'every host that can use it is disconnected or in '
@@ -195,7 +198,7 @@ def _unregistering(hosts: Iterable[str],
 
 def _drained(datastore: model.Datastore, inventory: model.Inventory,
              settings: model.Settings) -> str | None:
-    """What takes a datastore out of use that could be used."""
+    """Which mark of the administrator drains the datastore; None: none."""
     name = settings.drain_attribute
     if name:
         value = inventory.attribute(datastore, name) or ''

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a pool takes a volume, or does not: the scheduler, then the driver.
+"""Explains which pools take a volume: the scheduler, then the driver.
 
-The scheduler's part is answered by Cinder's own filters, in the order and
-with the options of the configuration that is read; the driver's part by
-:mod:`placement`, which places volumes. Used by the operator's command only.
+For the scheduler's part it runs Cinder's own filters, in the order and with
+the options of the configuration file. For the driver's part it runs
+:mod:`placement`, as the driver does. Only the operator's command uses it.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import placement
 
 _LOGGER = 'cinder.scheduler.filters'
-# What filters say before they decide.
+# Log lines that filters write before they decide begin with these.
 _BEGINNINGS = ('Checking ', 'Storage Capacity factors', 'Space information')
 
 
 class SchedulerService(NamedTuple):
-    """The service of a backend, as the scheduler knows it."""
+    """The cinder-volume service of a backend, as the scheduler sees it."""
 
     host: str
     cluster: str | None = None
@@ -44,7 +44,7 @@ class Request:
     """A volume that is to be created."""
 
     size_gib: int
-    #: What the driver asks of a datastore, of whatever pool.
+    #: The driver's requirement of a datastore, in any pool.
     requirement: model.Requirement
     type_name: str = ''
     specs: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -54,17 +54,17 @@ class Request:
 
 
 class Verdict(NamedTuple):
-    """What becomes of a request on one pool."""
+    """Whether one pool takes a request, and why not."""
 
     pool: str
-    filters: dict[str, str]  # those that refuse it, and why
+    filters: dict[str, str]  # reasons, by the filters that refuse it
     placement: str  # why the driver refuses it; '': it does not
     attaching: str  # why the instance's host cannot use it; '': it can
-    datastore: str  # where the disk would go; of several, one of the best
+    datastore: str  # where the disk would go: one of the best
 
     @property
     def takes(self) -> bool:
-        """Whether the volume would be created there, and attached."""
+        """Whether the pool would take the volume, and the host attach it."""
         return not (self.filters or self.placement or self.attaching)
 
 
@@ -73,9 +73,9 @@ def verdicts(stats: Mapping[str, Any], service: SchedulerService,
              pinned: Mapping[str, Collection[str] | None],
              inventory: model.Inventory, settings: model.Settings,
              filter_names: Sequence[str]) -> list[Verdict]:
-    """What becomes of a request, on each pool that is reported.
+    """Decide on a request for each pool that is reported.
 
-    :param stats: the driver's statistics, as Cinder's manager asks for them
+    :param stats: the driver's statistics, as Cinder's manager gets them
     :param pinned: the datastores (morefs) of each pool; None: any
     :raises LookupError: a filter is not installed
     """
@@ -100,7 +100,7 @@ def verdicts(stats: Mapping[str, Any], service: SchedulerService,
 
 def _placed(wanted: model.Requirement, inventory: model.Inventory,
             settings: model.Settings) -> tuple[str, str]:
-    """Why a disk is refused, and where it goes; one of them is empty."""
+    """Why a disk is refused, and its datastore; one of them is empty."""
     chosen = placement.place(wanted, inventory, settings, min)
     if isinstance(chosen, model.Placement):
         return '', chosen.datastore.plain_name
@@ -134,7 +134,7 @@ def installed(filter_names: Iterable[str]) -> list[type]:
 
 
 def properties(request: Request) -> dict[str, Any]:
-    """A request as the scheduler hands it to its filters."""
+    """A request in the form in which Cinder's filters take it."""
     volume_type = {'name': request.type_name,
                    'extra_specs': dict(request.specs)}
     zone = request.availability_zone
@@ -152,7 +152,7 @@ def properties(request: Request) -> dict[str, Any]:
 def states(stats: Mapping[str, Any],
            service: SchedulerService) -> dict[str, Any]:
     """The scheduler's view of each pool after it has read the report."""
-    # It can be imported once Cinder's objects are registered.
+    # It cannot be imported before Cinder's objects are registered.
     from cinder.scheduler import host_manager
     state = host_manager.BackendState(service.host, service.cluster)
     # A report reaches the scheduler as JSON.
@@ -168,7 +168,10 @@ def _refusals(stats: Mapping[str, Any], service: SchedulerService,
               request: Request, filter_names: Sequence[str],
               reasons: Mapping[str, str]
               ) -> dict[str, dict[str, str]]:
-    """Which filters refuse each pool, and why. Each is asked, as if alone."""
+    """Which filters refuse each pool, and why.
+
+    Each filter runs on all pools, whatever the other filters decided.
+    """
     kinds = installed(filter_names)
     wanted = properties(request)
     found: dict[str, dict[str, str]] = {}
@@ -178,7 +181,8 @@ def _refusals(stats: Mapping[str, Any], service: SchedulerService,
             with _overheard() as said:
                 passed = list(kind().filter_all([state], wanted))
             if not passed:
-                # With that reason its figures say that it is full.
+                # A pool that gives a reason reports figures of a full pool,
+                # so the filter's own words would mislead.
                 found[pool][kind.__name__] = reasons.get(pool) or (
                     _why(said) or _other(kind.__name__, service, request))
     return found
@@ -202,7 +206,7 @@ class _Ears(logging.Handler):
 
 @contextlib.contextmanager
 def _overheard() -> Iterator[list[logging.LogRecord]]:
-    """What the filters log in this block, and do not log elsewhere."""
+    """Collect the filters' log records of this block, instead of logging."""
     ears = _Ears()
     loggers = [logging.getLogger(name)
                for name in logging.root.manager.loggerDict

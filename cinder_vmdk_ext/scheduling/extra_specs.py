@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ``vmware:`` extra specs of volume types, and which values they take."""
+"""Checks the ``vmware:`` extra specs of volume types, and their values."""
 
 import difflib
 from collections.abc import Callable
@@ -22,12 +22,11 @@ _KNOWN = (*_VALUES, POLICY)
 
 def check(specs: Mapping[str, str],
           policy_names: Callable[[], list[str]]) -> None:
-    """Check the extra specs of a volume type that are meant for this driver.
+    """Check those extra specs of a volume type that are for this driver.
 
-    :param policy_names: gives the vCenter's storage policies; only asked when
-        the type names one
-    :raises InvalidExtraSpec: for the first spec that means nothing, by its
-        key or by its value
+    :param policy_names: returns the names of the vCenter's storage policies;
+        called only if the type names a policy
+    :raises InvalidExtraSpec: for the first spec whose key or value is unknown
     """
     for spec in sorted(specs):
         if spec not in _KNOWN and _is_scoped(spec):
@@ -47,7 +46,7 @@ def check(specs: Mapping[str, str],
 
 
 def described() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """What each spec decides, and the values it takes (none: free text)."""
+    """The meaning of each spec, and its values; no values: free text."""
     return {
         'vmware:vmdk_type': ('How the disk takes space on its datastore',
                              _VALUES['vmware:vmdk_type']),
@@ -67,9 +66,9 @@ def _meant(spec: str) -> str:
     near = difflib.get_close_matches(''.join(spec.split()), _KNOWN, 1)
     return ('no such key is known; '
             + (f'write {near[0]}, or ' if near else '')
-            + f'remove it (known are {", ".join(_KNOWN)})')
+            + f'remove it (the known keys are {", ".join(_KNOWN)})')
 
 
 def is_thin(specs: Mapping[str, str]) -> bool:
-    """Whether volumes of a type with these specs take space as they grow."""
+    """Whether volumes of a type with these specs have thin disks."""
     return specs.get('vmware:vmdk_type', 'thin') not in THICK

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which datastore takes a disk, decided on plain values."""
+"""Chooses the datastore and the host for a disk, from plain values."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -14,9 +14,10 @@ TieBreak = Callable[[Sequence[str]], str]
 def unfit(datastore: model.Datastore, requirement: model.Requirement,
           inventory: model.Inventory, settings: model.Settings,
           reach: frozenset[str] | None = None) -> str | None:
-    """Why the datastore cannot take this very disk; None when it can.
+    """Why the datastore cannot take this disk; None: it can.
 
-    :param reach: hosts (morefs) that may register its VM, if they are known
+    :param reach: hosts (morefs) that may register the disk's VM; None: find
+        them
     """
     if datastore.moref in requirement.excluded:
         return 'it is excluded for this operation'
@@ -42,10 +43,10 @@ def unfit(datastore: model.Datastore, requirement: model.Requirement,
 
 def _overcommitted(datastore: model.Datastore, requirement: model.Requirement,
                    settings: model.Settings) -> str | None:
-    """Why a thin disk would promise more than one of several may promise.
+    """Why a thin disk would provision too much on a datastore.
 
-    Of a pool of one datastore the scheduler has reckoned this itself; of a
-    pool of several it knows the sums.
+    Checked in pools of several datastores only: the scheduler knows their
+    sums alone. For a pool of one datastore it has checked this itself.
     """
     ratio = settings.max_over_subscription_ratio
     if not requirement.thin or ratio is None or len(
@@ -56,8 +57,8 @@ def _overcommitted(datastore: model.Datastore, requirement: model.Requirement,
     promised = datastore.provisioned_bytes + requirement.size_bytes
     if promised <= usable * ratio:
         return None
-    return (f'{model.format_gib(promised)} would be promised, {ratio:g} times '
-            f'its {model.format_gib(int(usable))} may be')
+    return (f'{model.format_gib(promised)} would be provisioned, the limit is '
+            f'{ratio:g} times its {model.format_gib(int(usable))}')
 
 
 def place(requirement: model.Requirement, inventory: model.Inventory,
@@ -65,9 +66,10 @@ def place(requirement: model.Requirement, inventory: model.Inventory,
           ) -> model.Placement | dict[str, str]:
     """Choose a datastore and a host, or say why each datastore is refused.
 
-    Among those that fit, the one with most mounts wins and then the one that
-    is relatively emptiest, as upstream chooses; ``tie_break`` picks among
-    equals and among hosts, so that no single one is always taken.
+    Of the datastores that fit, it takes the one that most hosts mount, and
+    of several the one with the largest free part of its capacity, as upstream
+    does. ``tie_break`` chooses among equal datastores, and among hosts, so
+    that the load is spread.
 
     :returns: a placement, or ``{datastore name: reason}``
     """
@@ -93,9 +95,9 @@ def place(requirement: model.Requirement, inventory: model.Inventory,
 def register_on(datastore: model.Datastore, inventory: model.Inventory,
                 settings: model.Settings, tie_break: TieBreak
                 ) -> model.Placement | None:
-    """Where to register a VM whose disk is on a datastore already.
+    """Choose where to register a VM whose disk is already on a datastore.
 
-    :returns: None when no host can use the datastore now
+    :returns: None: no host can use the datastore now
     """
     hosts = datastore.usable_hosts & _reach(model.Requirement(0), inventory,
                                             settings)
@@ -122,8 +124,8 @@ def _rank(datastore: model.Datastore) -> tuple[int, float]:
 def _reach(requirement: model.Requirement, inventory: model.Inventory,
            settings: model.Settings) -> frozenset[str]:
     """The hosts (morefs) that may register the disk's VM."""
-    # The host of an instance may lie outside the configured clusters: the
-    # disk has to be where the instance is, whatever new volumes prefer.
+    # An instance's host may be outside the configured clusters: the disk must
+    # be where the instance is, whatever clusters new volumes use.
     wanted = requirement.hosts
     if wanted is None:
         wanted = inventory.hosts_in_reach(settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pools, what they are called, and what a name stands for."""
+"""Arranges datastores in pools, names the pools, and resolves pool names."""
 
 import functools
 import re
@@ -12,20 +12,20 @@ from cinder_vmdk_ext import model
 
 
 class Pool(NamedTuple):
-    """What the scheduler sees as one: a datastore or a datastore cluster."""
+    """A pool of the scheduler: a datastore, or a datastore cluster."""
 
     name: str
     datastores: tuple[model.Datastore, ...]
-    pod: model.StoragePod | None = None  # None: of one datastore
+    pod: model.StoragePod | None = None  # None: the pool is one datastore
 
 
 def listed(inventory: model.Inventory,
            settings: model.Settings) -> list[Pool]:
-    """All pools; each datastore is in one of them.
+    """All pools; each datastore is in exactly one of them.
 
-    With ``storage_pods``, a datastore cluster that balances itself is a pool:
-    a disk would not stay on the member that a scheduler chose. Those of every
-    other cluster are pools by themselves.
+    With ``storage_pods``, a datastore cluster whose Storage DRS is fully
+    automated is one pool, because a disk does not stay on the member that
+    the scheduler chose. Each datastore of any other cluster is a pool.
     """
     return [_pool(each, inventory)
             for each in _arranged(inventory, settings).pools]
@@ -33,7 +33,7 @@ def listed(inventory: model.Inventory,
 
 def holding(datastores: Iterable[str], inventory: model.Inventory,
             settings: model.Settings) -> list[Pool]:
-    """The pools of some datastores (morefs), each once."""
+    """The pools that hold these datastores (morefs), each pool once."""
     arranged = _arranged(inventory, settings)
     found = {arranged.by_datastore[moref] for moref in datastores}
     return [_pool(arranged.pools[number], inventory)
@@ -41,7 +41,7 @@ def holding(datastores: Iterable[str], inventory: model.Inventory,
 
 
 class _Place(NamedTuple):
-    """A pool, but for what changes all the time."""
+    """A pool without its datastores' figures, which change all the time."""
 
     name: str
     datastores: tuple[str, ...]
@@ -49,11 +49,11 @@ class _Place(NamedTuple):
 
 
 class _Arrangement(NamedTuple):
-    """Which datastores are which pool."""
+    """The pools, and the pool of each datastore."""
 
     pools: list[_Place]
-    by_datastore: dict[str, int]  # number of the pool of a moref
-    names: dict[str, str]  # of the pool of a moref
+    by_datastore: dict[str, int]  # number of the pool, by moref
+    names: dict[str, str]  # name of the pool, by moref
 
 
 def _pool(place: _Place, inventory: model.Inventory) -> Pool:
@@ -93,12 +93,12 @@ def _arrange(inventory: model.Inventory,
 def promised(promises: Iterable[model.Promise],
              inventory: model.Inventory, settings: model.Settings
              ) -> Iterator[tuple[model.Promise, Pool]]:
-    """Promises, each with the pool that it is to be counted on.
+    """Yield each promise with the pool that it counts on.
 
-    A promise counts on the pool that it was made on, whatever that is called
-    now. One of another backend counts where it is on the same storage, by
-    URL; one on a datastore cluster, which has none, where a pool has the
-    cluster's name and reference.
+    A promise counts on the pool that it was made on, even if the pool has
+    another name now. A promise of another backend counts on the pool with
+    the same storage, by its URL. A datastore cluster has no URL: such a
+    promise counts on the pool with the cluster's name and reference.
     """
     pools = listed(inventory, settings) if promises else []
     by_name = {pool.name: pool for pool in pools}
@@ -110,7 +110,7 @@ def promised(promises: Iterable[model.Promise],
         pool = by_identity.get(promise.place) or (
             by_name.get(promise.pool) if not promise.place else None)
         if promise.own:
-            # Names from before take longer to find, and are few.
+            # Former names are rare, and finding them takes longer.
             pool = pool or (
                 identified(promise.place, inventory, settings)
                 if promise.place
@@ -118,24 +118,24 @@ def promised(promises: Iterable[model.Promise],
         elif url:
             pool = pool or by_url.get(url)
         elif not promise.place or (pool and pool.name != promise.pool):
-            pool = None  # perhaps of another vCenter
+            pool = None  # it may be on another vCenter
         if pool is not None:
             yield promise, pool
 
 
 def by_datastore(inventory: model.Inventory,
                  settings: model.Settings) -> dict[str, str]:
-    """Name of the pool that holds each datastore, by the latter's moref."""
+    """The name of each datastore's pool, by the datastore's moref."""
     return _arranged(inventory, settings).names
 
 
 def resolve(name: str, inventory: model.Inventory,
             settings: model.Settings) -> Pool | None:
-    """The pool that a name stands for, or stood for; None: it never did.
+    """The pool that has this name, or had it; None: there is no such pool.
 
-    Volumes go on to name a datastore whose cluster became a pool, or the
-    other way round: the first name stands for the cluster, and the second for
-    all its members.
+    Volumes keep the name of a datastore after its cluster became a pool: the
+    name then stands for the cluster's pool. They also keep the name of a
+    cluster that is a pool no longer: it then stands for all its members.
     """
     moref = _named(inventory).get(name, '')
     if (moref in inventory.datastores
@@ -153,11 +153,12 @@ def resolve(name: str, inventory: model.Inventory,
 
 
 def identity(pool: Pool) -> str:
-    """What distinguishes a pool from one that gets its name later.
+    """An identity that a pool keeps when it is renamed.
 
-    A datastore keeps its URL whatever it is called and however often it is
-    mounted. Its reference distinguishes it from the same storage in another
-    datacenter. A datastore cluster has a reference only.
+    For a datastore it is the URL and the reference: it keeps its URL when it
+    is renamed or mounted again, and the reference distinguishes it from the
+    same storage in another datacenter. A datastore cluster has a reference
+    only.
     """
     if pool.pod is not None:
         return pool.pod.moref
@@ -166,12 +167,12 @@ def identity(pool: Pool) -> str:
 
 def identified(place: str, inventory: model.Inventory,
                settings: model.Settings) -> Pool | None:
-    """The pool that an :func:`identity` is part of; None: it is gone."""
+    """The pool with this :func:`identity`; None: it no longer exists."""
     url, _, moref = place.rpartition(' ')
     pools = listed(inventory, settings)
     pod = inventory.storage_pods.get(moref)
     if pod is not None:
-        # Its members may be pools by themselves by now.
+        # Its members may now be pools of their own.
         return next((pool for pool in pools if pool.pod is pod),
                     Pool(pod.name, _members(pod, inventory), pod))
     same = [each for each in inventory.datastores.values()
@@ -183,23 +184,23 @@ def identified(place: str, inventory: model.Inventory,
 def names(inventory: model.Inventory) -> dict[str, str]:
     """Name of every datastore as a pool: ``{pool name: datastore moref}``.
 
-    A pool is called by its datastore's name, as the vCenter stores it. Names
-    are unique within a folder only: the datastore, or datastore cluster, that
-    is known longest keeps the plain name, so that a namesake that appears
-    later renames no pool; the others get their datacenter's name added, or
-    their reference where that name is not unique.
-    A ``#`` would end the backend's part of a Cinder host and is written
-    ``%23``, as the vCenter writes ``%2f`` for a slash.
+    A pool has its datastore's name, as the vCenter stores it. In a vCenter,
+    names are unique within a folder only. Of several datastores or datastore
+    clusters with one name, the oldest keeps the plain name, so that a later
+    one renames no pool. The name of each later one gets its datacenter's name
+    added, or its reference if the datacenter's name is not unique.
+    A ``#`` separates the backend from the pool in a Cinder host, so in a name
+    it is written ``%23``, as the vCenter writes ``%2f`` for a slash.
     """
     return {name: moref for name, moref in _named(inventory).items()
             if moref in inventory.datastores}
 
 
 def find(pool: str, inventory: model.Inventory) -> model.Datastore | None:
-    """The datastore that a pool name stands for; None: no datastore does.
+    """The datastore that a pool name stands for; None: there is none.
 
-    Names with the datacenter or the reference added go on to be understood
-    once a namesake is gone and the plain name would do.
+    A name with the datacenter or the reference added stays valid after the
+    other datastore of that name was removed.
     """
     named = _named(inventory)
     if pool in named:
@@ -218,8 +219,8 @@ def name_of(datastore: model.Datastore, inventory: model.Inventory) -> str:
 def _named(inventory: model.Inventory) -> dict[str, str]:
     """Morefs of datastores and of datastore clusters by distinct names.
 
-    Whether clusters are pools has no part in it: a choice that the operator
-    changes is not to change a name's meaning.
+    The names do not depend on whether clusters are pools: an operator who
+    changes that option must not change the meaning of a name.
     """
     if not inventory.names:
         inventory.names.update(_make_names(inventory))
@@ -232,7 +233,7 @@ def _make_names(inventory: model.Inventory) -> dict[str, str]:
         *inventory.datastores.values(), *inventory.storage_pods.values()]
     for thing in sorted(things, key=lambda thing: _age(thing.moref)):
         name = _plain(thing)
-        if name in named:  # rarely so, and the rest is costly
+        if name in named:  # rare; only then is the costly part needed
             name = _told_apart(thing, inventory, named)
         named[name] = thing.moref
     return named
@@ -240,20 +241,20 @@ def _make_names(inventory: model.Inventory) -> dict[str, str]:
 
 def _told_apart(thing: model.Datastore | model.StoragePod,
                 inventory: model.Inventory, named: Container[str]) -> str:
-    """A name for what has a namesake."""
+    """A distinct name for an object whose plain name is taken."""
     _name, name, unique = _possible_names(thing, inventory)
     if not name or name in named or (
             datacenter_name(thing, inventory)
             in inventory.shared_datacenter_names):
         name = unique
-    while name in named:  # one is called like another's pool
+    while name in named:  # another object's plain name may be this name
         name += f' ({thing.moref})'
     return name
 
 
 def _pooled(inventory: model.Inventory, settings: model.Settings
             ) -> dict[str, model.StoragePod]:
-    """The datastore clusters that are pools, by each member's moref."""
+    """The datastore clusters that are pools, by their members' morefs."""
     if not settings.storage_pods:
         return {}
     return {moref: pod for pod in inventory.storage_pods.values()
@@ -280,7 +281,8 @@ def _find_pod(name: str,
 
 def _possible_names(thing: model.Datastore | model.StoragePod,
                     inventory: model.Inventory) -> tuple[str, str, str]:
-    """Plain, with its datacenter if that is known, and with its reference."""
+    """The plain name, with the datacenter ('': unknown), with the reference.
+    """
     name = _plain(thing)
     place = datacenter_name(thing, inventory).replace('#', '%23')
     return (name, f'{name} ({place})' if place else '',
@@ -304,6 +306,6 @@ def datacenter_name(thing: model.Datastore | model.StoragePod,
 
 @functools.lru_cache(maxsize=10000)
 def _age(moref: str) -> tuple[int, str]:
-    """Order of creation: a vCenter numbers its references as it makes them."""
+    """Sort key by age: a vCenter numbers its references in order."""
     digits = re.search('[0-9]*$', moref)
     return (int(digits[0]) if digits and digits[0] else 0), moref

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of pools, as Cinder's scheduler reads them.
+"""Computes the figures of pools, as Cinder's scheduler reads them.
 
-Every figure is rounded so that the scheduler can only err towards leaving
-space: capacities down, what is promised up. Units are GiB, which Cinder's
+Capacities are rounded down and provisioned space is rounded up, so that a
+rounding error can only leave space unused. Units are GiB, which Cinder's
 keys call "gb".
 """
 
@@ -20,17 +20,17 @@ from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
 from cinder_vmdk_ext.scheduling import pool_names
 
-# Cinder's own default, and what it takes where 'auto' has nothing to go by.
+# Cinder's own default, and its value for 'auto' while nothing is provisioned.
 DEFAULT_RATIO = 20.0
-# With less than this in use, 'auto' would turn one promised disk into an
-# absurd ratio.
+# With less than this in use, a single provisioned disk would give an absurd
+# ratio for 'auto'.
 AUTO_RATIO_MIN_USED_GIB = 10
 
 
-# Of datastores that have the same reason.
+# Of datastores that are refused for the same reason.
 MOST_NAMES_SHOWN = 20
 
-# What a pool's report was made of, and the report, by the pool's name.
+# The inputs of a pool's report, and the report, by the pool's name.
 Known = dict[str, tuple[Any, dict[str, Any]]]
 
 
@@ -39,12 +39,12 @@ def report(inventory: model.Inventory, settings: model.Settings,
            volumes: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
     """The ``pools`` list of the driver's statistics.
 
-    Datastores that belong to the backend are listed even while they take no
-    volumes (maintenance, full, no host): they then carry figures which
-    Cinder's stock CapacityFilter refuses.
+    A datastore of the backend stays in the list while it takes no volumes
+    (maintenance, full, no host): its figures are then such that Cinder's
+    CapacityFilter refuses the pool.
 
-    :param promises: volumes that are to be created on first use and take no
-        space yet; those of other backends too
+    :param promises: space of volumes that are created on first use and have
+        no disk yet; other backends' volumes as well
     :param volumes: number of volumes with files on each datastore, by its
         moref; None: not known, and then not reported
     """
@@ -56,12 +56,12 @@ def reports(inventory: model.Inventory, settings: model.Settings,
             volumes: Mapping[str, int] | None, known: Known,
             changed: Iterable[str] | None = None
             ) -> Iterator[dict[str, Any]]:
-    """As :func:`report`, one after the other.
+    """Yield the pools of :func:`report`, one after the other.
 
-    :param known: what was reported before, of which that is reported again
-        whose pool has not changed; it is kept up to date
-    :param changed: report the pools of these datastores (morefs) alone; None:
-        all of them
+    :param known: the reports of earlier calls; a report whose inputs have
+        not changed is used again, and the others are replaced
+    :param changed: report only the pools of these datastores (morefs); None:
+        all pools
     """
     promised = _promised_by_datastore(promises, inventory, settings)
     listed = (pool_names.listed(inventory, settings) if changed is None else
@@ -89,7 +89,7 @@ def reports(inventory: model.Inventory, settings: model.Settings,
 
 
 class _Promised(NamedTuple):
-    """What is promised on a pool."""
+    """Space and number of the volumes without a disk on a pool."""
 
     size_gib: int
     volumes: int
@@ -99,11 +99,11 @@ _NOTHING = _Promised(0, 0)
 
 
 class _Seen(NamedTuple):
-    """All that the report of one pool follows from."""
+    """All inputs of the report of one pool."""
 
     pool: pool_names.Pool
     settings: model.Settings
-    # These have an entry for each datastore of the pool.
+    # One entry for each datastore of the pool.
     refusals: list[model.Ineligibility | None]
     promised: _Promised
     volumes: list[int] | None
@@ -119,7 +119,10 @@ def _sum(promised: Iterable[_Promised]) -> _Promised:
 def _promised_by_datastore(
         promises: Iterable[model.Promise], inventory: model.Inventory,
         settings: model.Settings) -> dict[str, _Promised]:
-    """By moref. On a storage it counts wherever that is seen."""
+    """Promises by moref.
+
+    A promise counts on every datastore that is the same storage.
+    """
     promised: dict[str, _Promised] = defaultdict(lambda: _NOTHING)
     for promise, pool in pool_names.promised(promises, inventory, settings):
         for seen in inventory.same_storage(pool.datastores[0]):
@@ -130,7 +133,7 @@ def _promised_by_datastore(
 
 
 def _report(seen: _Seen) -> dict[str, Any]:
-    """The report of a pool; empty for one that is not of this backend."""
+    """The report of a pool; empty if it is no pool of this backend."""
     belonging = [number for number, why in enumerate(seen.refusals)
                  if why is None or why.passing]
     if not belonging:
@@ -143,7 +146,7 @@ def _report(seen: _Seen) -> dict[str, Any]:
     stats |= {
         'pool_name': seen.pool.name,
         'datacenter': model.plain_name(seen.datacenter),
-        # Any member may be chosen.
+        # The driver may choose any member, so all must comply.
         'storage_profiles': sorted(set.intersection(*policies))}
     if seen.volumes is not None:
         stats['total_volumes'] = sum(seen.volumes) + seen.promised.volumes
@@ -174,7 +177,7 @@ def _report_datastore(seen: _Seen, states: _States) -> dict[str, Any]:
         'datastore_type': datastore.type,
         'datastore_url': datastore.url,
         'datastore_moref': datastore.moref,
-        # The field as it is now; free_capacity_gb may say 0 on purpose.
+        # The true free space; free_capacity_gb is 0 while it is refused.
         'datastore_free_gb': free_gib,
         'max_contiguous_gb': 0 if refused else free_gib,
         'pool_state': refused.code if refused else 'available',
@@ -182,10 +185,11 @@ def _report_datastore(seen: _Seen, states: _States) -> dict[str, Any]:
 
 
 def _report_pod(seen: _Seen, states: _States) -> dict[str, Any]:
-    """Sums over the members that take volumes now.
+    """The figures are sums over the members that take volumes now.
 
-    But a disk lies on one of them: what is reported as free is the largest
-    gap, for the scheduler compares a thick disk with that and nothing else.
+    The free capacity is not: a disk lies on one member, and the scheduler
+    compares a thick disk with the free capacity only. So that is the free
+    space of the member with the most of it.
     """
     eligible = [each for each, why in states if why is None]
     counted = eligible or [each for each, _why in states]
@@ -218,10 +222,10 @@ def report_backend(inventory: model.Inventory, settings: model.Settings,
                    ) -> dict[str, Any]:
     """The figures of the backend as a single pool: sums over its datastores.
 
-    Only datastores that take volumes now are counted, and one storage once,
-    in however many datacenters it is mounted. The largest of them bounds a
-    single disk; it is reported as ``max_contiguous_gb``, and as
-    ``largest_free_gb``.
+    Only datastores that take volumes now count. A storage that several
+    datacenters mount counts once. A disk can be at most as large as the
+    largest free space on one datastore, which is reported as
+    ``max_contiguous_gb`` and as ``largest_free_gb``.
     """
     refusals = eligibility.refusals(inventory, settings)
     eligible = {moref: each for moref, each in inventory.datastores.items()
@@ -247,7 +251,7 @@ def report_backend(inventory: model.Inventory, settings: model.Settings,
 
 def ineligible_names(inventory: model.Inventory,
                      settings: model.Settings) -> dict[str, str]:
-    """Why each datastore that is not used is not: ``{pool name: reason}``."""
+    """Why datastores take no volumes: ``{pool name: reason}``."""
     refused = eligibility.refusals(inventory, settings)
     if not refused:
         return {}
@@ -257,9 +261,9 @@ def ineligible_names(inventory: model.Inventory,
 
 def why_there_is_none(inventory: model.Inventory,
                       settings: model.Settings) -> str:
-    """Why no datastore belongs to the backend; empty where one does.
+    """Why no datastore belongs to the backend; empty if one does.
 
-    Each reason is followed by the names of the datastores that have it.
+    After each reason are the names of the datastores that it holds for.
     """
     if not inventory.datastores:
         return 'the vCenter shows no datastore to this user'
@@ -285,9 +289,9 @@ def _figures(datastores: Iterable[model.Datastore], settings: model.Settings,
              refused: bool, promised_gib: int) -> dict[str, Any]:
     datastores = list(datastores)
     total_gib = _down(sum(d.capacity_bytes for d in datastores))
-    # "Unusable" has no word of its own for the stock filters. Zero free
-    # without thin support is refused by every one of them and never makes
-    # them divide by zero; the true total stays to be seen.
+    # Cinder's filters know no figure that means "unusable". All of them
+    # refuse a pool with zero free capacity and no thin support, and none
+    # divides by zero; the true total stays visible.
     refused = refused or settings.reserved_percentage >= 100
     return {
         'total_capacity_gb': total_gib,
@@ -295,7 +299,7 @@ def _figures(datastores: Iterable[model.Datastore], settings: model.Settings,
             sum(_free_bytes(d) for d in datastores)),
         'provisioned_capacity_gb': promised_gib + _up(
             sum(d.provisioned_bytes for d in datastores)),
-        'allocated_capacity_gb': 0,  # the volume manager keeps this one
+        'allocated_capacity_gb': 0,  # Cinder's volume manager sets this one
         'thin_provisioning_support': not refused,
         'thick_provisioning_support': True,
         'max_over_subscription_ratio': _ratio(datastores, settings),
@@ -318,9 +322,9 @@ def _ratio(datastores: Iterable[model.Datastore],
         provisioned_gib = sum(d.provisioned_bytes
                               for d in datastores) / model.GIB
         ratio = 1 + provisioned_gib / (used_gib + 1)
-    # Two decimals: the scheduler rounds the product to two, to nearest, and
-    # must not be led to round it up. Of the decimal number, or 1.15 would
-    # become 1.14.
+    # Two decimals, rounded down: the scheduler rounds the product to two
+    # decimals, to the nearest, and must not round it up. Computed with
+    # decimal numbers, because a binary 1.15 would become 1.14.
     return max(1.0, float(decimal.Decimal(str(ratio)).quantize(
         decimal.Decimal('0.01'), decimal.ROUND_DOWN)))
 

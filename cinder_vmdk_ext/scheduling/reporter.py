@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's statistics, which never fail and never vanish."""
+"""Reports the driver's statistics: never an error, never an empty list."""
 
 import dataclasses
 import threading
@@ -22,7 +22,7 @@ from cinder_vmdk_ext.scheduling import pool_stats
 LOG = logging.getLogger(__name__)
 
 MOST_VOLUMES_SHOWN = 20
-# A millisecond's work or two.
+# So many pools are computed in one or two milliseconds.
 POOLS_A_TURN = 50
 
 
@@ -31,26 +31,27 @@ _UP = {'backend_state': 'up', 'backend_state_reason': '',
 
 
 class _Facts(NamedTuple):
-    """What figures follow from: they are the same as long as it is."""
+    """All inputs of the figures: equal inputs give equal figures."""
 
     inventory: model.Inventory
     promises: Sequence[model.Promise]
-    # Ids by the datastore's moref; None: not known.
+    # Ids of volumes by the datastore's moref; None: unknown.
     volumes: Mapping[str, Sequence[str]] | None
 
 
 class _Good(NamedTuple):
-    """The last report that the vCenter answered for."""
+    """The last report that was made from the vCenter's answers."""
 
     figures: dict[str, Any]
     read_at: float
 
 
 class Reporter:
-    """Makes the statistics from a fresh inventory, else from the last good.
+    """Makes the statistics for Cinder's scheduler.
 
-    Cinder forgets a backend that reports nothing, and with it every volume's
-    pool; so a vCenter that does not answer changes the state, not the list.
+    If the vCenter does not answer, the last good figures are reported again,
+    with the state ``down``: Cinder drops a backend that reports no pools,
+    and with it the pool of every volume.
     """
 
     def __init__(self, reader: inventory_reader.InventorySource,
@@ -64,16 +65,16 @@ class Reporter:
                      [model.Inventory], model.Inventory] = lambda seen: seen,
                  age: Callable[[], float] = float,
                  refresh: Callable[[], bool] = bool) -> None:
-        """:param promises: volumes that have no disk yet, by pool
-        :param volumes: ids of the volumes on each datastore, by its moref;
-            None: not known yet
-        :param everywhere: what the report says, and each of its pools
-        :param expected: adds to an inventory what operations have done that
+        """:param promises: returns the space of volumes without a disk
+        :param volumes: returns the ids of the volumes on each datastore, by
+            its moref; None: not known yet
+        :param everywhere: returns keys for the report and for each pool
+        :param expected: adds to an inventory the changes by operations that
             the vCenter's figures do not show yet
-        :param age: since when the vCenter has not confirmed what the reader
-            tells, in seconds
-        :param refresh: called once the vCenter has answered; whether the
-            reader knows more now
+        :param age: seconds since the vCenter last confirmed the inventory
+            that ``reader`` returns
+        :param refresh: called after the vCenter has answered; returns
+            whether ``reader`` has to be read again
         """
         self._refresh = refresh
         self._reader = reader
@@ -84,7 +85,8 @@ class Reporter:
         self._everywhere = everywhere
         self._expected = expected
         self._age = age
-        # Held while a report is made, in which others take part of it.
+        # Held while a report is computed: that lets other greenthreads run,
+        # which may ask for a report, too.
         self._making = threading.Lock()
         self._last = _Last()
         self._left: dict[str, Sequence[str]] = {}
@@ -94,12 +96,12 @@ class Reporter:
         self._why_none = ''
 
     def report(self) -> dict[str, Any]:
-        """Figures and state; the driver adds what it alone knows.
+        """Return the figures and the state, for Cinder's get_volume_stats.
 
-        ``stats_age_seconds`` is since when the vCenter has not confirmed
-        the figures, -1 when there never were any; ``backend_state`` is that
-        of the connection to the vCenter, with the cause in
-        ``backend_state_reason``.
+        ``stats_age_seconds`` is the time since the vCenter last confirmed
+        the figures, in seconds; -1: there never were any. ``backend_state``
+        is the state of the connection to the vCenter (``up`` or ``down``),
+        and ``backend_state_reason`` the cause. Never raises.
         """
         try:
             inventory = self._reader.read()
@@ -112,7 +114,7 @@ class Reporter:
                 good = self._fresh(_Facts(inventory, promises,
                                           self._look_at_volumes()), read_at)
         except Exception as error:
-            # Anything at all: without a report the scheduler would go on with
+            # Every error is caught: without a report the scheduler would keep
             # a list that is not marked as old.
             LOG.warning('The vCenter gave no statistics; the last ones are '
                         'reported again: %s', error)
@@ -127,7 +129,8 @@ class Reporter:
     def _fresh(self, facts: _Facts, read_at: float) -> _Good:
         with self._lock:
             good = self._good
-        last, self._last = self._last, _Last()  # until all is made
+        # An error below leaves an empty one, and the next report is full.
+        last, self._last = self._last, _Last()
         changed = _changed(last.made_of, facts) if last.made_of else None
         if good is not None and changed is not None and not changed:
             last.made_of = facts
@@ -161,7 +164,7 @@ class Reporter:
 
     def _figures(self, facts: _Facts, last: '_Last',
                  changed: frozenset[str] | None) -> dict[str, Any]:
-        """:param changed: datastores; None: all pools are to be made anew"""
+        """:param changed: datastores (morefs); None: report all pools anew"""
         if not self._settings.datastore_pools:
             return pool_stats.report_backend(
                 facts.inventory, self._settings, facts.promises,
@@ -174,10 +177,10 @@ class Reporter:
 
     def _make_some(self, facts: _Facts, last: '_Last',
                    changed: frozenset[str]) -> bool:
-        """Make the pools anew that datastores are in which have changed.
+        """Report the pools of the changed datastores anew.
 
-        :returns: False: one is a pool of this backend now that was not, or
-            the other way round
+        :returns: False: a pool was added to this backend or removed from it,
+            so all pools must be reported anew
         """
         pools = pool_names.holding(changed, facts.inventory, self._settings)
         made = self._made(facts, last, frozenset(
@@ -205,7 +208,7 @@ class Reporter:
             return None
 
     def _log_changes(self, facts: _Facts) -> None:
-        """Log what stops or starts to take volumes."""
+        """Log which datastores stop or start to take volumes."""
         why_none = pool_stats.why_there_is_none(facts.inventory,
                                                 self._settings)
         now = pool_stats.ineligible_names(facts.inventory, self._settings)
@@ -216,13 +219,14 @@ class Reporter:
             LOG.info('Datastore %(name)s takes no volumes: %(reason)s.',
                      {'name': name, 'reason': now[name]})
         for name in sorted(before.keys() - now.keys()):
-            LOG.info('Datastore %s takes volumes again, or is gone.', name)
+            LOG.info('Datastore %s takes volumes again, or no longer exists.',
+                     name)
         if why_none and why_none != none_before:
             LOG.warning('The backend has no pool: %s.', why_none)
 
     def _log_what_is_left(self, facts: _Facts,
                           refused: Mapping[str, model.Ineligibility]) -> None:
-        """Log which volumes are on datastores that are to be emptied."""
+        """Log which volumes are on datastores that must be emptied."""
         if facts.volumes is None:
             return
         leaving = [moref for moref, why in refused.items()
@@ -233,7 +237,7 @@ class Reporter:
             before, self._left = self._left, dict(left)
         for moref in sorted(leaving):
             if before.get(moref) != left[moref]:
-                LOG.info('Volumes left on datastore %(name)s, which is to be '
+                LOG.info('Volumes left on datastore %(name)s, which must be '
                          'emptied: %(volumes)s.',
                          {'name': facts.inventory.datastores[moref].plain_name,
                           'volumes': _shortened(left[moref])})
@@ -241,7 +245,7 @@ class Reporter:
 
 @dataclasses.dataclass
 class _Last:
-    """What the last report was made of, so that the next one is not anew."""
+    """Inputs and results of the last report, which the next one reuses."""
 
     made_of: _Facts | None = None
     known: pool_stats.Known = dataclasses.field(default_factory=dict)
@@ -254,9 +258,9 @@ class _Last:
 
 
 def _changed(before: _Facts, now: _Facts) -> frozenset[str] | None:
-    """Datastores (morefs) of which alone the figures may be others now.
+    """The datastores (morefs) whose figures may have changed.
 
-    :returns: None where all figures may be
+    :returns: None: the figures of all datastores may have changed
     """
     if (before.promises != now.promises
             or (before.volumes is None) != (now.volumes is None)):
@@ -276,7 +280,10 @@ def _changed(before: _Facts, now: _Facts) -> frozenset[str] | None:
 
 def _counts(volumes: Mapping[str, Sequence[str]] | None,
             of: frozenset[str] | None = None) -> dict[str, int] | None:
-    """Numbers of volumes by datastore: of some, or of all."""
+    """Number of volumes by datastore.
+
+    :param of: morefs of the datastores to count; None: all
+    """
     if volumes is None:
         return None
     return {moref: len(volumes.get(moref, ()))
@@ -291,7 +298,7 @@ def _shortened(ids: Sequence[str]) -> str:
 
 def _with_state(figures: dict[str, Any],
                 state: dict[str, Any]) -> dict[str, Any]:
-    """A report, which Cinder may write into."""
+    """A copy of the report with this state, which Cinder may change."""
     stats = figures | state
     if 'pools' in figures:
         # Cinder looks for a backend's state in its pools (service-list).
@@ -301,9 +308,10 @@ def _with_state(figures: dict[str, Any],
 
 
 def _nothing(settings: model.Settings) -> dict[str, Any]:
-    """No pool at all: one of no capacity, which the scheduler refuses.
+    """The report of a backend without pools: a single pool of capacity zero.
 
-    An empty list would drop the backend, and no list without figures would
-    make it one of unknown, hence endless, capacity.
+    The scheduler refuses it. With an empty list of pools, Cinder would drop
+    the backend; without figures, Cinder would take the capacity as unknown,
+    that is, as infinite.
     """
     return pool_stats.report_backend(model.Inventory(), settings)

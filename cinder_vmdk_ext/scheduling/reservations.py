@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Space that disks take, before the vCenter shows it.
+"""Keeps the claims of space of this service's operations.
 
-A vCenter's figures lag by minutes, and parallel operations all see the same
-ones: without these claims they would all choose one datastore, and the
-scheduler would see space again that it has just allocated.
+A vCenter's figures are minutes old, and operations that run at the same time
+all see the same figures. Without claims they would all choose the same
+datastore, and a report would show the scheduler space that it has already
+allocated.
 """
 
 import contextlib
@@ -21,10 +22,10 @@ from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.scheduling import claims
 from cinder_vmdk_ext.scheduling import placement
 
-# A claim that the vCenter never shows is dropped so long after its end. A
-# vCenter refreshes its figures more often than this.
+# A claim is dropped this long after the end of its operation, if the figures
+# never include it. A vCenter updates its figures more often than this.
 KEEP_SECONDS = 1800.0
-# How long a notice of a datastore that was refreshed may take.
+# How long the notice of new figures may take after a datastore's refresh.
 NOTICE_SECONDS = 10.0
 
 
@@ -38,18 +39,18 @@ class Claims:
         self.claims: list[claims.Claim] = []
         self.refused: frozenset[str] = (parent.refused if parent
                                         else frozenset())
-        # Whether the pool of that volume may hold its disk, and was so
-        # changed if need be (volumes/compliance.py).
+        # Whether the volume's pool complies with its storage policy, or was
+        # changed so that it does (volumes/compliance.py).
         self.settled: bool = parent is not None and parent.settled
 
     @property
     def datastores(self) -> frozenset[str]:
-        """Where it has claimed space."""
+        """The datastores (morefs) on which it has claimed space."""
         return frozenset(claim.datastore for claim in self.claims)
 
 
 class _Looked(NamedTuple):
-    """Figures of a storage, and when they were looked at."""
+    """Figures of a storage, and when they were read."""
 
     known: model.Datastore
     at: float
@@ -62,8 +63,8 @@ class Reservations:
         self._clock = clock
         self._lock = threading.Lock()
         self._claims: list[claims.Claim] = []
-        # By datastore: its figures, where something is claimed; when it was
-        # changed last; and up to when, and at what time, it was refreshed.
+        # All by the datastore's moref: the figures of those with claims; when
+        # an operation last changed it; when its last refresh began and ended.
         self._looked: dict[str, _Looked] = {}
         self._changed: dict[str, float] = {}
         self._refreshed: dict[str, tuple[float, float]] = {}
@@ -74,13 +75,14 @@ class Reservations:
     @contextlib.contextmanager
     def operation(self, refused: frozenset[str] = frozenset(),
                   volume_id: str = '') -> Iterator[Claims]:
-        """Hold what is claimed in this block until the vCenter shows it.
+        """Hold the claims of this block until the vCenter's figures show them.
 
-        A block that fails has taken nothing. Blocks may be nested; the space
-        is held until the outermost ends, and then until it is shown.
+        If the block fails, its claims are cancelled, unless the outcome is
+        unknown. Blocks may be nested; a claim is held until the outermost
+        block ends, and from then on until the figures include it.
 
-        :param refused: datastores that it must not take
-        :param volume_id: of the volume that it is about
+        :param refused: datastores (morefs) that must not be chosen
+        :param volume_id: id of the volume of the operation
         """
         held = Claims(operation.current().claims, volume_id)
         held.refused |= refused
@@ -110,10 +112,10 @@ class Reservations:
               inventory: model.Inventory, settings: model.Settings,
               tie_break: placement.TieBreak
               ) -> model.Placement | dict[str, str]:
-        """As :func:`placement.place`, on what is free but for the claims.
+        """As :func:`placement.place`, with the claims deducted.
 
-        The space is claimed by the operation in which this is called; by
-        itself it counts as taken at once.
+        The space is claimed for the current operation. Outside of one, the
+        claim counts as that of an operation that has ended.
         """
         held = operation.current().claims
         if held is not None and held.refused:
@@ -135,7 +137,10 @@ class Reservations:
 
     def claim(self, moref: str, size_bytes: int, thin: bool,
               inventory: model.Inventory) -> None:
-        """Claim space where a disk grows, as :meth:`place` does."""
+        """Claim space on a disk's datastore as it grows, like :meth:`place`.
+
+        :param moref: of the datastore; if it is unknown, nothing is claimed
+        """
         datastore = inventory.datastores.get(moref)
         if datastore is not None:
             with self._lock:
@@ -158,7 +163,7 @@ class Reservations:
             held.claims.append(claim)
 
     def touch(self, moref: str) -> None:
-        """A datastore holds less than before, or holds it otherwise."""
+        """Note that a disk on a datastore was deleted or changed."""
         with self._lock:
             self._changed[moref] = self._clock()
         self._on_change()
@@ -181,10 +186,10 @@ class Reservations:
     # -- What the vCenter shows ---------------------------------------------
 
     def observe(self, inventory: model.Inventory, prompt: bool = True) -> None:
-        """Take note of what the vCenter shows now.
+        """Compare the vCenter's new figures with the claims.
 
-        :param prompt: whether this is called with every change, at once;
-            else what differs may have changed long ago
+        :param prompt: whether this is called at once for every change; if
+            not, a difference may be from a change long ago
         """
         if self._looked:
             with self._lock:
@@ -196,7 +201,7 @@ class Reservations:
                  prompt: bool) -> None:
         datastore = inventory.datastores.get(moref)
         if datastore is None:
-            # It is gone, and all that was claimed of it.
+            # It no longer exists, so its claims end.
             self._remove([claim for claim in self._claims
                           if claim.datastore == moref])
             return
@@ -212,9 +217,10 @@ class Reservations:
                 self._remove([claim])
 
     def expected(self, inventory: model.Inventory) -> model.Inventory:
-        """The inventory once the vCenter shows all that is claimed.
+        """The inventory with the figures that will include all claims.
 
-        One storage in several datacenters has the same figures in each.
+        A storage that several datacenters mount gets the same figures in
+        each.
         """
         with self._lock:
             self._drop_old()
@@ -227,7 +233,7 @@ class Reservations:
             return frozenset(claim.volume_id for claim in self._claims)
 
     def claimed_bytes(self, moref: str) -> int:
-        """What is claimed of a datastore, thin disks included."""
+        """Bytes claimed on a datastore, those of thin disks included."""
         with self._lock:
             return sum(claim.size_bytes for claim in self._claims
                        if claim.datastore == moref)
@@ -235,16 +241,16 @@ class Reservations:
     # -- Refreshing the vCenter's figures -----------------------------------
 
     def notify(self, on_change: Callable[[], None]) -> None:
-        """Have a function called after an operation changed a datastore."""
+        """Set the function to call after an operation changed a datastore."""
         self._on_change = on_change
 
     def changed(self) -> dict[str, float]:
-        """When each datastore (moref) was changed that is to be refreshed."""
+        """The datastores (morefs) to refresh, and when each was changed."""
         with self._lock:
             return dict(self._changed)
 
     def refreshed(self, moref: str, begun_at: float) -> None:
-        """The vCenter's figures hold all that was done before that time."""
+        """Note that the figures include all changes before ``begun_at``."""
         with self._lock:
             self._refreshed[moref] = begun_at, self._clock()
             if self._changed.get(moref, begun_at) <= begun_at:
@@ -262,7 +268,7 @@ class Reservations:
             self._refreshed.pop(moref, None)
 
     def _drop_old(self) -> None:
-        """Drop claims that were refreshed, or that are never shown."""
+        """Drop claims whose datastore was refreshed, and claims too old."""
         now = self._clock()
         old = []
         for claim in self._claims:
@@ -284,7 +290,7 @@ class Reservations:
 
     def _expected(self, inventory: model.Inventory
                   ) -> dict[str, model.Datastore]:
-        """Datastores that are expected to be otherwise than shown."""
+        """Datastores whose expected figures differ from the vCenter's."""
         changed = {each.moref: claims.storage(each, inventory)
                    for each in inventory.shared_datastores}
         for moref in {claim.datastore for claim in self._claims}:
@@ -307,7 +313,10 @@ class Reservations:
 
     def _for_ranking(self, known: model.Datastore, inventory: model.Inventory,
                      settings: model.Settings) -> model.Datastore:
-        """Have thin claims count as taken, but have none refused for it."""
+        """Count thin claims as used, for the choice among datastores.
+
+        The free space stays large enough that none is refused for it.
+        """
         thin_bytes = sum(claim.size_bytes for claim
                          in self._on(known, inventory) if claim.thin)
         enough = max(settings.floor_bytes(known.capacity_bytes), 1)

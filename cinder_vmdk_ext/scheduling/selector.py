@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Upstream's datastore selection, answered by the plugin's placement.
+"""Implements upstream's datastore selection by the plugin's placement.
 
-Upstream's words (``req``, ``summary``, resource pool, host references) come
-in and go out here; behind it only the plugin's own values are used.
+It translates upstream's values (``req``, ``summary``, references of resource
+pools and hosts) to and from the plugin's own; all other modules of
+``scheduling/`` use only the plugin's own.
 """
 
 import contextlib
@@ -35,7 +36,7 @@ ELSEWHERE = 'poolOfAnotherBackend'
 
 
 class Summary(NamedTuple):
-    """What callers read of the summary of a chosen datastore."""
+    """The properties of a chosen datastore's summary that callers read."""
 
     name: str
     datastore: Any
@@ -63,19 +64,20 @@ class DatastoreSelector(upstream.DatastoreSelector):
 
     def select_datastore(self, req: dict[str, Any], hosts: Any = None
                          ) -> tuple[Any, Any, Summary]:
-        """Choose where a disk goes.
+        """Choose the datastore and the host for a disk, and claim the space.
 
-        :param req: upstream's keys, and :data:`POOL` (its name), :data:`THIN`
-            and :data:`ELSEWHERE`
-        :param hosts: host references of which one must be able to use it
+        :param req: upstream's keys, and :data:`POOL` (the pool's name),
+            :data:`THIN` and :data:`ELSEWHERE`
+        :param hosts: references of hosts, at least one of which must be able
+            to use the datastore
         :returns: references of the host and its resource pool, and the
             datastore's summary
         :raises UnknownPool: no datastore belongs to the pool
         :raises NoPlacement: with the reason for each datastore considered
         :raises ProfileNotFoundException: the storage policy does not exist
         """
-        # Unlike statistics, a volume is worth waiting for: invoke_api repeats
-        # a read that got no reply.
+        # An operation on a volume may wait, unlike a report: invoke_api
+        # repeats a read that got no reply.
         seen = self._session.invoke_api(self._reader, 'read')
         requirement = self.requirement(req, hosts)
         if POOL in req:
@@ -99,11 +101,13 @@ class DatastoreSelector(upstream.DatastoreSelector):
     @contextlib.contextmanager
     def growing(self, datastore: str, size_bytes: int,
                 thin: bool) -> Iterator[None]:
-        """Claim the space that a disk takes which grows in this block.
+        """Claim the space for a disk that grows in this block.
 
-        A block that fails has taken nothing.
+        If the block fails, the claim is cancelled, unless the outcome is
+        unknown.
 
-        :param datastore: its moref
+        :param datastore: moref of the disk's datastore
+        :param size_bytes: by how much it grows
         """
         with self._books.operation():
             self._books.claim(datastore, size_bytes, thin,
@@ -114,7 +118,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
                                profile_name: str | None) -> bool:
         """Whether a datastore complies with a storage policy.
 
-        Without a policy every datastore does.
+        Every datastore does if ``profile_name`` is None.
 
         :raises ProfileNotFoundException: the policy does not exist
         """
@@ -127,8 +131,8 @@ class DatastoreSelector(upstream.DatastoreSelector):
     def get_profile_id(self, profile_name: str) -> Any:
         """The PbmProfileId of a storage policy, from the directory.
 
-        Upstream's method, which would ask by itself and keep the answer for
-        good, has the last word on one that the directory does not know.
+        Upstream's method is called only for a policy that the directory does
+        not know, because it keeps each answer for ever.
 
         :raises ProfileNotFoundException: it does not exist
         """
@@ -137,7 +141,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
 
     def requirement(self, req: dict[str, Any],
                     hosts: Any = None) -> model.Requirement:
-        """Upstream's request without its pool, as a plain value.
+        """Convert upstream's request, without its pool, to a plain value.
 
         See :meth:`select_datastore`.
 
@@ -177,7 +181,7 @@ def pinned(pool: str, inventory: model.Inventory,
 
 
 def summary(datastore: model.Datastore) -> Summary:
-    """A datastore as upstream's callers expect its summary."""
+    """A datastore's summary, in the form that upstream's callers read."""
     return Summary(datastore.name,
                    references.Ref('Datastore', datastore.moref),
                    datastore.type, datastore.capacity_bytes,

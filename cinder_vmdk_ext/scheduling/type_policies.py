@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The storage policies that volume types ask for."""
+"""Finds the datastores that comply with the volume types' policies."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,10 @@ LOG = logging.getLogger(__name__)
 
 
 def read() -> tuple[str, ...]:
-    """Names of the policies of all volume types, sorted, from the database."""
+    """Names of the storage policies of all volume types, sorted.
+
+    Read from Cinder's database.
+    """
     types = volume_types.get_all_types(cinder_context.get_admin_context())
     asked = (found['extra_specs'].get(extra_specs.POLICY)
              for found in types.values())
@@ -26,9 +29,10 @@ def read() -> tuple[str, ...]:
 
 
 class TypePolicies:
-    """Which datastores comply with the policies of volume types.
+    """Which datastores comply with the storage policies of volume types.
 
-    Only reports of statistics ask; operations pay for no type but their own.
+    Only the report of statistics uses this. An operation asks for the policy
+    of its own volume's type only.
     """
 
     def __init__(self, policies: inventory_reader.Policies,
@@ -43,16 +47,15 @@ class TypePolicies:
         self._read_at: float | None = None
 
     def known(self) -> Mapping[str, frozenset[str]]:
-        """Datastores (morefs) by policy, without a call."""
+        """Datastores (morefs) by policy, as read last; makes no call."""
         return self._known
 
     def refresh(self) -> bool:
-        """Ask the database and the vCenter anew, once their life is over.
+        """Read the database and the vCenter, if the answers are too old.
 
-        Never fails: what is not answered is logged, and what was known
-        stands.
+        Never raises: a failure is logged, and the earlier answers are kept.
 
-        :returns: whether anything is known otherwise now
+        :returns: whether any answer changed
         """
         now = self._clock()
         if self._read_at is not None and (
@@ -65,15 +68,15 @@ class TypePolicies:
             for name in names:
                 found[name] = self._policies.compliant_datastores(name)
         except exceptions.VMwareDriverException as error:
-            LOG.warning('Which datastores comply with storage policy '
-                        '%(name)s is not known, nor of the policies after '
-                        'it; what was known stands: %(error)s',
+            LOG.warning('The datastores that comply with storage policy '
+                        '%(name)s, and with the policies after it, could not '
+                        'be read; the earlier answers are kept: %(error)s',
                         {'name': name, 'error': error})
             found = {name: found.get(name, before.get(name, frozenset()))
                      for name in names if name in found or name in before}
         except Exception as error:  # whatever the database's driver raises
-            LOG.warning('The storage policies of volume types cannot be '
-                        'read; those known stand: %s', error)
+            LOG.warning('The storage policies of volume types could not be '
+                        'read; the earlier ones are kept: %s', error)
             return False
         self._known = found
         return found != before

@@ -114,7 +114,7 @@ class ReporterTestCase(unittest.TestCase):
             self.reason()
         told = [line for line in logs.output if 'Volumes left' in line]
         self.assertEqual(2, len(told))
-        self.assertIn('gold, which is to be emptied: a, b.', told[0])
+        self.assertIn('gold, which must be emptied: a, b.', told[0])
         self.assertIn('none', told[1])
 
     def test_what_is_not_known_yet_is_not_in_the_reason(self):

@@ -77,7 +77,8 @@ class CheckTestCase(unittest.TestCase):
     def test_a_key_like_no_other_is_refused_with_all_that_are_known(self):
         with self.assertRaisesRegex(
                 exceptions.InvalidExtraSpec,
-                'remove it .known are vmware:vmdk_type, vmware:adapter_type, '
+                'remove it .the known keys are vmware:vmdk_type, '
+                'vmware:adapter_type, '
                 'vmware:clone_type, vmware:storage_profile'):
             extra_specs.check({'vmware:x': 'y'}, never)
 

@@ -312,7 +312,7 @@ class PodPlacementTestCase(unittest.TestCase):
         self.assertEqual('datastore-1', self.place(
             inventory, 160, settings).datastore.moref)
         reasons = self.place(inventory, 161, settings)
-        self.assertIn('201.00 GiB would be promised', reasons['gold-1'])
+        self.assertIn('201.00 GiB would be provisioned', reasons['gold-1'])
 
     def test_of_one_datastore_the_scheduler_has_reckoned_it(self):
         settings = dataclasses.replace(ON, max_over_subscription_ratio=2.0)
