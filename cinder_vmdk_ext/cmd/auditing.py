@@ -31,14 +31,14 @@ _COLUMNS = (
 class Audit(command.Listing):
     """Compare Cinder's records, the vCenter's VMs and the datastores' files.
 
-    Changes nothing. What a sweep has moved to quarantine is listed, and does
-    not count as found.
+    Changes nothing. The list includes what a sweep has moved to quarantine,
+    which does not count for the exit status.
     """
 
     COLUMNS = _COLUMNS
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
-        """Look, and list the findings."""
+        """Read and compare, and list the findings."""
         rows = []
         for name, opened in self.opened(parsed_args):
             found = compare.compare(collect.EvidenceReader(opened).read())
@@ -53,8 +53,8 @@ class Sweep(command.Listing):
     """Move to quarantine what belongs to no volume and is old enough.
 
     Without --act it only lists what it would move. VMs go to the folder
-    OpenStack/Quarantine, files to openstack-quarantine on their datastore;
-    no disk is deleted, and nothing is touched that a record may need.
+    OpenStack/Quarantine, files to openstack-quarantine on their datastore. No
+    disk is deleted, and nothing that a record may need is moved.
     """
 
     COLUMNS = (*_COLUMNS[:-1],
@@ -65,21 +65,21 @@ class Sweep(command.Listing):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--act', action='store_true',
-                            help='move them, and ask before each')
+                            help='move the findings, and ask before each')
         parser.add_argument('--yes', action='store_true',
                             help='with --act: do not ask')
         parser.add_argument(
             '--minimum-age', default=24.0, metavar='HOURS',
             type=command.number('hours', '24, or 0 for any age'),
-            help='leave what was changed later (default: 24)')
+            help='move only what has not changed for so long (default: 24)')
         parser.add_argument(
             '--also', action='append', default=[], metavar='REFERENCE',
-            help='also move this finding, which bears no mark of this '
+            help='also move this finding, although it has no mark of this '
                  'Cinder; may be repeated')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
-        """Look, and list or move."""
+        """Read and compare, and list or move the findings."""
         rows = []
         for name, opened in self.opened(parsed_args):
             reader = collect.EvidenceReader(opened, parsed_args.also)
@@ -100,16 +100,16 @@ class Sweep(command.Listing):
               parsed_args: argparse.Namespace) -> str:
         if not parsed_args.yes and not self.app.agreed(
                 f'Move {finding.kind} {finding.thing} {finding.name} '
-                f'({finding.reference}: {finding.detail}) aside?'):
+                f'({finding.reference}: {finding.detail}) to quarantine?'):
             return 'left'
         owner = [finding.owner] if uuidutils.is_uuid_like(
             finding.owner) else []
         with locks.volumes(*owner):
-            # Time has passed since it was found, perhaps at the question.
+            # The finding may be out of date: read its evidence again.
             still = quarantine.due(compare.compare(reader.again(finding)),
                                    parsed_args.minimum_age * 3600)
             if finding.reference not in {each.reference for each in still}:
-                return 'left: it is needed by now'
+                return 'left: it is needed now'
             try:
                 quarantine.Quarantine(opened).move(finding)
             except exceptions.VMWARE_ERRORS as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens a backend of a cinder.conf, beside the service that serves it."""
+"""Opens a backend of a cinder.conf, while its service may be running."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ from cinder_vmdk_ext import names as patterns
 
 _DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
 _OPTIONS = (cfg.StrOpt('volume_driver'), cfg.StrOpt('backend_host'))
-# Registered by cinder-volume's own program only, which this one is not.
+# Only the program cinder-volume registers it, and this is another program.
 _CLUSTER = cfg.StrOpt('cluster')
 
 
 def load(config_files: list[str]) -> None:
-    """Read Cinder's configuration; without files from its usual places."""
+    """Read Cinder's configuration; without files, from the default files."""
     objects.register_all()
     options: dict[str, Any] = {'project': 'cinder'}
     if config_files:
@@ -39,9 +39,11 @@ def load(config_files: list[str]) -> None:
 
 
 def names(wanted: str | None = None) -> list[str]:
-    """Sections of the enabled backends that this driver serves.
+    """Sections of the enabled backends that use this driver.
 
-    :raises InvalidSettings: no backend is configured, or not the wanted one
+    :param wanted: only this one
+    :raises InvalidSettings: no backend uses this driver, or ``wanted`` is
+        not among them
     """
     conf = cinder_config.CONF
     found = []
@@ -51,8 +53,8 @@ def names(wanted: str | None = None) -> list[str]:
             found.append(name)
     if wanted is not None and wanted not in found:
         raise exceptions.InvalidSettings(
-            '--backend', f'{wanted!r} is no enabled backend of {_DRIVER}',
-            f'name one of: {", ".join(found) or "there are none"}')
+            '--backend', f'{wanted!r} is not an enabled backend of {_DRIVER}',
+            f'name one of: {", ".join(found) or "(no backends)"}')
     if not found:
         raise exceptions.InvalidSettings(
             'enabled_backends', f'no enabled backend has the driver {_DRIVER}',
@@ -66,16 +68,17 @@ def _section(name: str) -> configuration.Configuration:
 
 
 def connection(name: str) -> Any:
-    """A backend's options: where its vCenter is, and how it is verified."""
+    """A backend's options: its vCenter's address and how it is verified."""
     section = _section(name)
     section.append_config_values(driver.VmdkExtDriver.get_driver_options())
     return section
 
 
 def owner_of(path: str) -> str:
-    """Whom a path within a datastore belongs to, by its name.
+    """The owner of a path within a datastore, by its name.
 
-    :returns: for a sentence, as 'volume 1234'; '': nothing of Cinder's
+    :returns: words for a message, as 'volume or snapshot 1234 by its name';
+        '': Cinder does not own it
     """
     top = path.partition('/')[0]
     if top == compare.QUARANTINE_PATH:
@@ -88,7 +91,7 @@ def owner_of(path: str) -> str:
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[Any]:
-    """A backend that is connected, until the block ends."""
+    """Connect a backend, and end its session after the block."""
     conf = cinder_config.CONF
     section = _section(name)
     host = section.safe_get('backend_host') or conf.host
@@ -104,7 +107,10 @@ def opened(name: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def locking() -> Iterator[None]:
-    """Have the locks of the services that are running, in this block."""
+    """Share the locks of the running services during the block.
+
+    :raises LockUnavailable: the coordination backend does not answer
+    """
     try:
         coordination.COORDINATOR.start()
     except (tooz.ToozError, OSError) as error:

@@ -18,13 +18,13 @@ from cinder_vmdk_ext import exceptions
 
 
 class Check(command.Listing):
-    """Check the way to the vCenter, the configuration and the volume types.
+    """Check the vCenter's connection, the configuration and the volume types.
 
-    For each backend: connection and login, the certificate and its days, the
-    clock, privileges, hosts, storage policies, pools, every volume type
-    against the pools, names of options. Of Cinder: the scheduler's filters,
-    coordination, and datastores that several backends have. Changes nothing.
-    Exits with 3 when a check ends in a warning or a failure.
+    For each backend: connection and login, the certificate's remaining days,
+    the clock, privileges, hosts, storage policies, pools, the pools that take
+    each volume type, and option names. For Cinder: the scheduler's filters,
+    coordination, and datastores that several backends use. Changes nothing.
+    Exits with 3 if a check ends in a warning or a failure.
     """
 
     COLUMNS = (
@@ -34,7 +34,7 @@ class Check(command.Listing):
         columns.Column('detail', 'Detail'))
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
-        """Carry out every check."""
+        """Run every check."""
         rows: list[columns.Row] = []
         datastores = {}
         shared = False
@@ -64,8 +64,8 @@ def _of(opened: Any) -> Iterator[readiness.Result]:
     options = opened.upstream.configuration
     yield readiness.Result(
         'connection', readiness.SUCCESS,
-        f'{options.vmware_host_ip} answers, and lets '
-        f'{options.vmware_host_username} in')
+        f'{options.vmware_host_ip} accepts the login of '
+        f'{options.vmware_host_username}')
     yield from readiness.of_backend(
         opened, options.config_group,
         driver.VmdkExtDriver.get_driver_options())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Columns of what a command shows: to a person, and to a program.
+"""Columns of a command's output, for a person and for a program.
 
-A program gets each value as it is, in the units that the column's key names
-(``size_bytes``, ``age_seconds``); a person gets it with a unit that fits.
+A program gets each value unchanged, in the unit that the column's key names
+(``size_bytes``, ``age_seconds``). A person gets it in a suitable unit.
 """
 
 import dataclasses
@@ -50,25 +50,25 @@ def listed(values: Sequence[Any] | None) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value for a person; empty where it is unknown."""
+    """A value for a person; empty if it is unknown."""
     return '' if value is None else str(value)
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column."""
+    """A column of a command's output."""
 
     key: str  # for a program
     title: str  # for a person
     show: Callable[[Any], str] = plain
-    # Left out of tables unless --long is given: they are to fit a screen.
+    # Tables show it only with --long, so that they fit a screen.
     long: bool = False
-    # Left out of tables, too, where all rows have the same value.
+    # Tables show it only if rows differ in it, or with --long.
     telling: bool = False
 
 
 class Cell(columns.FormattableColumn[Any]):
-    """A value, and how it is shown to a person."""
+    """A value, with the function that formats it for a person."""
 
     def __init__(self, value: Any, show: Callable[[Any], str]) -> None:
         super().__init__(value)
@@ -77,22 +77,24 @@ class Cell(columns.FormattableColumn[Any]):
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Cell):
             return NotImplemented
-        # What is not known comes first.
+        # Unknown values come first.
         if self._value is None or other._value is None:
             return self._value is None and other._value is not None
         return bool(self._value < other._value)
 
     def human_readable(self) -> str:
-        """As a person reads it."""
+        """The value as a person reads it (cliff)."""
         return self._show(self._value)
 
 
 def chosen(known: Sequence[Column], wanted: Sequence[str], rows: list[Row],
            human: bool, long: bool) -> list[int]:
-    """The positions of the columns that are shown.
+    """The positions of the columns to show.
 
-    :param wanted: keys or titles; empty: those that fit the purpose
-    :raises ValueError: one of ``wanted`` is no column
+    :param wanted: keys or titles; empty: the default columns
+    :param human: the output is a table for a person
+    :param long: a table shows all columns
+    :raises ValueError: one of ``wanted`` is not a column
     """
     if wanted:
         return [_position(known, name) for name in wanted]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands have in common: their options, output and errors."""
+"""Common options, output and errors of the commands."""
 
 import argparse
 import contextlib
@@ -21,7 +21,7 @@ from cinder_vmdk_ext import exceptions
 
 
 class OfBackends(command.Command):
-    """A command that works on backends of a cinder.conf."""
+    """A command that uses backends of a cinder.conf."""
 
     app: Any  # main.Application
 
@@ -37,7 +37,7 @@ class OfBackends(command.Command):
         return parser
 
     def names(self, parsed_args: argparse.Namespace) -> list[str]:
-        """The backends that are meant; a wrong one is a wrong call."""
+        """The selected backends; an unknown one counts as wrong usage."""
         with self.calling(exceptions.InvalidSettings, cfg.Error):
             self.app.backends.load(parsed_args.config_file)
             names: list[str] = self.app.backends.names(parsed_args.backend)
@@ -45,14 +45,14 @@ class OfBackends(command.Command):
 
     def opened(self, parsed_args: argparse.Namespace
                ) -> Iterator[tuple[str, Any]]:
-        """Each backend that is meant, by its name, while it is connected."""
+        """Connect each selected backend; yield its name and the backend."""
         for name in self.names(parsed_args):
             with self.app.backends.opened(name) as opened:
                 yield name, opened
 
     @contextlib.contextmanager
     def calling(self, *errors: type[Exception]) -> Iterator[None]:
-        """Have these errors count as a wrong call."""
+        """Count these errors as wrong usage (exit status 2)."""
         try:
             yield
         except errors:
@@ -61,7 +61,7 @@ class OfBackends(command.Command):
 
 
 class _Display(OfBackends):
-    """What is shown has columns that are known before."""
+    """A command whose output has fixed columns."""
 
     COLUMNS: Sequence[columns.Column] = ()
 
@@ -70,11 +70,11 @@ class _Display(OfBackends):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--long', action='store_true',
-            help='show all columns in a table too; other formats have all')
+            help='show all columns in tables; other formats always do')
         return parser
 
     def _check_columns(self, parsed_args: argparse.Namespace) -> None:
-        # Before the work is done.
+        # A wrong column must be found before the work begins.
         with self.calling(ValueError):
             self._chosen(parsed_args, [])
 
@@ -100,12 +100,12 @@ class _Display(OfBackends):
 
 
 class Listing(_Display, lister.Lister):
-    """A command that lists things."""
+    """A command that lists objects."""
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Do the work.
 
-        :returns: a value for each of COLUMNS, of each thing
+        :returns: for each object a value for each of COLUMNS
         """
         raise NotImplementedError
 
@@ -115,13 +115,13 @@ class Listing(_Display, lister.Lister):
         self._check_columns(parsed_args)
         rows = self.rows(parsed_args)
         shown = self._chosen(parsed_args, rows)
-        parsed_args.columns = []  # they are chosen
+        parsed_args.columns = []  # they have been chosen here
         return (self._titles(parsed_args, shown),
                 [self._cells(row, shown) for row in rows])
 
 
 class Showing(_Display, show.ShowOne):
-    """A command that shows one thing, with all columns."""
+    """A command that shows one object, with all columns."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
@@ -164,16 +164,16 @@ _UNITS = {'KiB': units.Ki, 'MiB': units.Mi, 'GiB': units.Gi,
 
 
 def size(text: str) -> int:
-    """A type of argument: a size with its unit, in bytes."""
+    """Parse a size with its unit; return bytes (argparse type)."""
     found = re.fullmatch(r'(\d+)([KMGT]iB)', text)
     if found is None or not int(found[1]):
         raise argparse.ArgumentTypeError(
-            f'{text!r} is no size; give a number with its unit, as 20GiB')
+            f'{text!r} is not a size; give a number with its unit, as 20GiB')
     return int(found[1]) * _UNITS[found[2]]
 
 
 def number(unit: str, example: str) -> Callable[[str], float]:
-    """A type of argument: a number that is not negative."""
+    """An argparse type for a number that is not negative."""
     return functools.partial(_number, unit, example)
 
 
@@ -184,5 +184,5 @@ def _number(unit: str, example: str, text: str) -> float:
         value = -1.0
     if not 0 <= value < float('inf'):
         raise argparse.ArgumentTypeError(
-            f'{text!r} is no number of {unit}; give {example}')
+            f'{text!r} is not a number of {unit}; give {example}')
     return value

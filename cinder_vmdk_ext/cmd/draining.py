@@ -14,12 +14,12 @@ from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.vsphere import custom_fields
 from cinder_vmdk_ext.vsphere import references
 
-# Enough for a sentence; it is shown in each report of the pool.
+# Room for a sentence; each report of the pool contains it.
 _LONGEST_REASON = 200
 
 
 class _Changing(command.Listing):
-    """Changes the drain attribute of a pool's datastores."""
+    """A command that changes the drain attribute of a pool's datastores."""
 
     COLUMNS = (
         columns.Column('backend', 'Backend', telling=True),
@@ -30,19 +30,19 @@ class _Changing(command.Listing):
         columns.Column('after', 'Attribute'),
         columns.Column('state', 'Takes no volumes, for'),
         columns.Column('done', 'Done'))
-    #: As 'drained'.
+    #: The word for the change, as 'drained'.
     DONE = ''
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('pool', metavar='POOL',
-                            help='as pool list shows it')
+                            help='name of the pool, as pool list shows it')
         command.add_confirmation(parser, 'only list what would be done')
         return parser
 
     def wanted(self, before: str, parsed_args: argparse.Namespace) -> str:
-        """The attribute's value after it is changed."""
+        """The attribute's value after the change."""
         raise NotImplementedError
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -71,9 +71,9 @@ class _Changing(command.Listing):
         if not settings.drain_attribute:
             with self.calling(ValueError):
                 raise ValueError(
-                    f'backend {name} has no vmdk_ext_drain_attribute, by '
-                    'which its services could be told; set it, or use '
-                    'maintenance mode')
+                    f'backend {name} has no vmdk_ext_drain_attribute, which '
+                    'its services would read; set it, or use maintenance '
+                    'mode')
         return str(settings.drain_attribute)
 
     def _changed(self, opened: Any, attribute: str,
@@ -98,7 +98,7 @@ class _Changing(command.Listing):
         if not parsed_args.yes and not self.app.agreed(
                 f'{datastore.plain_name} ({datastore.moref}) will be '
                 f'{self.DONE}: attribute {attribute!r} from {before!r} to '
-                f'{after!r}. Go on?'):
+                f'{after!r}. Continue?'):
             return 'left'
         try:
             _set(opened, attribute, datastore, inventory, after)
@@ -109,12 +109,13 @@ class _Changing(command.Listing):
 
 
 class DrainPool(_Changing):
-    """Have a pool take no new volumes, and say why.
+    """Stop a pool from taking new volumes, and record the reason.
 
-    Volumes on it are served as before. The pool stays listed, with no free
-    capacity and the reason, so that Cinder's scheduler chooses others. All
-    services learn of it within seconds, since it is a custom attribute of the
-    datastore (vmdk_ext_drain_attribute), which is made if it is not there.
+    Volumes on the pool work as before. The pool stays listed, with no free
+    capacity and with the reason, so that Cinder's scheduler chooses other
+    pools. All services see the change within seconds, because it is a custom
+    attribute of the datastore (vmdk_ext_drain_attribute). The attribute is
+    created if it does not exist.
     """
 
     DONE = 'drained'
@@ -124,30 +125,31 @@ class DrainPool(_Changing):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--reason', required=True, metavar='TEXT', type=_reason,
-            help=f'shown with the pool; at most {_LONGEST_REASON} characters')
+            help='reason that is shown with the pool; at most '
+                 f'{_LONGEST_REASON} characters')
         return parser
 
     def wanted(self, before: str, parsed_args: argparse.Namespace) -> str:
-        """The value that drains."""
+        """The attribute's value that drains the pool."""
         return eligibility.drain_value(parsed_args.reason)
 
 
 class UndrainPool(_Changing):
-    """Have a drained pool take volumes again.
+    """Let a drained pool take volumes again.
 
-    What else keeps it from taking any, such as maintenance mode or a tag, is
-    listed, and stays.
+    Other reasons against new volumes, such as maintenance mode or a tag, are
+    listed and not changed.
     """
 
     DONE = 'undrained'
 
     def wanted(self, before: str, parsed_args: argparse.Namespace) -> str:
-        """No value; one that does not drain stays as it is."""
+        """No value; a value that does not drain is not changed."""
         return '' if eligibility.is_drain(before) else before
 
 
 def _reason(text: str) -> str:
-    """A type of argument: a sentence of one line."""
+    """Check a reason: one line of text (argparse type)."""
     text = text.strip()
     if not text or not text.isprintable() or len(text) > _LONGEST_REASON:
         raise argparse.ArgumentTypeError(
@@ -174,7 +176,7 @@ def _key(attribute: str, inventory: model.Inventory) -> int | None:
 
 def _state(datastore: model.Datastore, inventory: model.Inventory,
            settings: model.Settings, attribute: str, value: str) -> str:
-    """Why a datastore takes no volumes, once its attribute says so; ''."""
+    """Why a datastore takes no volumes with this value; '': it takes them."""
     key = _key(attribute, inventory)
     attributes = inventory.attributes
     if key is None:

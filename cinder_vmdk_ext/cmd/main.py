@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``cinder-vmdk-ext``: the operator's command."""
+"""``cinder-vmdk-ext``: the command for operators."""
 
 import argparse
 import getpass
@@ -12,7 +12,8 @@ from typing import Any
 from cliff import app
 from cliff import commandmanager
 
-# Loaded when it is called: they import Cinder, which takes seconds.
+# A command's module is loaded when it is called: to import Cinder takes
+# seconds.
 COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
     'check': 'cinder_vmdk_ext.cmd.checking:Check',
@@ -79,44 +80,44 @@ _BACKENDS = metadata.EntryPoint('backends', 'cinder_vmdk_ext.cmd.backend', '')
 
 
 class _Commands(commandmanager.CommandManager):
-    """The commands, each by its name."""
+    """The commands by their names."""
 
     def load_commands(self, namespace: str) -> None:
-        """Know the commands above, whatever else is installed."""
+        """Load the commands of ``COMMANDS`` only (cliff)."""
         for name, place in COMMANDS.items():
             self.commands[name] = metadata.EntryPoint(name, place, namespace)
 
 
 class _OneLine(logging.Formatter):
-    """An error is one line; the rest is for ``--debug``."""
+    """Shows an error as one line; ``--debug`` shows the rest."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The first line of a message, with what it is before it."""
+        """The first line of a message, after its level."""
         text = record.getMessage().strip().partition('\n')[0].strip()
         return f'{record.levelname.capitalize()}: {text or "no reason given"}'
 
 
 class Application(app.App):
-    """Commands around the driver."""
+    """The application with the commands (cliff)."""
 
     # The same name, however the command is started.
     NAME = 'cinder-vmdk-ext'
     LOG = logging.getLogger(NAME)
 
     def __init__(self, backends: Any = None, **streams: Any) -> None:
-        """Prepare, and import nothing yet that takes time.
+        """Prepare, without an import that takes long.
 
-        :param backends: what opens the backends of a cinder.conf; default:
-            the module ``cmd.backend``
+        :param backends: the module that opens the backends of a cinder.conf;
+            default: ``cmd.backend``
         :param streams: ``stdin``, ``stdout`` and ``stderr``, as cliff's
         """
         super().__init__(
-            description="Looks after the cinder_vmdk_ext driver's volumes.",
+            description="Checks and repairs the volumes of cinder_vmdk_ext.",
             version=metadata.version('cinder-vmdk-ext'),
             command_manager=_Commands('cinder_vmdk_ext.commands'),
             deferred_help=True, **streams)
         self._backends = backends
-        # What the commands found, for the exit status.
+        # Results of the commands, for the exit status.
         self.found = False
         self.lost = False
         self.failed = False
@@ -124,7 +125,7 @@ class Application(app.App):
 
     @property
     def backends(self) -> Any:
-        """What opens the backends of a cinder.conf."""
+        """The module that opens the backends of a cinder.conf."""
         if self._backends is None:
             self._backends = _BACKENDS.load()
         return self._backends
@@ -133,7 +134,7 @@ class Application(app.App):
             self, description: str | None, version: str | None,
             argparse_kwargs: dict[str, Any] | None = None
             ) -> argparse.ArgumentParser:
-        """The options that stand before a command."""
+        """The options that precede a command."""
         parser = argparse.ArgumentParser(
             prog=self.NAME, description=description, add_help=False,
             **(argparse_kwargs or {}))
@@ -144,12 +145,12 @@ class Application(app.App):
             '-v', '--verbose', action='count', dest='verbose_level',
             default=self.DEFAULT_VERBOSE_LEVEL,
             help='also show warnings of the driver and of libraries; -vv: '
-            'what they do; -vvv: everything')
+            'also their progress; -vvv: everything')
         loudness.add_argument(
             '-q', '--quiet', action='store_const', dest='verbose_level',
             const=0, help='show errors only (the default)')
         parser.add_argument('--log-file', metavar='FILE',
-                            help='write everything to a file')
+                            help='write all log messages to a file')
         parser.add_argument('-h', '--help', action='store_true',
                             dest='deferred_help', help='show this help')
         parser.add_argument('--debug', action='store_true',
@@ -157,7 +158,7 @@ class Application(app.App):
         return parser
 
     def configure_logging(self) -> None:
-        """Send to stderr one line for an error, and what was asked for."""
+        """Log errors to stderr as one line, and more as the options say."""
         root = logging.getLogger('')
         verbose = self.options.verbose_level
         level = {0: None, 1: None, 2: logging.WARNING,
@@ -172,7 +173,7 @@ class Application(app.App):
                     console.setFormatter(_OneLine())
                 logger.addHandler(console)
         if level is None:
-            # Without any handler Python shows warnings by itself.
+            # Without a handler, Python itself writes warnings to stderr.
             root.addHandler(logging.NullHandler())
         self.LOG.propagate = False
         self.LOG.setLevel(logging.INFO)
@@ -189,8 +190,8 @@ class Application(app.App):
     def run(self, argv: list[str]) -> int:
         """Run a command.
 
-        :returns: 0: done, nothing found; 1: failed; 2: called wrongly; 3:
-            it found something; 4: and something is lost
+        :returns: the exit status: 0: success, no findings; 1: failure; 2:
+            wrong usage; 3: findings; 4: findings, among them a lost volume
         """
         try:
             status = super().run(argv or ['--help'])
@@ -204,27 +205,28 @@ class Application(app.App):
         return 4 if self.lost else 3 if self.found else 0
 
     def run_subcommand(self, argv: list[str]) -> int:
-        """Run the command that these words name."""
+        """Run the command that ``argv`` names (cliff)."""
         try:
             self.command_manager.find_command(argv)
         except ValueError:
             like = ', '.join(map(repr, self.get_fuzzy_matches(argv[0])))
-            self.LOG.error('%r is no command%s; see %s --help',
+            self.LOG.error('%r is not a command%s; see %s --help',
                            ' '.join(argv),
-                           f' (is it {like}?)' if like else '', self.NAME)
+                           f' (did you mean {like}?)' if like else '',
+                           self.NAME)
             return 2
         return super().run_subcommand(argv)
 
     def agreed(self, question: str) -> bool:
-        """Whether a person at the terminal says yes."""
+        """Ask on the terminal; return whether the answer is yes."""
         self.stderr.write(f'{question} [y/N] ')
         self.stderr.flush()
         return self.stdin.readline().strip().lower() in ('y', 'yes')
 
     def ask(self, question: str, secret: bool = False) -> str:
-        """What a person at the terminal, or a program, answers.
+        """Ask on the terminal (stderr); return the answer from stdin.
 
-        :param secret: do not show it while it is typed
+        :param secret: do not show the answer while it is typed
         """
         if secret and self.stdin.isatty():
             return getpass.getpass(question, self.stderr)
@@ -234,13 +236,13 @@ class Application(app.App):
 
 
 class _Console(logging.StreamHandler):
-    """Distinguishes our handlers from those of others."""
+    """A handler of this application, by its class."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """The console script."""
     if not sys.warnoptions:
-        # Those of libraries are for who develops them.
+        # Warnings of libraries are for their developers.
         warnings.simplefilter('ignore')
     return Application().run(sys.argv[1:] if argv is None else argv)
 

@@ -49,10 +49,10 @@ _COLUMNS = (
 
 
 class ListPool(command.Listing):
-    """List the pools, as the scheduler is told of them.
+    """List the pools that the driver reports to Cinder's scheduler.
 
-    With --all also the datastores that are no pools, and why. Exits with 3
-    where a backend has no pool, or its vCenter does not answer.
+    With --all, also list the datastores that are not pools, with the reason.
+    Exits with 3 if a backend has no pool, or its vCenter does not answer.
     """
 
     COLUMNS = _COLUMNS
@@ -62,11 +62,11 @@ class ListPool(command.Listing):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--all', action='store_true',
-            help='also list the datastores that are no pools')
+            help='also list the datastores that are not pools')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
-        """Ask for the statistics, as Cinder's manager does."""
+        """Read the statistics that Cinder's volume manager reports."""
         rows = []
         for name, opened in self.opened(parsed_args):
             stats = opened.upstream.statistics()
@@ -86,14 +86,14 @@ class ListPool(command.Listing):
 
 
 class ShowPool(command.Showing):
-    """Show one pool, as the scheduler is told of it."""
+    """Show one pool, as the driver reports it to Cinder's scheduler."""
 
     COLUMNS = _COLUMNS
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('name', metavar='NAME', help='of the pool')
+        parser.add_argument('name', metavar='NAME', help='name of the pool')
         return parser
 
     def row(self, parsed_args: argparse.Namespace) -> columns.Row:
@@ -105,7 +105,7 @@ class ShowPool(command.Showing):
                 if pool['pool_name'] == parsed_args.name:
                     return _row(name, pool)
             reason = _others(opened, pools).get(parsed_args.name)
-            why += [f'{parsed_args.name} is no pool: {reason}'
+            why += [f'{parsed_args.name} is not a pool: {reason}'
                     if reason else 'the pools are '
                     + exceptions.shortened([pool['pool_name']
                                             for pool in pools])]
@@ -115,12 +115,12 @@ class ShowPool(command.Showing):
 
 
 class ExplainPool(command.Listing):
-    """Say for every pool whether it takes a volume, and why not.
+    """Show for each pool whether it takes a volume, and if not, why.
 
-    First the scheduler's filters, Cinder's own in the order of
-    scheduler_default_filters; then the driver's placement; with --instance
-    whether that instance's host can use the datastore, which decides when the
-    volume is attached. Exits with 3 where no pool takes it.
+    Checks Cinder's own filters in the order of scheduler_default_filters,
+    then the driver's placement. With --instance also checks whether that
+    instance's host can use the datastore, as an attachment requires. Exits
+    with 3 if no pool takes the volume.
     """
 
     COLUMNS = (
@@ -136,22 +136,23 @@ class ExplainPool(command.Listing):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--size', type=int, metavar='GIB',
-                            help="the volume's size; default: 1")
+                            help="the volume's size in GiB; default: 1")
         parser.add_argument('--type', metavar='TYPE',
-                            help='name or id; default: the default type')
+                            help='name or id of the volume type; default: '
+                            "Cinder's default type")
         parser.add_argument('--availability-zone', metavar='ZONE',
-                            help='that is asked for; default: any')
+                            help='requested zone; default: any')
         parser.add_argument(
-            '--volume', metavar='ID', help='take size, type and zone of a '
-            'volume, for example one that failed')
+            '--volume', metavar='ID', help='use the size, type and zone of '
+            'this volume, for example one that failed')
         parser.add_argument(
-            '--instance', metavar='VM', help='that it is for: the id of a '
-            'server of Nova, or the reference of a VM (vm-12)')
-        parser.add_argument('--pool', metavar='NAME', help='only this one')
+            '--instance', metavar='VM', help='instance that the volume is '
+            'for: the id of a Nova server, or the reference of a VM (vm-12)')
+        parser.add_argument('--pool', metavar='NAME', help='only this pool')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
-        """Ask the scheduler's filters, and the placement."""
+        """Run the scheduler's filters and the driver's placement."""
         rows = []
         for name, opened in self.opened(parsed_args):
             with self.calling(exception.NotFound, LookupError):
@@ -160,8 +161,8 @@ class ExplainPool(command.Listing):
                          if parsed_args.pool in (None, row[0])]
         if parsed_args.pool and not rows:
             with self.calling(LookupError):
-                raise LookupError(f'there is neither a pool nor a datastore '
-                                  f'called {parsed_args.pool!r}')
+                raise LookupError(f'there is no pool or datastore '
+                                  f'{parsed_args.pool!r}')
         self.app.found = not any(row[2] for row in rows)
         return rows
 
@@ -198,12 +199,12 @@ class ExplainPool(command.Listing):
 
 
 class _Wanted:
-    """The volume that is explained."""
+    """The volume for which pools are explained."""
 
     def __init__(self, parsed_args: argparse.Namespace) -> None:
         """Read the volume and the type from Cinder's database.
 
-        :raises NotFound: one of them is not there
+        :raises NotFound: one of them does not exist
         """
         context = cinder_context.get_admin_context()
         volume = objects.Volume.get_by_id(
@@ -225,7 +226,7 @@ class _Wanted:
         self.specs = dict(found.get('extra_specs') or {})
 
     def refused_by(self, opened: Any) -> str:
-        """Why the driver would refuse it on any pool; '': it would not."""
+        """Why the driver would refuse it on every pool; '': it would not."""
         try:
             opened.admission.check_size(self.size_gib)
             opened.admission.check_type(self.type_id)
@@ -234,9 +235,9 @@ class _Wanted:
         return ''
 
     def request(self, opened: Any) -> explain.Request:
-        """The request, for a backend.
+        """The scheduler's request for this volume, for a backend.
 
-        :raises LookupError: its vCenter has no such instance
+        :raises LookupError: the vCenter has no such instance
         """
         requirement = opened.ds_sel.requirement({
             selector.DatastoreSelector.SIZE_BYTES: self.size_gib * units.Gi,
@@ -260,12 +261,13 @@ class _Wanted:
                 host = None
             if host is not None:
                 return str(host.value)
-        raise LookupError(f'the vCenter shows no instance {self.instance!r} '
-                          'and its host; give the id of a server, or vm-12')
+        raise LookupError(f'the vCenter has no instance {self.instance!r} '
+                          'with a host; give the id of a Nova server, or '
+                          'vm-12')
 
 
 def _service(opened: Any) -> tuple[explain.SchedulerService, str]:
-    """The service of a backend, and why the scheduler does not use it."""
+    """A backend's service, and why the scheduler does not use it."""
     host, cluster = opened.owner
     found = [each for each in objects.ServiceList.get_all(
         cinder_context.get_admin_context(), {'binary': 'cinder-volume'})
@@ -283,14 +285,14 @@ def _service(opened: Any) -> tuple[explain.SchedulerService, str]:
 
 
 def _pools(stats: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The pools of a report; the backend itself where it is the one pool."""
+    """The pools of a report; the backend itself if it is the only pool."""
     yield from stats.get('pools') or [{
         'pool_name': stats.get('volume_backend_name')
         or volume_utils.DEFAULT_POOL_NAME, **stats}]
 
 
 def _others(opened: Any, pools: list[dict[str, Any]]) -> dict[str, str]:
-    """Why a datastore is not a pool, for each that is not one."""
+    """The datastores that are not pools, each with the reason."""
     named = {pool['pool_name'] for pool in pools}
     in_pools = {each for pool in pools for each in pool.get('datastores', ())}
     return {name: why for name, why in pool_stats.ineligible_names(
@@ -319,7 +321,7 @@ def _row(backend: str, pool: dict[str, Any]) -> columns.Row:
 
 
 def _state(stats: dict[str, Any]) -> str:
-    """The state of a backend that is not as it should be."""
+    """The state of a backend that does not work."""
     return _NO_POOL if stats['backend_state'] == 'up' else 'down'
 
 

@@ -15,7 +15,7 @@ from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 
-_UNMARKED = ('left: it bears no mark of this deployment; give its reference '
+_UNMARKED = ('left: it has no mark of this deployment; give its reference '
              'if it is yours')
 _COLUMNS = (
     columns.Column('backend', 'Backend', telling=True),
@@ -36,22 +36,22 @@ _COLUMNS = (
 
 
 class ListQuarantine(command.Listing):
-    """List what a sweep has moved to quarantine: why, and when.
+    """List what a sweep has moved to quarantine, with the reason and time.
 
-    What bears the mark of another deployment of Cinder is not listed. What
-    an older release has moved is listed without the time and the reason.
+    What has the mark of another deployment of Cinder is not listed. What an
+    older release has moved is listed without the time and the reason.
     """
 
     COLUMNS = _COLUMNS
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
-        """Read what is there."""
+        """Read the items in quarantine."""
         return [_row(name, item) for name, opened in self.opened(parsed_args)
                 for item in aside.items(_reader(opened).read())]
 
 
 class _Acting(command.Listing):
-    """What is changed is listed with what came of it."""
+    """A command that changes items, and lists each with the result."""
 
     COLUMNS = (*_COLUMNS, columns.Column('done', 'Done'))
     VERB = ''
@@ -64,12 +64,12 @@ class _Acting(command.Listing):
 
     def chosen(self, item: aside.Item,
                parsed_args: argparse.Namespace) -> bool:
-        """Whether an item is meant."""
+        """Whether an argument selects an item."""
         return any(map(item.is_called, parsed_args.reference))
 
     def why_not(self, item: aside.Item,
                 parsed_args: argparse.Namespace) -> str:
-        """Why an item that is meant stays as it is; ''."""
+        """Why a selected item is not changed; '': it is changed."""
         named = item.reference in parsed_args.reference
         return '' if item.mine or named else _UNMARKED
 
@@ -91,8 +91,8 @@ class _Acting(command.Listing):
         if missing:
             self.app.misused = not rows
             self.app.failed = True
-            self.app.LOG.error('in quarantine there is nothing of this '
-                               'deployment called %s',
+            self.app.LOG.error('this deployment has nothing in quarantine '
+                               'with the name or reference %s',
                                exceptions.shortened(sorted(missing)))
         return rows
 
@@ -110,7 +110,7 @@ class _Acting(command.Listing):
                     f'({each.reference}, {columns.size(each.size_bytes)})?'):
                 done[each.reference] = 'left'
         if not all(done.values()):
-            # Time has passed, perhaps at the questions.
+            # The questions may have taken time: read the items again.
             now = {each.reference: each
                    for each in aside.items(_reader(opened).read())}
             with self.app.backends.locking():
@@ -121,7 +121,7 @@ class _Acting(command.Listing):
 
     def _tried(self, opened: Any, item: aside.Item | None) -> str:
         if item is None:
-            return 'left: it is not in quarantine any more'
+            return 'left: it is no longer in quarantine'
         owner = [item.owner] if uuidutils.is_uuid_like(item.owner) else []
         try:
             with locks.volumes(*owner):
@@ -136,11 +136,11 @@ class _Acting(command.Listing):
 
 
 class RestoreQuarantine(_Acting):
-    """Give things in quarantine back their name, their mark and their place.
+    """Restore the name, the marks and the place of items in quarantine.
 
-    A sweep would move them again when they are old enough, as long as
-    no record of Cinder's knows them. Refused, before anything changes, where
-    the folder is gone, another VM has the instance UUID, or the file exists.
+    A later sweep moves them again when they are old enough, unless Cinder has
+    a record of them by then. Refused before anything changes if the former
+    folder is gone, another VM has the instance UUID, or the file exists.
     """
 
     VERB = 'restore'
@@ -150,7 +150,7 @@ class RestoreQuarantine(_Acting):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'reference', nargs='+', metavar='REFERENCE',
-            help='as quarantine list shows it, or the name')
+            help='reference or name, as quarantine list shows it')
         return parser
 
     def act(self, mover: quarantine.Quarantine, item: aside.Item) -> None:
@@ -159,10 +159,11 @@ class RestoreQuarantine(_Acting):
 
 
 class PurgeQuarantine(_Acting):
-    """Destroy things in quarantine, with their disks.
+    """Destroy items in quarantine, with their disks.
 
-    Left alone: what a VM uses a file of, and, unless its reference is given,
-    what bears no mark of this deployment or was moved at an unknown time.
+    An item is left if a VM uses one of its files. Without its reference, it
+    is also left if it has no mark of this deployment, or if the time of its
+    move is unknown.
     """
 
     VERB = 'purge'
@@ -172,11 +173,11 @@ class PurgeQuarantine(_Acting):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'reference', nargs='*', metavar='REFERENCE', default=[],
-            help='as quarantine list shows it, or the name')
+            help='reference or name, as quarantine list shows it')
         parser.add_argument(
             '--older-than', metavar='DAYS',
             type=command.number('days', '30, or 0 for all'),
-            help='all that has been there for so long')
+            help='all items that have been in quarantine for so long')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -188,7 +189,7 @@ class PurgeQuarantine(_Acting):
 
     def chosen(self, item: aside.Item,
                parsed_args: argparse.Namespace) -> bool:
-        """Whether an item is meant."""
+        """Whether an argument or ``--older-than`` selects an item."""
         if super().chosen(item, parsed_args):
             return True
         days = parsed_args.older_than
@@ -198,9 +199,9 @@ class PurgeQuarantine(_Acting):
 
     def why_not(self, item: aside.Item,
                 parsed_args: argparse.Namespace) -> str:
-        """Why an item that is meant stays as it is; ''."""
+        """Why a selected item is not changed; '': it is changed."""
         if _age(item) is None and not super().chosen(item, parsed_args):
-            return ('left: when it was moved is not known; give its '
+            return ('left: the time of its move is unknown; give its '
                     'reference')
         return super().why_not(item, parsed_args)
 

@@ -45,7 +45,7 @@ class ShowVcCluster(vc_command.VcShowing):
 
 
 class ListVcClusterDatastores(vc_command.VcListing):
-    """List the datastores that hosts of a cluster have."""
+    """List the datastores that the hosts of a cluster mount."""
 
     COLUMNS = vc_datastores.COLUMNS
 
@@ -61,7 +61,7 @@ class ListVcClusterDatastores(vc_command.VcListing):
 
 
 class CreateVcCluster(vc_command.VcChanging):
-    """Make a cluster without hosts."""
+    """Create a cluster without hosts."""
 
     DONE = 'created'
 
@@ -69,11 +69,12 @@ class CreateVcCluster(vc_command.VcChanging):
         """The options."""
         parser = _named(super().get_parser(prog_name))
         parser.add_argument('--datacenter', metavar='NAME',
-                            help='default: the only one')
+                            help='its datacenter; default: the only one')
         parser.add_argument('--drs', action='store_true',
-                            help='balance its VMs')
+                            help='switch on DRS, which balances its VMs')
         parser.add_argument('--ha', action='store_true',
-                            help='start VMs again when a host fails')
+                            help='switch on HA, which restarts VMs after a '
+                            'host has failed')
         return parser
 
     def act(self, api: storage_api.StorageApi,
@@ -85,7 +86,7 @@ class CreateVcCluster(vc_command.VcChanging):
 
 
 class DeleteVcCluster(vc_command.VcChanging):
-    """Remove a cluster; one that has hosts is refused."""
+    """Remove a cluster. Refused if it has hosts."""
 
     DONE = 'deleted'
 
@@ -101,5 +102,5 @@ class DeleteVcCluster(vc_command.VcChanging):
 
 def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument('name', metavar='NAME',
-                        help='of the cluster, or its reference')
+                        help='name or reference of the cluster')
     return parser

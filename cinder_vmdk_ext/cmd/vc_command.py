@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands under ``vc`` have in common: login, questions, results."""
+"""Login, questions and results of the commands under ``vc``."""
 
 import argparse
 import contextlib
@@ -13,18 +13,18 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import storage_api
 from cinder_vmdk_ext.vsphere import vcenter
 
-#: The login, where it is not asked for.
+#: Environment variables of the login; without them the command asks.
 USER_VARIABLE = 'VCENTER_USERNAME'
 PASSWORD_VARIABLE = 'VCENTER_PASSWORD'
 
 
 class OfVcenter(command.OfBackends):
-    """A command on a vCenter's storage, with a login of its own."""
+    """A command on a vCenter's storage, with a separate login."""
 
     @contextlib.contextmanager
     def api(self, parsed_args: argparse.Namespace
             ) -> Iterator[storage_api.StorageApi]:
-        """The storage of the backends' one vCenter, until the block ends."""
+        """Connect to the backends' vCenter; log out after the block."""
         options = self._connection(parsed_args)
         user, password = self._login(options)
         with storage_api.connect(
@@ -45,7 +45,7 @@ class OfVcenter(command.OfBackends):
         if len(hosts) > 1:
             with self.calling(ValueError):
                 raise ValueError(
-                    'the backends are of several vCenters; name one with '
+                    'the backends use several vCenters; name one backend with '
                     '--backend')
         return found[0]
 
@@ -54,7 +54,7 @@ class OfVcenter(command.OfBackends):
             f'User of the vCenter {options.vmware_host_ip}: ')
         with self.calling(ValueError):
             if not user:
-                raise ValueError(f'no user was named; set {USER_VARIABLE} '
+                raise ValueError(f'no user was given; set {USER_VARIABLE} '
                                  'or answer the question')
             if user.lower() == (options.vmware_host_username or '').lower():
                 raise ValueError(
@@ -77,34 +77,34 @@ class OfVcenter(command.OfBackends):
 
 
 class VcListing(OfVcenter, command.Listing):
-    """A command that lists things of a vCenter."""
+    """A command that lists objects of a vCenter."""
 
 
 class VcShowing(OfVcenter, command.Showing):
-    """A command that shows one thing of a vCenter."""
+    """A command that shows one object of a vCenter."""
 
 
 class VcChanging(VcListing):
-    """A command that changes one thing; its rows say what came of it."""
+    """A command that changes an object; its rows show the result."""
 
     COLUMNS = (
         columns.Column('name', 'Name'),
         columns.Column('reference', 'Reference'),
         columns.Column('done', 'Done'))
-    #: What is done to it, as 'deleted'.
+    #: The word for the change, as 'deleted'.
     DONE = ''
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        command.add_confirmation(parser, 'make all checks, and change nothing')
+        command.add_confirmation(parser, 'make all checks; change nothing')
         return parser
 
     def act(self, api: storage_api.StorageApi,
             parsed_args: argparse.Namespace) -> list[tuple[str, str]]:
-        """Change it, or in a dry run make the checks.
+        """Change the object; in a dry run only make the checks.
 
-        :returns: name and reference of each thing that is changed
+        :returns: name and reference of each object that is changed
         """
         raise NotImplementedError
 
@@ -119,7 +119,7 @@ class VcChanging(VcListing):
                 done = ''
             elif parsed_args.yes or self.app.agreed(
                     f'{", ".join(name for name, _ref in things)} on '
-                    f'{api.host} will be {self.DONE}. Go on?'):
+                    f'{api.host} will be {self.DONE}. Continue?'):
                 things = self.act(api, parsed_args)
                 done = self.DONE
             else:

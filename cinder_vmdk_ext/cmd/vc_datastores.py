@@ -49,8 +49,8 @@ def row(found: datastores.DatastoreFacts) -> columns.Row:
 def _named(parser: argparse.ArgumentParser, new: bool = False
            ) -> argparse.ArgumentParser:
     parser.add_argument(
-        'name', metavar='NAME', help='of the datastore'
-        + ('' if new else ', or its reference'))
+        'name', metavar='NAME', help='name of the datastore'
+        if new else 'name or reference of the datastore')
     return parser
 
 
@@ -63,7 +63,8 @@ class ListVcDatastore(vc_command.VcListing):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--cluster', metavar='NAME',
-                            help='only those that its hosts have')
+                            help='only those that the hosts of this cluster '
+                            'mount')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -74,7 +75,7 @@ class ListVcDatastore(vc_command.VcListing):
 
 
 class _ShowOne(vc_command.VcShowing):
-    """Of one datastore, with all columns."""
+    """A command that shows one datastore, with all columns."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
@@ -93,7 +94,7 @@ class ShowVcDatastore(_ShowOne):
 
 
 class _DatastoreChanging(vc_command.VcChanging):
-    """Of one datastore."""
+    """A command that changes one datastore."""
 
     NEW = False
 
@@ -103,10 +104,10 @@ class _DatastoreChanging(vc_command.VcChanging):
 
 
 class CreateVcNfs(_DatastoreChanging):
-    """Mount an export by NFS 3 on hosts, as a datastore.
+    """Mount an NFS 3 export on hosts, as a datastore.
 
-    Hosts that have it already are left, so that a call that failed on the way
-    can be repeated.
+    Hosts that mount it already are not changed, so that a command that failed
+    halfway can be repeated.
     """
 
     DONE = 'mounted'
@@ -119,18 +120,18 @@ class CreateVcNfs(_DatastoreChanging):
         several = self.VERSION != '3'
         parser.add_argument(
             '--server', action='append', required=True, metavar='ADDRESS',
-            help='of the export' + (
+            help='address of the NFS server' + (
                 '; may be repeated, for several addresses of one server'
                 if several else ''))
         parser.add_argument('--path', required=True, metavar='PATH',
-                            help='of the export on its server')
+                            help='path of the export on the server')
         parser.add_argument('--host', action='append', default=[],
-                            metavar='NAME', help='that mounts it; may be '
-                            'repeated')
+                            metavar='NAME', help='host that mounts the '
+                            'export; may be repeated')
         parser.add_argument('--cluster', metavar='NAME',
-                            help='all of whose hosts mount it')
+                            help='cluster whose hosts all mount the export')
         parser.add_argument('--read-only', action='store_true',
-                            help='mount it for reading only')
+                            help='mount the export read-only')
         parser.set_defaults(security=None)
         return parser
 
@@ -145,10 +146,10 @@ class CreateVcNfs(_DatastoreChanging):
 
 
 class CreateVcNfs41(CreateVcNfs):
-    """Mount an export by NFS 4.1 on hosts, as a datastore.
+    """Mount an NFS 4.1 export on hosts, as a datastore.
 
-    Hosts that have it already are left, so that a call that failed on the way
-    can be repeated.
+    Hosts that mount it already are not changed, so that a command that failed
+    halfway can be repeated.
     """
 
     VERSION = '4.1'
@@ -158,12 +159,12 @@ class CreateVcNfs41(CreateVcNfs):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--security', choices=('AUTH_SYS', 'SEC_KRB5', 'SEC_KRB5I'),
-            default='AUTH_SYS', help='default: AUTH_SYS')
+            default='AUTH_SYS', help='security type; default: AUTH_SYS')
         return parser
 
 
 class CreateVcVmfs(_DatastoreChanging):
-    """Format an unused disk that a host sees, as a datastore."""
+    """Format an unused disk of a host with VMFS, as a datastore."""
 
     DONE = 'created'
     NEW = True
@@ -172,7 +173,7 @@ class CreateVcVmfs(_DatastoreChanging):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--host', required=True, metavar='NAME',
-                            help='that sees the disk')
+                            help='host that sees the disk')
         parser.add_argument('--device', required=True, metavar='NAME',
                             help="the disk's canonical name (naa....) or "
                             'device path')
@@ -189,7 +190,7 @@ class CreateVcVmfs(_DatastoreChanging):
 
 
 class CreateVcLocal(_DatastoreChanging):
-    """Have a folder of a host as a datastore."""
+    """Create a datastore from a folder on a host."""
 
     DONE = 'created'
     NEW = True
@@ -198,9 +199,9 @@ class CreateVcLocal(_DatastoreChanging):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--host', required=True, metavar='NAME',
-                            help='that has the folder')
+                            help='host that has the folder')
         parser.add_argument('--path', required=True, metavar='PATH',
-                            help='of the folder on the host')
+                            help='path of the folder on the host')
         return parser
 
     def act(self, api: storage_api.StorageApi,
@@ -211,9 +212,10 @@ class CreateVcLocal(_DatastoreChanging):
 
 
 class RenameVcDatastore(_DatastoreChanging):
-    """Give a datastore another name.
+    """Rename a datastore.
 
-    One that has volumes of Cinder is refused, for their records name it.
+    Refused if it holds volumes of Cinder, because their records contain its
+    name.
     """
 
     DONE = 'renamed'
@@ -222,7 +224,7 @@ class RenameVcDatastore(_DatastoreChanging):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('new_name', metavar='NEW_NAME',
-                            help='1 to 42 characters')
+                            help='the new name, 1 to 42 characters')
         return parser
 
     def act(self, api: storage_api.StorageApi,
@@ -233,10 +235,10 @@ class RenameVcDatastore(_DatastoreChanging):
 
 
 class DeleteVcDatastore(_DatastoreChanging):
-    """Unmount an export everywhere, or destroy a VMFS volume.
+    """Unmount an NFS export from all hosts, or destroy a VMFS datastore.
 
-    Refused while VMs are registered there; of a VMFS volume, while it has a
-    file of a disk.
+    Refused while VMs are registered on it, and for a VMFS datastore also
+    while it holds a file of a disk.
     """
 
     DONE = 'deleted'
@@ -249,7 +251,7 @@ class DeleteVcDatastore(_DatastoreChanging):
 
 
 class BrowseVcDatastore(vc_command.VcListing):
-    """List files and folders of a datastore."""
+    """List files and folders on a datastore."""
 
     COLUMNS = (
         columns.Column('path', 'Path'),
@@ -261,11 +263,11 @@ class BrowseVcDatastore(vc_command.VcListing):
         """The options."""
         parser = _named(super().get_parser(prog_name))
         parser.add_argument('folder', metavar='FOLDER', nargs='?',
-                            default='', help='default: the top')
+                            default='', help='default: the top folder')
         parser.add_argument('--recursive', action='store_true',
                             help='with subfolders')
         parser.add_argument('--pattern', default='*', metavar='PATTERN',
-                            help='of names, as *.vmdk; default: all')
+                            help='pattern of names, as *.vmdk; default: all')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -280,7 +282,7 @@ class BrowseVcDatastore(vc_command.VcListing):
 
 
 class RefreshVcDatastore(_ShowOne):
-    """Have the vCenter look at a datastore's space anew, and show it."""
+    """Refresh the vCenter's data about a datastore's space, and show it."""
 
     COLUMNS = _SHOWN
 
@@ -291,9 +293,9 @@ class RefreshVcDatastore(_ShowOne):
 
 
 class EnterVcMaintenance(_DatastoreChanging):
-    """Take a datastore out of service; refused while it has VMs."""
+    """Put a datastore into maintenance mode. Refused while it has VMs."""
 
-    DONE = 'taken out of service'
+    DONE = 'put into maintenance mode'
 
     def act(self, api: storage_api.StorageApi,
             parsed_args: argparse.Namespace) -> list[tuple[str, str]]:
@@ -303,9 +305,9 @@ class EnterVcMaintenance(_DatastoreChanging):
 
 
 class ExitVcMaintenance(_DatastoreChanging):
-    """Put a datastore in service."""
+    """Take a datastore out of maintenance mode."""
 
-    DONE = 'put in service'
+    DONE = 'taken out of maintenance mode'
 
     def act(self, api: storage_api.StorageApi,
             parsed_args: argparse.Namespace) -> list[tuple[str, str]]:
@@ -315,9 +317,9 @@ class ExitVcMaintenance(_DatastoreChanging):
 
 
 class ReachVcDatastore(vc_command.VcListing):
-    """Say whether each host of a cluster can write to a datastore.
+    """Show for each host of a cluster whether it can write to a datastore.
 
-    Exits with 3 when one cannot.
+    Exits with 3 if one of them cannot.
     """
 
     COLUMNS = (*_MOUNTS, columns.Column('usable', 'Usable', columns.truth))
@@ -326,11 +328,11 @@ class ReachVcDatastore(vc_command.VcListing):
         """The options."""
         parser = _named(super().get_parser(prog_name))
         parser.add_argument('cluster', metavar='CLUSTER',
-                            help='its name or reference')
+                            help='name or reference of the cluster')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
-        """Read how its hosts have it."""
+        """Read how the hosts of the cluster mount it."""
         with self.api(parsed_args) as api:
             found = api.datastores.reach(parsed_args.name,
                                          parsed_args.cluster)
@@ -355,7 +357,7 @@ class ShowVcIo(_ShowOne):
 
 
 class SetVcIo(_DatastoreChanging):
-    """Set Storage I/O Control of a datastore; what is not named stays."""
+    """Set Storage I/O Control of a datastore. Other settings do not change."""
 
     DONE = 'set'
 
@@ -367,9 +369,11 @@ class SetVcIo(_DatastoreChanging):
         either('--enable', const=True, help='switch it on')
         either('--disable', const=False, help='switch it off')
         parser.add_argument('--automatic', type=int, metavar='PERCENT',
-                            help='of the peak throughput: 50 to 100')
+                            help='threshold as a percentage of the peak '
+                            'throughput: 50 to 100')
         parser.add_argument('--manual', type=int, metavar='MS',
-                            help='of latency: 5 to 100')
+                            help='threshold as a latency in milliseconds: 5 '
+                            'to 100')
         return parser
 
     def act(self, api: storage_api.StorageApi,
@@ -382,7 +386,7 @@ class SetVcIo(_DatastoreChanging):
 
 
 class RescanVcHost(vc_command.VcChanging):
-    """Have hosts look for disks and VMFS volumes anew."""
+    """Rescan hosts for disks and VMFS volumes."""
 
     DONE = 'rescanned'
 
@@ -390,9 +394,9 @@ class RescanVcHost(vc_command.VcChanging):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('name', metavar='NAME', nargs='*',
-                            help='of a host, or its reference')
+                            help='name or reference of a host')
         parser.add_argument('--cluster', metavar='NAME',
-                            help='all of its hosts')
+                            help='all hosts of this cluster')
         return parser
 
     def act(self, api: storage_api.StorageApi,

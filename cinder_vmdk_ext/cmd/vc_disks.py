@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``cinder-vmdk-ext vc disk``: virtual disks, by their paths."""
+"""``cinder-vmdk-ext vc disk``: virtual disks by their paths."""
 
 import argparse
 
@@ -11,7 +11,7 @@ from cinder_vmdk_ext.vsphere import virtual_disks
 
 
 class ListVcDisk(vc_command.VcListing):
-    """List the disks of a VM, or on a datastore."""
+    """List the disks of a VM, or the disks on a datastore."""
 
     COLUMNS = (
         columns.Column('path', 'Path'),
@@ -26,9 +26,10 @@ class ListVcDisk(vc_command.VcListing):
         """The options."""
         parser = super().get_parser(prog_name)
         place = parser.add_mutually_exclusive_group(required=True)
-        place.add_argument('--vm', metavar='NAME', help='or its reference')
+        place.add_argument('--vm', metavar='NAME',
+                           help='name or reference of the VM')
         place.add_argument('--datastore', metavar='NAME',
-                           help='or its reference')
+                           help='name or reference of the datastore')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -40,20 +41,21 @@ class ListVcDisk(vc_command.VcListing):
 
 
 class _DiskChanging(vc_command.VcChanging):
-    """Of one disk."""
+    """A command that changes one disk."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('path', metavar='PATH',
-                            help='"[datastore] folder/name.vmdk"')
+                            help='path of the disk, as "[datastore] '
+                            'folder/name.vmdk"')
         return parser
 
     def change(self, api: storage_api.StorageApi,
                parsed_args: argparse.Namespace) -> str:
-        """Change it.
+        """Change the disk.
 
-        :returns: its path afterwards
+        :returns: the disk's path after the change
         """
         raise NotImplementedError
 
@@ -64,7 +66,7 @@ class _DiskChanging(vc_command.VcChanging):
 
 
 class CreateVcDisk(_DiskChanging):
-    """Make an empty disk, and its folder where that is missing."""
+    """Create an empty disk, and its folder if that is missing."""
 
     DONE = 'created'
 
@@ -72,7 +74,7 @@ class CreateVcDisk(_DiskChanging):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--size', type=command.size, required=True,
-                            metavar='SIZE', help='as 20GiB')
+                            metavar='SIZE', help='size, as 20GiB')
         return _laid_out(parser, 'thin')
 
     def change(self, api: storage_api.StorageApi,
@@ -84,7 +86,7 @@ class CreateVcDisk(_DiskChanging):
 
 
 class DeleteVcDisk(_DiskChanging):
-    """Delete a disk with its files; one that a VM uses is refused."""
+    """Delete a disk with its files. Refused if a VM uses the disk."""
 
     DONE = 'deleted'
 
@@ -95,7 +97,7 @@ class DeleteVcDisk(_DiskChanging):
 
 
 class CopyVcDisk(_DiskChanging):
-    """Copy a disk; one of a VM that runs is refused."""
+    """Copy a disk. Refused if a running VM uses the disk."""
 
     DONE = 'copied'
 
@@ -114,14 +116,14 @@ class CopyVcDisk(_DiskChanging):
 
 
 class MoveVcDisk(_DiskChanging):
-    """Move or rename a disk; one that a VM uses is refused."""
+    """Move or rename a disk. Refused if a VM uses the disk."""
 
     DONE = 'moved'
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('to', metavar='TO', help='its new path')
+        parser.add_argument('to', metavar='TO', help='new path of the disk')
         return parser
 
     def change(self, api: storage_api.StorageApi,
@@ -131,7 +133,7 @@ class MoveVcDisk(_DiskChanging):
 
 
 class ExtendVcDisk(_DiskChanging):
-    """Make a disk larger; one that a VM uses is refused."""
+    """Extend a disk. Refused if a VM uses the disk."""
 
     DONE = 'extended'
 
@@ -139,9 +141,9 @@ class ExtendVcDisk(_DiskChanging):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--size', type=command.size, required=True,
-                            metavar='SIZE', help='afterwards, as 20GiB')
+                            metavar='SIZE', help='new size, as 20GiB')
         parser.add_argument('--eager-zero', action='store_true',
-                            help='write zeros to what is added')
+                            help='write zeros to the added space')
         return parser
 
     def change(self, api: storage_api.StorageApi,
@@ -152,7 +154,7 @@ class ExtendVcDisk(_DiskChanging):
 
 
 class InflateVcDisk(_DiskChanging):
-    """Give a thin disk all its space."""
+    """Allocate all space of a thin disk."""
 
     DONE = 'inflated'
 
@@ -163,7 +165,7 @@ class InflateVcDisk(_DiskChanging):
 
 
 class EagerZeroVcDisk(_DiskChanging):
-    """Write zeros to what was never written of a thick disk."""
+    """Write zeros to the unwritten blocks of a thick disk."""
 
     DONE = 'zeroed'
 
@@ -177,8 +179,9 @@ def _laid_out(parser: argparse.ArgumentParser, provisioning: str | None
               ) -> argparse.ArgumentParser:
     parser.add_argument(
         '--type', choices=sorted(virtual_disks.TYPES), default=provisioning,
-        help=f'default: {provisioning or "as the disk has it"}')
+        help=f'disk type; default: {provisioning or "that of the disk"}')
     parser.add_argument(
         '--adapter', choices=sorted(virtual_disks.ADAPTERS),
-        default='lsiLogic', help='that it is for; default: lsiLogic')
+        default='lsiLogic',
+        help='adapter type of the disk; default: lsiLogic')
     return parser

@@ -9,7 +9,7 @@ from cinder_vmdk_ext.vsphere import storage_api
 
 
 class TreeVcSnapshot(vc_command.VcListing):
-    """List a VM's snapshots, each below the one that it goes on from."""
+    """List a VM's snapshots as a tree, each below its parent."""
 
     COLUMNS = (
         columns.Column('name', 'Name'),
@@ -33,20 +33,21 @@ class TreeVcSnapshot(vc_command.VcListing):
 
 
 class CreateVcSnapshot(vc_command.VcChanging):
-    """Take a snapshot of a VM; one with a volume of Cinder is refused."""
+    """Take a snapshot of a VM. Refused if the VM has a volume of Cinder."""
 
     DONE = 'created'
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = _named(super().get_parser(prog_name))
-        parser.add_argument('name', metavar='NAME', help='of the snapshot')
+        parser.add_argument('name', metavar='NAME',
+                            help='name of the snapshot')
         parser.add_argument('--description', default='', metavar='TEXT',
-                            help='of the snapshot')
+                            help='description of the snapshot')
         parser.add_argument('--memory', action='store_true',
-                            help='also of the memory of a VM that runs')
+                            help='include the memory of a running VM')
         parser.add_argument('--quiesce', action='store_true',
-                            help='have VMware Tools still the file systems')
+                            help='let VMware Tools quiesce the file systems')
         return parser
 
     def act(self, api: storage_api.StorageApi,
@@ -58,7 +59,7 @@ class CreateVcSnapshot(vc_command.VcChanging):
 
 
 class _SnapshotChanging(vc_command.VcChanging):
-    """Of one snapshot."""
+    """A command that changes one snapshot."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
@@ -66,7 +67,7 @@ class _SnapshotChanging(vc_command.VcChanging):
 
 
 class RenameVcSnapshot(_SnapshotChanging):
-    """Give a snapshot another name, and another description."""
+    """Change the name and the description of a snapshot."""
 
     DONE = 'renamed'
 
@@ -74,9 +75,9 @@ class RenameVcSnapshot(_SnapshotChanging):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('new_name', metavar='NEW_NAME',
-                            help='1 to 80 characters')
+                            help='the new name, 1 to 80 characters')
         parser.add_argument('--description', metavar='TEXT',
-                            help='default: as it is')
+                            help='new description; default: unchanged')
         return parser
 
     def act(self, api: storage_api.StorageApi,
@@ -88,7 +89,7 @@ class RenameVcSnapshot(_SnapshotChanging):
 
 
 class DeleteVcSnapshot(_SnapshotChanging):
-    """Delete a snapshot; its content goes into what was taken after it."""
+    """Delete a snapshot. Later snapshots and the VM keep their content."""
 
     DONE = 'deleted'
 
@@ -96,9 +97,10 @@ class DeleteVcSnapshot(_SnapshotChanging):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--children', action='store_true',
-                            help='with all that were taken after it')
+                            help='also delete all snapshots below it in the '
+                            'tree')
         parser.add_argument('--no-consolidate', action='store_true',
-                            help='leave the merging of files for later')
+                            help='do not merge the files now')
         return parser
 
     def act(self, api: storage_api.StorageApi,
@@ -111,9 +113,9 @@ class DeleteVcSnapshot(_SnapshotChanging):
 
 
 class RevertVcSnapshot(_SnapshotChanging):
-    """Have a VM as it was at a snapshot; one that runs is refused.
+    """Revert a VM to a snapshot. Refused if the VM is running.
 
-    What the VM is now is lost.
+    The VM's present state is lost.
     """
 
     DONE = 'reverted to'
@@ -126,9 +128,9 @@ class RevertVcSnapshot(_SnapshotChanging):
 
 
 class ExportVcSnapshot(vc_command.VcListing):
-    """Write a snapshot's disk to a file, streamOptimized.
+    """Export a snapshot's disk to a streamOptimized VMDK file.
 
-    The file is whole, or it is not there. Nothing of the vCenter changes.
+    The file exists only if it is complete. Nothing in the vCenter changes.
     """
 
     COLUMNS = (
@@ -139,7 +141,7 @@ class ExportVcSnapshot(vc_command.VcListing):
         """The options."""
         parser = _named(super().get_parser(prog_name), snapshot=True)
         parser.add_argument('file', metavar='FILE',
-                            help='that does not exist yet')
+                            help='path of the file, which must not exist')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -147,17 +149,18 @@ class ExportVcSnapshot(vc_command.VcListing):
         with self.api(parsed_args) as api:
             return [(parsed_args.file, api.snapshots.export(
                 parsed_args.vm, parsed_args.snapshot, parsed_args.file,
-                self._tell))]
+                self._show_progress))]
 
-    def _tell(self, count: int) -> None:
+    def _show_progress(self, count: int) -> None:
         if self.app.stderr.isatty():
             self.app.stderr.write(f'\r{columns.size(count)} \r')
 
 
 def _named(parser: argparse.ArgumentParser, snapshot: bool = False
            ) -> argparse.ArgumentParser:
-    parser.add_argument('vm', metavar='VM', help='its name or reference')
+    parser.add_argument('vm', metavar='VM',
+                        help='name or reference of the VM')
     if snapshot:
         parser.add_argument('snapshot', metavar='SNAPSHOT',
-                            help='its name or reference')
+                            help='name or reference of the snapshot')
     return parser

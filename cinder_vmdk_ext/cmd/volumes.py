@@ -43,7 +43,7 @@ _COLUMNS = (
 
 
 class _VolumeSeen(NamedTuple):
-    """A volume, from three sides."""
+    """A volume: its record, its VM and the findings about it."""
 
     record: Any
     compared: compare.Volume
@@ -52,7 +52,7 @@ class _VolumeSeen(NamedTuple):
 
     @property
     def backing(self) -> str:
-        """What came of its disk, in a word."""
+        """The state of its disk, in one word or a few."""
         if self.vm is not None:
             return 'present'
         if any(each.kind == 'lost' for each in self.findings):
@@ -79,17 +79,18 @@ class _OfVolumes(command.OfBackends):
                                found.compared.id))
 
     def judge(self, seen: Iterable[_VolumeSeen]) -> None:
-        """Have the exit status say what was found."""
+        """Set the exit status by the findings."""
         kinds = {each.kind for found in seen for each in found.findings}
         self.app.found |= bool(kinds)
         self.app.lost |= 'lost' in kinds
 
 
 class ListVolume(_OfVolumes, command.Listing):
-    """List the volumes of a backend: record, VM, and what differs.
+    """List the volumes of a backend: record, VM, and their differences.
 
-    The differences are kinds of findings of audit, which also looks for the
-    files. Exits with 3 when there is one, and with 4 when a volume is lost.
+    The differences are kinds of findings of the command audit, which also
+    searches the datastores for files. Exits with 3 if there is a difference,
+    and with 4 if a volume is lost.
     """
 
     COLUMNS = _COLUMNS
@@ -98,9 +99,9 @@ class ListVolume(_OfVolumes, command.Listing):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('--pool', metavar='NAME',
-                            help='only those whose host names it')
+                            help='only volumes whose host names this pool')
         parser.add_argument('--different', action='store_true',
-                            help='only those with a difference')
+                            help='only volumes with a difference')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -116,10 +117,10 @@ class ListVolume(_OfVolumes, command.Listing):
 
 
 class ShowVolume(_OfVolumes, command.Showing):
-    """Show all that is known of a volume.
+    """Show a volume: record, VM, disk, policy, tasks and differences.
 
-    Whether an operation holds its lock is known only where this machine and
-    the services share locks. Exits as volume list.
+    Whether an operation holds the volume's lock is only right if this machine
+    and the services share locks. The exit status is that of volume list.
     """
 
     COLUMNS = (
@@ -140,11 +141,12 @@ class ShowVolume(_OfVolumes, command.Showing):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('volume', metavar='VOLUME', help='its id or name')
+        parser.add_argument('volume', metavar='VOLUME',
+                            help='id or name of the volume')
         return parser
 
     def row(self, parsed_args: argparse.Namespace) -> columns.Row:
-        """Find it, and look at its VM."""
+        """Find the volume, and read its VM."""
         wanted = parsed_args.volume
         found: list[columns.Row] = []
         for name, opened in self.opened(parsed_args):
@@ -156,8 +158,8 @@ class ShowVolume(_OfVolumes, command.Showing):
         with self.calling(exceptions.UnknownObject):
             if len(found) != 1:
                 raise exceptions.UnknownObject(
-                    f'{len(found)} volumes of these backends are called '
-                    f'{wanted!r}; give an id that volume list shows')
+                    f'{len(found)} volumes of these backends have the id or '
+                    f'name {wanted!r}; give an id that volume list shows')
         return found[0]
 
     def _whole(self, name: str, opened: Any, seen: _VolumeSeen) -> columns.Row:
@@ -219,7 +221,7 @@ def _tasks(opened: Any, seen: _VolumeSeen) -> Iterator[str]:
         try:
             facts = opened.volumeops.properties(task, *_TASK)
         except exceptions.VMWARE_ERRORS:
-            continue  # forgotten meanwhile
+            continue  # the vCenter has removed the task meanwhile
         if facts.get('info.state') in ('queued', 'running'):
             yield (f'{facts.get("info.descriptionId")} ({task.value}): '
                    f'{facts["info.state"]}, '

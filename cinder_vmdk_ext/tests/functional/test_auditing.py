@@ -77,6 +77,6 @@ class CommandTestCase(audit_case.AuditCase, command_case.CommandCase):
     def test_one_clear_error_for_a_backend_that_is_not_there(self):
         done = self.run_command('audit', '--backend', 'nowhere')
         self.assertEqual(2, done.returncode)
-        self.assertIn("'nowhere' is no enabled backend", done.stderr)
+        self.assertIn("'nowhere' is not an enabled backend", done.stderr)
         self.assertIn(section.NAME, done.stderr)
         self.assertEqual(1, done.stderr.count('\n'))

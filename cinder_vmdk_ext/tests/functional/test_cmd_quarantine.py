@@ -186,7 +186,7 @@ class QuarantineTestCase(command_case.CommandCase):
             status, out, err = self.command(
                 'quarantine', *words, '--yes', driver=other)
             self.assertEqual(2, status)
-            self.assertIn('nothing of this deployment', err)
+            self.assertIn('this deployment has nothing in quarantine', err)
         for words in (['list'], ['purge', '--older-than', '0', '--yes']):
             self.assertEqual([], self.listed('quarantine', *words,
                                              driver=other))
@@ -203,7 +203,7 @@ class QuarantineTestCase(command_case.CommandCase):
         self.assertIn('an older release', refused['done'])
         left, = self.listed('quarantine', 'purge', '--older-than', '0',
                             '--yes')
-        self.assertTrue(re.match('left: when it was moved is not known',
+        self.assertTrue(re.match('left: the time of its move is unknown',
                                  left['done']))
         purged, = self.listed('quarantine', 'purge', vm._moId, '--yes')
         self.assertEqual('purged', purged['done'])

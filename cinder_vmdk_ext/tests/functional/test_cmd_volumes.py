@@ -92,7 +92,8 @@ class VolumesTestCase(command_case.CommandCase):
     def test_a_volume_that_there_is_not_is_a_wrong_call(self):
         status, out, err = self.command('volume', 'show', 'none')
         self.assertEqual((2, ''), (status, out))
-        self.assertIn("0 volumes of these backends are called 'none'", err)
+        self.assertIn(
+            "0 volumes of these backends have the id or name 'none'", err)
 
     def test_a_listing_takes_as_many_calls_with_more_volumes(self):
         self.create()

@@ -568,7 +568,7 @@ class VcTestCase(VcCase):
             self.assertIn('is the account of cinder-volume', err)
             status, _out, err = self.command('vc', 'cluster', 'list')
             self.assertEqual(2, status)
-            self.assertIn('no user was named', err)
+            self.assertIn('no user was given', err)
         os.environ['VCENTER_PASSWORD'] = 'wrong'
         status, _out, err = self.command('vc', 'cluster', 'list')
         self.assertEqual(1, status)
@@ -580,7 +580,7 @@ class VcTestCase(VcCase):
         words = 'vc', 'disk', 'create', '[LocalDS_2] q.vmdk', '--size', '1MiB'
         _status, out, asked = self.command(*words, answers='n\n')
         self.assertIn('[LocalDS_2] q.vmdk on 127.0.0.1 will be created. '
-                      'Go on? [y/N]', asked)
+                      'Continue? [y/N]', asked)
         self.assertIn('left', out)
         self.assertEqual([], self.capacity_and_type('[LocalDS_2] q.vmdk'))
         self.command(*words, answers='y\n')
