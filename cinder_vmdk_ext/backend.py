@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the parts of one backend, and hands each what it needs.
+"""Builds the parts of one backend, and connects them.
 
-A backend lives as long as its driver. What belongs to a session with the
-vCenter is built anew with each session (:meth:`Backend.connect`); what only
-uses it asks the port to upstream's driver for it.
+A backend lives as long as its driver. The parts that belong to a session with
+the vCenter are built anew for each session (:meth:`Backend.connect`). The
+other parts get the session through the port to upstream's driver.
 """
 
 import functools
@@ -80,7 +80,7 @@ class Backend:
         """:param driver: a VmdkExtDriver, whose options can be read"""
         self.upstream = upstream.Upstream(driver)
         self._configuration = driver.configuration
-        #: Gives the mark of this deployment of Cinder; '': it is unknown.
+        #: Returns the id of this deployment of Cinder; '': it is unknown.
         self.deployment = _remembered(functools.partial(
             config.deployment_id, self._configuration))
         self._note = logout.Note()
@@ -104,7 +104,7 @@ class Backend:
         self._build_operations(driver)
 
     def _build_operations(self, driver: Any) -> None:
-        """Build what Cinder's hooks and upstream's seams are handed to."""
+        """Build the parts that Cinder's hooks and upstream's seams call."""
         port = self.upstream
         self.selection = datastore_selection.DatastoreSelection(port)
         self.finder = finder.Finder(port)
@@ -158,11 +158,11 @@ class Backend:
             port, self.selection, self.migrate, self.disk_home,
             self.compliance, self.owner)
 
-    # -- What the parts, the audit and the command line ask -----------------
+    # -- Used by the parts, the audit and the command line ------------------
 
     @property
     def settings(self) -> model.Settings:
-        """The options that pools and placement depend on."""
+        """The options on which pools and placement depend."""
         return self.selection.settings
 
     @property
@@ -172,11 +172,14 @@ class Backend:
 
     @property
     def stream(self) -> updates.Stream | None:
-        """The one long poll."""
+        """The long poll of the session; None: there is no session."""
         return self._streams.current
 
     def refresh_figures(self, moref: str) -> None:
-        """Have the vCenter refresh a datastore's figures now."""
+        """Ask the vCenter to refresh a datastore's figures now.
+
+        :param moref: of the datastore
+        """
         self._streams.refresh_now(moref)
 
     def inventory(self) -> model.Inventory:
@@ -184,7 +187,7 @@ class Backend:
         return self.selection.inventory()
 
     def location_info(self) -> str:
-        """What distinguishes pools of this vCenter from those of others."""
+        """The text that identifies this vCenter in pools' capabilities."""
         return f'VmdkExtDriver:{self._vcenter_id()}'
 
     def _vcenter_id(self) -> str:
@@ -194,7 +197,7 @@ class Backend:
         return locks.manage(self._vcenter_id())
 
     def disk_scan(self) -> disk_scan.DiskScan:
-        """What reads the vCenter's disks in bulk."""
+        """A reader of the vCenter's disks in bulk."""
         assert self.client is not None
         return disk_scan.DiskScan(self.session, self.client,
                                   self.upstream.volumeops,
@@ -205,7 +208,7 @@ class Backend:
     def read_settings(self, options: list[cfg.Opt]) -> None:
         """Check the options, and use them from now on.
 
-        :param options: all that the driver has
+        :param options: all options of the driver
         :raises InvalidSettings: an option is missing or wrong
         """
         option_check.warn(self._configuration.config_group, options)
@@ -214,12 +217,13 @@ class Backend:
         self.selection.settings = config.settings(self._configuration)
 
     def connect(self) -> vsphere_session.Session:
-        """Log in, look at what the user may do, and build what needs both.
+        """Log in, check the user's privileges, and build the session's parts.
 
         Storage policies are not available yet: upstream enables them later.
 
-        :raises InvalidSettings: the vCenter cannot be reached or refuses, or
-            the user lacks what it takes to serve at all
+        :raises InvalidSettings: the vCenter cannot be reached or refuses the
+            login, or the user lacks a privilege without which the backend
+            cannot serve
         """
         preflight.check(self._make_client, self._configuration)
         self.end_session()
@@ -238,7 +242,7 @@ class Backend:
 
     def privilege_checker(self, session: vsphere_session.Session
                           ) -> privilege_check.Checker:
-        """What asks the vCenter what the user may do; makes no call."""
+        """A checker of the user's privileges; makes no call by itself."""
         pattern = self.settings.datastore_regex
         return privilege_check.Checker(
             session, soap.Client(session.https), upstream.EXTENSION_KEY,
@@ -259,7 +263,7 @@ class Backend:
             on_task=operation.forget_prefetched, account=self._account())
 
     def _account(self) -> accounts.Account:
-        """Whose logins are counted, by all processes with our lock_path."""
+        """The account whose logins all processes of our lock_path count."""
         options = self._configuration
         return accounts.of(
             options.vmware_host_ip, options.vmware_host_port,
@@ -270,7 +274,7 @@ class Backend:
         return _make_client(self._configuration, cookie)
 
     def end_session(self) -> None:
-        """End the session of an earlier setup, or of a process that died."""
+        """End the session of an earlier setup, or of a dead process."""
         self._streams.stop()
         if self._tags is not None:
             self._tags.close()
@@ -280,7 +284,7 @@ class Backend:
         logout.end(self._note, self._make_client)
 
     def use(self, session: Any) -> None:
-        """Build anew what belongs to a session; makes no calls."""
+        """Build the parts that belong to a session; makes no calls."""
         max_objects = self._configuration.vmware_max_objects_retrieval
         self.client = soap.Client(
             session.https, cooperative_yield=concurrency.cooperative_yield)
@@ -319,7 +323,7 @@ class Backend:
             refresh=types.refresh,
             volumes=located.volumes_by_datastore,
             expected=self.reservations.expected,
-            # A migration is handed the pool's capabilities, no others.
+            # Cinder gives a migration only the capabilities of the pool.
             everywhere=lambda: {'location_info': self.location_info()})
 
     def _with_tags(self, reader: inventory_reader.InventorySource
@@ -336,7 +340,7 @@ class Backend:
         return tagged.TaggedSource(reader, self._tags)
 
     def _watch(self, session: Any, client: soap.Client) -> updates.Stream:
-        """Prepare the one long poll, in place of an older session's."""
+        """Prepare the session's long poll; it replaces an older one."""
         stream = updates.Stream(session, client)
         self._streams.replace(stream)
         session.task_waiter = tasks.TaskWaiter(
@@ -347,16 +351,16 @@ class Backend:
     # -- Checks at the start ------------------------------------------------
 
     def unknown_cluster(self, name: str) -> exceptions.InvalidSettings:
-        """The error of an option that names a cluster that does not exist."""
+        """The error for an option that names a cluster that does not exist."""
         known = ', '.join(self.upstream.cluster_names())
         return exceptions.InvalidSettings(
             'vmware_cluster_name', f'the vCenter has no cluster {name!r}',
             f'name some of its clusters: {known or "it has none"}')
 
     def check_policies(self) -> None:
-        """Refuse options that name policies which do not exist.
+        """Check that the policies of vmware_storage_profile exist.
 
-        :raises InvalidSettings: naming the policy and those that exist
+        :raises InvalidSettings: one does not; names it, and those that exist
         """
         wanted = self.settings.storage_policies
         if self.directory is None or not wanted:
@@ -371,7 +375,7 @@ class Backend:
 
 
 class _Streams:
-    """The long poll of the present session, ended with its driver."""
+    """The long poll of the present session; it ends with the driver."""
 
     def __init__(self) -> None:
         self.current: updates.Stream | None = None
@@ -383,7 +387,7 @@ class _Streams:
 
     def refresh(self, client: soap.Client,
                 books: reservations.Reservations) -> None:
-        """Have figures refreshed while the session lasts."""
+        """Refresh datastores' figures as long as the session lasts."""
         self._refresher = refresher.Refresher(client, books)
         books.notify(self._refresher.wake)
 
@@ -399,9 +403,10 @@ class _Streams:
 
 
 def _remembered(read: Callable[[], str]) -> Callable[[], str]:
-    """Ask until there is an answer, and keep it.
+    """Make a function that calls ``read`` until it answers, then remembers.
 
-    It holds nothing of the backend: the long poll's thread holds it.
+    The function must not refer to the backend, because the long poll's
+    thread refers to the function and would keep the backend alive.
     """
     known: list[str] = []
 
@@ -424,7 +429,7 @@ def _make_transport(configuration: Any, **options: Any
 
 def _make_client(configuration: Any, cookie: str | None = None
                  ) -> soap.Client:
-    """A client beside the session's own, for what comes before and after."""
+    """A client for calls before a session begins and after it has ended."""
     https = _make_transport(configuration)
     https.cookie = cookie
     return soap.Client(https)

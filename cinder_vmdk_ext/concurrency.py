@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long work lets other work of the process run in between."""
+"""Lets other greenthreads of the process run during long work."""
 
 import time
 from collections.abc import Iterable
@@ -12,9 +12,10 @@ _Item = TypeVar('_Item')
 
 
 def cooperative_yield() -> None:
-    """Let other greenthreads run, where Cinder runs on greenthreads.
+    """Let other greenthreads run, if Cinder runs on greenthreads.
 
-    Cinder's own from release 29 on, which does nothing on native threads.
+    From Cinder 29 on this is Cinder's own function, which does nothing on
+    native threads.
     """
     if hasattr(utils, 'cooperative_yield'):
         utils.cooperative_yield()
@@ -23,7 +24,7 @@ def cooperative_yield() -> None:
 
 
 def in_turns(items: Iterable[_Item], turn: int) -> Iterator[_Item]:
-    """All of many items; other greenthreads run after each so many."""
+    """Yield all items; let other greenthreads run before every ``turn``."""
     for count, item in enumerate(items):
         if not count % turn:
             cooperative_yield()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin's options, and how the backend's section becomes Settings.
+"""Defines the plugin's options, and reads them from a backend's section.
 
 They are in the same section of cinder.conf as upstream's ``vmware_*``
 options, which all keep their meaning.
@@ -29,19 +29,19 @@ vmdk_ext_opts = [
         default=True,
         help='Report every datastore as a scheduler pool of its own, and '
              'create each volume on the datastore of the pool that the '
-             'scheduler chose. If false, the backend is a single pool and the '
-             'driver chooses the datastore itself, as the upstream driver '
-             'does.'),
+             'scheduler chose. If false, the backend is a single pool, and '
+             'the driver chooses the datastore, as the upstream driver does.'),
     cfg.BoolOpt(
         'vmdk_ext_storage_pods',
         default=False,
         help='Report a datastore cluster (StoragePod) whose Storage DRS is '
-             'on and fully automated as one scheduler pool instead of each of '
-             'its datastores: Storage DRS moves disks among them. Its free '
-             'capacity is that of the datastore with the most free space, '
-             'since a disk lies on one datastore. Datastores of all other '
-             'clusters stay pools by themselves. Without effect if '
-             'vmdk_ext_datastore_pools is false.'),
+             'on and fully automated as one scheduler pool, in place of a '
+             'pool for each of its datastores, because Storage DRS moves '
+             'disks among them. The free capacity of such a pool is that of '
+             'the datastore with the most free space, because a disk lies on '
+             'one datastore. Each datastore of any other cluster is a pool of '
+             'its own. This option has no effect if vmdk_ext_datastore_pools '
+             'is false.'),
     cfg.FloatOpt(
         'vmdk_ext_min_free_gib',
         default=0.0,
@@ -56,71 +56,71 @@ vmdk_ext_opts = [
         min=0.0,
         max=100.0,
         help='Free space in percent of the capacity below which a datastore '
-             'takes no more volumes. Thin disks grow after they are created, '
-             'so a floor keeps a datastore from running full under them.'),
+             'takes no more volumes. Thin disks grow after they are created: '
+             'the limit leaves them space to grow.'),
     cfg.StrOpt(
         'vmdk_ext_drain_attribute',
         default='cinder_state',
-        help='Custom attribute of datastores that takes one out of placement '
-             "while its value is 'drain', or 'drain: REASON' as "
-             "'cinder-vmdk-ext pool drain' sets it. The datastore stays "
-             'listed as a pool, with zero free capacity, the reason, and the '
-             'number of volumes that are left on it. Maintenance mode does '
-             'the same. Empty: no attribute does.'),
+        help='Custom attribute of datastores. While its value is '
+             "'drain', or 'drain: REASON' as 'cinder-vmdk-ext pool drain' "
+             'sets it, the datastore takes no more volumes. It stays listed '
+             'as a pool, with zero free capacity, the reason, and the number '
+             'of volumes that are left on it. Maintenance mode has the same '
+             'effect. Empty: no attribute has this effect.'),
     cfg.StrOpt(
         'vmdk_ext_drain_tag',
-        help='Tag that takes a datastore out of placement as '
-             'vmdk_ext_drain_attribute does, given as TAG or CATEGORY:TAG. '
-             'If it is set, the tagging service of the vCenter is asked once '
-             'a minute.'),
+        help='Tag, as TAG or CATEGORY:TAG, that drains a datastore like '
+             'vmdk_ext_drain_attribute. If it is set, the driver queries the '
+             'tagging service of the vCenter once a minute.'),
     cfg.IntOpt(
         'vmdk_ext_max_snapshot_depth',
         default=30,
         min=1,
         max=31,
-        help='How many COW snapshots a volume may have one upon another. '
-             'vSphere allows 32 and advises far fewer, since every read may '
-             'have to pass through all of them.'),
+        help='Greatest number of COW snapshots in the chain of a volume. '
+             'vSphere allows 32 and recommends far fewer, because a read may '
+             'have to search all of them.'),
     cfg.IntOpt(
         'vmdk_ext_policy_cache_seconds',
         default=300,
         min=0,
-        help='How long the list of datastores that comply with a storage '
-             'policy is used before it is asked for again.'),
+        help='How long, in seconds, the driver uses the list of datastores '
+             'that comply with a storage policy before it queries the vCenter '
+             'again.'),
     cfg.FloatOpt(
         'vmdk_ext_reconcile_interval',
         default=10.0,
         min=0.0,
         help='How often, in seconds, the service looks for disks that others '
-             'have moved (an administrator, Storage DRS), and corrects the '
+             '(an administrator, Storage DRS) have moved, and corrects the '
              'hosts of their volumes. It costs nothing while nothing changes. '
              '0: never.'),
     cfg.StrOpt(
         'vmdk_ext_deployment_id',
-        help='What tells the shadow VMs of this Cinder from those of others '
-             'in the same vCenter: they bear it as vmdk-ext.deployment in '
-             'their extra configuration, and a sweep moves nothing that '
-             'bears another. The same for all services of one Cinder. '
-             'Default: the id of the volume type __DEFAULT__, which each '
-             'database of Cinder has of its own; set this where that type '
-             'was deleted or the database is a copy.'),
+        help='Id that distinguishes the shadow VMs of this Cinder from those '
+             'of other Cinders in the same vCenter. The driver stores it as '
+             'vmdk-ext.deployment in their extra configuration, and a sweep '
+             'moves nothing that has another id. It must be the same for all '
+             'services of one Cinder. Default: the id of the volume type '
+             '__DEFAULT__, which differs in each database of Cinder; set this '
+             'option if that type was deleted or the database is a copy.'),
     cfg.BoolOpt(
         'vmdk_ext_connector_credentials',
         default=False,
         help="Give the vCenter's address, user and password to os-brick's "
              'vmdk connector, which cannot attach a volume to a host without '
-             'them (for backups, for example). Every member of a project can '
-             'then read them by the Volume API, and they are stored with the '
-             'attachment in the database. If false, such an attachment is '
-             'refused; Nova needs no credentials.'),
+             'them (for backups, for example). Then every member of a project '
+             'can read them through the Volume API, and the database stores '
+             'them with the attachment. If false, such an attachment is '
+             'refused. Nova needs no credentials.'),
 ]
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """The options for oslo.config's sample generator, under a sample group.
 
-    A backend's section is called as the operator likes; ``backend_defaults``
-    is the one name that Cinder itself gives a meaning.
+    The operator chooses the name of a backend's section;
+    ``backend_defaults`` is the only name that has a meaning for Cinder.
     """
     return [('backend_defaults', vmdk_ext_opts)]
 
@@ -135,7 +135,10 @@ _names = functools.lru_cache(maxsize=8)(names.Names)
 
 
 def deployment_id(configuration: Any) -> str:
-    """What this deployment marks its VMs with; '': it is unknown."""
+    """The id with which this deployment marks its VMs; '': it is unknown.
+
+    The option, or else the id of the volume type ``__DEFAULT__``.
+    """
     given = configuration.safe_get('vmdk_ext_deployment_id')
     if given:
         return given
@@ -152,7 +155,7 @@ def settings(configuration: Any) -> model.Settings:
 
     :param configuration: the backend's section (a cinder
         ``volume.configuration.Configuration``)
-    :raises InvalidSettings: naming the option, its value and the remedy
+    :raises InvalidSettings: names the option, its value and the remedy
     """
     get = configuration.safe_get
     return model.Settings(
@@ -204,7 +207,7 @@ def _regex(pattern: str | None) -> re.Pattern[str] | None:
         raise exceptions.InvalidSettings(
             'vmware_datastore_regex',
             f'{pattern!r} is no regular expression ({error})',
-            'correct it; it is matched from the start of the name')
+            'correct it; it must match from the start of the name')
 
 
 def _finite(option: str, get: Callable[[str], Any], remedy: str) -> float:

@@ -2,8 +2,9 @@
 """The Cinder volume driver: upstream's, with one pool per datastore.
 
 The driver is a facade. Each hook of Cinder, and each seam through which
-upstream's driver calls back, is handed to a part of the
-:class:`cinder_vmdk_ext.backend.Backend`; ``@hook`` says what holds meanwhile.
+upstream's driver calls back, calls a part of the
+:class:`cinder_vmdk_ext.backend.Backend`. ``@hook`` declares the checks,
+locks, reads and claims of a hook.
 """
 
 import os
@@ -34,8 +35,9 @@ LOG = logging.getLogger(__name__)
 class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     """VMDK volumes in vCenter, one scheduler pool per datastore.
 
-    Several cinder-volume services of one cluster may serve one backend: what
-    they share is in Cinder's database and the vCenter, under its locks.
+    Several cinder-volume services of one cluster may serve one backend. They
+    share state only in Cinder's database and in the vCenter, and Cinder's
+    coordination locks protect it.
 
     .. code-block:: default
 
@@ -49,7 +51,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(config.vmdk_ext_opts)
         self.backend = backend.Backend(self)
-        # Why it does not start, as it was written to the log.
+        # Why the driver does not start, as it was last written to the log.
         self._refused = ''
 
     # -- Setting up ---------------------------------------------------------
@@ -61,7 +63,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             config.vmdk_ext_opts)
 
     def do_setup(self, context: Any) -> None:
-        """Log in and get ready to serve (Cinder hook; may run again).
+        """Log in and prepare to serve (Cinder hook; may run again).
 
         :raises InvalidSettings: an option is missing or wrong
         """
@@ -76,12 +78,12 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             self.backend.end_session()
             self._refuse(error)
         except Exception:
-            # Cinder gives up on this object, or tries again with a new login.
+            # Cinder drops this object, or calls do_setup again: a new login.
             self.backend.end_session()
             raise
 
     def _refuse(self, error: exceptions.InvalidSettings) -> NoReturn:
-        """Raise it alone: Cinder writes a traceback at each attempt."""
+        """Raise it without its traceback, which Cinder would log each time."""
         sentence = str(error)
         if sentence != self._refused:
             self._refused = sentence
@@ -89,7 +91,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         raise error.with_traceback(None) from None
 
     def set_initialized(self) -> None:
-        """Serve from now on (Cinder hook)."""
+        """Begin to serve (Cinder hook)."""
         super().set_initialized()
         self.backend.reconciler.start(
             self.configuration.vmdk_ext_reconcile_interval)
@@ -102,20 +104,20 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     @property
     def volumeops(self) -> Any:
-        """The plugin's operations, also where upstream made its own."""
+        """The plugin's operations, even if upstream created its own."""
         return self.backend.volumeops or self._volumeops
 
     @property
     def ds_sel(self) -> Any:
-        """The plugin's selector, also where upstream made its own."""
+        """The plugin's selector, even if upstream created its own."""
         return self.backend.ds_sel or self._ds_sel
 
     def _get_vc_version(self) -> str:
         """The vCenter's version, or the newest that oslo.vmware knows.
 
-        By this version upstream looks for a WSDL of the storage policy
-        service, and gives up where oslo.vmware carries none. The WSDL itself
-        is not read: any that is there will do.
+        Upstream looks for the WSDL of the storage policy service (PBM) of
+        this version, and fails if oslo.vmware does not contain it. The WSDL
+        itself is not read, so that of any version is good enough.
         """
         version = super()._get_vc_version()
         if not version or pbm.get_pbm_wsdl_location(version):
@@ -125,10 +127,10 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     # -- Statistics and pools -----------------------------------------------
 
     def _update_volume_stats(self) -> None:
-        """Statistics with one pool per datastore (Cinder: get_volume_stats).
+        """Set statistics with one pool per datastore (get_volume_stats).
 
-        Changes nothing, and makes no call while the inventory is kept
-        current. ``vmware_enable_volume_stats`` has no effect: figures are
+        Changes nothing else, and makes no call while the inventory is
+        current. ``vmware_enable_volume_stats`` has no effect: the figures are
         always the vCenter's own.
         """
         if self.backend.reporter is None:
@@ -159,16 +161,16 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return properties, 'vmware'
 
     def get_pool(self, volume: Any) -> str | None:
-        """The pool of a volume from before pools (Cinder hook)."""
+        """The pool of a volume whose host names none (Cinder hook)."""
         return self.backend.reconciler.locate(volume)
 
     @hooks.hook()
     def update_provider_info(self, volumes: Any,
                              snapshots: Any) -> tuple[None, None]:
-        """Correct where volumes are, as the service starts (Cinder hook).
+        """Correct volumes' hosts when the service starts (Cinder hook).
 
-        :returns: nothing for Cinder to write: it would undo what was changed
-            since it read its records
+        :returns: nothing for Cinder to write: Cinder would overwrite changes
+            made since it read its records
         """
         self.backend.reconciler.correct_at_start(volumes)
         return None, None
@@ -177,7 +179,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     @hooks.hook(places=True, makes=True, tells=refusals.MAKE_EMPTY)
     def create_volume(self, volume: Any) -> dict[str, Any]:
-        """Create a volume, or promise its space (Cinder hook)."""
+        """Create a volume, or only promise its space (Cinder hook)."""
         return self.backend.create.create(volume)
 
     @hooks.hook(locks_on=('snapshot',), places=True, makes=True,
@@ -223,7 +225,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     @hooks.hook(places=True, makes=True, tells=refusals.FROM_IMAGE)
     def clone_image(self, context: Any, volume: Any, image_location: Any,
                     image_meta: Any, image_service: Any) -> Any:
-        """Create a volume straight from an image (Cinder hook)."""
+        """Create a volume directly from an image (Cinder hook)."""
         return self.backend.images.clone_image(
             context, volume, image_location, image_meta, image_service)
 
@@ -269,18 +271,21 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                 reads=(hooks.FIRST_DISK, 'datastore', 'runtime.host'),
                 tells=refusals.ATTACH)
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
-        """Connection info for an attachment (Cinder hook)."""
+        """Return the connection info for an attachment (Cinder hook)."""
         return self.backend.attach.initialize_connection(volume, connector)
 
     @hooks.hook(locks_on=('volume',), places=True)
     def terminate_connection(self, volume: Any, connector: Any,
                              **kwargs: Any) -> None:
-        """Bring a disk home, once no instance has it (Cinder hook)."""
+        """Settle a volume after its last detachment (Cinder hook).
+
+        Its disk goes back to its shadow VM's folder.
+        """
         self.backend.attach.terminate_connection(volume, connector)
         self.backend.reconciler.after_detach(volume)
 
     def validate_connector(self, connector: Any) -> None:
-        """Refuse what cannot attach without a password (Cinder hook)."""
+        """Refuse a connector that would need a password (Cinder hook)."""
         self.backend.attach.validate_connector(connector)
 
     def _relocate_backing(self, volume: Any, backing: Any,
@@ -317,14 +322,14 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def update_migrated_volume(self, ctxt: Any, volume: Any, new_volume: Any,
                                original_volume_status: str
                                ) -> dict[str, Any]:
-        """Make the copy of a generic migration the volume (Cinder hook)."""
+        """Finish a generic migration: the copy becomes the volume (hook)."""
         return self.backend.migrate.update_migrated(volume, new_volume,
                                                     original_volume_status)
 
     @hooks.hook(locks_on=('volume',))
     def accept_transfer(self, context: Any, volume: Any, new_user: str,
                         new_project: str) -> None:
-        """Put a volume in its new project's folder (Cinder hook)."""
+        """Move a volume to its new project's folder (Cinder hook)."""
         self.backend.transfer.accept(context, volume, new_user, new_project)
 
     @hooks.hook(locks_on=('volume',), reads=(hooks.FIRST_DISK,))
@@ -355,25 +360,25 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                 reads=(hooks.HARDWARE, 'snapshot'))
     def revert_to_snapshot(self, context: Any, volume: Any,
                            snapshot: Any) -> None:
-        """Bring back a snapshot's content (Cinder hook)."""
+        """Revert a volume to a snapshot's content (Cinder hook)."""
         self.backend.snapshots.revert(volume, snapshot)
 
     def snapshot_revert_use_temp_snapshot(self) -> bool:
-        """Whether Cinder must save the volume before a revert (hook): no.
+        """Whether Cinder must take a snapshot before a revert: no (hook).
 
-        The volume stays as it is until the revert is complete.
+        The volume keeps its content until the revert is complete.
         """
         return False
 
     # -- Groups -------------------------------------------------------------
 
     def create_group(self, context: Any, group: Any) -> dict[str, Any]:
-        """Nothing to create: groups are Cinder's alone (Cinder hook)."""
+        """Create nothing: groups exist only in Cinder (Cinder hook)."""
         return {'status': 'available'}
 
     def update_group(self, context: Any, group: Any, add_volumes: Any = None,
                      remove_volumes: Any = None) -> tuple[None, None, None]:
-        """Nothing to change (Cinder hook)."""
+        """Change nothing: groups exist only in Cinder (Cinder hook)."""
         return None, None, None
 
     def delete_group(self, context: Any, group: Any, volumes: Any) -> Any:
@@ -400,24 +405,24 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return self.backend.groups.create_from_source(
             context, group, volumes, snapshots, source_vols)
 
-    # -- Managing what exists -----------------------------------------------
+    # -- Managing existing disks and snapshots ------------------------------
 
     def get_manageable_volumes(self, cinder_volumes: Any, marker: Any,
                                limit: int, offset: int, sort_keys: list[str],
                                sort_dirs: list[str]) -> list[dict[str, Any]]:
-        """Disks that could be managed, or why not (Cinder hook)."""
+        """List disks that can be managed, or why not (Cinder hook)."""
         return self.backend.manage.list_manageable(
             cinder_volumes, marker, limit, offset, sort_keys, sort_dirs)
 
     def manage_existing_get_size(self, volume: Any,
                                  existing_ref: dict[str, str]) -> int:
-        """Size of the disk to manage, in GiB rounded up (Cinder hook)."""
+        """Size of a disk to manage, in GiB, rounded up (Cinder hook)."""
         return self.backend.manage.get_size(existing_ref)
 
     @hooks.hook(places=True, makes=True, tells=refusals.MAKE)
     def manage_existing(self, volume: Any, existing_ref: dict[str, str]
                         ) -> dict[str, Any]:
-        """Make a disk the volume's, where it lies (Cinder hook)."""
+        """Make an existing disk the volume's disk (Cinder hook)."""
         return self.backend.manage.manage(volume, existing_ref)
 
     @hooks.hook(locks_on=('volume',))
@@ -429,26 +434,26 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                                  limit: int, offset: int,
                                  sort_keys: list[str], sort_dirs: list[str]
                                  ) -> list[dict[str, Any]]:
-        """Snapshots that could be managed, or why not (Cinder hook)."""
+        """List snapshots that can be managed, or why not (Cinder hook)."""
         return self.backend.manage_snapshots.list_manageable(
             cinder_snapshots, marker, limit, offset, sort_keys, sort_dirs)
 
     def manage_existing_snapshot_get_size(self, snapshot: Any,
                                           existing_ref: dict[str, str]) -> int:
-        """Size of the disk that a snapshot holds, in GiB (Cinder hook)."""
+        """Size of a snapshot's disk, in GiB, rounded up (Cinder hook)."""
         return self.backend.manage_snapshots.get_size(snapshot, existing_ref)
 
     def manage_existing_snapshot(self, snapshot: Any,
                                  existing_ref: dict[str, str]
                                  ) -> dict[str, Any]:
-        """Make a snapshot that exists one of Cinder's (Cinder hook)."""
+        """Rename an existing snapshot as Cinder's (Cinder hook)."""
         return self.backend.manage_snapshots.manage(snapshot, existing_ref)
 
     def unmanage_snapshot(self, snapshot: Any) -> None:
-        """Leave a snapshot to the administrator, as it is (Cinder hook).
+        """Leave a snapshot to the administrator, unchanged (Cinder hook).
 
-        There is nothing to change: it is known by its name, which holds an
-        id that Cinder forgets.
+        Nothing has to be changed: Cinder finds a snapshot by its name, which
+        contains an id that Cinder then deletes.
         """
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, drawn::
+"""Defines the plugin's errors, as a tree of classes::
 
     InvalidSettings(InvalidInput)           an option is missing or wrong
-    Final(MetadataCopyFailure)              another pool does not cure it
+    Final(MetadataCopyFailure)              another pool cannot help
       InvalidExtraSpec(InvalidVolumeType)   a volume type's value is invalid
-      VolumeRefused(InvalidVolume)          no backend of ours can do that
-        EncryptionRefused                   as VM encryption is another thing
-        NoneComplies                        no datastore has its policy
-      BackingLost(VolumeBackendAPIException)  a disk that was is missing
-    NoPlacement(NoValidDatastoreException)  no datastore fits; each one's why
+      VolumeRefused(InvalidVolume)          no backend of this kind can do it
+        EncryptionRefused                   Cinder's encryption is unsupported
+        NoneComplies                        no datastore meets the policy
+      BackingLost(VolumeBackendAPIException)  a volume's disk is missing
+    NoPlacement(NoValidDatastoreException)  no datastore fits; a reason each
       UnknownPool                           volume.host names no datastore
       PromiseLost                           the promised datastore is gone
     OutcomeUnknown(VimConnectionException)  a change may have been executed
@@ -17,14 +17,14 @@
     ConnectorRefused(InvalidConnectorException)  it needs the password
     LockUnavailable(LockCreationFailed)     the lock service does not answer
     UnusableImage(ImageUnacceptable)        its data is not as described
-    QuarantineRefused(CinderException)      it stays in quarantine, and why
-    RelinkRefused(CinderException)          a volume is not given that disk
-    StorageRefused(VMwareDriverException)   a change of the vCenter's storage
-      UnknownObject                         nothing there has that name
-    TaskLeft(VMwareDriverException)         a task goes on without its caller
+    QuarantineRefused(CinderException)      it must stay in quarantine
+    RelinkRefused(CinderException)          a volume cannot get that disk
+    StorageRefused(VMwareDriverException)   a change of storage was refused
+      UnknownObject                         no object has that name, or many
+    TaskLeft(VMwareDriverException)         a task runs without its caller
 
-Each message is one sentence for an operator: the thing, its value, the remedy.
-Bases are those that upstream's and Cinder's handlers already look for.
+Each message is one sentence for an operator: the subject, its value and the
+remedy. The base classes are those that handlers of upstream and Cinder expect.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 from cinder import exception
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 
-# The base of all errors in which a call to the vCenter may end.
+# The base class of all errors of calls to the vCenter.
 VMWARE_ERRORS = vmware_exceptions.VMwareDriverException
 
 # A longer list of datastores would hide the rest of an error's message.
@@ -43,17 +43,17 @@ MOST_REASONS_SHOWN = 10
 
 
 class Final(exception.MetadataCopyFailure):
-    """An error that an attempt on another pool cannot cure.
+    """An error that an attempt on another pool cannot avoid.
 
-    Cinder sends a volume that could not be created to the next pool, unless
+    Cinder tries to create a volume on the next pool after an error, unless
     the error is of one of the classes that its flow lists (cinder.volume.
-    flows.manager.create_volume). This base is one of them, and the one that
-    no other code of Cinder's looks for.
+    flows.manager.create_volume). This base class is one of them, and no other
+    code of Cinder handles it.
     """
 
 
 class InvalidSettings(exception.InvalidInput):
-    """An option cannot work; raised while the driver sets up, never later."""
+    """An option is missing or wrong; raised only while the driver sets up."""
 
     def __init__(self, option: str, problem: str, remedy: str) -> None:
         self.option = option
@@ -61,7 +61,7 @@ class InvalidSettings(exception.InvalidInput):
 
 
 class InvalidExtraSpec(exception.InvalidVolumeType, Final):
-    """A volume type carries an extra spec that means nothing."""
+    """A volume type has an extra spec with an unknown key or value."""
 
     def __init__(self, spec: str, value: object, remedy: str) -> None:
         self.spec = spec
@@ -70,7 +70,7 @@ class InvalidExtraSpec(exception.InvalidVolumeType, Final):
 
 
 class VolumeRefused(exception.InvalidVolume, Final):
-    """A volume, or a change of one, that no backend of this kind can do."""
+    """No backend of this kind can create or change a volume like this."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason=reason)
@@ -94,14 +94,14 @@ class NoneComplies(VolumeRefused):
         super().__init__(
             f'no datastore of this backend complies with storage policy '
             f'{policy!r}, which vmware:storage_profile of the volume type '
-            'names; have the policy match some of them, or name another')
+            'names; change the policy so that some comply, or name another')
 
 
 class NoPlacement(vmdk_exceptions.NoValidDatastoreException):
     """No datastore can take the disk.
 
-    ``reasons`` maps the name of every datastore considered to why it was
-    refused.
+    ``reasons`` maps the name of every datastore considered to the reason why
+    it was refused.
     """
 
     def __init__(self, wanted: str, reasons: Mapping[str, str]) -> None:
@@ -111,7 +111,7 @@ class NoPlacement(vmdk_exceptions.NoValidDatastoreException):
 
 
 class UnknownPool(NoPlacement):
-    """The pool in the volume's host is no datastore of this vCenter."""
+    """The pool in the volume's host names no datastore of this vCenter."""
 
     def __init__(self, pool: str, known: Mapping[str, str]) -> None:
         self.pool = pool
@@ -122,7 +122,7 @@ class UnknownPool(NoPlacement):
 
 
 class PromiseLost(NoPlacement):
-    """The datastore is gone on which a volume's space was promised."""
+    """The datastore on which a volume's space was promised is gone."""
 
     def __init__(self, volume_id: str, pool: str, place: str) -> None:
         self.pool = pool
@@ -137,8 +137,8 @@ class PromiseLost(NoPlacement):
 class OutcomeUnknown(vmware_exceptions.VimConnectionException):
     """The reply to a call that changes something was lost.
 
-    It may have been executed, or may still be. The caller checks its effect
-    and then decides whether to repeat it.
+    The vCenter may have executed the call, or may still execute it. The
+    caller must check the call's effect before it repeats the call.
     """
 
     def __init__(self, method: str, target: str | None, cause: Exception
@@ -147,15 +147,16 @@ class OutcomeUnknown(vmware_exceptions.VimConnectionException):
         self.target = target
         about = f' of {target}' if target else ''
         super().__init__(
-            f'{method}{about}: the vCenter did not answer to the end, so '
-            'whether it was done is unknown; look before it is repeated',
+            f'{method}{about}: the reply of the vCenter was lost, so whether '
+            'it was done is unknown; check its effect before you repeat it',
             cause)
 
 
 class PrivilegeMissing(vmware_exceptions.NoPermissionException):
-    """The vCenter refused what its user has no privilege for (NoPermission).
+    """The user lacks a privilege for a call (vSphere: NoPermission).
 
-    ``privilege`` is its id, and ``on`` the object on which it is missing.
+    ``privilege`` is the privilege's id, and ``on`` the object on which the
+    user lacks it.
     """
 
     def __init__(self, refused: str, privilege: str, on: str,
@@ -163,7 +164,7 @@ class PrivilegeMissing(vmware_exceptions.NoPermissionException):
         """Prepare the message.
 
         :param refused: the vCenter's message
-        :param on: the object, as an operator knows it
+        :param on: the object, in words for an operator
         """
         self.privilege = privilege
         self.on = on
@@ -181,7 +182,7 @@ class TransferFailed(vmware_exceptions.ImageTransferException):
 
 
 class ConnectorRefused(exception.InvalidConnectorException):
-    """A volume cannot be attached in this way without giving a password."""
+    """The connector needs the vCenter's password to attach the volume."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -195,23 +196,23 @@ class LockUnavailable(exception.LockCreationFailed):
 
     def __init__(self, name: str, cause: Exception | None) -> None:
         super().__init__(
-            f'Lock {name} cannot be had ({cause or "it was refused"}); see '
-            'that the service which [coordination] backend_url names runs '
-            'and answers, and repeat the request')
+            f'Lock {name} cannot be acquired ({cause or "it was refused"}); '
+            'check that the service of [coordination] backend_url runs and '
+            'answers, and repeat the request')
 
 
 class UnusableImage(exception.ImageUnacceptable):
-    """The data of an image is not what its properties say, or not safe."""
+    """The data of an image differs from its properties, or is not safe."""
 
     def __init__(self, image_id: str, reason: str) -> None:
         super().__init__(image_id=image_id, reason=reason)
 
 
 class BackingLost(exception.VolumeBackendAPIException, Final):
-    """Cinder knows that there was a disk, and the vCenter has none.
+    """The vCenter has no disk for a volume that had one.
 
-    Never treated as "nothing to do": the caller would believe that the data
-    is safe, or deleted.
+    It must not be treated as "nothing to do": the caller would believe that
+    the data is safe, or deleted.
     """
 
     def __init__(self, what: str, identifier: str, last_known: str) -> None:
@@ -226,7 +227,7 @@ class BackingLost(exception.VolumeBackendAPIException, Final):
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Names in quotes, the first ones if there are many."""
+    """Names in quotes: at most the first ten, and how many more."""
     text = ', '.join(repr(name) for name in names[:MOST_REASONS_SHOWN])
     left = len(names) - MOST_REASONS_SHOWN
     return f'{text} and {left} more' if left > 0 else text
@@ -242,33 +243,33 @@ def _shown(reasons: Mapping[str, str]) -> str:
 
 
 class QuarantineRefused(exception.CinderException):
-    """Something in quarantine stays there, as it is; the message says why."""
+    """An object must stay in quarantine unchanged; the message says why."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
 
 
 class RelinkRefused(exception.CinderException):
-    """A volume is not given a disk, and nothing was changed; says why."""
+    """A volume was not given a disk; nothing was changed."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
 
 
 class StorageRefused(vmware_exceptions.VMwareDriverException):
-    """A change of the vCenter's storage that was not begun, and why."""
+    """A change of the vCenter's storage was refused before it began."""
 
 
 class UnknownObject(StorageRefused):
-    """A name that no object of the vCenter has, or that several have."""
+    """No object of the vCenter has this name, or several have it."""
 
 
 class TaskLeft(vmware_exceptions.VMwareDriverException):
-    """The wait for a task was broken off; the vCenter goes on with it."""
+    """The wait for a task was interrupted; the task still runs."""
 
     def __init__(self, what: str, task: str, progress: int | None) -> None:
         at = '' if progress is None else f' at {progress} %'
         super().__init__(
-            f'{what} was at work{at} when the wait was broken off, and goes '
-            f'on in the vCenter as {task}; look what it did before it is '
-            'repeated')
+            f'{what} was running{at} when the wait was interrupted, and '
+            f'continues in the vCenter as {task}; check its effect before '
+            'you repeat it')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declares at each hook of Cinder its checks, locks, reads and claims."""
+"""Declares each Cinder hook's checks, locks, reads and claims."""
 
 import contextlib
 import functools
@@ -23,8 +23,8 @@ LOG = logging.getLogger(__name__)
 HARDWARE = 'config.hardware.device'
 #: The extra configuration of a VM, for the same.
 OPTIONS = 'config.extraConfig'
-#: The disk on the first SCSI controller, where that of a shadow VM nearly
-#: always is: much less to read than all devices.
+#: The first disk on the first SCSI controller, which is nearly always a
+#: shadow VM's disk: much less data than all devices.
 FIRST_DISK = 'config.hardware.device[2000]'
 
 
@@ -43,19 +43,21 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
          ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run a method of the driver as one operation.
 
-    For a class with a ``backend`` (:class:`backend.Backend`).
+    The method's class must have a ``backend`` (:class:`backend.Backend`).
 
-    :param locks_on: the method's parameters, volumes and snapshots, whose VMs
-        it changes, or copies while they must not change. A snapshot in a VM's
-        tree stands for its volume, a template for no other VM.
-    :param reads: properties of the VMs that it looks up, to be read with them
-        (:class:`operation.Prefetch`)
-    :param places: whether it selects datastores; space that it claims is held
-        until it ends
-    :param makes: whether its parameter ``volume`` is one to be made, which is
-        checked before all else (:mod:`cinder_vmdk_ext.volumes.admission`)
-    :param tells: the user message of a request that is refused, where Cinder
-        makes none
+    :param locks_on: names of the parameters (volumes, snapshots) to lock,
+        because the method changes their VMs, or copies them while they must
+        not change. For a snapshot in a VM's tree, its volume is locked; a
+        snapshot that is a template needs no lock, for it is a VM of its own.
+    :param reads: properties of VMs that are read in the call that finds the
+        VMs (:class:`operation.Prefetch`)
+    :param places: whether the method selects datastores; the space that it
+        claims is then held until it ends
+    :param makes: whether the method creates its parameter ``volume``; the
+        volume is then checked before anything else
+        (:mod:`cinder_vmdk_ext.volumes.admission`)
+    :param tells: the user message for a refused request, if Cinder creates
+        none itself
     """
     declared = Hook(locks_on, reads, places, makes)
 
@@ -76,8 +78,8 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                 refusals.tell(method.__name__,
                               given.get('volume') or given.get('snapshot'),
                               error, tells)
-                # Where a request was refused says nothing of the cause, and
-                # Cinder writes the traceback for each of its own steps.
+                # The traceback of a refusal does not help to find the cause,
+                # and Cinder would log it for each of its own steps.
                 raise error.with_traceback(None) from None
         run.hook = declared  # type: ignore[attr-defined]
         return run
@@ -87,7 +89,7 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
 @contextlib.contextmanager
 def _explained(backend: Any, hook: Hook, given: dict[str, Any]
                ) -> Iterator[None]:
-    """Say which volume is lost, where a disk's file is not there."""
+    """If a disk's file is missing, raise an error that names the volume."""
     try:
         yield
     except vmware_exceptions.FileNotFoundException:
@@ -108,9 +110,10 @@ def _read_from(hook: Hook, given: dict[str, Any]) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _logged(name: str, given: dict[str, Any]) -> Iterator[list[Any]]:
-    """Log one line as an operation begins, and one as it ends.
+    """Log one line when an operation begins, and one when it ends.
 
-    :returns: where the operation's result is put, which may say a new pool
+    :returns: a list to which the caller appends the operation's result, whose
+        model update may name a new pool
     """
     thing = given.get('volume') or given.get('snapshot')
     if not _id(thing):
@@ -131,7 +134,7 @@ def _logged(name: str, given: dict[str, Any]) -> Iterator[list[Any]]:
 
 def _place(thing: Any) -> str:
     """The host (with the pool) of a volume, or of a snapshot's volume."""
-    # An operation does not fail because its line cannot be complete.
+    # An operation must not fail because its log line is incomplete.
     with contextlib.suppress(Exception):
         return str((thing if 'host' in thing else thing['volume'])['host'])
     return 'an unknown pool'
@@ -148,7 +151,10 @@ def _new_place(results: list[Any]) -> str:
 
 def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
              given: dict[str, Any]) -> None:
-    """Check, lock and open what a hook declares, until the stack unwinds."""
+    """Do the checks, and take the locks, reads and claims, of a hook.
+
+    They are held until the stack unwinds.
+    """
     volume_id = _id(given.get('volume'))
     if hook.makes:
         backend.admission.check_new(given['volume'])
@@ -180,11 +186,11 @@ def _id(volume: Any) -> str:
     try:
         return volume['id']
     except (KeyError, TypeError):
-        return ''  # none, or what stands for one in a test
+        return ''  # None, or an object of a test without an id
 
 
 def _changed(parameter: str, thing: Any) -> list[Any]:
-    """The volumes whose VM an operation on a thing changes."""
+    """The volumes whose VMs an operation on a volume or snapshot changes."""
     if parameter != 'snapshot':
         return [thing]
     # A template is a VM of its own.
@@ -192,10 +198,10 @@ def _changed(parameter: str, thing: Any) -> list[Any]:
 
 
 def read_again(volumes: list[Any]) -> None:
-    """Read records that may have changed during the wait for their lock.
+    """Read records again that may have changed during the wait for a lock.
 
-    A volume may have been attached, or given its disk, by the operation that
-    held the lock.
+    The operation that held the lock before may have attached the volume or
+    created its disk. A record with unsaved changes is left as it is.
     """
     for volume in volumes:
         if hasattr(volume, 'refresh') and not volume.obj_what_changed():

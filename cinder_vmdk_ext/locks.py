@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locks that all cinder-volume services of a backend share.
+"""Provides the locks that all cinder-volume services of a backend share.
 
 They are locks of Cinder's coordination (tooz): ``[coordination] backend_url``
-says where they are held, so the services of one cluster must all name the
-same. Two pairs of operations are locked by Cinder's manager itself: deleting
-a volume or snapshot, and creating a volume from it.
+names the service that holds them, so it must be the same for all services of
+one cluster. Cinder's manager itself locks two pairs of operations: deleting a
+volume, or a snapshot, and creating a volume from it.
 
-An operation that holds a lock may acquire it again further down. Locks are
-acquired in one order, so that there is no deadlock: that of manage (or
-Cinder's own), then those of volumes, several of them at once, then that of a
-folder.
+An operation that holds a lock may acquire it again further down its calls.
+To avoid deadlocks, locks are always acquired in this order: that of manage
+(or Cinder's own), then those of volumes, sorted, then that of a folder.
 """
 
 import contextlib
@@ -31,7 +30,7 @@ LOG = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def volumes(*ids: str) -> Iterator[None]:
-    """Hold the locks of volumes, under which their VMs are changed.
+    """Hold the locks of volumes; only their holder may change their VMs.
 
     :raises LockUnavailable: the coordination service does not answer
     """
@@ -43,7 +42,9 @@ def volumes(*ids: str) -> Iterator[None]:
 def volume_if_free(volume_id: str) -> Iterator[bool]:
     """Hold a volume's lock, if no other operation holds it.
 
-    Yields whether the lock is held.
+    Yields whether the lock is held now.
+
+    :raises LockUnavailable: the coordination service does not answer
     """
     with _one(_of_volume(volume_id), blocking=False) as had:
         yield had
@@ -51,10 +52,12 @@ def volume_if_free(volume_id: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def snapshots(*ids: str) -> Iterator[None]:
-    """Keep these snapshots from being deleted, or used while deleted.
+    """Hold the locks that prevent the deletion of these snapshots.
 
-    The lock is that of Cinder's manager, which acquires it for operations on
-    one snapshot, and not for those on a group.
+    They are the locks of Cinder's manager, which acquires them for operations
+    on one snapshot, but not for operations on a group.
+
+    :raises LockUnavailable: the coordination service does not answer
     """
     with _all(f'{each}-delete_snapshot' for each in ids):
         yield
@@ -62,8 +65,11 @@ def snapshots(*ids: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def folder(vcenter: str, path: str) -> Iterator[None]:
-    """Hold the lock of a folder, under which it is created."""
-    # Short enough for every kind of lock; a path may be longer.
+    """Hold the lock of a VM folder while it is looked up and created.
+
+    :raises LockUnavailable: the coordination service does not answer
+    """
+    # A path may be too long for some kinds of locks.
     digest = hashlib.sha256(f'{vcenter}/{path}'.encode()).hexdigest()[:32]
     with _one(f'vmdk-ext-folder-{digest}'):
         yield
@@ -71,13 +77,16 @@ def folder(vcenter: str, path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def manage(vcenter: str) -> Iterator[None]:
-    """Hold the lock of manage: one disk of a vCenter is taken at a time."""
+    """Hold the lock of manage: one disk of a vCenter is managed at a time.
+
+    :raises LockUnavailable: the coordination service does not answer
+    """
     with _one(f'vmdk-ext-adopt-{vcenter}'):
         yield
 
 
 def forget_volume(volume_id: str) -> None:
-    """Remove the file of a deleted volume's lock."""
+    """Remove the lock file of a deleted volume."""
     coordination.synchronized_remove(_of_volume(volume_id))
 
 
@@ -107,7 +116,7 @@ def _one(name: str, blocking: bool = True) -> Iterator[bool]:
         return
     with operation.scope(locks=held | {name}):
         try:
-            # The holder before may have changed what was read.
+            # The former holder may have changed the properties since.
             operation.forget_prefetched()
             yield True
         finally:

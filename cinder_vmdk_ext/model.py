@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plain values that decisions are made on.
+"""Defines the plain values that placement and statistics work on.
 
-An :class:`Inventory` is what the vCenter said at one moment; it holds no
-connection and never changes. Managed objects are named by the value of their
-reference (``datastore-12``), which is unique within one vCenter.
+An :class:`Inventory` is the state of the vCenter at one moment; it holds no
+connection and never changes. The value of a managed object's reference
+(``datastore-12``, here called moref) identifies it within one vCenter.
 """
 
 import dataclasses
@@ -20,24 +20,24 @@ GIB = 1 << 30
 
 
 def ceil_gib(size_bytes: int) -> int:
-    """A size in GiB, rounded up, as Cinder's volumes have it."""
+    """A size in GiB, rounded up, as for Cinder's volumes."""
     return -(-size_bytes // GIB)
 
 
 def format_gib(size_bytes: int) -> str:
-    """A size in GiB as text for a person, with two decimals."""
+    """A size as text in GiB, with two decimals."""
     return f'{size_bytes / GIB:.2f} GiB'
 
 
-# Of upstream's driver, of this one, and of Cinder's manager.
+# The defaults of upstream's driver, of this one, and of Cinder's manager.
 DEFAULT_BACKEND_NAMES = ('VMwareVcVmdkDriver', 'VmdkExtDriver', '_pool0')
 
-# What upstream's driver can place a shadow VM on (DatastoreSummary.type).
+# Types of datastores that upstream's driver supports (DatastoreSummary.type).
 SUPPORTED_TYPES = frozenset({'vmfs', 'nfs', 'nfs41', 'vsan', 'vvol'})
 
 
 def plain_name(name: str) -> str:
-    """A name as an administrator sees it in vSphere's client.
+    """A name as the vSphere Client shows it.
 
     A vCenter stores the names of managed entities with ``%25``, ``%2f`` and
     ``%5c`` for a per cent sign, a slash and a backslash
@@ -48,11 +48,11 @@ def plain_name(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The operator's choices, as far as they affect pools and placement."""
+    """The options that affect pools and placement."""
 
     backend_name: str
     datastore_pools: bool = True
-    # Whether a datastore cluster that balances itself is one pool.
+    # Whether a datastore cluster with automated Storage DRS is one pool.
     storage_pods: bool = False
     cluster_names: tuple[str, ...] = ()
     datastore_regex: re.Pattern[str] | None = None
@@ -67,30 +67,30 @@ class Settings:
     min_free_percent: float = 0.0
 
     def stands_for_backend(self, pool: str) -> bool:
-        """Whether a pool's name is that of the backend as a single pool.
+        """Whether a pool name stands for the whole backend as one pool.
 
-        Volumes that are older than pools still have it. Without
+        Volumes from before the pools still have such a name. Without
         ``volume_backend_name`` a driver reports the name of its class, and
         Cinder's manager writes ``_pool0``.
         """
         return pool in (self.backend_name, *DEFAULT_BACKEND_NAMES)
 
     def elsewhere(self) -> 'Settings':
-        """Those for a pool of another backend of this vCenter.
+        """The settings for a pool of another backend of this vCenter.
 
-        That backend reports the pool, so it has chosen the datastore; which
-        ones are ours has no part in it.
+        The options that select this backend's datastores are removed,
+        because the other backend's options selected the datastore.
         """
         return dataclasses.replace(self, datastore_regex=None,
                                    storage_policies=(), cluster_names=())
 
     def floor_bytes(self, capacity_bytes: int) -> int:
-        """The free space below which a datastore takes no more disks."""
+        """Free space in bytes below which a datastore takes no more disks."""
         return int(max(self.min_free_gib * GIB,
                        self.min_free_percent / 100 * capacity_bytes))
 
 
-# Properties that cannot be read: the path, and "cannot be read: ...".
+# Properties that cannot be read: (path, "cannot be read: ...").
 Unreadable = tuple[tuple[str, str], ...]
 
 
@@ -111,19 +111,19 @@ class Datastore:
     mounted_hosts: frozenset[str] = frozenset()
     # Those of mounted_hosts that may write: mounted, accessible, readWrite.
     usable_hosts: frozenset[str] = frozenset()
-    # Custom attributes: (key, value); the inventory knows the keys' names.
+    # Custom attributes: (key, value); Inventory.attributes has their names.
     custom_values: tuple[tuple[int, str], ...] = ()
     unreadable: Unreadable = ()
 
     @property
     def plain_name(self) -> str:
-        """The name as an administrator sees it in vSphere's client."""
+        """The name as the vSphere Client shows it."""
         return plain_name(self.name)
 
     @property
     def provisioned_bytes(self) -> int:
-        """Space in use by anyone, plus what thin disks may still take."""
-        # A vCenter is known to report odd figures for a moment.
+        """Space in use, plus the space that thin disks may still take."""
+        # A vCenter may briefly report more free space than capacity.
         return (max(0, self.capacity_bytes
                     - min(self.free_bytes, self.capacity_bytes))
                 + max(0, self.uncommitted_bytes))
@@ -148,7 +148,7 @@ class Host:
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """A cluster, or the compute resource of a host that stands alone."""
+    """A cluster, or the compute resource of a standalone host."""
 
     moref: str
     name: str
@@ -174,24 +174,24 @@ class StoragePod:
     moref: str
     name: str
     datastores: frozenset[str] = frozenset()
-    # Whether Storage DRS balances it, and on its own ("automated") or by
-    # recommendations that a person has to apply ("manual").
+    # Whether Storage DRS is on, and its automation level: it moves disks by
+    # itself ("automated"), or recommends moves to a person ("manual").
     drs_enabled: bool = False
     automation: str = 'manual'
 
     @property
     def balances_itself(self) -> bool:
-        """Whether Storage DRS moves disks among its members unasked."""
+        """Whether Storage DRS moves disks among its members by itself."""
         return self.drs_enabled and self.automation == 'automated'
 
 
 def split_path(text: str, names: Container[str]) -> list[tuple[str, str]]:
     """All ways to read '[datastore] folder/name': datastores and paths.
 
-    Brackets may be part of either, so the text is split at names that there
-    are, and nowhere else in the plugin.
+    Both parts may contain brackets, so the text is split only at names of
+    existing datastores. No other code of the plugin splits such a path.
 
-    :param names: of datastores
+    :param names: names of datastores
     """
     if not text.startswith('['):
         return []
@@ -202,7 +202,7 @@ def split_path(text: str, names: Container[str]) -> list[tuple[str, str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Inventory:
-    """What the vCenter held when it was read."""
+    """The vCenter's objects, as they were when they were read."""
 
     datastores: Mapping[str, Datastore] = dataclasses.field(
         default_factory=dict)
@@ -210,46 +210,46 @@ class Inventory:
     clusters: Mapping[str, Cluster] = dataclasses.field(default_factory=dict)
     datacenters: Mapping[str, Datacenter] = dataclasses.field(
         default_factory=dict)
-    # Storage policy name -> the datastores that comply with it; holds the
-    # policies that were asked about, no others.
+    # Storage policy name -> the datastores that comply with it; only for the
+    # policies that were queried.
     compliant: Mapping[str, frozenset[str]] = dataclasses.field(
         default_factory=dict)
     storage_pods: Mapping[str, StoragePod] = dataclasses.field(
         default_factory=dict)
     # Names of custom attributes by key.
     attributes: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    # Datastores that carry the tag by which they are drained.
+    # Datastores that have the tag by which they are drained.
     tagged: frozenset[str] = frozenset()
 
     def evolved(self, **changes: Any) -> 'Inventory':
-        """The same inventory with other values of some fields."""
+        """A copy of this inventory with other values for some fields."""
         made = dataclasses.replace(self, **changes)
         made.inherit(self)
         return made
 
     def inherit(self, before: 'Inventory',
                 changed: Iterable[str] | None = None) -> None:
-        """Take over what was derived of fields that have not changed since.
+        """Reuse values that were derived from fields that did not change.
 
-        What follows from an inventory is costly to derive anew with every
-        notice of the vCenter, of which most concern one datastore.
+        The derived values are costly, and most notices of the vCenter
+        concern one datastore only.
 
-        :param changed: the datastores (morefs) that may differ from those
-            before, if that is known
+        :param changed: the datastores (morefs) that may differ from those of
+            ``before``; None: unknown
         """
         difference = _Difference(self, before, changed)
         for name, fields in _DERIVED_OF.items():
-            # Derived there if need be: it serves all that come after.
+            # This derives it in ``before``, if it was not yet derived there.
             if name not in self.__dict__ and all(
                     map(difference.same, fields)):
                 self.__dict__[name] = getattr(before, name)
 
     def changed_datastores(self, before: 'Inventory'
                            ) -> frozenset[str] | None:
-        """Datastores (morefs) that differ in what concerns them alone.
+        """Datastores (morefs) whose change affects no other datastore.
 
-        :returns: None where something differs that others depend on as well:
-            a host, a name, which datastores there are
+        :returns: None: something differs on which other datastores depend,
+            such as a host, a name or the set of datastores
         """
         difference = _Difference(self, before)
         return difference.changed if all(
@@ -262,7 +262,7 @@ class Inventory:
 
     @functools.cached_property
     def registering_hosts(self) -> frozenset[str]:
-        """Live hosts whose resource pool is known, so that VMs fit in."""
+        """Live hosts whose resource pool is known: they can register VMs."""
         pools = {moref for moref, cluster in self.clusters.items()
                  if cluster.resource_pool}
         return frozenset(moref for moref in self.live_hosts
@@ -270,7 +270,7 @@ class Inventory:
 
     @functools.cached_property
     def hosts_by_cluster_name(self) -> Mapping[str, frozenset[str]]:
-        """Member hosts of each cluster; same-named clusters are joined."""
+        """Hosts by their cluster's name; clusters of one name are joined."""
         members: dict[str, frozenset[str]] = {}
         for cluster in self.clusters.values():
             if not cluster.standalone:
@@ -281,13 +281,13 @@ class Inventory:
 
     @functools.cached_property
     def shared_datacenter_names(self) -> frozenset[str]:
-        """Names of several datacenters each, in different folders."""
+        """Names that several datacenters have, in different folders."""
         count = Counter(each.name for each in self.datacenters.values())
         return frozenset(name for name in count if count[name] > 1)
 
     @functools.cached_property
     def _spellings(self) -> Mapping[str, tuple[str, ...]]:
-        """Datastores by their names, as stored and as seen."""
+        """Datastores by their names, as stored and as shown."""
         found: dict[str, tuple[str, ...]] = {}
         for datastore in self.datastores.values():
             for name in {datastore.name, datastore.plain_name}:
@@ -295,14 +295,14 @@ class Inventory:
         return found
 
     def located(self, text: str) -> list[tuple[Datastore, str]]:
-        """What '[datastore] folder/name' may mean: datastores and paths.
+        """All meanings of '[datastore] folder/name': datastores and paths.
 
-        The name may be spelt as the vCenter stores it or as people see it,
-        and brackets may be part of it or of the path; so it is split at the
-        names of datastores that there are.
+        The name may be spelt as the vCenter stores it or as the vSphere
+        Client shows it. Name and path may contain brackets, so the text is
+        split only at names of existing datastores.
 
-        :returns: none where no datastore has such a name; several where
-            datastores share it
+        :returns: empty if no datastore has such a name; several if several
+            datastores have it
         """
         return [(self.datastores[moref], path)
                 for name, path in split_path(text, self._spellings)
@@ -314,9 +314,9 @@ class Inventory:
                      if self.attributes.get(key) == name), None)
 
     def hosts_in_reach(self, settings: Settings) -> frozenset[str]:
-        """Hosts of the configured clusters, or all where none is configured.
+        """Hosts of the configured clusters; all if none is configured.
 
-        They may be down: see :attr:`live_hosts`.
+        Some may be down: see :attr:`live_hosts`.
         """
         names = settings.cluster_names
         found = self._reached.get(names)
@@ -346,17 +346,17 @@ class Inventory:
 
     @functools.cached_property
     def shared_datastores(self) -> tuple[Datastore, ...]:
-        """Datastores whose storage is mounted in several datacenters."""
+        """Datastores whose storage several datacenters mount."""
         return tuple(self.datastores[moref] for same in self._shared.values()
                      if len(same) > 1 for moref in same)
 
     def same_storage(self, datastore: Datastore) -> tuple[Datastore, ...]:
-        """The datastores that are one storage with this one, itself included.
+        """The datastores on the same storage as this one, itself included.
 
-        A vCenter shows an NFS export that is mounted in two datacenters as
-        two datastores of one URL. The URL of an NFS datastore is made of the
-        server's name and the path, which may be two servers in two
-        datacenters: those differ in capacity.
+        If two datacenters mount one NFS export, the vCenter shows two
+        datastores with one URL. But the URL of an NFS datastore consists of
+        the server's name and the path, and one name may be two servers in two
+        datacenters. So the capacities are compared as well.
         """
         same = self._shared.get((datastore.url, datastore.capacity_bytes))
         return (tuple(self.datastores[moref] for moref in same) if same
@@ -364,7 +364,7 @@ class Inventory:
 
     @functools.cached_property
     def _shared(self) -> Mapping[tuple[str, int], tuple[str, ...]]:
-        """Datastores that are one storage, where those are several."""
+        """Datastores by (URL, capacity), if several are one storage."""
         urls = Counter(each.url for each in self.datastores.values())
         found: dict[tuple[str, int], tuple[str, ...]] = {}
         for each in self.datastores.values():
@@ -375,24 +375,26 @@ class Inventory:
 
     @functools.cached_property
     def names(self) -> dict[str, str]:
-        """Morefs by the names that :mod:`pool_names` has given; or empty."""
+        """Morefs by pool names; :mod:`pool_names` fills it."""
         return {}
 
     @functools.cached_property
     def pools(self) -> dict[Any, Any]:
-        """How :mod:`pool_names` arranges them, by the settings it follows.
-        """
+        """The pools, by ``storage_pods``; :mod:`pool_names` fills it."""
         return {}
 
     @functools.cached_property
     def verdicts(self) -> dict[Settings, dict[
             str, tuple[Datastore, 'Ineligibility | None']]]:
-        """What was found out of its datastores, by their morefs."""
+        """Verdicts on datastores, by settings and their morefs.
+
+        :mod:`eligibility` fills it.
+        """
         return {}
 
 
 class _Difference:
-    """In what two inventories differ; each is compared once."""
+    """Compares two inventories; each field once."""
 
     def __init__(self, now: Inventory, before: Inventory,
                  changed: Iterable[str] | None = None) -> None:
@@ -403,7 +405,7 @@ class _Difference:
         self._same: dict[str, bool] = {}
 
     def same(self, field: str) -> bool:
-        """Whether a field, or a part of all datastores, is the same."""
+        """Whether a field, or a part of all datastores, is equal in both."""
         found = self._same.get(field)
         if found is None:
             found = self._same[field] = self._compare(field)
@@ -422,13 +424,13 @@ class _Difference:
 
     @functools.cached_property
     def _same_datastores(self) -> bool:
-        """Whether both have the same datastores, whatever their values."""
+        """Whether both have the same set of datastores (by morefs)."""
         now, before = self._now.datastores, self._before.datastores
         return now is before or now.keys() == before.keys()
 
     @functools.cached_property
     def changed(self) -> frozenset[str]:
-        """Datastores of now that were not, or were otherwise."""
+        """Datastores (morefs) of ``now`` that are new or have changed."""
         now, before = self._now.datastores, self._before.datastores
         if now is before:
             return frozenset()
@@ -439,14 +441,14 @@ class _Difference:
                           and before.get(moref) != each])
 
 
-# Parts of datastores that something follows from.
+# Parts of datastores on which derived values depend.
 _PARTS = {'names': ('name', 'datacenter'),
           'storages': ('url', 'capacity_bytes')}
-# What Inventory.changed_datastores compares.
+# The fields that Inventory.changed_datastores compares.
 _CONCERNS_OTHERS = ('names', 'storages', 'hosts', 'clusters', 'datacenters',
                     'compliant', 'storage_pods', 'attributes', 'tagged')
-# What an Inventory derives, and the fields that each follows from. Verdicts
-# also follow from the datastore, which each of them names.
+# The derived values of an Inventory, and the fields on which each depends. A
+# verdict also depends on its datastore, so it is stored with the datastore.
 _DERIVED_OF = {
     'live_hosts': ('hosts',),
     'registering_hosts': ('hosts', 'clusters'),
@@ -464,28 +466,28 @@ _DERIVED_OF = {
 
 @dataclasses.dataclass(frozen=True)
 class Promise:
-    """Space of volumes that have no disk yet, on one pool.
+    """Space of the volumes without a disk on one pool: the sum.
 
-    Of several volumes of one pool it is the sum.
+    :func:`pool_names.promised` finds the pool.
     """
 
-    pool: str  # as their host names it
+    pool: str  # as in the volumes' host
     size_gib: int
-    # What the pool stood for when they were made (pool_names.identity).
+    # The pool's identity when the volumes were made (pool_names.identity).
     place: str = ''
     volumes: int = 1
-    # Whether they are this backend's; another's pool may lie on the same
-    # storage, and be called otherwise.
+    # Whether the volumes belong to this backend. A pool of another backend
+    # may be on the same storage, and have another name.
     own: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class Ineligibility:
-    """Why a datastore is not used, for a machine and for a person.
+    """Why a datastore is not used: a code, and a reason in words.
 
-    ``passing`` is True for a condition of the moment (maintenance, a full
+    ``passing`` is True for a temporary condition (maintenance, a full
     datastore): the datastore stays listed as a pool, and takes no volumes.
-    Otherwise the datastore is no pool of this backend at all.
+    Otherwise the datastore does not belong to this backend.
     """
 
     code: str
@@ -495,14 +497,13 @@ class Ineligibility:
 
 @dataclasses.dataclass(frozen=True)
 class Requirement:
-    """What a disk asks of the datastore it is to be placed on."""
+    """The requirements of a disk on its datastore."""
 
     size_bytes: int
-    # A thin disk takes no space when it is made, so it may be larger than the
-    # free space; how far is the scheduler's matter (the ratio).
+    # A thin disk takes no space when it is created, so it may be larger than
+    # the free space; the scheduler limits this by its over-subscription ratio.
     thin: bool = False
-    # The datastores that are allowed, of the pool that the scheduler chose;
-    # None: any.
+    # The datastores of the pool that the scheduler chose; None: any.
     pinned: frozenset[str] | None = None
     # One of these hosts must be able to use it; None: any in reach.
     hosts: frozenset[str] | None = None

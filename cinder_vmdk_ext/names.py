@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that Cinder's options give to volumes and snapshots, read back."""
+"""Makes and recognizes names of volumes, snapshots and temporary images."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ _OF_DEPLOYMENT = re.compile(
 
 
 class Names:
-    """What is matched by name, for one pair of Cinder's templates."""
+    """Names by one pair of Cinder's templates."""
 
     def __init__(self, volume_template: str = 'volume-%s',
                  snapshot_template: str = 'snapshot-%s') -> None:
@@ -25,7 +25,7 @@ class Names:
         snapshot = _pattern(snapshot_template)
         self._volume = re.compile(volume)
         self._snapshot = re.compile(snapshot)
-        # What operations call VMs that are to become the volume's, or were.
+        # Names of the temporary VMs that operations create for a volume.
         self._temporary = re.compile(
             f'{volume}-[a-z]+(?:-(?:{_ID}|[0-9a-f]{{8}}(?:-image'
             '-[0-9a-f]{8})?))?')
@@ -36,43 +36,45 @@ class Names:
         return self._volume_template % volume_id
 
     def volume_id(self, name: str) -> str:
-        """The id in a volume's name; '' when it is no such name."""
+        """The id in a volume's name; '': it is not a volume's name."""
         return _found(self._volume.fullmatch(name))
 
     def snapshot_id(self, name: str) -> str:
-        """The id in a snapshot's name; '' when it is no such name."""
+        """The id in a snapshot's name; '': it is not a snapshot's name."""
         return _found(self._snapshot.fullmatch(name))
 
     def temporary_of(self, name: str) -> str:
-        """The id of the volume that a temporary VM was made for, or ''."""
+        """The id of the volume of a temporary VM, or ''."""
         return _found(self._temporary.fullmatch(name))
 
     def in_path(self, path: str) -> str:
         """The id of the volume or snapshot that a path names, or ''.
 
-        A vCenter numbers the folders of namesakes: ``volume-..._1/``.
+        A vCenter adds a number to the folder of a second VM of the same name
+        (``volume-..._1/``).
         """
         return _found(self._in_path.search(path))
 
 
 def digest(deployment: str) -> str:
-    """A deployment's mark, short and of letters that any folder may have."""
+    """A short hash of a deployment's id, fit for any folder's name."""
     return hashlib.sha256(deployment.encode()).hexdigest()[:12]
 
 
 def temporary_folder(deployment: str) -> str:
-    """Where a deployment keeps temporary images, on each datastore.
+    """The folder of a deployment's temporary images, on each datastore.
 
-    Bare files bear no mark, so their folder does.
+    The folder's name identifies the deployment, because a file has no extra
+    configuration that could.
 
-    :param deployment: '': it is unknown
+    :param deployment: its id; '': it is unknown
     """
     return TEMPORARY_FOLDER + (f'vmdk-ext-{digest(deployment)}/'
                                if deployment else '')
 
 
 def deployment_of(path: str) -> str:
-    """The digest of the deployment whose temporary image a path is, or ''."""
+    """The digest of the deployment that owns a temporary image, or ''."""
     return _found(_OF_DEPLOYMENT.match(path))
 
 

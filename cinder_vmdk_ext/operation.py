@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The context of one operation, passed along the driver's call chain.
+"""Passes the context of one operation along the driver's call chain.
 
-Upstream calls back into the plugin deep inside its flows, where neither the
-volume nor its pool is at hand. So an operation's locks, its claims of space,
-the properties that it read in advance and what it selects a datastore for
-travel in one context variable, which is private to the thread, native or
-green, that set it.
+Upstream calls back into the plugin deep inside its flows, without the volume
+or its pool as an argument. So one context variable holds an operation's
+locks, its claims of space, the properties that it read in advance, and the
+volume's needs for the selection of a datastore. Each thread, native or green,
+has its own value.
 """
 
 import contextlib
@@ -18,19 +18,20 @@ from typing import Any
 
 
 class Prefetch:
-    """Properties of VMs that are read in the very call that finds them.
+    """Properties of VMs that are read in the same call that finds the VMs.
 
-    Memory says which VM is probably the volume's. One call reads that VM's
-    instance UUID and all properties that the operation needs, so the values
-    are the vCenter's current ones, without a second call.
-    A property is used once, and all are dropped when the operation waits for
-    a task or a lock, because they may be out of date then.
+    The cache says which VM is probably the volume's. One call reads this VM's
+    instance UUID, to verify that, and all properties that the operation
+    needs. So the values are the vCenter's current ones, without a second
+    call.
+    Each property is used once. All are dropped when the operation waits for a
+    task or a lock, because they may be out of date then.
     """
 
     def __init__(self, paths: tuple[str, ...],
                  others: tuple[str, ...] = ()) -> None:
         """:param paths: properties to read of each VM that is looked up
-        :param others: morefs of VMs to read with the first
+        :param others: morefs of VMs to read in the first call
         """
         self.paths = paths
         self.others = others
@@ -47,21 +48,22 @@ class Prefetch:
         self.others = ()
 
     def found(self, uuid: str) -> str | None:
-        """The VM of a UUID, if it was found and not asked for since."""
+        """The moref of a UUID's VM, once; None: it was not found before."""
         return self._found.pop(uuid, None)
 
     def peek(self, moref: str) -> dict[str, Any]:
-        """The properties of a VM that were read, which stay.
+        """The properties of a VM that were read; they stay available.
 
-        One that the VM does not have is None.
+        A property that the VM does not have is None.
         """
         return dict(self._properties.get(moref, {}))
 
     def take(self, moref: str,
              paths: tuple[str, ...]) -> dict[str, Any] | None:
-        """Properties of a VM, once; absent ones are left out.
+        """Return properties of a VM, and drop them.
 
-        :returns: None: not all of them were read
+        :returns: without properties that the VM does not have; None: not all
+            of them were read
         """
         known = self._properties.get(moref, {})
         if not set(paths) <= known.keys():
@@ -71,25 +73,28 @@ class Prefetch:
                 if value is not None}
 
     def forget(self) -> None:
-        """Drop everything: something has changed."""
+        """Drop all values, because something may have changed."""
         self._properties.clear()
         self._found.clear()
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What a datastore is selected for, further up the call chain."""
+    """The needs of the volume that a datastore is selected for.
+
+    Set by a caller of upstream's flow.
+    """
 
     pool: str | None  # None: any datastore is suitable
     specs: Callable[[], dict[str, str]]  # the volume type's extra specs
     excluded: tuple[str, ...] = ()  # morefs of datastores
-    # The pool is another backend's, for which our options do not hold.
+    # Whether the pool is another backend's, so our options do not apply.
     elsewhere: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """The operation of a thread, as it stands in a block of its code."""
+    """The state of a thread's operation within one block of its code."""
 
     locks: frozenset[str] = frozenset()  # names of the locks that it holds
     prefetch: Prefetch | None = None
@@ -101,7 +106,7 @@ _CURRENT: contextvars.ContextVar[Operation] = contextvars.ContextVar(
     'vmdk_ext_operation', default=Operation())
 
 
-#: Gives the operation of this thread; an empty one outside of any.
+#: Returns the operation of this thread; outside of any, an empty one.
 current = _CURRENT.get
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds mistakes in a backend's section that oslo.config lets through.
+"""Finds mistakes in a backend's section that oslo.config does not report.
 
-oslo.config reads ``$name`` as the value of another option, fails at the first
-use of an option and not at the start, and ignores names that it does not
-know. Each mistake becomes one sentence, at the start; no sentence holds the
-value of a secret option.
+oslo.config replaces ``$name`` by the value of another option, reports a wrong
+value only when the option is first used, and ignores names that it does not
+know. This module reports each mistake in one sentence when the service
+starts. No sentence contains the value of a secret option.
 """
 
 import difflib
@@ -27,9 +27,9 @@ from cinder_vmdk_ext import exceptions
 LOG = logging.getLogger(__name__)
 
 _PREFIXES = ('vmdk_ext', 'vmware')
-# As like one of our options as this: it was meant.
+# A name that is this similar to one of our options is taken for it.
 _ALIKE = 0.85
-# What oslo.config replaces; $$ and \$ stand for a $.
+# A reference that oslo.config replaces; $$ and \$ stand for a $.
 _REFERENCE = re.compile(r'(?<![$\\])(?:\$\$)*\$(?:\{|[_a-z])', re.IGNORECASE)
 _TEXTS = ('vmware_host_username', 'vmware_host_password')
 #: A vCenter's limit for the name of an object.
@@ -41,10 +41,10 @@ _AT_LEAST = (('vmware_api_retry_count', 0),
 
 
 def check(configuration: Any, options: Iterable[cfg.Opt]) -> None:
-    """Check the options of a backend that are checked nowhere else.
+    """Check the options of a backend that no other code checks.
 
-    :param options: all that the driver has
-    :raises InvalidSettings: for the first whose value cannot work
+    :param options: all options of the driver
+    :raises InvalidSettings: for the first option whose value cannot work
     """
     for option in options:
         _check_readable(configuration, option)
@@ -66,28 +66,28 @@ def check(configuration: Any, options: Iterable[cfg.Opt]) -> None:
 
 
 def _check_readable(configuration: Any, option: cfg.Opt) -> None:
-    """Read an option, as a later use would."""
+    """Read an option, to find the errors that its first use would raise."""
     try:
         getattr(configuration, option.dest)
     except (cfg.TemplateSubstitutionError, cfg.NoSuchOptError):
         raise exceptions.InvalidSettings(
             option.name, 'its value has a $ before a name, which oslo.config '
-            'reads as the value of another option, and there is none of that '
-            'name', 'write $$ for each $') from None
+            'replaces by the value of another option, and there is no option '
+            'of that name', 'write $$ for each $') from None
     except (cfg.ConfigFileValueError, ValueError) as error:
         problem = ('its value is of another type' if option.secret
                    else ' '.join(str(error).split()))
         raise exceptions.InvalidSettings(
-            option.name, problem, 'correct it, with no comment behind the '
-            'value') from None
+            option.name, problem, 'correct it, and write no comment after '
+            'the value') from None
 
 
 def _check_address(address: str | None) -> None:
     if address and re.search(r'[\s/@?#,;]', address):
         raise exceptions.InvalidSettings(
-            'vmware_host_ip', f'{address!r} is no name or address alone',
-            'set it without https:// and path, and vmware_host_port to the '
-            'port')
+            'vmware_host_ip', f'{address!r} is not only a name or address',
+            'set it without https:// and path, and set vmware_host_port to '
+            'the port')
 
 
 def _check_folder(name: str | None) -> None:
@@ -108,26 +108,29 @@ def _check_version(version: str | None) -> None:
     except ValueError:
         raise exceptions.InvalidSettings(
             'vmware_host_version', f'{version!r} is no version',
-            'set one like 8.0.3, or remove the line: the vCenter says which '
-            'it has') from None
+            'set one like 8.0.3, or remove the line: the driver then reads '
+            'the version from the vCenter') from None
 
 
-# -- What is written in the files -------------------------------------------
+# -- Lines of the configuration files ---------------------------------------
 
 def warn(section: str, options: Iterable[cfg.Opt]) -> None:
-    """Write a WARNING for each line of the section that has no effect.
+    """Log a WARNING for each line of the section that has no effect.
 
-    :param section: the backend's
+    :param section: the backend's section
+    :param options: all options of the driver
     """
     for mistake in mistakes(section, options):
         LOG.warning('%s', mistake)
 
 
 def mistakes(section: str, options: Iterable[cfg.Opt]) -> Iterator[str]:
-    """A sentence for each line of the section that has no effect.
+    """Yield a sentence for each line of the section that has no effect.
 
-    :param section: the backend's
-    :param options: all that the driver has
+    Options whose ``$`` oslo.config replaces are included.
+
+    :param section: the backend's section
+    :param options: all options of the driver
     """
     ours = {option.dest for option in options}
     for name in dict.fromkeys((section,
@@ -139,18 +142,18 @@ def mistakes(section: str, options: Iterable[cfg.Opt]) -> Iterator[str]:
             for option in replaced(lines):
                 yield (f'{path}, section [{name}]: {option} has a $ '
                        'before a name, which oslo.config replaces by the '
-                       'value of another option; write $$ for each $ that is '
-                       'meant.')
+                       'value of another option; write $$ for each $ of the '
+                       'value itself.')
 
 
 def unknown(lines: Iterable[str], known: Iterable[str],
             ours: Iterable[str]) -> list[str]:
-    """Names that no option has, and that are meant for this driver.
+    """Names in a section that are no options but are for this driver.
 
-    :param lines: the names in a section
-    :param known: the options that may be there
-    :param ours: those of this driver
-    :returns: a sentence for each
+    :param lines: the names in the section
+    :param known: the options that the section may have
+    :param ours: the options of this driver
+    :returns: a sentence for each name
     """
     found = []
     for name in sorted(set(lines) - set(known) - set(ours)):
@@ -165,14 +168,14 @@ def unknown(lines: Iterable[str], known: Iterable[str],
 
 
 def replaced(lines: Mapping[str, list[str]]) -> list[str]:
-    """The options whose text is a reference to another, by accident."""
+    """The options whose text contains a reference by mistake."""
     return [name for name in _TEXTS
             if any(_REFERENCE.search(value)
                    for value in lines.get(name, ()))]
 
 
 def _sections(name: str) -> Iterator[tuple[str, dict[str, list[str]]]]:
-    """A section as each file of the configuration has it."""
+    """Yield the section's lines in each file of the configuration."""
     for path in _files():
         sections: dict[str, dict[str, list[str]]] = {}
         try:

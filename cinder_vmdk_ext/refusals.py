@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says why a request was refused: one line in the log, one user message.
+"""Reports why a request was refused: one log line and one user message.
 
-Cinder writes a traceback for each error of a driver, and a user message for
-some. The sentence that says what to do is written here, once. A user message
-has no words of its own: its action and detail are chosen from Cinder's list
-(cinder.message.message_field), and the nearest are used.
+Cinder logs a traceback for each error of a driver, and creates a user message
+for some. This module logs the error's sentence, once. A user message cannot
+have text of its own: its action and detail must be from Cinder's list
+(cinder.message.message_field), so the closest ones are used.
 """
 
 from typing import Any
@@ -22,33 +22,34 @@ from cinder_vmdk_ext import exceptions
 
 LOG = logging.getLogger(__name__)
 
-#: Errors by which a request is refused that is as wrong anywhere else.
+#: Errors of requests that every other backend of this kind refuses as well.
 ERRORS = (exceptions.Final, exception.ImageUnacceptable)
 
 _Field = tuple[str, str]
 
 
 class Message(NamedTuple):
-    """Which user message a refused request gets, where Cinder makes none."""
+    """The user message for a refused request, if Cinder creates none."""
 
     action: _Field
     detail: _Field
-    #: If an image is what is refused.
+    #: The detail if the image is refused.
     image_detail: _Field = message_field.Detail.IMAGE_FORMAT_UNACCEPTABLE
-    #: For others Cinder makes one.
+    #: Errors for which Cinder creates no message itself.
     errors: tuple[type[Exception], ...] = ERRORS
 
 
 _ACTION, _DETAIL = message_field.Action, message_field.Detail
 MAKE = Message(_ACTION.CREATE_VOLUME_FROM_BACKEND,
                _DETAIL.DRIVER_FAILED_CREATE)
-# An encrypted volume of an image is created empty before anything else, and
-# Cinder makes a message only for those that stay empty.
+# Cinder creates no message if it is an encrypted volume from an image, which
+# it creates empty first. For other empty volumes Cinder creates one.
 MAKE_EMPTY = MAKE._replace(errors=(exceptions.EncryptionRefused,))
 FROM_IMAGE = Message(_ACTION.COPY_IMAGE_TO_VOLUME,
                      _DETAIL.DRIVER_FAILED_CREATE)
 REIMAGE = FROM_IMAGE._replace(action=_ACTION.REIMAGE_VOLUME)
-# Cinder's own says that the upload failed, and not that the format is why.
+# Cinder's own message says that the upload failed, but not that the format is
+# the cause.
 TO_IMAGE = Message(_ACTION.COPY_VOLUME_TO_IMAGE,
                    _DETAIL.FAILED_TO_UPLOAD_VOLUME,
                    errors=(exception.ImageUnacceptable,))
@@ -57,13 +58,12 @@ ATTACH = Message(_ACTION.ATTACH_VOLUME, _DETAIL.ATTACH_ERROR)
 
 def tell(what: str, thing: Any, error: Exception,
          message: Message | None) -> None:
-    """Write one ERROR line and, if there is one, a user message.
+    """Log one ERROR line and, if ``message`` is given, a user message.
 
-    An error that passes several hooks on its way up is written once. Never
-    fails.
+    An error that passes several hooks is reported once. Never raises.
 
-    :param what: the hook, as Cinder names it
-    :param thing: the volume, or what the hook was given instead
+    :param what: the hook's name in Cinder
+    :param thing: the volume, or another object that the hook was called with
     """
     if getattr(error, 'vmdk_ext_told', False):
         return
@@ -82,7 +82,7 @@ def _create_message(volume: Any, error: Exception, message: Message) -> None:
     if not project_id:
         return
     current = oslo_context.get_current()
-    # It writes to the log, and does not raise, when it fails.
+    # If it fails, it logs that and does not raise.
     message_api.API().create(
         cinder_context.RequestContext(
             project_id=project_id, is_admin=True, overwrite=False,

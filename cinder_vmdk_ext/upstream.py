@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port to upstream's driver: all that the plugin calls of it.
+"""The port to upstream's driver: all calls of its private methods.
 
-Upstream's driver offers the plugin private methods and its collaborators.
-They are called here and in :mod:`cinder_vmdk_ext.driver`, and nowhere else,
-so that the record of seams (``tests/contract/seams.py``) has one place to
-look. Methods named after upstream's, without the underscore, call what the
-driver object has, whether it overrides upstream's or not; those of
-:class:`Original` call upstream's own.
+Only this module and :mod:`cinder_vmdk_ext.driver` call private methods of
+upstream's driver and of its collaborators, so that the record of seams
+(``tests/contract/seams.py``) has to look here only. A method of
+:class:`Upstream` calls the driver's method of the same name (plus an
+underscore), with the plugin's override if there is one. A method of
+:class:`Original` calls upstream's own, without the override.
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ from cinder.volume.drivers.vmware import datastore
 from cinder.volume.drivers.vmware import vmdk
 from cinder.volume.drivers.vmware import volumeops
 
-# Bound here, before a test puts a subclass under upstream's name.
+# Bound at import, because tests replace upstream's class by a subclass.
 _ORIGINAL = vmdk.VMwareVcVmdkDriver
 
 #: Key of extra configuration that sets a VM's instance UUID.
 BACKING_UUID_KEY = volumeops.BACKING_UUID_KEY
-#: Key of extra configuration that marks a VM as a volume's.
+#: Key of extra configuration that holds the id of a VM's volume.
 VOLUME_ID_KEY = vmdk.EXTRA_CONFIG_VOLUME_ID_KEY
 EXTENSION_KEY = vmdk.EXTENSION_KEY
 EXTENSION_TYPE = vmdk.EXTENSION_TYPE
@@ -35,14 +35,14 @@ CREATE_PARAM_TEMP_BACKING = vmdk.CREATE_PARAM_TEMP_BACKING
 
 
 class Original:
-    """Upstream's own methods of a driver, where the driver overrides them."""
+    """Upstream's own methods, without the driver's overrides."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
 
     def create_backing(self, volume: Any, host: Any,
                        create_params: Any) -> Any:
-        """Create a shadow VM with a disk on a datastore that it selects."""
+        """Select a datastore, and create a shadow VM with a disk on it."""
         return _ORIGINAL._create_backing(self._driver, volume, host,
                                          create_params)
 
@@ -57,14 +57,17 @@ class Original:
     def copy_image_to_volume(self, context: Any, volume: Any,
                              image_service: Any, image_id: str,
                              disable_sparse: bool) -> None:
-        """Make a volume's disk of a VMDK image, by its disk type."""
+        """Create a volume's disk from a VMDK image, by its disk type."""
         _ORIGINAL.copy_image_to_volume(self._driver, context, volume,
                                        image_service, image_id,
                                        disable_sparse)
 
     def clone_image(self, context: Any, volume: Any, image_location: Any,
                     image_meta: Any, image_service: Any) -> Any:
-        """Make a volume's disk of an image, and say that it is done."""
+        """Create a volume's disk directly from an image.
+
+        :returns: the model update, and whether it was done (Cinder hook)
+        """
         return _ORIGINAL.clone_image(self._driver, context, volume,
                                      image_location, image_meta,
                                      image_service)
@@ -85,12 +88,12 @@ class Original:
 
     def connection_info(self, volume: Any, backing: Any,
                         connector: Any) -> dict[str, Any]:
-        """What Nova or os-brick needs to attach a volume."""
+        """The data that Nova or os-brick needs to attach a volume."""
         return _ORIGINAL._get_connection_info(self._driver, volume, backing,
                                               connector)
 
     def validate_connector(self, connector: Any) -> None:
-        """Refuse a connector that lacks what attaching needs."""
+        """Refuse a connector without the properties that attaching needs."""
         _ORIGINAL.validate_connector(self._driver, connector)
 
     def accept_transfer(self, context: Any, volume: Any, new_user: str,
@@ -101,18 +104,18 @@ class Original:
 
 
 class Upstream:
-    """Upstream's driver, as the plugin's collaborators see it."""
+    """Upstream's driver, with the plugin's overrides."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
         self.original = Original(driver)
 
     def statistics(self) -> dict[str, Any]:
-        """What Cinder's manager reports to the scheduler, read anew."""
+        """The report for the scheduler, made anew (get_volume_stats)."""
         stats: dict[str, Any] = self._driver.get_volume_stats(refresh=True)
         return stats
 
-    # -- Its attributes -----------------------------------------------------
+    # -- Attributes of the driver -------------------------------------------
 
     @property
     def configuration(self) -> Any:
@@ -174,10 +177,10 @@ class Upstream:
 
     def extend_backing(self, backing: Any, size_gib: int,
                        disk_type: str) -> None:
-        """Extend a detached disk to a size (ExtendVirtualDisk_Task)."""
+        """Extend a detached disk to a size in GiB (ExtendVirtualDisk_Task)."""
         self._driver._extend_backing(backing, size_gib, disk_type)
 
-    # -- Places in the inventory --------------------------------------------
+    # -- Objects of the inventory -------------------------------------------
 
     def datacenter_of(self, resource_pool: Any) -> Any:
         """The datacenter of a resource pool."""
@@ -196,10 +199,10 @@ class Upstream:
         """The names of the vCenter's clusters."""
         return sorted(self.volumeops._get_all_clusters())
 
-    # -- What a volume's type asks for --------------------------------------
+    # -- Specs of a volume's type -------------------------------------------
 
     def disk_type(self, volume: Any) -> str:
-        """``thin``, ``thick`` or ``eagerZeroedThick``."""
+        """The disk type: ``thin``, ``thick`` or ``eagerZeroedThick``."""
         return self._driver._get_disk_type(volume)
 
     def adapter_type(self, volume: Any) -> str:
@@ -207,15 +210,15 @@ class Upstream:
         return self._driver._get_adapter_type(volume)
 
     def storage_profile(self, volume: Any) -> str | None:
-        """The name of its storage policy."""
+        """The name of a volume's storage policy; None: it has none."""
         return self._driver._get_storage_profile(volume)
 
     def storage_profile_id(self, volume: Any) -> str | None:
-        """The id of its storage policy."""
+        """The id of a volume's storage policy; None: it has none."""
         return self._driver._get_storage_profile_id(volume)
 
     def clone_type(self, volume: Any) -> str:
-        """``full`` or ``linked``."""
+        """The clone type: ``full`` or ``linked``."""
         return self._driver._get_clone_type(volume)
 
     def disk_type_of(self, type_id: str | None) -> str:
@@ -231,14 +234,14 @@ class Upstream:
         return self._driver._get_extra_spec_storage_profile(type_id)
 
     def is_converted(self, image_disk_type: str, disk_type: str) -> bool:
-        """Whether a disk of an image is cloned to get a disk type."""
+        """Whether an image's disk must be cloned to get a disk type."""
         return bool(self._driver._check_disk_conversion(image_disk_type,
                                                         disk_type))
 
-    # -- What a volume is ---------------------------------------------------
+    # -- Facts of a volume --------------------------------------------------
 
     def extra_config(self, volume: Any) -> dict[str, str]:
-        """The extra configuration that marks a VM as a volume's."""
+        """The extra configuration that marks a VM as this volume's VM."""
         return self._driver._get_extra_config(volume)
 
     def in_use(self, volume: Any) -> bool:
