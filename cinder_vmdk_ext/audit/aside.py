@@ -172,7 +172,7 @@ def _files(evidence: compare.Evidence) -> Iterator[Item]:
 
 
 def digest_in(path: str) -> str:
-    """The digest of the deployment whose sweep moved a file here; '': none.
+    """Digest of the deployment whose sweep moved a file; '': unknown.
 
     :param path: within its datastore
     """

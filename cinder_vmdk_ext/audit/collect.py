@@ -70,7 +70,7 @@ class EvidenceReader:
             backend.session, self._client, self._ops.properties)
         self._tree: collector.Properties = {}
         self._last: list[compare.Machine] = []
-        #: The records of volumes that were compared last, by their ids.
+        #: The volumes' records of the last comparison, by their ids.
         self.records: dict[str, Any] = {}
 
     def read(self) -> compare.Evidence:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a VM or a disk is a volume's own.
+"""Decides whether a VM or a disk belongs to a volume.
 
-Decided on plain values. What shows that it is: an instance UUID, a disk's
-UUID, a name, or what a sweep noted. What speaks against it cannot be
-overridden: another deployment's mark, another volume's record, another VM
-that has the disk. What is left in doubt has to be accepted by its value, so
-that an operator has seen it.
+It uses values that were read before, and makes no calls. Evidence for it is an
+instance UUID, a disk's UUID, a name, or the record of a sweep. Evidence
+against it cannot be overridden: another deployment's mark, another volume's
+record, another VM that has the disk. To accept a doubt, an operator must give
+the doubtful value, and so has seen it.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext import names
 
-# Written to after a snapshot: 'disk-000001.vmdk' on top of 'disk.vmdk'.
+# The delta after a snapshot: 'disk-000001.vmdk' of 'disk.vmdk'.
 _DELTA = re.compile(r'-\d{6}(?=\.vmdk$)')
 
 
@@ -28,34 +28,34 @@ class Candidate(NamedTuple):
     size_gib: int  # rounded up
     machine: compare.Machine | None = None
     is_delta: bool = False
-    beside: tuple[str, ...] = ()  # files in the folder of a bare disk
-    of_deployment: str = ''  # whose a file in quarantine is, as a digest
+    beside: tuple[str, ...] = ()  # files in the folder of a disk without VM
+    of_deployment: str = ''  # digest of the deployment, if in quarantine
 
     @property
     def title(self) -> str:
-        """What it is, for a sentence."""
+        """A name for it in messages."""
         vm = self.machine
         return f'VM {vm.name} ({vm.moref})' if vm else self.disk
 
 
 class Doubt(NamedTuple):
-    """What an operator has to accept by its value."""
+    """A doubt, which an operator can accept by its value."""
 
     why: str
     value: str
 
 
 class Judgement(NamedTuple):
-    """What speaks for a candidate, and what against it."""
+    """The evidence for a candidate and against it."""
 
     shown_by: tuple[str, ...]
-    refusal: str  # why it cannot be the volume's; ''
+    refusal: str  # why it cannot be the volume's; '': it can be
     doubts: tuple[Doubt, ...]
 
 
 def judge(evidence: compare.Evidence, volume: compare.Volume, size_gib: int,
           candidate: Candidate) -> Judgement:
-    """Judge whether a disk is a volume's.
+    """Judge whether a candidate belongs to a volume.
 
     :param size_gib: the volume's size
     """
@@ -80,33 +80,33 @@ def judge(evidence: compare.Evidence, volume: compare.Volume, size_gib: int,
 
 
 class _Judge:
-    """One candidate beside all that there is."""
+    """Compares one candidate with all the evidence."""
 
     def __init__(self, evidence: compare.Evidence, volume: compare.Volume,
                  candidate: Candidate) -> None:
         self._evidence = evidence
         self._volume = volume
         self._candidate = candidate
-        # A volume that was migrated has the name of another id.
+        # The name of a volume that was migrated contains another id.
         self._own = {volume.id, evidence.names.volume_id(volume.name)} - {''}
         self._records = {each.id for each in evidence.volumes} | {
             evidence.names.volume_id(each.name) for each in evidence.volumes
             } | {each.id for each in evidence.snapshots}
 
     def _signs(self) -> Iterator[tuple[str, str]]:
-        """What names a volume or snapshot, and the id."""
+        """Properties that name a volume or snapshot, each with the id."""
         named, vm = self._evidence.names, self._candidate.machine
         if vm is not None:
             yield 'its instance UUID', vm.uuid
             yield 'its name', named.volume_id(vm.name)
-            yield 'the note of a sweep', vm.quarantined
+            yield 'the record of a sweep', vm.quarantined
         if not self._candidate.is_delta:
-            # A delta has the UUID of the disk that it was made of.
+            # A delta has the UUID of its parent.
             yield "its disk's UUID", self._candidate.disk_uuid
         yield "its disk's path", named.in_path(self._candidate.path)
 
     def shown_by(self) -> tuple[tuple[str, ...], str]:
-        """What shows that it is the volume's, and what may mislead."""
+        """What shows that it is the volume's, and what may be misleading."""
         found = tuple(what for what, of in self._signs() if of in self._own)
         vm = self._candidate.machine
         if vm is None:
@@ -119,11 +119,11 @@ class _Judge:
                         'content may be incomplete')
         if found:
             return found, ''
-        return (), ('it bears the mark of the volume, as a copy of its VM '
-                    'does, too' if vm.volume_id in self._own else '')
+        return (), ('it has the mark of the volume, which a copy of its VM '
+                    'has too' if vm.volume_id in self._own else '')
 
     def refusals(self) -> Iterator[str]:
-        """Why it cannot be the volume's, each with what to do."""
+        """Why it cannot be the volume's, each with the remedy."""
         yield from self._of_owner()
         vm = self._candidate.machine
         for other in self._evidence.machines:
@@ -132,15 +132,15 @@ class _Judge:
                     path for path, _size in other.files})
             if uses and other.moref != (vm and vm.moref) and (
                     other.uuid not in self._volume.attached_to):
-                yield (f'{other.name} ({other.moref}) uses its disk, too; '
-                       'take the disk from that VM and keep the file')
+                yield (f'{other.name} ({other.moref}) also uses its disk; '
+                       'remove the disk from that VM and keep the file')
         path = _DELTA.sub('', self._candidate.path)
         if vm is None and (path != self._candidate.path or any(
                 each != path and _DELTA.sub('', each) == path
                 for each in self._candidate.beside)):
-            yield ('it is one of a chain of files, of snapshots; register '
-                   'its VM again from the .vmx file beside it, and relink '
-                   'the volume to that VM')
+            yield ('it is part of a chain of snapshot files; register its VM '
+                   'again from the .vmx file in its folder, and relink the '
+                   'volume to that VM')
 
     def _of_owner(self) -> Iterator[str]:
         vm, own = self._candidate.machine, self._evidence.deployment
@@ -150,18 +150,18 @@ class _Judge:
             yield 'another deployment of Cinder made it; relink it there'
         if vm is not None and vm.snapshot_id:
             yield (f'it holds the snapshot {vm.snapshot_id}; create a volume '
-                   'of that')
+                   'from that snapshot')
         if vm is not None and not (
                 vm.ours or self._own & {
                     vm.uuid, vm.volume_id,
                     self._evidence.names.volume_id(vm.name)}):
-            yield ("it is no volume's VM; take the disk from it, keep the "
-                   'file, and relink the volume to that')
+            yield ("it is not a volume's VM; remove the disk from it, keep "
+                   'the file, and relink the volume to the file')
         for what, of in self._signs():
             if of in self._records - self._own:
-                yield (f'{what} is that of {of}, of which Cinder has a '
-                       'record; look at both before either is used')
+                yield (f'{what} is that of {of}, which has a record in '
+                       'Cinder; check both before you use either')
         if vm is not None and vm.volume_id and vm.volume_id not in self._own:
-            yield (f'it bears the mark of volume {vm.volume_id}; if that is '
-                   'gone for good, remove cinder.volume.id from the extra '
+            yield (f'it has the mark of volume {vm.volume_id}; if that volume '
+                   'no longer exists, remove cinder.volume.id from the extra '
                    'configuration of the VM')

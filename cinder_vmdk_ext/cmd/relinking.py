@@ -20,18 +20,19 @@ from cinder_vmdk_ext.volumes import relink
 
 
 class RelinkVolume(command.Showing):
-    """Give a lost volume the VM or the disk that is its own.
+    """Give a lost volume its VM or disk again.
 
-    It is its own by its instance UUID, the UUID or path of its disk, its name,
-    or what a sweep noted of it. A VM gets the volume's name, UUID and marks,
-    and comes back from quarantine or from being a template; a disk that no VM
-    has gets a VM, and is moved into its folder. Cinder's record then names
-    the pool.
-    Refused, before anything changes: what another VM uses, another record
-    names or another deployment made, one of a chain of snapshots, what lies on
-    no pool, a volume that is not lost. What only seems to be its own, or has
-    another size, is refused unless --accept names the value that the refusal
-    names. May be repeated.
+    The instance UUID, the UUID or path of the disk, the name, or the record
+    of a sweep shows that it belongs to the volume. A VM gets the volume's
+    name, UUID and marks; it is taken out of quarantine, and a template becomes
+    a VM. A disk without a VM gets one, and is moved into its folder. Cinder's
+    record then names the pool.
+    Refused before anything changes: a VM or disk that another VM uses, that
+    another record names, that another deployment made, that is part of a chain
+    of snapshots or is not on a pool; and a volume that is not lost. If it is
+    in doubt whether it belongs to the volume, or if it has another size, the
+    refusal names a value, and --accept with this value permits it. The
+    command may be repeated.
     """
 
     COLUMNS = (
@@ -46,23 +47,25 @@ class RelinkVolume(command.Showing):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('volume', metavar='VOLUME', help='its id or name')
+        parser.add_argument('volume', metavar='VOLUME',
+                            help='id or name of the volume')
         target = parser.add_mutually_exclusive_group(required=True)
         target.add_argument(
-            '--vm', metavar='VM', help='its reference (vm-12), its name, or '
-            'its path in the inventory')
+            '--vm', metavar='VM', help='reference (vm-12), name or inventory '
+            'path of the VM')
         target.add_argument(
             '--disk', metavar='PATH',
-            help="of a disk that no VM has: '[datastore] folder/name.vmdk'")
+            help="path of a disk without a VM, as '[datastore] "
+            "folder/name.vmdk'")
         parser.add_argument(
             '--accept', action='append', default=[], metavar='VALUE',
-            help='the value in doubt that a refusal names: the UUID of a '
-            'disk, or its size (2GiB); may be repeated')
+            help='doubtful value that a refusal names: the UUID of a disk, '
+            'or its size (2GiB); may be repeated')
         command.add_confirmation(parser, 'only show what would be done')
         return parser
 
     def row(self, parsed_args: argparse.Namespace) -> columns.Row:
-        """Plan, ask, plan again, act."""
+        """Plan, ask, plan again, relink."""
         self.names(parsed_args)
         volume = self._volume(parsed_args.volume)
         for name, opened in self.opened(parsed_args):
@@ -73,7 +76,7 @@ class RelinkVolume(command.Showing):
                         done)
         with self.calling(exceptions.UnknownObject):
             raise exceptions.UnknownObject(
-                f'volume {volume.id} is of another backend: its host is '
+                f'volume {volume.id} belongs to another backend: its host is '
                 f'{volume.host}')
 
     def _volume(self, wanted: str) -> Any:
@@ -91,8 +94,8 @@ class RelinkVolume(command.Showing):
                     context, filters={'display_name': wanted}))
             if len(found) != 1:
                 raise exceptions.UnknownObject(
-                    f'{len(found)} volumes are called {wanted!r}; give an id '
-                    'that volume list shows')
+                    f'{len(found)} volumes have the id or name {wanted!r}; '
+                    'give an id that volume list shows')
         return found[0]
 
     def _done_to(self, opened: Any, volume: Any,
@@ -108,7 +111,7 @@ class RelinkVolume(command.Showing):
             return plan, 'left'
         with self.app.backends.locking(), opened.relink.alone(), \
                 locks.volumes(volume.id):
-            # Time has passed, perhaps at the question.
+            # The plan may be out of date after the question: plan again.
             volume.refresh()
             plan = self._plan(opened, volume, parsed_args)
             opened.relink.carry_out(volume, plan)

@@ -104,9 +104,9 @@ class Extend:
             # another instance from which the disk was detached meanwhile.
             raise exception.InvalidVolume(
                 reason=f'the disk {disk.path} of volume {volume["id"]} '
-                f'depends on {disk.parent}, and vSphere extends no such disk '
-                'while it is attached; detach the volume first (and delete '
-                'its COW snapshots, if it has any)')
+                f'depends on {disk.parent}, and vSphere does not extend such '
+                'a disk while it is attached; detach the volume first (and '
+                'delete its COW snapshots, if it has any)')
         size_bytes = size_gib * units.Gi
         with self._growing(disk, size_gib):
             ops.resize_attached(instance, disk, size_bytes)

@@ -233,7 +233,7 @@ class Manage:
 
     def update_of(self, volume: Any,
                   disk: shadow.ScannedDisk) -> dict[str, Any]:
-        """What Cinder is to write of a volume that has a disk now."""
+        """The update of the record of a volume that has a disk now."""
         update: dict[str, Any] = {'provider_id': state.BACKED}
         settings = self._selection.settings
         pool = pool_names.by_datastore(self._selection.inventory(),
@@ -246,7 +246,7 @@ class Manage:
                   attached: bool = False) -> None:
         """Give a disk to a new shadow VM.
 
-        :param attached: an instance has it: it stays where and as it is
+        :param attached: an instance has the disk: its place and UUID stay
         """
         seen = self._selection.inventory()
         path = manageable.full_path(disk, seen)
@@ -368,8 +368,8 @@ class Manage:
                   marks: dict[str, str], attached: bool = False) -> None:
         """Give the volume's identity to a shadow VM that has none.
 
-        :param marks: other marks that it gets, or loses by ''
-        :param attached: an instance has the disk: it stays as it is
+        :param marks: other marks to set; '' removes a mark
+        :param attached: an instance has the disk: it is not changed
         """
         vm = disk.machine
         assert vm is not None

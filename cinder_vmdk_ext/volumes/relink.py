@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives a lost volume the VM or the disk that is its own.
+"""Gives a lost volume a VM or disk that belongs to it.
 
-:mod:`cinder_vmdk_ext.audit.ownership` judges whether it is. What a volume is
-given is prepared first; its name, instance UUID and marks come last, in one
-step. A relink that is broken off can be repeated.
+:mod:`cinder_vmdk_ext.audit.ownership` judges whether it does. The VM is
+prepared first; the last step gives it the volume's name, instance UUID and
+marks at once. A relink that was interrupted can be repeated.
 """
 
 import dataclasses
@@ -43,14 +43,14 @@ _CLEARED = dict.fromkeys((
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a relink does."""
+    """The decision of a relink, and its steps."""
 
     target: str  # the VM or the disk
-    shown_by: tuple[str, ...]  # what shows that it is the volume's
-    steps: tuple[str, ...]  # what is changed, in order; none: nothing
+    shown_by: tuple[str, ...]  # the evidence that it is the volume's
+    steps: tuple[str, ...]  # the changes in order; empty: nothing to do
     disk: shadow.ScannedDisk
     machine: compare.Machine | None  # None: the disk gets a VM
-    present: compare.Machine | None = None  # has no disk, and gives way
+    present: compare.Machine | None = None  # the volume's VM, without disk
     attached: bool = False
     grows: bool = False
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -64,8 +64,8 @@ class Relink:
                  taker: manage.Manage, replacement: replace.Replacement,
                  scan: Callable[[], disk_scan.DiskScan],
                  alone: Callable[[], AbstractContextManager[None]]) -> None:
-        """:param scan: gives what reads the vCenter's disks
-        :param alone: gives the lock of manage (:func:`locks.manage`)
+        """:param scan: returns the reader of the vCenter's disks
+        :param alone: returns the lock of manage (:func:`locks.manage`)
         """
         self._upstream = cinder
         self._selection = selection
@@ -83,13 +83,13 @@ class Relink:
     def plan(self, volume: Any, evidence: compare.Evidence, *,
              vm: str | None = None, disk: str | None = None,
              accepted: Collection[str] = ()) -> Plan:
-        """What is to be done, decided on all that there is.
+        """Decide what a relink must do; changes nothing.
 
         :param evidence: at least the records and all VMs
         :param vm: the VM's moref, name or inventory path
-        :param disk: instead: '[datastore] folder/name.vmdk'
+        :param disk: instead of ``vm``: '[datastore] folder/name.vmdk'
         :param accepted: values of doubts that the operator accepts
-        :raises RelinkRefused: why it is not done, and what to do
+        :raises RelinkRefused: with the reason and the remedy
         :raises UnknownObject: there is no such VM or disk, or several
         """
         record = next(each for each in evidence.volumes
@@ -103,7 +103,7 @@ class Relink:
                 raise exceptions.UnknownObject(
                     f'there is no disk {disk!r}; give a path like '
                     "'[datastore] folder/name.vmdk'")
-            # Where it was taken from, when this is repeated.
+            # A repeated relink: the volume's VM has the disk already.
             machine = present
         if machine is not None:
             found = self._disk_of(machine)
@@ -126,11 +126,11 @@ class Relink:
     def _in_place(self, volume: Any, found: shadow.ScannedDisk,
                   machine: compare.Machine,
                   candidate: ownership.Candidate) -> Plan:
-        """It is the volume's already; its record may be wrong."""
+        """The plan if the VM is the volume's: only its record may be wrong."""
         if self._ops.missing_file(_vm(machine)) is not None:
             raise exceptions.RelinkRefused(
-                f'the file {candidate.disk} is gone, which {candidate.title} '
-                'names; relink the volume to a disk that is there')
+                f'the file {candidate.disk}, which {candidate.title} names, '
+                'is gone; relink the volume to a disk that exists')
         update = self._manage.update_of(volume, found)
         plan = Plan(candidate.title, _IN_PLACE, (), found, machine,
                     record=update)
@@ -146,8 +146,8 @@ class Relink:
                 'reset its state')
         if state.is_promised(volume):
             raise exceptions.RelinkRefused(
-                'the volume never had a disk: its first use makes one; to '
-                'make it of a disk that is there, delete it and use cinder '
+                'the volume never had a disk; its first use creates one. To '
+                'use an existing disk, delete the volume and use cinder '
                 'manage')
         if present is not None and self._is_whole(present):
             raise exceptions.RelinkRefused(
@@ -178,22 +178,22 @@ class Relink:
                     f'{each.why} (accept it with --accept {each.value!r})'
                     for each in left))
 
-    # -- Finding what is meant ----------------------------------------------
+    # -- Finding the VM or disk ---------------------------------------------
 
     def _disk_named(self, text: str, evidence: compare.Evidence,
                     record: compare.Volume
                     ) -> tuple[compare.Machine | None,
                                shadow.ScannedDisk | None]:
-        """The VM that has a disk, or the disk that no VM but an instance has.
+        """The VM that has a disk; or the disk, if only an instance has it.
 
-        :returns: neither: there is no such disk
+        :returns: (None, None): there is no such disk
         """
         seen = self._selection.inventory()
         key = collect.reference(text, seen)
         users = [vm for vm in evidence.machines if key in vm.disks]
         instances = [vm for vm in users if vm.uuid in record.attached_to]
         others = [vm for vm in users if vm not in instances]
-        if others:  # the judgement sees all of them
+        if others:  # the judgement considers all of them
             return others[0], None
         if instances:
             return None, next(
@@ -215,7 +215,7 @@ class Relink:
         if len(found) != 1:
             raise exceptions.RelinkRefused(
                 f'VM {machine.name} ({machine.moref}) has {len(found)} disks; '
-                "give the volume's own with --disk")
+                "give the volume's disk with --disk")
         return found[0]
 
     def _key(self, disk: shadow.ScannedDisk) -> str:
@@ -234,10 +234,10 @@ class Relink:
     # -- Acting -------------------------------------------------------------
 
     def carry_out(self, volume: Any, plan: Plan) -> None:
-        """Do what a plan says; under the volume's lock and that of manage.
+        """Carry out a plan; the caller holds the locks of volume and manage.
 
-        :raises RelinkRefused: the record changed meanwhile
-        :raises VimException: as oslo.vmware does; it may be repeated
+        :raises RelinkRefused: the volume's record changed meanwhile
+        :raises VimException: by oslo.vmware; the call may be repeated
         """
         if not plan.steps:
             return
@@ -246,8 +246,8 @@ class Relink:
         if not records.says(volume, plan.record) and not records.change(
                 volume, plan.record):
             raise exceptions.RelinkRefused(
-                'the disk is in its place, and the record of the volume was '
-                'changed by another meanwhile; repeat this')
+                'the disk is in its place, but another operation changed the '
+                "volume's record meanwhile; repeat the command")
         LOG.info('Volume %(volume)s was relinked to %(target)s.',
                  {'volume': volume['id'], 'target': plan.target})
 
@@ -270,7 +270,7 @@ class Relink:
         if machine.template:
             self._unmark(plan.disk, vm)
         if machine.set_aside or not machine.at_home:
-            # First: what is in quarantine counts as set aside.
+            # First: a VM in the quarantine folder counts as in quarantine.
             self._ops.move_backing_to_folder(
                 vm, self._upstream.volume_folder(
                     self._ops.get_dc(vm), volume['project_id']))
@@ -296,7 +296,7 @@ def _named(text: str, evidence: compare.Evidence) -> compare.Machine:
             return found[0]
         if found:
             raise exceptions.UnknownObject(
-                f'{len(found)} VMs are called {text!r}; give one of '
+                f'{len(found)} VMs have the name {text!r}; give one of '
                 + ', '.join(sorted(vm.moref for vm in found)))
     raise exceptions.UnknownObject(
         f'there is no VM {text!r}; give its reference (vm-12), its name or '
@@ -304,7 +304,7 @@ def _named(text: str, evidence: compare.Evidence) -> compare.Machine:
 
 
 def _as_left_behind(disk: shadow.ScannedDisk) -> shadow.ScannedDisk:
-    """As a shadow VM that belongs to no volume, and is no template."""
+    """The disk as if of a shadow VM without a volume, and no template."""
     return disk if disk.machine is None else dataclasses.replace(
         disk, machine=dataclasses.replace(disk.machine, left_behind=True,
                                           template=False))

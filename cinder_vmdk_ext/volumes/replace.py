@@ -141,7 +141,7 @@ class Replacement:
         self.discard(old)
 
     def set_aside(self, volume: Any, backing: Any) -> None:
-        """Mark a VM as replaced, so that it is not the volume's any more."""
+        """Mark a VM as replaced; it is no longer the volume's VM."""
         self._upstream.volumeops.set_identity(
             # Its name must be new: a failed replacement may have left a VM.
             backing, temporary_name(volume, 'replaced'), {

@@ -220,7 +220,7 @@ class RelinkTestCase(command_case.CommandCase):
                     if isinstance(device, vim.vm.device.VirtualDisk))
         words = '--vm', copy._moId
         why = self.refused(volume, *words)
-        self.assertIn('as a copy of its VM does', why)
+        self.assertIn('which a copy of its VM has too', why)
         self.assertIn(f"--accept '{uuid}'", why)
         self.assertIn("--accept '2GiB'", why)
         self.assertIn('2GiB', self.refused(volume, *words, '--accept', uuid))
@@ -240,7 +240,7 @@ class RelinkTestCase(command_case.CommandCase):
         self.assertIn('is not lost', self.refused(
             volume, '--vm', instance._moId))
         path = self.destroy_but_disk(volume)
-        self.assertIn("no volume's VM", self.refused(
+        self.assertIn("not a volume's VM", self.refused(
             volume, '--vm', instance._moId))
         plugged = vim.vm.device.VirtualDeviceSpec(
             operation='add', device=vim.vm.device.VirtualDisk(

@@ -48,7 +48,7 @@ class OwnershipTestCase(unittest.TestCase):
 
     def test_a_mark_alone_may_be_that_of_a_copy(self):
         doubt, = judge(vm(volume_id=OWN)).doubts
-        self.assertIn('as a copy', doubt.why)
+        self.assertIn('which a copy of its VM has too', doubt.why)
         self.assertEqual((), judge(vm(volume_id=OWN, uuid=OWN)).doubts)
 
     def test_what_an_operation_left_is_in_doubt_whatever_shows_it(self):
@@ -72,7 +72,7 @@ class OwnershipTestCase(unittest.TestCase):
                 (None, {'of_deployment': names.digest('that')},
                  'another deployment'),
                 (vm(snapshot_id=GONE), {}, 'holds the snapshot'),
-                (vm(ours=False), {}, "no volume's VM"),
+                (vm(ours=False), {}, "not a volume's VM"),
                 (vm(uuid=OTHER), {}, 'instance UUID is that of'),
                 (vm(name=f'volume-{OTHER}'), {}, 'name is that of'),
                 (vm(volume_id=GONE), {}, 'mark of volume'),
@@ -84,7 +84,7 @@ class OwnershipTestCase(unittest.TestCase):
     def test_a_disk_that_another_vm_uses_is_refused(self):
         for user in (vm('vm-2', 'web'), vm('vm-2', 'web', disks=(), files=(
                 ('[ds] x/x.vmdk', 1),))):
-            self.assertIn('web (vm-2) uses its disk', judge(
+            self.assertIn('web (vm-2) also uses its disk', judge(
                 others=[user], disk_uuid=OWN).refusal)
 
     def test_one_of_a_chain_is_refused(self):

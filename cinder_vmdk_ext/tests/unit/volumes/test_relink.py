@@ -44,7 +44,7 @@ class RelinkTestCase(unittest.TestCase):
                     for number in (1, 2)]
         why = self.refused(*machines, vm='alike',
                            kind=exceptions.UnknownObject)
-        self.assertIn('2 VMs are called', why)
+        self.assertIn('2 VMs have the name', why)
         self.assertIn('vm-1, vm-2', why)
         self.assertIn('there is no VM', self.refused(
             *machines, vm='vm-3', kind=exceptions.UnknownObject))
