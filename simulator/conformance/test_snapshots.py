@@ -168,3 +168,40 @@ class SnapshotsTestCase(storage_case.StorageCase):
         self.check_space()
         self.assertGreater(self.free(), before)
         self.assertEqual(10 << 30, self.free())
+
+    # A file of a chain is gone
+
+    def lose(self, path):
+        delete = self.content.fileManager.DeleteDatastoreFile_Task
+        self.wait(delete(path, self.datacenter))
+        # Its extent is left.
+        self.addCleanup(lambda: self.wait(delete(path.rpartition('/')[0], self.datacenter)))
+
+    def test_what_opens_a_disk_names_the_missing_base(self):
+        """"Cannot open the disk ... or one of the snapshot disks it depends on" (VMware's knowledge base, 1004232). The tasks
+        document FileFault, whose subtype FileNotFound names the file.
+        """
+        first = self.snapshot(self.vm)
+        self.lose(self.base)
+        place = vim.vm.RelocateSpec(datastore=self.datastore('LocalDS_1'), pool=self.pool)
+        linked = vim.vm.RelocateSpec(pool=self.pool, diskMoveType='createNewChildDiskBacking')
+        folder = self.datacenter.vmFolder
+        for task in (self.vm.CreateSnapshot_Task('second', '', False, False), self.vm.RelocateVM_Task(place),
+                     self.vm.CloneVM_Task(folder, 'full', vim.vm.CloneSpec(location=place)),
+                     self.vm.CloneVM_Task(folder, 'linked', vim.vm.CloneSpec(location=linked, snapshot=first)),
+                     first.RevertToSnapshot_Task()):
+            fault = self.fault_of(task)
+            self.assertIsInstance(fault, vim.fault.FileNotFound)
+            self.assertEqual(self.base, fault.file)
+        self.assertEqual([self.vm.name], [vm.name for vm in self.all(vim.VirtualMachine)])
+
+    def test_a_missing_file_of_one_branch_leaves_the_other(self):
+        """As above; FileNotFound is of the chain that is opened, and of no other."""
+        first = self.snapshot(self.vm)
+        path = self.path_of(self.snapshot(self.vm))
+        second = self.vm.snapshot.currentSnapshot
+        self.wait(first.RevertToSnapshot_Task())
+        self.lose(path)
+        self.assertEqual(path, self.fault_of(second.RevertToSnapshot_Task()).file)
+        self.wait(first.RevertToSnapshot_Task())
+        self.assertEqual(over(FIRST), self.checksum(self.top))

@@ -161,6 +161,9 @@ func (c *cloning) planDisks(location *types.VirtualMachineRelocateSpec) types.Ba
 func (c *cloning) planDisk(
 	disk *types.VirtualDisk, from place, location *types.VirtualMachineRelocateSpec,
 ) (*cloneDisk, types.BaseMethodFault) {
+	if fault := c.store.checkChain(c.ctx, from); fault != nil {
+		return nil, fault
+	}
 	descriptor, err := vdisk.ReadDescriptor(from.local())
 	if err != nil {
 		return nil, fileFault(from, err)

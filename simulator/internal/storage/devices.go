@@ -338,6 +338,9 @@ func (s *Store) checkExisting(ctx *simulator.Context, vm *simulator.VirtualMachi
 	if d.CreateType == vdisk.TypeMonolithicSparse || d.CreateType == vdisk.TypeStreamOptimized {
 		return &types.InvalidDiskFormat{}
 	}
+	if fault := s.checkChain(ctx, c.at); fault != nil {
+		return fault
+	}
 	if running(ctx, vm) && c.flat.Sharing != string(types.VirtualDiskSharingSharingMultiWriter) {
 		return s.locked(c.at, vm.Self)
 	}

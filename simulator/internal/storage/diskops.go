@@ -44,8 +44,8 @@ func (s *Store) CreateDisk(ctx *simulator.Context, at place, spec vdisk.Spec) ty
 
 // createDelta makes an empty delta on a parent.
 func (s *Store) createDelta(ctx *simulator.Context, at, parent place) types.BaseMethodFault {
-	if !parent.exists() {
-		return &types.FileNotFound{FileFault: types.FileFault{File: parent.String()}}
+	if fault := s.checkChain(ctx, parent); fault != nil {
+		return fault
 	}
 	release, fault := s.Reserve(at, vdisk.BlockBytes)
 	if fault != nil {
@@ -61,6 +61,22 @@ func (s *Store) createDelta(ctx *simulator.Context, at, parent place) types.Base
 		return fileFault(at, err)
 	}
 	return nil
+}
+
+// checkChain looks whether a disk is there, and all that it reads through: what opens a disk opens its parents as well.
+func (s *Store) checkChain(ctx *simulator.Context, at place) types.BaseMethodFault {
+	for range 256 {
+		d, err := vdisk.ReadDescriptor(at.local())
+		if err != nil {
+			return fileFault(at, err)
+		}
+		parent, ok := s.placeNear(ctx, vdisk.ParentPath(at.local(), d), at.ds)
+		if !ok {
+			return nil
+		}
+		at = parent
+	}
+	return &types.CannotAccessFile{FileFault: types.FileFault{File: at.String()}}
 }
 
 // touchDisk measures a disk's files again.

@@ -239,6 +239,9 @@ func (r *relocation) layers() types.BaseMethodFault {
 }
 
 func (r *relocation) diskLayers(d *moveDisk) types.BaseMethodFault {
+	if fault := r.store.checkChain(r.ctx, d.from); fault != nil {
+		return fault
+	}
 	folder := r.folderOn(d.ds)
 	base, release := r.store.freeName(folder, r.vm.Name, ".vmdk")
 	r.releases = append(r.releases, release)

@@ -317,7 +317,7 @@ func (s *Store) freeDelta(at place) (place, func()) {
 	for i := 1; ; i++ {
 		delta := place{at.ds, fmt.Sprintf("%s-%06d.vmdk", stem, i)}
 		if release, ok := s.claim(delta.local()); ok {
-			if !delta.exists() {
+			if _, err := os.Lstat(vdisk.ExtentName(delta.local(), "-delta")); err != nil && !delta.exists() {
 				return delta, release
 			}
 			release()
