@@ -38,6 +38,9 @@ from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
 # The base class of all errors of calls to the vCenter.
 VMWARE_ERRORS = vmware_exceptions.VMwareDriverException
 
+# What is raised for a VM without a disk.
+DISK_NOT_FOUND = vmdk_exceptions.VirtualDiskNotFoundException
+
 # A longer list of datastores would hide the rest of an error's message.
 MOST_REASONS_SHOWN = 10
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from oslo_log import log as logging
 from oslo_vmware import exceptions as vmware_exceptions
 
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext import refusals
@@ -89,12 +90,15 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
 @contextlib.contextmanager
 def _explained(backend: Any, hook: Hook, given: dict[str, Any]
                ) -> Iterator[None]:
-    """If a disk's file is missing, raise an error that names the volume."""
+    """If a disk or file is missing, raise an error that names whose."""
     try:
         yield
-    except vmware_exceptions.FileNotFoundException:
+    except (vmware_exceptions.FileNotFoundException,
+            exceptions.DISK_NOT_FOUND):
         for volume in _read_from(hook, given):
             backend.finder.explain_missing_file(volume)
+        if given.get('snapshot'):
+            backend.snapshots.explain_missing_file(given['snapshot'])
         raise
 
 
@@ -102,7 +106,8 @@ def _read_from(hook: Hook, given: dict[str, Any]) -> Iterator[Any]:
     """The volumes whose disks an operation reads or changes."""
     if given.get('src_vref'):
         yield given['src_vref']
-    if given.get('snapshot'):
+    # A template needs no file of its volume.
+    if given.get('snapshot') and not given['snapshot']['provider_location']:
         yield given['snapshot']['volume']
     if given.get('volume') and not hook.makes:
         yield given['volume']

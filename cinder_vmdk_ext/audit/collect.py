@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the records, the inventory and the files for an audit, in bulk."""
 
+import dataclasses
 import datetime
 import re
 from collections.abc import Collection
@@ -44,6 +45,7 @@ _PATHS = {
         *(f'config.extraConfig["{mark}"]' for mark in _MARKS)),
     'Folder': ('name', 'parent'),
     'Datacenter': ('name', 'parent')}
+_DEVICES = 'config.hardware.device'
 _VMS_A_CALL = 200
 _IDS_A_QUERY = 200
 # For "never" the vCenter reports the first moment of its calendar.
@@ -84,7 +86,7 @@ class EvidenceReader:
         inventory = self._backend.inventory()
         datastores = self._datastores(inventory)
         files = list(self._files(inventory, datastores))
-        machines = self._machines(inventory)
+        machines = self._with_points(self._machines(inventory), inventory)
         searched = frozenset(_storage(each, inventory)
                              for each in datastores)
         files += self._came_meanwhile(machines, files, searched, inventory)
@@ -210,6 +212,27 @@ class EvidenceReader:
         return [self._machine(moref, seen, disks[moref], inventory, names)
                 for moref, seen in vms.items() if moref in disks]
 
+    def _with_points(self, machines: list[compare.Machine],
+                     inventory: model.Inventory) -> list[compare.Machine]:
+        """The same, and what the snapshots in the trees of ours need."""
+        morefs = [point.moref for vm in machines if vm.ours
+                  for point in vm.points]
+        paths: dict[str, tuple[str, ...]] = {}
+        for start in range(0, len(morefs), _VMS_A_CALL):
+            for ref, seen in collector.read_objects(
+                    self._backend.session, self._client,
+                    [references.Ref('VirtualMachineSnapshot', moref)
+                     for moref in morefs[start:start + _VMS_A_CALL]],
+                    (_DEVICES,)).items():
+                paths[ref.value] = tuple(
+                    reference(path, inventory) for disk
+                    in devices.disks(devices.parse(seen.get(_DEVICES)))
+                    for path in disk.chain)
+        return [dataclasses.replace(vm, points=tuple(
+            dataclasses.replace(point, disks=paths.get(point.moref, ()))
+            for point in vm.points)) if vm.ours and vm.points else vm
+            for vm in machines]
+
     def _came_meanwhile(self, machines: list[compare.Machine],
                         files: list[compare.File], searched: frozenset[str],
                         inventory: model.Inventory
@@ -217,7 +240,9 @@ class EvidenceReader:
         """Files that VMs name and that were made after the search."""
         known = {file.key for file in files}
         for path in sorted({
-                path for vm in machines if vm.ours for path in vm.disks
+                path for vm in machines if vm.ours or vm.template
+                for path in (*vm.disks, *vm.below, *(
+                    each for point in vm.points for each in point.disks))
                 if model.split_path(path, searched)} - known):
             for datastore, within in inventory.located(path):
                 folder, _, _name = within.rpartition('/')
@@ -250,6 +275,8 @@ class EvidenceReader:
             deployment=deployment, at_home=self._is_home(above),
             folder=reference(own, inventory).rpartition('/')[0],
             disks=tuple(reference(disk.path, inventory) for disk in disks),
+            below=tuple(reference(path, inventory) for disk in disks
+                        for path in disk.chain[1:]),
             template=bool(seen.get('config.template')),
             pool=names.get(home),
             place=datastore.plain_name if datastore else '',

@@ -5,7 +5,8 @@ It uses the values that :mod:`cinder_vmdk_ext.audit.collect` reads, and makes
 no calls itself. Kinds of findings:
 
 lost
-    the disk of a record was made, but its VM, disk or snapshot is missing
+    the disk of a record was made, but its VM, disk or snapshot, or a file
+    that it needs, is missing
 at-risk
     a disk is in the folder of an instance, and is deleted with the instance
 shared
@@ -86,6 +87,7 @@ class Point:
     moref: str
     name: str
     age_seconds: float | None = None
+    disks: tuple[str, ...] = ()  # '[datastore] path' of all that it needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Machine:
     at_home: bool = True  # in a folder of this backend's
     folder: str = ''  # '[datastore] folder' of its own files
     disks: tuple[str, ...] = ()  # '[datastore] path' that it names
+    below: tuple[str, ...] = ()  # what these read through
     template: bool = False
     pool: str | None = None
     place: str = ''  # its datastore, for a person
@@ -196,7 +199,8 @@ def compare(evidence: Evidence) -> list[Finding]:
 def unused_disks(evidence: Evidence) -> Iterator[File]:
     """Disk files that no VM names, each with the space of its extents."""
     used = {_descriptor(path) for vm in evidence.machines
-            for path in (*(path for path, _size in vm.files), *vm.disks)}
+            for path in (*(path for path, _size in vm.files), *vm.disks,
+                         *vm.below)}
     for file in _disks(evidence.files):
         if _descriptor(file.key) not in used:
             yield file
@@ -381,15 +385,21 @@ class Comparison:
             return
         if volume.backed and not used.disk_count:
             yield about('lost', detail=f'its VM {used.moref} has no disk')
+        for path in self._gone(used):
+            yield about('lost', detail=(
+                f'its VM {used.moref} needs {path}, which is gone'))
         for disk in used.disks:
             for kind, detail in self._of_disk(volume, used, disk):
                 yield about(kind, detail=detail)
 
+    def _gone(self, vm: Machine) -> list[str]:
+        """The files that a VM's disks need and that are not there."""
+        return [path for path in (*vm.disks, *vm.below)
+                if model.split_path(path, self._evidence.searched)
+                and path not in self._paths]
+
     def _of_disk(self, volume: Volume, used: Machine,
                  disk: str) -> Iterator[tuple[str, str]]:
-        searched = model.split_path(disk, self._evidence.searched)
-        if searched and disk not in self._paths:
-            yield 'lost', f'its VM {used.moref} names {disk}, which is gone'
         folder = disk.rpartition('/')[0]
         for vm in self._by_folder.get(folder, ()):
             if vm is not used and not vm.ours and not vm.template:
@@ -440,17 +450,13 @@ class Comparison:
             if (not record.mine or record.status != 'available'
                     or not record.backed):
                 continue
-            if record.template:
-                there = any(vm.template for vm
-                            in self._templates.get(record.id, ()))
-            else:
-                vm = self.used(record.volume_id)
-                there = vm is not None and record.name in {
-                    point.name for point in vm.points}
-            if not there:
-                yield Finding('lost', 'snapshot', record.name, record.id,
-                              record.id, record.path or record.volume_id, 0,
-                              None, f'of volume {record.volume_id}')
+            detail = (self._lost_template(record) if record.template
+                      else self._lost_in_tree(record))
+            if detail is not None:
+                yield Finding(
+                    'lost', 'snapshot', record.name, record.id, record.id,
+                    record.path or record.volume_id, 0, None, _and(
+                        f'of volume {record.volume_id}', detail))
         for snapshot_id, machines in self._templates.items():
             known = self._snapshots.get(snapshot_id)
             for vm in machines:
@@ -466,6 +472,32 @@ class Comparison:
                     yield _of_machine(
                         'duplicated' if len(machines) > 1 else 'misplaced',
                         vm, snapshot_id, 'not marked as a template')
+
+    def _lost_template(self, record: Snapshot) -> str | None:
+        """What is lost of a snapshot that is a template; None: nothing."""
+        details = []
+        for vm in self._templates.get(record.id, ()):
+            if not vm.template:
+                continue
+            gone = self._gone(vm)
+            if vm.disk_count and not gone:
+                return None
+            details.append(f'its template {vm.moref} ' + (
+                f'needs {gone[0]}, which is gone' if gone
+                else 'has no disk'))
+        return '; '.join(details)
+
+    def _lost_in_tree(self, record: Snapshot) -> str | None:
+        """The same of one in the tree of its volume's VM."""
+        vm = self.used(record.volume_id)
+        points = [point for point in (vm.points if vm else ())
+                  if point.name == record.name]
+        for point in points:
+            for path in point.disks:
+                if (model.split_path(path, self._evidence.searched)
+                        and path not in self._paths):
+                    return f'{point.moref} needs {path}, which is gone'
+        return None if points else ''
 
     # -- Temporary VMs and snapshots ----------------------------------------
 

@@ -294,24 +294,27 @@ class VolumeOps(folders.PlaceOps):
                      if etree.iselement(each))
         return devices.disks(devices.parse(array))
 
-    def missing_file(self, backing: Any) -> str | None:
-        """The path of a shadow VM's disk if its file is missing.
+    def missing_file(self, source: Any) -> str | None:
+        """The path of a file that a disk needs and that is missing.
 
-        Makes one call (VirtualDiskManager.QueryVirtualDiskUuid), because a VM
-        lists its disk even if the file is missing.
+        Makes one call for each file of the disk's chain
+        (VirtualDiskManager.QueryVirtualDiskUuid), because a VM lists its disk
+        even if the files are missing.
 
-        :returns: None: the file exists, or the vCenter cannot tell
-        :raises VirtualDiskNotFoundException: the VM has no disk
+        :param source: a shadow VM, a template, or a snapshot in a VM's tree
+        :returns: None: the files exist, or the vCenter cannot tell
+        :raises VirtualDiskNotFoundException: it has no disk
         """
-        disk = next(iter(self._read_ahead(backing)), None) or self.disk_of(
-            backing)
-        try:
-            self.file_uuid(disk.datastore, disk.path)
-        except vmware_exceptions.FileNotFoundException:
-            return disk.path
-        except vmware_exceptions.VimException as error:
-            LOG.debug('Whether %(path)s is there is unknown: %(error)s',
-                      {'path': disk.path, 'error': error})
+        disk = next(iter(self._read_ahead(source)), None) or self.disk_of(
+            source)
+        for path in disk.chain:
+            try:
+                self.file_uuid(disk.datastore, path)
+            except vmware_exceptions.FileNotFoundException:
+                return path
+            except vmware_exceptions.VimException as error:
+                LOG.debug('Whether %(path)s is there is unknown: %(error)s',
+                          {'path': path, 'error': error})
         return None
 
     def file_uuid(self, datastore: str, path: str) -> str:

@@ -99,12 +99,23 @@ class ManageSnapshots:
                     raise exception.ManageExistingAlreadyManaged(
                         volume_ref=each)
             if found.machine.template:
+                self._check_files(existing_ref, references.Ref(
+                    'VirtualMachine', found.moref))
                 return self._take_template(snapshot, found)
             ref = references.Ref('VirtualMachineSnapshot', found.moref)
+            self._check_files(existing_ref, ref)
             self._ops.rename_snapshot(
                 ref, snapshot['name'],
                 snapshots.sendable(snapshot['display_description']))
         return {'provider_id': state.BACKED}
+
+    def _check_files(self, existing_ref: dict[str, str],
+                     holder: Any) -> None:
+        path = self._ops.missing_file(holder)
+        if path is not None:
+            raise manage.invalid(
+                existing_ref, f'its file {path} is gone; put the file back, '
+                f'or delete {holder.value} in the vCenter')
 
     def _take_template(self, snapshot: Any,
                        found: shadow.ScannedSnapshot) -> dict[str, Any]:

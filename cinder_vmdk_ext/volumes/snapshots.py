@@ -187,6 +187,44 @@ class Snapshots:
                 'snapshot', snapshot['id'], snapshot['provider_location'])
         return template
 
+    def template_with_file(self, snapshot: Any) -> Any:
+        """The template of a snapshot, after a check that its disk exists.
+
+        For operations that would succeed without touching the disk.
+
+        :raises BackingLost: the template, its disk, or a file of it is gone
+        """
+        template = self.existing_template(snapshot)
+        self._check_files(snapshot, template)
+        return template
+
+    def explain_missing_file(self, snapshot: Any) -> None:
+        """After a FileNotFound: check whether a snapshot's disk is missing.
+
+        :raises BackingLost: the disk, or a file that it needs, is gone
+        """
+        if snapshot['provider_location']:
+            holder = self.template(snapshot)
+        else:
+            backing = self._finder.find(snapshot['volume'])
+            holder = backing and self._ops.get_snapshot(backing,
+                                                        snapshot['name'])
+        if holder:
+            self._check_files(snapshot, holder)
+
+    def _check_files(self, snapshot: Any, holder: Any) -> None:
+        """:param holder: a template, or a snapshot in a VM's tree"""
+        where = snapshot['provider_location'] or snapshot['volume']['host']
+        try:
+            path = self._ops.missing_file(holder)
+        except exceptions.DISK_NOT_FOUND:
+            raise exceptions.BackingLost(
+                f'the disk of {holder.value}, of snapshot', snapshot['id'],
+                where) from None
+        if path is not None:
+            raise exceptions.BackingLost(f'the file {path} of snapshot',
+                                         snapshot['id'], where)
+
     def existing_in_tree(self, backing: Any, snapshot: Any) -> Any:
         """The COW snapshot in a shadow VM.
 
@@ -255,7 +293,8 @@ class Snapshots:
                                       self._ops.adapter_of(backing))
         if not snapshot['provider_location']:
             self._finder.with_file(volume)
-            self.existing_in_tree(backing, snapshot)
+            self._check_files(snapshot,
+                              self.existing_in_tree(backing, snapshot))
             self._check_dependent(volume, backing)
             self._ops.revert_to_snapshot(backing, snapshot['name'])
             # vSphere also reverted the VM's hardware; only content may change.

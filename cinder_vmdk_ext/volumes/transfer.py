@@ -26,26 +26,26 @@ class Transfer:
 
         This is Cinder's hook ``accept_transfer``.
 
-        :raises BackingLost: the volume's disk or a template is gone
+        :raises BackingLost: the volume's disk, or a template or its disk, is
+            gone; nothing was moved
         """
         backing = self._finder.with_file(volume)
         if not backing:
             return
+        # The snapshots belong to the old project until this hook returns.
+        templates = [
+            (snapshot, self._snapshots.template_with_file(snapshot))
+            for snapshot in objects.SnapshotList.get_all_for_volume(
+                context.elevated(), volume['id'])
+            if snapshot.provider_location]
         self._upstream.original.accept_transfer(context, volume, new_user,
                                                 new_project)
-        # The snapshots belong to the old project until this hook returns.
-        templated = [
-            snapshot for snapshot in
-            objects.SnapshotList.get_all_for_volume(context.elevated(),
-                                                    volume['id'])
-            if snapshot.provider_location]
-        if not templated:
+        if not templates:
             return
         ops = self._upstream.volumeops
         folder = self._upstream.volume_folder(ops.get_dc(backing),
                                               new_project, snapshot=True)
-        for snapshot in templated:
-            template = self._snapshots.existing_template(snapshot)
+        for snapshot, template in templates:
             ops.move_backing_to_folder(template, folder)
             snapshot.provider_location = ops.get_inventory_path(template)
             snapshot.save()

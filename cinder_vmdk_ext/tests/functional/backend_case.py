@@ -333,6 +333,27 @@ class BackendCase(testtools.TestCase):
                      disks[0].backing.datastore.name,
                      disks[0].capacityInBytes // units.Gi)
 
+    @staticmethod
+    def file_of(holder):
+        """The path of the disk of a VM, template or snapshot."""
+        return next(device.backing.fileName for device
+                    in holder.config.hardware.device
+                    if isinstance(device, vim.vm.device.VirtualDisk))
+
+    def delete_file(self, path):
+        """Delete a disk's descriptor, as somebody may with a browser."""
+        self._delete_path(path)
+        # What is left of it, once the test has ended.
+        self.addCleanup(self._delete_path, path.rpartition('/')[0])
+
+    def _delete_path(self, path):
+        service = self.service.content
+        try:
+            self.wait(service.fileManager.DeleteDatastoreFile_Task(
+                path, service.rootFolder.childEntity[0]))
+        except vim.fault.FileNotFound:
+            pass  # the test has deleted the VM
+
     def disk_on(self, instance, volume):
         """An instance's disk of a volume, by the UUID that Nova has noted."""
         noted = {option.key: option.value

@@ -198,17 +198,50 @@ class DisksTestCase(audit_case.AuditCase):
 
     def test_a_vm_whose_file_is_gone_is_lost(self):
         truth = self.truth(self.volume)
-        content = self.service.content
-        self.wait(content.fileManager.DeleteDatastoreFile_Task(
-            truth.path, content.rootFolder.childEntity[0]))
-        folder = truth.path.rpartition('/')[0]
-        self.addCleanup(lambda: self.wait(
-            content.fileManager.DeleteDatastoreFile_Task(
-                folder, content.rootFolder.childEntity[0])))
+        self.delete_file(truth.path)
         found = self.audit()
         self.assertIn(('lost', self.volume.id),
                       [(each.kind, each.owner) for each in found])
         self.assertIn(truth.path, found[0].detail)
+
+    def test_a_base_that_is_gone_loses_the_snapshots_above_it_too(self):
+        tree = self._take_snapshots()
+        path = self.file_of(tree['first'])
+        self.delete_file(path)
+        self.assertEqual(
+            {(self.volume.id, path), (self.first.id, path),
+             (self.second.id, path)}, self._lost(path))
+
+    def test_a_file_of_another_branch_that_is_gone_loses_its_snapshot(self):
+        path = self.file_of(self._take_snapshots()['second'])
+        self.delete_file(path)
+        self.assertEqual({(self.second.id, path)}, self._lost(path))
+
+    def _take_snapshots(self):
+        """Two, and back to the first: each is a branch of its own."""
+        self.driver = self.make_driver(vmware_snapshot_format='COW')
+        self.first, self.second = (self.snapshot(self.volume)
+                                   for _ in range(2))
+        self.driver.revert_to_snapshot(self.context, self.volume, self.first)
+        self.assertEqual([], self.audit())
+        root, = self.truth(self.volume).vm.snapshot.rootSnapshotList
+        return {'first': root.snapshot,
+                'second': root.childSnapshotList[0].snapshot}
+
+    def _lost(self, path):
+        return {(each.owner, path) for each in self.audit()
+                if each.kind == 'lost' and path in each.detail}
+
+    def test_a_template_whose_file_is_gone_is_a_lost_snapshot(self):
+        snapshot = self.snapshot(self.volume)
+        template = self.shadow_vms()[snapshot.name]
+        path = self.file_of(template)
+        self.delete_file(path)
+        lost = next(each for each in self.audit() if each.kind == 'lost')
+        self.assertEqual(('snapshot', snapshot.id),
+                         (lost.thing, lost.owner))
+        self.assertIn(f'its template {template._moId} needs {path}',
+                      lost.detail)
 
     def test_a_file_that_a_stranger_names_is_shared(self):
         truth = self.truth(self.volume)

@@ -105,9 +105,7 @@ class LostFileTestCase(backend_case.BackendCase):
 
     def lose(self):
         self.path = self.truth(self.volume).path
-        service = self.service.content
-        self.wait(service.fileManager.DeleteDatastoreFile_Task(
-            self.path, service.rootFolder.childEntity[0]))
+        self.delete_file(self.path)
 
     def assert_lost(self, operation):
         before = set(self.shadow_vms())

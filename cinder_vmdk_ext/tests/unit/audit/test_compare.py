@@ -62,6 +62,37 @@ class CompareTestCase(unittest.TestCase):
             self.assertEqual([], kinds(machines=[VM, template],
                                        snapshots=[snapshot]))
 
+    def test_a_template_without_its_disk_or_file_is_a_lost_snapshot(self):
+        template = audit_compare.Machine(
+            'vm-2', f'snapshot-{OTHER}', uuid=OTHER, ours=True, template=True,
+            disks=('[gold] s/s.vmdk',), below=('[gold] s/base.vmdk',))
+        snapshot = audit_compare.Snapshot(OTHER, f'snapshot-{OTHER}', ID,
+                                          template=True)
+        files = [audit_compare.File('gold', f's/{name}.vmdk')
+                 for name in ('s', 'base')]
+        for change, there, expected in (
+                ({}, files, []),
+                ({}, files[:1], ['its template vm-2 needs '
+                                 '[gold] s/base.vmdk, which is gone']),
+                ({}, files[1:], ['its template vm-2 needs '
+                                 '[gold] s/s.vmdk, which is gone']),
+                ({'disks': (), 'below': (), 'disk_count': 0}, (),
+                 ['its template vm-2 has no disk'])):
+            found = audit_compare.compare(audit_compare.Evidence(
+                (RECORD,), (snapshot,),
+                (VM, dataclasses.replace(template, **change)), tuple(there),
+                searched=frozenset({'gold'})))
+            self.assertEqual(expected, [
+                each.detail.partition('; ')[2] for each in found
+                if each.kind == 'lost'])
+
+    def test_a_file_below_a_linked_clone_is_no_orphan(self):
+        file = audit_compare.File(
+            'gold', f'volume-{OTHER}/volume-{OTHER}.vmdk')
+        linked = dataclasses.replace(VM, below=(file.key,))
+        self.assertEqual(['orphan'], kinds(files=[file]))
+        self.assertEqual([], kinds(machines=[linked], files=[file]))
+
     def test_an_unmanaged_disk_is_never_swept(self):
         left = audit_compare.Machine('vm-2', f'volume-{OTHER}', ours=True)
         found, = compare(machines=[VM, left])
