@@ -75,19 +75,21 @@ class EvidenceReader:
         #: The volumes' records of the last comparison, by their ids.
         self.records: dict[str, Any] = {}
 
-    def read(self) -> compare.Evidence:
+    def read(self, only: Collection[str] | None = None) -> compare.Evidence:
         """Read the present records, VMs and files.
 
         The records are read last: what is made meanwhile has a record before
         it has a VM.
 
+        :param only: datastores (morefs) whose files are read; None: of all
         :raises VimFaultException, VimConnectionException: by oslo.vmware
         """
         inventory = self._backend.inventory()
-        datastores = self._datastores(inventory)
+        datastores = [each for each in self._datastores(inventory)
+                      if only is None or each.moref in only]
         files = list(self._files(inventory, datastores))
         machines = self._with_points(self._machines(inventory), inventory)
-        searched = frozenset(_storage(each, inventory)
+        searched = frozenset(storage(each, inventory)
                              for each in datastores)
         files += self._came_meanwhile(machines, files, searched, inventory)
         return self._evidence(machines, files, searched)
@@ -327,10 +329,10 @@ def _file(datastore: model.Datastore, found: datastore_browser.Found,
     return compare.File(
         datastore.plain_name, found.path, found.size_bytes,
         _age(found.modified_at), datastore.moref,
-        _storage(datastore, inventory))
+        storage(datastore, inventory))
 
 
-def _storage(datastore: model.Datastore, inventory: model.Inventory) -> str:
+def storage(datastore: model.Datastore, inventory: model.Inventory) -> str:
     """One name for a storage that several datastores may show."""
     return min(each.plain_name for each
                in inventory.same_storage(datastore))
@@ -359,7 +361,7 @@ def reference(path: str, inventory: model.Inventory) -> str:
 
     The vCenter's path has the name as the vCenter stores it.
     """
-    return next((f'[{_storage(datastore, inventory)}] {within}'
+    return next((f'[{storage(datastore, inventory)}] {within}'
                  for datastore, within in inventory.located(path)), path)
 
 

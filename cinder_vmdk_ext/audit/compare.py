@@ -322,6 +322,10 @@ class Comparison:
                                           vm.volume_id != volume_id),
                    default=None)
 
+    def templates(self, snapshot_id: str) -> list[Machine]:
+        """The templates that hold a snapshot; there should be one at most."""
+        return self._templates.get(snapshot_id, [])
+
     def _is_whole(self, volume_id: str) -> bool:
         used = self.used(volume_id)
         return used is not None and used.disk_count > 0

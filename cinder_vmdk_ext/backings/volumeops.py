@@ -481,15 +481,19 @@ class VolumeOps(folders.PlaceOps):
     def relocate(self, vm: Any, datastore: Any, *, host: Any = None,
                  resource_pool: Any = None, provisioning: str | None = None,
                  profile_id: str | None = None,
-                 only_disk: devices.Disk | None = None) -> None:
+                 only_disk: devices.Disk | None = None,
+                 sharing: bool = True) -> None:
         """Move a VM with its disks, or one disk of it (RelocateVM_Task).
 
         :param provisioning: the disk's type after the move; None: unchanged
         :param only_disk: move this disk of an instance and leave the rest
+        :param sharing: share layers with other VMs; False: copy them
         """
         location = _location(None if only_disk else datastore, host,
                              resource_pool)
-        location['diskMoveType'] = 'moveAllDiskBackingsAndAllowSharing'
+        location['diskMoveType'] = (
+            'moveAllDiskBackingsAndAllowSharing' if sharing
+            else 'moveAllDiskBackingsAndDisallowSharing')
         if only_disk is not None:
             location['disk'] = _locator(only_disk, datastore, provisioning,
                                         profile_id)

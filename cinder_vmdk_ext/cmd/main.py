@@ -17,6 +17,8 @@ from cliff import commandmanager
 COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
     'check': 'cinder_vmdk_ext.cmd.checking:Check',
+    'migrate plan': 'cinder_vmdk_ext.cmd.migrating:PlanMigrate',
+    'migrate run': 'cinder_vmdk_ext.cmd.migrating:RunMigrate',
     'pool drain': 'cinder_vmdk_ext.cmd.draining:DrainPool',
     'pool explain': 'cinder_vmdk_ext.cmd.pools:ExplainPool',
     'pool list': 'cinder_vmdk_ext.cmd.pools:ListPool',

@@ -40,7 +40,7 @@ class Migrate:
         self._finder = finder
         self._location_info = location_info
 
-    def migrate(self, volume: Any, host: Any
+    def migrate(self, volume: Any, host: Any, sharing: bool = True
                 ) -> tuple[bool, dict[str, Any] | None]:
         """Move a volume, or its promise of space, to another pool.
 
@@ -62,7 +62,8 @@ class Migrate:
                 self.move(volume, backing, pool,
                           lambda: self._selection.specs(volume),
                           elsewhere=self._selection.is_elsewhere(volume,
-                                                                 host))
+                                                                 host),
+                          sharing=sharing)
             elif self._upstream.in_use(volume):
                 # An earlier move may have been interrupted.
                 self.follow_instance(volume, backing)
@@ -92,7 +93,7 @@ class Migrate:
     def move(self, volume: Any, backing: Any, pool: str | None,
              specs: Callable[[], dict[str, str]],
              provisioning: str | None = None, policy: str | None = None,
-             elsewhere: bool = False) -> None:
+             elsewhere: bool = False, sharing: bool = True) -> None:
         """Move a volume's disk to a pool, attached or not.
 
         :param specs: gives the extra specs to obey
@@ -109,7 +110,7 @@ class Migrate:
                     self._upstream.select_datastore_for(
                         volume['size'] * units.Gi, wanted))
             self.relocate(volume, backing, summary.datastore, host,
-                          resource_pool, provisioning, profile_id)
+                          resource_pool, provisioning, profile_id, sharing)
             return
         instance, disk = self._finder.attached_disk(volume)
         home = self._home_of(instance)
@@ -126,7 +127,32 @@ class Migrate:
                     volume['size'] * units.Gi, wanted,
                     self._upstream.volumeops.get_host(instance)))
         self._move_attached(volume, backing, instance, disk,
-                            summary.datastore, provisioning, profile_id)
+                            summary.datastore, provisioning, profile_id,
+                            sharing)
+
+    def destination(self, volume: Any, excluded: tuple[str, ...]) -> str:
+        """Where a volume's disk would go, attached or not; moves nothing.
+
+        It claims the space, which is given back at the end of a trial
+        (:meth:`Reservations.trial`).
+
+        :param excluded: datastores (morefs) that it must not go to
+        :returns: the moref of a datastore
+        :raises NoPlacement: with the reason for each datastore considered
+        :raises BackingLost: the instance that it is attached to is not there
+        """
+        hosts: tuple[Any, ...] = ()
+        if self._finder.find(volume) and self._upstream.in_use(volume):
+            instance, _disk = self._finder.attached_disk(volume)
+            hosts = (self._upstream.volumeops.get_host(instance),)
+            excluded = (*excluded, *self._homes_of(instance))
+        with self._selection.selecting(
+                None, lambda: self._selection.specs(volume), excluded):
+            (_host, _resource_pool, summary) = (
+                self._upstream.select_datastore_for(
+                    volume['size'] * units.Gi,
+                    self._upstream.storage_profile(volume), *hosts))
+        return str(summary.datastore.value)
 
     def move_attached(self, volume: Any, backing: Any, instance: Any,
                       disk: devices.Disk,
@@ -147,12 +173,14 @@ class Migrate:
     def _move_attached(self, volume: Any, backing: Any, instance: Any,
                        disk: devices.Disk, datastore: Any,
                        provisioning: str | None,
-                       profile_id: str | None) -> None:
+                       profile_id: str | None,
+                       sharing: bool = True) -> None:
         # The shadow VM names a disk during the move too: Nova reads it.
         try:
             self._upstream.volumeops.relocate(
                 instance, datastore, only_disk=disk,
-                provisioning=provisioning, profile_id=profile_id)
+                provisioning=provisioning, profile_id=profile_id,
+                sharing=sharing)
         finally:
             self.follow_instance(volume, backing)
 
@@ -168,13 +196,14 @@ class Migrate:
 
     def relocate(self, volume: Any, backing: Any, datastore: Any, host: Any,
                  resource_pool: Any, provisioning: str | None = None,
-                 profile_id: str | None = None) -> None:
+                 profile_id: str | None = None,
+                 sharing: bool = True) -> None:
         """Move a detached volume's shadow VM, with all its snapshots."""
         ops = self._upstream.volumeops
         here = ops.get_dc(backing)
         ops.relocate(backing, datastore, host=host,
                      resource_pool=resource_pool, provisioning=provisioning,
-                     profile_id=profile_id)
+                     profile_id=profile_id, sharing=sharing)
         there = self._upstream.datacenter_of(resource_pool)
         if here.value != there.value:
             ops.move_backing_to_folder(backing, self._upstream.volume_folder(

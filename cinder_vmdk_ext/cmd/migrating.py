@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cinder-vmdk-ext migrate plan`` and ``migrate run``."""
+
+import argparse
+import contextlib
+import signal
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+from cinder import exception
+
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.scheduling import eligibility
+from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.volumes import evacuate
+
+_COLUMNS = (
+    columns.Column('backend', 'Backend', telling=True),
+    columns.Column('thing', 'Thing'),
+    columns.Column('id', 'ID'),
+    columns.Column('name', 'Name', long=True),
+    columns.Column('status', 'Status'),
+    columns.Column('attached_to', 'Attached to', columns.listed, long=True),
+    columns.Column('machine', 'VM', long=True),
+    columns.Column('space_bytes', 'Space', columns.size),
+    columns.Column('pool', 'To'),
+    columns.Column('free_after_bytes', 'Free there then', columns.size),
+    columns.Column('calls', 'Calls', columns.listed, long=True),
+    columns.Column('stays', 'Stays, for'))
+
+
+class PlanMigrate(command.Listing):
+    """Say what it takes to empty a pool: moves, their order, space, calls.
+
+    Lists volumes with their chains of files, attached or not, promises of
+    space, templates that hold snapshots, records that name the pool of disks
+    that are elsewhere; then what cannot move, or has to go by another
+    command, and why. Changes nothing. Exits with 3 where something stays.
+    """
+
+    COLUMNS: Sequence[columns.Column] = _COLUMNS
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('pool', metavar='POOL',
+                            help='that is to be empty')
+        parser.add_argument(
+            '--to', action='append', default=[], metavar='POOL',
+            help='that takes volumes; may be repeated; default: all')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Plan."""
+        return [_row(name, step) for name, _evacuation, steps
+                in self.planned(parsed_args) for step in steps]
+
+    def planned(self, parsed_args: argparse.Namespace
+                ) -> Iterator[tuple[str, evacuate.Evacuation,
+                                    list[evacuate.Step]]]:
+        """The plan of each backend that has the pool."""
+        known: list[str] = []
+        found = False
+        for name, opened in self.opened(parsed_args):
+            named = [_pool(opened, each) for each in (
+                parsed_args.pool, *parsed_args.to)]
+            pools = [each for each in named if each is not None]
+            if len(pools) < len(named):
+                known += [each.name for each in pool_names.listed(
+                    opened.inventory(), opened.settings)]
+                continue
+            found = True
+            self.check(opened, pools)
+            evacuation = evacuate.Evacuation(opened, pools[0], pools[1:])
+            steps = evacuation.plan()
+            self.app.found |= any(step.why_not for step in steps)
+            yield name, evacuation, steps
+        if not found:
+            wanted = [parsed_args.pool, *parsed_args.to]
+            with self.calling(LookupError):
+                raise LookupError(
+                    'no backend has all of the pools '
+                    f'{exceptions.shortened(wanted)}; the pools are '
+                    f'{exceptions.shortened(known)}')
+
+    def check(self, opened: Any, pools: list[Any]) -> None:
+        """Refuse what would not end well."""
+        if pools[0].name in {each.name for each in pools[1:]}:
+            with self.calling(ValueError):
+                raise ValueError(
+                    f'{pools[0].name} cannot be emptied to itself')
+
+
+class RunMigrate(PlanMigrate):
+    """Empty a pool: move all that migrate plan says can move.
+
+    The pool must be drained before, or in maintenance mode. It runs beside
+    the service: while a volume is moved, its record has the migration_status
+    vmdk-ext:moving, and a detached one the status maintenance. No data passes
+    through this host. An interrupt ends it after the move that is under way,
+    a second one at once. It can be repeated, which also ends what was broken
+    off. Exits with 3 where something stays, and with 1 where a move failed.
+    """
+
+    COLUMNS = (*_COLUMNS, columns.Column('done', 'Done'))
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        command.add_confirmation(parser, 'as migrate plan')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Plan, ask, move."""
+        rows = []
+        for name, evacuation, steps in self.planned(parsed_args):
+            moves = [step for step in steps if not step.why_not]
+            space = columns.size(sum(step.space_bytes for step in moves))
+            done: dict[int, str] = {}
+            if parsed_args.dry_run:
+                done = dict.fromkeys(range(len(moves)), 'would be moved')
+            elif moves and (parsed_args.yes or self.app.agreed(
+                    f'{len(moves)} moves, {space}, will leave '
+                    f'{parsed_args.pool}; {len(steps) - len(moves)} things '
+                    'stay. Go on?')):
+                done = self._carried_out(evacuation, moves)
+            rows += [(*_row(name, step), done.get(number, 'left'))
+                     for number, step in enumerate(moves)]
+            rows += [(*_row(name, step), 'stays') for step in steps
+                     if step.why_not]
+        return rows
+
+    def check(self, opened: Any, pools: list[Any]) -> None:
+        """Refuse a pool that new volumes may come to."""
+        super().check(opened, pools)
+        inventory = opened.inventory()
+        for datastore in pools[0].datastores:
+            why = eligibility.ineligibility(datastore, inventory,
+                                            opened.settings)
+            if why is None or why.code not in eligibility.LEAVING:
+                with self.calling(ValueError):
+                    raise ValueError(
+                        f'{datastore.plain_name} takes new volumes; drain it '
+                        f'first (pool drain {pools[0].name})')
+
+    def _carried_out(self, evacuation: evacuate.Evacuation,
+                     moves: list[evacuate.Step]) -> dict[int, str]:
+        done = {}
+        with self.app.backends.locking(), ending() as ended:
+            for number, step in enumerate(moves):
+                if ended:
+                    self.app.failed = True
+                    self.app.LOG.error('interrupted; %s of %s are left, '
+                                       'repeat the command',
+                                       len(moves) - number, len(moves))
+                    break
+                self._show(number, len(moves), step)
+                done[number] = self._tried(evacuation, step)
+        return done
+
+    def _tried(self, evacuation: evacuate.Evacuation,
+               step: evacuate.Step) -> str:
+        try:
+            done = evacuation.carry_out(step)
+        except (exceptions.VMWARE_ERRORS, exception.CinderException) as error:
+            self.app.failed = True
+            return f'failed: {str(error).partition(chr(10))[0]}'
+        self.app.found |= done.startswith('left')
+        return done
+
+    def _show(self, number: int, count: int, step: evacuate.Step) -> None:
+        if self.app.stderr.isatty():
+            self.app.stderr.write(
+                f'[{number + 1}/{count}] {step.thing} {step.id} '
+                f'({columns.size(step.space_bytes)}) to {step.pool}\n')
+            self.app.stderr.flush()
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[list[int]]:
+    """Note an interrupt in this block; the second one interrupts."""
+    ended: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if ended:
+            raise KeyboardInterrupt
+        ended.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _pool(opened: Any, name: str) -> pool_names.Pool | None:
+    return pool_names.resolve(name, opened.inventory(), opened.settings)
+
+
+def _row(backend: str, step: evacuate.Step) -> columns.Row:
+    return (backend, step.thing, step.id, step.name, step.status,
+            list(step.attached_to), step.machine, step.space_bytes, step.pool,
+            step.free_after_bytes, list(step.calls), step.why_not)
