@@ -381,22 +381,26 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Change nothing: groups exist only in Cinder (Cinder hook)."""
         return None, None, None
 
+    @hooks.hook()
     def delete_group(self, context: Any, group: Any, volumes: Any) -> Any:
         """Delete the volumes of a group (Cinder hook)."""
         return self.backend.groups.delete(context, group, volumes)
 
+    @hooks.hook()
     def create_group_snapshot(self, context: Any, group_snapshot: Any,
                               snapshots: Any) -> Any:
         """Take a snapshot of each volume of a group (Cinder hook)."""
         return self.backend.groups.create_snapshots(context, group_snapshot,
                                                     snapshots)
 
+    @hooks.hook()
     def delete_group_snapshot(self, context: Any, group_snapshot: Any,
                               snapshots: Any) -> Any:
         """Delete the snapshots of a group snapshot (Cinder hook)."""
         return self.backend.groups.delete_snapshots(context, group_snapshot,
                                                     snapshots)
 
+    @hooks.hook()
     def create_group_from_src(self, context: Any, group: Any, volumes: Any,
                               group_snapshot: Any = None,
                               snapshots: Any = None, source_group: Any = None,
@@ -419,7 +423,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Size of a disk to manage, in GiB, rounded up (Cinder hook)."""
         return self.backend.manage.get_size(existing_ref)
 
-    @hooks.hook(places=True, makes=True, tells=refusals.MAKE)
+    @hooks.hook(places=True, makes=True, tells=refusals.MANAGE)
     def manage_existing(self, volume: Any, existing_ref: dict[str, str]
                         ) -> dict[str, Any]:
         """Make an existing disk the volume's disk (Cinder hook)."""
@@ -443,12 +447,14 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Size of a snapshot's disk, in GiB, rounded up (Cinder hook)."""
         return self.backend.manage_snapshots.get_size(snapshot, existing_ref)
 
+    @hooks.hook()
     def manage_existing_snapshot(self, snapshot: Any,
                                  existing_ref: dict[str, str]
                                  ) -> dict[str, Any]:
         """Rename an existing snapshot as Cinder's (Cinder hook)."""
         return self.backend.manage_snapshots.manage(snapshot, existing_ref)
 
+    @hooks.hook()
     def unmanage_snapshot(self, snapshot: Any) -> None:
         """Leave a snapshot to the administrator, unchanged (Cinder hook).
 

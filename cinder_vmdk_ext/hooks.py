@@ -57,8 +57,8 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
     :param makes: whether the method creates its parameter ``volume``; the
         volume is then checked before anything else
         (:mod:`cinder_vmdk_ext.volumes.admission`)
-    :param tells: the user message for a refused request, if Cinder creates
-        none itself
+    :param tells: the user message for a request that is refused or fails,
+        if Cinder creates none itself
     """
     declared = Hook(locks_on, reads, places, makes)
 
@@ -75,10 +75,11 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                     with _explained(self.backend, declared, given):
                         results.append(method(self, *args, **kwargs))
                     return results[0]
-            except refusals.ERRORS as error:
-                refusals.tell(method.__name__,
-                              given.get('volume') or given.get('snapshot'),
+            except Exception as error:
+                refusals.tell(method.__name__, _about(_thing(given)),
                               error, tells)
+                if not isinstance(error, refusals.ERRORS):
+                    raise
                 # The traceback of a refusal does not help to find the cause,
                 # and Cinder would log it for each of its own steps.
                 raise error.with_traceback(None) from None
@@ -120,9 +121,9 @@ def _logged(name: str, given: dict[str, Any]) -> Iterator[list[Any]]:
     :returns: a list to which the caller appends the operation's result, whose
         model update may name a new pool
     """
-    thing = given.get('volume') or given.get('snapshot')
+    thing = _thing(given)
     if not _id(thing):
-        yield []  # it concerns no single volume
+        yield []  # it concerns no single volume or group
         return
     began = time.monotonic()
     results: list[Any] = []
@@ -137,11 +138,36 @@ def _logged(name: str, given: dict[str, Any]) -> Iterator[list[Any]]:
                  _new_place(results) or _place(thing))
 
 
+def _thing(given: dict[str, Any]) -> Any:
+    """The volume, snapshot or group that an operation is called with."""
+    for name in ('volume', 'snapshot', 'group_snapshot', 'group'):
+        if given.get(name):
+            return given[name]
+    return None
+
+
+def _field(thing: Any, name: str) -> Any:
+    """A field of one of Cinder's objects, which may be a dict; or None."""
+    try:
+        return thing[name]
+    except (KeyError, TypeError):
+        return getattr(thing, name, None)
+
+
+def _about(thing: Any) -> refusals.About:
+    return refusals.About(type(thing).__name__.lower(), *(
+        _field(thing, name) for name in refusals.About._fields[1:]))
+
+
 def _place(thing: Any) -> str:
-    """The host (with the pool) of a volume, or of a snapshot's volume."""
+    """The host (with the pool) of a volume or group, or of a snapshot's."""
     # An operation must not fail because its log line is incomplete.
-    with contextlib.suppress(Exception):
-        return str((thing if 'host' in thing else thing['volume'])['host'])
+    for of in (None, 'volume', 'group'):
+        with contextlib.suppress(Exception):
+            whole = thing if of is None else _field(thing, of)
+            host = _field(whole, 'host')
+            if host:
+                return str(host)
     return 'an unknown pool'
 
 
@@ -187,11 +213,10 @@ def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:
     return operation.Prefetch(paths, (instance,) if instance else ())
 
 
-def _id(volume: Any) -> str:
-    try:
-        return volume['id']
-    except (KeyError, TypeError):
-        return ''  # None, or an object of a test without an id
+def _id(thing: Any) -> str:
+    found = _field(thing, 'id')
+    # None, or an object of a test without an id.
+    return found if isinstance(found, str) else ''
 
 
 def _changed(parameter: str, thing: Any) -> list[Any]:

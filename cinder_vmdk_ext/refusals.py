@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports why a request was refused: one log line and one user message.
+"""Reports why a request failed: one log line and one user message.
 
 Cinder logs a traceback for each error of a driver, and creates a user message
-for some. This module logs the error's sentence, once. A user message cannot
-have text of its own: its action and detail must be from Cinder's list
-(cinder.message.message_field), so the closest ones are used.
+for some. This module logs the error's sentence, once, before them. A user
+message cannot have text of its own: its action and detail must be from
+Cinder's list (cinder.message.message_field), so the closest ones are used.
 """
 
-from typing import Any
 from typing import NamedTuple
 
 from oslo_context import context as oslo_context
@@ -29,7 +28,7 @@ _Field = tuple[str, str]
 
 
 class Message(NamedTuple):
-    """The user message for a refused request, if Cinder creates none."""
+    """The user message for a failed request, if Cinder creates none."""
 
     action: _Field
     detail: _Field
@@ -53,48 +52,57 @@ REIMAGE = FROM_IMAGE._replace(action=_ACTION.REIMAGE_VOLUME)
 TO_IMAGE = Message(_ACTION.COPY_VOLUME_TO_IMAGE,
                    _DETAIL.FAILED_TO_UPLOAD_VOLUME,
                    errors=(exception.ImageUnacceptable,))
-ATTACH = Message(_ACTION.ATTACH_VOLUME, _DETAIL.ATTACH_ERROR)
+# Cinder creates none for these, whatever the error, and does not retry them.
+MANAGE = MAKE._replace(errors=(Exception,))
+ATTACH = Message(_ACTION.ATTACH_VOLUME, _DETAIL.ATTACH_ERROR,
+                 errors=(Exception,))
 
 
-def tell(what: str, thing: Any, error: Exception,
+class About(NamedTuple):
+    """What a request was about: a volume, a snapshot or a group."""
+
+    kind: str
+    id: str | None
+    project_id: str | None
+    previous_status: str | None
+
+
+def tell(what: str, about: About, error: Exception,
          message: Message | None) -> None:
     """Log one ERROR line and, if ``message`` is given, a user message.
 
     An error that passes several hooks is reported once. Never raises.
 
     :param what: the hook's name in Cinder
-    :param thing: the volume, or another object that the hook was called with
     """
     if getattr(error, 'vmdk_ext_told', False):
         return
     error.vmdk_ext_told = True  # type: ignore[attr-defined]
-    LOG.error('%(what)s of %(kind)s %(id)s was refused: %(why)s',
-              {'what': what, 'kind': type(thing).__name__.lower(),
-               'id': _field(thing, 'id'), 'why': error})
+    LOG.error('%(what)s of %(kind)s %(id)s %(how)s: %(why)s',
+              {'what': what, 'kind': about.kind, 'id': about.id,
+               'how': 'was refused' if isinstance(error, ERRORS)
+               else 'failed', 'why': _sentence(error)})
     if message is not None and isinstance(error, message.errors):
-        _create_message(thing, error, message)
+        _create_message(about, error, message)
 
 
-def _create_message(volume: Any, error: Exception, message: Message) -> None:
-    project_id = _field(volume, 'project_id')
-    if message == FROM_IMAGE and _field(volume, 'previous_status'):
+def _create_message(about: About, error: Exception, message: Message) -> None:
+    if message == FROM_IMAGE and about.previous_status:
         message = REIMAGE
-    if not project_id:
+    if not about.project_id:
         return
     current = oslo_context.get_current()
     # If it fails, it logs that and does not raise.
     message_api.API().create(
         cinder_context.RequestContext(
-            project_id=project_id, is_admin=True, overwrite=False,
+            project_id=about.project_id, is_admin=True, overwrite=False,
             request_id=current.request_id if current else None),
-        message.action, resource_uuid=_field(volume, 'id'),
+        message.action, resource_uuid=about.id,
         detail=message.image_detail
         if isinstance(error, exception.ImageUnacceptable)
         else message.detail)
 
 
-def _field(thing: Any, name: str) -> Any:
-    try:
-        return thing[name]
-    except (KeyError, TypeError):
-        return None
+def _sentence(error: Exception) -> str:
+    """What an error says, on one line; its class, if it says nothing."""
+    return ' '.join(str(error).split()) or type(error).__name__

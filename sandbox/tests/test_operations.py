@@ -214,3 +214,54 @@ class OperationsTestCase(sandbox_case.SandboxCase):
             names.append(entity.name)
             entity = entity.parent
         return '/'.join(reversed(names))
+
+    # -- Causes reach people ------------------------------------------------
+
+    def type_with(self, **specs):
+        """A new volume type of the backend ``vcenter``."""
+        made = self.cinder.volume_types.create(uuid.uuid4().hex)
+        thin = self.cinder.volume_types.find(name='thin').get_keys()
+        made.set_keys(thin | {f'vmware:{key}': value
+                              for key, value in specs.items()})
+        return made
+
+    def logged(self, volume):
+        """The lines of the plugin's own about a volume."""
+        return [line for line
+                in self.sandbox.cinder_log.read_text().splitlines()
+                if ' cinder_vmdk_ext.' in line and volume.id in line]
+
+    def test_a_misspelt_extra_spec_ends_in_one_attempt_and_one_sentence(self):
+        wrong = self.type_with(vmdk_typ='thick')
+        volume = self.keep(self.cinder.volumes, self.cinder.volumes.create(
+            1, volume_type=wrong.name))
+        self.settle(volume, 'error')
+        lines = self.logged(volume)
+        self.assertEqual(1, sum('create_volume of' in line
+                                and 'begins' in line for line in lines))
+        sentence, = [line for line in lines if ' ERROR ' in line]
+        self.assertIn('extra spec vmware:vmdk_typ has the value', sentence)
+        self.assertIn('write vmware:vmdk_type', sentence)
+        # What the tenant finds: one message, of this volume.
+        message, = [each for each in self.clients.openstack_json(
+            'volume', 'message', 'list') if each['Resource UUID'] == volume.id]
+        self.assertIn('Driver failed to create the volume',
+                      message['User Message'])
+
+    def test_an_operation_is_a_line_at_its_begin_and_one_at_its_end(self):
+        volume = self.create()
+        first, last = [line for line in self.logged(volume)
+                       if 'create_volume of' in line]
+        self.assertIn('begins', first)
+        self.assertRegex(last, r'is done after \d+\.\d s, on '
+                         + re.escape(self.host(volume)))
+
+    def test_capabilities_list_what_a_volume_type_may_ask_for(self):
+        found = self.cinder.capabilities.get('sandbox@vcenter')
+        self.assertEqual({
+            'vmware:vmdk_type', 'vmware:adapter_type', 'vmware:clone_type',
+            'vmware:storage_profile'}, {
+                name for name in found.properties
+                if name.startswith('vmware:')})
+        self.assertEqual(['thin', 'thick', 'eagerZeroedThick'],
+                         found.properties['vmware:vmdk_type']['enum'])

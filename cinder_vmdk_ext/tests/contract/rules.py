@@ -41,22 +41,15 @@ BELOW_VSPHERE = frozenset({'exceptions'})
 NO_HOOK: dict[str, str] = {
     'clean_volume_file_locks': 'the volume is gone',
     'create_group': 'changes nothing',
-    'create_group_from_src': 'each of its volumes has a hook of its own',
-    'create_group_snapshot': 'each of its volumes has a hook of its own',
-    'delete_group': 'each of its volumes has a hook of its own',
-    'delete_group_snapshot': 'each of its volumes has a hook of its own',
     'do_setup': 'comes before all operations',
     'get_driver_options': 'says what options there are',
     'get_manageable_snapshots': 'reads everything in bulk',
     'get_manageable_volumes': 'reads everything in bulk',
     'get_pool': 'reads one datastore',
-    'manage_existing_snapshot': 'holds the lock of manage: it compares with '
-    'all of Cinder\'s snapshots',
     'manage_existing_snapshot_get_size': 'reads one disk',
     'manage_existing_get_size': 'reads one disk',
     'set_initialized': 'comes before all operations',
     'snapshot_revert_use_temp_snapshot': 'answers without a call',
-    'unmanage_snapshot': 'changes nothing',
     'update_group': 'changes nothing',
     'validate_connector': 'reads what it is given',
 }

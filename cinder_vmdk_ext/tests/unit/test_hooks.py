@@ -36,6 +36,10 @@ class _Driver:
         """Extend."""
         return operation.current(), self.attach(volume, {})
 
+    @hooks.hook()
+    def of_group(self, group):
+        """Make a group."""
+
     @hooks.hook(locks_on=('volume', 'snapshot'))
     def revert(self, volume, snapshot=None):
         """Revert."""
@@ -71,6 +75,24 @@ class LinesTestCase(unittest.TestCase):
                                side_effect=ZeroDivisionError):
             self.assertRegex(self.lines(_Driver().attach, self.HERE, {})[1],
                              'attach of v-1 failed after')
+
+    def test_any_failure_is_one_more_line_with_the_sentence_alone(self):
+        error = ZeroDivisionError('no\n  way')
+        with mock.patch.object(operation, 'current', side_effect=error), \
+                self.assertLogs('cinder_vmdk_ext', 'ERROR') as logged, \
+                self.assertRaises(ZeroDivisionError) as caught:
+            _Driver().attach(self.HERE, {})
+        self.assertIs(error, caught.exception)
+        line, = logged.records
+        self.assertEqual('attach of dict v-1 failed: no way',
+                         line.getMessage())
+        self.assertIsNone(line.exc_info)
+
+    def test_of_a_group_they_name_the_group(self):
+        group = mock.Mock(id='g-1', host='h@b', spec_set=('id', 'host'))
+        first, last = self.lines(_Driver().of_group, group)
+        self.assertEqual('of_group of g-1 begins, on h@b', first)
+        self.assertRegex(last, 'of_group of g-1 is done after .*, on h@b$')
 
 
 class HookTestCase(unittest.TestCase):

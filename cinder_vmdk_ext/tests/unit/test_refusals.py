@@ -10,7 +10,7 @@ from cinder.message import message_field
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import refusals
 
-VOLUME = {'id': 'v', 'project_id': 'p'}
+VOLUME = refusals.About('volume', 'v', 'p', None)
 
 
 class TellTestCase(unittest.TestCase):
@@ -25,9 +25,19 @@ class TellTestCase(unittest.TestCase):
 
     def test_the_line_holds_the_hook_the_volume_and_the_sentence(self):
         lines, messages = self.tell(exceptions.VolumeRefused('it is blue'))
-        self.assertEqual(['extend_volume of dict v was refused: Invalid '
+        self.assertEqual(['extend_volume of volume v was refused: Invalid '
                           'volume: it is blue'], lines)
         self.assertEqual([], messages)
+
+    def test_what_cinder_may_try_elsewhere_has_failed(self):
+        lines, messages = self.tell(ValueError(), refusals.MAKE)
+        self.assertEqual(['extend_volume of volume v failed: ValueError'],
+                         lines)
+        self.assertEqual([], messages)
+
+    def test_an_attachment_that_fails_has_a_message_whatever_the_error(self):
+        self.assertEqual([message_field.Detail.ATTACH_ERROR],
+                         self.tell(ValueError('x'), refusals.ATTACH)[1])
 
     def test_an_error_that_passes_two_hooks_is_written_once(self):
         error = exceptions.VolumeRefused('it is blue')
@@ -48,7 +58,8 @@ class TellTestCase(unittest.TestCase):
 
     def test_what_has_no_project_gets_no_message(self):
         self.assertEqual([], self.tell(exceptions.VolumeRefused('x'),
-                                       refusals.MAKE, {'id': 'v'})[1])
+                                       refusals.MAKE, VOLUME._replace(
+                                           project_id=None))[1])
 
 
 class FinalTestCase(unittest.TestCase):
