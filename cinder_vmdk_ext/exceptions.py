@@ -19,6 +19,7 @@
     UnusableImage(ImageUnacceptable)        its data is not as described
     QuarantineRefused(CinderException)      it must stay in quarantine
     RelinkRefused(CinderException)          a volume cannot get that disk
+    VolumeApiFailed(CinderException)        Cinder's API refused a request
     StorageRefused(VMwareDriverException)   a change of storage was refused
       UnknownObject                         no object has that name, or many
     TaskLeft(VMwareDriverException)         a task runs without its caller
@@ -257,6 +258,13 @@ class RelinkRefused(exception.CinderException):
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
+
+
+class VolumeApiFailed(exception.CinderException):
+    """Cinder's API refused a request or could not be asked; says why."""
+
+    def __init__(self, why: object) -> None:
+        super().__init__(str(why).partition('\n')[0])
 
 
 class StorageRefused(vmware_exceptions.VMwareDriverException):

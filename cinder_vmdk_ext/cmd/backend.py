@@ -16,6 +16,7 @@ from cinder.volume import configuration
 from cinder.volume import driver as volume_driver
 
 from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.cmd import volume_api as cinder_volume_api
 from cinder_vmdk_ext import config
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
@@ -25,6 +26,10 @@ _DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
 _OPTIONS = (cfg.StrOpt('volume_driver'), cfg.StrOpt('backend_host'))
 # Only the program cinder-volume registers it, and this is another program.
 _CLUSTER = cfg.StrOpt('cluster')
+
+
+#: Cinder's API, by the name or id of a project.
+volume_api = cinder_volume_api.connect
 
 
 def load(config_files: list[str]) -> None:

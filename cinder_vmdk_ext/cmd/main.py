@@ -74,6 +74,7 @@ COMMANDS = {
     'vc snapshot rename': 'cinder_vmdk_ext.cmd.vc_snapshots:RenameVcSnapshot',
     'vc snapshot revert': 'cinder_vmdk_ext.cmd.vc_snapshots:RevertVcSnapshot',
     'vc snapshot tree': 'cinder_vmdk_ext.cmd.vc_snapshots:TreeVcSnapshot',
+    'volume adopt': 'cinder_vmdk_ext.cmd.adopting:AdoptVolume',
     'volume list': 'cinder_vmdk_ext.cmd.volumes:ListVolume',
     'volume relink': 'cinder_vmdk_ext.cmd.relinking:RelinkVolume',
     'volume show': 'cinder_vmdk_ext.cmd.volumes:ShowVolume',

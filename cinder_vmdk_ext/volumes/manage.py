@@ -189,6 +189,19 @@ class Manage:
         """
         return self._referenced(existing_ref)[0].size_gib
 
+    def examine(self, volume: Any,
+                existing_ref: dict[str, str]) -> shadow.ScannedDisk:
+        """The disk that a reference names, which can be managed.
+
+        :param volume: a record; of one not made yet its ``volume_type_id``
+        :raises ManageExistingInvalidReference, ManageExistingAlreadyManaged,
+            ManageExistingVolumeTypeMismatch: as :meth:`manage`
+        """
+        disk, users = self._referenced(existing_ref)
+        self._check_free(existing_ref, disk, users)
+        self._check_type(volume, disk)
+        return disk
+
     def manage(self, volume: Any,
                existing_ref: dict[str, str]) -> dict[str, Any]:
         """Make an existing disk the volume's disk (Cinder's hook).
@@ -204,9 +217,7 @@ class Manage:
             another disk type, or a policy that the datastore does not meet
         """
         with self._alone():
-            disk, users = self._referenced(existing_ref)
-            self._check_free(existing_ref, disk, users)
-            self._check_type(volume, disk)
+            disk = self.examine(volume, existing_ref)
             if disk.machine is not None and disk.machine.left_behind:
                 self.take_over(volume, disk, {shadow.UNMANAGED: ''})
             else:

@@ -2,7 +2,11 @@
 """What upstream lacks, through the real API and the real scheduler."""
 
 import functools
+import json
+import os
 import re
+import subprocess
+import sys
 import time
 import uuid
 
@@ -141,6 +145,34 @@ class OperationsTestCase(sandbox_case.SandboxCase):
         found = self.settle(found, 'available')
         self.assertEqual(1, found.size)
         self.disk(found)
+
+    def test_a_disk_of_a_list_is_adopted(self):
+        volume = self.create()
+        machine = self.inspector.shadow_vms()[volume.id]
+        self.cinder.volumes.unmanage(volume.id)
+        self.clients.wait_until_gone(self.cinder.volumes, volume.id)
+        self.made.clear()
+        path = self._inventory_path(machine)
+        rows = [{'source_name': f'{machine.disks[0].path}@/DC0/vm/{path}',
+                 'name': 'adopted', 'type': 'thin'}]
+        done = self._adopted(rows)
+        self.assertEqual('managed', done['done'])
+        found = self.cinder.volumes.get(done['id'])
+        self.keep(self.cinder.volumes, found)
+        self.assertEqual(('adopted', 'available', 1),
+                         (found.name, found.status, found.size))
+        self.disk(found)
+
+    def _adopted(self, rows):
+        """As an operator does it, with openstacksdk."""
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m', 'cinder_vmdk_ext.cmd.main',
+             'volume', 'adopt', '-', '--yes', '--format', 'json',
+             '--config-file', str(self.sandbox.cinder_conf)],
+            input=json.dumps(rows), capture_output=True, text=True,
+            env=os.environ | self.clients.environments['openstack'])
+        self.assertEqual((0, ''), (done.returncode, done.stderr), done)
+        return json.loads(done.stdout)[0]
 
     def test_unmanage_a_snapshot_and_manage_it_again(self):
         volume = self.create()

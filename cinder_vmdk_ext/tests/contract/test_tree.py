@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for the files of the project as a whole."""
 
+import configparser
 import pathlib
 import re
 import sys
@@ -13,7 +14,7 @@ ROOT = seams.PACKAGE.parent
 PARTS = ('benchmarks', 'cinder_vmdk_ext', 'docs', 'etc', 'sandbox',
          'simulator', 'tools')
 SOURCES = frozenset({'.py', '.go', '.sh'})
-IMPORTED_AS = {'suds-community': 'suds'}
+IMPORTED_AS = {'openstacksdk': 'openstack', 'suds-community': 'suds'}
 LINK = re.compile(r'\]\((?!https?:)([^)#\s]+)')
 SOURCE = re.compile(r'`([\w/.-]+/)?([\w-]+\.(?:py|go|sh))`')
 MAKE = re.compile(r'`make ([a-z-]+)')
@@ -71,6 +72,10 @@ class TreeTestCase(unittest.TestCase):
 
     def test_what_the_plugin_imports_is_required(self):
         lines = (ROOT / 'requirements.txt').read_text().splitlines()
+        extras = configparser.ConfigParser()
+        extras.read(ROOT / 'setup.cfg')
+        for needed in extras['extras'].values():
+            lines += needed.split('\n')
         required = {
             re.split(r'[<>=!~ ]', line)[0].lower().replace('.', '_')
             for line in lines if line and not line.startswith('#')}

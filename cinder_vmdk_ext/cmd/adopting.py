@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cinder-vmdk-ext volume adopt``."""
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+from typing import NamedTuple
+
+from oslo_utils import strutils
+from oslo_utils import units
+
+from cinder import context as cinder_context
+from cinder import exception
+from cinder import objects
+from cinder.volume import volume_types
+
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.scheduling import pool_names
+
+#: Metadata of an adopted volume: the reference by which it was adopted.
+ADOPTED = 'vmdk-ext.adopted-from'
+POLL_SECONDS = 1.0
+_FIELDS = ('source_name', 'source_id', 'name', 'description', 'type',
+           'bootable', 'availability_zone', 'project')
+# Cinder's limit for a value of metadata.
+_MOST_LETTERS = 255
+_UNDER_WAY = ('creating', 'managing')
+_ERRORS = (exceptions.VMWARE_ERRORS, exception.CinderException)
+
+
+class Wanted(NamedTuple):
+    """One row of the list."""
+
+    number: int
+    source_name: str = ''
+    source_id: str = ''
+    name: str = ''
+    description: str = ''
+    type: str = ''
+    bootable: bool = False
+    availability_zone: str = ''
+    project: str = ''
+
+    @property
+    def reference(self) -> dict[str, str]:
+        """As ``cinder manage`` takes it."""
+        return ({'source-name': self.source_name} if self.source_name
+                else {'source-id': self.source_id})
+
+    @property
+    def source(self) -> str:
+        """The disk, as the list calls it."""
+        return self.source_name or self.source_id
+
+    @property
+    def mark(self) -> str:
+        """What metadata of the volume says, so that it is found again."""
+        if len(self.source) <= _MOST_LETTERS:
+            return self.source
+        return 'sha256:' + hashlib.sha256(self.source.encode()).hexdigest()
+
+
+def read(text: str) -> list[Wanted]:
+    """The rows of a list: JSON, or CSV with a line of titles.
+
+    :raises ValueError: a sentence that names the row and what is wrong
+    """
+    if text.lstrip()[:1] in ('[', '{'):
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f'the list is not JSON: {error}') from None
+        if not isinstance(rows, list) or not all(
+                isinstance(each, dict) for each in rows):
+            raise ValueError('the JSON has to be a list of objects')
+    else:
+        rows = list(csv.DictReader(io.StringIO(text), strict=True))
+    found = [_row(number, each) for number, each in enumerate(rows, 1)]
+    if not found:
+        raise ValueError('the list has no rows')
+    sources: dict[str, int] = {}
+    for each in found:
+        if each.source in sources:
+            raise ValueError(f'rows {sources[each.source]} and {each.number} '
+                             f'both name {each.source!r}')
+        sources[each.source] = each.number
+    return found
+
+
+def _row(number: int, given: dict[Any, Any]) -> Wanted:
+    if None in given:
+        raise ValueError(f'row {number} has more values than there are '
+                         'titles')
+    values = {str(key).strip().replace('-', '_'): value
+              for key, value in given.items()}
+    unknown = sorted(set(values) - set(_FIELDS))
+    if unknown:
+        raise ValueError(f'row {number} has the field {unknown[0]!r}; there '
+                         f'are {", ".join(_FIELDS)}')
+    texts = {key: str('' if value is None else value).strip()
+             for key, value in values.items()}
+    try:
+        bootable = strutils.bool_from_string(
+            texts.pop('bootable', '') or 'false', strict=True)
+    except ValueError:
+        raise ValueError(f'row {number}: bootable is neither true nor '
+                         'false') from None
+    row = Wanted(number, bootable=bootable, **texts)
+    if bool(row.source_name) == bool(row.source_id):
+        raise ValueError(f'row {number} has to give either source_name or '
+                         'source_id')
+    return row
+
+
+class AdoptVolume(command.Listing):
+    """Take disks of a list under Cinder's management, one after another.
+
+    The list is JSON (a list of objects) or CSV with a line of titles:
+    source_name (or source_id) as cinder manage takes it, and, where wanted,
+    name, description, type, bootable, availability_zone, project. Each row is
+    checked as the driver does it, and then managed through Cinder's API, in
+    the cloud of the environment (OS_CLOUD, or OS_AUTH_URL and so on), as a
+    user who may manage volumes. A row that fails does not stop the others.
+    May be broken off and repeated: what was adopted is known by its metadata
+    vmdk-ext.adopted-from. Exits with 1 when a row failed, and in a dry run
+    with 3 when one would be refused.
+    """
+
+    COLUMNS = (
+        columns.Column('row', 'Row'),
+        columns.Column('source', 'Disk'),
+        columns.Column('name', 'Name'),
+        columns.Column('size_bytes', 'Size', columns.size),
+        columns.Column('pool', 'Pool'),
+        columns.Column('id', 'ID', long=True),
+        columns.Column('done', 'Done'))
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('file', metavar='FILE',
+                            help='the list; - for standard input')
+        parser.add_argument(
+            '--wait', metavar='SECONDS', default=600.0,
+            type=command.number('seconds', '600'),
+            help='how long a row may take (default: 600)')
+        command.add_confirmation(
+            parser, 'only say of each row whether it can be managed')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Read the list, check each row, ask, manage each."""
+        names = self.names(parsed_args)
+        with self.calling(ValueError, OSError, csv.Error):
+            if len(names) > 1:
+                raise ValueError('there are several backends; name one with '
+                                 '--backend')
+            wanted = read(self._text(parsed_args.file))
+        with self.app.backends.opened(names[0]) as opened:
+            checked = [_Row(opened, each) for each in wanted]
+            for each in checked:
+                each.check()
+            ready = [each for each in checked if not each.done]
+            if parsed_args.dry_run:
+                for each in ready:
+                    each.done = 'would be managed'
+                self.app.found = any(each.refused for each in checked)
+            elif ready and not parsed_args.yes and not self.app.agreed(
+                    f'Manage {len(ready)} of {len(checked)} disks?'):
+                for each in ready:
+                    each.done = 'left'
+            else:
+                self._adopt(ready, parsed_args.wait)
+                self.app.failed = any(each.refused for each in checked)
+        return [each.row for each in checked]
+
+    def _text(self, name: str) -> str:
+        if name == '-':
+            return str(self.app.stdin.read())
+        with open(name, encoding='utf-8-sig') as file:
+            return file.read()
+
+    def _adopt(self, ready: list['_Row'], wait_seconds: float) -> None:
+        connect = self.app.backends.volume_api
+        try:
+            for number, each in enumerate(ready, 1):
+                if self.app.stderr.isatty():
+                    self.app.stderr.write(
+                        f'{number} of {len(ready)}: {each.wanted.source}\n')
+                each.adopt(connect, wait_seconds)
+        except KeyboardInterrupt:
+            for each in ready:
+                if not each.done:
+                    each.refuse('not begun: broken off' if not each.id else
+                                'broken off while Cinder was at work')
+
+
+class _Row:
+    """What comes of one row."""
+
+    def __init__(self, opened: Any, wanted: Wanted) -> None:
+        self._opened = opened
+        self.wanted = wanted
+        self.id = ''
+        self.done = ''
+        self.refused = False
+        self._size_gib: int | None = None
+        self._pool = ''
+        self._type: dict[str, Any] = {}
+
+    @property
+    def row(self) -> columns.Row:
+        """For the listing."""
+        return (self.wanted.number, self.wanted.source, self.wanted.name,
+                None if self._size_gib is None
+                else self._size_gib * units.Gi, self._pool, self.id,
+                self.done)
+
+    def refuse(self, why: str) -> None:
+        """Note that it was not managed, and why."""
+        self.done, self.refused = why, True
+
+    def check(self) -> None:
+        """Whether it can be managed, by the driver's own checks."""
+        try:
+            if not self._was_adopted():
+                self._check()
+        except _ERRORS as error:
+            self.refuse('refused: ' + _sentence(error))
+
+    def _check(self) -> None:
+        context = cinder_context.get_admin_context()
+        self._type = (
+            volume_types.get_by_name_or_id(context, self.wanted.type)
+            if self.wanted.type else
+            volume_types.get_default_volume_type(context) or {})
+        type_id = self._type.get('id')
+        disk = self._opened.manage.examine({'volume_type_id': type_id},
+                                           self.wanted.reference)
+        self._opened.admission.check_size(disk.size_gib)
+        self._opened.admission.check_type(type_id)
+        self._size_gib = disk.size_gib
+        settings = self._opened.selection.settings
+        self._pool = (pool_names.by_datastore(
+            self._opened.inventory(), settings).get(disk.datastore)
+            if settings.datastore_pools else None) or settings.backend_name
+
+    def _was_adopted(self) -> bool:
+        """Whether an earlier run has managed it, or tried to."""
+        found = objects.VolumeList.get_all(
+            cinder_context.get_admin_context(),
+            filters={'metadata': {ADOPTED: self.wanted.mark}})
+        for volume in found:
+            self.id, self._size_gib = volume.id, volume.size
+            if volume.status in _UNDER_WAY:
+                self.refuse(f'volume {volume.id} is {volume.status}; wait, '
+                            'and repeat')
+            elif volume.status.startswith('error'):
+                self.refuse(f'volume {volume.id} is {volume.status} since an '
+                            'earlier run; delete it, and repeat')
+            else:
+                self.done = 'managed already'
+        return bool(found)
+
+    def adopt(self, connect: Any, wait_seconds: float) -> None:
+        """Manage it through Cinder's API, and wait for the end."""
+        try:
+            api = connect(self.wanted.project)
+            self.id = api.manage(
+                host=_host(self._opened, self._pool),
+                ref=self.wanted.reference, name=self.wanted.name or None,
+                description=self.wanted.description or None,
+                volume_type=self._type.get('id'),
+                availability_zone=self.wanted.availability_zone or None,
+                metadata={ADOPTED: self.wanted.mark},
+                bootable=self.wanted.bootable)
+            status = self._ended(api, wait_seconds)
+        except exceptions.VolumeApiFailed as error:
+            self.refuse(f'failed: {error}')
+            return
+        if status == 'available':
+            self.done = 'managed'
+        else:
+            self.refuse(
+                f'failed: volume {self.id} is {status}; see cinder '
+                f'message-list --resource_uuid {self.id}, delete the volume, '
+                'and repeat')
+
+    def _ended(self, api: Any, wait_seconds: float) -> str:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            status: str = api.status(self.id)
+            if status not in _UNDER_WAY or time.monotonic() >= deadline:
+                return status
+            time.sleep(POLL_SECONDS)
+
+
+def _host(opened: Any, pool: str) -> str:
+    """The host that Cinder's API is to manage a disk on."""
+    host, cluster = opened.owner
+    if cluster:
+        services: Iterable[Any] = objects.ServiceList.get_all(
+            cinder_context.get_admin_context(),
+            {'binary': 'cinder-volume', 'disabled': False})
+        host = next((each.host for each in services
+                     if each.cluster_name == cluster and each.is_up), host)
+    return f'{host}#{pool}'
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).partition('\n')[0]

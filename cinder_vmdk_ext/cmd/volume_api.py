@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cinder's API, in the cloud that the environment names (openstacksdk).
+
+Records of volumes are made by Cinder alone: a command that needs a new one
+asks its API, as ``cinder manage`` does.
+"""
+
+import functools
+from typing import Any
+
+from cinder_vmdk_ext import exceptions
+
+_REMEDY = 'install openstacksdk: pip install cinder-vmdk-ext[adopt]'
+
+
+class VolumeApi:
+    """What the commands ask of Cinder's API."""
+
+    def __init__(self, connection: Any, errors: tuple[type[Exception], ...]
+                 ) -> None:
+        """:param connection: an openstack.connection.Connection
+        :param errors: in what its calls may end
+        """
+        self._connection = connection
+        self._errors = errors
+
+    def manage(self, **fields: Any) -> str:
+        """Begin to manage a disk (POST /manageable_volumes).
+
+        :returns: the volume's id
+        :raises VolumeApiFailed: why the API refuses it
+        """
+        try:
+            return str(self._connection.block_storage.manage_volume(
+                **fields).id)
+        except self._errors as error:
+            raise exceptions.VolumeApiFailed(error) from error
+
+    def status(self, volume_id: str) -> str:
+        """A volume's status.
+
+        :raises VolumeApiFailed: why the API does not give it
+        """
+        try:
+            return str(self._connection.block_storage.get_volume(
+                volume_id).status)
+        except self._errors as error:
+            raise exceptions.VolumeApiFailed(error) from error
+
+
+@functools.lru_cache
+def connect(project: str = '') -> VolumeApi:
+    """The API, as the user that OS_CLOUD or OS_AUTH_URL and so on name.
+
+    :param project: name or id of the project to act in; '': the user's
+    :raises VolumeApiFailed: no way to it
+    """
+    try:
+        from keystoneauth1 import exceptions as keystone_exceptions
+        import openstack
+        from openstack import exceptions as sdk_exceptions
+    except ImportError as error:
+        raise exceptions.VolumeApiFailed(f'{error}; {_REMEDY}') from None
+    errors = (sdk_exceptions.SDKException,
+              keystone_exceptions.ClientException)
+    try:
+        found = openstack.connect(app_name='cinder-vmdk-ext')
+        if project:
+            found = found.connect_as_project(project)
+        return VolumeApi(found, errors)
+    except errors as error:
+        raise exceptions.VolumeApiFailed(error) from error

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The list of disks that are to be adopted, and what it may not be."""
+
+import unittest
+
+from cinder_vmdk_ext.cmd import adopting
+
+PATH = '[ds, 1] a/b.vmdk@DC/vm/a'
+
+
+class ListTestCase(unittest.TestCase):
+
+    def test_csv_and_json_say_the_same(self):
+        rows = adopting.read(
+            'source-name,name,bootable,project\r\n'
+            f'"{PATH}",web,yes,shop\r\n[ds] c.vmdk\r\n')
+        self.assertEqual([
+            adopting.Wanted(1, PATH, name='web', bootable=True,
+                            project='shop'),
+            adopting.Wanted(2, '[ds] c.vmdk')], rows)
+        self.assertEqual(rows, adopting.read(
+            f'[{{"source_name": "{PATH}", "name": "web", "bootable": true,'
+            ' "project": "shop"}, {"source-name": "[ds] c.vmdk",'
+            ' "name": null}]'))
+
+    def test_a_disk_is_named_as_cinder_manage_takes_it(self):
+        self.assertEqual(
+            [{'source-name': 'a'}, {'source-id': 'b'}],
+            [each.reference for each in adopting.read(
+                '[{"source_name": "a"}, {"source_id": "b"}]')])
+
+    def test_a_long_name_is_marked_by_its_digest(self):
+        for letters in (255, 256):
+            mark = adopting.Wanted(1, 'x' * letters).mark
+            self.assertLessEqual(len(mark), 255)
+            self.assertEqual(letters == 256, mark.startswith('sha256:'))
+
+    def test_a_wrong_list_is_refused_with_its_row(self):
+        for text, why in (
+                ('', 'no rows'), ('source_name\n', 'no rows'),
+                ('[1]', 'list of objects'), ('[{]', 'not JSON'),
+                ('source_name,colour\na,b', "row 1 has the field 'colour'"),
+                ('source_name\na\nb,c', 'row 2 has more values'),
+                ('name\na', 'row 1 has to give either'),
+                ('source_name,source_id\na,b', 'row 1 has to give either'),
+                ('source_name,bootable\na,perhaps', 'row 1: bootable'),
+                ('source_name\na\nb\na', 'rows 1 and 3 both name')):
+            with self.subTest(text), self.assertRaisesRegex(ValueError, why):
+                adopting.read(text)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of Cinder's API are one sentence of the command's."""
+
+import os
+import types
+import unittest
+from unittest import mock
+
+from cinder_vmdk_ext.cmd import volume_api
+from cinder_vmdk_ext import exceptions
+
+
+class VolumeApiTestCase(unittest.TestCase):
+
+    def test_what_the_api_refuses_is_one_error(self):
+        def refuse(*arguments, **fields):
+            raise OSError('no quota\nand more')
+        api = volume_api.VolumeApi(types.SimpleNamespace(
+            block_storage=types.SimpleNamespace(
+                manage_volume=refuse, get_volume=refuse)), (OSError,))
+        for call in (lambda: api.manage(host='h'), lambda: api.status('v')):
+            with self.assertRaisesRegex(exceptions.VolumeApiFailed,
+                                        'no quota$'):
+                call()
+
+    def test_without_a_cloud_in_the_environment_it_is_said(self):
+        volume_api.connect.cache_clear()
+        with mock.patch.dict(os.environ, {
+                'OS_CLIENT_CONFIG_FILE': os.devnull}), \
+                self.assertRaises(exceptions.VolumeApiFailed):
+            volume_api.connect().status('v')
+        volume_api.connect.cache_clear()
