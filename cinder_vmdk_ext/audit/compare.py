@@ -304,7 +304,7 @@ class Comparison:
         yield from self._of_files()
         for vm in self._aside:
             yield _of_machine('quarantined', vm, vm.quarantined,
-                              'moved aside by a sweep')
+                              'a sweep moved it here')
 
     # -- Records ------------------------------------------------------------
 
@@ -567,7 +567,7 @@ class Comparison:
                 continue
             if file.path.startswith(f'{QUARANTINE_PATH}/'):
                 yield self._of_file('quarantined', file,
-                                    'moved aside by a sweep')
+                                    'a sweep moved it here')
             elif file.path.startswith(patterns.TEMPORARY_FOLDER):
                 yield from self._of_temporary_image(file)
             elif self._owner_of(file):

@@ -75,9 +75,9 @@ class Admission:
             self._warned.add(type_id)
             LOG.warning(
                 'The QoS specs %(name)s of volume type %(type)s have no '
-                'effect: this driver enforces none, whatever their consumer '
-                '(here: %(consumer)s); set vmware:storage_profile to a '
-                'storage policy with I/O limits.',
+                'effect: this driver does not enforce QoS specs of any '
+                'consumer (here: %(consumer)s); set vmware:storage_profile to '
+                'a storage policy with I/O limits.',
                 {'name': specs['name'], 'type': type_id,
                  'consumer': specs['consumer']})
 

@@ -35,7 +35,7 @@ class DiskHome:
                  finder: backing_finder.Finder,
                  migrate: migration.Migrate,
                  scan: Callable[[], disk_scan.DiskScan]) -> None:
-        """:param scan: gives what reads the vCenter's disks"""
+        """:param scan: returns the reader of the vCenter's disks"""
         self._scan = scan
         self._upstream = cinder
         self._selection = selection
@@ -69,7 +69,7 @@ class DiskHome:
         except (exceptions.NoPlacement,
                 vmware_exceptions.VMwareDriverException) as error:
             LOG.warning(
-                'The disk of volume %(volume)s is at risk: %(path)s lies in '
+                'The disk of volume %(volume)s is at risk: %(path)s is in '
                 'the folder of the instance that it is attached to, and is '
                 'deleted with that instance. It cannot be moved to another '
                 'datastore: %(error)s. Detach the volume before the instance '

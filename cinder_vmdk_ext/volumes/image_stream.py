@@ -207,7 +207,7 @@ def _open(source: stream.Peekable, image: Image,
     if wanted in _CREATE_TYPES or in_ova:
         whose = 'the file in the OVA' if in_ova else 'it'
         raise stream.FormatError(
-            f'{whose} is no VMDK of the type {wanted or "streamOptimized"}'
+            f'{whose} is not a VMDK of type {wanted or "streamOptimized"}'
             + (f' but {name}' if name else ''))
     if name:
         raise stream.FormatError(

@@ -21,11 +21,11 @@ _NO_HINDRANCE = frozenset({'full', 'floor', 'drain'})
 # Folders of Nova's image cache, upstream's temporary images, first class disks
 # and content libraries: their files have owners though no VM uses them.
 _FOREIGN_FOLDERS = (
-    (re.compile(r'[^/]*_base/'), "it lies in Nova's image cache"),
+    (re.compile(r'[^/]*_base/'), "it is in Nova's image cache"),
     (re.compile(r'cinder_temp/'), 'it is a temporary image of Cinder'),
     (re.compile(r'fcd/'), 'it is a first class disk'),
     (re.compile(r'contentlib-'), 'it belongs to a content library'),
-    (re.compile(r'\.'), 'it lies in a folder of the vCenter itself'),
+    (re.compile(r'\.'), 'it is in a folder of the vCenter itself'),
 )
 
 

@@ -152,7 +152,7 @@ class RecordsTestCase(ImagesCase):
 
     def test_a_bare_disk_that_is_called_an_ova(self):
         self.refuse(ImageService(self.made_stream(), container='ova'),
-                    'no OVA')
+                    'not an OVA')
 
     def test_other_formats(self):
         for data, words in ((b'QFI\xfb\0\0\0\3'.ljust(65536, b'\0'), 'qcow2'),
@@ -370,7 +370,7 @@ class InVsphereTestCase(ImagesCase):
             b'# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n'
             b'createType="monolithicFlat"\n'
             b'RW 2048 FLAT "/vmfs/volumes/LocalDS_0/x-flat.vmdk" 0\n',
-            kind='sparse'), 'no VMDK')
+            kind='sparse'), 'not a VMDK')
 
     def test_another_file_than_the_image_service_sends(self):
         for kept in (ODD, self.made_stream()):

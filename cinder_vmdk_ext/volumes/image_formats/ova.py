@@ -107,7 +107,7 @@ def _members(source: stream.Peekable) -> Iterator[Member]:
     for count in range(2 * MOST_MEMBERS):
         block = source.peek(BLOCK_BYTES)
         if not count and len(block) < BLOCK_BYTES:
-            raise stream.FormatError('it is no OVA (no tar archive)')
+            raise stream.FormatError('it is not an OVA (not a tar archive)')
         block = source.take(BLOCK_BYTES)
         if not block.strip(b'\0'):
             return  # the end of the archive
@@ -116,7 +116,7 @@ def _members(source: stream.Peekable) -> Iterator[Member]:
                                              'surrogateescape')
         except tarfile.HeaderError as error:
             raise stream.FormatError(
-                'it is no OVA (no tar archive)' if not count else
+                'it is not an OVA (not a tar archive)' if not count else
                 f'the OVA is damaged ({error})') from None
         if header.size < 0:
             raise stream.FormatError('the OVA is damaged (a negative size)')
@@ -169,8 +169,8 @@ def _records(data: bytes) -> dict[str, str]:
 
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise stream.FormatError('the OVA is damaged (a size that is no '
-                                 'number)')
+        raise stream.FormatError('the OVA is damaged (a size that is not '
+                                 'a number)')
     return int(text)
 
 

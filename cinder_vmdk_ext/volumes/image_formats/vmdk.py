@@ -129,7 +129,7 @@ def open_vmdk(source: stream.Peekable,
 def _read_header(sector: bytes) -> Header:
     header = Header._make(_HEADER.unpack_from(sector))
     if header.magic != MAGIC:
-        raise stream.FormatError('it is no VMDK')
+        raise stream.FormatError('it is not a VMDK')
     problem = None
     if header.version not in _VERSIONS:
         problem = f'has version {header.version}'

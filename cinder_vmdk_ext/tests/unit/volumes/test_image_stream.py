@@ -125,7 +125,7 @@ class OpenDiskTestCase(unittest.TestCase):
         self.refuse('createType', STREAM, 'sparse')
         self.refuse('createType', SPARSE, 'streamOptimized')
         self.refuse('vmware_disktype', STREAM, 'preallocated')
-        self.refuse('no VMDK', CONTENT, 'sparse')
+        self.refuse('not a VMDK', CONTENT, 'sparse')
         self.refuse('correct the property', disk_images.ova(STREAM), 'thin',
                     'ova')
 

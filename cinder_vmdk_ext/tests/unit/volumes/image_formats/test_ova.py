@@ -109,7 +109,7 @@ class RefusedTestCase(unittest.TestCase):
 
     def test_what_is_no_archive(self):
         for data in (b'', b'x', b'x' * 5000):
-            self.refuse(data, 'no tar archive')
+            self.refuse(data, 'not a tar archive')
         self.refuse(bytes(10240), 'no OVF')
 
     def test_a_cut_archive(self):
