@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each operation does to a volume, detached and attached, here and there.
+"""Tests that each cell of docs/operations.md is true.
 
-Every cell of docs/operations.md is an operation that runs here. Write the
-page anew with ``python -m
+Each cell is an operation on a detached or an attached volume, on its own pool
+or on another, which runs here. To write the page, run ``python -m
 cinder_vmdk_ext.tests.functional.test_operations_table --write``.
 """
 
@@ -27,25 +27,24 @@ PAGE = pathlib.Path(__file__).parents[3] / 'docs' / 'operations.md'
 HEAD = '''\
 # What each operation does
 
-`make test` runs every cell of this table against the simulated vCenter and
-fails when one no longer holds. "Another cluster" is a datastore that only
+`make test` runs every cell of this table with the simulated vCenter, and
+fails if a cell is no longer true. "Another cluster" is a datastore that only
 the hosts of the other cluster mount. "Instance's host" is the ESX host of the
 instance that a volume is attached to.
 
-Each cell says what came of it: **stays** or **moves** (to the pool that was
-asked for, which the volume's host then names), the vCenter's tasks that it
-took, and in every case that succeeded that the content was compared and is
-the same. What is refused leaves the volume as it was; the reason is given.
+Each cell gives the result: **stays** or **moves** (to the requested pool,
+which the volume's host then names), and the vCenter's tasks. After each
+success the content was compared, and was the same. A refused operation leaves
+the volume unchanged; the cell gives the reason.
 
 What Cinder does before it calls the driver:
 
 - `migrate` of an attached volume never reaches the driver (`migrate_volume`
   of Cinder's volume manager; the table's cells come from its code). Cinder
-  creates an empty volume on the destination and asks Nova to swap the two,
-  which Nova's VMware driver does not implement, so the volume should stay
+  creates an empty volume on the destination and asks Nova to swap the two.
+  Nova's VMware driver does not implement this, so the volume should stay
   as it is (known by reading Nova, not shown here). To move an attached
-  volume, retype it: a retype does call the
-  driver.
+  volume, retype it: for a retype Cinder calls the driver.
 - The API refuses `migrate` for a volume that has snapshots or is in a group,
   and, without a cluster, to the pool that it is on.
 - A retype between types with equal contents does not call the driver. In
