@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations on a cluster of three cinder-volume that are killed in turn.
+"""Runs operations on three cinder-volume services that are killed in turn.
 
     python -m sandbox.tests.cluster_run [--operations 300]
 
-A sandbox's own Cinder, on RabbitMQ, MariaDB and Redis. Several clients create,
-snapshot, clone, extend, retype, migrate, attach and delete volumes through
-the API; meanwhile the volume services are killed and started in turn, and the
-vCenter restarts twice. Afterwards what is stuck is handled as an operator
-would, and then the audit has to find nothing, and pyVmomi each disk where
-Cinder says it is, with the bytes that were written to it. It prints what
-happened, and fails if that does not hold. A whole run is written to
-docs/cluster-run.md.
+It uses a sandbox's real Cinder, on RabbitMQ, MariaDB and Redis. Several
+clients create, snapshot, clone, extend, retype, migrate, attach and delete
+volumes through the API. Meanwhile the volume services are killed and started
+in turn, and the vCenter restarts twice. Afterwards the run handles stuck
+objects as an operator would. Then the audit must find nothing, and pyVmomi
+must find each disk at its place in Cinder's database, with the bytes that were
+written to it. The run prints its results, and fails if this is not so. A full
+run is written to docs/cluster-run.md.
 """
 
 import argparse
@@ -42,21 +42,21 @@ _HEADING = '## The last run'
 
 @dataclasses.dataclass
 class Settings:
-    """How much, and how long."""
+    """The amount of load, and the waits."""
 
     operations: int = 300
     clients: int = 8
     kills: int = 20
     restarts: int = 2
     patience_seconds: float = 75.0
-    #: what each task of the vCenter takes, so that kills hit some in progress
+    #: duration of each task of the vCenter, so that kills interrupt some
     task_milliseconds: int = 700
     #: Sessions of killed services end within this time; those of living ones
     #: have a call in progress all the time.
     session_seconds: int = 60
-    #: for how long nothing changes until the operator begins
+    #: the operator begins after nothing has changed for this time
     quiet_seconds: float = 35.0
-    #: whether to delete all at the end, and to ask once more
+    #: whether to delete all at the end, and to check once more
     delete: bool = True
     seed: int = 1
     runtime: str = 'threads'
@@ -65,7 +65,7 @@ class Settings:
 
 @dataclasses.dataclass
 class Report:
-    """What happened, and what is wrong after it."""
+    """The results of a run, and what is wrong after it."""
 
     settings: Settings
     outcomes: collections.Counter[tuple[str, str]] = dataclasses.field(
@@ -95,17 +95,17 @@ class Report:
 
 
 def record(report, page=PAGE):
-    """Write what came of a run to the end of a page."""
+    """Write the results of a run at the end of a page."""
     settings = report.settings
     before = page.read_text().partition(_HEADING)[0]
     page.write_text('\n'.join([
         before + _HEADING, '',
-        '%d cinder-volume on Cinder %s (%s), %d clients:' % (
+        '%d cinder-volume services on Cinder %s (%s), %d clients:' % (
             settings.size, metadata.version('cinder'), settings.runtime,
             settings.clients), '', *report.lines(), '',
-        '"Failed" is what Cinder said so of, by a status or by leaving all '
-        'as it was;', '"stuck" is what had neither come about nor failed '
-        'after %d seconds.' % settings.patience_seconds, '']))
+        'An operation has "failed" if Cinder set such a status, or left the '
+        'volume as it was;', 'it is "stuck" if it had neither succeeded nor '
+        'failed after %d seconds.' % settings.patience_seconds, '']))
 
 
 def _table(heading, values):
@@ -116,10 +116,10 @@ def _table(heading, values):
 
 
 def started(settings, folder, progress):
-    """The cluster for a run, to be used as a context."""
+    """The cluster for a run, as a context manager."""
     return cluster.Cluster(
         folder, size=settings.size, runtime=settings.runtime,
-        # As by default; an interactive sandbox gives up sooner.
+        # The default; an interactive sandbox repeats fewer times.
         options={'vmware_api_retry_count': 10},
         simulator_arguments=[
             *SIMULATOR, '-task-delay', str(settings.task_milliseconds),
@@ -139,7 +139,7 @@ class Run:
         self._report = Report(settings)
 
     def whole(self):
-        """Load and chaos, then the operator, then the questions.
+        """Run the load and the kills, then the operator, then the checks.
 
         :returns: a `Report`; nothing is wrong if its `wrong` is empty
         """
@@ -192,7 +192,7 @@ class Run:
             'volumes moved by retype or migrate': self._book.moved})
 
     def _question(self, when):
-        """Ask pyVmomi and the audit."""
+        """Check with pyVmomi and the audit."""
         wrong = truth.differences(self._cloud, self._control,
                                   self._book.content)
         found = commands.audit(self._cloud)
@@ -207,7 +207,7 @@ class Run:
             when, len(api.volumes.list()), len(found), len(wrong)))
 
     def _delete_all(self):
-        """What is whole can be deleted as usual, and nothing is left."""
+        """Delete everything as a user does, and check that nothing is left."""
         api = self._cloud.cinder
         for collection in (api.volume_snapshots, api.volumes):
             there = collection.list()

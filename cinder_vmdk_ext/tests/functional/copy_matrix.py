@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each way to copy a volume, with what its copy keeps.
+"""Runs each way to copy a volume, and finds what the copy keeps.
 
-Write docs/copies.md anew with ``make copy-matrix``.
+``make copy-matrix`` writes docs/copies.md.
 """
 
 import itertools
@@ -30,7 +30,7 @@ ADAPTERS = {'lsiLogic': 'VirtualLsiLogicController',
             'paraVirtual': 'ParaVirtualSCSIController',
             'ide': 'VirtualIDEController'}
 FORMS = ('thin', 'thick', 'eagerZeroedThick')
-# What a type names that names something; the sources differ from it.
+# The values of a type that specifies all; those of the sources differ.
 NAMED = {'adapter_type': 'busLogic', 'vmdk_type': 'thick',
          'storage_profile': 'silver'}
 # Devices that each VM has, and the disk.
@@ -46,38 +46,39 @@ REFUSALS = (exception.InvalidVolume, exception.InvalidSnapshot,
 HEAD = '''\
 # What a copy keeps
 
-Made by `make copy-matrix`, which runs each way to copy a volume against the
-simulated vCenter, with each adapter, each disk type, with and without a
-storage policy of the source, to a volume type that names nothing and to one
-that names all three, of a detached source and of one that is attached; `make
-test` runs a part of it. The copy is looked at by pyVmomi.
+`make copy-matrix` writes this page. It runs each way to copy a volume on the
+simulated vCenter: with each adapter and each disk type, with and without a
+storage policy of the source, with a volume type that specifies none of the
+three and with one that specifies all, and with a detached and an attached
+source. `make test` runs a part of it. pyVmomi checks the copies.
 
-The rule, which `cinder_vmdk_ext/backings/copy_policy.py` holds:
+The rules, which are in `cinder_vmdk_ext/backings/copy_policy.py`:
 
-- **The adapter** is the source's, unless the volume type names one
-  (`vmware:adapter_type`). `vmware_adapter_type` is for disks that are made
-  empty, or of an image that names none. Of an attached volume the adapter is
-  that of its shadow VM, whatever controller the instance has the disk on.
-- **The disk type** is the volume type's; `thin` if it names none, because
-  the scheduler counts the space so. Snapshots, linked clones, managed disks
-  and moves keep the disk's.
+- **The adapter** is the source's, unless the volume type specifies one
+  (`vmware:adapter_type`). The option `vmware_adapter_type` applies to new
+  empty disks, and to disks of an image that specifies none. The adapter of an
+  attached volume is that of its shadow VM, whatever controller the instance
+  uses.
+- **The disk type** is the volume type's; `thin` if it specifies none, because
+  the scheduler then counts the disk as thin. Snapshots, linked clones, managed
+  disks and moves keep the disk's type.
 - **The storage policy** is the volume type's, or none. Moves and reverts to a
-  COW snapshot keep the disk's.
-- **Left behind** is all else: of an attached volume's copy, everything of the
-  instance (CD-ROM, network cards, serial ports, other disks and controllers,
-  all extra configuration, annotation, hardware version, memory, limits of the
-  disk). The copy gets the UUID and the marks that its own volume has.
+  COW snapshot keep the disk's policy.
+- **Everything else is not copied.** The copy of an attached volume has nothing
+  of the instance (CD-ROM, network cards, serial ports, other disks and
+  controllers, all extra configuration, annotation, hardware version, memory,
+  limits of the disk). The copy gets the UUID and the marks of its own volume.
 
 The instance of the matrix has a CD-ROM with an image, a network card, a
 serial port, a second disk, `guestinfo.userdata` and Nova's keys, an
 annotation, hardware version vmx-19, 64 MiB of memory, and a limit of 500 I/O
 operations a second on the volume's disk.
 
-In the cells, what the copy has: **kept** is the source's, **type's** is what
-its volume type names, **refused** is an error that leaves the volume as it
-was. What stands before the slash is for a type that names nothing, what
-stands behind it for one that names all. Where a cell has two words, the
-source had already what the type names, or is thin, as a delta is.
+The cells say what the copy has: **kept** is the source's value, **type's** is
+the value of the volume type, **refused** is an error that leaves the volume
+unchanged. The value before the slash is for a type that specifies nothing, the
+value after it for a type that specifies all. A cell has two words if the
+source already had the value of the type, or is thin, as a delta is.
 
 | way | source | adapter | disk type | policy | of the instance | cases |
 |---|---|---|---|---|---|---|

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every operation, cut off at every call that changes something.
+"""Interrupts every operation at every call that changes something.
 
-Write docs/crash-matrix.md anew with ``make crash-matrix``.
+``make crash-matrix`` writes docs/crash-matrix.md.
 """
 
 import collections
@@ -48,29 +48,28 @@ MOST_CALLS = 20
 HEAD = '''\
 # The crash matrix
 
-Each operation is cut off at each of its calls that change something in the
-vCenter, in four ways: the process is **killed before** the call or **killed
-after** it (nothing of it runs on: no handler, no cleaning up; a task that
-was started goes on, and has ended before anything else happens), the
+Each operation is interrupted at each of its calls that change something in
+the vCenter, in four ways: the process is **killed before** the call, or
+**killed after** it (no handler runs and nothing is cleaned up; a task that
+was started continues, and ends before anything else happens), the
 **request** is **lost** (the connection breaks, and nothing is executed), or
-the **reply** is **lost** (it is executed, and the connection breaks). Then a
-new driver starts, as Cinder starts it, reports statistics once, and what was
-asked for is asked for again as a user would: what was not made is deleted and
-made anew, all else is repeated.
+the **reply** is **lost** (the call is executed, and the connection breaks).
+Then a new driver starts, as Cinder starts it, and reports statistics once.
+After that the request is repeated, as a user would do it: a volume that was
+not created is deleted and created again, and any other operation is repeated.
 
-A case is right when the repeat succeeds, every volume has exactly one VM with
-one disk of the content that it is to have, the audit finds nothing but
-leftovers that tell their owner, a sweep moves those, and afterwards the audit
-finds nothing. It is the simulated vCenter of the tests that says so, looked
-at by pyVmomi.
+A case is right if the repeated request succeeds, if every volume has exactly
+one VM with one disk and the right content, if the audit finds only leftovers
+that name their owner, if a sweep moves these, and if the audit then finds
+nothing. pyVmomi checks this on the simulated vCenter of the tests.
 
-`make crash-matrix` runs it all and writes this page; `make test` runs the
+`make crash-matrix` runs all cases and writes this page; `make test` runs the
 operations marked with *.
 
-- **calls**: calls that change something, the most that were seen
-- **went on**: the operation succeeded all the same
-- **repeated**: it failed, or was killed, and the repeat succeeded
-- **leftovers**: things that a sweep then had to move, in all cases together
+- **calls**: the largest number of calls that change something
+- **went on**: the operation succeeded in spite of the interruption
+- **repeated**: it failed, or was killed, and the repeated request succeeded
+- **leftovers**: objects that a sweep then had to move, in all cases together
 
 | operation | calls | cases | went on | repeated | leftovers | wrong |
 |---|---|---|---|---|---|---|
@@ -78,21 +77,21 @@ operations marked with *.
 
 
 TAIL = '''
-Detaching is not in it: the driver calls nothing for it.
+Detaching is not in the table: the driver makes no call for it.
 '''
 GAPS = '''
 ## Known gaps
-The cases that are not right, with what was found:
+The cases that are not right, and why:
 
 '''
 
 
 class Killed(BaseException):
-    """The process is gone: no ``except Exception`` sees it."""
+    """The process is killed: no ``except Exception`` catches it."""
 
 
 class Outcome(NamedTuple):
-    """What came of one case."""
+    """The result of one case."""
 
     operation: str
     mode: str
@@ -104,14 +103,14 @@ class Outcome(NamedTuple):
 
 
 class CrashCase(backend_case.BackendCase):
-    """Cuts operations off."""
+    """Interrupts operations."""
 
     OPTIONS = {'vmware_snapshot_format': 'template'}
 
     def setUp(self):
         super().setUp()
         self.outcomes: list[Outcome] = []
-        # What a case changed that is no volume, to be undone after it.
+        # Functions that undo changes of a case to other objects than volumes.
         self.undo: list[Callable[[], Any]] = []
         self.addCleanup(self._swap_driver, None)
         self._own: Any = None
@@ -124,7 +123,7 @@ class CrashCase(backend_case.BackendCase):
         self.driver = fresh or self.shared_driver
 
     def restart(self):
-        """A new process: a new driver, told what Cinder knows."""
+        """Act as a new process: start a new driver with Cinder's records."""
         self._swap_driver(self.make_driver())
         self.settle()
         volumes = list(objects.VolumeList.get_all(self.context))
@@ -140,7 +139,7 @@ class CrashCase(backend_case.BackendCase):
         return objects.Volume.get_by_id(self.context, volume_id)
 
     def settle(self):
-        """Wait for the tasks that go on after their client is gone."""
+        """Wait for the tasks that continue after the death of their client."""
         # A driver's thread waits for each of its tasks, so few can be running.
         for task in self.service.content.taskManager.recentTask[-4:]:
             with contextlib.suppress(Exception):
@@ -151,7 +150,7 @@ class CrashCase(backend_case.BackendCase):
 
     @contextlib.contextmanager
     def cut(self, mode, call):
-        """Cut off what runs in the block; yields what was hit."""
+        """Interrupt the operation in the block; yields the calls hit."""
         hit: dict[str, Any] = {'method': None, 'count': 0}
         if mode.startswith('killed'):
             with self._killing(mode, call, hit):
@@ -235,7 +234,7 @@ class CrashCase(backend_case.BackendCase):
                        problem[:400])
 
     def check(self, expect):
-        """All is well but for leftovers, which a sweep moves.
+        """Check that only leftovers remain, and that a sweep moves them.
 
         :param expect: of the attempt, called after statistics
         :returns: how many leftovers there were
@@ -298,7 +297,7 @@ class CrashCase(backend_case.BackendCase):
 
     @contextlib.contextmanager
     def format(self, form):
-        """Snapshots of that format in the block."""
+        """Take snapshots in this format in the block."""
         options = 'vmware_snapshot_format', form, section.NAME
         cfg.CONF.set_override(*options)
         try:
@@ -306,12 +305,12 @@ class CrashCase(backend_case.BackendCase):
         finally:
             cfg.CONF.clear_override(options[0], options[2])
 
-    # -- What is asked for --------------------------------------------------
+    # -- Operations ---------------------------------------------------------
 
     def making(self, make):
-        """An operation that makes a volume: a failed one is deleted first.
+        """An operation that creates a volume; a failed one is deleted first.
 
-        :param make: makes it, given its record; gives the model update
+        :param make: creates it from its record; returns the model update
         """
         made = [self.new_volume()]
 
@@ -338,7 +337,7 @@ def _words(finding):
 
 
 def page(outcomes: list[Outcome]) -> str:
-    """docs/crash-matrix.md."""
+    """The text of docs/crash-matrix.md."""
     text = HEAD
     total: dict[str, int] = collections.Counter()
     for name, operation in OPERATIONS.items():
@@ -370,13 +369,13 @@ def page(outcomes: list[Outcome]) -> str:
 
 
 def _anonymous(text: str) -> str:
-    """Without what differs from run to run."""
+    """The text without the parts that differ between runs."""
     text = re.sub('[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '...', text)
     return re.sub(r'\s+', ' ', text)
 
 
 class _Run(CrashCase):
-    """The whole matrix, or the operations that are named."""
+    """Runs the whole matrix, or the named operations."""
 
     wanted: tuple[str, ...] = ()
 
@@ -389,12 +388,12 @@ class _Run(CrashCase):
 
 
 def load_tests(loader, tests, pattern):
-    """This module holds no tests of its own."""
+    """This module has no tests of its own."""
     return unittest.TestSuite()
 
 
 def main(wanted: list[str]) -> int:
-    """Run operations, or all; then write the page of all that were run."""
+    """Run the named operations, or all; then write the page of all runs."""
     _Run.wanted = tuple(wanted)
     if not wanted:
         shutil.rmtree(RECORDS, ignore_errors=True)

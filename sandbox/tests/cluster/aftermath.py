@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator does about what killed services have left.
+"""Does what an operator does after services were killed.
 
-Each step is one that docs/cluster-run.md tells an operator to take; nothing
-here reaches around Cinder's API and the plugin's own commands.
+Each step is one of docs/cluster-run.md. Everything is done through Cinder's
+API and the plugin's commands.
 """
 
 import collections
@@ -12,16 +12,16 @@ from sandbox.tests.cluster import commands
 from sandbox.tests.cluster import load
 
 _PATIENCE_SECONDS = 120.0
-# Nothing was made yet, or there is nothing left to keep.
+# Statuses in which nothing was created yet, or nothing has to be kept.
 _GIVEN_UP = ('creating', 'downloading', 'deleting', 'error',
              'error_deleting')
 
 
 class Operator:
-    """Puts right what is stuck, and sweeps away what is nobody's.
+    """Ends stuck operations, and sweeps objects that belong to no volume.
 
     :param cloud: the sandbox's `Cluster`
-    :param quiet_seconds: for how long nothing changes until it begins
+    :param quiet_seconds: it begins after nothing has changed for this time
     """
 
     def __init__(self, cloud, book, quiet_seconds):
@@ -29,11 +29,11 @@ class Operator:
         self._api = cloud.cinder
         self._quiet_seconds = quiet_seconds
         self._book = book
-        #: what was found, and what was done about it -> how often
+        #: what was found and done -> how often
         self.actions = collections.Counter()
 
     def tidy(self):
-        """Bring everything to rest."""
+        """End everything that is stuck."""
         self._wait_until_quiet()
         for attachment in self._api.attachments.list():
             self.actions['attachment left: deleted'] += 1
@@ -48,7 +48,7 @@ class Operator:
         commands.empty_quarantine(self._cloud)
 
     def _wait_until_quiet(self):
-        """Services that are back go on with some of what they had begun."""
+        """Wait while restarted services continue some of their operations."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         seen, since = None, time.monotonic()
         while time.monotonic() < deadline:
@@ -78,7 +78,7 @@ class Operator:
             self._repeat(self._api.volumes.get(volume.id), wish)
 
     def _give_up(self, collection, thing):
-        """Delete it, again if it is being deleted."""
+        """Delete an object, again if it is being deleted."""
         kind = 'volume' if collection is self._api.volumes else 'snapshot'
         status = load.status_of(collection, thing.id)
         if status == 'gone':
@@ -93,7 +93,7 @@ class Operator:
                                  f'is {last}')
 
     def _repeat(self, volume, wish):
-        """Ask once more for what was not done."""
+        """Repeat an operation that was not done."""
         if load.is_fulfilled(volume, wish):
             return
         self.actions[f'{wish.operation}: repeated'] += 1
