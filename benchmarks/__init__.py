@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the driver costs, measured beside upstream's in the same run."""
+"""Measures the cost of this driver and of upstream's in the same run."""

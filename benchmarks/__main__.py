@@ -26,7 +26,7 @@ def main() -> None:
                        else measuring.full()):
             print(report.line(result), flush=True)
             results.append(result)
-    finally:  # what was measured before something broke is not lost
+    finally:  # write the results even if a later measurement failed
         for path in report.write(results, arguments.into, name):
             print(f'wrote {os.path.relpath(path)}')
 

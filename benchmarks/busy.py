@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other people's work in a vCenter: their VMs are reconfigured, one by one.
+"""Changes other users' VMs in a vCenter, one after the other.
 
-A process of its own, so that what it costs is not taken for the driver's. It
-takes the vCenter as JSON in the first line of its standard input, and then
-answers each line with the number of changes made so far, until there is none.
+It is a separate process, so that its cost is not counted as the driver's. The
+first line of its standard input is the vCenter as JSON. It answers each
+further line with the number of changes made so far, and ends with its input.
 """
 
 import itertools
@@ -19,9 +19,9 @@ from simulator import client
 
 def reconfigure(machines: list[vim.VirtualMachine], rate: float,
                 count: list[int]) -> None:
-    """Change one VM after the other, ``rate`` a second, for ever.
+    """Change one VM after the other, ``rate`` per second, for ever.
 
-    :param count: its one element is the number of changes made
+    :param count: its only element is the number of changes made
     """
     due = time.monotonic()
     for number, machine in enumerate(itertools.cycle(machines)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which simulators are started, and what each driver is put through."""
+"""Starts the simulators, and runs the operations of each driver."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ DRIVERS = ('upstream', 'ours')
 OPERATIONS = ('stats', 'select', 'create', 'delete', 'attach', 'snapshot',
               'template', 'clone', 'linked_clone', 'extend', 'retype',
               'retype_disk')
-# What a large inventory makes dear, of which upstream's takes minutes.
+# Operations whose cost grows with the inventory; upstream's take minutes.
 HOT = ('stats', 'select', 'create', 'delete')
 WARM = ('attach', 'clone', 'linked_clone', 'extend', 'retype')
 TIMEOUT_SECONDS = 600
@@ -28,7 +28,7 @@ Result = dict[str, Any]
 
 
 class Size(NamedTuple):
-    """An inventory."""
+    """The size of an inventory."""
 
     datastores: int
     hosts: int
@@ -57,7 +57,7 @@ def vcenter(size: Size) -> Iterator[client.Simulator]:
 
 
 class Site:
-    """A simulated vCenter, and both drivers on it in turn."""
+    """Runs both drivers on one simulated vCenter, one after the other."""
 
     def __init__(self, size: Size, started: client.Simulator) -> None:
         self.size = size
@@ -72,10 +72,10 @@ class Site:
     def compare(self, operations: tuple[str, ...], *, delay_ms: int = 0,
                 task_ms: int = 0, drivers: tuple[str, ...] = DRIVERS,
                 **more: Any) -> list[Result]:
-        """Put the drivers through operations, one driver after the other.
+        """Run operations of the drivers, one driver after the other.
 
-        :param delay_ms: by which every call is delayed
-        :param task_ms: how long every task runs at least
+        :param delay_ms: delay of every call, in milliseconds
+        :param task_ms: least duration of every task, in milliseconds
         """
         found = []
         for driver in drivers:
@@ -115,7 +115,7 @@ class Site:
                 worker.kill()
                 out, errors = worker.communicate()
         if worker.returncode:
-            # What was measured before is not lost with it.
+            # The results until then are still returned.
             print(f'{plan["driver"]} on {self.size} ended early:\n'
                   f'{errors[-2000:]}', file=sys.stderr)
         return [json.loads(line) for line in out.splitlines()
@@ -135,13 +135,13 @@ def quick() -> Iterator[Result]:
 
 
 def counts() -> list[Result]:
-    """Ours alone at the smallest size: what a test can check."""
+    """Results of our driver alone at the smallest size, for a test."""
     with vcenter(SMALL) as started:
         return Site(SMALL, started).compare(OPERATIONS, drivers=('ours',))
 
 
 def full() -> Iterator[Result]:
-    """All sizes, delays and loads. Takes about twenty minutes."""
+    """All sizes, delays and loads; takes about twenty minutes."""
     for size in (SMALL, MEDIUM, LARGE):
         with vcenter(size) as started:
             site = Site(size, started)
@@ -166,11 +166,13 @@ def full() -> Iterator[Result]:
 def _parallel(site: Site) -> Iterator[Result]:
     for runtime in ('native', 'eventlet'):
         for driver in DRIVERS:
-            # Fifty of upstream's in a large inventory take ten minutes.
+            # Fifty creates by upstream's driver in a large inventory take ten
+            # minutes.
             count = 50 if driver == 'ours' or site.size == SMALL else 4
             if count == 4 and runtime != 'native':
-                continue  # what takes their time is the processor's, in both
-            # Nothing that upstream's has read once spares it another time.
+                continue  # both runtimes are bound by the CPU
+            # Upstream's driver keeps nothing that would make a second create
+            # faster.
             warm = ('select',) if driver == 'ours' else ()
             yield from site.compare(
                 (*warm, 'parallel'), delay_ms=5, task_ms=500,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as a table (Markdown), as data (JSON) and as a picture (PNG)."""
+"""Writes results as a table (Markdown), data (JSON) and a plot (PNG)."""
 
 import json
 import pathlib
@@ -29,7 +29,7 @@ def write(results: list[measuring.Result], folder: pathlib.Path,
 
 
 def line(result: measuring.Result) -> str:
-    """A result in one line, as it comes."""
+    """A result as one line of the terminal."""
     figures = ', '.join(_figures(result))
     return (f'{result["driver"]:9}{_title(_condition(result)):50}'
             f'{result["operation"]:32}{figures}')
@@ -38,7 +38,7 @@ def line(result: measuring.Result) -> str:
 def markdown(results: list[measuring.Result], whole: bool = False) -> str:
     """One table for each inventory and condition.
 
-    :param whole: of a full run; the targets come first
+    :param whole: whether it was a full run; its page begins with the targets
     """
     parts = ['# Upstream\'s driver and ours, in the same run\n', _LEGEND]
     if whole:
@@ -51,13 +51,14 @@ def markdown(results: list[measuring.Result], whole: bool = False) -> str:
 
 
 _LEGEND = '''
-An inventory is *datastores* x *hosts* x *virtual machines*, every datastore
-on every host. Calls and bytes are counted by the simulated vCenter; a `+n`
-are the replies to the long poll in that time, which cost no round trip of
-their own. CPU is the driver's process alone, without Cinder's database: volume
-types are answered from memory, and what Cinder writes is not in it. Counts
-can be compared between machines; times only within one table. Ours is the
-median of some repetitions where upstream's takes seconds each time.
+An inventory is *datastores* x *hosts* x *virtual machines*; every host mounts
+every datastore. The simulated vCenter counts calls and bytes; `+n` is the
+number of replies to the long poll in that time, which need no round trip of
+their own. CPU is that of the driver's process, without Cinder's database:
+volume types are read from memory, and Cinder's writes are not included. Counts
+can be compared between machines, times only within one table. Some figures of
+ours are medians of several repetitions; upstream's are single measurements,
+because each takes seconds.
 '''
 
 
@@ -69,9 +70,9 @@ def _of_targets(rows: list[targets.Row]) -> str:
 
 
 _NOT_MEASURED = '''
-Why those that are missed are missed is in [profiles](profiles.md). That no
-thread is handed another's reply is tested: `VMDK_EXT_TEST_CALLS=10000` has
-`test_sessions` make 10,000 calls from 50 native threads.
+[Profiles](profiles.md) explains the targets that were not reached. A test
+checks that no thread gets another's reply: with `VMDK_EXT_TEST_CALLS=10000`,
+`test_sessions` makes 10,000 calls from 50 native threads.
 '''
 
 
@@ -136,7 +137,7 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 
 def plot(results: list[measuring.Result], path: pathlib.Path) -> None:
-    """CPU and bytes of the hot path against the size of the inventory."""
+    """Plot CPU, bytes and time of frequent operations by inventory size."""
     # Only `make bench` needs it (benchmarks/requirements.txt).
     import matplotlib
     matplotlib.use('Agg')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was to be reached, and what of it a run has measured."""
+"""Compares the results of a run with the targets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,14 +27,14 @@ class _Missing(Exception):
 
 
 class Run:
-    """The results of one run, to be looked up."""
+    """Finds results of one run."""
 
     def __init__(self, results: list[Result]) -> None:
         self._results = results
 
     def get(self, driver: str, operation: str, size: measuring.Size,
             delay_ms: int = 0, runtime: str = 'native') -> Result:
-        """The first such result, beside which the other driver's was taken.
+        """The first result with these properties.
 
         :raises _Missing: there is none, or it failed
         """
@@ -56,7 +56,7 @@ class Run:
 
 
 def rows(results: list[Result]) -> list[Row]:
-    """Every target, with what the results say of it."""
+    """Every target, with the figures of the results."""
     run = Run(results)
     found = []
     for metric, target, look in _TARGETS:
@@ -106,14 +106,14 @@ def _calls_of_create(run: Run) -> _Found:
 
 
 def _added(run: Run, driver: str) -> float:
-    """What a delete takes beyond its one task and its two round trips."""
+    """Time of a delete without its one task and its two round trips."""
     return run.get(driver, 'delete', measuring.SMALL, 5)[
         'wall_ms'] - _TASK_MS - 2 * 5
 
 
 def _latency(run: Run) -> _Found:
     upstream, ours = (_added(run, driver) for driver in measuring.DRIVERS)
-    # The notice is one call more, which the vCenter holds for 5 ms as well.
+    # The notice is a further call, which the vCenter delays by 5 ms as well.
     return _times(upstream, ours, 50, 'ms', 20 + 5)
 
 
@@ -134,12 +134,12 @@ def _rate(result: Result) -> float:
     return float(_made(result) / result['wall_ms'] * 1000)
 
 
-def _told_rate(result: Result) -> str:
-    """The rate, and how many it is of where some failed."""
-    told = f'{_rate(result):.2f} a second'
+def _rate_text(result: Result) -> str:
+    """The rate as text; if some failed, also how many were made."""
+    text = f'{_rate(result):.2f} a second'
     if result['failures']:
-        told += f' ({_made(result)} of {result["count"]} were made)'
-    return told
+        text += f' ({_made(result)} of {result["count"]} were made)'
+    return text
 
 
 def _parallel(size: measuring.Size, wanted: float, runtime: str,
@@ -148,7 +148,7 @@ def _parallel(size: measuring.Size, wanted: float, runtime: str,
         upstream = run.get('upstream', 'parallel creates', size, 5, upstreams)
         ours = run.get('ours', 'parallel creates', size, 5, runtime)
         ratio = _rate(ours) / _rate(upstream)
-        return (_told_rate(upstream), _told_rate(ours), f'{ratio:,.1f} times',
+        return (_rate_text(upstream), _rate_text(ours), f'{ratio:,.1f} times',
                 ratio >= wanted)
     return look
 
@@ -167,8 +167,8 @@ def _ours(operation: str, key: str, most: float, unit: str,
     def look(run: Run) -> _Found:
         found = run.get('ours', operation, measuring.LARGE,
                         runtime=runtime)[key] / scale
-        told = f'{found:,.{1 if most > 1 else 2}f} {unit}'
-        return '', told, told, found <= most
+        text = f'{found:,.{1 if most > 1 else 2}f} {unit}'
+        return '', text, text, found <= most
     return look
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One driver, upstream's or ours, put through its operations and measured.
+"""Runs and measures the operations of one driver, upstream's or ours.
 
-A process of its own, so that neither driver pays for the other's imports,
-threads or garbage. It takes a plan as JSON on its standard input and answers
-on its standard output, one JSON object a line.
+Each driver has a separate process, so that imports, threads and garbage of
+one do not affect the other. It reads a plan as JSON from its standard input,
+and writes results to its standard output, one JSON object per line.
 """
 
 import json
@@ -41,9 +41,9 @@ from sandbox.embedded import section  # noqa: E402
 from simulator import control  # noqa: E402
 
 BACKEND = f'cinder-1@{section.NAME}'
-# A call that waits for news ends when there are some: its cost is a notice.
+# The call of the long poll; each of its replies counts as one notice.
 NOTICE = 'WaitForUpdatesEx'
-# How many of other people's VMs change a second, and for how long.
+# How many VMs of other users change per second, and for how long.
 BUSY_RATE = 20
 BUSY_SECONDS = 10
 BUSY_REPORTS = 20
@@ -62,11 +62,11 @@ class Bench:
         self.context = self.database.context
         self.number = 0
         self._coordinate()
-        # Cinder's database is not what is measured: of either driver.
+        # Cinder's database is not measured, for either driver.
         volume_types.get_volume_type_extra_specs = functools.lru_cache(
             volume_types.get_volume_type_extra_specs)
         cls = ours.VmdkExtDriver if self.ours else vmdk.VMwareVcVmdkDriver
-        # Upstream's driver needs other privileges than the plugin does.
+        # Upstream's driver needs other privileges than the plugin's.
         login = service_user.of(self.vcenter) if self.ours else self.vcenter
         self.user = login.user
         self.driver = cls(configuration=section.read(**section.of_vcenter(
@@ -86,10 +86,11 @@ class Bench:
     # -- Measuring ----------------------------------------------------------
 
     def measure(self, name, action, times=1, **more):
-        """Run an action and tell what it cost.
+        """Run an action, and report its cost.
 
-        :param times: of which the median is told, and the mean of calls
-        :returns: what the action returns the last time
+        :param times: how often it runs; the median of the times and the mean
+            of the calls are reported
+        :returns: the action's last result
         """
         self.control.reset_journal()
         walls, cpus = [], []
@@ -120,10 +121,10 @@ class Bench:
         print(json.dumps({'driver': self.plan['driver'], **result}),
               flush=True)
 
-    # -- What the manager does ----------------------------------------------
+    # -- Work of Cinder's manager -------------------------------------------
 
     def pool(self):
-        """Where the scheduler put a volume: with pools, each in turn."""
+        """The pool for the next volume: with pools, each in turn."""
         if not self.ours:
             return section.NAME
         self.number += 1
@@ -151,7 +152,7 @@ class Bench:
         self.await_notice(volume.id)
 
     def await_notice(self, uuid):
-        """Let the vCenter tell of a VM that was just made."""
+        """Wait until the long poll has reported a new VM."""
         deadline = time.monotonic() + 2
         while (self.ours and time.monotonic() < deadline and not
                 self.driver.volumeops.backing_view.moref_of(uuid)):
@@ -172,7 +173,7 @@ class Bench:
             try:
                 getattr(self, name)()
             except Exception as error:
-                # Of what comes before an operation. The others go on.
+                # An error before the measurement; the others still run.
                 self.tell(operation=name, error=f'{type(error).__name__}: '
                           f'{error}')
         if self.ours:
@@ -185,7 +186,7 @@ class Bench:
                          self.driver.backend.inventory_source.read)
         self.measure('stats, first',
                      lambda: self.driver.get_volume_stats(refresh=True))
-        if self.ours:  # its VMs are told meanwhile
+        if self.ours:  # the long poll reports the VMs meanwhile
             self.driver.volumeops.read_backings()
             self.driver.get_volume_stats(refresh=True)
         self.measure('stats',
@@ -295,10 +296,10 @@ class Bench:
 
         self.measure('parallel creates', run, count=count, failures=failures)
 
-    # -- What ours alone is asked ---------------------------------------------
+    # -- Measurements of our driver alone -------------------------------------
 
     def memory(self):
-        """What the view takes, and what 10,000 operations add to it."""
+        """Memory of the view, and memory that 10,000 operations add."""
         before = _resident_bytes()
         known = self.driver.backend.inventory_source.read()
         self.tell(operation='memory of the view',
@@ -308,7 +309,7 @@ class Bench:
         source = self.driver.backend.inventory_source
         wanted = model.Requirement(1 << 30, pinned=frozenset(
             list(known.datastores)[:1]))
-        for _ in range(2):  # the first time fills what has a bound
+        for _ in range(2):  # the first time fills the bounded caches
             before = _resident_bytes()
             for _ in range(10000):
                 with place.operation():
@@ -319,7 +320,7 @@ class Bench:
                   bytes_held=_resident_bytes() - before)
 
     def busy(self):
-        """What reports and changes cost while other people's VMs change."""
+        """Cost of reports and changes while other users' VMs change."""
         report = functools.partial(self.driver.get_volume_stats, refresh=True)
         self.driver.backend.inventory_source.read()
         self.driver.volumeops.read_backings()
@@ -333,7 +334,7 @@ class Bench:
             costs = []
             for _ in range(BUSY_REPORTS):
                 time.sleep(BUSY_SECONDS / BUSY_REPORTS)
-                cpu = time.thread_time()  # the background is not in it
+                cpu = time.thread_time()  # without the background thread
                 report()
                 costs.append((time.thread_time() - cpu) * 1000)
         self.tell(operation='busy: report, median',
@@ -341,7 +342,7 @@ class Bench:
         self.tell(operation='busy: report, most', cpu_ms=max(costs))
 
     def stall(self):
-        """The longest that a report keeps another greenthread waiting."""
+        """The longest time that a report makes another greenthread wait."""
         longest = [0.0]
         going = [True]
 
@@ -356,7 +357,7 @@ class Bench:
         gc.collect()
         gc.freeze()
         self.driver.backend.inventory_source.read()
-        self.driver.backend.promised.all()  # Cinder's database is left out
+        self.driver.backend.promised.all()  # exclude Cinder's database
         thread = threading.Thread(target=tick)
         thread.start()
         for name, report, times in (
@@ -381,9 +382,9 @@ class Bench:
 
 @contextlib.contextmanager
 def _changes(vcenter):
-    """Have other people's VMs change in this block.
+    """Change other users' VMs during this block.
 
-    :returns: what tells how many changes there were so far
+    :returns: a function that returns the number of changes so far
     """
     with subprocess.Popen(
             [sys.executable, '-W', 'ignore', '-m', 'benchmarks.busy'],
