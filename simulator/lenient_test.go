@@ -23,10 +23,10 @@ func TestREADMEListsTheRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const head = "| rule | with `-lenient` |\n|---|---|\n"
+	const head = "| rule | with `-lenient` | held to by |\n|---|---|---|\n"
 	want := head
 	for _, rule := range core.NewLeniencies(features).Rules() {
-		want += fmt.Sprintf("| `%s` | %s |\n", rule.Name, rule.Relaxes)
+		want += fmt.Sprintf("| `%s` | %s | `%s` |\n", rule.Name, rule.Relaxes, rule.Test)
 	}
 	before, after, found := strings.Cut(string(text), head)
 	if !found {
@@ -72,6 +72,53 @@ func TestEachRuleIsDeclaredAndAskedFor(t *testing.T) {
 	for name := range asked {
 		if !declared[name] {
 			t.Errorf("%s is in no feature's Rules", name)
+		}
+	}
+}
+
+// TestEachRuleHasAConformanceTest finds rules without a test, and tests that are not there or do not say what they follow.
+func TestEachRuleHasAConformanceTest(t *testing.T) {
+	page, err := os.ReadFile("docs/conformance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range core.NewLeniencies(features).Rules() {
+		parts := strings.Split(rule.Test, ".")
+		if len(parts) != 3 {
+			t.Errorf("%s names the test %q, not module.class.method", rule.Name, rule.Test)
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("conformance", parts[0]+".py"))
+		_, class, found := strings.Cut(string(text), "\nclass "+parts[1]+"(")
+		class, _, _ = strings.Cut(class, "\nclass ")
+		if err != nil || !found || !strings.Contains(class, "    def "+parts[2]+"(self") {
+			t.Errorf("%s names the test %s, which is not there", rule.Name, rule.Test)
+		}
+		// The page names the test, its class or its module beside the reference.
+		if !strings.Contains(string(page), "`"+parts[0]+"."+parts[1]) && !strings.Contains(string(page), "`"+parts[0]+"`") {
+			t.Errorf("docs/conformance.md does not say what %s, the test of %s, follows", rule.Test, rule.Name)
+		}
+	}
+}
+
+// TestEachFindingHasAConformanceTest finds rows of docs/conformance.md that do not say what is followed, or name no test.
+func TestEachFindingHasAConformanceTest(t *testing.T) {
+	page, err := os.ReadFile("docs/conformance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for number := 1; number <= 22; number++ {
+		if !strings.Contains(string(page), fmt.Sprintf("\n| A%d |", number)) {
+			t.Errorf("A%d has no row", number)
+		}
+	}
+	for line := range strings.SplitSeq(string(page), "\n") {
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		if !strings.HasPrefix(line, "| ") || cells[len(cells)-1] == "test" {
+			continue
+		}
+		if len(cells) < 3 || len(cells[len(cells)-2]) < 10 || !strings.Contains(cells[len(cells)-1], "`test_") {
+			t.Errorf("this row does not say what is followed, or names no test: %s", line)
 		}
 	}
 }

@@ -93,7 +93,9 @@ class ChecksTestCase(vcenter_case.VCenterCase):
 
 
 class FurtherCallsTestCase(vcenter_case.VCenterCase):
-    """Calls that a peer's suite (govc's) makes, and that failed here."""
+    """Calls that a peer's suite (govmomi's govc/test) makes, and that failed here: ClusterComputeResource.AddHost_Task of the
+    reference, and the REST call that govmomi's vapi/simulator answers.
+    """
 
     flags = {'ds': 1, 'vm': 0, 'cluster': 1, 'standalone_host': 0}
 

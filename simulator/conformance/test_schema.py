@@ -42,7 +42,7 @@ class SchemaCase(vcenter_case.VCenterCase):
         return self.send(f'<CreateFolder><_this type="Folder">{self.datacenter.vmFolder._moId}</_this>{content}</CreateFolder>')
 
 
-class RequestsTestCase(SchemaCase):
+class RefusalCase(SchemaCase):
 
     def refused(self, reply, words):
         self.assertEqual(500, reply.status_code, reply.text)
@@ -50,6 +50,9 @@ class RequestsTestCase(SchemaCase):
         self.assertEqual('ServerFaultCode', fault.findtext('faultcode'))
         self.assertIn(words, fault.findtext('faultstring'))
         self.assertEqual('InvalidRequestFault', etree.QName(fault.find('detail')[0]).localname)
+
+
+class RequestsTestCase(RefusalCase):
 
     def test_elements_in_order_are_taken(self):
         reply = self.reconfigure('<name>in order</name><annotation>words</annotation>')
@@ -74,6 +77,44 @@ class RequestsTestCase(SchemaCase):
 
     def test_a_required_element_that_is_missing_is_refused(self):
         self.refused(self.create_folder(''), 'Required property name is missing')
+
+
+class LocalizedMethodFaultTestCase(RefusalCase):
+    """core-types.xsd of vCenter 9.1: LocalizedMethodFault extends DynamicData by `fault`, once, and `localizedMessage`, at most once.
+    HttpNfcLeaseAbort takes one; replies hold them in TaskInfo.error and MissingProperty.fault.
+    """
+
+    FAULT = '<fault xsi:type="SystemError"><reason>no matter</reason></fault>'
+    WORDS = '<localizedMessage>words</localizedMessage>'
+
+    def abort(self, content):
+        return self.send('<HttpNfcLeaseAbort><_this type="HttpNfcLease">session[none]</_this>'
+                         f'<fault>{content}</fault></HttpNfcLeaseAbort>')
+
+    def test_words_may_be_missing(self):
+        for content in self.FAULT + self.WORDS, self.FAULT:
+            self.assertIn('ManagedObjectNotFound', self.abort(content).text)
+
+    def test_the_fault_may_not(self):
+        for content in self.WORDS, '':
+            self.refused(self.abort(content), 'Required property fault is missing')
+
+    def test_the_fault_comes_before_the_words_and_once(self):
+        self.refused(self.abort(self.WORDS + self.FAULT), 'Required property fault is missing')
+        self.refused(self.abort(self.FAULT + self.FAULT), 'Unexpected element tag "fault" seen')
+
+    def test_replies_hold_it_so(self):
+        folder = self.datacenter.vmFolder
+        task = folder.Rename_Task('')
+        self.assertIsInstance(self.fault_of(task), vim.fault.InvalidName)
+        reply = self.send(
+            f'<RetrievePropertiesEx><_this type="PropertyCollector">{self.content.propertyCollector._moId}</_this><specSet><propSet>'
+            f'<type>Task</type><pathSet>info.error</pathSet></propSet><objectSet><obj type="Task">{task._moId}</obj></objectSet>'
+            '</specSet><options/></RetrievePropertiesEx>')
+        error = etree.fromstring(reply.content).find('.//{*}propSet/{*}val')
+        self.assertEqual('LocalizedMethodFault', error.get('{http://www.w3.org/2001/XMLSchema-instance}type').rpartition(':')[2])
+        self.assertEqual(['fault', 'localizedMessage'], [etree.QName(each).localname for each in error])
+        self.assertEqual('InvalidName', error[0].get('{http://www.w3.org/2001/XMLSchema-instance}type').rpartition(':')[2])
 
 
 class LenientRequestsTestCase(SchemaCase):
@@ -111,6 +152,13 @@ class Wsdl91TestCase(unittest.TestCase):
                     [(each.get('name'), each.get('type').rpartition(':')[2], each.get('minOccurs', '1'),
                       each.get('maxOccurs', '1')) for each in kind.iter(XSD + 'element')])
         return found
+
+    def test_LocalizedMethodFault_and_MethodFault_are_theirs(self):
+        base, elements = self.theirs['LocalizedMethodFault']
+        self.assertEqual(('DynamicData', [('fault', 'MethodFault', '1', '1'), ('localizedMessage', 'string', '0', '1')]),
+                         (base, elements))
+        for name in 'LocalizedMethodFault', 'MethodFault':
+            self.assertEqual(self.theirs[name], self.ours[name])
 
     def test_every_type_of_both_has_the_same_base_and_elements(self):
         both = self.ours.keys() & self.theirs.keys()

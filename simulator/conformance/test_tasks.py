@@ -52,7 +52,7 @@ class ReconfigureTestCase(TaskCase):
         self.assertEqual(('', ''), (vm.config.annotation or '', vm.summary.config.annotation or ''))
 
     def test_the_uuid_of_a_delta_is_not_changed(self):
-        """A delta shows the uuid of its base; a host sets it in a base only (finding: "a delta's UUID can be changed")."""
+        """A delta shows the uuid of its base, and a host sets it in a base only: seen, but said on no page of the reference."""
         vm, _ = self.vm_with_disk()
         self.snapshot(vm)
         disk = self.disks(vm)[0]
@@ -65,6 +65,7 @@ class ReconfigureTestCase(TaskCase):
 
 
 class DatacentersTestCase(TaskCase):
+    """VirtualMachine.datastore: "the subset of datastore objects in the datacenter that is used by this virtual machine"."""
 
     def test_a_move_to_another_datacenter_leaves_nothing_of_the_old_one(self):
         """VirtualMachineRelocateSpec.folder: "if not specified, the root VM folder of the destination datacenter will be used"."""

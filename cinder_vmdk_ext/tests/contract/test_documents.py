@@ -114,6 +114,27 @@ class NamedTestsTestCase(unittest.TestCase):
         self.assertLess(20, len(claims(text)))
 
 
+class LeniencyTestCase(unittest.TestCase):
+    """The simulator's README names each file that turns a rule off."""
+
+    def test_the_readme_names_who_asks_for_a_leniency(self):
+        readme = (ROOT / 'simulator/README.md').read_text('utf-8')
+        named = {path.rpartition('/')[2] for path in re.findall(
+            r'`([\w/]+\.py)`', readme.partition('Who asks for')[2]
+            .partition('\n## ')[0])}
+        own = {'client.py', 'vcenter_case.py', 'test_documents.py'}
+        asking = {
+            path.name for path in test_tree.files()
+            if path.suffix == '.py' and path.name not in own
+            and re.search(r"""\blenient(=|'?:| =) *[^()\s]""",
+                          path.read_text('utf-8'))}
+        own_tests = {
+            path.name for path in test_tree.files()
+            if path.parent.name == 'conformance'
+            and 'Lenient' in path.read_text('utf-8')}
+        self.assertEqual(named, asking - own_tests)
+
+
 def claims(text):
     """The rows of the tables of who can do what."""
     found, inside = [], False

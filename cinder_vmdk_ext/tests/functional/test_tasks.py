@@ -19,7 +19,9 @@ from cinder_vmdk_ext.vsphere import tasks
 
 class TaskCase(live_view_case.LiveViewCase):
 
-    flags = {'ds': 2, 'vm': 0, 'ds_capacity': '100GiB', 'ds_mount_all': True}
+    # No task has ended when its call is answered.
+    flags = {'ds': 2, 'vm': 0, 'ds_capacity': '100GiB', 'ds_mount_all': True,
+             'task_delay': 30}
 
     def setUp(self):
         super().setUp()

@@ -13,6 +13,8 @@ class LostReplyTestCase(backend_case.BackendCase):
     """Each operation goes on with what was done, and does it once."""
 
     OPTIONS = {'vmware_snapshot_format': 'COW'}
+    # No task has ended when its call is answered, or its reply is lost.
+    VCENTER = backend_case.BackendCase.VCENTER | {'task_delay': 30}
 
     def lose(self, method, when='after', **more):
         self.control.fault(method=method, count=1, cut=when, **more)

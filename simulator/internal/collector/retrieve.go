@@ -16,11 +16,14 @@ import (
 var Feature = core.Feature{
 	Name: "property collector",
 	Rules: []core.Rule{
-		{Name: "paging", Relaxes: "a retrieval without `maxObjects` answers with all objects at once, not with 100 and a token"},
-		{Name: "unknown-paths", Relaxes: "a property path, or type, that the API does not have is answered as missing, " +
-			"not refused with InvalidProperty or InvalidType"},
-		{Name: "lost-session-fault", Relaxes: "a retrieval without a session is refused with the fault NotAuthenticated, " +
-			"not answered with NotAuthenticated in `missingSet`"},
+		{Name: "paging", Test: "test_retrieval.PagesTestCase.test_a_page_holds_100_objects_though_none_was_asked_for",
+			Relaxes: "a retrieval without `maxObjects` answers with all objects at once, not with 100 and a token"},
+		{Name: "unknown-paths", Test: "test_retrieval.PathsTestCase.test_an_unknown_path_is_refused_at_a_retrieval",
+			Relaxes: "a property path, or type, that the API does not have is answered as missing, " +
+				"not refused with InvalidProperty or InvalidType"},
+		{Name: "lost-session-fault", Test: "test_retrieval.LostSessionTestCase.test_each_path_is_missing_and_says_why",
+			Relaxes: "a retrieval without a session is refused with the fault NotAuthenticated, " +
+				"not answered with NotAuthenticated in `missingSet`"},
 	},
 	Start: start,
 }

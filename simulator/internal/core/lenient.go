@@ -14,6 +14,9 @@ type Rule struct {
 	Name string
 	// Relaxes says what happens when -lenient names the rule: one phrase for the table in README.md.
 	Relaxes string
+	// Test is the conformance test that holds the simulated vCenter to the rule: module.class.method below conformance. What it
+	// follows, a reference or a recording, is said in docs/conformance.md.
+	Test string
 }
 
 // Lenient tells whether the flag -lenient named a rule. The rule is one of a feature's Rules.

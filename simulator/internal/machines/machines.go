@@ -18,7 +18,8 @@ import (
 // (pyVmomi) cannot read VirtualMachine.runtime at all without its enumerations, such as
 // faultToleranceState. And it gives config.modified and config.changeVersion the values that a vCenter gives them.
 var Feature = core.Feature{Name: "machines", Start: start, Rules: []core.Rule{
-	{Name: "modified-unset", Relaxes: "`config.modified` is the time of the last change, and not 1970"},
+	{Name: "modified-unset", Test: "test_machine_properties.ConfigTestCase.test_modified_is_1970_and_create_date_is_not",
+		Relaxes: "`config.modified` is the time of the last change, and not 1970"},
 }}
 
 func start(s *core.Sim) error {

@@ -17,18 +17,24 @@ import (
 
 // Feature is true storage.
 var Feature = core.Feature{Name: "storage", Flags: flags, Start: start, Rules: []core.Rule{
-	{Name: "change-version", Relaxes: "snapshots and moves leave `config.changeVersion` as it was"},
-	{Name: "delta-uuid", Relaxes: "the uuid of a disk that reads through another can be changed"},
-	{Name: "export-readonly", Relaxes: "exported disks are `RW n SPARSE`, and not `RDONLY n SPARSE`"},
-	{Name: "shadow-consolidation",
+	{Name: "change-version", Test: "test_machine_properties.ConfigTestCase.test_snapshots_change_the_change_version",
+		Relaxes: "snapshots and moves leave `config.changeVersion` as it was"},
+	{Name: "delta-uuid", Test: "test_tasks.ReconfigureTestCase.test_the_uuid_of_a_delta_is_not_changed",
+		Relaxes: "the uuid of a disk that reads through another can be changed"},
+	{Name: "export-readonly", Test: "test_leases.StreamTestCase.test_an_export_is_read_only_and_names_no_file",
+		Relaxes: "exported disks are `RW n SPARSE`, and not `RDONLY n SPARSE`"},
+	{Name: "shadow-consolidation", Test: "test_instances.ConsolidationTestCase.test_the_delta_of_an_instance_is_merged_into_the_base_that_the_shadow_vm_names",
 		Relaxes: "a disk that a powered-off machine names too is neither consolidated nor moved away from it"},
-	{Name: "instance-uuid-conflict",
+	{Name: "instance-uuid-conflict", Test: "test_moves.NamesTestCase.test_an_instance_uuid_is_unique_and_a_new_machine_gets_another",
 		Relaxes: "a new machine with an instanceUuid that another one has is InvalidArgument, and does not get another uuid"},
-	{Name: "locked-edits",
+	{Name: "locked-edits", Test: "test_locks.LocksTestCase.test_what_needs_the_file_is_refused_in_the_tasks_error",
 		Relaxes: "a disk that another, running machine holds can get a storage policy, another uuid, a snapshot"},
-	{Name: "lagging-figures", Relaxes: "`summary.freeSpace` and `uncommitted` are right after every operation"},
-	{Name: "lingering-locks", Relaxes: "a disk that a running machine gives back is free at once, whatever `-lock-release` says"},
-	{Name: "media-datastores", Relaxes: "`VirtualMachine.datastore` leaves out datastores that hold only an ISO or floppy image"},
+	{Name: "lagging-figures", Test: "test_figures.LaggingFiguresTestCase.test_they_say_what_was_until_they_are_refreshed",
+		Relaxes: "`summary.freeSpace` and `uncommitted` are right after every operation"},
+	{Name: "lingering-locks", Test: "test_locks.LocksTestCase.test_a_lock_passes_some_seconds_after_the_holder_has_let_the_disk_go",
+		Relaxes: "a disk that a running machine gives back is free at once, whatever `-lock-release` says"},
+	{Name: "media-datastores", Test: "test_machine_properties.DatastoresTestCase.test_the_datastore_of_an_iso_image_counts_until_it_is_taken_out",
+		Relaxes: "`VirtualMachine.datastore` leaves out datastores that hold only an ISO or floppy image"},
 }}
 
 func start(sim *core.Sim) error {
