@@ -4,6 +4,7 @@
 import contextlib
 import functools
 import inspect
+import operator
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -148,10 +149,11 @@ def _thing(given: dict[str, Any]) -> Any:
 
 def _field(thing: Any, name: str) -> Any:
     """A field of one of Cinder's objects, which may be a dict; or None."""
-    try:
-        return thing[name]
-    except (KeyError, TypeError):
-        return getattr(thing, name, None)
+    # An operation must not fail because a line about it is incomplete.
+    for read in (operator.getitem, getattr):
+        with contextlib.suppress(Exception):
+            return read(thing, name)
+    return None
 
 
 def _about(thing: Any) -> refusals.About:
@@ -161,13 +163,11 @@ def _about(thing: Any) -> refusals.About:
 
 def _place(thing: Any) -> str:
     """The host (with the pool) of a volume or group, or of a snapshot's."""
-    # An operation must not fail because its log line is incomplete.
     for of in (None, 'volume', 'group'):
-        with contextlib.suppress(Exception):
-            whole = thing if of is None else _field(thing, of)
-            host = _field(whole, 'host')
-            if host:
-                return str(host)
+        whole = thing if of is None else _field(thing, of)
+        host = _field(whole, 'host')
+        if host:
+            return str(host)
     return 'an unknown pool'
 
 

@@ -4,6 +4,8 @@
 import unittest
 from unittest import mock
 
+from cinder import objects
+
 from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
@@ -37,8 +39,10 @@ class _Driver:
         return operation.current(), self.attach(volume, {})
 
     @hooks.hook()
-    def of_group(self, group):
+    def of_group(self, group, error=None):
         """Make a group."""
+        if error:
+            raise error
 
     @hooks.hook(locks_on=('volume', 'snapshot'))
     def revert(self, volume, snapshot=None):
@@ -87,6 +91,15 @@ class LinesTestCase(unittest.TestCase):
         self.assertEqual('attach of dict v-1 failed: no way',
                          line.getMessage())
         self.assertIsNone(line.exc_info)
+
+    def test_a_failure_is_that_of_the_operation_whatever_cinder_passes(self):
+        # Neither has all the fields of a volume, and without the database
+        # neither loads what it refers to.
+        for thing in (objects.Group(id='g-1'), objects.Snapshot(id='s-1')):
+            with self.assertLogs('cinder_vmdk_ext', 'ERROR') as logged, \
+                    self.assertRaises(ZeroDivisionError):
+                _Driver().of_group(thing, ZeroDivisionError('no way'))
+            self.assertIn(f'{thing.id} failed: no way', logged.output[0])
 
     def test_of_a_group_they_name_the_group(self):
         group = mock.Mock(id='g-1', host='h@b', spec_set=('id', 'host'))
