@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import fcntl
-from importlib import metadata
 import json
 import os
 from pathlib import Path
@@ -227,8 +226,7 @@ class Sandbox:
             self._migrate_database()
             return
         database = configuration.database_file(self.folder)
-        empty = (configuration.BUILD
-                 / f'empty-cinder-{metadata.version("cinder")}.sqlite')
+        empty = configuration.empty_database_file()
         if empty.exists():
             shutil.copyfile(empty, database)
             return

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import configparser
 import dataclasses
+from importlib import metadata
 import os
 from pathlib import Path
 import sysconfig
@@ -180,6 +181,14 @@ def write_cinder_conf(folder: Path, backends: Sequence[Backend],
     write_private(path, as_ini(sections))
     _write_api_paste(folder / 'etc' / 'api-paste.ini')
     return path
+
+
+def empty_database_file() -> Path:
+    """Where Cinder's tables are kept, empty, once they were made.
+
+    For the release of Cinder that is installed.
+    """
+    return BUILD / f'empty-cinder-{metadata.version("cinder")}.sqlite'
 
 
 def database_file(folder: Path) -> Path:

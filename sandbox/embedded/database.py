@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cinder's own database for a test, in a file of SQLite."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -13,7 +14,6 @@ from oslo_utils import uuidutils
 from sqlalchemy import event
 
 from cinder import context
-from cinder.db import migration
 from cinder import exception
 from cinder import objects
 from cinder.volume import group_types
@@ -24,7 +24,9 @@ try:
 except ImportError:
     from cinder.db import api
 
-_empty: bytes | None = None
+from sandbox import configuration
+
+EMPTY = configuration.empty_database_file()
 # One engine for all databases of a process, since each engine compiles each
 # statement anew: that was a sixth of the functional tests' processor time.
 _engine: Any = None
@@ -38,9 +40,9 @@ class Database(fixtures.Fixture):
         folder = tempfile.mkdtemp(prefix='cinder-db-')
         self.addCleanup(shutil.rmtree, folder)
         path = os.path.join(folder, 'cinder.sqlite')
-        if _empty is not None:
-            with open(path, 'wb') as file:
-                file.write(_empty)
+        made = EMPTY.exists()
+        if made:
+            shutil.copyfile(EMPTY, path)
         engine = _engine or _make_engine(path)
         # Tests hand this URL to other processes, too.
         self.addCleanup(setattr, engine, 'url', engine.url)
@@ -49,9 +51,8 @@ class Database(fixtures.Fixture):
         # It opens the database of the configuration before it takes another.
         cfg.CONF.set_default('connection', 'sqlite://', 'database')
         self.addCleanup(api.main_context_manager.patch_engine(engine))
-        if _empty is None:
-            migration.db_sync(engine=engine)
-            _remember(path)
+        if not made:
+            _make_tables(engine, path)
         self.context = context.RequestContext(
             'user', uuidutils.generate_uuid(dashed=False), is_admin=True)
 
@@ -110,7 +111,19 @@ def _make_engine(path):
     return _engine
 
 
-def _remember(path):
-    global _empty
-    with open(path, 'rb') as file:
-        _empty = file.read()
+def _make_tables(engine, path):
+    """Make Cinder's tables; those who come meanwhile wait and copy them."""
+    # Its import costs half a second, and is for this alone.
+    from cinder.db import migration
+
+    EMPTY.parent.mkdir(exist_ok=True)
+    with open(f'{EMPTY}.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if EMPTY.exists():
+            engine.dispose()
+            shutil.copyfile(EMPTY, path)
+            return
+        migration.db_sync(engine=engine)
+        partial = f'{EMPTY}.{os.getpid()}'
+        shutil.copyfile(path, partial)
+        os.replace(partial, EMPTY)
