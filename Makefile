@@ -25,7 +25,7 @@ help: ## show this list
 
 venv: $(STAMP) ## the virtualenv build/venv with Cinder, its clients, the test tools and this project
 
-$(STAMP): $(REQUIREMENTS) constraints.txt setup.cfg setup.py pyproject.toml tools/make_venv.sh
+$(STAMP): $(REQUIREMENTS) constraints.txt setup.cfg setup.py pyproject.toml tools/make_venv.sh tools/uv_install.py
 	@echo "== virtualenv"
 	@mkdir -p build; tools/warm_go.sh $(VENV) >build/warm_go.log 2>&1 &
 	@tools/make_venv.sh $(VENV) $(REQUIREMENTS)

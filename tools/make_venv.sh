@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Make the virtualenv $1 and install the requirement files given after it, and this project in place.
-# Everything pip says goes to $1.log; this script says how far it is.
+# Everything uv and pip say goes to $1.log; this script says how far it is.
 set -euo pipefail
 
 venv=$1
@@ -49,7 +49,7 @@ make_venv() {
         "(details: $log)"
 }
 
-# run_with_progress WHAT COMMAND...: one line every ten seconds, the end of the log when it fails.
+# run_with_progress WHAT COMMAND...: one line every ten seconds; its exit status is the command's.
 run_with_progress() {
     local what=$1 started=$SECONDS next=10 pid
     shift
@@ -60,16 +60,12 @@ run_with_progress() {
     while kill -0 $pid 2>/dev/null; do
         sleep 0.5
         if ((SECONDS - started >= next)); then
-            echo "    $((SECONDS - started)) s, $(grep -cE '^ *(Collecting|Requirement already)' "$log" || true) requirements looked at;" \
-                "now: $(tail -n 1 "$log" | cut -c 1-90)"
+            echo "    $((SECONDS - started)) s, now: $(tail -n 1 "$log" | cut -c 1-90)"
             next=$((next + 10))
         fi
     done
     trap - INT TERM EXIT
-    if ! wait $pid; then
-        tail -n 25 "$log" >&2
-        fail "$what failed; the whole log is $log"
-    fi
+    wait $pid
 }
 
 if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
@@ -82,7 +78,14 @@ requirements=()
 for file in "$@"; do
     requirements+=(-r "$file")
 done
-# What is imported is compiled then, and kept: all of it is twice the work.
-run_with_progress "installing Cinder, its clients and the test tools" \
-    "$venv/bin/python" -m pip install --no-compile --progress-bar off -c constraints.txt "${requirements[@]}" -e .
+arguments=(-c constraints.txt "${requirements[@]}" -e .)
+what="installing Cinder, its clients and the test tools"
+if ! run_with_progress "$what" "$venv/bin/python" tools/uv_install.py "${arguments[@]}"; then
+    # What is imported is compiled then, and kept: all of it is twice the work.
+    if ! run_with_progress "$what, by pip" \
+        "$venv/bin/python" -m pip install --no-compile --progress-bar off "${arguments[@]}"; then
+        tail -n 25 "$log" >&2
+        fail "$what failed; the whole log is $log"
+    fi
+fi
 echo "  ready after $SECONDS s: $("$venv/bin/python" -c 'from importlib.metadata import version as v; print("Cinder", v("cinder"))')"

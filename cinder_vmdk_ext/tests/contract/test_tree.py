@@ -9,6 +9,7 @@ import unittest
 
 from cinder_vmdk_ext.tests.contract import seams
 from tools import structure
+from tools import uv_install
 
 ROOT = seams.PACKAGE.parent
 PARTS = ('benchmarks', 'cinder_vmdk_ext', 'docs', 'etc', 'sandbox',
@@ -90,3 +91,35 @@ class TreeTestCase(unittest.TestCase):
 
 if __name__ == '__main__':
     unittest.main()
+
+
+class InstallTestCase(unittest.TestCase):
+    """uv is told where pip finds packages, or pip installs them."""
+
+    def test_where_pip_looks_is_where_uv_looks(self):
+        found = uv_install.variables(
+            ":env:.find-links='/no/such/folder https://links.example/'\n"
+            ":env:.index-url='https://first.example/simple'\n"
+            "global.cert='/etc/ssl/own.crt'\n"
+            "global.extra-index-url='\\nhttps://a.example\\nhttps://b.example'"
+            "\n"
+            "global.index-url='https://second.example/simple'\n")
+
+        self.assertEqual({
+            'UV_INDEX_STRATEGY': 'unsafe-best-match',
+            'UV_DEFAULT_INDEX': 'https://first.example/simple',
+            'UV_INDEX': 'https://a.example https://b.example',
+            'UV_FIND_LINKS': 'https://links.example/',
+            'SSL_CERT_FILE': '/etc/ssl/own.crt'}, found)
+
+    def test_a_timeout_alone_changes_nothing_but_the_timeout(self):
+        self.assertEqual(
+            {'UV_INDEX_STRATEGY': 'unsafe-best-match',
+             'UV_HTTP_TIMEOUT': '180'},
+            uv_install.variables("global.timeout='180'\n"
+                                 "global.disable-pip-version-check='1'\n"))
+
+    def test_an_option_that_is_not_known_leaves_it_to_pip(self):
+        self.assertIsNone(uv_install.variables(
+            "global.index-url='https://first.example'\n"
+            "install.constraint='others.txt'\n"))
