@@ -37,13 +37,15 @@ $(WSDL): simulator/vimservice/generate.py | $(STAMP)
 	@echo "== description of the vSphere API, as a vCenter serves it"
 	@$(BIN)/python $< $@
 
-# A simulator that is running keeps its program: the new one takes its name.
+# A simulator that is running keeps its program: the new one takes its name. What tools/warm_go.sh has begun is not
+# compiled a second time beside it.
 $(SIMULATOR): $(SIMULATOR_SOURCES) $(WSDL) tools/find_go.sh | $(STAMP)
 	@echo "== simulated vCenter"
 	@go=$$(tools/find_go.sh $(VENV)) && \
 		echo "  compiling with $$($$go version | cut -d ' ' -f 3)" \
 			"(the first time it fetches its modules: a minute or two) ..." && \
-		(cd simulator && $$go build -buildvcs=false -o ../$@.new .) && mv $@.new $@ && \
+		(flock -w 600 9 || true; cd simulator && GOGC=300 $$go build -buildvcs=false -o ../$@.new . 9>&-) \
+			9>build/warm_go.lock && mv $@.new $@ && \
 		echo "  ready: $@"
 
 test: $(STAMP) $(SIMULATOR) ## every check and every test
