@@ -13,12 +13,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SIMULATOR := build/vcenter-sim
 GLANCE_STAMP := build/glance-venv/.installed
+CLOUD_STAMPS := build/cloud-venv/.installed build/horizon-venv/.installed
 SEAM_RELEASES := cinder==27. cinder==28. cinder==29. oslo.vmware==4.7. oslo.vmware==4.10.
 WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,18 +58,26 @@ lint: $(STAMP) ## the checks without the tests
 demo: $(STAMP) $(SIMULATOR) ## a real Cinder and a simulated vCenter: volumes made, changed, checked and deleted
 	@$(BIN)/python -m sandbox demo $(ARGS)
 
-sandbox: $(STAMP) $(SIMULATOR) $(if $(GLANCE),$(GLANCE_STAMP)) ## the same Cinder and vCenter, left running for you; CLUSTER=3 for three cinder-volume, GLANCE=1 for images
-	@$(BIN)/python -m sandbox start $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(GLANCE),--glance) $(ARGS)
+sandbox: $(STAMP) $(SIMULATOR) $(if $(GLANCE),$(GLANCE_STAMP)) $(if $(CLOUD),$(CLOUD_STAMPS)) ## the same Cinder and vCenter, left running for you; CLUSTER=3 for three cinder-volume, GLANCE=1 for images, CLOUD=1 for Keystone, Glance, Nova and Horizon
+	@$(BIN)/python -m sandbox start $(if $(CLOUD),--cloud) $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(GLANCE),--glance) $(ARGS)
 
 glance: $(GLANCE_STAMP) ## a Glance for `make sandbox GLANCE=1`, in build/glance-venv
 
-$(GLANCE_STAMP): sandbox/glance-requirements.txt constraints.txt | $(STAMP)
-	@echo "== Glance"
-	@rm -rf build/glance-venv && $(BIN)/python -m venv build/glance-venv
+cloud: $(CLOUD_STAMPS) ## what `make sandbox CLOUD=1` needs, in build/cloud-venv and build/horizon-venv
+
+build/cloud-venv/.installed: sandbox/glance-requirements.txt
+
+# An environment above the sandbox's, with what is in its requirements.
+build/%-venv/.installed: sandbox/%-requirements.txt constraints.txt | $(STAMP)
+	@echo "== $* in build/$*-venv"
+	@rm -rf build/$*-venv && $(BIN)/python -m venv build/$*-venv
 	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
-		>"$$(build/glance-venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/sandbox.pth"
-	@build/glance-venv/bin/python -m pip install --quiet -c constraints.txt -r $<
+		>"$$(build/$*-venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/sandbox.pth"
+	@build/$*-venv/bin/python -m pip install --quiet -c constraints.txt -r $<
 	@touch $@
+
+test-cloud: $(STAMP) $(SIMULATOR) $(CLOUD_STAMPS) ## what a member does, in a whole cloud that is started for it; ARGS=--running for the one of `make sandbox CLOUD=1`
+	@$(BIN)/python -W ignore -m sandbox.tests.full_cloud_run $(ARGS)
 
 image-cache-run: $(STAMP) $(SIMULATOR) $(GLANCE_STAMP) ## volumes from images with a real Glance, and the image-volume cache
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.image_cache_run

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from sandbox.cluster import Cluster
     from sandbox.configuration import Backend
     from sandbox.errors import SandboxError
+    from sandbox.full_cloud import FullCloud
 
-__all__ = ['Backend', 'Cluster', 'Sandbox', 'SandboxError']
+__all__ = ['Backend', 'Cluster', 'FullCloud', 'Sandbox', 'SandboxError']
 
 _HOMES = {'Backend': 'sandbox.configuration',
           'Cluster': 'sandbox.cluster',
+          'FullCloud': 'sandbox.full_cloud',
           'Sandbox': 'sandbox.cloud',
           'SandboxError': 'sandbox.errors'}
 

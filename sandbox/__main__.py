@@ -69,11 +69,19 @@ def _sandbox(options: argparse.Namespace, folder: Path,
     if options.debug:
         overrides.setdefault('DEFAULT', {})['debug'] = 'true'
     kind: Callable[..., cloud.Sandbox] = cloud.Sandbox
+    if options.cloud and options.glance:
+        raise errors.SandboxError('--cloud has a Glance of its own; leave '
+                                  '--glance out')
     if options.cluster is not None and options.glance:
         raise errors.SandboxError(
             '--glance and --cluster do not go together: services of a '
             'cluster look at images as root; leave one of them out')
-    if options.cluster is not None:
+    if options.cloud:
+        # Its libraries are not needed without.
+        from sandbox import full_cloud
+        kind = functools.partial(full_cloud.FullCloud,
+                                 size=options.cluster or 1)
+    elif options.cluster is not None:
         # Its libraries are not needed without.
         from sandbox import cluster
         kind = functools.partial(cluster.Cluster, size=options.cluster)
@@ -87,6 +95,12 @@ def _sandbox(options: argparse.Namespace, folder: Path,
 
 
 def _how_to_talk(sandbox: cloud.Sandbox) -> str:
+    described = sandbox.description()
+    if 'clouds_yaml' in described:
+        return _HOW_TO_TALK_TO_A_CLOUD % {
+            **described, 'description':
+            cloud.description_files(sandbox.folder)[-1],
+            'log': sandbox.cinder_log, 'python': sys.executable}
     environments = '\n'.join(
         '    %s:\n%s' % (program, textwrap.indent(
             clients.export_lines(variables), '        '))
@@ -114,6 +128,20 @@ To stop it: %(python)s -m sandbox stop --dir %(folder)s''' % {
         'python': sys.executable}
 
 
+_HOW_TO_TALK_TO_A_CLOUD = '''
+In a browser: %(dashboard_url)s
+    Users and passwords are in %(clouds_yaml)s (domain: Default).
+To talk to it:
+    . %(dir)s/rc
+    openstack volume create --size 1 first
+    openstack server create --flavor tiny --image tiny --nic none one
+    openstack server add volume one first
+    OS_CLOUD=admin openstack volume service list
+Logs: %(log)s
+For scripts: %(description)s
+To stop it: %(python)s -m sandbox stop --dir %(dir)s'''
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m sandbox',
@@ -127,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument('--cluster', metavar='N', type=int,
                        help='N cinder-volume processes, active at once, on '
                             'RabbitMQ, MariaDB and Redis')
+    start.add_argument('--cloud', action='store_true',
+                       help='Keystone, Glance, Nova and Horizon beside '
+                            'Cinder (see "make cloud")')
     start.set_defaults(command=_start)
 
     stop = commands.add_parser('stop', help='stop it')
@@ -136,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         'demo', help='start one of its own, show volumes, check, stop')
     _add_what_to_run(demo)
-    demo.set_defaults(command=_demo, cluster=None)
+    demo.set_defaults(command=_demo, cluster=None, cloud=False)
     return parser
 
 

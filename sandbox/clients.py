@@ -15,6 +15,7 @@ from typing import Any
 from cinderclient import client as cinder_client
 from cinderclient import exceptions as cinder_exceptions
 from cinderclient.contrib import noauth
+from keystoneauth1.identity import v3
 from keystoneauth1 import session as keystone_session
 
 from sandbox import client_programs
@@ -82,6 +83,47 @@ def write_commands(endpoint: str, folder: Path) -> None:
         'PATH=%s:"$PATH"; export PATH\n' % shlex.quote(str(folder)))
 
 
+_CLOUD_COMMAND = r"""#!/bin/sh
+# The program reads no clouds.yaml; OS_CLOUD chooses here.
+case "$OS_CLOUD" in
+%(cases)s
+*) echo "%(program)s: no cloud \"$OS_CLOUD\"" >&2; exit 1;;
+esac
+exec %(path)s "$@"
+"""
+
+
+def write_cloud_commands(clouds_yaml: Path,
+                         variables: Mapping[str, Mapping[str, str]],
+                         default: str, folder: Path) -> None:
+    """Write `openstack` and `cinder` for a cloud with users.
+
+    Once `rc` beside the folder is sourced, OS_CLOUD says as whom they act.
+
+    :param variables: name in clouds.yaml -> how `cinder` logs in
+    :param default: the name that `rc` chooses
+    """
+    folder.mkdir(exist_ok=True)
+    cases = '\n'.join('%s)\n%s;;' % (name, export_lines(those))
+                      for name, those in variables.items())
+    configuration.write_private(folder / 'cinder', _CLOUD_COMMAND % {
+        'cases': cases, 'program': 'cinder',
+        'path': shlex.quote(_path('cinder'))})
+    configuration.write_private(
+        folder / 'openstack',
+        '#!/bin/sh\nexec %s "$@"\n' % shlex.quote(_path('openstack')))
+    for program in ('cinder', 'openstack'):
+        (folder / program).chmod(0o700)
+    (folder.parent / 'rc').write_text(
+        # What is set for another cloud would be preferred.
+        'for name in $(env | sed -n \'s/^\\(OS_[A-Z_]*\\)=.*/\\1/p\'); do '
+        'unset "$name"; done\n'
+        'export OS_CLIENT_CONFIG_FILE=%s OS_CLOUD=%s\n'
+        'PATH=%s:"$PATH"; export PATH\n'
+        % (shlex.quote(str(clouds_yaml)), default,
+           shlex.quote(str(folder))))
+
+
 def export_lines(variables: Mapping[str, str]) -> str:
     """The variables as lines of a shell script."""
     return '\n'.join('export %s=%s' % (name, shlex.quote(value))
@@ -99,10 +141,14 @@ class Clients:
                  announce: Callable[[str], None] | None = None) -> None:
         self.environments = environments(endpoint)
         self._announce = announce
+        self.python = self._python_client(endpoint)
+
+    @staticmethod
+    def _python_client(endpoint: str) -> Any:
         plugin = noauth.CinderNoAuthPlugin(
             user_id='admin', project_id=configuration.PROJECT_ID,
             endpoint=endpoint)
-        self.python = cinder_client.Client(
+        return cinder_client.Client(
             API_VERSION, session=keystone_session.Session(
                 auth=plugin,
                 # As a service's token: only a service may end the attachment
@@ -194,6 +240,34 @@ class Clients:
                     '%s still has status %s after %d seconds'
                     % (identifier, found.status, timeout_seconds))
             time.sleep(0.2)
+
+
+class KeystoneClients(Clients):
+    """Clients of one user of a cloud that has a Keystone.
+
+    :param clouds_yaml: the file in which the user is
+    :param name: of the user there
+    :param variables: how `cinder` logs in, which reads no such file
+    """
+
+    def __init__(self, clouds_yaml: Path, name: str,
+                 variables: Mapping[str, str],
+                 announce: Callable[[str], None] | None = None) -> None:
+        self._announce = announce
+        self.environments = {
+            'openstack': {'OS_CLIENT_CONFIG_FILE': str(clouds_yaml),
+                          'OS_CLOUD': name},
+            'cinder': dict(variables),
+        }
+        self.python = cinder_client.Client(
+            API_VERSION, region_name=variables['OS_REGION_NAME'],
+            session=keystone_session.Session(auth=v3.Password(
+                auth_url=variables['OS_AUTH_URL'],
+                username=variables['OS_USERNAME'],
+                password=variables['OS_PASSWORD'],
+                project_name=variables['OS_PROJECT_NAME'],
+                user_domain_name=variables['OS_USER_DOMAIN_NAME'],
+                project_domain_name=variables['OS_PROJECT_DOMAIN_NAME'])))
 
 
 def _path(program: str) -> str:

@@ -30,6 +30,8 @@ DEFAULT_FOLDER = configuration.BUILD / 'sandbox'
 
 _START_TIMEOUT_SECONDS = 120
 _READY_TIMEOUT_SECONDS = 60
+_STOPPED_LAST = frozenset({'vcenter-sim', 'rabbitmq', 'rabbitmq-names',
+                           'mariadb', 'redis'})
 # Marks a folder as one that a sandbox may empty.
 _MARKER = '.cinder-sandbox'
 
@@ -108,18 +110,13 @@ class Sandbox:
     def _start(self) -> None:
         self._progress('starting the simulated vCenter')
         simulator = vcenter.start(self.folder, self.simulator_arguments)
-        if self.with_glance:
-            images = glance.start(self.folder)
+        self._start_beside()
         # Needs no vCenter: the simulator comes up in the meantime.
         self._progress('preparing the database of Cinder')
         self._write_cinder_conf()
         self._sync_database()
         self._vcenter = vcenter.wait_until_ready(simulator, self.folder)
-        if self.with_glance:
-            self.glance_url = glance.wait_until_ready(images, self.folder)
-            self.overrides['DEFAULT'] = {
-                **self.overrides.get('DEFAULT', {}),
-                **configuration.glance_options(self.glance_url)}
+        self._wait_beside()
         self._write_cinder_conf()
         self._progress('starting Cinder (%s)' % self.runtime)
         self._start_cinder()
@@ -128,6 +125,20 @@ class Sandbox:
         self._progress('waiting for the pools')
         self._wait_for_pools()
         self._describe()
+
+    def _start_beside(self) -> None:
+        """Start what Cinder needs beside the vCenter, without waiting."""
+        if self.with_glance:
+            self._glance = glance.start(self.folder)
+
+    def _wait_beside(self) -> None:
+        """Wait for that, and let Cinder know where it is."""
+        if self.with_glance:
+            self.glance_url = glance.wait_until_ready(self._glance,
+                                                      self.folder)
+            self.overrides['DEFAULT'] = {
+                **self.overrides.get('DEFAULT', {}),
+                **configuration.glance_options(self.glance_url)}
 
     def restart_cinder(self, *, crash: bool = False) -> None:
         """End Cinder's process and start it again, on the same port.
@@ -269,7 +280,7 @@ class Sandbox:
             raise process.failure('Cinder did not start: %s'
                                   % answer['error'])
         self.cinder_url = 'http://127.0.0.1:%d' % answer['port']
-        self.clients = clients.Clients(self.endpoint)
+        self.clients = self._make_clients()
 
     def _start_program(self, name: str, command: Sequence[str],
                        *more_configuration: Path
@@ -286,6 +297,9 @@ class Sandbox:
                  for word in ('--config-file', str(path))]
         return processes.ManagedProcess.start(
             name, [*command, *files], self.folder, environment=variables)
+
+    def _make_clients(self) -> clients.Clients:
+        return clients.Clients(self.endpoint)
 
     def _create_volume_types(self) -> None:
         for wanted in configuration.volume_types(self.backends):
@@ -318,6 +332,9 @@ class Sandbox:
         text = json.dumps(self.description(), indent=4) + '\n'
         for path in description_files(self.folder):
             configuration.write_private(path, text)
+        self._write_commands()
+
+    def _write_commands(self) -> None:
         clients.write_commands(self.endpoint, self.folder / 'bin')
 
 
@@ -348,13 +365,13 @@ def stop(folder: Path) -> list[str]:
 
 def stop_processes(folder: Path) -> list[str]:
     """End the processes whose pid files are in a folder."""
-    # Cinder before its vCenter and its servers, or it would complain to its
-    # log in between.
+    # The services before their vCenter and their servers, or they would
+    # complain to their logs in between.
     found = [processes.ManagedProcess.load(pid_file)
              for pid_file in sorted(folder.glob('run/*.pid.json'))]
-    cinder = [one for one in found if one.name.startswith('cinder')]
-    others = [one for one in found if one not in cinder]
-    return [one.name for some in (cinder, others)
+    last = [one for one in found if one.name in _STOPPED_LAST]
+    others = [one for one in found if one not in last]
+    return [one.name for some in (others, last)
             for one in processes.stop_all(some)]
 
 

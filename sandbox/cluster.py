@@ -37,6 +37,9 @@ class Cluster(cloud.Sandbox):
     :param settings: all others are those of `cloud.Sandbox`
     """
 
+    #: What MariaDB is to have; Cinder's is the first.
+    DATABASES: tuple[str, ...] = ('cinder',)
+
     def __init__(self, folder: Path = cloud.DEFAULT_FOLDER, *, size: int = 3,
                  **settings: Any) -> None:
         super().__init__(folder, **settings)
@@ -68,7 +71,7 @@ class Cluster(cloud.Sandbox):
         self._log_begins[number] = (log_file.stat().st_size
                                     if log_file.exists() else 0)
         self._start_program(
-            self._volume_name(number), [_program('cinder-volume')],
+            self._volume_name(number), self._program('cinder-volume'),
             self._write_volume_conf(number))
 
     def wait_until_initialized(self, number: int, *,
@@ -118,10 +121,14 @@ class Cluster(cloud.Sandbox):
     # -- steps of the start ------------------------------------------------
 
     def _start(self) -> None:
+        self._start_servers()
+        super()._start()
+
+    def _start_servers(self) -> None:
         self._progress('starting RabbitMQ, Redis and MariaDB')
         broker = rabbitmq.start(self.folder)
         locks = redis_server.start(self.folder)
-        database = mariadb.start(self.folder)
+        database = self._start_database()
         for section, option, server in (
                 ('DEFAULT', 'transport_url', broker),
                 ('database', 'connection', database),
@@ -132,11 +139,16 @@ class Cluster(cloud.Sandbox):
         # A service that starts while the vCenter does tries again.
         self.overrides['DEFAULT'] = {
             'reinit_driver_count': 6, **self.overrides['DEFAULT']}
-        super()._start()
+        self._broker = broker.url
+        self._databases = {name: mariadb.url_of(database, name)
+                           for name in self.DATABASES}
+
+    def _start_database(self) -> servers.Server:
+        return mariadb.start(self.folder, self.DATABASES)
 
     def _start_cinder(self) -> None:
         self._start_program('cinder-scheduler',
-                            [_program('cinder-scheduler')])
+                            self._program('cinder-scheduler'))
         for number in range(1, self.size + 1):
             self.start_volume_service(number)
         self._start_serving('cinder-api', 'sandbox.api_service')
@@ -180,7 +192,6 @@ class Cluster(cloud.Sandbox):
         }))
         return path
 
-
-def _program(name: str) -> str:
-    """A program of the Cinder that is installed beside this Python."""
-    return str(Path(sysconfig.get_path('scripts')) / name)
+    def _program(self, name: str) -> list[str]:
+        """The command of a program of the Cinder beside this Python."""
+        return [str(Path(sysconfig.get_path('scripts')) / name)]

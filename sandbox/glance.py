@@ -37,10 +37,9 @@ def start(folder: Path) -> processes.ManagedProcess:
     installed = environment()
     etc = folder / 'etc' / 'glance'
     etc.mkdir(parents=True)
-    for name in ('images', 'staging', 'tasks'):
-        (folder / 'glance' / name).mkdir(parents=True)
+    make_folders(folder)
     configuration.write_private(etc / 'glance-api.conf',
-                                configuration.as_ini(_options(folder)))
+                                configuration.as_ini(options(folder)))
     _write_paste(installed / 'etc' / 'glance' / 'glance-api-paste.ini',
                  etc / 'glance-api-paste.ini')
     return processes.ManagedProcess.start(
@@ -71,7 +70,14 @@ def _ready_file(folder: Path) -> Path:
     return folder / 'run' / 'glance.ready.json'
 
 
-def _options(folder: Path) -> dict[str, configuration.Options]:
+def make_folders(folder: Path) -> None:
+    """Make the folders that `options` names."""
+    for name in ('images', 'staging', 'tasks'):
+        (folder / 'glance' / name).mkdir(parents=True)
+
+
+def options(folder: Path) -> dict[str, configuration.Options]:
+    """Section -> options of glance-api.conf."""
     data = folder / 'glance'
     return {
         'DEFAULT': {

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MariaDB as a server of the sandbox: Cinder's database in a cluster."""
+"""MariaDB as a server of the sandbox, where SQLite would not do."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 import getpass
 from pathlib import Path
 import secrets
+import shutil
 import subprocess
 from typing import Any
 
 import pymysql
+import sqlalchemy
 
 from sandbox import configuration
 from sandbox import errors
@@ -22,45 +25,68 @@ PROGRAMS = (_SERVER, _INSTALLER)
 _NAME = _USER = 'cinder'
 
 
-def start(folder: Path) -> servers.Server:
-    """Start a server with one empty database, without waiting for it.
+def home(folder: Path) -> Path:
+    """The server's own folder in the sandbox's; its files are in "data"."""
+    return folder / 'mariadb'
+
+
+def release() -> str:
+    """What the installed server says of its version."""
+    return subprocess.run([_SERVER.required(), '--version'], text=True,
+                          check=True, capture_output=True).stdout.strip()
+
+
+def start(folder: Path, names: Sequence[str] = (_NAME,),
+          files: Path | None = None) -> servers.Server:
+    """Start a server with databases, without waiting for it.
 
     :param folder: the sandbox's; the server's own folder is made in it
-    :returns: the server; its URL is a database connection for SQLAlchemy
+    :param names: of the databases; "cinder" is one of them
+    :param files: what to begin with, in the place of nothing: the data of
+        a server that was stopped
+    :returns: the server; its URL is a connection for SQLAlchemy to the
+        database "cinder", see `url_of`
     :raises SandboxError: when MariaDB is not installed or not willing
     """
-    home = folder / 'mariadb'
-    home.mkdir()
+    where = home(folder)
+    where.mkdir()
     port, = servers.free_ports(1)
     password = secrets.token_hex(8)
-    options = home / 'my.cnf'
+    options = where / 'my.cnf'
     configuration.write_private(options, '\n'.join((
         '[mariadbd]',
-        'datadir = %s' % (home / 'data'),
+        'datadir = %s' % (where / 'data'),
         # Root has to be told to run it as root.
         'user = %s' % getpass.getuser(),
         'bind_address = 127.0.0.1',
         'port = %d' % port,
         # Within the data: a whole path may be too long for a socket.
         'socket = socket',
-        'pid_file = %s' % (home / 'pid'),
-        'init_file = %s' % (home / 'init.sql'),
+        'pid_file = %s' % (where / 'pid'),
+        'init_file = %s' % (where / 'init.sql'),
         'skip_name_resolve',
         # Each of Cinder's processes has a pool of connections.
         'max_connections = 500',
         # Losing the last second in a power cut is fine for a sandbox.
         'innodb_flush_log_at_trx_commit = 2',
         'innodb_log_file_size = 16M',
+        'innodb_flush_method = nosync',
+        'debug_no_sync = 1',
         '')))
-    configuration.write_private(home / 'init.sql', '\n'.join((
+    configuration.write_private(where / 'init.sql', '\n'.join((
         "ALTER USER root@localhost IDENTIFIED BY '%s';"
         % secrets.token_hex(16),
-        'CREATE DATABASE IF NOT EXISTS %s CHARACTER SET utf8mb3;' % _NAME,
-        "CREATE USER IF NOT EXISTS '%s'@'127.0.0.1' IDENTIFIED BY '%s';"
+        *('CREATE DATABASE IF NOT EXISTS %s CHARACTER SET utf8mb3;' % name
+          for name in names),
+        "CREATE OR REPLACE USER '%s'@'127.0.0.1' IDENTIFIED BY '%s';"
         % (_USER, password),
-        "GRANT ALL ON %s.* TO '%s'@'127.0.0.1';" % (_NAME, _USER),
+        *("GRANT ALL ON %s.* TO '%s'@'127.0.0.1';" % (name, _USER)
+          for name in names),
         '')))
-    _install(options, folder / 'log' / 'mariadb-install.log')
+    if files:
+        shutil.copytree(files, where / 'data')
+    else:
+        _install(options, folder / 'log' / 'mariadb-install.log')
     process = processes.ManagedProcess.start(
         'mariadb', [_SERVER.required(), '--defaults-file=%s' % options],
         folder)
@@ -68,6 +94,12 @@ def start(folder: Path) -> servers.Server:
         process, 'mysql+pymysql://%s:%s@127.0.0.1:%d/%s?charset=utf8mb3'
         % (_USER, password, port, _NAME),
         lambda: connect(port, password).close())
+
+
+def url_of(server: servers.Server, name: str) -> str:
+    """A connection for SQLAlchemy to one of the databases."""
+    return sqlalchemy.make_url(server.url).set(
+        database=name).render_as_string(hide_password=False)
 
 
 def connect(port: int, password: str) -> Any:

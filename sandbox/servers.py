@@ -96,7 +96,7 @@ def require(programs: Sequence[Program]) -> None:
 
 
 def _remedy(packages: Sequence[str]) -> str:
-    return ('a cluster needs servers that are not installed; on Debian: '
+    return ('programs that this needs are not installed; on Debian: '
             'apt-get install --no-install-recommends %s'
             % ' '.join(packages))
 

@@ -6,6 +6,7 @@ them, as docs/privileges.md advises: one on the root folder that does not
 propagate, and one on each datacenter that does.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -25,26 +26,32 @@ class Login(NamedTuple):
     password: str
 
 
-def of(vcenter: 'client.Address | client.Simulator') -> Login:
+def of(vcenter: 'client.Address | client.Simulator',
+       more: Sequence[str] = ()) -> Login:
     """The user in a simulated vCenter; it is made if it is not there.
 
     Its password is that of the simulator's administrator.
+
+    :param more: privileges on the datacenters beside those that it must have
     """
     login = Login(NAME, str(vcenter.password))
     granted = control.Control(vcenter.control_url).granted()
     if NAME not in [each['name'] for each in granted['users']]:
-        grant(vcenter, login, privileges.TABLE)
+        grant(vcenter, login, privileges.TABLE, more)
     return login
 
 
 def grant(vcenter: 'client.Address | client.Simulator', login: Login,
-          table: Any) -> None:
-    """Give the user the privileges of a table, in place of what it had."""
+          table: Any, more: Sequence[str] = ()) -> None:
+    """Give the user the privileges of a table, in place of what it had.
+
+    :param more: privileges on the datacenters beside those
+    """
     above = [each.id for each in table if each.on == privileges.ROOT]
     below = [each.id for each in table if each.on != privileges.ROOT]
     control.Control(vcenter.control_url).grant(
         [{'name': login.user, 'password': login.password}],
-        {ROOT_ROLE: above, DATACENTER_ROLE: sorted(set(below))},
+        {ROOT_ROLE: above, DATACENTER_ROLE: sorted({*below, *more})},
         [{'entity': '/', 'user': login.user, 'role': ROOT_ROLE,
           'propagate': False},
          {'every': 'Datacenter', 'user': login.user,
