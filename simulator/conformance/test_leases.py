@@ -81,14 +81,14 @@ class LeaseCase(storage_case.StorageCase):
         self.assertEqual('ready', lease.state, lease.error)
         return lease
 
-    def import_vm(self, name):
+    def import_vm(self, name, pool=None):
         """:returns: the lease of an import of one disk"""
         spec = vim.vm.VmImportSpec(configSpec=vim.vm.ConfigSpec(
             name=name, guestId='otherGuest', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]'), deviceChange=[
                 vim.vm.device.VirtualDeviceSpec(operation='add', device=vim.vm.device.VirtualBusLogicController(
                     key=-1, busNumber=0, sharedBus='noSharing')),
                 self.new_disk(0, 0, controller=-1)]))
-        return self.ready(self.pool.ImportVApp(spec=spec, folder=self.datacenter.vmFolder))
+        return self.ready((pool or self.pool).ImportVApp(spec=spec, folder=self.datacenter.vmFolder))
 
     def export(self, vm):
         lease = self.ready(vm.ExportVm())
@@ -200,6 +200,18 @@ class FilesTestCase(LeaseCase):
         self.assertEqual((keys, ['']), ([device.key for device in export.info.deviceUrl],
                                         [device.importKey for device in export.info.deviceUrl]))
         export.HttpNfcLeaseComplete()
+
+
+class SessionTestCase(LeaseCase):
+    """HttpNfcLease: an import's objects are removed when its lease is aborted or gets no progress in time. The page says nothing of
+    the end of the session, so that this removes nothing.
+    """
+
+    def test_what_is_imported_stays_when_the_session_ends(self):
+        session = self.vcenter.connect()
+        self.import_vm('orphaned', vim.ResourcePool(self.pool._moId, session._stub))
+        self.content.sessionManager.TerminateSession([session.content.sessionManager.currentSession.key])
+        self.destroy(self.named(vim.VirtualMachine, 'orphaned'))
 
 
 class TimeoutTestCase(LeaseCase):
