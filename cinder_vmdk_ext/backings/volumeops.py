@@ -108,6 +108,15 @@ class VolumeOps(folders.PlaceOps):
         return next((backing_of(moref, seen) for seen in found.values()),
                     None)
 
+    def hosts_of_all(self) -> list[tuple[str, str, str]]:
+        """Reference, instance UUID and host of each VM, by one bulk read."""
+        found = collector.read_all(
+            self._session, self._client,
+            {'VirtualMachine': (_UUID, 'runtime.host')})
+        return [(moref, seen.get(_UUID) or '', seen['runtime.host'].value)
+                for (_kind, moref), seen in found.items()
+                if seen.get('runtime.host') is not None]
+
     def template_named(self, name: str) -> Any:
         """The template of that name in any folder, by one bulk read.
 

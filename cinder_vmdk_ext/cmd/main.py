@@ -17,10 +17,11 @@ from cliff import commandmanager
 COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
     'check': 'cinder_vmdk_ext.cmd.checking:Check',
+    'inventory save': 'cinder_vmdk_ext.cmd.explaining:SaveInventory',
     'migrate plan': 'cinder_vmdk_ext.cmd.migrating:PlanMigrate',
     'migrate run': 'cinder_vmdk_ext.cmd.migrating:RunMigrate',
     'pool drain': 'cinder_vmdk_ext.cmd.draining:DrainPool',
-    'pool explain': 'cinder_vmdk_ext.cmd.pools:ExplainPool',
+    'pool explain': 'cinder_vmdk_ext.cmd.explaining:ExplainPool',
     'pool list': 'cinder_vmdk_ext.cmd.pools:ListPool',
     'pool show': 'cinder_vmdk_ext.cmd.pools:ShowPool',
     'pool undrain': 'cinder_vmdk_ext.cmd.draining:UndrainPool',

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is explained is what Cinder's scheduler and the driver then do."""
 
+import dataclasses
+import json
 import os
 import re
 import unittest
@@ -10,6 +12,7 @@ from hypothesis import strategies
 
 from cinder.scheduler import filters
 
+from cinder_vmdk_ext.inventory import codec
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import explain
 from cinder_vmdk_ext.scheduling import placement
@@ -65,6 +68,11 @@ class AgreementTestCase(unittest.TestCase):
     def test_it_is_what_scheduler_and_placement_do(self, inventory, settings,
                                                    wanted):
         stats, pinned, found = explained(inventory, settings, wanted)
+        # From a file it answers the same.
+        self.assertEqual(found, explained(*(
+            codec.decode(type(each), json.loads(json.dumps(
+                codec.encode(each)))) for each in (inventory, settings)),
+            wanted)[2])
         handler = filters.BackendFilterHandler('cinder.scheduler.filters')
         passed = {each.pool_name for each in handler.get_filtered_objects(
             explain.installed(FILTERS),
@@ -75,18 +83,22 @@ class AgreementTestCase(unittest.TestCase):
         self.assertEqual(passed, {name for name, verdict in found.items()
                                   if not verdict.filters})
         for name, verdict in found.items():
-            chosen = placement.place(
-                model.Requirement(
-                    wanted.size_gib * model.GIB, wanted.requirement.thin,
-                    frozenset(pinned[name]),
-                    policy=wanted.requirement.policy,
-                    compliant=wanted.requirement.compliant),
-                inventory, settings, min)
+            asked = model.Requirement(
+                wanted.size_gib * model.GIB, wanted.requirement.thin,
+                frozenset(pinned[name]), policy=wanted.requirement.policy,
+                compliant=wanted.requirement.compliant)
+            chosen = placement.place(asked, inventory, settings, min)
             self.assertEqual(isinstance(chosen, model.Placement),
                              not verdict.placement)
             if verdict.takes and wanted.instance_host is None:
                 self.assertEqual(chosen.datastore.plain_name,
                                  verdict.datastore)
+            if wanted.instance_host and not verdict.placement:
+                there = placement.place(
+                    dataclasses.replace(asked, hosts=frozenset({
+                        wanted.instance_host})), inventory, settings, min)
+                self.assertEqual(isinstance(there, model.Placement),
+                                 not verdict.attaching)
             if verdict.takes and wanted.instance_host:
                 self.assertTrue(any(
                     wanted.instance_host in inventory.datastores[
