@@ -21,7 +21,7 @@ var Feature = core.Feature{
 	Name: "checks",
 	Rules: []core.Rule{
 		{Name: "names", Test: "test_checks.ChecksTestCase.test_a_folder_needs_a_name_of_at_most_79_characters",
-			Relaxes: "names that are empty or of more than 79 characters are taken"},
+			Relaxes: "empty names and names of more than 79 characters are accepted"},
 		{Name: "concurrent-access", Test: "test_checks.ChecksTestCase.test_an_old_change_version_is_concurrent_access",
 			Relaxes: "ReconfigVM_Task ignores a `changeVersion` that is not the machine's"},
 	},

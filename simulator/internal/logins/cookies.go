@@ -26,8 +26,8 @@ var Cookies = core.Feature{
 		{Name: "cookie", Test: "test_logins.CookieTestCase.test_it_is_quoted_and_is_not_the_key",
 			Relaxes: "the cookie's value is the session's key, without quotes"},
 		{Name: "quoted-policy-cookie", Test: "test_logins.CookieTestCase.test_the_policy_service_takes_it_without_the_quotes",
-			Relaxes: "the policy service takes the session's cookie with its quotes, as oslo.vmware sends " +
-				"it (recorded is only that it is taken without)"},
+			Relaxes: "the policy service accepts the session's cookie with its quotes, as oslo.vmware sends " +
+				"it (the records show only that it is accepted without them)"},
 	},
 	Start: func(s *core.Sim) error {
 		if !s.Lenient("cookie") {
