@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs for those who work on the project."""
+"""Programs for developers of the project."""

