@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A local cloud: a real Cinder on a simulated vCenter, for trying and testing.
+"""A local cloud for trying and testing: a real Cinder, a simulated vCenter.
 
-`Sandbox` is the whole of it for tests and scripts; `python -m sandbox` is the
-same for people.
+Tests and scripts use `Sandbox`; people use `python -m sandbox`.
 """
 from typing import TYPE_CHECKING
 from typing import Any

@@ -20,7 +20,7 @@ from sandbox import errors
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    # A program that is told to end must end what it has started first.
+    # On SIGTERM, end the processes that it has started first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = options.command(options)

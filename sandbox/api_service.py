@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's API in a process of its own, on either runtime. Run as
+"""Serves Cinder's API in a separate process, on either runtime. Run as
 
     python -m sandbox.api_service READY_FILE --config-file cinder.conf
 
-Into the ready file goes {"port": ...} once it answers. Cinder's own program
-cinder-api knows no native threads, and tells nobody which port it was given.
+When it answers, it writes {"port": ...} to the ready file. Cinder's program
+cinder-api does not support native threads, and does not report its port.
 """
 # First, since it patches the standard library for eventlet.
 from sandbox import cinder_services  # noqa: I100, I202

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attaching a volume to a virtual machine, as Nova does, without Nova.
+"""Attaches volumes to virtual machines, as Nova does, without Nova.
 
-In a cloud Nova asks Cinder for an attachment, is told which shadow VM holds
-the disk, adds that disk to the instance's VM, and completes the attachment.
-Here a VM of the simulator plays the instance and pyVmomi plays Nova.
+In a cloud, Nova asks Cinder for an attachment and gets the reference of the
+volume's shadow VM. Nova adds its disk to the instance's VM, and completes the
+attachment. Here a VM of the simulator is the instance, and pyVmomi does the
+work of Nova.
 """
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ class Attacher:
         self._inspector = inspector
 
     def instances(self) -> list[inspection.Machine]:
-        """VMs that can play the instance: all that are not a volume's."""
+        """VMs that can be the instance: all VMs except those of volumes."""
         volume_ids = {volume.id for volume
                       in self._api.python.volumes.list()}
         return [machine for machine in self._inspector.machines()

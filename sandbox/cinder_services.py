@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's API, scheduler and volume services in one process.
+"""Runs Cinder's API, scheduler and volume services in one process.
 
-One process, because that is what oslo.messaging's in-memory transport
-(`fake:/`) reaches; so no message broker has to be installed. Run as
+oslo.messaging's in-memory transport (`fake:/`) works within one process, so no
+message broker has to be installed. Run as
 
     python -m sandbox.cinder_services READY_FILE --config-file cinder.conf
 
-Into the ready file goes {"port": ...} once the API answers, or else
+It writes {"port": ...} to the ready file when the API answers, or else
 {"error": ...}.
 OS_CINDER_DISABLE_EVENTLET_PATCHING=1 runs it on native threads.
 """
-# Patches the standard library for eventlet or not, in the way of the release
-# that is installed; it has to come first.
+# This patches the standard library for eventlet, or not, as the installed
+# release of Cinder does it. It must come first.
 from cinder.cmd import volume as _patched  # noqa: F401, I100, I202
 
 import atexit
@@ -83,7 +83,7 @@ class Service(service.Service):
 
 
 class Api(Protocol):
-    """What both ways to serve the API have in common."""
+    """The common part of both ways to serve the API."""
 
     port: int
 
@@ -136,7 +136,7 @@ def is_eventlet() -> bool:
 
 
 def configure(arguments: list[str]) -> None:
-    """What Cinder's own programs do before they start a service."""
+    """Do what Cinder's own programs do before they start a service."""
     objects.register_all()
     CONF(arguments, project='cinder', version=version.version_string())
     config.set_middleware_defaults()
@@ -152,16 +152,16 @@ def configure(arguments: list[str]) -> None:
 
 
 def do_without_privileges() -> None:
-    """Look at images as whoever runs this, not by sudo as root.
+    """Inspect images as the user of this process, not as root by sudo.
 
-    Cinder's own way needs sudo to be set up for it; here all files are ours.
+    Cinder's own way needs a configured sudo; here the user owns all files.
     """
     privsep.sys_admin_pctxt.set_client_mode(False)
     utils.get_root_helper = lambda: 'env'
 
 
 def make_transactions_wait() -> None:
-    """Let a thread's SQLite transaction wait until another's has ended.
+    """Make a thread's SQLite transaction wait until another's has ended.
 
     By default a transaction takes the write lock only when it first writes;
     of two that have read before, one then fails at once with "database is
@@ -205,8 +205,8 @@ def start_volume_services() -> list[Service]:
 def start_scheduler(volume_services: list[Service]) -> Service:
     """Start cinder-scheduler.
 
-    After the volume services, because it asks them for a first report, and
-    the in-memory transport keeps no broadcast for who is not there yet.
+    It starts after the volume services, because it asks them for a first
+    report, and the in-memory transport drops broadcasts that have no receiver.
     """
     volume_service_id = volume_services[0].origin_service_id
     scheduler = Service.create(binary=constants.SCHEDULER_BINARY)
@@ -267,8 +267,8 @@ def main() -> None:
     api.stop()
     for one in reversed(services):
         one.stop()
-    # Looping calls on native threads would keep the process for seconds, so
-    # what is to be done at an exit is done here: a driver ends its session.
+    # Looping calls on native threads would delay the end of the process by
+    # seconds, so the exit functions run here: a driver ends its session.
     atexit._run_exitfuncs()
     os._exit(0)
 

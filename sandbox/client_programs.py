@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs `openstack` and `cinder`, without starting Python for each.
+"""Runs `openstack` and `cinder` without a new Python for each command.
 
-Either imports for a second what it then uses for a tenth of one. So for each
-a helper process imports that once, and its commands are forked from there. A
-command is the function that the installed script calls, with the arguments,
-environment and output that the script would have.
+Each of them imports modules for one second, and then works for a tenth of a
+second. So for each program a helper process imports the modules once, and
+forks for each command. A command is the function that the installed script
+calls, with the arguments, environment and output of the script.
 """
 from __future__ import annotations
 
@@ -116,14 +116,14 @@ def _become(command: Callable[[], Any], arguments: list[str],
 
 
 def _command(program: str) -> Callable[[], Any]:
-    """What the installed script of a program calls.
+    """The function that the installed script of a program calls.
 
-    All that it imports is imported, for what is forked afterwards.
+    This imports all its modules, for the processes that are forked later.
     """
     script, = metadata.entry_points(group='console_scripts', name=program)
     for group in _PLUGINS[program]:
         for plugin in metadata.entry_points(group=group):
-            # The program itself says what it cannot import.
+            # The program itself reports a failed import.
             with contextlib.suppress(Exception):
                 plugin.load()
     command: Callable[[], Any] = script.load()

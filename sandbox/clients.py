@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real clients, pointed at the sandbox: `openstack`, `cinder`, Python."""
+"""Runs the real clients with the sandbox: `openstack`, `cinder`, Python."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -25,17 +25,17 @@ from sandbox import errors
 # The newest microversion that the oldest supported Cinder (27) serves.
 API_VERSION = '3.71'
 
-# States in which a volume or a snapshot stays until somebody does something.
+# States in which a volume or a snapshot stays until the next request.
 _SETTLED = ('available', 'in-use', 'reserved', 'error', 'error_deleting',
             'error_extending', 'error_restoring', 'error_managing')
 
 
 def environments(endpoint: str) -> dict[str, dict[str, str]]:
-    """For each client program the variables with which it finds Cinder.
+    """The environment variables of each client program to find Cinder.
 
-    Without Keystone they do not agree on any: `cinder` has an authentication
-    type of its own, `noauth`, on which `openstack` trips; and the one that
-    suits `openstack` is unknown to `cinder`.
+    Without Keystone the programs need different variables: `cinder` has its
+    own authentication type, `noauth`, which `openstack` does not support; and
+    the type of `openstack` is unknown to `cinder`.
 
     :param endpoint: the Volume API, up to and including "/v3"
     """
@@ -44,7 +44,7 @@ def environments(endpoint: str) -> dict[str, dict[str, str]]:
         'openstack': {
             'OS_AUTH_TYPE': 'none',
             'OS_ENDPOINT': '%s/%s' % (endpoint, project_id),
-            # A clouds.yaml at home would be looked into otherwise.
+            # Otherwise a clouds.yaml in the home folder would be read.
             'OS_CLIENT_CONFIG_FILE': os.devnull,
             'OS_VOLUME_API_VERSION': API_VERSION,
         },
@@ -280,6 +280,6 @@ def _path(program: str) -> str:
 
 
 def _without_openstack(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables without those that lead to somebody else's cloud."""
+    """The variables without those that lead to another cloud."""
     return {name: value for name, value in variables.items()
             if not name.startswith(('OS_', 'CINDER_'))}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox as a whole: started, described, stopped."""
+"""Starts, describes and stops a sandbox."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -143,7 +143,7 @@ class Sandbox:
     def restart_cinder(self, *, crash: bool = False) -> None:
         """End Cinder's process and start it again, on the same port.
 
-        :param crash: end it by SIGKILL, in the midst of whatever it does
+        :param crash: end it by SIGKILL, whatever it is doing
         """
         process = processes.ManagedProcess.load(self._cinder_pid_file)
         if crash:
@@ -158,11 +158,11 @@ class Sandbox:
         self._start_cinder()
         self._wait_for_pools()
 
-    # -- talking to it -----------------------------------------------------
+    # -- access ------------------------------------------------------------
 
     @property
     def vcenter(self) -> client.Address:
-        """Where the simulated vCenter is, and how to log in to it.
+        """The address of the simulated vCenter, and its login.
 
         :raises SandboxError: before the start
         """
@@ -196,7 +196,7 @@ class Sandbox:
         return configuration.database_file(self.folder)
 
     def description(self) -> dict[str, Any]:
-        """What scripts need to know, as it is written to sandbox.json."""
+        """The data for scripts, as in sandbox.json."""
         return {
             'cinder_url': self.cinder_url,
             'project_id': configuration.PROJECT_ID,
@@ -352,7 +352,7 @@ def description_files(folder: Path) -> list[Path]:
 
 
 def stop(folder: Path) -> list[str]:
-    """Stop the sandbox of a folder, whoever started it.
+    """Stop the sandbox of a folder, also one that another program started.
 
     :returns: the names of the processes that were ended
     """
@@ -365,8 +365,8 @@ def stop(folder: Path) -> list[str]:
 
 def stop_processes(folder: Path) -> list[str]:
     """End the processes whose pid files are in a folder."""
-    # The services before their vCenter and their servers, or they would
-    # complain to their logs in between.
+    # The services end before their vCenter and their servers, or they would
+    # log errors in between.
     found = [processes.ManagedProcess.load(pid_file)
              for pid_file in sorted(folder.glob('run/*.pid.json'))]
     last = [one for one in found if one.name in _STOPPED_LAST]

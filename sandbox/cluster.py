@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sandbox in which several cinder-volume processes serve one backend.
 
-Cinder's API, scheduler and volume services are processes of their own, on
-RabbitMQ, MariaDB and, for their locks, Redis: all real, and all of this
-sandbox alone.
+Cinder's API, scheduler and volume services run in separate processes, with
+RabbitMQ, MariaDB and, for their locks, Redis. These are real servers, which
+only this sandbox uses.
 """
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _INITIALIZE_TIMEOUT_SECONDS = 90
 _INITIALIZED = b'Driver post RPC initialization completed successfully'
 _NOT_INITIALIZED = b'Failed to initialize driver'
 
-# The volume services' name for what they are together.
+# The name of the volume services' cluster.
 NAME = 'sandbox'
 PROGRAMS = (*rabbitmq.PROGRAMS, *mariadb.PROGRAMS, *redis_server.PROGRAMS)
 
 
 class Cluster(cloud.Sandbox):
-    """A real Cinder whose volume service is several, active at once.
+    """A real Cinder with several active volume services.
 
     :param size: how many cinder-volume processes
     :param settings: all others are those of `cloud.Sandbox`

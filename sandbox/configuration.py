@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Cinder is told: cinder.conf, api-paste.ini and the volume types."""
+"""Writes Cinder's configuration: cinder.conf, api-paste.ini, volume types."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ class VolumeType:
 
 
 def volume_types(backends: Sequence[Backend]) -> list[VolumeType]:
-    """The types of a sandbox: one per disk type, and `default` for none.
+    """The types of a sandbox: one per disk type, and `default` without one.
 
     With several backends these lead to the first one, and there is one more
     for each of the others, named like the backend.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A paste filter that gives a request without credentials the default ones.
+"""A paste filter that adds default credentials to requests without any.
 
-Cinder's noauth middleware answers a request that carries no token with "204
-No Content" and a made-up token, which is how clients logged in long ago.
-Today's discover the API's versions before they have a token, and take that
-answer for the document they asked for.
+Cinder's noauth middleware answers a request without a token with "204 No
+Content" and a generated token; old clients logged in this way. Today's
+clients ask for the API's versions before they have a token, and take that
+answer for the list of versions.
 """
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes made, changed and deleted before your eyes, and then checked.
+"""Demonstrates how volumes are created, changed, deleted and checked.
 
-Everything shown after a "$" is a command of the real clients with its real,
-unedited output. The checks at the end do not trust them: they compare what
-Cinder's database says with what pyVmomi finds in the vCenter.
+Each line after a "$" is a command of the real clients, with its real,
+unedited output. The checks at the end do not depend on the clients: they
+compare Cinder's database with the objects that pyVmomi finds in the vCenter.
 """
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sandbox import cloud
 from sandbox import configuration
 from sandbox import inspection
 
-# Of one size, so that the scheduler, which takes the emptiest, spreads what
-# is created over all of them.
+# All have one size, so that the scheduler, which chooses the one with the most
+# free space, spreads the volumes over all of them.
 SIMULATOR_ARGUMENTS = ('-ds', '3', '-ds-capacity', '100GiB')
 
 Progress = Callable[[str], None]
@@ -66,7 +66,7 @@ def run(make: Callable[[Path, Progress], cloud.Sandbox]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What Cinder's database says of a volume."""
+    """The record of a volume in Cinder's database."""
 
     volume_id: str
     name: str
@@ -222,7 +222,7 @@ class Demonstration:
 
 
 def _complaint(row: Row, machine: inspection.Machine | None) -> str:
-    """What is wrong with a volume's place; empty when it is right."""
+    """The error in a volume's place; empty: it is right."""
     if machine is None:
         return 'NO SHADOW VM'
     if len(machine.disks) != 1:

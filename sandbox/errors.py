@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong with a sandbox.
+"""Defines the errors of a sandbox.
 
     SandboxError            one plain message, made to be shown to a person
       ProcessFailed         a process ended or stayed silent; carries its log

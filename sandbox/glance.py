@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Glance beside Cinder: images in files, no Keystone.
+"""Starts a real Glance for the sandbox: images in files, no Keystone.
 
-It lives in an environment of its own (`make glance`), which sees the
-packages of the sandbox's; see `glance_service` for how it is served.
+It has its own Python environment (`make glance`), which also has the packages
+of the sandbox's environment. `glance_service` serves it.
 """
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def start(folder: Path) -> processes.ManagedProcess:
 
 def wait_until_ready(process: processes.ManagedProcess,
                      folder: Path) -> str:
-    """Where Glance serves, as soon as it does.
+    """Wait for Glance, and return its URL.
 
     :raises ProcessFailed: when it ends instead
     """
@@ -95,13 +95,13 @@ def options(folder: Path) -> dict[str, configuration.Options]:
         'os_glance_staging_store': {
             'filesystem_store_datadir': data / 'staging'},
         'os_glance_tasks_store': {'filesystem_store_datadir': data / 'tasks'},
-        # A flat disk ("preallocated") is called a vmdk too, and is none.
+        # A flat disk ("preallocated") is called vmdk, but has another format.
         'image_format': {'require_image_format_match': False},
     }
 
 
 def _write_paste(source: Path, target: Path) -> None:
-    """Add a pipeline that takes a request's identity as it is told."""
+    """Add a pipeline that trusts the identity in a request."""
     paste = configparser.RawConfigParser()
     paste.optionxform = str  # type: ignore[assignment,method-assign]
     paste.read(source)

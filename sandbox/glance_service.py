@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Glance's API on native threads. Run in Glance's environment, as
+"""Serves Glance's API on native threads. Run in Glance's environment, as
 
     python -m sandbox.glance_service READY_FILE
 
-with OS_GLANCE_CONFIG_DIR. Into the ready file goes {"port": ...} once it
-answers. Everybody who asks is an administrator of the sandbox's project.
+with OS_GLANCE_CONFIG_DIR. It writes {"port": ...} to the ready file when it
+answers. Every user is an administrator of the sandbox's project.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _IDENTITY = {
 
 
 def identified(application: Application) -> Application:
-    """Say who asks, as Keystone's middleware would."""
+    """Add the user to a request, as Keystone's middleware would."""
     def with_identity(environ: dict[str, Any],
                       start_response: Callable[..., Any]) -> Iterable[bytes]:
         return application({**environ, **_IDENTITY}, start_response)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is really in the vCenter, asked by pyVmomi.
+"""Reads the vCenter's objects through pyVmomi.
 
-pyVmomi shares no code with the driver (which uses oslo.vmware), so what it
-sees is a second opinion.
+pyVmomi shares no code with the driver (which uses oslo.vmware), so its
+results are independent.
 """
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Inspector:
 
     @property
     def content(self) -> Any:
-        """The ServiceContent, for whatever this class does not offer."""
+        """The ServiceContent, for calls that this class does not make."""
         return self.service.RetrieveContent()
 
     def machines(self) -> list[Machine]:
@@ -77,8 +77,8 @@ class Inspector:
 
     def shadow_vms(self) -> dict[str, Machine]:
         """Volume id -> the VM that holds the volume's disk."""
-        # What makes a VM a volume's is its instanceUuid, by which the driver
-        # searches; the name may be changed by anybody.
+        # The instanceUuid identifies a volume's VM, and the driver searches by
+        # it; other users may change the name.
         return {machine.instance_uuid: machine for machine in self.machines()
                 if machine.instance_uuid and not machine.is_template}
 

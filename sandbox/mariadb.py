@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MariaDB as a server of the sandbox, where SQLite would not do."""
+"""Starts MariaDB for a sandbox, where SQLite is not enough."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def home(folder: Path) -> Path:
 
 
 def release() -> str:
-    """What the installed server says of its version."""
+    """The version that the installed server reports."""
     return subprocess.run([_SERVER.required(), '--version'], text=True,
                           check=True, capture_output=True).stdout.strip()
 
@@ -42,11 +42,11 @@ def start(folder: Path, names: Sequence[str] = (_NAME,),
 
     :param folder: the sandbox's; the server's own folder is made in it
     :param names: of the databases; "cinder" is one of them
-    :param files: what to begin with, in the place of nothing: the data of
-        a server that was stopped
+    :param files: data of a stopped server with which to begin; None: no
+        data
     :returns: the server; its URL is a connection for SQLAlchemy to the
         database "cinder", see `url_of`
-    :raises SandboxError: when MariaDB is not installed or not willing
+    :raises SandboxError: MariaDB is not installed, or refuses to start
     """
     where = home(folder)
     where.mkdir()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long-running processes that outlive the program that started them.
+"""Manages long-running processes that outlive the program that started them.
 
-Each has a log and a pid file. The pid file also holds the moment of the
-process's creation, so that a pid which the kernel has given to somebody else
-in the meantime is never mistaken for ours, and never signalled.
+Each has a log and a pid file. The pid file also contains the time of the
+process's creation, so that another process to which the kernel gave the pid
+later is never taken for it, and never gets a signal.
 """
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ManagedProcess:
                    pid_file, Path(values['log_file']))
 
     def running(self) -> bool:
-        """Whether this very process is still there."""
+        """Whether this process still exists, and not another of its pid."""
         return self._find() is not None
 
     def wait_until_ready(self, probe: Callable[[], Ready | None],
@@ -98,7 +98,7 @@ class ManagedProcess:
         """
         deadline = time.monotonic() + timeout_seconds
         while True:
-            # Asked before the probe, or a last word would be missed.
+            # Read before the probe, so that its last result is not missed.
             ended = not self.running()
             answer = probe()
             if answer is not None:
@@ -111,24 +111,24 @@ class ManagedProcess:
             time.sleep(_POLL_SECONDS)
 
     def failure(self, message: str) -> errors.ProcessFailed:
-        """An error that shows the telling part of the log and its path."""
+        """An error with the relevant part of the log, and the log's path."""
         return errors.ProcessFailed('%s; its log is %s'
                                     % (message, self.log_file),
                                     explain(self.log_file))
 
     def stop(self, timeout_seconds: float = 15.0) -> bool:
-        """End it: SIGTERM, and SIGKILL if that is not heard.
+        """End it by SIGTERM, or by SIGKILL if it does not react.
 
-        What it has launched and not ended itself is killed.
+        Child processes that it does not end itself are killed.
 
-        :returns: whether there was anything to end
+        :returns: whether the process was running
         """
         return bool(stop_all([self], timeout_seconds))
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would: nothing gets the chance to tidy up.
+        """Kill it by SIGKILL, like a crash, so that it cannot clean up.
 
-        What it has launched is killed with it, as in a crash of the machine.
+        Its child processes are killed as well, as in a crash of the machine.
         """
         process = self._find()
         if process is not None:
@@ -167,13 +167,13 @@ def stop_all(those: Sequence[ManagedProcess],
              timeout_seconds: float = 15.0) -> list[ManagedProcess]:
     """End processes, all at once; see `ManagedProcess.stop`.
 
-    :returns: those that there was anything to end of
+    :returns: those that were running
     """
     found = {one: process for one in those
              if (process := one._find()) is not None}
     children = [child for process in found.values()
                 for child in _children(process)]
-    # Once each: a second one would cut short what the first has begun.
+    # One signal each: a second one would interrupt the clean-up.
     for process in found.values():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGTERM)
@@ -227,7 +227,7 @@ _FRAME = re.compile(r'^(\s|Traceback |During handling |The above exc|$)')
 
 
 def _troubles(lines: Sequence[str]) -> list[str]:
-    """The errors in a log, each said once."""
+    """The errors in a log, each once."""
     said: list[str] = []
     in_error = False
     for line in lines:

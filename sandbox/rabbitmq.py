@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RabbitMQ as a server of the sandbox: the bus between Cinder's services."""
+"""Starts RabbitMQ for a sandbox: the message bus of Cinder's services."""
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redis as a server of the sandbox: the locks between Cinder's services.
+"""Starts Redis for a sandbox: the locks of Cinder's services.
 
-With tooz's Redis driver a lock lives for 30 seconds and is kept alive by its
-holder, so that of one which was killed ends by itself.
+With tooz's Redis driver a lock expires after 30 seconds unless its holder
+renews it, so the locks of a killed process end by themselves.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def start(folder: Path) -> servers.Server:
         'port %d' % port,
         'requirepass %s' % password,
         'dir "%s"' % home,
-        # Locks have no past.
+        # Locks need not survive a restart.
         'save ""',
         'appendonly no',
         '')))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers of a sandbox's own: what those of a cluster have in common.
+"""Starts servers for a sandbox: the common code of a cluster's servers.
 
 The system's servers are never used: each sandbox starts its own, in its own
-folder, on free ports of loopback, with users and passwords made up for it.
+folder, on free ports of loopback, with generated users and passwords.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sandbox import errors
 from sandbox import processes
 
 _START_TIMEOUT_SECONDS = 90
-# Debian keeps servers where only root's PATH looks.
+# Debian installs servers in folders that only root's PATH contains.
 _MORE_FOLDERS = ('/usr/sbin', '/usr/local/sbin', '/sbin')
 
 
@@ -102,7 +102,7 @@ def _remedy(packages: Sequence[str]) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on at this moment."""
+    """Ports of loopback on which no process listens at this moment."""
     # All are held until all are known, or one could be named twice.
     held = [socket.create_server(('127.0.0.1', 0)) for _ in range(count)]
     try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The vCenter user of cinder-volume: it may do what it must, and no more.
+"""Creates the vCenter user of cinder-volume, with only the needed privileges.
 
 The privileges are those of cinder_vmdk_ext.vsphere.privileges. Two roles give
-them, as docs/privileges.md advises: one on the root folder that does not
+them, as docs/privileges.md recommends: one on the root folder that does not
 propagate, and one on each datacenter that does.
 """
 
@@ -28,11 +28,11 @@ class Login(NamedTuple):
 
 def of(vcenter: 'client.Address | client.Simulator',
        more: Sequence[str] = ()) -> Login:
-    """The user in a simulated vCenter; it is made if it is not there.
+    """The user in a simulated vCenter; created if it does not exist.
 
     Its password is that of the simulator's administrator.
 
-    :param more: privileges on the datacenters beside those that it must have
+    :param more: privileges on the datacenters in addition to the needed ones
     """
     login = Login(NAME, str(vcenter.password))
     granted = control.Control(vcenter.control_url).granted()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated vCenter as a process of the sandbox."""
+"""Starts the simulated vCenter of a sandbox."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ def start(folder: Path, arguments: Sequence[str] = ()
     try:
         command = client.command(_ca_file(folder), {
             'ds': DATASTORES,
-            # One of its own, so that a leak of it could be found.
+            # A separate password, so that a leak of it can be found.
             'password': secrets.token_hex(8),
-            # Its books are compared right after each operation.
+            # Tests compare the figures right after each operation.
             'lenient': 'lagging-figures'}, arguments)
     except client.SimulatorError as error:
         raise errors.SandboxError(str(error)) from None
@@ -41,7 +41,7 @@ def start(folder: Path, arguments: Sequence[str] = ()
 
 def wait_until_ready(process: processes.ManagedProcess,
                      folder: Path) -> client.Address:
-    """Wait for the line in which the simulator says where it listens.
+    """Wait for the line in which the simulator prints its address.
 
     :raises ProcessFailed: when it ends or stays silent instead
     """

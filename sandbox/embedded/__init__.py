@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of Cinder in the caller's own process: database, configuration."""
+"""Runs parts of Cinder in the caller's process: database, configuration."""

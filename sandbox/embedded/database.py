@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's own database for a test, in a file of SQLite."""
+"""Provides Cinder's database for a test, in a file of SQLite."""
 
 import fcntl
 import os
@@ -63,7 +63,7 @@ class Database(fixtures.Fixture):
                                  for key, value in specs.items()})
 
     def volume(self, size_gib=1, host='cinder-1@vmdk#LocalDS_0', **fields):
-        """A volume as the manager hands it to a driver."""
+        """A volume in the form that a driver gets from Cinder's manager."""
         if 'volume_type_id' not in fields:
             fields['volume_type_id'] = self._plain_type_id()
         made = objects.Volume(self.context, **{
@@ -74,7 +74,7 @@ class Database(fixtures.Fixture):
         return made
 
     def snapshot(self, volume):
-        """A snapshot as the manager hands it to a driver."""
+        """A snapshot in the form that a driver gets from Cinder's manager."""
         made = objects.Snapshot(
             self.context, volume_id=volume.id, volume_size=volume.size,
             status='creating', user_id='user', progress='0%',
@@ -84,7 +84,7 @@ class Database(fixtures.Fixture):
         return objects.Snapshot.get_by_id(self.context, made.id)
 
     def group(self, kind, host, **specs):
-        """A generic group of a type of its own, with specs of that type."""
+        """A generic group with its own group type, which has these specs."""
         made = objects.Group(
             self.context, status='available', user_id='user',
             group_type_id=group_types.create(self.context, kind, specs).id,

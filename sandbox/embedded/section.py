@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A backend's section of a cinder.conf, read by Cinder's own code."""
+"""Reads a backend's section of a cinder.conf by Cinder's own code."""
 
 import tempfile
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from cinder_vmdk_ext import config
 from sandbox import service_user
 
 NAME = 'vmdk'
-# What no message and no log line may hold.
+# No message and no log line may contain this.
 PASSWORD = 'Pa55-w0rd<&>"%s'
 
 
 def read(**options: Any) -> configuration.Configuration:
-    """The section as Cinder hands it to a driver.
+    """The section in the form that a driver gets from Cinder.
 
     :param options: a list repeats an option, None leaves it out
     """
@@ -43,7 +43,7 @@ def read(**options: Any) -> configuration.Configuration:
 def of_vcenter(vcenter: Any, **options: Any) -> Mapping[str, Any]:
     """Options that lead to a simulated vCenter, and those that differ.
 
-    They are for the service's own user, which may not do more than it must.
+    They are for the service's own user, which has only the needed privileges.
     """
     login = service_user.of(vcenter)
     return {
