@@ -6,6 +6,7 @@ from pyVmomi import vim
 from cinder.db import api
 
 from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import names
 from cinder_vmdk_ext.tests.functional import audit_case
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.volumes import replace
@@ -70,12 +71,16 @@ class DeploymentTestCase(audit_case.AuditCase):
         volume = self.new_volume()
         self.made(volume, maker.create_volume(volume))
         vm = self.truth(volume).vm
+        self.forget(volume)
+        return vm
+
+    def forget(self, volume):
+        """Delete the record of a volume, as if it were in another Cinder."""
         volume.destroy()
         with api.main_context_manager.writer.using(
                 self.context.elevated()) as session:
             session.execute(api.models.Volume.__table__.delete().where(
                 api.models.Volume.id == volume.id))
-        return vm
 
     def state_of(self, vm):
         return (vm.name, vm.parent.name, vm.config.instanceUuid,
@@ -83,14 +88,55 @@ class DeploymentTestCase(audit_case.AuditCase):
                        for each in vm.config.extraConfig))
 
     def test_nothing_of_the_other_is_moved_or_listed_by_any_option(self):
-        theirs, ours = self.leave(self.other), self.leave(self.driver)
-        before = self.state_of(theirs)
-        named = [theirs._moId, before[2]]
-        self.assertNotIn(theirs._moId, [
-            each.reference for each in self.audit(named)])
+        theirs, paths = self.leave_of_each_kind()
+        ours = self.leave(self.driver)
+        before = [self.state_of(vm) for vm in theirs]
+        points = [node.snapshot._moId for vm in theirs if vm.snapshot
+                  for node in vm.snapshot.rootSnapshotList]
+        self.assertEqual(1, len(points))
+        references = {*(vm._moId for vm in theirs), *points, *paths}
+        named = [*references, *(vm.name for vm in theirs),
+                 *(vm.config.instanceUuid for vm in theirs)]
+        self.assertEqual(set(), references & {
+            each.reference for each in self.audit(named)})
         swept = self.sweep(named=named)
         self.assertEqual([ours._moId], [each.reference for each in swept])
-        self.assertEqual(before, self.state_of(theirs))
+        self.assertEqual(before, [self.state_of(vm) for vm in theirs])
+        for path in paths:
+            self.checksum_of(path)  # it is there
+
+    def leave_of_each_kind(self):
+        """What the other driver can leave: VMs, and paths of their disks.
+
+        A volume, the template of a snapshot, a temporary VM, a temporary
+        snapshot and a temporary image.
+        """
+        vm = self.leave(self.other)
+        record = self.new_volume()
+        self.made(record, self.other.create_volume(record))
+        snapshot = self.new_snapshot(record)
+        snapshot.update(self.other.create_snapshot(snapshot))
+        template = self.shadow_vms()[snapshot.name]
+        temporary = self.copy_of(record, replace.temporary_name(
+            record, 'extend'))
+        self.wait(self.truth(record).vm.CreateSnapshot_Task(
+            f'temp-snapshot-{record.id}', '', False, False))
+        theirs = [vm, self.truth(record).vm, template, temporary]
+        snapshot.destroy()
+        self.forget(record)
+        paths = [self.file_of(each) for each in theirs]
+        service = self.service.content
+        datacenter = service.rootFolder.childEntity[0]
+        image = '[LocalDS_1] ' + names.temporary_folder(
+            self.other.backend.deployment()) + 'image.vmdk'
+        service.fileManager.MakeDirectory(
+            image.rpartition('/')[0], datacenter, True)
+        self.wait(service.virtualDiskManager.CreateVirtualDisk_Task(
+            image, datacenter,
+            vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
+                diskType='thin', adapterType='lsiLogic', capacityKb=1024)))
+        self.addCleanup(self._delete_path, image.rpartition('/')[0])
+        return theirs, [*paths, image]
 
     def test_what_bears_no_mark_is_moved_by_its_name_alone(self):
         vm = self.leave(self.driver)

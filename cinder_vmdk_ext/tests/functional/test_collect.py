@@ -267,6 +267,29 @@ class DisksTestCase(audit_case.AuditCase):
                 deviceChange=[vim.vm.device.VirtualDeviceSpec(
                     operation='remove', device=added)])))
 
+    def test_a_disk_in_an_instances_folder_is_at_risk(self):
+        truth = self.truth(self.volume)
+        instance = self.instances()[0]
+        path = (instance.config.files.vmPathName.rpartition('/')[0]
+                + '/moved.vmdk')
+        service = self.service.content
+        datacenter = service.rootFolder.childEntity[0]
+        self._change(truth.vm, 'remove', truth.disk)
+        self.wait(service.virtualDiskManager.MoveVirtualDisk_Task(
+            truth.path, datacenter, path, datacenter))
+        truth.disk.backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+            fileName=path, diskMode='persistent')
+        self._change(truth.vm, 'add', truth.disk)
+        found, = self.audit()
+        self.assertEqual(('at-risk', self.volume.id),
+                         (found.kind, found.owner))
+        self.assertIn(f'{instance.name} ({instance._moId})', found.detail)
+
+    def _change(self, vm, operation, device):
+        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation=operation,
+                                            device=device)])))
+
     def test_a_vm_that_was_made_a_template_is_named(self):
         vm = self.truth(self.volume).vm
         vm.MarkAsTemplate()
