@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ build/%-venv/.installed: sandbox/%-requirements.txt constraints.txt | $(STAMP)
 
 test-cloud: $(STAMP) $(SIMULATOR) $(CLOUD_STAMPS) ## what a member does, in a whole cloud that is started for it; ARGS=--running for the one of `make sandbox CLOUD=1`
 	@$(BIN)/python -W ignore -m sandbox.tests.full_cloud_run $(ARGS)
+
+tempest: $(STAMP) build/tempest-venv/.installed ## Tempest's and cinder-tempest-plugin's volume tests on the cloud of `make sandbox CLOUD=1`; ARGS='--regex test_volumes_clone'
+	@$(BIN)/python -W ignore -m sandbox.tests.tempest_run $(ARGS)
 
 image-cache-run: $(STAMP) $(SIMULATOR) $(GLANCE_STAMP) ## volumes from images with a real Glance, and the image-volume cache
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.image_cache_run
