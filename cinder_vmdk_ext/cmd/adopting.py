@@ -32,6 +32,8 @@ _FIELDS = ('source_name', 'source_id', 'name', 'description', 'type',
 # Cinder's limit for a value of metadata.
 _MOST_LETTERS = 255
 _UNDER_WAY = ('creating', 'managing')
+# Cinder deletes only such a volume without its disk.
+_NOT_MANAGED = 'error_managing'
 _ERRORS = (exceptions.VMWARE_ERRORS, exception.CinderException)
 
 
@@ -165,8 +167,9 @@ class AdoptVolume(command.Listing):
             wanted = read(self._text(parsed_args.file))
         with self.app.backends.opened(names[0]) as opened:
             checked = [_Row(opened, each) for each in wanted]
+            places: dict[tuple[str, str], int] = {}
             for each in checked:
-                each.check()
+                each.check(places)
             ready = [each for each in checked if not each.done]
             if parsed_args.dry_run:
                 for each in ready:
@@ -227,15 +230,19 @@ class _Row:
         """Note that it was not managed, and why."""
         self.done, self.refused = why, True
 
-    def check(self) -> None:
-        """Whether it can be managed, by the driver's own checks."""
+    def check(self, places: dict[tuple[str, str], int]) -> None:
+        """Whether it can be managed, by the driver's own checks.
+
+        :param places: the disks of the rows before, with their numbers; this
+            row's disk is added
+        """
         try:
             if not self._was_adopted():
-                self._check()
+                self._check(places)
         except _ERRORS as error:
             self.refuse('refused: ' + _sentence(error))
 
-    def _check(self) -> None:
+    def _check(self, places: dict[tuple[str, str], int]) -> None:
         context = cinder_context.get_admin_context()
         self._type = (
             volume_types.get_by_name_or_id(context, self.wanted.type)
@@ -244,6 +251,10 @@ class _Row:
         type_id = self._type.get('id')
         disk = self._opened.manage.examine({'volume_type_id': type_id},
                                            self.wanted.reference)
+        first = places.setdefault(disk.place, self.wanted.number)
+        if first != self.wanted.number:
+            self.refuse(f'refused: row {first} names the same disk')
+            return
         self._opened.admission.check_size(disk.size_gib)
         self._opened.admission.check_type(type_id)
         self._size_gib = disk.size_gib
@@ -254,20 +265,26 @@ class _Row:
 
     def _was_adopted(self) -> bool:
         """Whether an earlier run has managed it, or tried to."""
-        found = objects.VolumeList.get_all(
+        found: Iterable[Any] = objects.VolumeList.get_all(
             cinder_context.get_admin_context(),
             filters={'metadata': {ADOPTED: self.wanted.mark}})
+        # Another vCenter may have a disk of the same name.
+        found = [each for each in found if self._opened.owner.owns(each)]
         for volume in found:
             self.id, self._size_gib = volume.id, volume.size
-            if volume.status in _UNDER_WAY:
+            if volume.status in _UNDER_WAY or 'deleting' in volume.status:
                 self.refuse(f'volume {volume.id} is {volume.status}; wait, '
                             'and repeat')
-            elif volume.status.startswith('error'):
+            elif volume.status == _NOT_MANAGED:
                 self.refuse(f'volume {volume.id} is {volume.status} since an '
                             'earlier run; delete it, and repeat')
+            elif volume.status.startswith('error'):
+                # Its disk may have data: nothing here says to delete it.
+                self.refuse(f'managed already, but volume {volume.id} is '
+                            f'{volume.status} now')
             else:
                 self.done = 'managed already'
-        return bool(found)
+        return bool(self.id)
 
     def adopt(self, connect: Any, wait_seconds: float) -> None:
         """Manage it through Cinder's API, and wait for the end."""
@@ -287,11 +304,17 @@ class _Row:
             return
         if status == 'available':
             self.done = 'managed'
+        elif status in _UNDER_WAY:
+            # It may succeed yet, and a volume that is deleted then would
+            # lose its disk.
+            self.refuse(f'volume {self.id} is {status} after '
+                        f'{wait_seconds:.0f} s; wait, and repeat')
         else:
             self.refuse(
                 f'failed: volume {self.id} is {status}; see cinder '
-                f'message-list --resource_uuid {self.id}, delete the volume, '
-                'and repeat')
+                f'message-list --resource_uuid {self.id}' + (
+                    ', delete the volume, and repeat'
+                    if status == _NOT_MANAGED else ''))
 
     def _ended(self, api: Any, wait_seconds: float) -> str:
         deadline = time.monotonic() + wait_seconds

@@ -12,6 +12,7 @@ from oslo_utils import units
 
 from cinder import exception
 
+from cinder_vmdk_ext.cmd import adopting
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import command_case
@@ -104,6 +105,39 @@ class AdoptTestCase(manage_case.ManageCase, command_case.CommandCase):
         volume.save()
         self.assertIn('error_managing since an earlier run', self.adopted(
             rows[:2], status=1)[0]['done'])
+
+    def test_no_advice_costs_a_volume_its_disk(self):
+        row = {'source_name': self.leave_file('kept')}
+        with mock.patch.object(self, 'status', return_value='managing'):
+            slow = self.adopted([row], '--wait', '0', status=1)[0]
+        self.assertIn('is managing after 0 s; wait', slow['done'])
+        volume = backend_case.objects.Volume.get_by_id(self.context,
+                                                       slow['id'])
+        volume.update({'status': 'error_extending'})
+        volume.save()
+        done = self.adopted([row], status=1)[0]['done']
+        self.assertIn('managed already, but', done)
+        self.assertNotIn('delete', slow['done'] + done)
+
+    def test_what_another_backend_adopted_is_not_taken_for_this_disk(self):
+        path = self.leave_file('twin')
+        other = self.database.volume(
+            1, host='elsewhere@another#LocalDS_1',
+            metadata={adopting.ADOPTED: path})
+        self.addCleanup(other.destroy)
+        self.assertEqual('managed', self.adopted(
+            [{'source_name': path}])[0]['done'])
+
+    def test_two_rows_that_name_one_disk_are_found_before_any_is_managed(
+            self):
+        web = self.make_vm('web')
+        self.addCleanup(self.destroy, web)
+        would = self.adopted([
+            self.reference(web), {'source_name': self.path(web)}],
+            '--dry-run', status=3)
+        self.assertEqual(
+            ['would be managed', 'refused: row 1 names the same disk'],
+            [each['done'] for each in would])
 
     def test_a_row_that_fails_stops_no_other_and_a_break_stops_them(self):
         paths = [self.leave_file(name) for name in ('a', 'b', 'c')]
