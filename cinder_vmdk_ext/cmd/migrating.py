@@ -75,7 +75,9 @@ class PlanMigrate(command.Listing):
             found = True
             self.check(opened, pools)
             evacuation = evacuate.Evacuation(opened, pools[0], pools[1:])
-            steps = evacuation.plan()
+            with self.app.backends.locking():
+                # The locks show which moves have broken off.
+                steps = evacuation.plan()
             self.app.found |= any(step.why_not for step in steps)
             yield name, evacuation, steps
         if not found:

@@ -10,9 +10,12 @@ import json
 import threading
 from unittest import mock
 
+from cinder import exception
+
 from cinder_vmdk_ext.cmd import backend
 from cinder_vmdk_ext.cmd import main
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.vsphere import soap
 from sandbox.embedded import section
@@ -23,6 +26,8 @@ class Backends:
 
     def __init__(self, backend):
         self._backend = backend
+        self._thread = threading.get_ident()
+        self._locking = False
 
     def load(self, files):
         """The options are the process's."""
@@ -40,8 +45,26 @@ class Backends:
     def opened(self, name):
         return contextlib.nullcontext(self._backend)
 
+    @contextlib.contextmanager
     def locking(self):
-        return contextlib.nullcontext()
+        before, self._locking = self._locking, True
+        try:
+            yield
+        finally:
+            self._locking = before
+
+    def refusing_locks(self):
+        """Outside of ``locking`` a command's process can hold no lock.
+
+        The test's process can: the driver's own threads need it.
+        """
+        acquired = locks._acquired
+
+        def acquire(name, blocking):
+            if not self._locking and threading.get_ident() == self._thread:
+                raise exception.LockCreationFailed('no coordinator')
+            return acquired(name, blocking)
+        return mock.patch.object(locks, '_acquired', acquire)
 
 
 class CommandCase(backend_case.BackendCase):
@@ -53,9 +76,11 @@ class CommandCase(backend_case.BackendCase):
         :returns: its exit status, standard output and standard error
         """
         out, err = io.StringIO(), io.StringIO()
-        status = main.Application(
-            Backends((driver or self.driver).backend), stdout=out, stderr=err,
-            stdin=io.StringIO(answers)).run(list(words))
+        backends = Backends((driver or self.driver).backend)
+        with backends.refusing_locks():
+            status = main.Application(
+                backends, stdout=out, stderr=err,
+                stdin=io.StringIO(answers)).run(list(words))
         return status, out.getvalue(), err.getvalue()
 
     def calls_of(self, *words):
