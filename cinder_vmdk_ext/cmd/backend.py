@@ -2,6 +2,8 @@
 """Opens a backend of a cinder.conf, while its service may be running."""
 
 import contextlib
+import os
+import pwd
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,8 +116,10 @@ def opened(name: str) -> Iterator[Any]:
 def locking() -> Iterator[None]:
     """Share the locks of the running services during the block.
 
-    :raises LockUnavailable: the coordination backend does not answer
+    :raises LockUnavailable: the coordination backend does not answer, or its
+        files belong to another user
     """
+    _check_user()
     try:
         coordination.COORDINATOR.start()
     except (tooz.ToozError, OSError) as error:
@@ -124,3 +128,27 @@ def locking() -> Iterator[None]:
         yield
     finally:
         coordination.COORDINATOR.stop()
+
+
+def _check_user() -> None:
+    """Refuse to make lock files that the services could not open.
+
+    A lock's file remains. The services could not do anything again with a
+    volume whose lock file belongs to another user.
+    """
+    kind, _, path = (cinder_config.CONF.coordination.backend_url
+                     or '').partition('://')
+    if kind != 'file' or not os.path.exists(path):
+        return
+    owner = os.stat(path).st_uid
+    if owner not in (0, os.geteuid()):
+        raise exceptions.LockUnavailable('service', PermissionError(
+            f'{path} belongs to user {_name_of(owner)}; run the command as '
+            'that user'))
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

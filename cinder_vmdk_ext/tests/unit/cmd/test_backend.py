@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command finds the backends that this driver serves."""
 
+import os
+import tempfile
 import unittest
 from unittest import mock
 
@@ -52,6 +54,29 @@ class LockingTestCase(unittest.TestCase):
             with self.assertRaises(exceptions.LockUnavailable):
                 with backend.locking():
                     self.fail('without the locks')
+
+    def locked_in(self, url):
+        conf = mock.Mock()
+        conf.coordination.backend_url = url
+        with mock.patch.object(backend.cinder_config, 'CONF', conf), \
+                mock.patch.object(coordination.COORDINATOR, 'start'), \
+                mock.patch.object(coordination.COORDINATOR, 'stop'), \
+                backend.locking():
+            return True
+
+    def test_no_lock_file_is_made_that_the_services_cannot_open(self):
+        with tempfile.TemporaryDirectory() as path:
+            url = f'file://{path}'
+            self.assertTrue(self.locked_in(url))
+            with mock.patch.object(backend.os, 'geteuid',
+                                   return_value=os.geteuid() + 1), \
+                    mock.patch.object(backend.os, 'stat') as stat:
+                stat.return_value.st_uid = 64055
+                with self.assertRaisesRegex(
+                        exceptions.LockUnavailable,
+                        f'{path} belongs to user 64055; run .* as that user'):
+                    self.locked_in(url)
+        self.assertTrue(self.locked_in('etcd3+http://locks:2379'))
 
 
 if __name__ == '__main__':
