@@ -6,12 +6,16 @@ things Nova has no call for: that driver extends no volumes (the vCenter shows t
 it evacuates nothing (its capability ``supports_evacuate`` is false: vSphere HA starts the VM on another host).
 """
 
+import time
 import uuid
 from typing import Any
 
 from pyVmomi import vim
 
 from simulator.actors import vcenter
+
+# How long a user tries to attach a disk that is locked.
+LOCK_SECONDS = 10
 
 _MOVE_TYPE = 'moveAllDiskBackingsAndAllowSharing'
 
@@ -114,10 +118,21 @@ class Nova(vcenter.VCenter):
     def attach(self, vm: Any, volume_id: str) -> None:
         """volumeops._attach_volume_vmdk: the path of the shadow VM's disk is added; then the disk's uuid is noted.
 
+        A disk that was just removed from a running VM stays locked for a moment: the user of Nova then tries again.
+
         :raises vim.fault.FileNotFound: the shadow VM names a file that is not there
+        :raises vim.fault.FileLocked: another running VM still has the disk after LOCK_SECONDS
         """
         disk = self._shadow_disk(volume_id)
-        self._add(vm, disk.backing.fileName, disk)
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                self._add(vm, disk.backing.fileName, disk)
+                break
+            except vim.fault.FileLocked:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
         self._note(vm, volume_id, disk.backing.uuid)
 
     def detach(self, vm: Any, volume_id: str) -> None:
