@@ -56,7 +56,7 @@ def start(folder: Path, names: Sequence[str] = (_NAME,),
     configuration.write_private(options, '\n'.join((
         '[mariadbd]',
         'datadir = %s' % (where / 'data'),
-        # Root has to be told to run it as root.
+        # As root, the server needs this option to run as root.
         'user = %s' % getpass.getuser(),
         'bind_address = 127.0.0.1',
         'port = %d' % port,

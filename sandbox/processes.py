@@ -233,7 +233,7 @@ def _troubles(lines: Sequence[str]) -> list[str]:
     for line in lines:
         record = _RECORD.match(line)
         if record is None and line.startswith('Traceback '):
-            return []  # nobody caught it: the end of the log is the story
+            return []  # not caught: the end of the log explains it
         if record is not None:
             in_error = record.group(2) in ('ERROR', 'CRITICAL')
         message = record.group(4) if record else line

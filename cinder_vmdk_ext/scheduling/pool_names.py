@@ -197,7 +197,7 @@ def names(inventory: model.Inventory) -> dict[str, str]:
 
 
 def find(pool: str, inventory: model.Inventory) -> model.Datastore | None:
-    """The datastore that a pool name stands for; None: there is none.
+    """The datastore that a pool name stands for; None: no datastore does.
 
     A name with the datacenter or the reference added stays valid after the
     other datastore of that name was removed.

@@ -102,7 +102,7 @@ def empty_reply(method: str, asked: Sequence[references.Ref]) -> EmptyReply:
     """:param asked: the objects that the reply had to contain"""
     what = f' of {asked[0].type} {asked[0].value}' if asked else ''
     return EmptyReply([exceptions.NOT_AUTHENTICATED],
-                      f'{method}: the vCenter told nothing{what}')
+                      f'{method}: the vCenter returned nothing{what}')
 
 
 class Client:
@@ -396,7 +396,7 @@ def returned(method: str, url: str, content: bytes) -> etree._Element:
         raise _fault(method, response)
     if _MAKES.match(method) and not response.findtext('*'):
         raise exceptions.VimConnectionException(
-            f'{method}: the reply of {url} does not tell what was made')
+            f'{method}: the reply of {url} does not name the new object')
     for missing in response.iter(_MISSING_SET):
         _refuse_lost_session(method, missing)
     return response

@@ -393,7 +393,7 @@ class Conversation:
         for listener in self._stream.listeners:
             listener.lost()
         log = LOG.warning if failures == 1 else LOG.debug
-        log('The vCenter tells no changes, so it is read each time: %s',
+        log('The vCenter reports no changes, so it is read each time: %s',
             error)
         self._identity = None
         lost_session = (
