@@ -2,6 +2,6 @@
 """Tests of the plugin.
 
 - `unit`: one module at a time, without a vCenter and without a network.
-- `contract`: what we rely on in Cinder, and the rules of our own code.
+- `contract`: Cinder's code that we depend on, and the rules of our own code.
 - `functional`: against the simulated vCenter, over SOAP.
 """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service of a cluster, in a process of its own: started, told, killed.
+"""Runs a service of a cluster in a separate process.
 
     python -m cinder_vmdk_ext.tests.clustered SETTINGS_AS_JSON
 
-It has the driver and does with it what Cinder's manager does. It reads what to
-do from its standard input, a JSON object a line, and answers in the same way.
+It has the driver, and calls it as Cinder's manager does. It reads requests
+from its standard input, one JSON object per line, and answers in the same way.
 """
 
 import json

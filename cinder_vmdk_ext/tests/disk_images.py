@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images written as the tools of the field write them, and read back.
+"""Writes and reads images in the formats of common tools.
 
-After VMware's "Virtual Disk Format 5.0" and DMTF's DSP0243; nothing here is
-the plugin's own code.
+It follows VMware's "Virtual Disk Format 5.0" and DMTF's DSP0243, and uses no
+code of the plugin.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A way to a server that can be interrupted, as networks are.
+"""A proxy to a server whose connections can be interrupted.
 
-What a vCenter itself does wrong is asked of the simulator (control.py); this
-is for what happens on the way, to any server and below TLS.
+Faults of the vCenter itself are set in the simulator (control.py); this is for
+faults of the network, with any server and below TLS.
 """
 
 import contextlib

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A driver in a service process, launched and ended as cinder-volume is.
+"""Runs a driver in a service process, started and ended like cinder-volume.
 
     python -m cinder_vmdk_ext.tests.launched OPTIONS_AS_JSON
 
-It is made in the launching process, as Cinder makes it with its manager, and
-set up in a child of it. It says "ready" when that is done. SIGTERM ends it.
+The driver is created in the launching process, as Cinder creates it with its
+manager, and set up in a child process. When this is done, it prints "ready".
+SIGTERM ends it.
 """
 from sandbox.embedded import patched  # noqa
 

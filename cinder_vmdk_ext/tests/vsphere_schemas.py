@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The XML schemas of a vCenter's services, as a witness of requests.
+"""Checks requests with the XML schemas of a vCenter's services.
 
-They are not part of this project: they are looked for beside it.
+The schemas are not part of this project: they are read from outside it.
 """
 
 import contextlib

@@ -3,10 +3,10 @@
 
     make policies-run
 
-Two of five datastores comply with the policy, of which the scheduler knows
-nothing. All volumes have to become available, on datastores that comply, with
-hosts that say so: those whose disks are made at once, and those whose disks
-are made when instances of both compute resources attach them.
+Two of five datastores comply with the policy, and the scheduler does not know
+that. All volumes must become available, on datastores that comply, with the
+right hosts: volumes whose disks are created at once, and volumes whose disks
+are created when instances of both compute resources attach them.
 """
 
 import collections

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests on a real Cinder share: one sandbox for all tests of a class."""
+"""The base of tests on a real Cinder: one sandbox for each class."""
 
 from collections.abc import Callable
 from pathlib import Path

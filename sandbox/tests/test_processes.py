@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that are started, found again, ended, and never mistaken."""
+"""Processes are started, found again and ended, and never confused."""
 import dataclasses
 import json
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting, describing and stopping: by program and by people."""
+"""A sandbox is started, described and stopped, also by the command."""
 import contextlib
 import io
 import json

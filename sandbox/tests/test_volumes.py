@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A volume's life through the real API, in both of Cinder's runtimes.
 
-What the API says is never trusted: pyVmomi looks into the vCenter.
+The results of the API are checked in the vCenter with pyVmomi.
 """
 from concurrent import futures
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the plugin relies on in Cinder, and the rules of its own code."""
+"""Tests of Cinder's code that the plugin uses, and of its own rules."""

@@ -3,7 +3,7 @@
 
     make cli-page    writes docs/cli.md anew
 
-What stands above the mark in that page is written by hand, and stays.
+The text above the mark in that page is written by hand, and is kept.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 
     python -m cinder_vmdk_ext.tests.contract.config_blocks <blocks.json
 
-A process of its own: the modules of cinder-volume register all its options,
-and patch the standard library as they are imported.
+It is a separate process, because the modules of cinder-volume register all
+its options, and patch the standard library, when they are imported.
 """
 
 import json

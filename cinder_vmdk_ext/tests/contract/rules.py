@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the plugin's own code, as functions that name each breach.
+"""The rules of the plugin's own code, as functions that list violations.
 
 Each takes the modules of a plugin by name (tools/structure.py reads them) or
-a class, and returns a line for each breach. docs/architecture.md has them in
-words, under the same numbers.
+a class, and returns a line for each violation. docs/architecture.md describes
+the rules, with the same numbers.
 """
 
 import ast

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of Cinder and oslo.vmware our classes override, inherit or call.
+"""Finds the code of Cinder and oslo.vmware that ours overrides or calls.
 
     python -m cinder_vmdk_ext.tests.contract.seams --record [WHEEL ...]
 
-writes into seams.json how each of these seams looks in the packages that are
-installed, or, in place of the whole record, in those of the wheels given
-(`make seams` gives one of each supported release). The seams are found in our
-own sources, so that the list cannot be forgotten when an override is added.
+writes a description of each of these seams to seams.json: as it is in the
+installed packages, or, for a complete new record, in the given wheels (`make
+seams` gives one of each supported release). The seams, inherited ones too, are
+found in our own sources, so a new override cannot be missing in the list.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sources of a package we build on, read without importing it.
+"""Reads the sources of a package that we use, without an import.
 
-A piece of them is named `module:name` or `module:Class.name`, and described
-by its signature and a digest of its code, which is blind to comments,
-docstrings and layout and alike on every Python.
+A part of them is named `module:name` or `module:Class.name`. It is described
+by its signature and a digest of its code, which does not depend on comments,
+docstrings, layout or the version of Python.
 """
 
 import ast

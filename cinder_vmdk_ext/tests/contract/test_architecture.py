@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of the packages is the one that their imports give."""
+"""The picture of the packages agrees with their imports."""
 
 import unittest
 

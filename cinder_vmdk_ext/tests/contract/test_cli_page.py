@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of the operator's command is what its help says."""
+"""The page of the operator's command agrees with its help."""
 
 import unittest
 

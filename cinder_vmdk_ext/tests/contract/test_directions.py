@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may import whom, what the driver is made of, and names.
+"""The rules of imports, of the driver's classes, and of names.
 
-The rules are numbered as in docs/architecture.md. Each is tried twice: on our
-code, which keeps it, and on a few lines that break it.
+The rules have the numbers of docs/architecture.md. Each is tested twice: with
+our code, which keeps it, and with a few lines that violate it.
 """
 
 import ast

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents show can be copied, and the tests they name exist."""
+"""Configuration in the documents works, and the tests they name exist."""
 
 import ast
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What we override or call in Cinder is as it was when we last looked at it.
+"""Code of Cinder that we override or call is as it was when reviewed last.
 """
 
 import ast

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for the files of the project as a whole."""
+"""Rules for all files of the project."""
 
 import configparser
 import pathlib

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Upstream's own driver tests hold for our classes too, save those listed here
-with a reason.
+"""Upstream's tests of its driver pass with our classes, except those that are
+listed here with a reason.
 """
 
 from importlib import metadata

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator installs: the wheel, as it is built from this tree."""
+"""The content of the wheel that an operator installs."""
 
 import email
 import pathlib

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run upstream's own tests of its driver, with our classes in their place.
+"""Runs upstream's own tests of its driver, with our classes in its place.
 
     python -m ...contract.upstream_suite {upstream|ours} REPORT.json
 
-A process of its own does this, because it rebinds names in Cinder's modules
-for good. `upstream` rebinds nothing: what fails there is not ours to answer
-for. The report names each test and how it ended.
+It is a separate process, because it permanently rebinds names in Cinder's
+modules. `upstream` rebinds nothing: tests that fail there do not fail because
+of our code. The report names each test and its result.
 """
 
 import importlib

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin against the simulated vCenter, over SOAP."""
+"""Tests of the plugin with the simulated vCenter, over SOAP."""

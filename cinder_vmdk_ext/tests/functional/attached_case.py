@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A volume that is attached to an instance as Nova makes it."""
+"""Tests with a volume that is attached to an instance, as Nova does it."""
 
 from pyVmomi import vim
 

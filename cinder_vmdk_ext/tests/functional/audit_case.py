@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audits of one backend, for tests of what they find and move."""
+"""Audits of one backend, for tests of their findings and moves."""
 
 from pyVmomi import vim
 

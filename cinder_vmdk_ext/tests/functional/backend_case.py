@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver with a real database and a simulated vCenter, in one process.
 
-What the driver did is looked at by pyVmomi, and disks' bytes through the
-simulator's control endpoint: never by the driver's own code.
+Tests check the driver's effects with pyVmomi, and the disks' data through the
+simulator's control endpoint, never with the driver's own code.
 """
 
 import hashlib

@@ -3,9 +3,9 @@
 
     make books ARGS='--steps 20000 --seed 1'
 
-Chunk N has the seed N; a run that was broken off goes on with ``--seed`` of
-its next chunk. The first fault ends it, with the shortest history that was
-found (``--no-shrink``: with the one that was found first).
+Chunk N has the seed N; to continue an interrupted run, give ``--seed`` of its
+next chunk. The first fault ends the run, with the shortest history that was
+found (``--no-shrink``: with the first one).
 """
 
 import argparse

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Books that balance while others act beside the driver.
+"""Books balance while other clients use the same vCenter.
 
-To what ``test_books`` asks for comes that what is others' is untouched. Those
-of ``simulator.actors`` act: Nova, Storage DRS, backups, strangers and a
-second OpenStack.
+In addition to the checks of ``test_books``, objects of others must stay
+unchanged. The other clients are those of ``simulator.actors``: Nova, Storage
+DRS, backups, strangers and a second OpenStack.
 
-A server is not deleted while the operator is warned that a disk lies in its
-folder; docs/decisions/10-attached-disks.md says when that is.
+A server is not deleted while a warning says that a disk lies in its folder;
+docs/decisions/10-attached-disks.md says when this is so.
 """
 
 import unittest

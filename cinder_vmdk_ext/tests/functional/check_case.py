@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `check` on a backend, what it found by check."""
+"""Runs the command `check` on a backend; its results by check."""
 
 from oslo_config import cfg
 

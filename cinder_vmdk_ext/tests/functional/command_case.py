@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator's command in the test's process, on a test's backend.
 
-What it does to the vCenter is looked at by pyVmomi.
+Its effects in the vCenter are checked with pyVmomi.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the crash matrix cuts off: images, adoption, groups, attachments."""
+"""Operations of the crash matrix: images, manage, groups, attachments."""
 
 import os
 import re

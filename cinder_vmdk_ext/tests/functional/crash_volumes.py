@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the crash matrix cuts off: operations on volumes and snapshots."""
+"""Operations of the crash matrix: volumes and snapshots."""
 
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,8 @@
 
     make image-cache-run
 
-Needs qemu-img, which Cinder asks about an image before it caches it. Prints
-each step with what was seen; fails when something is not as it should be.
+It needs qemu-img, with which Cinder inspects an image before it caches it. It
+prints each step with its result, and fails if a result is wrong.
 """
 
 from pathlib import Path

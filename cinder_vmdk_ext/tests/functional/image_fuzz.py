@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hostile images: made and mutated by a seed, and sent through the driver.
+"""Generates and mutates images by a seed, and uploads them by the driver.
 
     make image-fuzz
 
-Each ends as a volume whose content is that of the image, as the readers of
-``tests/disk_images.py`` see it, or as one sentence that names the image, with
-nothing left. The memory of this process, which is the service's, grows by at
-most 64 MiB. Prints what came of them; fails when one ended otherwise.
+Each ends as a volume with the image's content, as the readers of
+``tests/disk_images.py`` return it, or as one sentence that names the image,
+with nothing left. The memory of this process, in which the driver runs, grows
+by at most 64 MiB. It prints the results, and fails if an image ends otherwise.
 """
 
 import argparse

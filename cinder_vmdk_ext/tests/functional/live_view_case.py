@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One view of a simulated vCenter in memory, and a reader beside it."""
+"""Tests with a view of a simulated vCenter in memory, and a reader."""
 
 import threading
 

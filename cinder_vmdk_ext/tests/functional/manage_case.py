@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that somebody made without Cinder, to be managed."""
+"""Tests with disks that were created without Cinder, to be managed."""
 
 from pyVmomi import vim
 

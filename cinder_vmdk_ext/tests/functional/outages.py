@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outages of the vCenter for as long as you like; see test_outages.py.
+"""Runs outages of the vCenter for any time; see test_outages.py.
 
     python -m cinder_vmdk_ext.tests.functional.outages --minutes 60
 
 In turn the vCenter is restarted, unreachable, silent, mute and slow, ends
-sessions, refuses logins and loses replies, while volumes are made and deleted
-and statistics are read. It says how long each recovery took, and fails if one
-fails or if sessions, threads, files or machines are left over.
+sessions, refuses logins and loses replies, while volumes are created and
+deleted and statistics are read. The run prints how long each recovery took. It
+fails if one fails, or if sessions, threads, files or machines are left.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each operation needs the vCenter's user to be allowed, by running it.
+"""Finds the privileges that each operation needs, by running it.
 
-Write the table of docs/privileges.md anew with ``make privileges``.
+``make privileges`` writes the table of docs/privileges.md.
 """
 
 import collections

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sweep moves only what belongs to no volume of its own deployment."""
+"""A sweep moves only objects of its deployment that belong to no volume."""
 
 from pyVmomi import vim
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `audit` and `sweep`, in processes of their own."""
+"""The commands `audit` and `sweep`, in separate processes."""
 
 import json
 import os

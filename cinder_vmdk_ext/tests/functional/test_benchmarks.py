@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No operation takes more calls or bytes than it did."""
+"""No operation takes more calls or bytes than before."""
 
 import unittest
 

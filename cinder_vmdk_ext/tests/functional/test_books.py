@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Books that balance, after any sequence of operations and outside changes.
 
-After every few steps, and at the end: each pool's figures are the vCenter's
-own, every volume's host names the datastore that holds its disk, every disk
-holds what was last written to it, and nothing is in the vCenter that nobody
-knows of.
+After every few steps, and at the end, each pool's figures are the vCenter's
+own, every volume's host names the datastore of its disk, every disk contains
+the data that was written to it last, and every object in the vCenter belongs
+to a known owner.
 """
 
 import os

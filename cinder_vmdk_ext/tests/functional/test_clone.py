@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clone is on its pool, of its type, and holds what its source held."""
+"""A clone is on its pool, has its type, and has its source's content."""
 
 from oslo_vmware import exceptions as vmware_exceptions
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sweep moved aside is listed, comes back whole, or is destroyed.
+"""Objects in quarantine are listed, completely restored, or destroyed.
 
 The state before and after is read by pyVmomi.
 """

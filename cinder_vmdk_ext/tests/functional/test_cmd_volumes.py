@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`volume list` and `volume show`, beside what pyVmomi sees."""
+"""`volume list` and `volume show` agree with pyVmomi."""
 
 import contextvars
 

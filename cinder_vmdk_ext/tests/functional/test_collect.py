@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit finds what is wrong, and nothing else."""
+"""The audit finds each fault, and nothing else."""
 
 from oslo_utils import uuidutils
 from pyVmomi import vim

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What copies keep: a part of docs/copies.md, and what stands beside it."""
+"""The properties that copies keep: a part of docs/copies.md, and more."""
 
 import re
 

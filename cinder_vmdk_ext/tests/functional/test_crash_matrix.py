@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A part of the crash matrix: what changes identities, and what makes VMs.
+"""A part of the crash matrix: operations that create or exchange VMs.
 
-All of it takes minutes: ``make crash-matrix``.
+The whole matrix takes minutes: ``make crash-matrix``.
 """
 
 from cinder_vmdk_ext.tests.functional import crash_matrix

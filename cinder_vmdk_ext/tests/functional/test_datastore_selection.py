@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A promised volume, and a datastore that is given another's name."""
+"""A promised volume, and a datastore that gets another's name."""
 
 import itertools
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations decide by what is so when they act.
+"""Operations decide by the facts at the time when they act.
 
 Findings B3, B6, B7, B14 and B16 (docs/faults.md).
 """

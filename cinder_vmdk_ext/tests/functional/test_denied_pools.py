@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the vCenter refuses to tell the service's user is a reason of pools."""
+"""A property that the user may not read is the reason of its pool."""
 
 from pyVmomi import vim
 

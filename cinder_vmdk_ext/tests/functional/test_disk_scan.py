@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disks and files that can be managed, as they are listed."""
+"""The list of disks and files that can be managed."""
 
 from cinder import objects
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`pool drain` and `pool undrain`, beside what pyVmomi sees."""
+"""`pool drain` and `pool undrain`; their effects are read by pyVmomi."""
 
 import contextlib
 import io

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that people give, in any script and with any sign."""
+"""Names of users, in any script and with any character."""
 
 from oslo_vmware import exceptions
 

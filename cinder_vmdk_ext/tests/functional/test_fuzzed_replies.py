@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replies of a vCenter, damaged: a clear error, or what was asked for.
+"""A damaged reply of a vCenter gives a clear error, or the right result.
 
-Each question is asked once of the simulated vCenter, and what it answered is
-then given again and again, cut off or changed, to the code that asked.
+Each call is made once to the simulated vCenter. The calling code then gets its
+reply many times, truncated or changed.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups of volumes, as Cinder's volume manager asks the driver for them."""
+"""Groups of volumes, called as by Cinder's volume manager."""
 
 from oslo_vmware import exceptions as vmware_exceptions
 

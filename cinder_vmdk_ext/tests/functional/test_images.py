@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images as the world writes them, and what else tenants send."""
+"""Images of common tools, and other data that tenants upload."""
 
 import pathlib
 import subprocess

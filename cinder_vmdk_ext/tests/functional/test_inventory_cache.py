@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory in memory is that of the vCenter, whatever happens there."""
+"""The inventory in memory equals the vCenter's, after any change."""
 
 import random
 import subprocess

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Five hundred datastores on sixty-four hosts: nobody waits, nothing grows.
+"""500 datastores on 64 hosts: no greenthread waits long, no memory grows.
 
-What is limited is processor time and memory, not time on the wall, which
-depends on what else the machine does.
+The tests limit CPU time and memory, not elapsed time, which depends on other
+work of the machine.
 """
 
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the stack below, by the numbers of docs/faults.md.
+"""Faults of the libraries below, by the numbers of docs/faults.md.
 
 Each test passes with the plugin, and fails with Cinder's own driver:
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A vCenter's figures lag, and one storage may be two datastores."""
+"""A vCenter's figures are old, and one storage may be two datastores."""
 
 import time
 from unittest import mock

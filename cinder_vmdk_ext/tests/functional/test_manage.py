@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that Cinder did not make: taken where they lie, and left."""
+"""Disks that Cinder did not create are managed and unmanaged."""
 
 from oslo_vmware import exceptions as vmware_exceptions
 from pyVmomi import vim

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots that Cinder did not take: taken over where they are, and left."""
+"""Snapshots that Cinder did not take are managed and unmanaged."""
 
 import re
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes move to other pools, and stay whole where a step fails."""
+"""Volumes move to other pools, and stay complete if a step fails."""
 
 from oslo_vmware import exceptions as vmware_exceptions
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver goes on by itself when the vCenter does, and leaks nothing.
+"""The driver continues by itself after an outage, and leaks nothing.
 
 A short form of :mod:`cinder_vmdk_ext.tests.functional.outages`.
 """

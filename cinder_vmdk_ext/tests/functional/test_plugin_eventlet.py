@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver under eventlet, Cinder's older runtime.
 
-All other tests run on native threads; which of the two a process has is
-settled before anything is imported, so this one has a process of its own.
+All other tests run on native threads. A process has one of the two runtimes
+from its first import on, so this test uses a separate process.
 """
 
 import json

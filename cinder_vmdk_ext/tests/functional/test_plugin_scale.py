@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report costs as many calls of a large vCenter as of a small one."""
+"""A report makes as many calls to a large vCenter as to a small one."""
 
 import time
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`pool list` and `pool show`, of a vCenter that pyVmomi looks at."""
+"""`pool list` and `pool show`, compared with pyVmomi."""
 
 from oslo_utils import timeutils
 from oslo_utils import units

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""At the start, what the vCenter user may not do is said in one sentence."""
+"""At the start, one sentence lists the user's missing privileges."""
 
 import logging
 

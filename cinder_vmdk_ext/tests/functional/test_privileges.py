@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the vCenter user lacks is told at the start, and by what fails."""
+"""Missing privileges are reported at the start, and by failed calls."""
 
 import os
 from typing import Any

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each check says what is wrong, in its line."""
+"""Each check reports its error in its line."""
 
 import datetime
 from unittest import mock

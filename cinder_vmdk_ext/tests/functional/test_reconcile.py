@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that others moved are followed, attached or not.
+"""The hosts of disks that others moved are corrected, attached or not.
 
 docs/decisions/10-attached-disks.md; findings B4, B10, B11, D9.
 """

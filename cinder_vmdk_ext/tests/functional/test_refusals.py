@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this driver cannot do is refused at once, and who asked learns why."""
+"""Requests that the driver cannot serve are refused with the reason."""
 
 from cinder import exception
 from cinder.message import message_field

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`volume relink` gives lost volumes what is their own, as pyVmomi sees it."""
+"""`volume relink` gives lost volumes their VMs and disks back."""
 
 from oslo_utils import units
 from oslo_utils import uuidutils

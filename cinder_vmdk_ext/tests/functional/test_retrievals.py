@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a vCenter tells in pages, in missingSet, or not at all is read right.
+"""Pages, ``missingSet`` and empty replies of a vCenter are read right.
 
-A vCenter answers with at most 100 objects and a token, tells a session that
-has ended in the place of properties, with HTTP 200, or answers with nothing.
+A vCenter answers with at most 100 objects and a token. It reports the end of a
+session in place of properties, with HTTP 200, or by an empty reply.
 """
 
 import unittest

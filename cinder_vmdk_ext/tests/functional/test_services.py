@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services of one cluster, in processes of their own, on one backend."""
+"""Services of one cluster, in separate processes, on one backend."""
 
 import time
 

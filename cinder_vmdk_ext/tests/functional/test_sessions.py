@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The session with a simulated vCenter, when threads, networks and logins
-are what they are.
+"""The session with a simulated vCenter: threads, faults of the network and
+logins.
 
 With the environment variable VMDK_EXT_TEST_SESSION=oslo.vmware the session of
-oslo.vmware is tested in place of ours; most of these tests then fail, which
-is why ours exists. VMDK_EXT_TEST_CALLS=10000 makes the long form of the test
-of threads.
+oslo.vmware is tested in place of ours. Most of these tests then fail, which
+is the reason for our own session. VMDK_EXT_TEST_CALLS=10000 makes the long
+form of the test of threads.
 """
 
 import logging

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The path that an operation's calls take is no longer than it was.
 
-How often a walk enters a module that it had left before is how often its
-reader has to turn a page back. ``python -m tools.structure --pairs 20`` shows
-which modules it goes between most.
+Each time that a walk enters a module which it had left before, a reader of the
+code has to go back to that module. ``python -m tools.structure --pairs 20``
+shows the pairs of modules between which it goes most often.
 """
 
 import os

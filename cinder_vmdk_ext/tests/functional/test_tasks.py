@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a task is told, and told right, whatever happens meanwhile."""
+"""The end of a task is reported correctly, whatever happens meanwhile."""
 
 import threading
 import time

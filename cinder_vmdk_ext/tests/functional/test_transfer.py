@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates of snapshots follow a volume to its new project."""
+"""Templates of snapshots move with a volume to its new project."""
 
 from pyVmomi import vim
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images go to volumes and back whole, or with an error and no leftovers."""
+"""Transfers of images are complete, or fail and leave nothing."""
 
 import io
 import os

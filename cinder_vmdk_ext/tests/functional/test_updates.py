@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The long poll survives what ends it, and says so when it cannot."""
+"""The long poll is restarted after a failure, or reports the failure."""
 
 import os
 import signal

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vc ...`: the vCenter's storage, by a user who may do just that.
+"""`vc ...`: the vCenter's storage, with a user of few privileges.
 
 Before each command the user gets the privileges that docs/storage-api.md
-names, first without each of those that it takes to change something: the
-command is refused, and nothing is changed. What a command did is looked at by
-pyVmomi.
+names. First each privilege that a change needs is removed in turn: the command
+is then refused, and nothing is changed. The effects are checked with pyVmomi.
 """
 
 import os

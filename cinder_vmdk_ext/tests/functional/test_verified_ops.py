@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reply is lost after its call was executed: the operation looks."""
+"""If a reply is lost, the operation checks the effect of its call."""
 
 import threading
 

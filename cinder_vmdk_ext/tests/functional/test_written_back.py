@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""os-brick exchanges a volume's disk; it becomes the volume's own again."""
+"""A volume's disk is corrected after os-brick has replaced it."""
 
 import tempfile
 

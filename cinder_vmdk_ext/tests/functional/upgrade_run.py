@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes of an earlier version, under this one and under that one again.
+"""Runs this version on volumes of an earlier one, and the earlier again.
 
     make upgrade-run
 
-The earlier version is a commit of this project, whose services run its code
-in processes of their own. What there is, is compared by pyVmomi and in the
-database, by no code of either version.
+The earlier version is a commit of this project; services run its code in
+separate processes. The objects are compared with pyVmomi and in the database,
+without code of either version.
 """
 
 import io

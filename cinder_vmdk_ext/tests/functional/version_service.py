@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service of a cluster, as tests/clustered.py has it, of any version.
+"""Runs a service of a cluster, like tests/clustered.py, of any version.
 
 It is run by its path, with the tree of a version as the working folder and on
 PYTHONPATH: the driver is that tree's.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One operation after the other, with the path that its calls take.
+"""Traces the path that the calls of each operation take.
 
     python cinder_vmdk_ext/tests/functional/walks.py [--show create]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's real scheduler parts, fed as a running Cinder feeds them."""
+"""Cinder's real scheduler code, with the input of a running Cinder."""
 
 import logging
 

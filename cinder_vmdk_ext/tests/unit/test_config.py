@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a section of cinder.conf to settings, or to one clear line."""
+"""A section of cinder.conf becomes settings, or one clear error."""
 
 import os
 import tempfile

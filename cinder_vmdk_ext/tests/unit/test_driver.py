@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of the driver can be tested without a vCenter."""
+"""Parts of the driver that need no vCenter."""
 
 import re
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors say the thing, its value and the remedy, and are caught upstream."""
+"""Errors name subject, value and remedy, and upstream catches them."""
 
 import unittest
 

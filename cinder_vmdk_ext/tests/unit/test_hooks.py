@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds while a hook runs."""
+"""The locks, claims, reads and log lines of a hook."""
 
 import unittest
 from unittest import mock

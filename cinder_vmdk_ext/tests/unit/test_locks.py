@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locks that are taken once, in one order, and given back."""
+"""Locks are acquired once, in one order, and released."""
 
 import inspect
 import tempfile

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plain values that decisions are made on."""
+"""The plain values that placement and statistics work on."""
 
 import dataclasses
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that Cinder's options give are read back, and no others."""
+"""Names by Cinder's templates are recognized, and no others."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is read in advance is used once, and not after a change."""
+"""A prefetched property is used once, and not after a change."""
 
 import unittest
 

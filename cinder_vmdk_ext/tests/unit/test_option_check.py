@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What oslo.config lets through, and what is made of it."""
+"""Mistakes that oslo.config does not report are reported."""
 
 import os
 import tempfile

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port calls what the driver has, or upstream's own where it says so."""
+"""The port calls the driver's methods, or upstream's own."""
 
 import unittest
 from unittest import mock

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A vCenter of canned answers, where a session and a client are handed in."""
+"""A fake vCenter with fixed answers, as session and client."""
 
 import types
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inventories for tests: small ones by hand, and any that may be."""
+"""Inventories for tests: small written ones, and generated ones."""
 
 import dataclasses
 import re

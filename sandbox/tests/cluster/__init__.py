@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many operations on a cluster whose services are killed meanwhile."""
+"""Runs many operations on a cluster while its services are killed."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What befalls the services and the vCenter while clients use them."""
+"""Kills the services and restarts the vCenter while clients use them."""
 
 import os
 import random
@@ -49,7 +49,7 @@ class Chaos(threading.Thread):
                 self._book.limit = due + self._ahead
                 while self._book.started < due:
                     time.sleep(0.2)
-                # In the midst of something: they may have waited for this.
+                # In the middle of operations, which may have waited for this.
                 time.sleep(self._random.uniform(2, 5))
                 event()
         except Exception as error:  # told by end()

@@ -32,7 +32,7 @@ def sweep(cloud):
 
 
 def empty_quarantine(cloud):
-    """Delete in the vCenter what is in quarantine; nobody missed it."""
+    """Delete the objects in quarantine in the vCenter."""
     with inspection.Inspector(cloud.vcenter) as vcenter:
         content = vcenter.content
         view = content.viewManager.CreateContainerView(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients have asked for and what came of it, in one place."""
+"""Records the clients' requests and their results."""
 
 import collections
 import dataclasses

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that use volumes of their own through Cinder's API."""
+"""Clients that use their own volumes through Cinder's API."""
 
 import random
 import threading

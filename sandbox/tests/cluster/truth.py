@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether Cinder's records are true, by others than the driver."""
+"""Checks Cinder's records without the driver."""
 
 import time
 
@@ -11,7 +11,7 @@ from sandbox.tests.cluster import load
 
 
 def differences(cloud, control, content):
-    """What pyVmomi sees that Cinder's API tells otherwise.
+    """Differences between pyVmomi's results and Cinder's API.
 
     :param content: volume id -> its first bytes, as the client wrote them
     :returns: one sentence for each
@@ -70,7 +70,7 @@ def sessions(control, expected, patience_seconds):
 
 
 def locks(cloud, patience_seconds):
-    """Locks that somebody holds, or has left behind.
+    """Locks that a process holds, or has left.
 
     That of a killed service ends half a minute later.
     """

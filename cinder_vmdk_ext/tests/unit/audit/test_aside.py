@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What quarantine says of the things in it."""
+"""The records of objects in quarantine."""
 
 import datetime
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is taken from the vCenter's words."""
+"""Evidence that is read from the vCenter's properties."""
 
 import datetime
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the comparison concludes, on plain values."""
+"""The findings of the comparison, on plain values."""
 
 import dataclasses
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What shows that a disk is a volume's, and what speaks against it."""
+"""Evidence for and against a volume's ownership of a disk."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is found of VMs that change is what one would find anew."""
+"""Results for changing VMs equal those of a new search."""
 
 import unittest
 

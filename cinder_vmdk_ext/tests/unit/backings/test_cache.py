@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The VMs in memory answer only where they are known to be all."""
+"""The VMs in memory are used only while they are known to be complete."""
 
 import types
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a copy of a disk keeps, on plain values."""
+"""The properties that a copy of a disk keeps, on plain values."""
 
 import unittest
 

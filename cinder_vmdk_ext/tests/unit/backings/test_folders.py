@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datacenters come from memory; a folder that is there already is taken."""
+"""Datacenters are read from memory; an existing folder is used."""
 
 import types
 import unittest

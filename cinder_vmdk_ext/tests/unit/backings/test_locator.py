@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the disks of existing volumes are, in one bulk read."""
+"""The datastores of existing volumes' disks, in one bulk read."""
 
 import unittest
 

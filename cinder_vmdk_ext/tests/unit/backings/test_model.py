@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which VM is a volume's, of all that there are."""
+"""Which of all VMs belongs to a volume."""
 
 import unittest
 

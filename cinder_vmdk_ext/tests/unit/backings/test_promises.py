@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes without a disk, counted in a real database of Cinder's."""
+"""Volumes without a disk, counted in a real database of Cinder."""
 
 import unittest
 

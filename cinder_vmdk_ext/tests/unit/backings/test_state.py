@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a volume's record says of its shadow VM."""
+"""The record of a volume's disk in ``provider_id``."""
 
 import unittest
 

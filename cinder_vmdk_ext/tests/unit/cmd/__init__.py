@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the modules in audit/."""
+"""Tests of the modules in cmd/."""

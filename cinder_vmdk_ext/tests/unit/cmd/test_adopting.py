@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of disks that are to be adopted, and what it may not be."""
+"""The list of disks to adopt, and errors in it."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each command does with its arguments, before and around its work."""
+"""The work that each command does with its arguments."""
 
 import argparse
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command's frame: formats, one line for an error, exit statuses."""
+"""The command's formats, errors in one line, and exit statuses."""
 
 import csv
 import io

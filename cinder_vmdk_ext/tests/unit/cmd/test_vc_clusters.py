@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `vc cluster` asks of the storage API."""
+"""The calls of `vc cluster` to the storage API."""
 
 from unittest import mock
 

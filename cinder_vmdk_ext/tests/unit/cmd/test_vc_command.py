@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose vCenter it is, and who logs in."""
+"""The vCenter of a `vc` command, and the user of its login."""
 
 import os
 from unittest import mock

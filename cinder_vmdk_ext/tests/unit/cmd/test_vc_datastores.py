@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `vc datastore` and `vc host` ask of the storage API."""
+"""The calls of `vc datastore` and `vc host` to the storage API."""
 
 from unittest import mock
 

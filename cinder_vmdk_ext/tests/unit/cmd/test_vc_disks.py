@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `vc disk` asks of the storage API."""
+"""The calls of `vc disk` to the storage API."""
 
 from unittest import mock
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `vc snapshot` asks of the storage API."""
+"""The calls of `vc snapshot` to the storage API."""
 
 from unittest import mock
 

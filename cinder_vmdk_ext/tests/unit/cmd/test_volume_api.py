@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of Cinder's API are one sentence of the command's."""
+"""The command reports an error of Cinder's API in one sentence."""
 
 import os
 import types

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands under ``vc`` with a storage API that notes its calls."""
+"""Runs ``vc`` commands with a storage API that records its calls."""
 
 import contextlib
 import io

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the vCenter says becomes plain values; what is absent is no crash."""
+"""The vCenter's properties become plain values, also if some are absent."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory with the datastores that carry the drain tag."""
+"""The inventory with the datastores that have the drain tag."""
 
 import unittest
 

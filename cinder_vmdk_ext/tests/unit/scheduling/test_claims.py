@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is claimed stays in the figures until the vCenter's own show it."""
+"""Claims stay in the figures until the vCenter's own include them."""
 
 import contextvars
 import functools

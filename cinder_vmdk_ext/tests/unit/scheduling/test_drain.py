@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datastores that are to be emptied: not used, listed, and what is left."""
+"""Drained datastores take no volumes, and report the volumes left."""
 
 import dataclasses
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is explained is what Cinder's scheduler and the driver then do."""
+"""The explanation agrees with Cinder's scheduler and the driver."""
 
 import dataclasses
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extra specs that mean something, and the others."""
+"""Known extra specs are accepted, and unknown ones are refused."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datastore clusters as pools, judged by Cinder's real scheduler parts."""
+"""Datastore clusters as pools, with Cinder's real scheduler code."""
 
 import dataclasses
 import unittest

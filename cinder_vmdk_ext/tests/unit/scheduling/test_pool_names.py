@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pools are called, and what a name stands for."""
+"""The names of pools, and the pools that names stand for."""
 
 import dataclasses
 import unittest

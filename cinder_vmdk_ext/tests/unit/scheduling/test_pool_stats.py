@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pools say, judged by Cinder's real scheduler parts."""
+"""The figures of pools, with Cinder's real scheduler code."""
 
 import dataclasses
 import math

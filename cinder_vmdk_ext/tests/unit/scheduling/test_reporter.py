@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statistics never fail, and never vanish."""
+"""A report is never an error, and never an empty list."""
 
 import dataclasses
 import logging

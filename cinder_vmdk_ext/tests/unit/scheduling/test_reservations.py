@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks in the making share the space out, and give it back when they fail."""
+"""Parallel operations share the space, and release it if they fail."""
 
 import contextvars
 import threading

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Upstream's words in, upstream's words out, the plugin's choice between."""
+"""Upstream's requests are answered in its form by the plugin's choice."""
 
 import types
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of images, without a transfer."""
+"""The data of images, without a transfer."""
 
 import threading
 import unittest

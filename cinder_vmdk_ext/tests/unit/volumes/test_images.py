@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the disk of an image goes."""
+"""The place of an image's disk."""
 
 import types
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which disks Cinder may take, which not and why, and how they are named."""
+"""Which disks Cinder can manage, why not, and their references."""
 
 import dataclasses
 import unittest

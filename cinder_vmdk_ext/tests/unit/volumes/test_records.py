@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a record says that a volume is, and when it may be changed."""
+"""The place of a volume in its record, and when it may be changed."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which relinks are refused before the vCenter is asked for a disk."""
+"""Relinks that are refused before a disk is read from the vCenter."""
 
 import contextlib
 import types

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy takes the old disk's place, or the old one stays the volume's."""
+"""A copy replaces the old disk, or the volume keeps the old one."""
 
 import types
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image that is opened before anything is made of it."""
+"""An image is opened before anything is created from it."""
 
 import types
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stands for a vCenter where a call would be a mistake."""
+"""A stub of a vCenter for tests in which no call may be made."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cluster that cannot be made is refused without a call."""
+"""A cluster that cannot be created is refused without a call."""
 
 import unittest
 

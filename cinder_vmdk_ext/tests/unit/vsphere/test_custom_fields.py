@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is called to define and set a custom attribute."""
+"""The calls that define and set a custom attribute."""
 
 import unittest
 from unittest import mock

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Searches of datastores, and what is read of their results."""
+"""Searches of datastores, and their results."""
 
 import datetime
 import unittest

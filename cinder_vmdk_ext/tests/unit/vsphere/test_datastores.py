@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What no vCenter takes is refused without a call."""
+"""Arguments that no vCenter accepts are refused without a call."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The vCenter's clock and certificate, as they are looked at."""
+"""The checks of the vCenter's clock and certificate."""
 
 import datetime
 import unittest

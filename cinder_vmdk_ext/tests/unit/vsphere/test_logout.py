@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The note by which a session is ended; processes are in functional."""
+"""The note by which a session is ended; functional tests use processes."""
 
 import os
 import pickle

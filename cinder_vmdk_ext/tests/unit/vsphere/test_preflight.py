@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with the way to the vCenter, told at once."""
+"""Errors of the connection to the vCenter are reported at once."""
 
 import socket
 import time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one table of privileges."""
+"""The table of privileges."""
 
 import re
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bulk reads: few calls, whatever the vCenter answers."""
+"""Bulk reads make few calls, whatever the vCenter answers."""
 
 import types
 import unittest

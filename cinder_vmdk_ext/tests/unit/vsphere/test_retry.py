@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which calls may be made again."""
+"""Which calls may be repeated."""
 
 import http.client
 import ssl

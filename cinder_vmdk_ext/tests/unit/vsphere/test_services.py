@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vim and pbm are called as oslo.vmware's own services are."""
+"""vim and pbm are called like oslo.vmware's own services."""
 
 import types
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the session does when calls fail, without a vCenter and its time."""
+"""The session's reaction to failed calls, without a vCenter."""
 
 import threading
 import types

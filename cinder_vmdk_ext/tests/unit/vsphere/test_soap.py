@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls over a real socket to a server that answers as it likes."""
+"""Calls over a real socket to a server with any answer."""
 
 import datetime
 import os

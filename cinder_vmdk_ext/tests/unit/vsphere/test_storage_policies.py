@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Storage policies, asked for as seldom as will do."""
+"""Storage policies are read no more often than necessary."""
 
 import types
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data objects go into XML and come back as upstream's code expects them."""
+"""Data objects become XML, and come back in the form of suds."""
 
 import datetime
 import types

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tags: what is asked when, and what is known when nobody answers."""
+"""When tags are read, and which tags are used without an answer."""
 
 import json
 import threading

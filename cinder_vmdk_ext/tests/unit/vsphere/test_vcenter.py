@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and paths, as an operator writes them and a vCenter stores them."""
+"""Names and paths in an operator's form and in the vCenter's."""
 
 import types
 import unittest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Views whose making was not heard of are found on the session's list."""
+"""Views whose creation got no reply are found in the session's list."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A VM's hardware is read, and changed without losing what is not known."""
+"""A VM's hardware is read, and changed without losing other properties."""
 
 import unittest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths and sizes that are of no disk are refused without a change."""
+"""Invalid paths and sizes of disks are refused without a change."""
 
 import unittest
 from typing import Any

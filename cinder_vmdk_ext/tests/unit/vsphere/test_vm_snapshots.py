@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A name that no snapshot can have is refused without a call."""
+"""An invalid name of a snapshot is refused without a call."""
 
 import unittest
 

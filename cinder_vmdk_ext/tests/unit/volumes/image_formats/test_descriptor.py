@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Descriptors as the world writes them, and as nobody should."""
+"""Descriptors of common tools, and faulty ones."""
 
 import unittest
 

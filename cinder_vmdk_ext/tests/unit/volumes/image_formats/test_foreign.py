@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is no raw disk is known by its beginning."""
+"""Data that is no raw disk is recognized by its beginning."""
 
 import gzip
 import lzma

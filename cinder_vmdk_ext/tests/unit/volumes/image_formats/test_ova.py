@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OVAs as the tools of the field write them, and hostile ones."""
+"""OVAs of common tools, and hostile ones."""
 
 import tarfile
 import tracemalloc

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes that are looked at before, or while, they are passed on."""
+"""Data is checked before, or while, it is passed on."""
 
 import unittest
 

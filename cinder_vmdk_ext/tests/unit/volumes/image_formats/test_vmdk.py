@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VMDKs of one file, sound and not."""
+"""VMDKs of one file, valid and damaged."""
 
 import pathlib
 import struct
