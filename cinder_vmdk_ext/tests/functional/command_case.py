@@ -76,10 +76,10 @@ class CommandCase(backend_case.BackendCase):
         :returns: its exit status, standard output and standard error
         """
         out, err = io.StringIO(), io.StringIO()
-        backends = Backends((driver or self.driver).backend)
-        with backends.refusing_locks():
+        self.backends = Backends((driver or self.driver).backend)
+        with self.backends.refusing_locks():
             status = main.Application(
-                backends, stdout=out, stderr=err,
+                self.backends, stdout=out, stderr=err,
                 stdin=io.StringIO(answers)).run(list(words))
         return status, out.getvalue(), err.getvalue()
 

@@ -45,9 +45,10 @@ class AdoptTestCase(manage_case.ManageCase, command_case.CommandCase):
             0, host=host, display_name=name, volume_type_id=volume_type,
             metadata=metadata, bootable=bootable, status='managing')
         try:
-            size_gib = self.driver.manage_existing_get_size(volume, ref)
-            self.made(volume, self.driver.manage_existing(volume, ref)
-                      | {'size': size_gib})
+            with self.backends.locking():  # of the service's process
+                size_gib = self.driver.manage_existing_get_size(volume, ref)
+                self.made(volume, self.driver.manage_existing(volume, ref)
+                          | {'size': size_gib})
         except exception.CinderException:
             volume.update({'status': 'error_managing'})
             volume.save()
