@@ -30,6 +30,8 @@ from cinder_vmdk_ext.inventory import refresher
 from cinder_vmdk_ext.inventory import tagged
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.monitoring import endpoint
+from cinder_vmdk_ext.monitoring import figures
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext import option_check
 from cinder_vmdk_ext.scheduling import reporter
@@ -101,6 +103,10 @@ class Backend:
         self.directory: storage_policies.PolicyDirectory | None = None
         self.inventory_source: inventory_reader.InventorySource | None = None
         self.reporter: reporter.Reporter | None = None
+        self.view: inventory_cache.LiveView | None = None
+        self.endpoint = endpoint.Endpoint(functools.partial(
+            figures.of_driver, weakref.ref(driver)))
+        weakref.finalize(driver, self.endpoint.stop)
         self._build_operations(driver)
 
     def _build_operations(self, driver: Any) -> None:
@@ -299,6 +305,7 @@ class Backend:
             stream,
             inventory_reader.InventoryReader(session, self.client, watched),
             watched, observe=self.reservations.observe)
+        self.view = live
         self._streams.refresh(self.client, self.reservations)
         self.inventory_source = self._with_tags(live)
         ops = self.volumeops = verified_ops.VerifiedOps(

@@ -95,6 +95,15 @@ vmdk_ext_opts = [
              '(an administrator, Storage DRS) have moved, and corrects the '
              'hosts of their volumes. It costs nothing while nothing changes. '
              '0: never.'),
+    cfg.PortOpt(
+        'vmdk_ext_status_port',
+        default=0,
+        help='Port on 127.0.0.1 at which the service tells how the backend '
+             'is: /metrics for Prometheus, and /status, which '
+             "'cinder-vmdk-ext status' reads. It tells names of pools and "
+             'ids of volumes, and no credentials. Answers come from memory '
+             'and make no call. Each backend needs a port of its own. '
+             '0: none.'),
     cfg.StrOpt(
         'vmdk_ext_deployment_id',
         help='Id that distinguishes the shadow VMs of this Cinder from those '

@@ -95,6 +95,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         super().set_initialized()
         self.backend.reconciler.start(
             self.configuration.vmdk_ext_reconcile_interval)
+        self.backend.endpoint.start(
+            self.configuration.vmdk_ext_status_port)
 
     def _validate_params(self) -> None:
         self.backend.read_settings(self.get_driver_options())

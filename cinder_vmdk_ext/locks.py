@@ -13,6 +13,7 @@ To avoid deadlocks, locks are always acquired in this order: that of manage
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,9 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import operation
 
 LOG = logging.getLogger(__name__)
+
+# The locks that this process holds, and since when.
+_HELD: dict[str, float] = {}
 
 
 @contextlib.contextmanager
@@ -85,6 +89,13 @@ def manage(vcenter: str) -> Iterator[None]:
         yield
 
 
+def held() -> list[tuple[str, float]]:
+    """The locks that this process holds, and for how many seconds each."""
+    now = time.monotonic()
+    return [(name, now - since)
+            for name, since in sorted(_HELD.copy().items())]
+
+
 def forget_volume(volume_id: str) -> None:
     """Remove the lock file of a deleted volume."""
     coordination.synchronized_remove(_of_volume(volume_id))
@@ -114,12 +125,14 @@ def _one(name: str, blocking: bool = True) -> Iterator[bool]:
     if lock is None:
         yield False
         return
+    _HELD[name] = time.monotonic()
     with operation.scope(locks=held | {name}):
         try:
             # The former holder may have changed the properties since.
             operation.forget_prefetched()
             yield True
         finally:
+            _HELD.pop(name, None)
             _release(lock, name)
 
 

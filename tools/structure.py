@@ -40,7 +40,7 @@ LAYERS = (
     ('driver',),
     ('backend',),
     ('volumes',),
-    ('hooks', 'audit'),
+    ('hooks', 'audit', 'monitoring'),
     ('backings',),
     ('scheduling',),
     ('inventory',),

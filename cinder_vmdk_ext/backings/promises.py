@@ -53,6 +53,10 @@ class Promises:
         """Note that an operation begins or ends: promises may change."""
         self._touched_at = self._clock()
 
+    def latest(self) -> Sequence[model.Promise]:
+        """The promises as they were read last, without a query."""
+        return self._known[1] if self._known else ()
+
     def all(self) -> Sequence[model.Promise]:
         """All promises that may concern this backend's datastores."""
         known = self._known

@@ -4,7 +4,9 @@
 import argparse
 import getpass
 import logging
+import os
 import sys
+import tempfile
 import warnings
 from importlib import metadata
 from typing import Any
@@ -18,6 +20,7 @@ COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
     'check': 'cinder_vmdk_ext.cmd.checking:Check',
     'inventory save': 'cinder_vmdk_ext.cmd.explaining:SaveInventory',
+    'metrics': 'cinder_vmdk_ext.cmd.status:Metrics',
     'migrate plan': 'cinder_vmdk_ext.cmd.migrating:PlanMigrate',
     'migrate run': 'cinder_vmdk_ext.cmd.migrating:RunMigrate',
     'pool drain': 'cinder_vmdk_ext.cmd.draining:DrainPool',
@@ -28,6 +31,7 @@ COMMANDS = {
     'quarantine list': 'cinder_vmdk_ext.cmd.quarantine:ListQuarantine',
     'quarantine purge': 'cinder_vmdk_ext.cmd.quarantine:PurgeQuarantine',
     'quarantine restore': 'cinder_vmdk_ext.cmd.quarantine:RestoreQuarantine',
+    'status': 'cinder_vmdk_ext.cmd.status:Status',
     'sweep': 'cinder_vmdk_ext.cmd.auditing:Sweep',
     'vc cluster create': 'cinder_vmdk_ext.cmd.vc_clusters:CreateVcCluster',
     'vc cluster datastores':
@@ -220,6 +224,20 @@ class Application(app.App):
                            self.NAME)
             return 2
         return super().run_subcommand(argv)
+
+    @staticmethod
+    def write(path: str, content: str) -> None:
+        """Replace a file at once, so that no reader sees half of it."""
+        folder, name = os.path.split(os.path.abspath(path))
+        handle, made = tempfile.mkstemp(prefix=f'.{name}.', dir=folder)
+        try:
+            with os.fdopen(handle, 'w', encoding='utf-8') as stream:
+                stream.write(content)
+            os.chmod(made, 0o644)
+            os.replace(made, path)
+        except BaseException:
+            os.unlink(made)
+            raise
 
     def agreed(self, question: str) -> bool:
         """Ask on the terminal; return whether the answer is yes."""

@@ -126,6 +126,22 @@ class Reporter:
         return _with_state(good.figures,
                            {'stats_age_seconds': age} if age else {})
 
+    def latest(self) -> tuple[dict[str, Any], float] | None:
+        """The last report that the vCenter answered for, without a call.
+
+        :returns: the report, and since when the vCenter has not confirmed
+            it, in seconds; None: there was none
+        """
+        with self._lock:
+            good = self._good
+        return None if good is None else (
+            good.figures, max(0.0, self._clock() - good.read_at))
+
+    def inventory(self) -> model.Inventory | None:
+        """What the last report was made of, without a call."""
+        made_of = self._last.made_of
+        return made_of.inventory if made_of else None
+
     def _fresh(self, facts: _Facts, read_at: float) -> _Good:
         with self._lock:
             good = self._good

@@ -232,6 +232,15 @@ class Reservations:
         with self._lock:
             return frozenset(claim.volume_id for claim in self._claims)
 
+    def by_datastore(self) -> dict[str, int]:
+        """What is claimed of each datastore (moref), in bytes."""
+        found: dict[str, int] = {}
+        with self._lock:
+            for claim in self._claims:
+                found[claim.datastore] = (
+                    found.get(claim.datastore, 0) + claim.size_bytes)
+        return found
+
     def claimed_bytes(self, moref: str) -> int:
         """Bytes claimed on a datastore, those of thin disks included."""
         with self._lock:

@@ -103,6 +103,8 @@ class Session(api.VMwareAPISession):
             self._host, self._port,
             transport.Trust(self._cacert, self._insecure),
             pool_size=self._pool_size, timeouts_seconds=timeouts_seconds)
+        #: How often this object has logged in.
+        self.logins = 0
         #: The cookie of the last login.
         self.cookie: str | None = None
         if create_session:
@@ -205,6 +207,7 @@ class Session(api.VMwareAPISession):
         self._session_username = found.userName
         self._session_id = found.key
         self.cookie = vim.get_http_cookie()
+        self.logins += 1
         self._note(self.cookie)
         LOG.info('Logged in to the vCenter %(host)s as %(user)s; the session '
                  'is ...%(key)s.', {'host': self._host,

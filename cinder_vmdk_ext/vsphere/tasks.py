@@ -42,8 +42,8 @@ REMEMBERED = 2000
 # How long the call that lists a task may take before the task is read instead.
 _LIST_SECONDS = 10.0
 
-_TOLD = ('info.state', 'info.error', 'info.result')
-_READ = (*_TOLD, 'info.progress', 'info.descriptionId', 'info.entityName')
+_TOLD = ('info.state', 'info.error', 'info.result', 'info.descriptionId')
+_READ = (*_TOLD, 'info.progress', 'info.entityName')
 
 Facts = dict[str, Any]
 
@@ -68,6 +68,13 @@ class TaskInfo:
         if 'info.result' not in self._facts:
             self._facts['info.result'] = self._read()
         return self._facts['info.result']
+
+
+class Ended(NamedTuple):
+    """How many tasks of a kind ended alike, and how long they were awaited."""
+
+    number: int
+    seconds: float
 
 
 class TaskWaiter:
@@ -95,6 +102,8 @@ class TaskWaiter:
         self._poll_seconds = poll_seconds
         self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
+        # By kind and result.
+        self._counted: dict[tuple[str, str], Ended] = {}
         self._told: collections.OrderedDict[str, Facts] = (
             collections.OrderedDict())
         self._waits: dict[str, list[_Wait]] = {}
@@ -118,10 +127,12 @@ class TaskWaiter:
         with self._lock:
             self._waits.setdefault(key, []).append(wait)
             self._stream.hurry.set()
+        facts: Facts = {}
         try:
             facts = self._until_ended(wait)
         finally:
             with self._lock:
+                self._count(wait, facts)
                 self._waits[key].remove(wait)
                 if not self._waits[key]:
                     del self._waits[key]
@@ -132,6 +143,30 @@ class TaskWaiter:
         if facts['info.state'] == 'error':
             raise failure(facts['info.error'], self._session.name_of)
         return TaskInfo(key, facts, lambda: self._result(task))
+
+    def in_flight(self) -> list[tuple[str, float]]:
+        """The tasks that are awaited, and for how many seconds each."""
+        now = self._stream.clock()
+        with self._lock:
+            return [(key, now - waits[0].started_at)
+                    for key, waits in self._waits.items() if waits]
+
+    def ended(self) -> dict[tuple[str, str], Ended]:
+        """The tasks that ended, by kind and result.
+
+        The kind is ``info.descriptionId`` of TaskInfo; the result is success,
+        error, or unknown.
+        """
+        with self._lock:
+            return dict(self._counted)
+
+    def _count(self, wait: '_Wait', facts: Facts) -> None:
+        kind = str(facts.get('info.descriptionId') or 'unknown')
+        result = str(facts.get('info.state') or 'unknown')
+        before = self._counted.get((kind, result), Ended(0, 0.0))
+        self._counted[kind, result] = Ended(
+            before.number + 1, before.seconds
+            + self._stream.clock() - wait.started_at)
 
     # -- Waiting ------------------------------------------------------------
 

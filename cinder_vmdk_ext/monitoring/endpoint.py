@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serves the figures of a backend over HTTP, on this machine alone.
+
+Off unless a port is configured, and then one thread that waits for requests.
+"""
+
+import contextlib
+import json
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable
+from http import server
+from typing import Any
+
+from oslo_log import log as logging
+
+from cinder_vmdk_ext.monitoring import figures
+
+LOG = logging.getLogger(__name__)
+
+ADDRESS = '127.0.0.1'
+# A web page that a browser on this machine shows must not read it by a name
+# that leads here.
+_HOSTS = frozenset({ADDRESS, 'localhost'})
+_SECONDS = 10.0
+
+
+class Endpoint:
+    """One port."""
+
+    def __init__(self, read: Callable[[], figures.Figures | None]) -> None:
+        """:param read: gives the figures; None: there are none any more"""
+        self._read = read
+        self._socket: socket.socket | None = None
+
+    def start(self, port: int) -> None:
+        """Serve at a port; 0: do not.
+
+        A port that cannot be had is logged, and does not keep the service
+        from serving volumes.
+        """
+        if not port or self._socket is not None:
+            return
+        try:
+            self._socket = socket.create_server((ADDRESS, port))
+        except OSError as error:
+            LOG.error('No status is told at %(address)s:%(port)s '
+                      '(vmdk_ext_status_port): %(error)s',
+                      {'address': ADDRESS, 'port': port, 'error': error})
+            return
+        threading.Thread(target=_serve, name='vmdk-ext-status', daemon=True,
+                         args=(self._socket, _handler(self._read))).start()
+        LOG.info('Status is told at http://%(address)s:%(port)s/metrics.',
+                 {'address': ADDRESS, 'port': port})
+
+    def stop(self) -> None:
+        """Serve no more."""
+        listening, self._socket = self._socket, None
+        if listening is not None:
+            with contextlib.suppress(OSError):
+                # Closing alone would not wake the thread.
+                listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
+
+
+# Not socketserver's loop, which polls, and which does not end where eventlet
+# has put its own locks into that module.
+def _serve(listening: socket.socket,
+           handler: Callable[..., server.BaseHTTPRequestHandler]) -> None:
+    while True:
+        try:
+            connection, address = listening.accept()
+        except OSError:
+            return
+        threading.Thread(target=_answer, daemon=True,
+                         args=(connection, address, handler)).start()
+
+
+def _answer(connection: socket.socket, address: Any,
+            handler: Callable[..., server.BaseHTTPRequestHandler]) -> None:
+    try:
+        handler(connection, address, None)
+    except Exception as error:
+        LOG.debug('A request for the status failed: %s', error)
+    finally:
+        connection.close()
+
+
+def _handler(read: Callable[[], figures.Figures | None]
+             ) -> Callable[..., server.BaseHTTPRequestHandler]:
+    class Handler(server.BaseHTTPRequestHandler):
+        timeout = _SECONDS
+        server_version = 'cinder-vmdk-ext'
+        sys_version = ''
+
+        def do_GET(self) -> None:
+            """Answer."""
+            host = (self.headers.get('Host') or '').rpartition(':')[0]
+            if (host or self.headers.get('Host')) not in _HOSTS:
+                self.send_error(403)
+                return
+            found = read()
+            if found is None:
+                self.send_error(503)
+            elif self.path == '/metrics':
+                self._answer(figures.CONTENT_TYPE, figures.text([found]))
+            elif self.path == '/status':
+                self._answer('application/json', json.dumps(found))
+            else:
+                self.send_error(404)
+
+        def _answer(self, kind: str, content: str) -> None:
+            body = content.encode('utf-8')
+            self.send_response(200)
+            self.send_header('Content-Type', kind)
+            self.send_header('Content-Length', str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Leave them out of the service's log."""
+    return Handler
+
+
+def ask(port: int) -> figures.Figures:
+    """The figures that a service tells at a port of this machine.
+
+    :raises OSError: no service answers there
+    :raises ValueError: what answers is no service of ours
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f'http://{ADDRESS}:{port}/status',
+                     timeout=_SECONDS) as reply:
+        found: figures.Figures = json.load(reply)
+    return found
