@@ -196,7 +196,8 @@ class AdoptVolume(command.Listing):
             for number, each in enumerate(ready, 1):
                 if self.app.stderr.isatty():
                     self.app.stderr.write(
-                        f'{number} of {len(ready)}: {each.wanted.source}\n')
+                        f'{number} of {len(ready)}: '
+                        f'{columns.visible(each.wanted.source)}\n')
                 each.adopt(connect, wait_seconds)
         except KeyboardInterrupt:
             for each in ready:

@@ -6,6 +6,7 @@ A program gets each value unchanged, in the unit that the column's key names
 """
 
 import dataclasses
+import unicodedata
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,17 @@ Row = tuple[Any, ...]
 _SIZES = (('TiB', units.Ti), ('GiB', units.Gi), ('MiB', units.Mi),
           ('KiB', units.Ki))
 _TIMES = (('d', 86400), ('h', 3600), ('min', 60))
+
+
+def visible(text: str) -> str:
+    """Text for a terminal: what is not printed is shown as its escape.
+
+    A project may give a volume a name that would change what the operator's
+    terminal shows.
+    """
+    return ''.join(
+        each if each.isprintable() or unicodedata.category(each) == 'Zs'
+        else each.encode('unicode_escape').decode() for each in text)
 
 
 def size(size_bytes: int | None) -> str:
@@ -84,7 +96,7 @@ class Cell(columns.FormattableColumn[Any]):
 
     def human_readable(self) -> str:
         """The value as a person reads it (cliff)."""
-        return self._show(self._value)
+        return visible(self._show(self._value))
 
 
 def chosen(known: Sequence[Column], wanted: Sequence[str], rows: list[Row],

@@ -14,6 +14,8 @@ from typing import Any
 from cliff import app
 from cliff import commandmanager
 
+from cinder_vmdk_ext.cmd import columns
+
 # A command's module is loaded when it is called: to import Cinder takes
 # seconds.
 COMMANDS = {
@@ -102,7 +104,8 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The first line of a message, after its level."""
         text = record.getMessage().strip().partition('\n')[0].strip()
-        return f'{record.levelname.capitalize()}: {text or "no reason given"}'
+        return (f'{record.levelname.capitalize()}: '
+                + (columns.visible(text) or 'no reason given'))
 
 
 class Application(app.App):
@@ -241,7 +244,7 @@ class Application(app.App):
 
     def agreed(self, question: str) -> bool:
         """Ask on the terminal; return whether the answer is yes."""
-        self.stderr.write(f'{question} [y/N] ')
+        self.stderr.write(f'{columns.visible(question)} [y/N] ')
         self.stderr.flush()
         return self.stdin.readline().strip().lower() in ('y', 'yes')
 

@@ -50,6 +50,13 @@ class ColumnsTestCase(unittest.TestCase):
             [columns.duration(each) for each in (
                 None, 0, 90, 7200, 3 * 86400)])
 
+    def test_a_name_cannot_command_the_terminal(self):
+        cell = columns.Cell('Größe\u3000\x1b]0;x\x07\r\n\u202eb\udcff',
+                            columns.plain)
+        self.assertEqual(
+            'Größe\u3000\\x1b]0;x\\x07\\r\\n\\u202eb\\udcff',
+            cell.human_readable())
+
     def test_cells_sort_by_value_and_not_by_what_is_shown(self):
         cells = [columns.Cell(each, columns.size)
                  for each in (2 << 30, None, 3 << 20)]
