@@ -105,7 +105,7 @@ class Bench:
             cpus.append(time.process_time() - cpu)
         journal = self.control.journal()
         notices = journal['methods'].get(NOTICE, {})
-        self.tell(operation=name, error=error,
+        self.emit(operation=name, error=error,
                   wall_ms=statistics.median(walls) * 1000,
                   cpu_ms=statistics.median(cpus) * 1000,
                   calls=round((journal['calls'] - notices.get('calls', 0))
@@ -117,7 +117,7 @@ class Bench:
                            in journal['methods'].items()}, **more)
         return found
 
-    def tell(self, **result):
+    def emit(self, **result):
         print(json.dumps({'driver': self.plan['driver'], **result}),
               flush=True)
 
@@ -174,7 +174,7 @@ class Bench:
                 getattr(self, name)()
             except Exception as error:
                 # An error before the measurement; the others still run.
-                self.tell(operation=name, error=f'{type(error).__name__}: '
+                self.emit(operation=name, error=f'{type(error).__name__}: '
                           f'{error}')
         if self.ours:
             self.driver.backend.stream.stop()
@@ -302,7 +302,7 @@ class Bench:
         """Memory of the view, and memory that 10,000 operations add."""
         before = _resident_bytes()
         known = self.driver.backend.inventory_source.read()
-        self.tell(operation='memory of the view',
+        self.emit(operation='memory of the view',
                   bytes_held=_resident_bytes() - before)
         self.driver.volumeops.read_backings()
         place = self.driver.backend.reservations
@@ -316,7 +316,7 @@ class Bench:
                     place.place(wanted, source.read(),
                                 self.driver.backend.settings, min)
                 self.driver.get_volume_stats(refresh=True)
-        self.tell(operation='memory of 10,000 operations',
+        self.emit(operation='memory of 10,000 operations',
                   bytes_held=_resident_bytes() - before)
 
     def busy(self):
@@ -329,7 +329,7 @@ class Bench:
             before, cpu = changed(), time.process_time()
             time.sleep(BUSY_SECONDS)
             cpu, count = time.process_time() - cpu, changed() - before
-            self.tell(operation='busy: a change in the background',
+            self.emit(operation='busy: a change in the background',
                       cpu_ms=cpu / count * 1000, count=count)
             costs = []
             for _ in range(BUSY_REPORTS):
@@ -337,9 +337,9 @@ class Bench:
                 cpu = time.thread_time()  # without the background thread
                 report()
                 costs.append((time.thread_time() - cpu) * 1000)
-        self.tell(operation='busy: report, median',
+        self.emit(operation='busy: report, median',
                   cpu_ms=statistics.median(costs))
-        self.tell(operation='busy: report, most', cpu_ms=max(costs))
+        self.emit(operation='busy: report, most', cpu_ms=max(costs))
 
     def stall(self):
         """The longest time that a report makes another greenthread wait."""
@@ -374,7 +374,7 @@ class Bench:
             for _ in range(times):
                 report()
                 time.sleep(0)
-            self.tell(operation=f'longest wait, {name}',
+            self.emit(operation=f'longest wait, {name}',
                       longest_ms=longest[0] * 1000)
         going.clear()
         thread.join()

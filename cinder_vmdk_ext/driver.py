@@ -179,14 +179,14 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     # -- Creating -----------------------------------------------------------
 
-    @hooks.hook(places=True, makes=True, tells=refusals.MAKE_EMPTY)
+    @hooks.hook(places=True, makes=True, message=refusals.MAKE_EMPTY)
     def create_volume(self, volume: Any) -> dict[str, Any]:
         """Create a volume, or only promise its space (Cinder hook)."""
         return self.backend.create.create(volume)
 
     @hooks.hook(locks_on=('snapshot',), places=True, makes=True,
                 reads=(hooks.HARDWARE, hooks.OPTIONS, 'snapshot',
-                       'datastore'), tells=refusals.MAKE)
+                       'datastore'), message=refusals.MAKE)
     def create_volume_from_snapshot(self, volume: Any,
                                     snapshot: Any) -> dict[str, Any]:
         """Create a volume with a snapshot's content (Cinder hook)."""
@@ -194,7 +194,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     @hooks.hook(locks_on=('src_vref',), places=True, makes=True,
                 reads=(hooks.HARDWARE, hooks.OPTIONS, 'datastore'),
-                tells=refusals.MAKE)
+                message=refusals.MAKE)
     def create_cloned_volume(self, volume: Any,
                              src_vref: Any) -> dict[str, Any]:
         """Create a volume with another's content (Cinder hook)."""
@@ -224,7 +224,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     # -- Images -------------------------------------------------------------
 
-    @hooks.hook(places=True, makes=True, tells=refusals.FROM_IMAGE)
+    @hooks.hook(places=True, makes=True, message=refusals.FROM_IMAGE)
     def clone_image(self, context: Any, volume: Any, image_location: Any,
                     image_meta: Any, image_service: Any) -> Any:
         """Create a volume directly from an image (Cinder hook)."""
@@ -232,7 +232,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             context, volume, image_location, image_meta, image_service)
 
     @hooks.hook(locks_on=('volume',), places=True, makes=True,
-                tells=refusals.FROM_IMAGE)
+                message=refusals.FROM_IMAGE)
     def copy_image_to_volume(self, context: Any, volume: Any,
                              image_service: Any, image_id: str,
                              disable_sparse: bool = False) -> None:
@@ -240,7 +240,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         self.backend.images.copy_to_volume(context, volume, image_service,
                                            image_id, disable_sparse)
 
-    @hooks.hook(locks_on=('volume',), places=True, tells=refusals.TO_IMAGE)
+    @hooks.hook(locks_on=('volume',), places=True, message=refusals.TO_IMAGE)
     def copy_volume_to_image(self, context: Any, volume: Any,
                              image_service: Any, image_meta: Any) -> None:
         """Upload a volume as an image (Cinder hook)."""
@@ -271,7 +271,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     @hooks.hook(places=True,
                 reads=(hooks.FIRST_DISK, 'datastore', 'runtime.host'),
-                tells=refusals.ATTACH)
+                message=refusals.ATTACH)
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Return the connection info for an attachment (Cinder hook)."""
         return self.backend.attach.initialize_connection(volume, connector)
@@ -425,7 +425,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Size of a disk to manage, in GiB, rounded up (Cinder hook)."""
         return self.backend.manage.get_size(existing_ref)
 
-    @hooks.hook(places=True, makes=True, tells=refusals.MANAGE)
+    @hooks.hook(places=True, makes=True, message=refusals.MANAGE)
     def manage_existing(self, volume: Any, existing_ref: dict[str, str]
                         ) -> dict[str, Any]:
         """Make an existing disk the volume's disk (Cinder hook)."""

@@ -41,7 +41,7 @@ class Hook(NamedTuple):
 
 def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
          places: bool = False, makes: bool = False,
-         tells: refusals.Message | None = None
+         message: refusals.Message | None = None
          ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run a method of the driver as one operation.
 
@@ -58,7 +58,7 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
     :param makes: whether the method creates its parameter ``volume``; the
         volume is then checked before anything else
         (:mod:`cinder_vmdk_ext.volumes.admission`)
-    :param tells: the user message for a request that is refused or fails,
+    :param message: the user message for a request that is refused or fails,
         if Cinder creates none itself
     """
     declared = Hook(locks_on, reads, places, makes)
@@ -77,8 +77,8 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                         results.append(method(self, *args, **kwargs))
                     return results[0]
             except Exception as error:
-                refusals.tell(method.__name__, _about(_thing(given)),
-                              error, tells)
+                refusals.report(method.__name__, _about(_thing(given)),
+                                error, message)
                 if not isinstance(error, refusals.ERRORS):
                     raise
                 # The traceback of a refusal does not help to find the cause,

@@ -67,17 +67,17 @@ class About(NamedTuple):
     previous_status: str | None
 
 
-def tell(what: str, about: About, error: Exception,
-         message: Message | None) -> None:
+def report(what: str, about: About, error: Exception,
+           message: Message | None) -> None:
     """Log one ERROR line and, if ``message`` is given, a user message.
 
     An error that passes several hooks is reported once. Never raises.
 
     :param what: the hook's name in Cinder
     """
-    if getattr(error, 'vmdk_ext_told', False):
+    if getattr(error, 'vmdk_ext_reported', False):
         return
-    error.vmdk_ext_told = True  # type: ignore[attr-defined]
+    error.vmdk_ext_reported = True  # type: ignore[attr-defined]
     LOG.error('%(what)s of %(kind)s %(id)s %(how)s: %(why)s',
               {'what': what, 'kind': about.kind, 'id': about.id,
                'how': 'was refused' if isinstance(error, ERRORS)

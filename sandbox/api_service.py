@@ -17,7 +17,7 @@ import sys
 def main() -> None:
     cinder_services.configure(sys.argv[2:])
     api = cinder_services.start_api()
-    cinder_services.tell(pathlib.Path(sys.argv[1]), port=api.port)
+    cinder_services.write_ready_file(pathlib.Path(sys.argv[1]), port=api.port)
     cinder_services.wait_for_signal()
     api.stop()
     os._exit(0)

@@ -223,7 +223,7 @@ def start_api() -> Api:
     return api
 
 
-def tell(ready_file: pathlib.Path, **values: object) -> None:
+def write_ready_file(ready_file: pathlib.Path, **values: object) -> None:
     """Write the ready file, whole or not at all."""
     partial = ready_file.with_suffix('.partial')
     partial.write_text(json.dumps(values))
@@ -247,8 +247,9 @@ def main() -> None:
     ready_file = pathlib.Path(sys.argv[1])
     configure(sys.argv[2:])
     if is_eventlet() and os.environ.get(NATIVE_THREADS_VARIABLE) == '1':
-        tell(ready_file, error='Cinder %s does not run on native threads'
-             % version.version_string())
+        write_ready_file(
+            ready_file, error='Cinder %s does not run on native threads'
+            % version.version_string())
         sys.exit(1)
     if not is_eventlet():
         make_transactions_wait()
@@ -259,9 +260,9 @@ def main() -> None:
     except Exception as exc:
         if not isinstance(exc, DriverNotReady):
             LOG.exception('Cinder did not start.')
-        tell(ready_file, error=str(exc))
+        write_ready_file(ready_file, error=str(exc))
         os._exit(1)  # threads that are not daemons may be running already
-    tell(ready_file, port=api.port)
+    write_ready_file(ready_file, port=api.port)
     wait_for_signal()
     LOG.info('Ending.')
     api.stop()

@@ -13,52 +13,52 @@ from cinder_vmdk_ext import refusals
 VOLUME = refusals.About('volume', 'v', 'p', None)
 
 
-class TellTestCase(unittest.TestCase):
+class ReportTestCase(unittest.TestCase):
 
-    def tell(self, error, message=None, thing=None):
+    def report(self, error, message=None, thing=None):
         """The lines, and the details of the user messages."""
         with mock.patch.object(refusals.message_api.API, 'create') as create, \
                 mock.patch.object(refusals.LOG, 'error') as log:
-            refusals.tell('extend_volume', thing or VOLUME, error, message)
+            refusals.report('extend_volume', thing or VOLUME, error, message)
         return ([call.args[0] % call.args[1] for call in log.mock_calls],
                 [call.kwargs['detail'] for call in create.mock_calls])
 
     def test_the_line_holds_the_hook_the_volume_and_the_sentence(self):
-        lines, messages = self.tell(exceptions.VolumeRefused('it is blue'))
+        lines, messages = self.report(exceptions.VolumeRefused('it is blue'))
         self.assertEqual(['extend_volume of volume v was refused: Invalid '
                           'volume: it is blue'], lines)
         self.assertEqual([], messages)
 
     def test_what_cinder_may_try_elsewhere_has_failed(self):
-        lines, messages = self.tell(ValueError(), refusals.MAKE)
+        lines, messages = self.report(ValueError(), refusals.MAKE)
         self.assertEqual(['extend_volume of volume v failed: ValueError'],
                          lines)
         self.assertEqual([], messages)
 
     def test_an_attachment_that_fails_has_a_message_whatever_the_error(self):
         self.assertEqual([message_field.Detail.ATTACH_ERROR],
-                         self.tell(ValueError('x'), refusals.ATTACH)[1])
+                         self.report(ValueError('x'), refusals.ATTACH)[1])
 
     def test_an_error_that_passes_two_hooks_is_written_once(self):
         error = exceptions.VolumeRefused('it is blue')
-        self.tell(error, refusals.MAKE)
-        self.assertEqual(([], []), self.tell(error, refusals.MAKE))
+        self.report(error, refusals.MAKE)
+        self.assertEqual(([], []), self.report(error, refusals.MAKE))
 
     def test_an_image_that_is_refused_has_a_message_of_its_own(self):
         self.assertEqual(
             [message_field.Detail.IMAGE_FORMAT_UNACCEPTABLE],
-            self.tell(exceptions.UnusableImage('i', 'it is cut off'),
-                      refusals.FROM_IMAGE)[1])
+            self.report(exceptions.UnusableImage('i', 'it is cut off'),
+                        refusals.FROM_IMAGE)[1])
 
     def test_no_second_message_where_cinder_makes_one(self):
-        self.assertEqual([], self.tell(exceptions.VolumeRefused('x'),
-                                       refusals.TO_IMAGE)[1])
-        self.assertEqual([], self.tell(exceptions.VolumeRefused('x'),
-                                       refusals.MAKE_EMPTY)[1])
+        self.assertEqual([], self.report(exceptions.VolumeRefused('x'),
+                                         refusals.TO_IMAGE)[1])
+        self.assertEqual([], self.report(exceptions.VolumeRefused('x'),
+                                         refusals.MAKE_EMPTY)[1])
 
     def test_what_has_no_project_gets_no_message(self):
-        self.assertEqual([], self.tell(exceptions.VolumeRefused('x'),
-                                       refusals.MAKE, VOLUME._replace(
+        self.assertEqual([], self.report(exceptions.VolumeRefused('x'),
+                                         refusals.MAKE, VOLUME._replace(
                                            project_id=None))[1])
 
 

@@ -109,7 +109,8 @@ class NumberTestCase(unittest.TestCase):
     def test_anything_else_is_refused_with_an_example(self):
         for text in ('-1', 'inf', 'nan', 'many', ''):
             with self.subTest(text), self.assertRaisesRegex(
-                    argparse.ArgumentTypeError, 'not a number of days; give 30'):
+                    argparse.ArgumentTypeError,
+                    'not a number of days; give 30'):
                 command.number('days', '30')(text)
 
 
