@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent import futures
 import hashlib
 from importlib import metadata
+import os
 from pathlib import Path
 import shutil
 import sysconfig
@@ -63,11 +64,16 @@ def make(folder: Path) -> None:
     finally:
         server.process.stop(timeout_seconds=60)
     home = mariadb.home(folder)
-    partial = kept().with_suffix('.partial')
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = kept().with_suffix('.%d' % os.getpid())
     shutil.copytree(home / 'data', partial,
                     ignore=shutil.ignore_patterns('socket'))
-    partial.rename(kept())
+    try:
+        partial.rename(kept())
+    except OSError:
+        # Another sandbox that starts at the same time has made them first.
+        shutil.rmtree(partial)
+        if not kept().exists():
+            raise
     shutil.rmtree(home)
 
 

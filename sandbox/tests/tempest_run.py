@@ -69,7 +69,7 @@ def settings(cloud, folder, ids):
         'identity': {'uri_v3': admin['auth_url'], 'auth_version': 'v3',
                      'v3_endpoint_type': 'public', 'region': 'RegionOne'},
         'service_available': {'cinder': True, 'glance': True, 'nova': True,
-                              'neutron': False, 'swift': False,
+                              'neutron': True, 'swift': False,
                               'horizon': True},
         'dashboard': {'dashboard_url': cloud.dashboard_url},
         'image': {'disk_formats': 'vmdk', 'container_formats': 'bare'},
@@ -106,10 +106,13 @@ def settings(cloud, folder, ids):
 
 def prepare(cloud, folder):
     """Make a folder in which `tempest run` finds all that it needs."""
+    # Both, or Tempest says that it has the workspace already.
+    workspaces = folder.with_suffix('.workspaces')
+    workspaces.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(
         [ENVIRONMENT.program('tempest'), 'init', '--workspace-path',
-         f'{folder}.workspaces', str(folder)], check=True,
+         str(workspaces), str(folder)], check=True,
         capture_output=True, env={**os.environ, **ENVIRONMENT.variables()})
     admin = cloud.connection('admin')
     ids = {name: admin.compute.find_flavor(name, False).id
