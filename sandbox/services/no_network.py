@@ -2,8 +2,8 @@
 """A network service that has no network, no port and no security group.
 
 Nova cannot delete a server without asking one for the server's ports, even if
-it has none. It answers every question for a list with an empty one, and
-every other request with 404.
+it has none. It answers every question for a list with an empty one, for a
+project's quotas with no limit, and every other request with 404.
 """
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from collections.abc import Callable
 from collections.abc import Iterable
 import json
 from typing import Any
+
+_QUOTAS = ('floatingip', 'network', 'port', 'router', 'security_group',
+           'security_group_rule', 'subnet')
 
 
 def answer(method: str, path: str) -> tuple[str, Any]:
@@ -24,6 +27,8 @@ def answer(method: str, path: str) -> tuple[str, Any]:
             'links': [{'rel': 'self', 'href': 'v2.0/'}]}]}
     if parts == ['v2.0']:
         return '200 OK', {'resources': []}
+    if parts[1] == 'quotas' and len(parts) == 3:
+        return '200 OK', {'quota': dict.fromkeys(_QUOTAS, -1)}
     if len(parts) == 2:
         return '200 OK', {parts[1].replace('-', '_'): []}
     return '404 Not Found', _nothing(path)

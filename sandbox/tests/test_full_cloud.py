@@ -144,6 +144,10 @@ class NetworkTestCase(unittest.TestCase):
                          no_network.answer('GET',
                                            '/v2.0/security-groups.json'))
 
+    def test_a_project_has_no_limit(self):
+        _, document = no_network.answer('GET', '/v2.0/quotas/project.json')
+        self.assertEqual(-1, document['quota']['port'])
+
     def test_nothing_can_be_made_or_found(self):
         for method, path in (('POST', '/v2.0/ports'),
                              ('GET', '/v2.0/ports/1')):
