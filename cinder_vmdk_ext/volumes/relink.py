@@ -200,15 +200,33 @@ class Relink:
                 dataclasses.replace(each, machine=None) for each
                 in self._scan().disks([instances[0].moref])
                 if self._key(each) == key)
+        return None, self._file_named(text, record)
+
+    def _file_named(self, text: str, record: compare.Volume
+                    ) -> shadow.ScannedDisk | None:
+        """A disk without a VM; None: there is none at this path.
+
+        Datastores of two datacenters may have one name. The volume's is then
+        the one whose disk has its UUID.
+        """
+        seen = self._selection.inventory()
+        found: dict[tuple[str, ...], shadow.ScannedDisk] = {}
         for datastore, path in seen.located(text):
             file = self._scan().file(datastore, path) if (
                 path.lower().endswith('.vmdk')) else None
             if file is not None:
-                return None, dataclasses.replace(
-                    file, uuid=self._ops.file_uuid(datastore.moref,
-                                                   manageable.full_path(
-                                                       file, seen)))
-        return None, None
+                shown = (each.moref for each in seen.same_storage(datastore))
+                found.setdefault(
+                    (path, *sorted(shown)), dataclasses.replace(
+                        file, uuid=self._ops.file_uuid(
+                            datastore.moref,
+                            manageable.full_path(file, seen))))
+        own = [each for each in found.values() if each.uuid == record.id]
+        if len(found) > 1 and len(own) != 1:
+            raise exceptions.UnknownObject(
+                f'{len(found)} datastores have a disk {text!r}; rename one of '
+                'the datastores, and repeat')
+        return next(iter(own or found.values()), None)
 
     def _disk_of(self, machine: compare.Machine) -> shadow.ScannedDisk:
         found = self._scan().disks([machine.moref])

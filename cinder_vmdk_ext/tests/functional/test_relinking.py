@@ -15,7 +15,7 @@ from cinder_vmdk_ext.tests.functional import command_case
 content = backend_case.content
 
 
-class RelinkTestCase(command_case.CommandCase):
+class RelinkBase(command_case.CommandCase):
 
     OPTIONS = {'vmware_snapshot_format': 'COW'}
 
@@ -53,8 +53,9 @@ class RelinkTestCase(command_case.CommandCase):
         self.wait(vm.Destroy_Task())
         return path
 
-    def move(self, path, to):
-        datacenter = self.service.content.rootFolder.childEntity[0]
+    def move(self, path, to, datacenter=None):
+        datacenter = (datacenter or
+                      self.service.content.rootFolder.childEntity[0])
         self.service.content.fileManager.MakeDirectory(
             to.rpartition('/')[0], datacenter, True)
         self.wait(self.service.content.virtualDiskManager
@@ -108,6 +109,9 @@ class RelinkTestCase(command_case.CommandCase):
         self.assertEqual(checksum, self.checksum(volume))
         self.driver.delete_volume(volume)
         self.assertIsNone(self.truth(volume))
+
+
+class RelinkTestCase(RelinkBase):
 
     # -- A VM ---------------------------------------------------------------
 
@@ -258,3 +262,36 @@ class RelinkTestCase(command_case.CommandCase):
         self.assertIn('there is no disk', err)
         self.assertEqual(2, self.command('volume', 'relink', 'none', '--vm',
                                          'x')[0])
+
+
+class NamesakesTestCase(RelinkBase):
+    """Two datacenters, each with datastores of the same names."""
+
+    VCENTER = {'ds': 1, 'dc': 2, 'cluster': 1, 'host': 1, 'vm': 0,
+               'standalone_host': 0, 'ds_capacity': '100GiB'}
+
+    def rescued(self, pool):
+        volume = self.create(pool)
+        datacenter = self.truth(volume).vm
+        while not isinstance(datacenter, vim.Datacenter):
+            datacenter = datacenter.parent
+        return volume, self.move(self.destroy_but_disk(volume),
+                                 '[LocalDS_0] rescued/disk.vmdk', datacenter)
+
+    def test_the_one_with_the_volumes_uuid_is_found_and_no_other_is_guessed(
+            self):
+        pools = sorted(each['pool_name'] for each in
+                       self.driver.get_volume_stats(refresh=True)['pools'])
+        lost = self.create(pools[0])
+        self.destroy(self.truth(lost).vm)
+        volumes = [self.rescued(pool) for pool in pools]
+        status, _out, err = self.command(
+            'volume', 'relink', lost.id, '--disk', volumes[0][1], '--yes')
+        self.assertEqual(2, status)
+        self.assertIn('2 datastores have a disk', err)
+        for volume, path in reversed(volumes):
+            pool = volume.host
+            self.assertEqual(
+                "its disk's UUID", *self.relink(volume, '--disk', path)[
+                    'shown_by'])
+            self.assertEqual(pool, self.fresh(volume).host)
