@@ -98,12 +98,12 @@ vmdk_ext_opts = [
     cfg.PortOpt(
         'vmdk_ext_status_port',
         default=0,
-        help='Port on 127.0.0.1 at which the service tells how the backend '
-             'is: /metrics for Prometheus, and /status, which '
-             "'cinder-vmdk-ext status' reads. It tells names of pools and "
-             'ids of volumes, and no credentials. Answers come from memory '
-             'and make no call. Each backend needs a port of its own. '
-             '0: none.'),
+        help='Port on 127.0.0.1 at which the service reports the state of the '
+             'backend: /metrics for Prometheus, and /status, which '
+             "'cinder-vmdk-ext status' reads. Answers contain names of pools "
+             'and ids of volumes, but no credentials. They come from memory, '
+             'without a call to the vCenter. Each backend needs its own port. '
+             '0: no port.'),
     cfg.StrOpt(
         'vmdk_ext_deployment_id',
         help='Id that distinguishes the shadow VMs of this Cinder from those '

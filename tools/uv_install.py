@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install with uv what pip would install, in an eighth of pip's CPU seconds.
+"""Installs packages with uv like pip, in an eighth of pip's CPU time.
 
     python tools/uv_install.py ARGUMENTS OF pip install
 
-Installs for the Python that runs it. uv does not read where pip is configured
-to find packages; it is given that. The exit status is not 0, and pip has to
-do it, when uv cannot be had, does not succeed, or pip is configured in a way
-that is not known here.
+It installs for the Python that runs it. uv does not read pip's configuration,
+so this script passes the configured package indexes to uv. The exit status is
+not 0 if uv is not available or fails, or if pip has an option that is not
+known here; the caller then uses pip.
 """
 
 import os
@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 
-# The variable of uv's that says what an option of pip does.
+# The variable of uv that corresponds to an option of pip.
 VARIABLES = {
     'index-url': 'UV_DEFAULT_INDEX',
     'extra-index-url': 'UV_INDEX',
@@ -34,11 +34,11 @@ NOT_NEEDED = {
 
 
 def variables(configured: str) -> dict[str, str] | None:
-    """uv's environment variables for what ``pip config list`` printed.
+    """uv's environment variables for the output of ``pip config list``.
 
     :returns: None if an option of pip's is not known here
     """
-    # As pip does: the best version of all indexes.
+    # Like pip, take the best version of all indexes.
     found = {'UV_INDEX_STRATEGY': 'unsafe-best-match'}
     for line in configured.splitlines():
         key, _, value = line.partition('=')
@@ -49,10 +49,10 @@ def variables(configured: str) -> dict[str, str] | None:
             return None
         words = ' '.join(shlex.split(value)).replace('\\n', ' ').split()
         if option == 'find-links':
-            # pip passes over a folder that does not exist.
+            # pip ignores a folder that does not exist.
             words = [','.join(one for one in words
                               if '://' in one or os.path.exists(one))]
-        # pip names the options of the environment first, and they hold.
+        # pip lists options of the environment first; they take precedence.
         found.setdefault(VARIABLES[option], ' '.join(words))
     return {name: value for name, value in found.items() if value}
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells how a backend is: figures, as text for Prometheus and over HTTP."""
+"""Reports the state of a backend, as text for Prometheus and over HTTP."""

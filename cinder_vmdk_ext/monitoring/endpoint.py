@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serves the figures of a backend over HTTP, on this machine alone.
+"""Serves the figures of a backend over HTTP, only to this machine.
 
-Off unless a port is configured, and then one thread that waits for requests.
+It is off unless a port is configured; then one thread waits for requests.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from cinder_vmdk_ext.monitoring import figures
 LOG = logging.getLogger(__name__)
 
 ADDRESS = '127.0.0.1'
-# A web page that a browser on this machine shows must not read it by a name
-# that leads here.
+# A web page in a browser on this machine must not read the figures through a
+# name that resolves to this address.
 _HOSTS = frozenset({ADDRESS, 'localhost'})
 _SECONDS = 10.0
 
@@ -30,15 +30,15 @@ class Endpoint:
     """One port."""
 
     def __init__(self, read: Callable[[], figures.Figures | None]) -> None:
-        """:param read: gives the figures; None: there are none any more"""
+        """:param read: returns the figures; None: there are none any more"""
         self._read = read
         self._socket: socket.socket | None = None
 
     def start(self, port: int) -> None:
-        """Serve at a port; 0: do not.
+        """Serve at a port; 0: do not serve.
 
-        A port that cannot be had is logged, and does not keep the service
-        from serving volumes.
+        If the port is not available, this is logged, and the service still
+        serves volumes.
         """
         if not port or self._socket is not None:
             return
@@ -124,10 +124,10 @@ def _handler(read: Callable[[], figures.Figures | None]
 
 
 def ask(port: int) -> figures.Figures:
-    """The figures that a service tells at a port of this machine.
+    """The figures that a service reports at a port of this machine.
 
     :raises OSError: no service answers there
-    :raises ValueError: what answers is no service of ours
+    :raises ValueError: the answer is not from a service of ours
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f'http://{ADDRESS}:{port}/status',

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a backend is, as plain values, and as text for Prometheus.
+"""Collects the figures of a backend, as values and as text for Prometheus.
 
-The values come from memory: asking makes no call and no query, and holds no
-lock for longer than a copy takes.
+The values come from memory: reading them makes no call and no query, and holds
+a lock only as long as a copy takes.
 """
 
 import os
@@ -22,7 +22,7 @@ Figures = dict[str, Any]
 #: The type of content of :func:`text`.
 CONTENT_TYPE = exposition.CONTENT_TYPE_LATEST
 _PREFIX = 'cinder_vmdk_'
-# What a pool's report says in GiB, and what is told of it in bytes.
+# Figures of a pool's report in GiB, and their names here in bytes.
 _SPACE = {'total_capacity_gb': 'capacity', 'free_capacity_gb': 'free',
           'provisioned_capacity_gb': 'provisioned',
           'datastore_free_gb': 'datastore_free'}
@@ -138,7 +138,7 @@ def text(many: Iterable[Figures]) -> str:
 
 
 class _Collector:
-    """Gives prometheus_client what there is, when it asks."""
+    """Gives the current figures to prometheus_client, when it asks."""
 
     def __init__(self, many: list[Figures]) -> None:
         self._many = many
