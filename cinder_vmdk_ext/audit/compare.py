@@ -41,6 +41,7 @@ KINDS = ('lost', 'at-risk', 'shared', 'stuck', 'misplaced', 'duplicated',
 QUARANTINE_FOLDER = 'Quarantine'
 QUARANTINE_PATH = 'openstack-quarantine'
 
+NO_TRACE = 'no trace of it'
 _ID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 _TEMPORARY_SNAPSHOT = re.compile(f'temp-snapshot-({_ID})')
 # Name of an instance's snapshot for a group; it contains the group's id.
@@ -341,7 +342,7 @@ class Comparison:
                         and not volume.deleting):
                     yield Finding(
                         'lost', 'volume', volume.name, volume.id, volume.id,
-                        volume.pool, 0, None, self._traces(volume.id))
+                        volume.pool, 0, None, self.traces(volume.id))
                 continue
             if (volume.at_rest and used.pool is not None
                     and used.pool != volume.pool):
@@ -434,7 +435,7 @@ class Comparison:
                 found.setdefault(disk, []).append(vm)
         return found
 
-    def _traces(self, volume_id: str) -> str:
+    def traces(self, volume_id: str) -> str:
         """What still exists of a lost volume, to help the search for it."""
         machines = [vm for of, vm in self._temporary if of == volume_id]
         machines += self._holders.get(volume_id, [])

@@ -25,6 +25,7 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import names as patterns
 
 _DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
+_UPSTREAM = 'cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver'
 _OPTIONS = (cfg.StrOpt('volume_driver'), cfg.StrOpt('backend_host'))
 # Only the program cinder-volume registers it, and this is another program.
 _CLUSTER = cfg.StrOpt('cluster')
@@ -45,10 +46,11 @@ def load(config_files: list[str]) -> None:
     cinder_config.CONF.register_opt(_CLUSTER)
 
 
-def names(wanted: str | None = None) -> list[str]:
+def names(wanted: str | None = None, upstream: bool = False) -> list[str]:
     """Sections of the enabled backends that use this driver.
 
     :param wanted: only this one
+    :param upstream: also those that use upstream's driver
     :raises InvalidSettings: no backend uses this driver, or ``wanted`` is
         not among them
     """
@@ -56,7 +58,8 @@ def names(wanted: str | None = None) -> list[str]:
     found = []
     for name in conf.enabled_backends or ():
         conf.register_opts(_OPTIONS, group=name)
-        if conf[name].volume_driver == _DRIVER:
+        if conf[name].volume_driver in (
+                _DRIVER, *([_UPSTREAM] if upstream else [])):
             found.append(name)
     if wanted is not None and wanted not in found:
         raise exceptions.InvalidSettings(

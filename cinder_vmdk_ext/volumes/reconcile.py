@@ -75,6 +75,16 @@ class Owner(NamedTuple):
                                          'backend') == name
 
 
+class Foretold(NamedTuple):
+    """What the start of the service writes of a volume."""
+
+    volume: Any
+    values: dict[str, Any]  # what its record says then
+    # Whether its pool was chosen by free space, so that it may be another.
+    chosen: bool = False
+    why_not: str = ''  # why nothing is written
+
+
 class Reconciler:
     """Finds moves made outside of Cinder; corrects records and shadow VMs."""
 
@@ -429,6 +439,33 @@ class Reconciler:
                       if volume['id'] not in known
                       and self._is_homeless(volume)])
 
+    def foretell(self, volumes: Any) -> list['Foretold']:
+        """What :meth:`correct_at_start` would write; changes nothing.
+
+        :raises VimFaultException, VimConnectionException: by oslo.vmware
+        """
+        assert self._locator is not None
+        known = self._locator.locate(volumes, fresh=True)
+        with self._places.rehoming() as place:
+            return [self._foretold(volume, known.get(volume['id']), place)
+                    for volume in volumes]
+
+    def _foretold(self, volume: Any, found: str | None,
+                  place: Callable[[Any], str]) -> 'Foretold':
+        if not state.is_at_rest(volume):
+            return Foretold(volume, {}, why_not=(
+                f'it is {volume.status}, and is corrected at a later start'))
+        values = self._values_at_start(volume, found)
+        if found is None and not values and self._is_homeless(volume):
+            try:
+                return Foretold(volume, records.on_pool(volume, place(volume)),
+                                chosen=True)
+            except Exception as error:
+                return Foretold(volume, {}, why_not=(
+                    'it has no disk yet, and no pool could be found for it: '
+                    + str(error).partition('\n')[0]))
+        return Foretold(volume, values)
+
     def _is_homeless(self, volume: Any) -> bool:
         """Whether a volume without a disk names a pool that does not exist.
 
@@ -456,6 +493,16 @@ class Reconciler:
                                 {'volume': volume['id'], 'error': error})
 
     def _correct_at_start(self, volume: Any, found: str | None) -> None:
+        values = self._values_at_start(volume, found)
+        if not records.says(volume, values):
+            records.correct(volume, values)
+
+    def _values_at_start(self, volume: Any,
+                         found: str | None) -> dict[str, Any]:
+        """What a volume's record has to say.
+
+        :param found: the pool that has its disk; None: unknown
+        """
         pool = found or self._present_name(volume)
         if not self._selection.settings.datastore_pools:
             # Volumes without a backing too: their pool no longer exists.
@@ -463,8 +510,7 @@ class Reconciler:
         values = records.on_pool(volume, pool) if pool is not None else {}
         if found is not None:
             values['provider_id'] = state.BACKED
-        if not records.says(volume, values):
-            records.correct(volume, values)
+        return values
 
     def _present_name(self, volume: Any) -> str | None:
         """The present name of the pool of a volume that has no backing."""

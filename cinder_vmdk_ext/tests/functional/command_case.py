@@ -32,7 +32,7 @@ class Backends:
     def load(self, files):
         """The options are the process's."""
 
-    def names(self, wanted):
+    def names(self, wanted, upstream=False):
         if wanted not in (None, section.NAME):
             raise exceptions.InvalidSettings('--backend', wanted, 'wrong')
         return [section.NAME]

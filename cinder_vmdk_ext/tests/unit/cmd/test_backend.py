@@ -19,7 +19,7 @@ DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
 
 class NamesTestCase(unittest.TestCase):
 
-    def names(self, wanted=None, **drivers):
+    def names(self, wanted=None, more={}, **drivers):
         conf = cfg.ConfigOpts()
         conf.register_opt(cfg.ListOpt('enabled_backends'))
         conf([])
@@ -28,12 +28,19 @@ class NamesTestCase(unittest.TestCase):
             conf.register_opt(cfg.StrOpt('volume_driver'), group=name)
             conf.set_override('volume_driver', driver, group=name)
         with mock.patch.object(backend.cinder_config, 'CONF', conf):
-            return backend.names(wanted)
+            return backend.names(wanted, **more)
 
     def test_backends_of_other_drivers_are_left_out(self):
         self.assertEqual(['a', 'c'], self.names(
             a=DRIVER, b='cinder.volume.drivers.lvm.LVM', c=DRIVER))
         self.assertEqual(['c'], self.names('c', a=DRIVER, c=DRIVER))
+
+    def test_before_a_switch_those_of_upstreams_driver_count_too(self):
+        drivers = {'a': DRIVER, 'b': 'cinder.volume.drivers.vmware.vmdk.'
+                   'VMwareVcVmdkDriver', 'c': 'another'}
+        self.assertEqual(['a'], self.names(**drivers))
+        self.assertEqual(['a', 'b'], self.names(
+            more={'upstream': True}, **drivers))
 
     def test_one_that_is_not_there_is_refused_with_those_that_are(self):
         with self.assertRaisesRegex(exceptions.InvalidSettings,
