@@ -113,7 +113,13 @@ class RelinkVolume(command.Showing):
                 locks.volumes(volume.id):
             # The plan may be out of date after the question: plan again.
             volume.refresh()
-            plan = self._plan(opened, volume, parsed_args)
+            agreed, plan = plan, self._plan(opened, volume, parsed_args)
+            if not plan.steps:
+                return plan, 'nothing to do'
+            if _agreed_to(plan) != _agreed_to(agreed):
+                raise exceptions.RelinkRefused(
+                    'what is to be done has changed meanwhile; repeat the '
+                    'command')
             opened.relink.carry_out(volume, plan)
         return plan, 'relinked'
 
@@ -124,3 +130,9 @@ class RelinkVolume(command.Showing):
                 volume, collect.EvidenceReader(opened).without_files(),
                 vm=parsed_args.vm, disk=parsed_args.disk,
                 accepted=parsed_args.accept)
+
+
+def _agreed_to(plan: relink.Plan) -> tuple[object, ...]:
+    """What the operator has seen of a plan, and what it means."""
+    return (plan.target, plan.shown_by, plan.steps, plan.disk.place,
+            plan.machine and plan.machine.moref)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`volume relink` gives lost volumes their VMs and disks back."""
 
+from concurrent import futures
+from unittest import mock
+
 from oslo_utils import units
 from oslo_utils import uuidutils
 from pyVmomi import vim
@@ -9,6 +12,7 @@ from cinder import context as cinder_context
 from cinder.db import api as db_api
 
 from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext.cmd import main
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import command_case
 
@@ -47,6 +51,16 @@ class RelinkBase(command_case.CommandCase):
             vim.vm.device.VirtualDeviceSpec(operation='remove',
                                             device=truth.disk)])
         return truth.vm, truth.path
+
+    def plug(self, vm, path):
+        self.reconfigure(vm, deviceChange=[vim.vm.device.VirtualDeviceSpec(
+            operation='add', device=vim.vm.device.VirtualDisk(
+                key=-1, unitNumber=-1, capacityInKB=1 << 20,
+                controllerKey=next(
+                    device.key for device in vm.config.hardware.device
+                    if isinstance(device, vim.vm.device.VirtualSCSIController)
+                ), backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+                    fileName=path, diskMode='persistent')))])
 
     def destroy_but_disk(self, volume):
         vm, path = self.take_disk_off(volume)
@@ -146,6 +160,35 @@ class RelinkTestCase(RelinkBase):
                          (again['done'], again['changes']))
         self.assert_works(volume, checksum)
 
+    def test_what_the_operator_did_not_agree_to_is_not_done(self):
+        volume, checksum = self.filled()
+        vm = self.truth(volume).vm
+        self.option(vm, 'cinder.volume.id')
+        self.reconfigure(vm, name='mine',
+                         instanceUuid=uuidutils.generate_uuid())
+
+        def meanwhile(change):
+            def answer(app, question):
+                change()
+                return True
+            return mock.patch.object(main.Application, 'agreed', answer)
+
+        def renamed():
+            self.reconfigure(vm, name='another')
+            self.catch_up()
+
+        words = 'volume', 'relink', volume.id, '--vm', vm._moId
+        with meanwhile(renamed):
+            status, out, err = self.command(*words)
+        self.assertEqual((1, ''), (status, out))
+        self.assertIn('has changed meanwhile', err)
+        self.assertEqual('another', vm.name)
+        with futures.ThreadPoolExecutor() as another, meanwhile(
+                lambda: another.submit(self.relink, volume, '--vm',
+                                       vm._moId).result()):
+            self.assertEqual('nothing to do', self.listed(*words)['done'])
+        self.assert_whole(volume, checksum)
+
     def test_a_template_becomes_its_vm_again(self):
         volume, checksum = self.filled()
         vm = self.truth(volume).vm
@@ -238,6 +281,21 @@ class RelinkTestCase(RelinkBase):
         self.assertEqual(content('its own'), self.read(volume, len(
             content('its own'))))
 
+    def test_a_disk_in_the_snapshot_of_another_vm_is_refused(self):
+        volume = self.create()
+        theirs = self.instances()[1]
+        path = self.destroy_but_disk(volume)
+        self.plug(theirs, path)
+        self.made_by_hand.append(theirs)
+        self.wait(theirs.CreateSnapshot_Task('s', '', False, False))
+        disk = next(each for each in theirs.config.hardware.device
+                    if isinstance(each, vim.vm.device.VirtualDisk)
+                    and each.backing.parent is not None
+                    and each.backing.parent.fileName == path)
+        self.reconfigure(theirs, deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation='remove', device=disk)])
+        self.assertIn(theirs._moId, self.refused(volume, '--disk', path))
+
     def test_what_another_has_is_refused_with_what_to_do(self):
         volume = self.create()
         instance, theirs = self.instances()[:2]
@@ -246,15 +304,7 @@ class RelinkTestCase(RelinkBase):
         path = self.destroy_but_disk(volume)
         self.assertIn("not a volume's VM", self.refused(
             volume, '--vm', instance._moId))
-        plugged = vim.vm.device.VirtualDeviceSpec(
-            operation='add', device=vim.vm.device.VirtualDisk(
-                key=-1, unitNumber=-1, capacityInKB=1 << 20,
-                controllerKey=next(
-                    device.key for device in theirs.config.hardware.device
-                    if isinstance(device, vim.vm.device.VirtualSCSIController)
-                ), backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-                    fileName=path, diskMode='persistent')))
-        self.reconfigure(theirs, deviceChange=[plugged])
+        self.plug(theirs, path)
         self.assertIn('disks', self.refused(volume, '--disk', path))
         status, _out, err = self.command(
             'volume', 'relink', volume.id, '--disk', '[LocalDS_1] no.vmdk')
