@@ -52,7 +52,7 @@ class RelinkBase(command_case.CommandCase):
                                             device=truth.disk)])
         return truth.vm, truth.path
 
-    def plug(self, vm, path):
+    def add_disk(self, vm, path):
         self.reconfigure(vm, deviceChange=[vim.vm.device.VirtualDeviceSpec(
             operation='add', device=vim.vm.device.VirtualDisk(
                 key=-1, unitNumber=-1, capacityInKB=1 << 20,
@@ -285,7 +285,7 @@ class RelinkTestCase(RelinkBase):
         volume = self.create()
         theirs = self.instances()[1]
         path = self.destroy_but_disk(volume)
-        self.plug(theirs, path)
+        self.add_disk(theirs, path)
         self.made_by_hand.append(theirs)
         self.wait(theirs.CreateSnapshot_Task('s', '', False, False))
         disk = next(each for each in theirs.config.hardware.device
@@ -304,7 +304,7 @@ class RelinkTestCase(RelinkBase):
         path = self.destroy_but_disk(volume)
         self.assertIn("not a volume's VM", self.refused(
             volume, '--vm', instance._moId))
-        self.plug(theirs, path)
+        self.add_disk(theirs, path)
         self.assertIn('disks', self.refused(volume, '--disk', path))
         status, _out, err = self.command(
             'volume', 'relink', volume.id, '--disk', '[LocalDS_1] no.vmdk')
