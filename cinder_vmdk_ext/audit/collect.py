@@ -41,7 +41,7 @@ _PATHS = {
         'name', 'parent', 'config.instanceUuid', 'config.template',
         'config.managedBy', 'config.modified', 'config.createDate',
         'config.files.vmPathName',
-        'datastore', 'snapshot', 'layoutEx.file',
+        'datastore', 'snapshot', 'layoutEx.file', 'config.hardware.device',
         *(f'config.extraConfig["{mark}"]' for mark in _MARKS)),
     'Folder': ('name', 'parent'),
     'Datacenter': ('name', 'parent')}
@@ -200,19 +200,16 @@ class EvidenceReader:
         """All VMs, or those of ``morefs`` that still exist."""
         if morefs is None:
             found = self._tree = collector.read_all(
-                self._backend.session, self._client, _PATHS)
+                self._backend.session, self._client, _PATHS, value=_kept)
         else:
             found = self._ops.read_vms(sorted(morefs),
                                        _PATHS['VirtualMachine'])
         names = pool_names.by_datastore(inventory, self._backend.settings)
         vms = {ref.value: seen for ref, seen in found.items()
                if ref.type == 'VirtualMachine'}
-        disks: dict[str, list[devices.Disk]] = {}
-        for start in range(0, len(vms), _VMS_A_CALL):
-            disks |= self._ops.disks_of(
-                list(vms)[start:start + _VMS_A_CALL])
-        return [self._machine(moref, seen, disks[moref], inventory, names)
-                for moref, seen in vms.items() if moref in disks]
+        return [self._machine(moref, seen, _chains(seen.get(_DEVICES)),
+                              inventory, names)
+                for moref, seen in vms.items()]
 
     def _with_points(self, machines: list[compare.Machine],
                      inventory: model.Inventory) -> list[compare.Machine]:
@@ -254,7 +251,8 @@ class EvidenceReader:
                     if found.path == within)
 
     def _machine(self, moref: str, seen: dict[str, Any],
-                 disks: list[devices.Disk], inventory: model.Inventory,
+                 disks: tuple[tuple[str, ...], ...],
+                 inventory: model.Inventory,
                  names: dict[str, str]) -> compare.Machine:
         name = seen.get('name') or moref
         (volume_id, snapshot_id, unmanaged, replaced, quarantined,
@@ -276,9 +274,10 @@ class EvidenceReader:
                 _EXTENSION_KEY) == upstream.EXTENSION_KEY,
             deployment=deployment, at_home=self._is_home(above),
             folder=reference(own, inventory).rpartition('/')[0],
-            disks=tuple(reference(disk.path, inventory) for disk in disks),
-            below=tuple(reference(path, inventory) for disk in disks
-                        for path in disk.chain[1:]),
+            disks=tuple(reference(chain[0], inventory)
+                        for chain in disks),
+            below=tuple(reference(path, inventory) for chain in disks
+                        for path in chain[1:]),
             template=bool(seen.get('config.template')),
             pool=names.get(home),
             place=datastore.plain_name if datastore else '',
@@ -322,6 +321,20 @@ class EvidenceReader:
                ) -> Iterator[compare.File]:
         for datastore, found in self._browser.files(datastores):
             yield _file(datastore, found, inventory)
+
+
+def _kept(_kind: str, path: str, element: etree._Element) -> Any:
+    """A property as it arrives; of the devices their disks' files alone."""
+    found = soap.value(element)
+    return _chains(found) if path == _DEVICES else found
+
+
+def _chains(found: Any) -> tuple[tuple[str, ...], ...]:
+    """The files of each disk, its own first."""
+    if isinstance(found, tuple):
+        return found
+    return tuple(tuple(disk.chain)
+                 for disk in devices.disks(devices.parse(found)))
 
 
 def _file(datastore: model.Datastore, found: datastore_browser.Found,
