@@ -38,6 +38,8 @@ MOVING = 'vmdk-ext:moving'
 _DETACHED = ('RelocateVM_Task',)
 _ATTACHED = ('RelocateVM_Task (instance)', 'ReconfigVM_Task',
              'RelocateVM_Task')
+_NO_POOL = ('its VM is on a datastore that is no pool of this backend; move '
+            'the VM to one in vSphere, or make its datastore a pool')
 # At rest, but about to be changed by what does not ask for the record.
 _TAKEN = frozenset({'reserved', 'error_deleting', 'error_managing'})
 
@@ -137,8 +139,9 @@ class Evacuation:
                 found, vm, why_not=why_not, calls=_ATTACHED
                 if found.attached_to else _DETACHED)
         if vm is not None:
-            return _of_volume(found, vm, 'record', why_not=why_not,
-                              pool=vm.pool or '')
+            # Without a pool to name, its record cannot be corrected alone.
+            return _of_volume(found, vm, 'record', pool=vm.pool or '',
+                              why_not=why_not or ('' if vm.pool else _NO_POOL))
         if state.is_promised(volume):
             return _of_volume(found, None, 'promise', why_not=why_not)
         if found.backed:
