@@ -54,6 +54,7 @@ from cinder_vmdk_ext.volumes import instance_copy
 from cinder_vmdk_ext.volumes import manage
 from cinder_vmdk_ext.volumes import manage_snapshots
 from cinder_vmdk_ext.volumes import migrate
+from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import reconcile
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import relink
@@ -114,6 +115,7 @@ class Backend:
         port = self.upstream
         self.selection = datastore_selection.DatastoreSelection(port)
         self.finder = finder.Finder(port)
+        self.limits = qos.DiskLimits(port, self.selection, self.finder)
         self.host_record = records.HostRecord(port, self.selection)
         self.replacement = replace.Replacement(port, self.finder)
         self.admission = admission.Admission(self.selection)
@@ -127,7 +129,8 @@ class Backend:
                                              self.selection.specs)
         self.clone = clone.Clone(port, self.selection, self.finder,
                                  self.replacement, self.create,
-                                 self.snapshots, copies, self.admission)
+                                 self.snapshots, copies, self.admission,
+                                 self.limits)
         self.attach = attach.Attach(port, self.selection, self.finder,
                                     self.host_record, self.admission,
                                     written_back.WrittenBack(
@@ -145,7 +148,7 @@ class Backend:
         self.retype = retype.Retype(port, self.selection, self.finder,
                                     self.replacement, self.migrate,
                                     self.admission, self.compliance,
-                                    self.host_record)
+                                    self.host_record, self.limits)
         self.transfer = transfer.Transfer(port, self.finder, self.snapshots)
         self.groups = groups.Groups(port, driver, self.finder, self.snapshots,
                                     self.clone)
@@ -162,7 +165,7 @@ class Backend:
         self.delete = delete.Delete(port, self.finder, self.manage)
         self.reconciler = reconcile.Reconciler(
             port, self.selection, self.migrate, self.disk_home,
-            self.compliance, self.owner)
+            self.compliance, self.limits, self.owner)
 
     # -- Used by the parts, the audit and the command line ------------------
 

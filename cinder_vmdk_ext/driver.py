@@ -27,6 +27,7 @@ from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import refusals
 from cinder_vmdk_ext.scheduling import extra_specs
+from cinder_vmdk_ext.scheduling import qos_specs
 
 LOG = logging.getLogger(__name__)
 
@@ -160,6 +161,10 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             title = spec.partition(':')[2].replace('_', ' ').capitalize()
             self._set_property(properties, spec, title, meaning, 'string',
                                **({'enum': list(values)} if values else {}))
+        self._set_property(
+            properties, 'vmware:qos_specs', 'Quality of service',
+            'Keys of QoS specs with the consumer back-end or both; not an '
+            'extra spec', 'string', enum=list(qos_specs.KEYS))
         return properties, 'vmware'
 
     def get_pool(self, volume: Any) -> str | None:
@@ -274,7 +279,9 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                 message=refusals.ATTACH)
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Return the connection info for an attachment (Cinder hook)."""
-        return self.backend.attach.initialize_connection(volume, connector)
+        found = self.backend.attach.initialize_connection(volume, connector)
+        self.backend.reconciler.expect(volume)
+        return found
 
     @hooks.hook(locks_on=('volume',), places=True)
     def terminate_connection(self, volume: Any, connector: Any,
@@ -311,7 +318,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def retype(self, ctxt: Any, volume: Any, new_type: Any, diff: Any,
                host: Any) -> Any:
         """Change a volume's type, and perhaps its pool (Cinder hook)."""
-        return self.backend.retype.retype(volume, new_type, host)
+        return self.backend.retype.retype(volume, new_type, diff, host)
 
     @hooks.hook(locks_on=('volume',), places=True,
                 reads=(hooks.HARDWARE, 'datastore'))
@@ -364,6 +371,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                            snapshot: Any) -> None:
         """Revert a volume to a snapshot's content (Cinder hook)."""
         self.backend.snapshots.revert(volume, snapshot)
+        self.backend.limits.apply(volume)
 
     def snapshot_revert_use_temp_snapshot(self) -> bool:
         """Whether Cinder must take a snapshot before a revert: no (hook).

@@ -4,6 +4,7 @@
     InvalidSettings(InvalidInput)           an option is missing or wrong
     Final(MetadataCopyFailure)              another pool cannot help
       InvalidExtraSpec(InvalidVolumeType)   a volume type's value is invalid
+      InvalidQosSpec(InvalidVolumeType)     its QoS specs ask for what is not
       VolumeRefused(InvalidVolume)          no backend of this kind can do it
         EncryptionRefused                   Cinder's encryption is unsupported
         NoneComplies                        no datastore meets the policy
@@ -71,6 +72,13 @@ class InvalidExtraSpec(exception.InvalidVolumeType, Final):
         self.spec = spec
         super().__init__(
             reason=f'extra spec {spec} has the value {value!r}; {remedy}')
+
+
+class InvalidQosSpec(exception.InvalidVolumeType, Final):
+    """The QoS specs of a volume type ask for what vSphere does not have."""
+
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        super().__init__(reason=f'QoS specs {name}: {problem}; {remedy}')
 
 
 class VolumeRefused(exception.InvalidVolume, Final):

@@ -72,9 +72,11 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
             try:
                 with _logged(method.__name__, given) as results, \
                         contextlib.ExitStack() as stack:
-                    _prepare(stack, self.backend, declared, given)
+                    limited = _prepare(stack, self.backend, declared, given)
                     with _explained(self.backend, declared, given):
                         results.append(method(self, *args, **kwargs))
+                    if limited:
+                        self.backend.limits.apply(given['volume'])
                     return results[0]
             except Exception as error:
                 refusals.report(method.__name__, _about(_thing(given)),
@@ -181,14 +183,15 @@ def _new_place(results: list[Any]) -> str:
 
 
 def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
-             given: dict[str, Any]) -> None:
+             given: dict[str, Any]) -> bool:
     """Do the checks, and take the locks, reads and claims, of a hook.
 
     They are held until the stack unwinds.
+
+    :returns: whether a volume is to be made that has QoS specs
     """
     volume_id = _id(given.get('volume'))
-    if hook.makes:
-        backend.admission.check_new(given['volume'])
+    limited = hook.makes and backend.admission.check_new(given['volume'])
     stack.callback(backend.promised.touch)
     if hook.locks_on:
         changed = [volume for name in hook.locks_on
@@ -206,6 +209,9 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
         backend.compliance.settle(given['volume'])
         if claims is not None:
             claims.settled = True
+    if limited:
+        backend.limits.check(given['volume'])
+    return limited
 
 
 def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:

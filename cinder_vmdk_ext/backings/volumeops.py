@@ -523,8 +523,10 @@ class VolumeOps(folders.PlaceOps):
 
     def reconfigure_disk(self, backing: Any, *, disk_uuid: str | None = None,
                          adapter: str | None = None,
-                         profile_id: str | None = None) -> devices.Disk:
-        """Give a shadow VM's disk a UUID, an adapter and a policy.
+                         profile_id: str | None = None,
+                         limits: devices.Allocation | None = None
+                         ) -> devices.Disk:
+        """Give a shadow VM's disk a UUID, an adapter, a policy and limits.
 
         None leaves a value unchanged; an empty ``profile_id`` removes the
         policy. All changes are made by one ReconfigVM_Task, so all of them
@@ -537,10 +539,15 @@ class VolumeOps(folders.PlaceOps):
         if disk.uuid == disk_uuid:
             disk_uuid = None
         before, key, after = devices.to_adapter(disk, hardware, adapter)
-        if disk_uuid is None and key is None and profile_id is None:
+        if limits is not None and (
+                limits == disk.limits or devices.has_limits(disk, limits)):
+            limits = None
+        if (disk_uuid is None and key is None and profile_id is None
+                and limits is None):
             return disk
         edit = devices.change('edit', devices.edited(
-            disk, uuid=disk_uuid, controller_key=key), profile_id=profile_id)
+            disk, uuid=disk_uuid, controller_key=key, limits=limits),
+            profile_id=profile_id)
         self.reconfigure(backing, deviceChange=[*before, edit, *after],
                          vmProfile=devices.profile(profile_id))
         return disk

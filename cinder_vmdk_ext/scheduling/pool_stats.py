@@ -304,7 +304,7 @@ def _figures(datastores: Iterable[model.Datastore], settings: model.Settings,
         'thick_provisioning_support': True,
         'max_over_subscription_ratio': _ratio(datastores, settings),
         'reserved_percentage': settings.reserved_percentage,
-        'QoS_support': False,
+        'QoS_support': True,
         'multiattach': False,
         'consistent_group_snapshot_enabled': True,
     }

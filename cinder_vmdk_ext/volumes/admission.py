@@ -16,14 +16,13 @@ from cinder import context as cinder_context
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.scheduling import qos_specs
 from cinder_vmdk_ext.volumes import datastore_selection
 
 LOG = logging.getLogger(__name__)
 
 #: vSphere's limit for a virtual disk: 62 TiB ("Configuration Maximums").
 MOST_GIB = 62 * 1024
-
-_BACK_END = ('back-end', 'both')
 
 
 class Admission:
@@ -35,29 +34,33 @@ class Admission:
         # Ids of the types whose QoS specs have been warned about.
         self._warned: set[str] = set()
 
-    def check_new(self, volume: Any) -> None:
+    def check_new(self, volume: Any) -> bool:
         """Check a volume that is to be made, or whose content is replaced.
 
+        :returns: whether its type has QoS specs for this driver
         :raises VolumeRefused: its encryption or its size is not possible
         :raises InvalidExtraSpec: an extra spec of its type names something
             that does not exist
+        :raises InvalidQosSpec: so does a QoS spec
         """
         self.check_size(volume['size'])
         if volume.get('encryption_key_id'):
             raise exceptions.EncryptionRefused(
                 f'volume {volume["id"]} is to be encrypted by Cinder or Nova, '
                 'which this driver cannot do')
-        self.check_type(volume.get('volume_type_id'))
+        return self.check_type(volume.get('volume_type_id'))
 
-    def check_type(self, type_id: str | None) -> None:
+    def check_type(self, type_id: str | None) -> bool:
         """Check a volume type; warn once about QoS specs without effect.
 
+        :returns: whether it has QoS specs for this driver
         :raises EncryptionRefused: the type has encryption
         :raises InvalidExtraSpec: an extra spec names something that does not
             exist
+        :raises InvalidQosSpec: so does a QoS spec
         """
         if not type_id:
-            return
+            return False
         if volume_types.is_encrypted(cinder_context.get_admin_context(),
                                      type_id):
             raise exceptions.EncryptionRefused(
@@ -65,21 +68,24 @@ class Admission:
                 'which this driver cannot do')
         self._selection.check_specs(functools.partial(
             self._selection.specs_of, type_id))
-        self._warn_of_qos(type_id)
+        return self._check_qos(type_id)
 
-    def _warn_of_qos(self, type_id: str) -> None:
-        if type_id in self._warned:
-            return
-        specs = volume_types.get_volume_type_qos_specs(type_id)['qos_specs']
-        if specs and specs['consumer'] in _BACK_END:
+    def _check_qos(self, type_id: str) -> bool:
+        found = volume_types.get_volume_type_qos_specs(type_id)['qos_specs']
+        if not found:
+            return False
+        name, consumer = found['name'], found['consumer']
+        ignored = qos_specs.ignored(consumer, found['specs'])
+        if ignored and type_id not in self._warned:
             self._warned.add(type_id)
             LOG.warning(
-                'The QoS specs %(name)s of volume type %(type)s have no '
-                'effect: this driver does not enforce QoS specs of any '
-                'consumer (here: %(consumer)s); set vmware:storage_profile to '
-                'a storage policy with I/O limits.',
-                {'name': specs['name'], 'type': type_id,
-                 'consumer': specs['consumer']})
+                'Of the QoS specs %(name)s of volume type %(type)s, %(keys)s '
+                "have no effect: Nova's VMware driver ignores what is for "
+                'the front end (consumer: %(consumer)s). Set the consumer to '
+                'back-end, and keys of docs/qos.md.',
+                {'name': name, 'type': type_id, 'keys': ', '.join(ignored),
+                 'consumer': consumer})
+        return qos_specs.parse(name, consumer, found['specs']) is not None
 
     @staticmethod
     def check_size(size_gib: int) -> None:

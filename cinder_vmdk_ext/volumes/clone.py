@@ -16,6 +16,7 @@ from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import create as creation
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import instance_copy
+from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import snapshots as volume_snapshots
 
@@ -31,7 +32,8 @@ class Clone:
                  replacement: replace.Replacement, create: creation.Create,
                  snapshots: volume_snapshots.Snapshots,
                  attached: instance_copy.InstanceCopy,
-                 admission: admissions.Admission) -> None:
+                 admission: admissions.Admission,
+                 limits: qos.DiskLimits) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
@@ -40,6 +42,7 @@ class Clone:
         self._snapshots = snapshots
         self._instance_copy = attached
         self._admission = admission
+        self._limits = limits
 
     def from_snapshot(self, volume: Any, snapshot: Any) -> dict[str, Any]:
         """Create a volume with a snapshot's content.
@@ -84,10 +87,14 @@ class Clone:
 
         :param moment: the instance's snapshot that holds that content
         """
-        self._admission.check_new(volume)
+        limited = self._admission.check_new(volume)
         self._create.settle(volume)
+        if limited:
+            self._limits.check(volume)
         self._copy_attached(volume, source, self._finder.existing(source),
                             moment)
+        if limited:
+            self._limits.apply(volume)
         return {'provider_id': state.BACKED}
 
     def _may_link(self, volume: Any, source: Any, size_gib: int) -> bool:

@@ -38,6 +38,7 @@ from cinder_vmdk_ext.volumes import compliance
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import migrate as migration
+from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -91,12 +92,14 @@ class Reconciler:
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
                  migrate: migration.Migrate, home: disk_home.DiskHome,
-                 places: compliance.Compliance, owner: Owner) -> None:
+                 places: compliance.Compliance, limits: qos.DiskLimits,
+                 owner: Owner) -> None:
         self._upstream = cinder
         self._selection = selection
         self._migrate = migrate
         self._home = home
         self._places = places
+        self._limits = limits
         # Ids of volumes whose disks still have to be moved into their shadow
         # VMs' folders after a detachment.
         self._detached: set[str] = set()
@@ -143,6 +146,12 @@ class Reconciler:
         else:
             self._detached.add(volume['id'])
 
+    def expect(self, volume: Any) -> None:
+        """Set a volume's I/O limits on the instance, once it is in use."""
+        self._limits.expect(volume)
+        if self._limits.expecting:
+            self.noticed.set()
+
     def _settle_detached(self) -> None:
         """Repeat what a detachment could not do."""
         context = cinder_context.get_admin_context()
@@ -172,6 +181,9 @@ class Reconciler:
             return True  # they are being read; a later pass checks them
         try:
             self._settle_detached()
+            self._limits.settle_expected()
+            if self._worker is not None:
+                self._worker.soon = self._limits.expecting
             seen = self._locator.look()
             if seen is self._looked_at:
                 return True
@@ -316,7 +328,9 @@ class Reconciler:
         strayed = disk is not None and (
             _is_another(disk, disks.get(vm.moref))
             or seen.home_of(vm) != disk.datastore
-            or _is_at_risk(disk, _instances(volume, seen)))
+            or _is_at_risk(disk, _instances(volume, seen))
+            or (bool(_instances(volume, seen))
+                and not self._limits.is_right(volume, disk)))
         recorded = (pool is None
                     or not self._selection.settings.datastore_pools
                     or records.says(volume, records.on_pool(volume, pool)))
@@ -357,6 +371,8 @@ class Reconciler:
         pool = seen.pool_of(now)
         if disk is not None:
             pool = seen.pool_names.get(disk.datastore, pool)
+        if _instances(volume, seen):
+            safe = self._limits.enforce(volume) and safe
         return safe and (
             pool is None or not self._selection.settings.datastore_pools
             or self._record(volume, pool))
@@ -536,6 +552,8 @@ class _Worker:
         self._run = run
         self._interval_seconds = interval_seconds
         self._noticed = noticed
+        #: Whether the next pass follows soon; set by the pass itself.
+        self.soon = False
         self._ended = threading.Event()
         threading.Thread(target=self._loop, name='vmdk-ext-reconcile',
                          daemon=True).start()
@@ -548,7 +566,9 @@ class _Worker:
         done = True
         while True:
             if done:
-                self._noticed.wait(self._interval_seconds)
+                self._noticed.wait(min(
+                    self._interval_seconds, qos.EXPECTING_SECONDS)
+                    if self.soon else self._interval_seconds)
             # Changes that come shortly after one another share one pass.
             if self._ended.wait(PAUSE_SECONDS):
                 return

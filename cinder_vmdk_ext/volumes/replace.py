@@ -14,6 +14,7 @@ from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Replacement:
                linked: bool = False) -> None:
         """Give a new copy the volume's UUID, size and storage policy.
 
+        Of its source's I/O limits it keeps none.
         On failure the copy is deleted: it belongs to no volume yet.
 
         :param adapter: the adapter type; None: unchanged
@@ -42,7 +44,7 @@ class Replacement:
                 backing, disk_uuid=None if linked else volume['id'],
                 adapter=adapter,
                 profile_id=self._upstream.storage_profile_id(volume)
-                if linked else None)
+                if linked else None, limits=devices.UNLIMITED)
             if not linked and disk.capacity_bytes < volume['size'] * units.Gi:
                 self._upstream.extend_backing(backing, volume['size'],
                                               disk.provisioning)

@@ -18,6 +18,7 @@ from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import compliance
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import migrate as migration
+from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -43,7 +44,8 @@ class Retype:
                  migrate: migration.Migrate,
                  admission: admissions.Admission,
                  places: compliance.Compliance,
-                 host_record: records.HostRecord) -> None:
+                 host_record: records.HostRecord,
+                 limits: qos.DiskLimits) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
@@ -52,8 +54,9 @@ class Retype:
         self._admission = admission
         self._places = places
         self._host_record = host_record
+        self._limits = limits
 
-    def retype(self, volume: Any, new_type: Any, host: Any
+    def retype(self, volume: Any, new_type: Any, diff: Any, host: Any
                ) -> bool | tuple[bool, dict[str, Any]]:
         """Change a volume's type and pool (Cinder's hook).
 
@@ -64,13 +67,16 @@ class Retype:
         scheduler does not know, the disk stays where it is or goes to another
         pool of the backend.
 
+        :param diff: how the types differ (volume_types.volume_types_diff)
         :param host: its ``host['host']`` names the pool
         :returns: False: this driver cannot do it, and Cinder may migrate;
             otherwise True, or True and the update of the record
         :raises NoneComplies: no datastore of the backend complies
-        :raises VolumeRefused: the new type has encryption
+        :raises VolumeRefused: the new type has encryption, or reserves I/O
+            operations where the datastore cannot
         :raises InvalidExtraSpec: an extra spec of the new type names something
             that does not exist
+        :raises InvalidQosSpec: a QoS spec of it does
         :raises BackingLost: the volume's disk is gone
         """
         self._admission.check_type(new_type['id'])
@@ -78,8 +84,17 @@ class Retype:
         if elsewhere and not self._migrate.reaches(volume, host):
             return False
         backing = self._finder.existing(volume)
-        done = not backing or self._change(volume, backing, new_type, host,
-                                           elsewhere)
+        # First, as it is quickly undone.
+        limited = backing and diff.get('qos_specs') and self._limits.change(
+            volume, backing, volume['volume_type_id'], new_type['id'])
+        done: bool | tuple[bool, dict[str, Any]] = False
+        try:
+            done = not backing or self._change(volume, backing, new_type,
+                                               host, elsewhere)
+        finally:
+            if limited and not done:
+                self._limits.change(volume, backing, new_type['id'],
+                                    volume['volume_type_id'])
         if done and host and state.is_promised(volume):
             return True, self._selection.promised_place(host)
         return done

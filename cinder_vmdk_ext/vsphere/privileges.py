@@ -68,6 +68,8 @@ TABLE = (
               'set the UUID and the storage policy of a disk'),
     Privilege('VirtualMachine.Config.DiskExtend', MACHINE,
               'extend attached volumes'),
+    Privilege('VirtualMachine.Config.Resource', MACHINE,
+              'set the I/O limits of QoS specs'),
     Privilege('VirtualMachine.Config.Rename', MACHINE,
               'rename VMs of volumes'),
     Privilege('VirtualMachine.Config.Settings', MACHINE,

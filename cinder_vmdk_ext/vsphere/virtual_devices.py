@@ -37,6 +37,38 @@ class Device(NamedTuple):
     bus_number: int | None
 
 
+class Allocation(NamedTuple):
+    """A disk's part of its datastore's I/O (StorageIOAllocationInfo).
+
+    None is a value that is not specified.
+    """
+
+    limit: int | None = None  # I/O operations a second; -1: no limit
+    reservation: int | None = None  # I/O operations a second
+    level: str | None = None  # low, normal, high, custom
+    shares: int | None = None
+
+    def over(self, other: 'Allocation') -> 'Allocation':
+        """Its own values, and another's where it specifies none."""
+        shares = other if self.level is None else self
+        return Allocation(
+            other.limit if self.limit is None else self.limit,
+            other.reservation if self.reservation is None
+            else self.reservation, shares.level, shares.shares)
+
+    def reset(self) -> 'Allocation':
+        """The defaults of what it specifies."""
+        return Allocation(
+            None if self.limit is None else UNLIMITED.limit,
+            None if self.reservation is None else UNLIMITED.reservation,
+            None if self.level is None else UNLIMITED.level,
+            None if self.level is None else UNLIMITED.shares)
+
+
+#: What a disk has if nothing else is asked for.
+UNLIMITED = Allocation(-1, 0, 'normal', 1000)
+
+
 class Disk(NamedTuple):
     """A virtual disk of a VM."""
 
@@ -51,6 +83,7 @@ class Disk(NamedTuple):
     base: str = ''  # path of the disk below all deltas, or its own path
     mode: str = 'persistent'
     chain: tuple[str, ...] = ()  # paths, from the top down to the base
+    limits: Allocation = UNLIMITED
 
     @property
     def deltas(self) -> int:
@@ -106,6 +139,7 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
         try:
             size_bytes = (_number(device.element, _SIZE_BYTES)
                           or (_number(device.element, _SIZE_KIB) or 0) * 1024)
+            limits = _limits(device.element)
         except soap.MALFORMED as error:
             raise soap.malformed('VirtualDisk', error) from error
         text = backing.findtext
@@ -114,7 +148,7 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
             device, text(_FILE_NAME) or '', text(_DATASTORE) or '',
             text(_UUID) or '', size_bytes, text(_THIN) == 'true',
             text(_EAGER) == 'true', text(f'{_PARENT}/{_FILE_NAME}'),
-            chain[-1], text(_MODE) or 'persistent', tuple(chain)))
+            chain[-1], text(_MODE) or 'persistent', tuple(chain), limits))
     return found
 
 
@@ -135,6 +169,22 @@ def adapter_of(disk: Disk, devices: Iterable[Device]) -> str | None:
             return next((adapter for adapter, kind in CONTROLLERS.items()
                          if kind == device.kind), None)
     return None
+
+
+def _limits(element: etree._Element) -> Allocation:
+    """A disk's part of its datastore's I/O, with defaults for the rest."""
+    found = element.find(_ALLOCATION)
+    if found is None:
+        return UNLIMITED
+    return Allocation(
+        _number(found, _LIMIT), _number(found, _RESERVATION),
+        found.findtext(f'{_SHARES}/{_LEVEL}'),
+        _number(found, f'{_SHARES}/{_SHARES}')).over(UNLIMITED)
+
+
+def has_limits(disk: Disk, limits: Allocation) -> bool:
+    """Whether a disk has everything that an allocation specifies."""
+    return limits.over(disk.limits) == disk.limits
 
 
 def unit_number(disk: Disk) -> int:
@@ -174,9 +224,12 @@ def removal(devices: Iterable[Device]) -> list[soap.Typed]:
 def edited(disk: Disk, *, uuid: str | None = None,
            capacity_bytes: int | None = None,
            controller_key: int | None = None,
-           unit_number: int = 0, mode: str | None = None) -> etree._Element:
+           unit_number: int = 0, mode: str | None = None,
+           limits: Allocation | None = None) -> etree._Element:
     """The disk's device with some fields changed."""
     element = copy.deepcopy(disk.device.element)
+    if limits is not None:
+        _put_limits(element, limits.over(disk.limits))
     if uuid is not None:
         _put(element.find(_BACKING), _UUID, uuid)
     if mode is not None:
@@ -196,6 +249,19 @@ def _put(element: etree._Element, tag: str, text: str) -> None:
     if found is None:
         found = soap.insert(element, tag)
     found.text = text
+
+
+def _put_limits(element: etree._Element, limits: Allocation) -> None:
+    """Replace a disk's allocation; all four values must be specified."""
+    old = element.find(_ALLOCATION)
+    if old is not None:
+        element.remove(old)
+    made = soap.insert(element, _ALLOCATION)
+    etree.SubElement(made, _LIMIT).text = str(limits.limit)
+    shares = etree.SubElement(made, _SHARES)
+    etree.SubElement(shares, _SHARES).text = str(limits.shares)
+    etree.SubElement(shares, _LEVEL).text = limits.level
+    etree.SubElement(made, _RESERVATION).text = str(limits.reservation)
 
 
 def to_adapter(disk: Disk, devices: list[Device], adapter: str | None
@@ -278,3 +344,8 @@ _UUID = soap.tag('uuid')
 _THIN = soap.tag('thinProvisioned')
 _EAGER = soap.tag('eagerlyScrub')
 _MODE = soap.tag('diskMode')
+_ALLOCATION = soap.tag('storageIOAllocation')
+_LIMIT = soap.tag('limit')
+_RESERVATION = soap.tag('reservation')
+_SHARES = soap.tag('shares')
+_LEVEL = soap.tag('level')

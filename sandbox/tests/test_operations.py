@@ -292,7 +292,7 @@ class OperationsTestCase(sandbox_case.SandboxCase):
         found = self.cinder.capabilities.get('sandbox@vcenter')
         self.assertEqual({
             'vmware:vmdk_type', 'vmware:adapter_type', 'vmware:clone_type',
-            'vmware:storage_profile'}, {
+            'vmware:storage_profile', 'vmware:qos_specs'}, {
                 name for name in found.properties
                 if name.startswith('vmware:')})
         self.assertEqual(['thin', 'thick', 'eagerZeroedThick'],

@@ -83,3 +83,31 @@ class IormTestCase(vcenter_case.VCenterCase):
             vm = self.wait(self.datacenter.vmFolder.CreateVM_Task(spec, self.pool))
             self.assertEqual((1000, level, shares), self.allocation(vm)[:3])
             self.destroy(vm)
+
+    def edit(self, vm, **allocation):
+        disk = self.disks(vm)[0]
+        disk.storageIOAllocation = vim.StorageResourceManager.IOAllocationInfo(**allocation)
+        return vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(operation='edit', device=disk)]))
+
+    def test_ReconfigVM_Task_refuses_an_allocation_that_is_out_of_range(self):
+        vm = self.make_vm('refused', 'LocalDS_1', disks_mib=[1])
+        for allocation, named in (
+                ({'limit': 0}, 'limit'), ({'limit': 15}, 'limit'), ({'limit': -2}, 'limit'), ({'reservation': -1}, 'reservation'),
+                ({'limit': 100, 'reservation': 101}, 'reservation'),
+                ({'shares': vim.SharesInfo(level='custom', shares=199)}, 'shares'),
+                ({'shares': vim.SharesInfo(level='custom', shares=4001)}, 'shares')):
+            with self.subTest(allocation):
+                fault = self.fault_of(self.edit(vm, **allocation))
+                self.assertIsInstance(fault, vim.fault.InvalidDeviceSpec)
+                self.assertIn(named, fault.property)
+        self.assertEqual((-1, 'normal', 1000, 0), self.allocation(vm))
+        self.destroy(vm)
+
+    def test_ReconfigVM_Task_leaves_what_the_allocation_does_not_name(self):
+        vm = self.make_vm('parts', 'LocalDS_1', disks_mib=[1])
+        self.wait(self.edit(vm, limit=100))
+        self.assertEqual((100, 'normal', 1000, 0), self.allocation(vm))
+        self.wait(self.edit(vm, shares=vim.SharesInfo(level='high', shares=0)))
+        self.assertEqual((100, 'high', 2000, 0), self.allocation(vm))
+        self.destroy(vm)

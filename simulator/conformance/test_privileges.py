@@ -494,6 +494,11 @@ class MethodsTestCase(PrivilegesCase):
         disk.backing.diskMode = 'independent_persistent'
         self.needs({(vm, config + 'EditDevice')},
                    self.reconfigured(vm, deviceChange=[spec(operation='edit', device=disk)]))
+        for part in {'limit': 500}, {'reservation': 9}, {'shares': vim.SharesInfo(level='high', shares=0)}:
+            disk = self.disks(vm)[1]
+            disk.storageIOAllocation = vim.StorageResourceManager.IOAllocationInfo(**part)
+            self.needs({(vm, config + 'EditDevice'), (vm, config + 'Resource')},
+                       self.reconfigured(vm, deviceChange=[spec(operation='edit', device=disk)]))
         disk = self.disks(vm)[1]
         self.needs({(vm, config + 'RemoveDisk')},
                    self.reconfigured(vm, deviceChange=[spec(operation='remove', device=disk)]))

@@ -52,7 +52,9 @@ class _DriverInTheirTests:
         # The type of their volumes is in no database.
         self.backend.selection.specs_of = lambda type_id: {}
         # Nor are its encryption and QoS; some volumes are sentinels.
-        self.backend.admission.check_new = lambda volume: None
+        self.backend.admission.check_new = lambda volume: False
+        self.backend.limits.expect = self.backend.limits.apply = (
+            lambda volume: None)
         self.backend.compliance.settle = lambda volume, host=None: None
         # Nor is what tells this Cinder from others.
         self.backend.deployment = lambda: ''
@@ -63,6 +65,8 @@ class _DriverInTheirTests:
             new_type = {'id': None}
         if isinstance(host, _SENTINEL):
             host = {'host': None}
+        if not isinstance(diff, dict):
+            diff = {}
         return super().retype(
             ctxt, volume, new_type, diff, host)
 

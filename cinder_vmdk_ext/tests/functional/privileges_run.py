@@ -14,6 +14,8 @@ from typing import NamedTuple
 from oslo_utils import units
 from oslo_utils import uuidutils
 
+from cinder.volume import qos_specs
+
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.tests.functional import audit_case
 from cinder_vmdk_ext.tests.functional import backend_case
@@ -129,6 +131,14 @@ class OperationsCase(manage_case.ManageCase, test_groups.GroupCase,
 
     def do_create_a_volume_with_a_storage_policy(self) -> Iterator[None]:
         type_id = self.golden()['id']
+        yield
+        self.create(type_id=type_id)
+
+    def do_create_a_volume_with_QoS_specs(self) -> Iterator[None]:
+        type_id = self.volume_type(uuidutils.generate_uuid())['id']
+        specs = qos_specs.create(self.context, type_id, {
+            'consumer': 'back-end', 'total_iops_sec': '500'})
+        qos_specs.associate_qos_with_type(self.context, specs['id'], type_id)
         yield
         self.create(type_id=type_id)
 

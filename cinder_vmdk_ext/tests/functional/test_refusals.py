@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that the driver cannot serve are refused with the reason."""
 
+from oslo_utils import uuidutils
+
 from cinder import exception
 from cinder.message import message_field
 from cinder.volume import qos_specs
@@ -169,23 +171,45 @@ class RefusalsTestCase(backend_case.BackendCase):
                     volume_types.get_volume_type(self.context, type_id), {},
                     self.there('LocalDS_1'))
 
-    def test_qos_of_the_back_end_is_warned_of_once(self):
-        for consumer, warned in (('back-end', True), ('both', True),
-                                 ('front-end', False)):
-            type_id = self.database.volume_type(consumer).id
-            found = qos_specs.create(self.context, consumer, {
-                'consumer': consumer, 'total_iops_sec': '500'})
-            qos_specs.associate_qos_with_type(self.context, found['id'],
-                                              type_id)
+    def type_with_qos(self, consumer, **specs):
+        type_id = self.database.volume_type(uuidutils.generate_uuid()).id
+        found = qos_specs.create(self.context, type_id, {
+            'consumer': consumer} | specs)
+        qos_specs.associate_qos_with_type(self.context, found['id'], type_id)
+        return type_id
+
+    def test_qos_that_only_a_front_end_enforces_is_warned_of_once(self):
+        for consumer, warned in (('back-end', 0), ('both', 1),
+                                 ('front-end', 1)):
+            specs = {'total_iops_sec': '500'}
+            if consumer == 'both':
+                specs['read_bytes_sec'] = '1'
+            type_id = self.type_with_qos(consumer, **specs)
             with self.assertLogs('cinder_vmdk_ext', 'DEBUG') as log:
                 for _ in range(2):
                     self.create(type_id=type_id)
-            lines = [line for line in log.output if 'QoS' in line]
-            self.assertEqual(int(warned), len(lines), consumer)
+            lines = [line for line in log.output if 'Of the QoS' in line]
+            self.assertEqual(warned, len(lines), consumer)
             for line in lines:
-                self.assertIn(f'QoS specs {consumer} of volume type {type_id} '
-                              'have no effect', line)
-                self.assertIn('vmware:storage_profile', line)
+                self.assertIn(f'QoS specs {type_id} of volume type {type_id}, '
+                              + ('read_bytes_sec' if consumer == 'both'
+                                 else 'total_iops_sec') + ' have no effect',
+                              line)
+
+    def test_qos_that_vsphere_does_not_have_is_refused_with_its_keys(self):
+        type_id = self.type_with_qos('back-end', min_iops='1', burst='2')
+        words = ('no burst, min_iops for a disk', 'known are total_iops_sec')
+        volume = self.new_volume(type_id=type_id)
+        for (hook, *args), message in self.ways_to_make(volume):
+            with self.subTest(hook.__name__):
+                if hook == self.driver.create_volume:
+                    message = None
+                self.refuse(exceptions.InvalidQosSpec, words, hook, *args,
+                            message=message)
+        self.refuse(exceptions.InvalidQosSpec, words, self.driver.retype,
+                    self.context, self.create(),
+                    volume_types.get_volume_type(self.context, type_id), {},
+                    self.there('LocalDS_1'))
 
     # -- E7, D15: tenants learn what is wrong with an image. --
 

@@ -24,7 +24,8 @@ class VendorPropertiesTestCase(unittest.TestCase):
         self.assertEqual(['full', 'linked'],
                          properties['vmware:clone_type']['enum'])
         self.assertNotIn('enum', properties['vmware:storage_profile'])
-        self.assertEqual(set(extra_specs._KNOWN), set(properties))
+        self.assertEqual({*extra_specs._KNOWN, 'vmware:qos_specs'},
+                         set(properties))
 
 
 class VersionTestCase(unittest.TestCase):

@@ -33,3 +33,23 @@ func TestSharesOfALevel(t *testing.T) {
 		t.Errorf("high has %d shares, custom %d", disk.StorageIOAllocation.Shares.Shares, own.StorageIOAllocation.Shares.Shares)
 	}
 }
+
+func TestCheckRefusesWhatIsOutOfRange(t *testing.T) {
+	for _, wrong := range []*types.StorageIOAllocationInfo{
+		{Limit: types.NewInt64(0)}, {Limit: types.NewInt64(15)}, {Limit: types.NewInt64(-2)}, {Reservation: types.NewInt32(-1)},
+		{Limit: types.NewInt64(100), Reservation: types.NewInt32(101)},
+		{Shares: &types.SharesInfo{Level: types.SharesLevelCustom, Shares: 199}},
+		{Shares: &types.SharesInfo{Level: types.SharesLevelCustom, Shares: 4001}},
+	} {
+		if check([]types.BaseVirtualDeviceConfigSpec{&types.VirtualDeviceConfigSpec{
+			Device: &types.VirtualDisk{StorageIOAllocation: wrong}}}) == nil {
+			t.Errorf("%+v is taken", wrong)
+		}
+	}
+	right := &types.StorageIOAllocationInfo{Limit: types.NewInt64(16), Reservation: types.NewInt32(16),
+		Shares: &types.SharesInfo{Level: types.SharesLevelCustom, Shares: 200}}
+	if fault := check([]types.BaseVirtualDeviceConfigSpec{&types.VirtualDeviceConfigSpec{
+		Device: &types.VirtualDisk{StorageIOAllocation: right}}}); fault != nil {
+		t.Errorf("%+v is refused", right)
+	}
+}

@@ -156,20 +156,27 @@ func (s *specification) disk(change *types.VirtualDeviceConfigSpec, disk *types.
 		s.needs("VirtualMachine.Config.AddNewDisk")
 		s.allocates(disk)
 	}
-	if setsShares(disk, old) {
+	if allocates(disk, old) {
 		s.needs("VirtualMachine.Config.Resource")
 	}
 }
 
-func setsShares(disk, old *types.VirtualDisk) bool {
-	set := func(d *types.VirtualDisk) *types.SharesInfo {
-		if d.StorageIOAllocation != nil && d.StorageIOAllocation.Shares != nil {
-			return d.StorageIOAllocation.Shares
-		}
-		return d.Shares
+// allocates tells whether an edit changes a disk's share of its datastore's throughput. What it does not name stays. The
+// reference names the privilege for the shares; that of limit and reservation is taken to be the same, as in the vSphere Client.
+func allocates(disk, old *types.VirtualDisk) bool {
+	asked, before := disk.StorageIOAllocation, old.StorageIOAllocation
+	if asked == nil {
+		return disk.Shares != nil && (old.Shares == nil || *disk.Shares != *old.Shares)
 	}
-	now := set(disk)
-	return now != nil && (set(old) == nil || *now != *set(old))
+	if before == nil {
+		before = &types.StorageIOAllocationInfo{}
+	}
+	return changes(asked.Limit, before.Limit) || changes(asked.Reservation, before.Reservation) ||
+		changes(asked.Shares, before.Shares)
+}
+
+func changes[T comparable](asked, before *T) bool {
+	return asked != nil && (before == nil || *asked != *before)
 }
 
 func (s *specification) current(key int32) types.BaseVirtualDevice {

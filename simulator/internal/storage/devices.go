@@ -3,6 +3,7 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -480,17 +481,25 @@ func (s *Store) add(c *diskChange, vm *simulator.VirtualMachine, devices []types
 	s.describe(disk, c.at)
 	disk.DeviceInfo = &types.Description{
 		Label: fmt.Sprintf("Hard disk %d", count), Summary: fmt.Sprintf("%s KB", thousands(disk.CapacityInKB))}
-	if disk.StorageIOAllocation == nil {
-		disk.StorageIOAllocation = &types.StorageIOAllocationInfo{
-			Limit: types.NewInt64(-1), Reservation: types.NewInt32(0),
-			Shares: &types.SharesInfo{Shares: 1000, Level: types.SharesLevelNormal}}
-	}
+	disk.StorageIOAllocation = allocated(disk.StorageIOAllocation, &types.StorageIOAllocationInfo{
+		Limit: types.NewInt64(-1), Reservation: types.NewInt32(0),
+		Shares: &types.SharesInfo{Shares: 1000, Level: types.SharesLevelNormal}})
 	disk.DiskObjectId = fmt.Sprintf("%s-%d", strings.TrimPrefix(vm.Self.Value, "vm-"), disk.Key)
 	if controller != nil {
 		keys := append(slices.Clone(controller.GetVirtualController().Device), disk.Key)
 		devices = replaceDevice(devices, withDisks(controller, keys))
 	}
 	return append(devices, disk)
+}
+
+// allocated is an allocation of I/O operations; what is not asked for stays as it was.
+func allocated(asked, before *types.StorageIOAllocationInfo) *types.StorageIOAllocationInfo {
+	if asked == nil || before == nil {
+		return cmp.Or(asked, before)
+	}
+	return &types.StorageIOAllocationInfo{
+		Limit: cmp.Or(asked.Limit, before.Limit), Shares: cmp.Or(asked.Shares, before.Shares),
+		Reservation: cmp.Or(asked.Reservation, before.Reservation)}
 }
 
 // describe fills in what a disk's file says about it.
@@ -548,9 +557,7 @@ func (s *Store) edited(c *diskChange) *types.VirtualDisk {
 	if c.disk.UnitNumber != nil {
 		disk.UnitNumber = c.disk.UnitNumber
 	}
-	if c.disk.StorageIOAllocation != nil {
-		disk.StorageIOAllocation = c.disk.StorageIOAllocation
-	}
+	disk.StorageIOAllocation = allocated(c.disk.StorageIOAllocation, disk.StorageIOAllocation)
 	if c.disk.Shares != nil {
 		disk.Shares = c.disk.Shares
 	}

@@ -46,6 +46,42 @@ class ReadTestCase(unittest.TestCase):
             devices.disks(hardware(DISK, size='x'))
 
 
+LIMITS = ('<storageIOAllocation><limit>500</limit><shares><shares>2000'
+          '</shares><level>high</level></shares><reservation>9</reservation>'
+          '</storageIOAllocation>')
+
+
+class AllocationTestCase(unittest.TestCase):
+
+    def test_what_a_disk_does_not_say_is_the_default(self):
+        [disk] = devices.disks(hardware(DISK))
+        self.assertEqual(devices.UNLIMITED, disk.limits)
+        [disk] = devices.disks(hardware(DISK.replace(
+            '<future>', LIMITS + '<future>')))
+        self.assertEqual(devices.Allocation(500, 9, 'high', 2000),
+                         disk.limits)
+        self.assertTrue(devices.has_limits(disk, devices.Allocation(500)))
+        self.assertFalse(devices.has_limits(disk, devices.UNLIMITED))
+
+    def test_an_edit_keeps_what_is_not_asked_for_and_the_wsdls_order(self):
+        [disk] = devices.disks(hardware(DISK.replace(
+            '<future>', LIMITS + '<future>')))
+        edited = devices.edited(disk, limits=devices.Allocation(limit=16))
+        found = edited.find(soap.tag('storageIOAllocation'))
+        self.assertEqual(
+            [('limit', '16'), ('shares', None), ('reservation', '9')],
+            [(etree.QName(each).localname, each.text) for each in found])
+        self.assertEqual(['2000', 'high'], [
+            each.text for each in found.find(soap.tag('shares'))])
+
+    def test_the_defaults_of_what_another_specifies(self):
+        self.assertEqual(devices.Allocation(-1),
+                         devices.Allocation(500).reset())
+        self.assertEqual(
+            devices.Allocation(level='normal', shares=1000),
+            devices.Allocation(level='custom', shares=7).reset())
+
+
 class ChangeTestCase(unittest.TestCase):
 
     def test_an_edit_keeps_the_fields_that_are_not_known(self):

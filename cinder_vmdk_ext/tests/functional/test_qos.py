@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QoS specs of the back end come to the disk as storageIOAllocation."""
+
+import time
+import unittest
+
+from oslo_vmware import exceptions as vmware_exceptions
+from pyVmomi import vim
+
+from cinder.volume import qos_specs
+from cinder.volume import volume_types
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import disk_images
+from cinder_vmdk_ext.tests.functional import attached_case
+from cinder_vmdk_ext.tests.functional import test_images
+from cinder_vmdk_ext.tests.functional import test_transfers
+
+DEFAULT = (-1, 'normal', 1000, 0)
+
+
+def allocation(disk):
+    found = disk.storageIOAllocation
+    return (found.limit, found.shares.level, found.shares.shares,
+            found.reservation)
+
+
+class QosTestCase(attached_case.AttachedCase):
+    """What pyVmomi sees of it, on the shadow VM and on the instance."""
+
+    OPTIONS = {'vmware_snapshot_format': 'COW'}
+
+    def qos_type(self, name, consumer='back-end', **specs):
+        made = self.volume_type(name)
+        found = qos_specs.create(self.context, name,
+                                 {'consumer': consumer} | specs)
+        qos_specs.associate_qos_with_type(self.context, found['id'],
+                                          made['id'])
+        return made['id']
+
+    def of_shadow(self, volume):
+        return allocation(self.truth(volume).disk)
+
+    def on_instance(self, volume):
+        return allocation(self.disk_on(self.instance, volume))
+
+    def retype(self, volume, type_id, pool='LocalDS_1'):
+        diff, _equal = volume_types.volume_types_diff(
+            self.context, volume.volume_type_id, type_id)
+        done = self.driver.retype(
+            self.context, volume, volume_types.get_volume_type(
+                self.context, type_id), diff, self.there(pool))
+        if done:
+            volume.volume_type_id = type_id
+            volume.host = self.there(pool)['host']
+            volume.save()
+        return done
+
+    def edit(self, disk, **changes):
+        """An administrator changes it on the instance."""
+        disk.storageIOAllocation = vim.StorageResourceManager.IOAllocationInfo(
+            **changes)
+        self.wait(self.instance.ReconfigVM_Task(vim.vm.ConfigSpec(
+            deviceChange=[vim.vm.device.VirtualDeviceSpec(
+                operation='edit', device=disk)])))
+
+    def test_each_way_to_make_a_volume_notes_it(self):
+        gold = self.qos_type('gold', total_iops_sec='500',
+                             disk_io_shares_level='high')
+        source = self.create(type_id=gold)
+        wanted = (500, 'high', 2000, 0)
+        image = test_transfers.ImageService(disk_images.stream_optimized(
+            test_images.CONTENT))
+        make = self.driver
+        for hook, *args in (
+                (make.create_cloned_volume, source),
+                (make.create_volume_from_snapshot, self.snapshot(source))):
+            volume = self.new_volume(type_id=gold)
+            self.made(volume, hook(volume, *args))
+            self.assertEqual(wanted, self.of_shadow(volume), hook.__name__)
+            # A copy has nothing of its source's.
+            plain = self.new_volume()
+            self.made(plain, hook(plain, *args))
+            self.assertEqual(DEFAULT, self.of_shadow(plain), hook.__name__)
+        volume = self.new_volume(type_id=gold)
+        make.copy_image_to_volume(self.context, volume, image,
+                                  image.metadata['id'])
+        self.assertEqual(wanted, self.of_shadow(volume))
+        self.assertEqual(wanted, self.of_shadow(source))
+
+    def test_an_attached_volume_has_it_on_its_instance_once_in_use(self):
+        silver = self.qos_type('silver', 'both', disk_io_limit='300',
+                               disk_io_shares_share='700')
+        volume = self.attached(type_id=silver)
+        plain = self.attached()
+        self.assertEqual(DEFAULT, self.on_instance(volume))
+        self.reconcile()
+        self.assertEqual((300, 'custom', 700, 0), self.on_instance(volume))
+        self.assertEqual(DEFAULT, self.on_instance(plain))
+        # What the type specifies is kept so; what it does not is left alone.
+        self.edit(self.disk_on(self.instance, volume), limit=-1,
+                  reservation=20)
+        self.edit(self.disk_on(self.instance, plain), limit=90)
+        self.reconcile()
+        self.assertEqual((300, 'custom', 700, 20), self.on_instance(volume))
+        self.assertEqual(90, self.on_instance(plain)[0])
+
+    def test_the_worker_does_not_wait_for_its_interval_then(self):
+        silver = self.qos_type('silver', disk_io_limit='300')
+        reconciler = self.driver.backend.reconciler
+        reconciler.start(3600)
+        self.addCleanup(reconciler.stop)
+        volume = self.attached(type_id=silver)
+        deadline = time.monotonic() + 60
+        while (self.on_instance(volume)[0] != 300
+                and time.monotonic() < deadline):
+            time.sleep(0.1)
+        self.assertEqual(300, self.on_instance(volume)[0])
+
+    def test_a_retype_changes_it_live_and_back(self):
+        silver = self.qos_type('silver', disk_io_limit='300')
+        gold = self.qos_type('gold', disk_io_shares_level='high')
+        plain = self.volume_type('plain again')['id']
+        volume = self.attached(type_id=silver)
+        self.reconcile()
+        for type_id, wanted in ((gold, (-1, 'high', 2000, 0)),
+                                (silver, (300, 'normal', 1000, 0)),
+                                (plain, DEFAULT)):
+            self.assertTrue(self.retype(volume, type_id))
+            self.assertEqual(wanted, self.on_instance(volume))
+            self.assertEqual(wanted, self.of_shadow(volume))
+        detached = self.create(type_id=silver)
+        self.assertTrue(self.retype(detached, gold, 'LocalDS_2'))
+        self.assertEqual((-1, 'high', 2000, 0), self.of_shadow(detached))
+
+    def test_a_retype_that_fails_leaves_it_as_it_was(self):
+        silver = self.qos_type('silver', disk_io_limit='300')
+        plain = self.volume_type('plain again')['id']
+        volume = self.create(type_id=silver)
+        rule = self.control.fault(method='RelocateVM_Task',
+                                  task_fault={'type': 'InvalidState'})
+        try:
+            self.assertRaises(vmware_exceptions.VimFaultException,
+                              self.retype, volume, plain, 'LocalDS_2')
+        finally:
+            self.control.remove_fault(rule)
+        self.assertEqual(300, self.of_shadow(volume)[0])
+
+    def test_a_reservation_needs_a_datastore_that_reserves(self):
+        type_id = self.qos_type('reserved', disk_io_reservation='100')
+        volume = self.new_volume(type_id=type_id)
+        self.control.reset_journal()
+        with self.assertRaisesRegex(
+                exceptions.NoPlacement, '100 reserved I/O operations.*'
+                'LocalDS_1: Storage I/O Control with reservations is not'):
+            self.driver.create_volume(volume)
+        self.assertNotIn('CreateVM_Task', self.control.journal()['methods'])
+        with self.assertRaisesRegex(exceptions.VolumeRefused,
+                                    'reserved on datastore LocalDS_1'):
+            self.retype(self.create(), type_id)
+        self.reserve('LocalDS_1', True)
+        self.addCleanup(self.reserve, 'LocalDS_1', False)
+        self.made(volume, self.driver.create_volume(volume))
+        self.assertEqual(100, self.of_shadow(volume)[3])
+
+    def reserve(self, name, enabled):
+        manager = self.service.content.storageResourceManager
+        self.wait(manager.ConfigureDatastoreIORM_Task(
+            self.datastore(name), vim.StorageResourceManager.IORMConfigSpec(
+                enabled=enabled, reservationEnabled=enabled)))
+
+
+if __name__ == '__main__':
+    unittest.main()

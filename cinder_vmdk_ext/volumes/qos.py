@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sets a volume type's quality of service on disks, as storageIOAllocation.
+
+vSphere keeps a disk's limit, shares and reservation with the virtual device,
+not with the file. A host enforces those of the instance's device; those of
+the shadow VM, which never runs, are a record, and go with its copies. Nova
+adds the device without any, so they are set when the volume is in use: before,
+a change of ours could make one of Nova's fail, which is at work on the VM.
+docs/decisions/12-quality-of-service.md says why.
+"""
+
+import time
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_vmware import exceptions as vmware_exceptions
+
+from cinder import context as cinder_context
+from cinder import objects
+from cinder.volume import volume_types
+
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
+from cinder_vmdk_ext.scheduling import qos_specs
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.vsphere import references
+from cinder_vmdk_ext.vsphere import virtual_devices as devices
+
+LOG = logging.getLogger(__name__)
+
+#: How often volumes are looked at that are being attached, and for how long.
+#: One that takes longer is found by the change of its instance's VM.
+EXPECTING_SECONDS = 2.0
+GIVEN_UP_SECONDS = 600.0
+
+
+def wanted(type_id: str | None) -> devices.Allocation | None:
+    """What the QoS specs of a volume type ask for; None: nothing.
+
+    :raises InvalidQosSpec: they ask for what vSphere does not have
+    """
+    found = specs(type_id)
+    return qos_specs.parse(found['name'], found['consumer'],
+                           found['specs']) if found else None
+
+
+def specs(type_id: str | None) -> dict[str, Any] | None:
+    """The QoS specs of a volume type, as Cinder has them."""
+    if not type_id:
+        return None
+    found: dict[str, Any] | None = volume_types.get_volume_type_qos_specs(
+        type_id)['qos_specs']
+    return found
+
+
+class DiskLimits:
+    """Limits, shares and reservations of volumes' disks."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 finder: backing_finder.Finder) -> None:
+        self._upstream = cinder
+        self._selection = selection
+        self._finder = finder
+        # Volumes that are being attached, and when each is given up.
+        self._expected: dict[str, float] = {}
+        self._warned: set[str] = set()
+
+    # -- Volumes that are made, and types that change -----------------------
+
+    def check(self, volume: Any) -> None:
+        """Refuse a pool that cannot reserve what a volume's type asks for.
+
+        :raises NoPlacement: Cinder may try another pool
+        """
+        asked = wanted(volume.get('volume_type_id'))
+        if asked is None or not asked.reservation:
+            return
+        pool = self._selection.pool_of(volume)
+        morefs = self._selection.pinned(pool) if pool else None
+        if morefs is None:
+            return
+        reasons = {name: why for name, why in map(self._no_reservation,
+                                                  sorted(morefs))}
+        if all(reasons.values()):
+            raise exceptions.NoPlacement(
+                f'{asked.reservation} reserved I/O operations a second',
+                {name: why or '' for name, why in reasons.items()})
+
+    def _no_reservation(self, moref: str) -> tuple[str, str | None]:
+        """A datastore's name, and why it reserves nothing; None: it does."""
+        seen = self._upstream.volumeops.properties(
+            references.Ref('Datastore', moref), 'name',
+            'iormConfiguration.enabled',
+            'iormConfiguration.reservationEnabled')
+        if seen.get('iormConfiguration.enabled') and seen.get(
+                'iormConfiguration.reservationEnabled'):
+            return seen.get('name') or moref, None
+        return seen.get('name') or moref, (
+            'Storage I/O Control with reservations is not enabled')
+
+    def apply(self, volume: Any) -> None:
+        """Note a new volume's allocation at its shadow VM's disk, if any."""
+        asked = wanted(volume.get('volume_type_id'))
+        if asked is None:
+            return
+        backing = self._finder.find(volume)
+        if backing:
+            self._upstream.volumeops.reconfigure_disk(backing, limits=asked)
+
+    def change(self, volume: Any, backing: Any, type_id: str | None,
+               new_type_id: str | None) -> bool:
+        """Change a volume's allocation from one type's to another's.
+
+        What the new type does not specify gets its default, if the old type
+        specified it; else it stays, as somebody else may have set it.
+
+        :returns: whether the types differ in it
+        :raises VolumeRefused: the disk's datastore cannot reserve
+        """
+        before, after = wanted(type_id), wanted(new_type_id)
+        if before == after:
+            return False
+        target = (after or devices.Allocation()).over(
+            (before or devices.Allocation()).reset())
+        ops = self._upstream.volumeops
+        if target.reservation:
+            name, why = self._no_reservation(ops.get_datastore(backing).value)
+            if why:
+                raise exceptions.VolumeRefused(
+                    f'{target.reservation} I/O operations a second cannot be '
+                    f'reserved on datastore {name}: {why}')
+        if self._upstream.in_use(volume):
+            self._set_attached(volume, target)
+        try:
+            ops.reconfigure_disk(backing, limits=target)
+        except vmware_exceptions.FileLockedException as error:
+            # The instance holds the disk, and has what counts.
+            if not self._upstream.in_use(volume):
+                raise
+            LOG.debug('Volume %(volume)s: its shadow VM keeps its record of '
+                      'I/O limits: %(error)s',
+                      {'volume': volume['id'], 'error': error})
+        return True
+
+    # -- Attached volumes ---------------------------------------------------
+
+    def expect(self, volume: Any) -> None:
+        """Set the allocation on the instance once the volume is attached."""
+        if wanted(volume.get('volume_type_id')) is not None:
+            self._expected[volume['id']] = time.monotonic() + GIVEN_UP_SECONDS
+
+    @property
+    def expecting(self) -> bool:
+        """Whether a volume is being attached that has an allocation."""
+        return bool(self._expected)
+
+    def settle_expected(self) -> None:
+        """Set what is to be set on volumes that are attached by now."""
+        for volume_id, until in list(self._expected.items()):
+            with locks.volume_if_free(volume_id) as alone:
+                found = objects.VolumeList.get_all(
+                    cinder_context.get_admin_context(),
+                    filters={'id': volume_id}) if alone else None
+                if found is None:
+                    continue
+                if found and found[0].status == 'in-use':
+                    if state.is_at_rest(found[0]) and self.enforce(found[0]):
+                        self._expected.pop(volume_id, None)
+                elif not found or time.monotonic() > until:
+                    self._expected.pop(volume_id, None)
+
+    def is_right(self, volume: Any, disk: devices.Disk) -> bool:
+        """Whether a volume's disk on its instance is as its type asks."""
+        try:
+            asked = wanted(volume.volume_type_id)
+        except exceptions.InvalidQosSpec:
+            return True  # refused where it matters, with the reason
+        return asked is None or devices.has_limits(disk, asked)
+
+    def enforce(self, volume: Any) -> bool:
+        """Set an attached volume's allocation; to be called under its lock.
+
+        Never fails; warns once for each volume.
+
+        :returns: False: to be tried again
+        """
+        try:
+            asked = wanted(volume.volume_type_id)
+            if asked is not None:
+                self._set_attached(volume, asked)
+        except Exception as error:
+            if volume.id not in self._warned:
+                self._warned.add(volume.id)
+                LOG.warning(
+                    'The I/O limits of volume %(volume)s were not set on its '
+                    'instance, which is tried again: %(error)s',
+                    {'volume': volume.id, 'error': error})
+            return False
+        self._warned.discard(volume.id)
+        return True
+
+    def _set_attached(self, volume: Any, asked: devices.Allocation) -> None:
+        instance, disk = self._finder.attached_disk(volume)
+        if devices.has_limits(disk, asked):
+            return
+        self._upstream.volumeops.reconfigure(instance, deviceChange=[
+            devices.change('edit', devices.edited(disk, limits=asked))])
+        LOG.info('Volume %(volume)s: the disk of its instance has %(limits)s.',
+                 {'volume': volume['id'], 'limits': asked})
