@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page man-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -140,6 +140,9 @@ explain-run: $(STAMP) ## compare `pool explain` with Cinder's scheduler and the 
 
 cli-page: $(STAMP) ## write docs/cli.md anew from the command's help
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.contract.cli_page
+
+man-page: $(STAMP) ## write docs/cinder-vmdk-ext.8 anew from the command's help
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.contract.man_page
 
 structure: $(STAMP) $(SIMULATOR) ## count modules, imports and the calls of each operation into docs/structure.json and docs/architecture.md
 	@PYTHONPATH=$(CURDIR) $(BIN)/python -m tools.structure --walks --record now

@@ -46,6 +46,16 @@ def load(config_files: list[str]) -> None:
     cinder_config.CONF.register_opt(_CLUSTER)
 
 
+def config_files() -> list[str]:
+    """The files of Cinder's configuration that were read."""
+    return list(cinder_config.CONF.config_file or ())
+
+
+def driver_options() -> list[Any]:
+    """The options of the driver's section."""
+    return list(driver.VmdkExtDriver.get_driver_options())
+
+
 def names(wanted: str | None = None, upstream: bool = False) -> list[str]:
     """Sections of the enabled backends that use this driver.
 

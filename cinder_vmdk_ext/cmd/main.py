@@ -20,6 +20,7 @@ from cinder_vmdk_ext.cmd import columns
 # seconds.
 COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
+    'bundle': 'cinder_vmdk_ext.cmd.bundle:Bundle',
     'check': 'cinder_vmdk_ext.cmd.checking:Check',
     'inventory save': 'cinder_vmdk_ext.cmd.explaining:SaveInventory',
     'metrics': 'cinder_vmdk_ext.cmd.status:Metrics',

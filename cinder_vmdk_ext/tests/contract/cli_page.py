@@ -32,16 +32,13 @@ def text(before: str) -> str:
 
 def _commands() -> Iterator[str]:
     application = main.Application()
-    shared = {option for kind in (command.Listing, command.Showing)
-              for option, _help in _options(_parser(kind, application, ''))}
-    for name in sorted(main.COMMANDS):
-        kind = application.command_manager.find_command(name.split())[0]
-        parser = _parser(kind, application, f'{main.Application.NAME} {name}')
+    known = shared(application)
+    for name, kind, parser in parsers(application):
         yield f'## {name}'
         yield inspect.getdoc(kind) or ''
         yield ''
-        own = [(option, purpose) for option, purpose in _options(parser)
-               if option not in shared]
+        own = [(option, purpose) for option, purpose in options(parser)
+               if option not in known]
         if own:
             yield '| option | |\n|---|---|'
             yield from (f'| `{option}` | {purpose} |'
@@ -53,6 +50,21 @@ def _commands() -> Iterator[str]:
                 f'`{each.key}`' for each in columns) + '.\n'
 
 
+def shared(application: main.Application) -> dict[str, str]:
+    """The options that commands share, and the help of each."""
+    return {option: purpose for kind in (command.Listing, command.Showing)
+            for option, purpose in options(_parser(kind, application, ''))}
+
+
+def parsers(application: main.Application
+            ) -> Iterator[tuple[str, Any, argparse.ArgumentParser]]:
+    """Each command: its name, class and parser."""
+    for name in sorted(main.COMMANDS):
+        kind = application.command_manager.find_command(name.split())[0]
+        yield name, kind, _parser(kind, application,
+                                  f'{main.Application.NAME} {name}')
+
+
 def _parser(kind: Any, application: Any,
             name: str) -> argparse.ArgumentParser:
     # Those that all commands share leave their work open.
@@ -62,7 +74,7 @@ def _parser(kind: Any, application: Any,
     return parser
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+def options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
     """Each argument as it is written, and its help."""
     for action in parser._actions:
         value = action.metavar or (action.dest.upper()

@@ -41,6 +41,7 @@ class Backends:
         return self._backend.upstream.configuration
 
     owner_of = staticmethod(backend.owner_of)
+    driver_options = staticmethod(backend.driver_options)
 
     def opened(self, name):
         return contextlib.nullcontext(self._backend)

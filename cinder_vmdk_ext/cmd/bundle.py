@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cinder-vmdk-ext bundle``: what a report of a fault needs, in one file.
+
+Secrets are kept out twice. Of the configuration only values of options that
+are listed here, or are the driver's own, are shown. And whatever the
+configuration holds that may be a secret is masked in all that is written.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import itertools
+import json
+import os
+import platform
+import re
+import tarfile
+import time
+import urllib.parse
+from collections import deque
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from oslo_config import cfg
+from oslo_utils import strutils
+from oslo_utils import timeutils
+
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext.cmd import facts
+
+MASK = '***'
+#: A longer file is cut.
+MOST_BYTES = 5 << 20
+_MOST_FINDINGS = 10000
+_MOST_LINES = 2000
+_LONGEST_LINE = 2000
+_LOG_BYTES = 8 << 20
+_PACKAGES = ('cinder-vmdk-ext', 'cinder', 'oslo.vmware', 'oslo.config',
+             'oslo.log', 'oslo.messaging', 'tooz', 'eventlet', 'cliff',
+             'lxml', 'requests', 'urllib3', 'prometheus_client')
+# Options of Cinder whose values are shown.
+_SHOWN = frozenset({
+    'enabled_backends', 'default_volume_type', 'debug', 'host', 'cluster',
+    'storage_availability_zone', 'state_path', 'lock_path', 'log_file',
+    'log_dir', 'scheduler_default_filters', 'scheduler_default_weighers',
+    'volume_name_template', 'snapshot_name_template', 'report_interval',
+    'service_down_time', 'image_volume_cache_enabled', 'backend_host',
+    'volume_driver', 'backend_url'})
+_SECRET = re.compile('pass|secret|token|key|credential|connection|url|auth',
+                     re.IGNORECASE)
+_USERINFO = re.compile(r'(?<=://)[^/\s@]*@')
+_GRAVE = re.compile(r'\b(WARNING|ERROR|CRITICAL)\b|Traceback|^\S*Error\b')
+# A shorter word would mask half of the text.
+_SHORTEST = 3
+
+
+class Secrets:
+    """What the files of a configuration hold that must not be told."""
+
+    def __init__(self, sections: Mapping[str, Mapping[str, list[str]]]
+                 ) -> None:
+        """:param sections: values by options, by sections"""
+        found: set[str] = set()
+        for options in sections.values():
+            for name, values in options.items():
+                for value in values:
+                    found |= set(_secret_parts(name, value))
+        self._found = sorted(
+            (each for each in found if len(each) >= _SHORTEST),
+            key=len, reverse=True)
+
+    def masked(self, value: Any) -> Any:
+        """A value with all secrets in it masked, at any depth."""
+        if isinstance(value, str):
+            for secret in self._found:
+                value = value.replace(secret, MASK)
+            return _USERINFO.sub(f'{MASK}@', strutils.mask_password(value))
+        if isinstance(value, Mapping):
+            return {self.masked(key): self.masked(each)
+                    for key, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.masked(each) for each in value]
+        return value
+
+
+def _secret_parts(name: str, value: str) -> Iterator[str]:
+    """What of an option's value may be a secret, as it may be written."""
+    for userinfo in _USERINFO.findall(value):
+        password = userinfo[:-1].partition(':')[2]
+        yield from (password, urllib.parse.unquote(password))
+    if _SECRET.search(name) and not value.startswith('file://') and (
+            value.strip().lower() not in ('true', 'false', 'keystone', '')):
+        value = value.strip().strip('"\'')
+        yield from (value, urllib.parse.quote(value, safe=''),
+                    urllib.parse.quote_plus(value))
+
+
+def read(files: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """Sections of configuration files: the values of each option."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for path in files:
+        cfg.ConfigParser(path, sections).parse()
+    return sections
+
+
+def shown(sections: Mapping[str, Mapping[str, list[str]]],
+          own: Iterable[str], backends: Iterable[str]) -> dict[str, Any]:
+    """The configuration with the values that may be shown.
+
+    :param own: options of the driver that are no secrets
+    :param backends: sections of this driver
+    """
+    ours = {*backends, 'backend_defaults'}
+    own = frozenset(own)
+    return {name: {
+        option: values if option in _SHOWN or (
+            name in ours and option in own) else [MASK]
+        for option, values in options.items()}
+        for name, options in sections.items()}
+
+
+class Bundle(command.Listing):
+    """Write what a report of a fault needs: FILE, a tar.gz.
+
+    Versions, the configuration without secrets, the inventory, the findings
+    of an audit, and the last warnings and errors of the log. A backend whose
+    vCenter does not answer is in it with the reason. Only the owner may read
+    the file; look at it before you pass it on, since it names what is there.
+    """
+
+    COLUMNS = (columns.Column('name', 'Name'),
+               columns.Column('size_bytes', 'Size', columns.size),
+               columns.Column('problem', 'Problem'))
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('file', metavar='FILE',
+                            help='to write; it must not exist')
+        parser.add_argument(
+            '--service-log', action='append', default=[], metavar='FILE',
+            help="the service's log; may be repeated; default: where "
+                 'cinder.conf says')
+        parser.add_argument('--no-audit', action='store_true',
+                            help='leave out the audit, which searches the '
+                            'datastores')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Collect and write."""
+        names = self.names(parsed_args)
+        sections = read(parsed_args.config_file
+                        or self.app.backends.config_files())
+        secrets = Secrets(sections)
+        with self.calling(OSError):
+            handle = os.open(parsed_args.file,
+                             os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        rows = []
+        with os.fdopen(handle, 'wb') as stream, tarfile.open(
+                fileobj=stream, mode='w:gz') as archive:
+            for name, content, problem in itertools.chain(
+                    self._of_machine(names, sections),
+                    *(self._of_backend(each, parsed_args)
+                      for each in names),
+                    _logs(parsed_args.service_log or _log_files(sections))):
+                data = _data(secrets.masked(content))
+                _add(archive, name, data)
+                self.app.found |= bool(problem)
+                rows.append((name, len(data), secrets.masked(problem)))
+        return rows
+
+    def _of_machine(self, names: list[str],
+                    sections: dict[str, dict[str, list[str]]]
+                    ) -> Iterator[tuple[str, Any, str]]:
+        yield 'versions.json', _versions(), ''
+        own = {option.dest for option
+               in self.app.backends.driver_options() if not option.secret}
+        yield 'options.json', shown(sections, own, names), ''
+
+    def _of_backend(self, name: str, parsed_args: argparse.Namespace
+                    ) -> Iterator[tuple[str, Any, str]]:
+        try:
+            with self.app.backends.opened(name) as opened:
+                about = opened.session.vim.service_content.about
+                yield f'{name}/vcenter.json', {
+                    key: getattr(about, key, None) for key in (
+                        'fullName', 'apiVersion', 'build')}, ''
+                yield f'{name}/inventory.json', json.loads(facts.dump(
+                    {name: facts.LiveFacts(opened).saved()},
+                    timeutils.utcnow(with_timezone=True))), ''
+                if not parsed_args.no_audit:
+                    yield f'{name}/audit.json', _audited(opened), ''
+        except Exception as error:
+            # It may be what the report is about.
+            yield (f'{name}/error.txt', f'{type(error).__name__}: {error}',
+                   str(error).partition('\n')[0])
+
+
+def _versions() -> dict[str, Any]:
+    found = {'python': platform.python_version(),
+             'platform': platform.platform()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _audited(opened: Any) -> dict[str, Any]:
+    found = compare.compare(collect.EvidenceReader(opened).read())
+    return {'count': len(found), 'findings': [
+        dataclasses.asdict(each) for each in found[:_MOST_FINDINGS]]}
+
+
+def _log_files(sections: dict[str, dict[str, list[str]]]) -> list[str]:
+    options = sections.get('DEFAULT', {})
+    folder = options.get('log_dir', [''])[-1]
+    name = options.get('log_file', ['cinder-volume.log' if folder else ''])[-1]
+    return [os.path.join(folder, name)] if name else []
+
+
+def _logs(paths: Iterable[str]) -> Iterator[tuple[str, Any, str]]:
+    for number, path in enumerate(paths):
+        try:
+            with open(path, 'rb') as stream:
+                stream.seek(max(0, os.path.getsize(path) - _LOG_BYTES))
+                text = stream.read(_LOG_BYTES).decode('utf-8', 'replace')
+        except OSError as error:
+            yield f'log-{number}.txt', str(error), str(error)
+            continue
+        lines = deque((line[:_LONGEST_LINE] for line in text.splitlines()
+                       if _GRAVE.search(line)), _MOST_LINES)
+        yield f'log-{number}.txt', '\n'.join(lines) + '\n', ''
+
+
+def _data(content: Any) -> bytes:
+    text = content if isinstance(content, str) else json.dumps(
+        content, indent=1, sort_keys=True, default=str)
+    data = text.encode('utf-8')
+    if len(data) > MOST_BYTES:
+        data = data[:MOST_BYTES] + b'\n(cut here: it is longer)\n'
+    return data
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(f'cinder-vmdk-ext/{name}')
+    entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
+    archive.addfile(entry, io.BytesIO(data))
