@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page man-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page cli-scale man-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ architecture: $(STAMP) ## draw docs/architecture.svg anew from the imports of th
 
 explain-run: $(STAMP) ## compare `pool explain` with Cinder's scheduler and the placement 1,000 times
 	@EXPLAIN_EXAMPLES=1000 $(BIN)/python -W ignore -m unittest cinder_vmdk_ext.tests.unit.scheduling.test_explain.AgreementTestCase
+
+cli-scale: $(STAMP) $(SIMULATOR) ## calls and seconds of the listings and of `check`, with 500 datastores and 5,000 volumes
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.cli_scale_run $(ARGS)
 
 cli-page: $(STAMP) ## write docs/cli.md anew from the command's help
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.contract.cli_page
