@@ -15,7 +15,8 @@ ROOT = seams.PACKAGE.parent
 PARTS = ('benchmarks', 'cinder_vmdk_ext', 'docs', 'etc', 'sandbox',
          'simulator', 'tools')
 SOURCES = frozenset({'.py', '.go', '.sh'})
-IMPORTED_AS = {'openstacksdk': 'openstack', 'suds-community': 'suds'}
+IMPORTED_AS = {'openstacksdk': 'openstack', 'suds-community': 'suds',
+               'prometheus-client': 'prometheus_client'}
 LINK = re.compile(r'\]\((?!https?:)([^)#\s]+)')
 SOURCE = re.compile(r'`([\w/.-]+/)?([\w-]+\.(?:py|go|sh))`')
 MAKE = re.compile(r'`make ([a-z-]+)')
