@@ -6,6 +6,7 @@ operator's commands all use it, so each datastore that is reported as usable
 can be used. Works on plain values only.
 """
 
+import re
 from collections.abc import Iterable
 
 from cinder_vmdk_ext import model
@@ -13,6 +14,8 @@ from cinder_vmdk_ext import model
 # The value of the custom attribute that drains a datastore; 'drain: REASON'
 # drains it as well.
 DRAIN = 'drain'
+#: Whether a value of the custom attribute drains a datastore.
+is_drain = re.compile(rf'\s*{DRAIN}\s*(:|$)', re.IGNORECASE).match
 # Codes of an Ineligibility that mean: move the volumes off the datastore.
 LEAVING = frozenset({'drain', 'maintenance'})
 _MAINTENANCE = {'enteringMaintenance': 'is entering maintenance mode',
@@ -72,11 +75,6 @@ def _verdict(datastore: model.Datastore, inventory: model.Inventory,
             _foreign(datastore, inventory, settings)
             or _indisposed(datastore, inventory, settings))
     return found[1]
-
-
-def is_drain(value: str) -> bool:
-    """Whether a value of the custom attribute drains a datastore."""
-    return value.partition(':')[0].strip().lower() == DRAIN
 
 
 def drain_value(reason: str) -> str:
