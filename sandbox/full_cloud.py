@@ -31,10 +31,7 @@ from sandbox.services import placement
 
 # Every datastore reaches every host, or Nova's cluster could not use all.
 SIMULATOR_ARGUMENTS = (
-    '-standalone-host', '0', '-ds-mount-all',
-    # Nova cuts a server's name so that its VM's has 80 characters at most;
-    # vSphere's reference, and so the simulator, wants less than 80.
-    '-lenient', 'names')
+    '-standalone-host', '0', '-ds-mount-all')
 # What os-brick needs beside Cinder to write a backup back to a disk
 # (docs/security.md), for it is the same user.
 OS_BRICK_PRIVILEGES = ('VirtualMachine.Config.Resource',)

@@ -29,16 +29,25 @@ class ChecksTestCase(vcenter_case.VCenterCase):
         self.assertEqual('x' * 79, self.folder.CreateFolder('x' * 79).name)
         self.assertNotIn('', [child.name for child in self.folder.childEntity])
 
-    def test_a_machine_needs_a_name(self):
-        for name in '', 'x' * 80:
-            spec = vim.vm.ConfigSpec(name=name, guestId='otherGuest', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]'))
-            self.assertIsInstance(self.fault_of(self.folder.CreateVM_Task(spec, self.pool)), vim.fault.InvalidName)
+    def test_a_machine_needs_a_name_of_at_most_80_characters(self):
+        def create(name):
+            return self.folder.CreateVM_Task(vim.vm.ConfigSpec(
+                name=name, guestId='otherGuest', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]')), self.pool)
+
+        for name in '', 'x' * 81:
+            self.assertIsInstance(self.fault_of(create(name)), vim.fault.InvalidName)
+        vm = self.wait(create('x' * 80))  # Nova's: 41 of the server's name, and its UUID
+        self.addCleanup(lambda: self.wait(vm.Destroy_Task()))
+        self.assertEqual('x' * 80, vm.name)
+        self.assertIsInstance(self.fault_of(vm.Rename('x' * 81)), vim.fault.InvalidName)
+        self.wait(vm.Rename('y' * 80))
+        self.assertIsInstance(self.fault_of(vm.Reconfigure(vim.vm.ConfigSpec(name='x' * 81))), vim.fault.InvalidName)
 
     def test_nothing_is_renamed_to_a_name_that_is_none(self):
         for entity in self.all(vim.VirtualMachine)[0], self.folder.CreateFolder('to be renamed'), self.datastore():
             before = entity.name
             self.assertIsInstance(self.fault_of(entity.Rename('')), vim.fault.InvalidName)
-            self.assertIsInstance(self.fault_of(entity.Rename('x' * 80)), vim.fault.InvalidName)
+            self.assertIsInstance(self.fault_of(entity.Rename('x' * 81)), vim.fault.InvalidName)
             self.assertEqual(before, entity.name)
 
     # Places
