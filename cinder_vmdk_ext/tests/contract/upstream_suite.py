@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs upstream's own tests of its driver, with our classes in its place.
 
-    python -m ...contract.upstream_suite {upstream|ours} REPORT.json
+    python -m ...contract.upstream_suite UPSTREAM.json OURS.json
 
-It is a separate process, because it permanently rebinds names in Cinder's
-modules. `upstream` rebinds nothing: tests that fail there do not fail because
-of our code. The report names each test and its result.
+Each run is a process of its own, because it permanently rebinds names in
+Cinder's modules; both are forked from one that has imported Cinder. The first
+run rebinds nothing: tests that fail there do not fail because of our code.
+The reports name each test and its result.
 """
 
 import importlib
 import json
 import logging
+import os
 import sys
 import traceback
 import types
 import unittest
 from typing import Any
 from unittest import mock
-
-from cinder_vmdk_ext import hooks
 
 PACKAGE = 'cinder.volume.drivers.vmware'
 TESTS = 'cinder.tests.unit.volume.drivers.vmware'
@@ -159,11 +159,29 @@ class Report(unittest.TestResult):
             self.addFailure(test, err)
 
 
-def main() -> None:
-    mode, report_path = sys.argv[1:]
-    logging.disable(logging.CRITICAL)
+def prepare() -> None:
+    """Import, and let it do once, what all of Cinder's tests need.
+
+    Upstream's driver is not in it: its tests take hold of the classes that
+    are there when it is imported.
+    """
+    test = importlib.import_module('cinder.tests.unit.volume').test
+
+    class Empty(test.TestCase):  # type: ignore[name-defined]
+        def test_nothing(self) -> None:
+            """Its set-up makes Cinder's tables, and keeps how."""
+
+    Empty('test_nothing').run(unittest.TestResult())
+    if present := [name for name in sys.modules if name.startswith(PACKAGE)]:
+        raise SystemExit(f'imported too early: {present}')
+
+
+def run(ours: bool, report_path: str) -> None:
+    """Run the suite, with our classes or upstream's."""
     uses: dict[str, int] = {}
-    if mode == 'ours':
+    if ours:
+        from cinder_vmdk_ext import hooks
+
         # Ours are imported, and with them upstream's, before any name is
         # rebound.
         for our_name, _ in OURS.values():
@@ -181,6 +199,24 @@ def main() -> None:
     suite.run(report)
     with open(report_path, 'w') as file:
         json.dump({'outcomes': report.outcomes, 'uses': uses}, file)
+
+
+def main() -> None:
+    logging.disable(logging.CRITICAL)
+    prepare()
+    for ours, report_path in enumerate(sys.argv[1:]):
+        child = os.fork()
+        if child == 0:
+            exit_code = 1
+            try:
+                run(bool(ours), report_path)
+                exit_code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(exit_code)
+        os.waitpid(child, 0)
 
 
 if __name__ == '__main__':
