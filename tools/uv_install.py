@@ -14,6 +14,8 @@ import shlex
 import subprocess
 import sys
 
+# It takes half a minute on a slow network; pip is tried where it hangs.
+LIMIT_SECONDS = 300
 # The variable of uv that corresponds to an option of pip.
 VARIABLES = {
     'index-url': 'UV_DEFAULT_INDEX',
@@ -69,7 +71,7 @@ def main() -> int:
     return subprocess.run(
         [os.path.join(sys.prefix, 'bin', 'uv'), 'pip', 'install',
          '--python', sys.executable, *sys.argv[1:]],
-        env={**chosen, **os.environ}).returncode
+        env={**chosen, **os.environ}, timeout=LIMIT_SECONDS).returncode
 
 
 if __name__ == '__main__':
