@@ -326,7 +326,7 @@ class LostReplyTestCase(SessionCase):
         self.assertEqual(1, self.snapshots('once'))
         self.assertEqual('CreateSnapshot_Task', caught.exception.method)
         self.assertEqual(self.vm.value, caught.exception.target)
-        self.assertIn('look', str(caught.exception))
+        self.assertIn('check its effect', str(caught.exception))
 
     def test_a_clone_is_not_made_twice(self):
         factory = self.made.vim.client.factory

@@ -362,8 +362,8 @@ class WrongImagesTestCase(TransfersCase):
         self.refuse(descriptor.ljust(1024), 'preallocated')
 
     def test_a_bare_disk_of_broken_sectors(self):
-        self.assertIn('sectors', self.refuse(bytes(65536 + 100),
-                                             'preallocated'))
+        self.assertIn('not a multiple of 512 (a sector)', self.refuse(
+            bytes(65536 + 100), 'preallocated'))
 
     def test_a_stream_that_is_called_sparse(self):
         self.assertIn('createType', self.refuse(self.stream, 'sparse'))
