@@ -34,6 +34,10 @@ HOST = 'sandbox'
 OptionValue = typing.Union[str, int, float, bool, Path, Sequence[str]]
 Options = Mapping[str, OptionValue]
 
+#: The vCenter is to be the limit.
+QUOTAS = {'quota_volumes': -1, 'quota_snapshots': -1, 'quota_gigabytes': -1,
+          'quota_groups': -1}
+
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
@@ -120,11 +124,7 @@ def cinder_options(folder: Path, backends: Sequence[Backend]) -> Options:
         'enabled_backends': ','.join(backend.name for backend in backends),
         # Without an existing default type "volume create" is an error 500.
         'default_volume_type': 'default',
-        # The vCenter is to be the limit.
-        'quota_volumes': -1,
-        'quota_snapshots': -1,
-        'quota_gigabytes': -1,
-        'quota_groups': -1,
+        **QUOTAS,
         # A driver that cannot start is reported at once, not tried again.
         'reinit_driver_count': 0,
         # The scheduler waits this long for a first report, and overlooks it
@@ -186,9 +186,10 @@ def write_cinder_conf(folder: Path, backends: Sequence[Backend],
 def empty_database_file() -> Path:
     """Where Cinder's tables are kept, empty, once they were made.
 
-    For the release of Cinder that is installed.
+    For the release of Cinder that is installed. Cinder writes the quotas into
+    them as it makes them, and they are to be QUOTAS.
     """
-    return BUILD / f'empty-cinder-{metadata.version("cinder")}.sqlite'
+    return BUILD / f'cinder-tables-{metadata.version("cinder")}.sqlite'
 
 
 def database_file(folder: Path) -> Path:

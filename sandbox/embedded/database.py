@@ -123,7 +123,18 @@ def _make_tables(engine, path):
             engine.dispose()
             shutil.copyfile(EMPTY, path)
             return
-        migration.db_sync(engine=engine)
+        _make_with_quotas(migration, engine)
         partial = f'{EMPTY}.{os.getpid()}'
         shutil.copyfile(path, partial)
         os.replace(partial, EMPTY)
+
+
+def _make_with_quotas(migration, engine):
+    """A sandbox copies these tables too, and the quotas that are in them."""
+    for name, limit in configuration.QUOTAS.items():
+        cfg.CONF.set_override(name, limit)
+    try:
+        migration.db_sync(engine=engine)
+    finally:
+        for name in configuration.QUOTAS:
+            cfg.CONF.clear_override(name)
