@@ -233,7 +233,10 @@ class Sandbox:
 
     def _sync_database(self) -> None:
         """Make Cinder's tables; a second sandbox copies those of the first."""
-        if 'database' in self.overrides:
+        # Cinder writes the quotas into the tables: others have to be made.
+        own_quotas = any(name.startswith('quota_')
+                         for name in self.overrides.get('DEFAULT', {}))
+        if 'database' in self.overrides or own_quotas:
             self._migrate_database()
             return
         database = configuration.database_file(self.folder)
