@@ -83,6 +83,8 @@ class Evacuation:
         self._names = pool_names.by_datastore(inventory, backend.settings)
         self._free: dict[str, int] = {}
         self._disks: set[str] = set()
+        #: Volumes by their ids, as they were when the plan was made.
+        self._records: dict[str, Any] = {}
 
     # -- Planning -----------------------------------------------------------
 
@@ -92,7 +94,9 @@ class Evacuation:
         Changes nothing. First what takes no space elsewhere, then what is
         detached, the largest first, then what is attached.
         """
-        evidence = collect.EvidenceReader(self._backend).read(self._here)
+        reader = collect.EvidenceReader(self._backend)
+        evidence = reader.read(self._here)
+        self._records = reader.records
         comparison = compare.Comparison(evidence)
         self._disks = {disk for each in evidence.volumes
                        for vm in [comparison.used(each.id)] if vm
@@ -109,9 +113,6 @@ class Evacuation:
 
     def _volumes(self, evidence: compare.Evidence,
                  comparison: compare.Comparison) -> Iterator[Step]:
-        context = cinder_context.get_admin_context()
-        broken_off = {each.id for each in objects.VolumeList.get_all(
-            context, filters={'migration_status': MOVING})}
         for each in evidence.volumes:
             vm = comparison.used(each.id)
             here = vm is not None and self._is_here(vm)
@@ -119,7 +120,8 @@ class Evacuation:
                 yield _of_volume(each, vm, why_not='it is a volume of another '
                                  'backend; run this for that one')
             elif each.mine and (here or self._is_named(each)
-                                or each.id in broken_off):
+                                or self._records[each.id].migration_status
+                                == MOVING):
                 yield self._volume(each, vm, here)
 
     def _is_named(self, volume: compare.Volume) -> bool:
@@ -131,8 +133,7 @@ class Evacuation:
 
     def _volume(self, found: compare.Volume, vm: compare.Machine | None,
                 here: bool) -> Step:
-        volume = objects.Volume.get_by_id(
-            cinder_context.get_admin_context(), found.id)
+        volume = self._records[found.id]
         why_not = _busy(volume)
         if vm is not None and here:
             return _of_volume(
@@ -184,14 +185,14 @@ class Evacuation:
                              free_after_bytes=self._free[moref])
 
     def _destination(self, step: Step) -> str:
-        context = cinder_context.get_admin_context()
         if step.thing == 'snapshot':
-            snapshot = objects.Snapshot.get_by_id(context, step.id)
+            snapshot = objects.Snapshot.get_by_id(
+                cinder_context.get_admin_context(), step.id)
             with self._selecting(snapshot, None):
                 _host, _pool, summary = self._select(snapshot)
             moref, size_gib = summary.datastore.value, snapshot.volume_size
         else:
-            volume = objects.Volume.get_by_id(context, step.id)
+            volume = self._records[step.id]
             moref = self._backend.migrate.destination(
                 volume, (*self._excluded, *self._strayed(step)))
             size_gib = volume.size

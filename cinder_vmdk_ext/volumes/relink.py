@@ -114,9 +114,9 @@ class Relink:
             self._check_lost(volume, record, present)
         elif not machine.template and not machine.set_aside:
             return self._in_place(volume, found, machine, candidate)
-        self._check(volume, record, evidence, found, candidate, accepted)
-        judged = ownership.judge(evidence, record, volume['size'], candidate)
-        plan = Plan(candidate.title, judged.shown_by, (), found, machine,
+        shown_by = self._check(volume, record, evidence, found, candidate,
+                               accepted)
+        plan = Plan(candidate.title, shown_by, (), found, machine,
                     present, bool(record.attached_to),
                     found.size_gib < volume['size']
                     and not record.attached_to,
@@ -161,7 +161,11 @@ class Relink:
     def _check(self, volume: Any, record: compare.Volume,
                evidence: compare.Evidence, found: shadow.ScannedDisk,
                candidate: ownership.Candidate,
-               accepted: Collection[str]) -> None:
+               accepted: Collection[str]) -> tuple[str, ...]:
+        """Refuse what is not the volume's.
+
+        :returns: the evidence that it is
+        """
         judged = ownership.judge(evidence, record, volume['size'], candidate)
         if judged.refusal:
             raise exceptions.RelinkRefused(
@@ -177,6 +181,7 @@ class Relink:
                 f'{candidate.title}: ' + '; '.join(
                     f'{each.why} (accept it with --accept {each.value!r})'
                     for each in left))
+        return judged.shown_by
 
     # -- Finding the VM or disk ---------------------------------------------
 

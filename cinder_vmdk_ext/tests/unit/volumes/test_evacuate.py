@@ -17,11 +17,10 @@ class RecordTestCase(unittest.TestCase):
         planned = evacuate.Evacuation.__new__(evacuate.Evacuation)
         volume = objects.Volume(id='v-1', status='available',
                                 migration_status=None)
-        with mock.patch.object(objects.Volume, 'get_by_id',
-                               return_value=volume):
-            return planned._volume(
-                mock.Mock(id='v-1', status='available', attached_to=()),
-                compare.Machine('vm-1', 'one', pool=pool), here=False)
+        planned._records = {'v-1': volume}
+        return planned._volume(
+            mock.Mock(id='v-1', status='available', attached_to=()),
+            compare.Machine('vm-1', 'one', pool=pool), here=False)
 
     def test_it_is_corrected_to_the_pool_of_the_volume(self):
         step = self.step('two')
