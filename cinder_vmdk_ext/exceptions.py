@@ -238,6 +238,11 @@ class BackingLost(exception.VolumeBackendAPIException, Final):
             'changed.')
 
 
+def first_line(error: object) -> str:
+    """What an error says, without the causes on its further lines."""
+    return str(error).strip().partition('\n')[0]
+
+
 def shortened(names: Sequence[str]) -> str:
     """Names in quotes: at most the first ten, and how many more."""
     text = ', '.join(repr(name) for name in names[:MOST_REASONS_SHOWN])
@@ -272,7 +277,7 @@ class VolumeApiFailed(exception.CinderException):
     """Cinder's API refused a request or could not be asked; says why."""
 
     def __init__(self, why: object) -> None:
-        super().__init__(str(why).partition('\n')[0])
+        super().__init__(first_line(why))
 
 
 class StorageRefused(vmware_exceptions.VMwareDriverException):

@@ -61,7 +61,7 @@ def of_backend(backend: Any, section: str,
             yield from (Result(name, *found) for found in check(backend))
         except (exceptions.VMWARE_ERRORS, OSError) as error:
             yield Result(name, FAILURE, 'the check failed: '
-                         + str(error).partition('\n')[0])
+                         + exceptions.first_line(error))
     mistakes = list(option_check.mistakes(section, options))
     yield from (Result('options', WARNING, each) for each in mistakes)
     if not mistakes:

@@ -241,7 +241,7 @@ class _Row:
             if not self._was_adopted():
                 self._check(places)
         except _ERRORS as error:
-            self.refuse('refused: ' + _sentence(error))
+            self.refuse('refused: ' + exceptions.first_line(error))
 
     def _check(self, places: dict[tuple[str, str], int]) -> None:
         context = cinder_context.get_admin_context()
@@ -336,7 +336,3 @@ def _host(opened: Any, pool: str) -> str:
         host = next((each.host for each in services
                      if each.cluster_name == cluster and each.is_up), host)
     return f'{host}#{pool}'
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).partition('\n')[0]

@@ -34,6 +34,7 @@ from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext.cmd import facts
+from cinder_vmdk_ext import exceptions
 
 MASK = '***'
 #: A longer file is cut.
@@ -200,7 +201,7 @@ class Bundle(command.Listing):
         except Exception as error:
             # It may be what the report is about.
             yield (f'{name}/error.txt', f'{type(error).__name__}: {error}',
-                   str(error).partition('\n')[0])
+                   exceptions.first_line(error))
 
 
 def _versions() -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Check(command.Listing):
                         *_VCENTER_ERRORS) as error:
                     rows.append(_row(name, readiness.Result(
                         'connection', readiness.FAILURE,
-                        str(error).partition('\n')[0])))
+                        exceptions.first_line(error))))
                     continue
                 rows += [_row(name, each) for each in _of(opened)]
                 if parsed_args.takeover:

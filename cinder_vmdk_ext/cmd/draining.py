@@ -104,7 +104,7 @@ class _Changing(command.Listing):
             _set(opened, attribute, datastore, inventory, after)
         except exceptions.VMWARE_ERRORS as error:
             self.app.failed = True
-            return f'failed: {str(error).partition(chr(10))[0]}'
+            return f'failed: {exceptions.first_line(error)}'
         return self.DONE
 
 

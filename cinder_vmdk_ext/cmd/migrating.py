@@ -127,7 +127,7 @@ class RunMigrate(PlanMigrate):
             elif moves and (parsed_args.yes or self.app.agreed(
                     f'{len(moves)} moves, {space}, will leave '
                     f'{parsed_args.pool}; {len(steps) - len(moves)} things '
-                    'stay. Go on?')):
+                    'stay. Continue?')):
                 done = self._carried_out(evacuation, moves)
             rows += [(*_row(name, step), done.get(number, 'left'))
                      for number, step in enumerate(moves)]
@@ -169,7 +169,7 @@ class RunMigrate(PlanMigrate):
             done = evacuation.carry_out(step)
         except (exceptions.VMWARE_ERRORS, exception.CinderException) as error:
             self.app.failed = True
-            return f'failed: {str(error).partition(chr(10))[0]}'
+            return f'failed: {exceptions.first_line(error)}'
         self.app.found |= done.startswith('left')
         return done
 

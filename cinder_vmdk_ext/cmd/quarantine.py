@@ -131,7 +131,7 @@ class _Acting(command.Listing):
             return f'refused: {why}'
         except exceptions.VMWARE_ERRORS as error:
             self.app.failed = True
-            return f'failed: {str(error).partition(chr(10))[0]}'
+            return f'failed: {exceptions.first_line(error)}'
         return f'{self.VERB}d'
 
 

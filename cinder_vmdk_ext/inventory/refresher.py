@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from oslo_log import log as logging
-from oslo_vmware import exceptions
+from oslo_vmware import exceptions as vmware_exceptions
 
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 
@@ -100,11 +101,11 @@ class Refresher:
         complaint = ''
         try:
             self._client.call(_METHOD, references.Ref('Datastore', moref))
-        except exceptions.VimFaultException as error:
+        except vmware_exceptions.VimFaultException as error:
             if 'ManagedObjectNotFound' not in error.fault_list:
-                complaint = str(error).partition('\n')[0]
+                complaint = exceptions.first_line(error)
         except Exception as error:
-            complaint = str(error).partition('\n')[0]
+            complaint = exceptions.first_line(error)
         if not complaint:
             self._books.refreshed(moref, begun_at)
         elif complaint != self._complaint:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from oslo_log import log as logging
 
 from cinder_vmdk_ext import concurrency
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.inventory import reader as inventory_reader
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
@@ -118,7 +119,7 @@ class Reporter:
             # a list that is not marked as old.
             LOG.warning('The vCenter gave no statistics; the last ones are '
                         'reported again: %s', error)
-            return self._stale(str(error).partition('\n')[0]
+            return self._stale(exceptions.first_line(error)
                                or type(error).__name__)
         with self._lock:
             self._good = good

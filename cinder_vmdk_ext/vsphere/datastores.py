@@ -196,7 +196,8 @@ class Datastores:
                 found[host]['configManager.datastoreSystem'], spec=spec)
         except exceptions.VMWARE_ERRORS as error:
             raise exceptions.StorageRefused(
-                f'host {title} did not mount it: {_first_line(error)}; '
+                f'host {title} did not mount it: '
+                f'{exceptions.first_line(error)}; '
                 f'{len(done)} of {wanted} hosts have newly mounted it'
                 + (f' ({exceptions.shortened(done)})' if done else '')
                 + '; repeat the call once that is mended') from error
@@ -556,7 +557,3 @@ def _typed(element: Any, kind: str) -> Any:
     """
     element.set(soap.TYPE, kind)
     return element
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition('\n')[0]
