@@ -18,6 +18,7 @@ from cinder.volume import volume_types
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.scheduling import qos_specs
 from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import qos
 
 LOG = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Admission:
         return self._check_qos(type_id)
 
     def _check_qos(self, type_id: str) -> bool:
-        found = volume_types.get_volume_type_qos_specs(type_id)['qos_specs']
+        found = qos.specs(type_id)
         if not found:
             return False
         name, consumer = found['name'], found['consumer']

@@ -9,7 +9,9 @@ a change of ours could make one of Nova's fail, which is at work on the VM.
 docs/decisions/12-quality-of-service.md says why.
 """
 
+import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log as logging
@@ -54,6 +56,24 @@ def specs(type_id: str | None) -> dict[str, Any] | None:
     found: dict[str, Any] | None = volume_types.get_volume_type_qos_specs(
         type_id)['qos_specs']
     return found
+
+
+def judge() -> Callable[[Any, devices.Disk], bool]:
+    """Whether volumes' disks on their instances are as their types ask.
+
+    :returns: says it of a volume and its disk; reads each type once
+    """
+    @functools.cache
+    def asked_by(type_id: str | None) -> devices.Allocation | None:
+        try:
+            return wanted(type_id)
+        except exceptions.InvalidQosSpec:
+            return None  # refused where it matters, with the reason
+
+    def is_right(volume: Any, disk: devices.Disk) -> bool:
+        asked = asked_by(volume.volume_type_id)
+        return asked is None or devices.has_limits(disk, asked)
+    return is_right
 
 
 class DiskLimits:
@@ -172,14 +192,6 @@ class DiskLimits:
                         self._expected.pop(volume_id, None)
                 elif not found or time.monotonic() > until:
                     self._expected.pop(volume_id, None)
-
-    def is_right(self, volume: Any, disk: devices.Disk) -> bool:
-        """Whether a volume's disk on its instance is as its type asks."""
-        try:
-            asked = wanted(volume.volume_type_id)
-        except exceptions.InvalidQosSpec:
-            return True  # refused where it matters, with the reason
-        return asked is None or devices.has_limits(disk, asked)
 
     def enforce(self, volume: Any) -> bool:
         """Set an attached volume's allocation; to be called under its lock.

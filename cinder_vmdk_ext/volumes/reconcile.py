@@ -31,6 +31,7 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import config
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
@@ -258,10 +259,11 @@ class Reconciler:
             else:
                 unsettled.add(vm.moref)
         disks = self._disks_to_see(resting, seen)
+        is_right = qos.judge()
         for volume, vm in resting:
             concurrency.cooperative_yield()
             try:
-                if not self._check(volume, vm, seen, disks):
+                if not self._check(volume, vm, seen, disks, is_right):
                     unsettled.add(vm.moref)
             except Exception as error:
                 unsettled.add(vm.moref)
@@ -316,9 +318,11 @@ class Reconciler:
 
     def _check(self, volume: Any, vm: shadow.Backing,
                seen: backing_locator.Seen,
-               disks: dict[str, list[devices.Disk]]) -> bool:
-        """Correct a volume if its place seems wrong.
+               disks: dict[str, list[devices.Disk]],
+               is_right: Callable[[Any, devices.Disk], bool]) -> bool:
+        """Correct a volume if its place, or its I/O limits, seem wrong.
 
+        :param is_right: of :func:`qos.judge`
         :returns: False: an operation is under way; check again later
         """
         pool = seen.pool_of(vm)
@@ -330,7 +334,7 @@ class Reconciler:
             or seen.home_of(vm) != disk.datastore
             or _is_at_risk(disk, _instances(volume, seen))
             or (bool(_instances(volume, seen))
-                and not self._limits.is_right(volume, disk)))
+                and not is_right(volume, disk)))
         recorded = (pool is None
                     or not self._selection.settings.datastore_pools
                     or records.says(volume, records.on_pool(volume, pool)))
@@ -479,7 +483,7 @@ class Reconciler:
             except Exception as error:
                 return Foretold(volume, {}, why_not=(
                     'it has no disk yet, and no pool could be found for it: '
-                    + str(error).partition('\n')[0]))
+                    + exceptions.first_line(error)))
         return Foretold(volume, values)
 
     def _is_homeless(self, volume: Any) -> bool:
