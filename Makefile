@@ -16,10 +16,10 @@ GLANCE_STAMP := build/glance-venv/.installed
 CLOUD_STAMPS := build/cloud-venv/.installed build/horizon-venv/.installed
 SEAM_RELEASES := cinder==27. cinder==28. cinder==29. oslo.vmware==4.7. oslo.vmware==4.10.
 WSDL := simulator/vimservice/vimService.wsdl.gz
-REQUIREMENTS := requirements.txt test-requirements.txt sandbox/requirements.txt
+REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox genconfig seams architecture explain-run cli-page cli-scale man-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -119,6 +119,10 @@ upgrade-run: $(STAMP) $(SIMULATOR) ## volumes of an earlier version under this o
 tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cinder28,cinder29
 	@test -x build/tox-venv/bin/tox || { $(BIN)/python -m venv build/tox-venv && build/tox-venv/bin/pip install --quiet 'tox>=4.12'; }
 	@build/tox-venv/bin/tox --workdir build/tox $(if $(ENV),-e $(ENV))
+
+docs: $(STAMP) ## the documentation as HTML, build/docs/html/index.html
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
+	@echo "build/docs/html/index.html"
 
 genconfig: $(STAMP) ## write etc/cinder_vmdk_ext.conf.sample anew from the options
 	@$(BIN)/oslo-config-generator --config-file etc/config-generator.conf

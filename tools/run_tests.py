@@ -174,6 +174,13 @@ def sample_configuration() -> Counts:
         'The sample is stale: run `make genconfig` and commit it.']))
 
 
+def documentation() -> Counts:
+    """Build the documentation; a warning is an error."""
+    with tempfile.TemporaryDirectory(prefix='docs-') as folder:
+        return check(BIN / 'python', '-m', 'sphinx', '-q', '-W',
+                     '--keep-going', '-b', 'html', 'docs', folder)
+
+
 def stestr() -> Counts:
     """Run the Python tests, and count them from stestr's record."""
     seed_durations()
@@ -306,6 +313,7 @@ def checks(go: str | None) -> list[Step]:
         Step('mypy', lambda: check(BIN / 'mypy')),
         Step('sample configuration', sample_configuration),
         Step('release notes', lambda: check(BIN / 'reno', '-q', 'lint')),
+        Step('documentation', documentation),
     ]
     if go is not None:
         chosen += [
