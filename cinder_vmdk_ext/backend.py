@@ -205,6 +205,14 @@ class Backend:
     def _manage_lock(self) -> AbstractContextManager[None]:
         return locks.manage(self._vcenter_id())
 
+    def is_managing(self) -> bool:
+        """Whether any service is managing a disk of this vCenter now.
+
+        :raises LockUnavailable: the coordination service does not answer
+        """
+        with locks.manage_if_free(self._vcenter_id()) as had:
+            return not had
+
     def disk_scan(self) -> disk_scan.DiskScan:
         """A reader of the vCenter's disks in bulk."""
         assert self.client is not None

@@ -85,8 +85,20 @@ def manage(vcenter: str) -> Iterator[None]:
 
     :raises LockUnavailable: the coordination service does not answer
     """
-    with _one(f'vmdk-ext-adopt-{vcenter}'):
+    with _one(_of_manage(vcenter)):
         yield
+
+
+@contextlib.contextmanager
+def manage_if_free(vcenter: str) -> Iterator[bool]:
+    """Hold the lock of manage, if no disk is being managed.
+
+    Yields whether the lock is held now.
+
+    :raises LockUnavailable: the coordination service does not answer
+    """
+    with _one(_of_manage(vcenter), blocking=False) as had:
+        yield had
 
 
 def held() -> list[tuple[str, float]]:
@@ -103,6 +115,10 @@ def forget_volume(volume_id: str) -> None:
 
 def _of_volume(volume_id: str) -> str:
     return f'vmdk-ext-volume-{volume_id}'
+
+
+def _of_manage(vcenter: str) -> str:
+    return f'vmdk-ext-adopt-{vcenter}'
 
 
 # -- Acquiring and releasing -------------------------------------------------

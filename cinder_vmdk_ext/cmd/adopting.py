@@ -2,16 +2,20 @@
 """``cinder-vmdk-ext volume adopt``."""
 
 import argparse
+import codecs
 import csv
+import functools
 import hashlib
 import io
 import json
 import time
+from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 
 from oslo_utils import strutils
+from oslo_utils import timeutils
 from oslo_utils import units
 
 from cinder import context as cinder_context
@@ -22,11 +26,18 @@ from cinder.volume import volume_types
 from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import pool_names
 
-#: Metadata of an adopted volume: the reference by which it was adopted.
+#: Admin metadata of an adopted volume: the reference by which it was adopted.
+#: A project can write a volume's metadata, but not its admin metadata.
 ADOPTED = 'vmdk-ext.adopted-from'
 POLL_SECONDS = 1.0
+MOST_BYTES = 16 * units.Mi
+MOST_ROWS = 10000
+#: Managing a disk takes seconds. A record that says so for longer may be of a
+#: service that has stopped.
+STUCK_SECONDS = 600.0
 _FIELDS = ('source_name', 'source_id', 'name', 'description', 'type',
            'bootable', 'availability_zone', 'project')
 # Cinder's limit for a value of metadata.
@@ -34,7 +45,12 @@ _MOST_LETTERS = 255
 _UNDER_WAY = ('creating', 'managing')
 # Cinder deletes only such a volume without its disk.
 _NOT_MANAGED = 'error_managing'
+_NOT_MANAGED_DELETING = 'error_managing_deleting'
 _ERRORS = (exceptions.VMWARE_ERRORS, exception.CinderException)
+
+
+class _Pairs(tuple[Any, ...]):
+    """The fields of a row, each a name with its value, as they were given."""
 
 
 class Wanted(NamedTuple):
@@ -63,10 +79,28 @@ class Wanted(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """What metadata of the volume says, so that it is found again."""
+        """What the volume's admin metadata says of it."""
         if len(self.source) <= _MOST_LETTERS:
             return self.source
         return 'sha256:' + hashlib.sha256(self.source.encode()).hexdigest()
+
+
+def decoded(data: bytes) -> str:
+    """The text of a list's file, which is UTF-8.
+
+    :raises ValueError: it is too long, or in another encoding
+    """
+    if len(data) > MOST_BYTES:
+        raise ValueError('the list is longer than '
+                         f'{columns.size(MOST_BYTES)}; split it')
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError('the list is UTF-16 text; save it as UTF-8')
+    try:
+        return data.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = data.count(b'\n', 0, error.start) + 1
+        raise ValueError(f'line {line} of the list is not UTF-8 text; save '
+                         'the list as UTF-8') from None
 
 
 def read(text: str) -> list[Wanted]:
@@ -74,19 +108,14 @@ def read(text: str) -> list[Wanted]:
 
     :raises ValueError: a sentence that names the row and what is wrong
     """
-    if text.lstrip()[:1] in ('[', '{'):
-        try:
-            rows = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f'the list is not JSON: {error}') from None
-        if not isinstance(rows, list) or not all(
-                isinstance(each, dict) for each in rows):
-            raise ValueError('the JSON has to be a list of objects')
-    else:
-        rows = list(csv.DictReader(io.StringIO(text), strict=True))
-    found = [_row(number, each) for number, each in enumerate(rows, 1)]
-    if not found:
+    rows = (_of_json(text) if text.lstrip()[:1] in ('[', '{')
+            else _of_csv(text))
+    if not rows:
         raise ValueError('the list has no rows')
+    if len(rows) > MOST_ROWS:
+        raise ValueError(f'the list has {len(rows)} rows; split it into '
+                         f'lists of {MOST_ROWS} rows')
+    found = [_row(number, each) for number, each in enumerate(rows, 1)]
     sources: dict[str, int] = {}
     for each in found:
         if each.source in sources:
@@ -96,18 +125,48 @@ def read(text: str) -> list[Wanted]:
     return found
 
 
-def _row(number: int, given: dict[Any, Any]) -> Wanted:
-    if None in given:
-        raise ValueError(f'row {number} has more values than there are '
-                         'titles')
-    values = {str(key).strip().replace('-', '_'): value
-              for key, value in given.items()}
-    unknown = sorted(set(values) - set(_FIELDS))
-    if unknown:
-        raise ValueError(f'row {number} has the field {unknown[0]!r}; there '
-                         f'are {", ".join(_FIELDS)}')
-    texts = {key: str('' if value is None else value).strip()
-             for key, value in values.items()}
+def _of_json(text: str) -> list[_Pairs]:
+    try:
+        rows = json.loads(text, object_pairs_hook=_Pairs)
+    except RecursionError:
+        raise ValueError('the JSON is nested too deep; it has to be a list '
+                         'of objects') from None
+    except ValueError as error:
+        raise ValueError(f'the list is not JSON: {error}') from None
+    if not isinstance(rows, list) or not all(
+            isinstance(each, _Pairs) for each in rows):
+        raise ValueError('the JSON has to be a list of objects')
+    return rows
+
+
+def _of_csv(text: str) -> list[_Pairs]:
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text), strict=True)
+                 if line]
+    except csv.Error as error:
+        raise ValueError(f'the list is not CSV: {error}') from None
+    titles = lines[0] if lines else []
+    for number, line in enumerate(lines[1:], 1):
+        if len(line) > len(titles):
+            raise ValueError(f'row {number} has more values than there are '
+                             'titles')
+    return [_Pairs(zip(titles, line)) for line in lines[1:]]
+
+
+def _row(number: int, given: _Pairs) -> Wanted:
+    values: dict[str, Any] = {}
+    for key, value in given:
+        name = key.strip().replace('-', '_')
+        if name not in _FIELDS:
+            raise ValueError(f'row {number} has the field {name!r}; there '
+                             f'are {", ".join(_FIELDS)}')
+        if name in values:
+            raise ValueError(f'row {number} has the field {name!r} twice')
+        values[name] = value
+    texts = {name: _text(number, name, value)
+             for name, value in values.items()}
+    if not any(texts.values()):
+        raise ValueError(f'row {number} is empty')
     try:
         bootable = strutils.bool_from_string(
             texts.pop('bootable', '') or 'false', strict=True)
@@ -121,6 +180,22 @@ def _row(number: int, given: dict[Any, Any]) -> Wanted:
     return row
 
 
+def _text(number: int, name: str, value: Any) -> str:
+    """A value as text; None is the empty text."""
+    if not isinstance(value, str | bool | int | None):
+        raise ValueError(f'row {number}: {name} is neither a text nor a '
+                         'number')
+    text = '' if value is None else str(value).strip()
+    if columns.visible(text) != text:
+        raise ValueError(f'row {number}: {name} has a character that cannot '
+                         f'be printed: {columns.visible(text)!r}')
+    if name not in ('source_name', 'source_id') and (
+            len(text) > _MOST_LETTERS):
+        raise ValueError(f'row {number}: {name} has {len(text)} characters; '
+                         f'Cinder takes {_MOST_LETTERS}')
+    return text
+
+
 class AdoptVolume(command.Listing):
     """Take disks of a list under Cinder's management, one after another.
 
@@ -130,9 +205,10 @@ class AdoptVolume(command.Listing):
     checked as the driver does it, and then managed through Cinder's API, in
     the cloud of the environment (OS_CLOUD, or OS_AUTH_URL and so on), as a
     user who may manage volumes. A row that fails does not stop the others.
-    May be broken off and repeated: what was adopted is known by its metadata
-    vmdk-ext.adopted-from. Exits with 1 when a row failed, and in a dry run
-    with 3 when one would be refused.
+    May be broken off and repeated: what was adopted is known by its admin
+    metadata vmdk-ext.adopted-from. The list is UTF-8 text of at most 16 MiB
+    and 10,000 rows. Exits with 1 when a row failed, and in a dry run with 3
+    when one would be refused.
     """
 
     COLUMNS = (
@@ -160,13 +236,14 @@ class AdoptVolume(command.Listing):
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Read the list, check each row, ask, manage each."""
         names = self.names(parsed_args)
-        with self.calling(ValueError, OSError, csv.Error):
+        with self.calling(ValueError, OSError):
             if len(names) > 1:
                 raise ValueError('there are several backends; name one with '
                                  '--backend')
-            wanted = read(self._text(parsed_args.file))
+            wanted = read(decoded(self._data(parsed_args.file)))
         with self.app.backends.opened(names[0]) as opened:
-            checked = [_Row(opened, each) for each in wanted]
+            is_busy = functools.partial(self._is_busy, opened)
+            checked = [_Row(opened, each, is_busy) for each in wanted]
             places: dict[tuple[str, str], int] = {}
             for each in checked:
                 each.check(places)
@@ -184,11 +261,22 @@ class AdoptVolume(command.Listing):
                 self.app.failed = any(each.refused for each in checked)
         return [each.row for each in checked]
 
-    def _text(self, name: str) -> str:
+    def _data(self, name: str) -> bytes:
+        """What a file has, or so much that it is seen to be too long."""
         if name == '-':
-            return str(self.app.stdin.read())
-        with open(name, encoding='utf-8-sig') as file:
-            return file.read()
+            stdin = self.app.stdin
+            found = getattr(stdin, 'buffer', stdin).read(MOST_BYTES + 1)
+            return found if isinstance(found, bytes) else found.encode()
+        with open(name, 'rb') as file:
+            return file.read(MOST_BYTES + 1)
+
+    def _is_busy(self, opened: Any, volume_id: str) -> bool:
+        """Whether an operation may be at work on a volume."""
+        with self.app.backends.locking():
+            if opened.is_managing():
+                return True
+            with locks.volume_if_free(volume_id) as had:
+                return not had
 
     def _adopt(self, ready: list['_Row'], wait_seconds: float) -> None:
         connect = self.app.backends.volume_api
@@ -209,9 +297,12 @@ class AdoptVolume(command.Listing):
 class _Row:
     """What comes of one row."""
 
-    def __init__(self, opened: Any, wanted: Wanted) -> None:
+    def __init__(self, opened: Any, wanted: Wanted,
+                 is_busy: Callable[[str], bool]) -> None:
+        """:param is_busy: whether an operation may be at work on a volume"""
         self._opened = opened
         self.wanted = wanted
+        self._is_busy = is_busy
         self.id = ''
         self.done = ''
         self.refused = False
@@ -269,13 +360,15 @@ class _Row:
         found: Iterable[Any] = objects.VolumeList.get_all(
             cinder_context.get_admin_context(),
             filters={'metadata': {ADOPTED: self.wanted.mark}})
-        # Another vCenter may have a disk of the same name.
-        found = [each for each in found if self._opened.owner.owns(each)]
+        # The filter also finds what a project has written. Another vCenter
+        # may have a disk of the same name.
+        found = [each for each in found if self._opened.owner.owns(each)
+                 and each.admin_metadata.get(ADOPTED) == self.wanted.mark]
         for volume in found:
             self.id, self._size_gib = volume.id, volume.size
             if volume.status in _UNDER_WAY or 'deleting' in volume.status:
-                self.refuse(f'volume {volume.id} is {volume.status}; wait, '
-                            'and repeat')
+                self.refuse(f'volume {volume.id} is {volume.status}'
+                            + self._remedy(volume))
             elif volume.status == _NOT_MANAGED:
                 self.refuse(f'volume {volume.id} is {volume.status} since an '
                             'earlier run; delete it, and repeat')
@@ -287,6 +380,23 @@ class _Row:
                 self.done = 'managed already'
         return bool(self.id)
 
+    def _remedy(self, volume: Any) -> str:
+        """What to do with a volume that is being managed or deleted."""
+        since = volume.updated_at or volume.created_at
+        seconds = timeutils.delta_seconds(
+            timeutils.normalize_time(since), timeutils.utcnow())
+        if seconds < STUCK_SECONDS or self._is_busy(volume.id):
+            return '; wait, and repeat'
+        age = f' for {columns.duration(seconds)}'
+        if volume.status in ('managing', _NOT_MANAGED_DELETING):
+            # Such a record is deleted without the data of its disk.
+            return (f'{age}, and no operation holds a lock on it. If its '
+                    'service has stopped: cinder reset-state --state '
+                    f'{_NOT_MANAGED} {volume.id}, cinder delete {volume.id}, '
+                    'which gives the disk back, and repeat')
+        return (f'{age}, and no operation holds a lock on it; see whether its '
+                'service runs, and repeat')
+
     def adopt(self, connect: Any, wait_seconds: float) -> None:
         """Manage it through Cinder's API, and wait for the end."""
         try:
@@ -297,11 +407,16 @@ class _Row:
                 description=self.wanted.description or None,
                 volume_type=self._type.get('id'),
                 availability_zone=self.wanted.availability_zone or None,
-                metadata={ADOPTED: self.wanted.mark},
                 bootable=self.wanted.bootable)
+            self._mark()
             status = self._ended(api, wait_seconds)
         except exceptions.VolumeApiFailed as error:
             self.refuse(f'failed: {error}')
+            return
+        except exception.VolumeNotFound:
+            self.refuse(f'failed: the database of this cinder.conf has no '
+                        f'volume {self.id}, which the API made; is it the API '
+                        'of another cloud?')
             return
         if status == 'available':
             self.done = 'managed'
@@ -316,6 +431,12 @@ class _Row:
                 f'message-list --resource_uuid {self.id}' + (
                     ', delete the volume, and repeat'
                     if status == _NOT_MANAGED else ''))
+
+    def _mark(self) -> None:
+        """Note the source with the volume, so that it is known again."""
+        volume = objects.Volume.get_by_id(
+            cinder_context.get_admin_context(), self.id)
+        volume.admin_metadata_update({ADOPTED: self.wanted.mark}, False)
 
     def _ended(self, api: Any, wait_seconds: float) -> str:
         deadline = time.monotonic() + wait_seconds

@@ -5,6 +5,7 @@ Cinder's API is stood in for: it does here what the API and the manager do.
 sandbox/tests/test_operations.py has the true one.
 """
 
+import contextvars
 import json
 from unittest import mock
 
@@ -36,14 +37,14 @@ class AdoptTestCase(manage_case.ManageCase, command_case.CommandCase):
         return self
 
     def manage(self, host, ref, name, description, volume_type,
-               availability_zone, metadata, bootable):
+               availability_zone, bootable):
         if name == 'interrupted':
             raise KeyboardInterrupt
         if name == 'over the quota':
             raise exceptions.VolumeApiFailed('the quota is used up')
         volume = self.database.volume(
             0, host=host, display_name=name, volume_type_id=volume_type,
-            metadata=metadata, bootable=bootable, status='managing')
+            bootable=bootable, status='managing')
         try:
             with self.backends.locking():  # of the service's process
                 size_gib = self.driver.manage_existing_get_size(volume, ref)
@@ -120,14 +121,48 @@ class AdoptTestCase(manage_case.ManageCase, command_case.CommandCase):
         self.assertIn('managed already, but', done)
         self.assertNotIn('delete', slow['done'] + done)
 
+    def marked(self, path, host=backend_case.HOST, **fields):
+        """A volume that was adopted before."""
+        made = self.database.volume(1, host=f'{host}#LocalDS_1', **fields)
+        self.addCleanup(made.destroy)
+        made.admin_metadata_update({adopting.ADOPTED: path}, False)
+        return made
+
     def test_what_another_backend_adopted_is_not_taken_for_this_disk(self):
         path = self.leave_file('twin')
-        other = self.database.volume(
-            1, host='elsewhere@another#LocalDS_1',
-            metadata={adopting.ADOPTED: path})
-        self.addCleanup(other.destroy)
+        self.marked(path, 'elsewhere@another')
         self.assertEqual('managed', self.adopted(
             [{'source_name': path}])[0]['done'])
+
+    def test_metadata_that_a_project_can_write_does_not_count(self):
+        path = self.leave_file('wanted')
+        forged = self.database.volume(
+            1, host=f'{backend_case.HOST}#LocalDS_1', status='available',
+            metadata={adopting.ADOPTED: path})
+        self.addCleanup(forged.destroy)
+        self.assertEqual('managed', self.adopted(
+            [{'source_name': path}])[0]['done'])
+
+    def test_a_volume_that_stays_managing_gets_a_remedy_that_works(self):
+        path = self.leave_file('stuck')
+        stuck = self.marked(path, status='managing')
+        row = [{'source_name': path}]
+        self.assertRegex(self.adopted(row, '--dry-run', status=3)[0]['done'],
+                         'is managing; wait, and repeat$')
+        with mock.patch.object(adopting, 'STUCK_SECONDS', 0.0):
+            done = self.adopted(row, '--dry-run', status=3)[0]['done']
+            with self.driver.backend._manage_lock():
+                # As another operation than the one that manages.
+                held = contextvars.Context().run(
+                    self.adopted, row, '--dry-run', status=3)[0]['done']
+        self.assertIn('; wait', held)
+        self.assertIn(f'reset-state --state error_managing {stuck.id}', done)
+        # What Cinder's API and manager do then.
+        stuck.update({'status': 'error_managing_deleting'})
+        stuck.save()
+        self.driver.delete_volume(stuck)
+        stuck.destroy()
+        self.assertEqual('managed', self.adopted(row)[0]['done'])
 
     def test_two_rows_that_name_one_disk_are_found_before_any_is_managed(
             self):
@@ -150,8 +185,8 @@ class AdoptTestCase(manage_case.ManageCase, command_case.CommandCase):
         self.assertIn('broken off', done[2])
 
     def test_a_wrong_list_is_a_wrong_call(self):
-        for words in (['none.csv'], ['-']):
+        for words in (['none.csv'], ['-'], ['/']):
             status, out, err = self.command('volume', 'adopt', *words,
                                             answers='colour\nred\n')
             self.assertEqual((2, ''), (status, out))
-            self.assertRegex(err, "none.csv|field 'colour'")
+            self.assertRegex(err, "none.csv|field 'colour'|directory")

@@ -44,6 +44,31 @@ class ListTestCase(unittest.TestCase):
                 ('name\na', 'row 1 has to give either'),
                 ('source_name,source_id\na,b', 'row 1 has to give either'),
                 ('source_name,bootable\na,perhaps', 'row 1: bootable'),
-                ('source_name\na\nb\na', 'rows 1 and 3 both name')):
-            with self.subTest(text), self.assertRaisesRegex(ValueError, why):
+                ('source_name\na\nb\na', 'rows 1 and 3 both name'),
+                ('source_name,source-name\na,b',
+                 "row 1 has the field 'source_name' twice"),
+                ('source_name,name\na,b\n,\n', 'row 2 is empty'),
+                ('source_name,name\na,b\n,c\n', 'row 2 has to give either'),
+                ('[{"source_name": "a", "source_name": "b"}]', 'twice'),
+                ('[' * 100000, 'nested too deep'),
+                ('[{"source_name": ["a"]}]', 'neither a text nor a number'),
+                ('[{"source_name": "a\\ud800"}]', 'cannot be printed'),
+                ('source_name\n"a\x1b[2J"', 'cannot be printed'),
+                ('source_name,name\na,' + 'b' * 256, '256 characters'),
+                ('source_name\n"a', 'not CSV'),
+                ('source_name\n' + 'a' * 200000, 'not CSV'),
+                ('source_name\n' + '\n'.join(map(str, range(10001))),
+                 'has 10001 rows')):
+            with self.subTest(text[:80]), self.assertRaisesRegex(
+                    ValueError, why):
                 adopting.read(text)
+
+    def test_only_utf8_of_a_bounded_length_is_a_list(self):
+        text = 'source_name\n[ds] \u00e4.vmdk\n'
+        for encoding in ('utf-8', 'utf-8-sig'):
+            self.assertEqual(text, adopting.decoded(text.encode(encoding)))
+        for data, why in ((text.encode('utf-16'), 'UTF-16'),
+                          (text.encode('latin-1'), 'line 2 .* not UTF-8'),
+                          (b'a' * (adopting.MOST_BYTES + 1), '16.0 MiB')):
+            with self.subTest(why), self.assertRaisesRegex(ValueError, why):
+                adopting.decoded(data)
