@@ -21,6 +21,8 @@ from cinder_vmdk_ext.cmd import columns
 COMMANDS = {
     'audit': 'cinder_vmdk_ext.cmd.auditing:Audit',
     'bundle': 'cinder_vmdk_ext.cmd.bundle:Bundle',
+    'cache clean': 'cinder_vmdk_ext.cmd.caching:CleanCache',
+    'cache list': 'cinder_vmdk_ext.cmd.caching:ListCache',
     'check': 'cinder_vmdk_ext.cmd.checking:Check',
     'inventory save': 'cinder_vmdk_ext.cmd.explaining:SaveInventory',
     'metrics': 'cinder_vmdk_ext.cmd.status:Metrics',

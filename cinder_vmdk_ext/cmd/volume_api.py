@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cinder's API, in the cloud that the environment names (openstacksdk).
 
-Records of volumes are made by Cinder alone: a command that needs a new one
+Only Cinder makes and deletes records of volumes: a command that needs this
 asks its API, as ``cinder manage`` does.
 """
 
@@ -33,6 +33,37 @@ class VolumeApi:
         try:
             return str(self._connection.block_storage.manage_volume(
                 **fields).id)
+        except self._errors as error:
+            raise exceptions.VolumeApiFailed(error) from error
+
+    def delete(self, volume_id: str) -> None:
+        """Begin to delete a volume (DELETE /volumes/ID).
+
+        :raises VolumeApiFailed: why the API refuses it
+        """
+        try:
+            self._connection.block_storage.delete_volume(volume_id)
+        except self._errors as error:
+            raise exceptions.VolumeApiFailed(error) from error
+
+    def unmanage(self, volume_id: str) -> None:
+        """Begin to remove a volume's record, not its disk (os-unmanage).
+
+        :raises VolumeApiFailed: why the API refuses it
+        """
+        try:
+            self._connection.block_storage.unmanage_volume(volume_id)
+        except self._errors as error:
+            raise exceptions.VolumeApiFailed(error) from error
+
+    def reset(self, volume_id: str, status: str) -> None:
+        """Set a volume's status in its record (os-reset_status).
+
+        :raises VolumeApiFailed: why the API refuses it
+        """
+        try:
+            self._connection.block_storage.reset_volume_status(
+                volume_id, status=status)
         except self._errors as error:
             raise exceptions.VolumeApiFailed(error) from error
 

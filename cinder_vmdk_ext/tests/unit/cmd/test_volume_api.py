@@ -17,8 +17,12 @@ class VolumeApiTestCase(unittest.TestCase):
             raise OSError('no quota\nand more')
         api = volume_api.VolumeApi(types.SimpleNamespace(
             block_storage=types.SimpleNamespace(
-                manage_volume=refuse, get_volume=refuse)), (OSError,))
-        for call in (lambda: api.manage(host='h'), lambda: api.status('v')):
+                manage_volume=refuse, get_volume=refuse,
+                delete_volume=refuse, unmanage_volume=refuse,
+                reset_volume_status=refuse)), (OSError,))
+        for call in (lambda: api.manage(host='h'), lambda: api.status('v'),
+                     lambda: api.delete('v'), lambda: api.unmanage('v'),
+                     lambda: api.reset('v', 'error')):
             with self.assertRaisesRegex(exceptions.VolumeApiFailed,
                                         'no quota$'):
                 call()
