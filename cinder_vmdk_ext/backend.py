@@ -115,9 +115,10 @@ class Backend:
         port = self.upstream
         self.selection = datastore_selection.DatastoreSelection(port)
         self.finder = finder.Finder(port)
-        self.limits = qos.DiskLimits(port, self.selection, self.finder)
         self.host_record = records.HostRecord(port, self.selection)
         self.replacement = replace.Replacement(port, self.finder)
+        self.limits = qos.DiskLimits(port, self.selection, self.finder,
+                                     self.replacement)
         self.admission = admission.Admission(self.selection)
         self.compliance = compliance.Compliance(
             port, self.selection, self.reservations, self.promised)

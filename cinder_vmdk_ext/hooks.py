@@ -76,7 +76,7 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                     with _explained(self.backend, declared, given):
                         results.append(method(self, *args, **kwargs))
                     if limited:
-                        self.backend.limits.apply(given['volume'])
+                        self.backend.limits.apply_new(given['volume'])
                     return results[0]
             except Exception as error:
                 refusals.report(method.__name__, _about(_thing(given)),

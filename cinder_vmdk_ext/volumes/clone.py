@@ -94,7 +94,7 @@ class Clone:
         self._copy_attached(volume, source, self._finder.existing(source),
                             moment)
         if limited:
-            self._limits.apply(volume)
+            self._limits.apply_new(volume)
         return {'provider_id': state.BACKED}
 
     def _may_link(self, volume: Any, source: Any, size_gib: int) -> bool:

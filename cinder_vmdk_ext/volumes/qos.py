@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_utils import excutils
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder import context as cinder_context
@@ -28,6 +29,7 @@ from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import qos_specs
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
@@ -81,10 +83,12 @@ class DiskLimits:
 
     def __init__(self, cinder: upstream.Upstream,
                  selection: datastore_selection.DatastoreSelection,
-                 finder: backing_finder.Finder) -> None:
+                 finder: backing_finder.Finder,
+                 replacement: replace.Replacement) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
+        self._replacement = replacement
         # Volumes that are being attached, and when each is given up.
         self._expected: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -122,8 +126,31 @@ class DiskLimits:
         return seen.get('name') or moref, (
             'Storage I/O Control with reservations is not enabled')
 
+    def apply_new(self, volume: Any) -> None:
+        """Note a new volume's allocation, or leave no shadow VM of it.
+
+        Cinder may repeat the request in another pool: a VM that stayed here
+        would then be a second one of the volume's.
+        """
+        try:
+            self.apply(volume)
+        except exceptions.VMWARE_ERRORS:
+            with excutils.save_and_reraise_exception():
+                self._discard(volume)
+
+    def _discard(self, volume: Any) -> None:
+        try:
+            backing = self._finder.find(volume)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('A VM of volume %(volume)s may remain in the vCenter '
+                        'until the volume is deleted: %(error)s',
+                        {'volume': volume['id'], 'error': error})
+            return
+        if backing:
+            self._replacement.discard(backing)
+
     def apply(self, volume: Any) -> None:
-        """Note a new volume's allocation at its shadow VM's disk, if any."""
+        """Note a volume's allocation at its shadow VM's disk, if any."""
         asked = wanted(volume.get('volume_type_id'))
         if asked is None:
             return

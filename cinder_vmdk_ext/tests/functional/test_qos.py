@@ -88,6 +88,27 @@ class QosTestCase(attached_case.AttachedCase):
         self.assertEqual(wanted, self.of_shadow(volume))
         self.assertEqual(wanted, self.of_shadow(source))
 
+    def test_a_new_volume_without_its_limits_leaves_no_vm(self):
+        # Cinder would make it again in another pool.
+        gold = self.qos_type('gold', disk_io_shares_level='high')
+        source = self.create()
+        known = self.shadow_vms().keys()
+        for hook, *args in ((self.driver.create_volume,),
+                            (self.driver.create_cloned_volume, source)):
+            volume = self.new_volume(type_id=gold)
+            rule = self.control.fault(
+                method='ReconfigVM_Task', argument='^high$',
+                task_fault={'type': 'InvalidState'})
+            try:
+                self.assertRaises(vmware_exceptions.VimFaultException,
+                                  hook, volume, *args)
+            finally:
+                self.control.remove_fault(rule)
+            self.assertEqual(known, self.shadow_vms().keys(), hook.__name__)
+            self.made(volume, hook(volume, *args))
+            self.assertEqual('high', self.of_shadow(volume)[1])
+            known |= {volume.name}
+
     def test_an_attached_volume_has_it_on_its_instance_once_in_use(self):
         silver = self.qos_type('silver', 'both', disk_io_limit='300',
                                disk_io_shares_share='700')
