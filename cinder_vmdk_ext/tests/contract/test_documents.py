@@ -9,9 +9,13 @@ import sys
 import textwrap
 import unittest
 
+from cinder.message import message_field
 from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext import config
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests.contract import commands
+from cinder_vmdk_ext.tests.contract import messages
 from cinder_vmdk_ext.tests.contract import test_tree
 
 ROOT = test_tree.ROOT
@@ -133,6 +137,82 @@ class LeniencyTestCase(unittest.TestCase):
             if path.parent.name == 'conformance'
             and 'Lenient' in path.read_text('utf-8')}
         self.assertEqual(named, asking - own_tests)
+
+
+class TroubleshootingTestCase(unittest.TestCase):
+    """docs/troubleshooting.md has what the code says, and all of it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.rows = [
+            re.split(r' *\| ', line[2:]) for line
+            in (ROOT / 'docs/troubleshooting.md').read_text().splitlines()
+            if line.startswith('| ')]
+        cls.listed = [found for row in cls.rows
+                      for found in re.findall('`([^`]+)`', row[0])]
+
+    def test_each_message_listed_is_in_the_code(self):
+        texts = messages.texts()
+        users = {text for kind in (message_field.Action, message_field.Detail)
+                 for _id, text in kind.ALL}
+        self.assertEqual([], [
+            each for each in self.listed
+            if not any(messages.is_of(each, text) for text in texts)
+            and not set(each.split(':', 1)) <= users])
+        self.assertLess(100, len(self.listed))
+
+    def test_a_message_that_is_not_in_the_code_is_noticed(self):
+        self.assertTrue(messages.is_of('disk ... of ...', 'the disk ... of x'))
+        self.assertFalse(messages.is_of('disk ... of', 'of the disk ...'))
+
+    def test_each_class_of_errors_is_listed(self):
+        ours = {name for name, kind in vars(exceptions).items()
+                if isinstance(kind, type)
+                and kind.__module__ == exceptions.__name__}
+        self.assertEqual(set(), ours - {
+            row[1] for row in self.rows if len(row) > 3})
+
+    def test_each_warning_and_error_of_the_log_is_listed(self):
+        starts = tuple(each.rstrip('. ;:') for each in self.listed)
+        self.assertEqual([], [
+            text for text in messages.logged()
+            if text.strip('. ') and not text.startswith(starts)])
+
+
+class CommandsTestCase(unittest.TestCase):
+    """The commands in code blocks are understood by their programs."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.found = [
+            (path.name, line) for path in documents()
+            for line in commands.lines(path.read_text('utf-8'))]
+        cls.wrong = ['cinder-vmdk-ext pool lst',
+                     'cinder-vmdk-ext sweep --minimum-age old',
+                     'openstack volume qos create --consumer disk x',
+                     'cinder get-pool', 'make nothing',
+                     'python3 -m pip install --no-such-option x']
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m',
+             'cinder_vmdk_ext.tests.contract.commands'],
+            input=json.dumps([line for _name, line in cls.found]
+                             + cls.wrong),
+            capture_output=True, text=True, check=True, cwd=ROOT)
+        cls.problems = json.loads(done.stdout)
+
+    def test_each_command_is_understood(self):
+        self.assertEqual([], [
+            (name, line, problem) for (name, line), problem
+            in zip(self.found, self.problems, strict=False) if problem])
+        self.assertLess(50, len(self.found))
+
+    def test_commands_with_mistakes_are_noticed(self):
+        for line, problem in zip(self.wrong,
+                                 self.problems[len(self.found):],
+                                 strict=True):
+            self.assertTrue(problem, line)
 
 
 def claims(text):

@@ -5,6 +5,7 @@ The volumes are made by upstream's driver; then the switch is made, and the
 records are compared with what was foretold.
 """
 
+from oslo_utils import units
 from oslo_utils import uuidutils
 from pyVmomi import vim
 
@@ -17,25 +18,28 @@ from cinder_vmdk_ext.tests.functional import check_case
 from sandbox.embedded import section
 
 HOST = backend_case.HOST
+CONTENT = b'kept on the way back' * 100
 
 
 class TakeoverTestCase(check_case.CheckCase):
 
     OPTIONS = {'vmware_datastore_regex': 'LocalDS_[012]'}
 
-    def setUp(self):
-        super().setUp()
-        self.upstream = self.upstream_driver()
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.upstream = cls.upstream_driver()
 
-    def upstream_driver(self):
+    @classmethod
+    def upstream_driver(cls):
         """It may use every datastore; ours will not."""
         made = vmdk.VMwareVcVmdkDriver(
             configuration=section.read(**section.of_vcenter(
-                self.vcenter, vmware_datastore_regex='LocalDS_.')),
+                cls.vcenter, vmware_datastore_regex='LocalDS_.')),
             host=HOST)
         made.do_setup(cinder_context.get_admin_context())
-        self.addCleanup(made.session.logout)
-        section.read(**section.of_vcenter(self.vcenter, **self.OPTIONS))
+        cls.addClassCleanup(made.session.logout)
+        section.read(**section.of_vcenter(cls.vcenter, **cls.OPTIONS))
         return made
 
     def old(self, datastore=None, **fields):
@@ -103,6 +107,35 @@ class TakeoverTestCase(check_case.CheckCase):
                                      before[name]))[field]]
             self.assertEqual(changes, told[name]['changes'], name)
         self.assertEqual(state.BACKED, self.fresh(volumes['made']).provider_id)
+
+    def test_upstream_serves_what_this_driver_made(self):
+        """The way back: one pool first, then the other driver."""
+        made = self.create('LocalDS_1', content=CONTENT)
+        snapshot = self.snapshot(made)
+        lazy = self.new_volume('LocalDS_2')
+        one_pool = self.make_driver(vmdk_ext_datastore_pools=False,
+                                    vmware_lazy_create=True)
+        self.made(lazy, one_pool.create_volume(lazy))
+        one_pool.update_provider_info([self.fresh(made), self.fresh(lazy)],
+                                      [])
+        self.assertEqual({f'{HOST}#{section.NAME}'}, {
+            self.fresh(each).host for each in (made, lazy)})
+        upstream = self.upstream
+        made, lazy = self.fresh(made), self.fresh(lazy)
+        info = upstream.initialize_connection(lazy, {
+            'instance': self.instances()[0]._moId})
+        self.assertEqual(self.truth(lazy).vm._moId, info['data']['volume'])
+        copies = [self.new_volume(section.NAME) for _each in range(2)]
+        upstream.create_cloned_volume(copies[0], made)
+        upstream.create_volume_from_snapshot(copies[1], snapshot)
+        for copy in copies:
+            self.assertEqual(CONTENT, self.read(copy, len(CONTENT)))
+        upstream.extend_volume(made, 2)
+        self.assertEqual(2 * units.Mi, self.truth(made).disk.capacityInKB)
+        upstream.delete_snapshot(snapshot)
+        for volume in (made, lazy, *copies):
+            upstream.delete_volume(volume)
+        self.assertEqual({}, self.shadow_vms())
 
     def record(self, volume):
         found = self.fresh(volume)
