@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 from cinder_vmdk_ext.cmd import main
 from cinder_vmdk_ext.tests.contract import cli_page
+from tools import release_notes
 from tools import structure
 
 PAGE = structure.ROOT / 'docs' / 'cinder-vmdk-ext.8'
 _HEAD = r'''.\" SPDX-License-Identifier: Apache-2.0
 .\" Made by make man-page.
-.TH CINDER\-VMDK\-EXT 8
+.TH CINDER\-VMDK\-EXT 8 "" "cinder_vmdk_ext {version}"
 .SH NAME
 cinder\-vmdk\-ext \- looks after the volumes of the cinder_vmdk_ext driver
 .SH SYNOPSIS
@@ -57,7 +58,8 @@ _SEE = r'''.SH FILES
 def text() -> str:
     """The page."""
     application = main.Application()
-    return _HEAD + '\n'.join([
+    head = _HEAD.replace('{version}', release_notes.version())
+    return head + '\n'.join([
         *_rows(cli_page.options(application.parser)),
         '.SH COMMANDS', *_commands(application)]) + '\n' + _STATUS + _SEE
 

@@ -2,14 +2,18 @@
 """The content of the wheel that an operator installs."""
 
 import email
+import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import unittest
 import zipfile
 
+from cinder_vmdk_ext import driver
 from cinder_vmdk_ext.tests.contract import seams
+from tools import release_notes
 
 ROOT = seams.PACKAGE.parent
 
@@ -57,19 +61,66 @@ class WheelTestCase(unittest.TestCase):
         self.assertEqual([], [name for name in self.names
                               if 'tests' in name.split('/')])
 
-    def test_it_installs_the_sample_configuration(self):
-        for name in ('cinder.conf.example', 'cinder_vmdk_ext.conf.sample'):
-            found = [each for each in self.names if each.endswith(
-                f'.data/data/share/cinder_vmdk_ext/{name}')]
-            self.assertEqual(1, len(found), name)
-            self.assertEqual((ROOT / 'etc' / name).read_bytes(),
-                             self.wheel.read(found[0]))
+    def test_it_installs_what_is_in_etc(self):
+        # Written by `make genconfig`, for which this file is.
+        there = {path.relative_to(ROOT / 'etc') for path
+                 in (ROOT / 'etc').rglob('*') if path.is_file()
+                 and path.name != 'config-generator.conf'}
+        share = '.data/data/share/cinder_vmdk_ext/'
+        found = {pathlib.Path(name.partition(share)[2]): name
+                 for name in self.names if share in name}
+        self.assertEqual(there, set(found))
+        for path, name in found.items():
+            self.assertEqual((ROOT / 'etc' / path).read_bytes(),
+                             self.wheel.read(name), name)
+
+    def metadata(self):
+        name = next(name for name in self.names
+                    if name.endswith('.dist-info/METADATA'))
+        return email.message_from_bytes(self.wheel.read(name))
+
+    def test_it_names_addresses(self):
+        found = self.metadata().get_all('Project-URL')
+        self.assertTrue(found)
+        for each in found:
+            self.assertRegex(each, r'^[\w \']+, https://\S+$')
+
+    def test_one_version_is_everywhere(self):
+        version = release_notes.version()
+        built = re.sub(r'\.dev\d+$', '', self.metadata()['Version'])
+        page = (ROOT / 'docs/cinder-vmdk-ext.8').read_text()
+        self.assertEqual({version}, {
+            built, driver.VmdkExtDriver.VERSION,
+            re.search(r'^\.TH .* "cinder_vmdk_ext (.*)"$', page,
+                      re.MULTILINE)[1],
+            re.search(r"VERSION_WITHOUT_GIT = '(.*)'",
+                      (ROOT / 'setup.py').read_text())[1],
+            release_notes.InTree(None, version).versions[0]})
+        self.assertIn(f'\n{version}\n', release_notes.text())
+
+    def test_a_packaged_cinder_gets_it_as_the_page_says(self):
+        """The commands of docs/install.md, in a folder in place of /opt."""
+        page = (ROOT / 'docs/install.md').read_text()
+        command = re.search(r'^python3 (-m pip install .*--target.*)$', page,
+                            re.MULTILINE)[1]
+        folder = pathlib.Path(self.wheel.filename).parent
+        subprocess.run(
+            [sys.executable, *command.replace(
+                '/opt/', f'{folder}/').replace(
+                'wheels/cinder_vmdk_ext-*.whl', self.wheel.filename).split(),
+             '--quiet', '--no-compile'], check=True)
+        target = folder / 'cinder-vmdk-ext'
+        said = subprocess.run(
+            [target / 'bin/cinder-vmdk-ext', '--version'],
+            env={**os.environ, 'PYTHONPATH': str(target)}, cwd=folder,
+            capture_output=True, text=True, check=True).stdout
+        self.assertEqual(f'cinder-vmdk-ext {self.metadata()["Version"]}\n',
+                         said)
+        self.assertTrue(
+            (target / 'share/cinder_vmdk_ext/cinder.conf.example').exists())
 
     def test_it_requires_what_requirements_txt_says(self):
-        metadata = next(name for name in self.names
-                        if name.endswith('.dist-info/METADATA'))
-        required = email.message_from_bytes(
-            self.wheel.read(metadata)).get_all('Requires-Dist')
+        required = self.metadata().get_all('Requires-Dist')
         names = {line.split('>')[0].split('=')[0].strip() for line in
                  (ROOT / 'requirements.txt').read_text().splitlines()
                  if line and not line.startswith('#')}
