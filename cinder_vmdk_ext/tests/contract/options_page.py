@@ -81,7 +81,7 @@ def _own() -> Iterator[str]:
     for option in sorted(config.vmdk_ext_opts, key=lambda each: each.name):
         yield f'### {option.name}'
         yield f'{_type(option)}; default: {_default(option)}\n'
-        yield _marked(option.help) + '\n'
+        yield _marked(option.help or '') + '\n'
 
 
 def _upstream() -> Iterator[str]:
