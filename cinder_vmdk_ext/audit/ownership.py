@@ -30,6 +30,8 @@ class Candidate(NamedTuple):
     is_delta: bool = False
     beside: tuple[str, ...] = ()  # files in the folder of a disk without VM
     of_deployment: str = ''  # digest of the deployment, if in quarantine
+    # Instances (UUIDs) in which Nova marked this disk as the volume's.
+    attached_in: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -130,10 +132,16 @@ class _Judge:
             uses = self._candidate.disk in other.disks or (
                 vm is None and self._candidate.disk in {
                     path for path, _size in other.files})
-            if uses and other.moref != (vm and vm.moref) and (
-                    other.uuid not in self._volume.attached_to):
+            if not uses or other.moref == (vm and vm.moref):
+                continue
+            if other.uuid not in self._volume.attached_to:
                 yield (f'{other.name} ({other.moref}) also uses its disk; '
                        'remove the disk from that VM and keep the file')
+            elif not self._is_attached_in(other):
+                yield (f'{other.name} ({other.moref}), to which the volume '
+                       'is attached, uses it, but Nova did not attach it '
+                       'there as this volume: it may be a disk of the '
+                       "instance's own")
         path = _DELTA.sub('', self._candidate.path)
         if vm is None and (path != self._candidate.path or any(
                 each != path and _DELTA.sub('', each) == path
@@ -141,6 +149,12 @@ class _Judge:
             yield ('it is part of a chain of snapshot files; register its VM '
                    'again from the .vmx file in its folder, and relink the '
                    'volume to that VM')
+
+    def _is_attached_in(self, instance: compare.Machine) -> bool:
+        """Whether an instance has the disk as this volume."""
+        return instance.uuid in self._candidate.attached_in or (
+            not self._candidate.is_delta
+            and self._candidate.disk_uuid in self._own)
 
     def _of_owner(self) -> Iterator[str]:
         vm, own = self._candidate.machine, self._evidence.deployment

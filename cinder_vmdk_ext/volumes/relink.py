@@ -108,7 +108,7 @@ class Relink:
         if machine is not None:
             found = self._disk_of(machine)
         assert found is not None
-        candidate = self._candidate(found, machine)
+        candidate = self._candidate(found, machine, record, evidence)
         if machine is None or present is None or (
                 present.moref != machine.moref):
             self._check_lost(volume, record, present)
@@ -246,13 +246,30 @@ class Relink:
         return collect.reference(manageable.full_path(disk, seen), seen)
 
     def _candidate(self, disk: shadow.ScannedDisk,
-                   machine: compare.Machine | None) -> ownership.Candidate:
+                   machine: compare.Machine | None, record: compare.Volume,
+                   evidence: compare.Evidence) -> ownership.Candidate:
+        key = self._key(disk)
+        attached_in = frozenset(
+            vm.uuid for vm in evidence.machines
+            if vm.uuid in record.attached_to and key in vm.disks
+            and self._attached_disk(vm, record) == disk.uuid)
         beside = () if machine else tuple(self._scan().beside(
             self._selection.inventory().datastores[disk.datastore],
             disk.path))
         return ownership.Candidate(
-            self._key(disk), disk.path, disk.uuid, disk.size_gib, machine,
-            bool(disk.parent), beside, aside.digest_in(disk.path))
+            key, disk.path, disk.uuid, disk.size_gib, machine,
+            bool(disk.parent), beside, aside.digest_in(disk.path),
+            attached_in)
+
+    def _attached_disk(self, instance: compare.Machine,
+                       record: compare.Volume) -> str:
+        """The UUID of the disk that Nova attached as a volume; '': none.
+
+        Nova's driver sets this key in an instance's extra configuration.
+        """
+        key = f'volume-{record.id}'
+        return disk_scan.mark_of(self._ops.properties(
+            _vm(instance), f'config.extraConfig["{key}"]'), key).lower()
 
     # -- Acting -------------------------------------------------------------
 

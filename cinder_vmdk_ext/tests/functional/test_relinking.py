@@ -250,6 +250,23 @@ class RelinkTestCase(RelinkBase):
         self.driver.terminate_connection(volume, None)
         self.assert_whole(volume, checksum)
 
+    def test_an_instances_own_disk_is_not_taken_for_the_volumes(self):
+        volume = self.create()
+        instance = self.attach(volume)
+        own = next(each.backing for each in instance.config.hardware.device
+                   if isinstance(each, vim.vm.device.VirtualDisk))
+        self.truth(volume).vm.UnregisterVM()
+        size = '--accept', f'{self.size_gib(own.fileName, instance)}GiB'
+        self.assertIn("may be a disk of the instance's own", self.refused(
+            volume, '--disk', own.fileName, '--accept', own.uuid, *size))
+        self.detach(volume, instance)
+
+    def size_gib(self, path, vm):
+        return next(-(-each.capacityInBytes // units.Gi)
+                    for each in vm.config.hardware.device
+                    if isinstance(each, vim.vm.device.VirtualDisk)
+                    and each.backing.fileName == path)
+
     # -- What is not proven, or belongs to another --------------------------
 
     def test_what_only_may_be_its_own_is_accepted_by_its_value(self):

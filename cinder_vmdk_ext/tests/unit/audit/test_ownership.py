@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evidence for and against a volume's ownership of a disk."""
 
+import dataclasses
 import unittest
 
 from cinder_vmdk_ext.audit import compare
@@ -19,13 +20,13 @@ def vm(moref='vm-1', name='x', **more):
         | more)
 
 
-def judge(machine=None, others=(), **more):
+def judge(machine=None, others=(), volume=VOLUME, **more):
     found = {'disk': '[ds] x/x.vmdk', 'path': 'x/x.vmdk',
              'disk_uuid': GONE, 'size_gib': 1, 'machine': machine} | more
     return ownership.judge(
         compare.Evidence(RECORDS, (), tuple(filter(None, (machine, *others))),
                          (), deployment='this'),
-        VOLUME, 1, ownership.Candidate(**found))
+        volume, 1, ownership.Candidate(**found))
 
 
 class OwnershipTestCase(unittest.TestCase):
@@ -86,6 +87,16 @@ class OwnershipTestCase(unittest.TestCase):
                 ('[ds] x/x.vmdk', 1),))):
             self.assertIn('web (vm-2) also uses its disk', judge(
                 others=[user], disk_uuid=OWN).refusal)
+
+    def test_a_disk_of_an_instance_is_the_volumes_only_if_it_is_shown(self):
+        attached = dataclasses.replace(VOLUME, attached_to=(GONE,))
+        instance = vm('vm-2', 'web', uuid=GONE, ours=False)
+        for more, refused in (({}, True), ({'disk_uuid': OWN}, False),
+                              ({'disk_uuid': OWN, 'is_delta': True}, True),
+                              ({'attached_in': frozenset({GONE})}, False)):
+            with self.subTest(**more):
+                self.assertEqual(refused, "instance's own" in judge(
+                    others=[instance], volume=attached, **more).refusal)
 
     def test_one_of_a_chain_is_refused(self):
         for more in ({'beside': ('x/x.vmdk', 'x/x-000001.vmdk')},
