@@ -2,8 +2,10 @@
 """Opens a backend of a cinder.conf, while its service may be running."""
 
 import contextlib
+import logging
 import os
 import pwd
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from cinder import coordination
 from cinder import objects
 from cinder.volume import configuration
 from cinder.volume import driver as volume_driver
+from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.cmd import volume_api as cinder_volume_api
@@ -23,6 +26,9 @@ from cinder_vmdk_ext import config
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import names as patterns
+
+# The command's own, whose warnings are always shown.
+LOG = logging.getLogger('cinder-vmdk-ext')
 
 _DRIVER = 'cinder_vmdk_ext.driver.VmdkExtDriver'
 _UPSTREAM = 'cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver'
@@ -109,15 +115,20 @@ def owner_of(path: str) -> str:
     return f'volume or snapshot {found} by its name' if found else ''
 
 
+def _service_of(name: str) -> tuple[str, str | None]:
+    """The host and the cluster of a backend's service here."""
+    conf = cinder_config.CONF
+    host = _section(name).safe_get('backend_host') or conf.host
+    return (f'{host}@{name}',
+            f'{conf.cluster}@{name}' if conf.cluster else None)
+
+
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[Any]:
     """Connect a backend, and end its session after the block."""
-    conf = cinder_config.CONF
-    section = _section(name)
-    host = section.safe_get('backend_host') or conf.host
-    made = driver.VmdkExtDriver(
-        configuration=section, host=f'{host}@{name}',
-        cluster_name=f'{conf.cluster}@{name}' if conf.cluster else None)
+    host, cluster = _service_of(name)
+    made = driver.VmdkExtDriver(configuration=_section(name), host=host,
+                                cluster_name=cluster)
     try:
         made.do_setup(cinder_context.get_admin_context())
         yield made.backend
@@ -130,9 +141,9 @@ def locking() -> Iterator[None]:
     """Share the locks of the running services during the block.
 
     :raises LockUnavailable: the coordination backend does not answer, or its
-        files belong to another user
+        files belong to another user, or to no service of this machine
     """
-    _check_user()
+    _check_files()
     try:
         coordination.COORDINATOR.start()
     except (tooz.ToozError, OSError) as error:
@@ -143,21 +154,48 @@ def locking() -> Iterator[None]:
         coordination.COORDINATOR.stop()
 
 
-def _check_user() -> None:
-    """Refuse to make lock files that the services could not open.
+def _check_files() -> None:
+    """Refuse lock files that no service would see, or could not open.
 
     A lock's file remains. The services could not do anything again with a
     volume whose lock file belongs to another user.
     """
     kind, _, path = (cinder_config.CONF.coordination.backend_url
                      or '').partition('://')
-    if kind != 'file' or not os.path.exists(path):
+    if kind != 'file':
         return
+    hosts = _hosts_up()
+    if not os.path.exists(path):
+        if hosts:
+            # A service that runs makes this folder when it starts.
+            raise exceptions.LockUnavailable('service', FileNotFoundError(
+                f'{path} does not exist, so the service {hosts[0]} runs on '
+                'another machine; run the command there, or share the locks '
+                'by [coordination] backend_url'))
+        return
+    if len(hosts) > 1:
+        LOG.warning(
+            'the locks are files in %s, but the services %s run; unless all '
+            'of them and this command see one folder, two of them may change '
+            'a volume at once; see [coordination] backend_url', path,
+            exceptions.shortened(hosts))
     owner = os.stat(path).st_uid
     if owner not in (0, os.geteuid()):
         raise exceptions.LockUnavailable('service', PermissionError(
             f'{path} belongs to user {_name_of(owner)}; run the command as '
             'that user'))
+
+
+def _hosts_up() -> list[str]:
+    """The services of these backends that run, by their hosts."""
+    ours = set(map(_service_of, names()))
+    hosts = {host for host, _cluster in ours}
+    clusters = {cluster for _host, cluster in ours if cluster}
+    found: Iterable[Any] = objects.ServiceList.get_all(
+        cinder_context.get_admin_context(), {'binary': 'cinder-volume'})
+    return sorted({volume_utils.extract_host(each.host, 'host')
+                   for each in found if each.is_up and (
+                       each.host in hosts or each.cluster_name in clusters)})
 
 
 def _name_of(user: int) -> str:

@@ -136,6 +136,7 @@ class Application(app.App):
         self.lost = False
         self.failed = False
         self.misused = False
+        self._unanswered = False
 
     @property
     def backends(self) -> Any:
@@ -204,8 +205,9 @@ class Application(app.App):
     def run(self, argv: list[str]) -> int:
         """Run a command.
 
-        :returns: the exit status: 0: success, no findings; 1: failure; 2:
-            wrong usage; 3: findings; 4: findings, among them a lost volume
+        :returns: the exit status: 0: success, no findings; 1: failure, or a
+            question that was not answered with yes; 2: wrong usage;
+            3: findings; 4: findings, among them a lost volume
         """
         try:
             status = super().run(argv or ['--help'])
@@ -246,10 +248,22 @@ class Application(app.App):
             raise
 
     def agreed(self, question: str) -> bool:
-        """Ask on the terminal; return whether the answer is yes."""
+        """Ask on the terminal; return whether the answer is yes.
+
+        With another answer the command exits with 1: it did not do all that
+        it was to do.
+        """
         self.stderr.write(f'{columns.visible(question)} [y/N] ')
         self.stderr.flush()
-        return self.stdin.readline().strip().lower() in ('y', 'yes')
+        answer = self.stdin.readline()
+        if answer.strip().lower() in ('y', 'yes'):
+            return True
+        self.failed = True
+        if not answer and not self._unanswered:
+            self._unanswered = True
+            self.stderr.write('\n')
+            self.LOG.error('the question got no answer; --yes answers it')
+        return False
 
     def ask(self, question: str, secret: bool = False) -> str:
         """Ask on the terminal (stderr); return the answer from stdin.

@@ -36,7 +36,7 @@ _STATUS = r'''.SH EXIT STATUS
 Done, and nothing was found.
 .TP
 .B 1
-It failed.
+It failed, or a question was not answered with yes.
 .TP
 .B 2
 It was called wrongly.

@@ -53,8 +53,9 @@ class CommandTestCase(audit_case.AuditCase, command_case.CommandCase):
         vm = self.shadow_vms()[volume.name]
         _status, listed, _err = self.command('sweep', '--minimum-age', '0')
         self.assertIn('would be moved', listed)
-        _status, kept, asked = self.command(
+        status, kept, asked = self.command(
             'sweep', '--minimum-age', '0', '--act', answers='n\n')
+        self.assertEqual(1, status)
         self.assertIn('left', kept)
         self.assertIn(f'Move orphan vm {volume.name}', asked)
         self.assertNotEqual('Quarantine', vm.parent.name)

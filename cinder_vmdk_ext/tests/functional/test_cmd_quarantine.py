@@ -129,7 +129,7 @@ class QuarantineTestCase(command_case.CommandCase):
                                          '--older-than', '1', '--yes'))
         words = 'quarantine', 'purge', '--older-than', '0'
         status, out, asked = self.command(*words, answers='n\n')
-        self.assertEqual(0, status)
+        self.assertEqual(1, status)
         self.assertRegex(asked, r'Purge vm \S+ \(vm-\d+, .*\)\? \[y/N\]')
         self.assertIn('left', out)
         self.assertIn(vm._moId, [each._moId for each

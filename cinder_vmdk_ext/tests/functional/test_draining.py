@@ -83,7 +83,7 @@ class DrainingTestCase(command_case.CommandCase):
         self.assertIn('array is old', row['state'])
         status, out, _err = self.command('pool', 'drain', 'LocalDS_1',
                                          '--reason', 'x', answers='n\n')
-        self.assertEqual((0, {}), (status, self.values()))
+        self.assertEqual((1, {}), (status, self.values()))
         self.assertIn('left', out)
         status, _out, err = self.command('pool', 'drain', 'none',
                                          '--reason', 'x', '--yes')

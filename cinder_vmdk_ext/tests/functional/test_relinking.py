@@ -148,7 +148,7 @@ class RelinkTestCase(RelinkBase):
         self.assertEqual('mine', vm.name)
         status, out, asked = self.command(
             'volume', 'relink', volume.id, '--vm', vm._moId, answers='n\n')
-        self.assertEqual((0, 'mine'), (status, vm.name))
+        self.assertEqual((1, 'mine'), (status, vm.name))
         self.assertIn('left', out)
         self.assertRegex(asked, r'host becomes \S+#LocalDS_1\)\? \[y/N\]')
         done = self.relink(volume, '--vm', 'DC0/vm/mine')

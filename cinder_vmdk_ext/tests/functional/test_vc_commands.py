@@ -577,7 +577,8 @@ class VcTestCase(VcCase):
     def test_a_change_is_made_only_when_it_is_agreed_to(self):
         self.allow(*FILES)
         words = 'vc', 'disk', 'create', '[LocalDS_2] q.vmdk', '--size', '1MiB'
-        _status, out, asked = self.command(*words, answers='n\n')
+        status, out, asked = self.command(*words, answers='n\n')
+        self.assertEqual(1, status)
         self.assertIn('[LocalDS_2] q.vmdk on 127.0.0.1 will be created. '
                       'Continue? [y/N]', asked)
         self.assertIn('left', out)

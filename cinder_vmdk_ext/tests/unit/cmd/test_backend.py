@@ -56,16 +56,18 @@ class NamesTestCase(unittest.TestCase):
 class LockingTestCase(unittest.TestCase):
 
     def test_without_the_coordination_service_nothing_is_done(self):
-        with mock.patch.object(coordination.COORDINATOR, 'start',
-                               side_effect=tooz.ToozError('down')):
+        with mock.patch.object(backend, '_hosts_up', return_value=[]), \
+                mock.patch.object(coordination.COORDINATOR, 'start',
+                                  side_effect=tooz.ToozError('down')):
             with self.assertRaises(exceptions.LockUnavailable):
                 with backend.locking():
                     self.fail('without the locks')
 
-    def locked_in(self, url):
+    def locked_in(self, url, hosts=()):
         conf = mock.Mock()
         conf.coordination.backend_url = url
-        with mock.patch.object(backend.cinder_config, 'CONF', conf), \
+        with mock.patch.object(backend, '_hosts_up', return_value=hosts), \
+                mock.patch.object(backend.cinder_config, 'CONF', conf), \
                 mock.patch.object(coordination.COORDINATOR, 'start'), \
                 mock.patch.object(coordination.COORDINATOR, 'stop'), \
                 backend.locking():
@@ -83,7 +85,23 @@ class LockingTestCase(unittest.TestCase):
                         exceptions.LockUnavailable,
                         f'{path} belongs to user 64055; run .* as that user'):
                     self.locked_in(url)
-        self.assertTrue(self.locked_in('etcd3+http://locks:2379'))
+        self.assertTrue(self.locked_in('etcd3+http://locks:2379', ['a', 'b']))
+
+    def test_files_that_no_running_service_sees_are_refused(self):
+        with tempfile.TemporaryDirectory() as path:
+            url = f'file://{path}/none'
+            with self.assertRaisesRegex(exceptions.LockUnavailable,
+                                        'the service node1 runs on another'):
+                self.locked_in(url, ['node1'])
+            self.assertTrue(self.locked_in(url))
+
+    def test_files_for_services_of_several_hosts_are_warned_of(self):
+        with tempfile.TemporaryDirectory() as path:
+            with self.assertNoLogs('cinder-vmdk-ext'):
+                self.locked_in(f'file://{path}', ['node1'])
+            with self.assertLogs('cinder-vmdk-ext', 'WARNING') as logs:
+                self.locked_in(f'file://{path}', ['node1', 'node2'])
+        self.assertIn("the services 'node1', 'node2' run", logs.output[0])
 
 
 if __name__ == '__main__':

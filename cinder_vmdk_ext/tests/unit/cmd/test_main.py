@@ -46,13 +46,24 @@ class Things(command.Listing):
         return [(names[0], 3 << 29, 'because ' * 20)]
 
 
-def run(*words):
+class Change(command.OfBackends):
+    """Change two things, and ask before each."""
+
+    def take_action(self, parsed_args):
+        for name in 'ab':
+            if self.app.agreed(f'Change {name}?'):
+                self.app.stdout.write(f'changed {name}\n')
+
+
+def run(*words, answers=''):
     """A run of the command: its status, output and errors."""
     out, err = io.StringIO(), io.StringIO()
     with mock.patch.dict(main.COMMANDS, {
-            'thing list': f'{__name__}:Things'}):
-        status = main.Application(Backends(), stdout=out, stderr=err).run(
-            list(words))
+            'thing list': f'{__name__}:Things',
+            'thing change': f'{__name__}:Change'}):
+        status = main.Application(
+            Backends(), stdout=out, stderr=err,
+            stdin=io.StringIO(answers)).run(list(words))
     return status, out.getvalue(), err.getvalue()
 
 
@@ -88,6 +99,19 @@ class MainTestCase(unittest.TestCase):
     def test_a_failure_is_one_line_and_status_1(self):
         self.assertEqual((1, '', 'Error: it broke\n'),
                          run('thing', 'list', '--backend', 'vmdk'))
+
+    def test_what_was_not_agreed_to_is_status_1(self):
+        for answers, changed, failed in (
+                ('y\nyes\n', 2, 0), ('y\nn\n', 1, 1), ('\n\n', 0, 1)):
+            with self.subTest(answers):
+                status, out, err = run('thing', 'change', answers=answers)
+                self.assertEqual((failed, changed, 2), (
+                    status, out.count('changed'), err.count('[y/N]')))
+                self.assertNotIn('Error', err)
+
+    def test_without_any_answer_the_option_that_answers_is_named_once(self):
+        status, out, err = run('thing', 'change')
+        self.assertEqual((1, '', 1), (status, out, err.count('--yes')))
 
     def test_a_wrong_call_is_status_2(self):
         for words in (['thing', 'list', '--backend', 'x'],
