@@ -195,6 +195,20 @@ class Sandbox:
         """Cinder's SQLite database."""
         return configuration.database_file(self.folder)
 
+    @property
+    def database_url(self) -> str:
+        """Cinder's database, to be read with SQLAlchemy."""
+        return 'sqlite:///file:%s?mode=ro&uri=true' % self.database_file
+
+    def announcing(self, announce: Callable[[str], None]
+                   ) -> tuple[clients.Clients, clients.Clients]:
+        """Clients of a user and of an administrator; here they are one.
+
+        :param announce: called with each command, and then with its output
+        """
+        only = clients.Clients(self.endpoint, announce=announce)
+        return only, only
+
     def description(self) -> dict[str, Any]:
         """The data for scripts, as in sandbox.json."""
         return {

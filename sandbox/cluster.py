@@ -39,6 +39,8 @@ class Cluster(cloud.Sandbox):
 
     #: What MariaDB is to have; Cinder's is the first.
     DATABASES: tuple[str, ...] = ('cinder',)
+    #: Whether the services form a cluster in Cinder's sense
+    clustered = True
 
     def __init__(self, folder: Path = cloud.DEFAULT_FOLDER, *, size: int = 3,
                  **settings: Any) -> None:
@@ -101,6 +103,11 @@ class Cluster(cloud.Sandbox):
             / ('%s.pid.json' % self._volume_name(number)))
 
     # -- what others need to know ------------------------------------------
+
+    @property
+    def database_url(self) -> str:
+        """Cinder's database, to be read with SQLAlchemy."""
+        return self._databases['cinder']
 
     @property
     def volume_conf(self) -> Path:
@@ -182,7 +189,7 @@ class Cluster(cloud.Sandbox):
         configuration.write_private(path, configuration.as_ini({
             'DEFAULT': {
                 'host': 'volume-%d' % number,
-                'cluster': NAME,
+                **({'cluster': NAME} if self.clustered else {}),
                 'state_path': own,
                 'image_conversion_dir': own / 'tmp',
             },

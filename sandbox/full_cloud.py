@@ -7,6 +7,7 @@ vCenter.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 import sys
@@ -28,10 +29,12 @@ from sandbox.services import images
 from sandbox.services import keystone
 from sandbox.services import nova
 from sandbox.services import placement
+from sandbox.services import running
 
 # Every datastore reaches every host, or Nova's cluster could not use all.
 SIMULATOR_ARGUMENTS = (
-    '-standalone-host', '0', '-ds-mount-all')
+    '-cluster', str(len(nova.CLUSTERS)), '-standalone-host', '0',
+    '-ds-mount-all')
 # What os-brick needs beside Cinder to write a backup back to a disk
 # (docs/security.md), for it is the same user.
 OS_BRICK_PRIVILEGES = ('VirtualMachine.Config.Resource',)
@@ -56,6 +59,9 @@ class FullCloud(cluster.Cluster):
         settings['options'] = {'vmdk_ext_connector_credentials': True,
                                **settings.get('options', {})}
         super().__init__(folder, size=size, **settings)
+        # One service has no cluster, as in most clouds: within a cluster,
+        # Cinder drops the pool to which an administrator migrates a volume.
+        self.clustered = size > 1
         self.accounts: accounts_module.Accounts
         self.admin: Any = None
         self._executor: futures.ThreadPoolExecutor
@@ -83,6 +89,10 @@ class FullCloud(cluster.Cluster):
                        if one.name == name)
         return clients.KeystoneClients(
             self.clouds_yaml, name, self.accounts.variables(account))
+
+    def announcing(self, announce: Callable[[str], None]
+                   ) -> tuple[clients.Clients, clients.Clients]:
+        return running.announcing(self.clouds_yaml, announce)
 
     def description(self) -> dict[str, Any]:
         return {**super().description(),

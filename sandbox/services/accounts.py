@@ -2,6 +2,7 @@
 """Who there is in a cloud, and where: users, projects, addresses."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import json
 from pathlib import Path
@@ -97,32 +98,26 @@ class Accounts:
         """The section that lets a service add a token of its own."""
         return {**self.service_options(), 'send_service_user_token': True}
 
+    def login(self, account: Account) -> dict[str, str]:
+        """How somebody logs in, as in clouds.yaml."""
+        return {
+            'auth_url': self.auth_url,
+            'username': account.name,
+            'password': account.password,
+            'project_name': account.project,
+            'user_domain_name': DOMAIN,
+            'project_domain_name': DOMAIN,
+        }
+
     def variables(self, account: Account) -> dict[str, str]:
         """The variables with which the program `cinder` logs in."""
-        return {
-            'OS_AUTH_TYPE': 'password',
-            'OS_AUTH_URL': self.auth_url,
-            'OS_USERNAME': account.name,
-            'OS_PASSWORD': account.password,
-            'OS_PROJECT_NAME': account.project,
-            'OS_USER_DOMAIN_NAME': DOMAIN,
-            'OS_PROJECT_DOMAIN_NAME': DOMAIN,
-            'OS_REGION_NAME': REGION,
-            'OS_VOLUME_API_VERSION': clients.API_VERSION,
-        }
+        return variables(self.login(account))
 
     def clouds_yaml(self) -> str:
         """The text of a clouds.yaml with an entry for each person."""
         # What is JSON is YAML.
         return json.dumps({'clouds': {account.name: {
-            'auth': {
-                'auth_url': self.auth_url,
-                'username': account.name,
-                'password': account.password,
-                'project_name': account.project,
-                'user_domain_name': DOMAIN,
-                'project_domain_name': DOMAIN,
-            },
+            'auth': self.login(account),
             'region_name': REGION,
             'identity_api_version': '3',
             'volume_api_version': clients.API_VERSION,
@@ -140,6 +135,22 @@ class Accounts:
             ('nova', 'compute'): url(ports.nova) + '/v2.1',
             ('network', 'network'): url(ports.network),
         }
+
+
+def variables(login: Mapping[str, str]) -> dict[str, str]:
+    """The variables with which the program `cinder` logs in.
+
+    :param login: as in clouds.yaml
+    """
+    return {
+        'OS_AUTH_TYPE': 'password',
+        'OS_AUTH_URL': login['auth_url'],
+        **{'OS_%s' % name.upper(): login[name] for name in (
+            'username', 'password', 'project_name', 'user_domain_name',
+            'project_domain_name')},
+        'OS_REGION_NAME': REGION,
+        'OS_VOLUME_API_VERSION': clients.API_VERSION,
+    }
 
 
 def url(port: int) -> str:

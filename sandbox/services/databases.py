@@ -43,6 +43,8 @@ def kept() -> Path:
             name=name, path=[str(path) for path in installed]))
     releases.append('cinder %s' % metadata.version('cinder'))
     releases.append('mariadb %s' % mariadb.release())
+    # Cinder writes them into its tables.
+    releases.append('quotas %s' % configuration.QUOTAS)
     digest = hashlib.sha256('\n'.join(releases).encode()).hexdigest()
     return configuration.BUILD / ('empty-cloud-%s' % digest[:16])
 
@@ -83,7 +85,8 @@ def _fill(folder: Path, server: servers.Server, service: str) -> None:
     configuration.write_private(path, configuration.as_ini({
         # Of no broker; it is only looked at for the parts that _BUS names.
         'DEFAULT': {'use_stderr': True,
-                    'transport_url': 'rabbit://user:none@127.0.0.1:5672/'},
+                    'transport_url': 'rabbit://user:none@127.0.0.1:5672/',
+                    **(configuration.QUOTAS if service == 'cinder' else {})},
         'database': {'connection': where[service]},
         'placement_database': {'connection': where['placement']},
         'api_database': {'connection': where['nova_api']},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova with its VMware driver, on the simulated vCenter's first cluster."""
+"""Nova with its VMware driver, on two clusters of the simulated vCenter."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,9 +17,10 @@ from simulator import client
 
 _QEMU_IMG = servers.Program('qemu-img', 'qemu-utils')
 PROGRAMS = (_QEMU_IMG,)
-# The simulator's name for its first cluster.
-CLUSTER = 'DC0_C0'
-HOST = 'sandbox'
+#: Host of a nova-compute -> the simulator's name for its cluster. The first
+#: has all servers; the second is disabled until it is needed.
+CLUSTERS = {'sandbox': 'DC0_C0', 'sandbox-2': 'DC0_C1'}
+HOSTS = tuple(CLUSTERS)
 # (name, MB of memory, GB of the root disk) of each flavor.
 FLAVORS = (('tiny', 64, 1), ('small', 128, 1))
 IMAGE = 'tiny'
@@ -40,7 +41,7 @@ def options(folder: Path, databases: dict[str, str], broker: str,
     home = folder / 'nova'
     return {
         'DEFAULT': {
-            'host': HOST,
+            'host': HOSTS[0],
             'my_ip': '127.0.0.1',
             'use_stderr': True,
             'state_path': home,
@@ -49,6 +50,8 @@ def options(folder: Path, databases: dict[str, str], broker: str,
             'compute_driver': 'vmwareapi.VMwareVCDriver',
             'report_interval': 5,
             'service_down_time': 60,
+            # Within a cluster, the vCenter chooses the host.
+            'allow_resize_to_same_host': True,
             # The other virtual machines of the vCenter are not Nova's.
             'running_deleted_instance_action': 'noop',
         },
@@ -81,7 +84,7 @@ def _vcenter_options(vcenter: client.Address) -> configuration.Options:
         'host_password': vcenter.password,
         'ca_file': vcenter.cacert,
         'insecure': False,
-        'cluster_name': CLUSTER,
+        'cluster_name': CLUSTERS[HOSTS[0]],
         'task_poll_interval': 0.2,
         'api_retry_count': 2,
         # Root disks of their own, as most clouds have them.
@@ -101,20 +104,39 @@ def write(folder: Path, sections: dict[str, configuration.Options]) -> Path:
     return path
 
 
+def _write_second(nova_conf: Path, folder: Path) -> Path:
+    """What the second nova-compute reads beside nova.conf."""
+    host = HOSTS[1]
+    home = folder / host
+    (home / 'instances').mkdir(parents=True, exist_ok=True)
+    path = nova_conf.with_name('%s.conf' % host)
+    configuration.write_private(path, configuration.as_ini({
+        'DEFAULT': {'host': host, 'state_path': home,
+                    'instances_path': home / 'instances'},
+        'vmware': {'cluster_name': CLUSTERS[host]}}))
+    return path
+
+
 def start(folder: Path, nova_conf: Path,
           accounts: accounts_module.Accounts
           ) -> list[processes.ManagedProcess]:
-    """Start Nova's four services, without waiting for them.
+    """Start Nova's services, without waiting for them.
 
     :returns: the API first, and nova-compute last
     """
     started = [environment.serve(
         'nova-api', 'nova.wsgi.osapi_compute', accounts.ports.nova, folder,
         {'OS_NOVA_CONFIG_DIR': str(nova_conf.parent)})]
-    for name in ('nova-conductor', 'nova-scheduler', 'nova-compute'):
+    second = _write_second(nova_conf, folder)
+    for name, program, files in (
+            ('nova-conductor', 'nova-conductor', [nova_conf]),
+            ('nova-scheduler', 'nova-scheduler', [nova_conf]),
+            ('nova-compute-2', 'nova-compute', [nova_conf, second]),
+            ('nova-compute', 'nova-compute', [nova_conf])):
         started.append(processes.ManagedProcess.start(
-            name, [environment.SERVICES.program(name),
-                   '--config-file', str(nova_conf)], folder,
+            name, [environment.SERVICES.program(program),
+                   *(word for path in files
+                     for word in ('--config-file', str(path)))], folder,
             environment=environment.SERVICES.variables()))
     return started
 
@@ -128,20 +150,22 @@ def wait_until_ready(started: list[processes.ManagedProcess],
     """
     environment.wait_until_serving(
         started[0], accounts_module.url(accounts.ports.nova))
-    known: Any = None
 
     def probe() -> bool | None:
-        nonlocal known
-        # The first is there once the scheduler has found the host.
-        known = known or next(iter(admin.compute.hypervisors()), None)
-        if known is None:
+        # There once the scheduler has found their hosts.
+        if len(list(admin.compute.hypervisors())) < len(HOSTS):
             return None
-        provider = next(iter(admin.placement.resource_providers()), None)
-        return True if provider is not None and list(
-            admin.placement.resource_provider_inventories(
-                provider)) else None
+        providers = list(admin.placement.resource_providers())
+        return True if len(providers) == len(HOSTS) and all(
+            list(admin.placement.resource_provider_inventories(provider))
+            for provider in providers) else None
 
-    started[-1].wait_until_ready(probe, _START_TIMEOUT_SECONDS)
+    # Each, so that the one that ends is named.
+    for process in started[-len(HOSTS):]:
+        process.wait_until_ready(probe, _START_TIMEOUT_SECONDS)
+    second = next(each for each in admin.compute.services(
+        binary='nova-compute') if each.host == HOSTS[1])
+    admin.compute.disable_service(second)
 
 
 def populate(admin: Any) -> None:

@@ -3,47 +3,51 @@
 
     make tempest
 
-Tempest and the plugin of Cinder come from their packages. Each failure and
-each skip is printed with its reason; the exit code is 1 if any test failed.
+Tempest and the plugin of Cinder come from their packages. The results of all
+tests are written into docs/tempest.md (see `tempest_record`); those of some
+tests, chosen by --regex, are only printed. The exit code is 1 if a test
+failed or was skipped without a reason in tempest_reasons.toml.
+
+The output is kept in build/tempest-full, or build/tempest-lazy with lazy
+creation on, as it comes. After a run that was broken off, --record writes
+what it has left.
 """
 
 import argparse
 import collections
+import datetime
+from importlib import metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from typing import NamedTuple
+import time
+
+from oslo_utils import strutils
 
 from sandbox import clients
 from sandbox import configuration
 from sandbox.services import environment
 from sandbox.services import nova
 from sandbox.services import running
+from sandbox.tests import tempest_record
 
 ENVIRONMENT = environment.Environment('tempest-venv', '.installed')
-TESTS = '(^tempest.api.volume)|(^cinder_tempest_plugin)'
-FOLDER = configuration.BUILD / 'tempest'
-
-# "{0} a.b.Class.test [1.5s] ... SKIPPED: why"; a class stands as
-# "setUpClass (a.b.Class)".
-_LINE = re.compile(r'^\{\d+\} (?P<test>.+?) (?:\[[\d.]+s\] )?\.\.\. '
-                   r'(?P<outcome>ok|FAILED|SKIPPED)(?:: (?P<why>.*))?$')
+TESTS = '|'.join(f'(^{re.escape(suite)})' for suite in tempest_record.SUITES)
+_RELEASES = ('tempest', 'cinder-tempest-plugin', 'cinder', 'nova')
 
 
-class Outcome(NamedTuple):
-    """What became of a test, or of all tests of a class."""
-
-    test: str
-    outcome: str
-    why: str
+def mode_of(cloud):
+    """"lazy" or "full": how a running cloud creates volumes."""
+    return 'lazy' if strutils.bool_from_string(cloud.option(
+        'vcenter', 'vmware_lazy_create', 'true')) else 'full'
 
 
-def outcomes(output):
-    """Each outcome that Tempest has printed, in its order."""
-    return [Outcome(found['test'], found['outcome'], found['why'] or '')
-            for found in map(_LINE.match, output.splitlines()) if found]
+def folder_of(mode):
+    """Where Tempest works and what it prints is kept."""
+    return configuration.BUILD / f'tempest-{mode}'
 
 
 def settings(cloud, folder, ids):
@@ -71,6 +75,8 @@ def settings(cloud, folder, ids):
         'service_available': {'cinder': True, 'glance': True, 'nova': True,
                               'neutron': True, 'swift': False,
                               'horizon': True},
+        # For the tests of roles.
+        'enforce_scope': {'cinder': True},
         'dashboard': {'dashboard_url': cloud.dashboard_url},
         'image': {'disk_formats': 'vmdk', 'container_formats': 'bare'},
         'compute': {
@@ -89,6 +95,7 @@ def settings(cloud, folder, ids):
         'volume': {
             'catalog_type': 'volumev3', 'volume_type': 'thin',
             'storage_protocol': 'vmdk', 'vendor_name': 'VMware',
+            'backend_names': ','.join(cloud.backends),
             'disk_format': 'vmdk', 'backup_driver': 'posix',
             'build_timeout': 300, 'build_interval': 1,
             'min_microversion': '3.0',
@@ -98,7 +105,8 @@ def settings(cloud, folder, ids):
         'volume-feature-enabled': {
             'api_v3': True, 'backup': True, 'snapshot': True, 'clone': True,
             'manage_volume': True, 'manage_snapshot': True,
-            'extend_attached_volume': True, 'multi_backend': False,
+            'extend_attached_volume': True,
+            'multi_backend': len(cloud.backends) > 1,
             'extend_volume_with_snapshot': True, 'consistency_group': True,
             'volume_revert': True, 'concurrency_tests': True},
     }
@@ -124,38 +132,117 @@ def prepare(cloud, folder):
 
 
 def summary(found):
-    """What is worth reading of many outcomes, as lines."""
+    """The outcomes but successes, and their numbers, as lines."""
     lines = [f'{each.outcome} {each.test} {each.why}'.rstrip()
-             for each in found if each.outcome != 'ok']
+             for each in found if each.outcome != tempest_record.PASSED]
     counts = collections.Counter(each.outcome for each in found)
-    lines.append('%d passed, %d failed, %d skipped' % (
-        counts['ok'], counts['FAILED'], counts['SKIPPED']))
+    lines.append(', '.join(f'{counts[outcome]} {heading}' for outcome, heading
+                           in tempest_record.OUTCOMES.items()))
     return lines
+
+
+def _tempest(folder, *arguments, **how):
+    """A process of `tempest` in its folder."""
+    return subprocess.Popen(
+        [ENVIRONMENT.program('tempest'), *arguments], cwd=folder,
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, **ENVIRONMENT.variables()}, **how)
+
+
+def planned(folder, regex):
+    """The names of the tests that a pattern selects."""
+    with _tempest(folder, 'run', '--list-tests', '--regex', regex) as listing:
+        names = [tempest_record.name_of(line)
+                 for line in listing.stdout.read().splitlines()
+                 if re.match(r'[\w.]+(\[.*\])?$', line) and '.' in line]
+    if listing.returncode or not names:
+        raise SystemExit(f'tempest cannot list its tests in {folder}')
+    return names
+
+
+def run(folder, regex, concurrency):
+    """Run tests, and keep what is printed in the folder as it comes."""
+    with _tempest(folder, 'run', '--regex', regex, '--concurrency',
+                  str(concurrency), stderr=subprocess.STDOUT) as process, \
+            open(folder / 'output', 'w') as output:
+        try:
+            for line in process.stdout:
+                output.write(line)
+                output.flush()
+                if tempest_record.outcomes(line):
+                    print(line, end='', flush=True)
+        except KeyboardInterrupt:
+            # Its workers too; what ran is recorded.
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def results(folder):
+    """The planned tests and the outcomes that a run has left."""
+    names = (folder / 'planned').read_text().splitlines()
+    return names, tempest_record.of_tests(tempest_record.outcomes(
+        (folder / 'output').read_text()), names)
+
+
+def record(mode, folder):
+    """Write into the docs what the last run of a mode has left."""
+    names, found = results(folder)
+    output = folder / 'output'
+    seconds = output.stat().st_mtime - (folder / 'planned').stat().st_mtime
+    records = tempest_record.load()
+    records[mode] = tempest_record.Record.of(
+        found, names, minutes=round(seconds / 60), releases=releases(),
+        date=datetime.date.fromtimestamp(
+            output.stat().st_mtime).isoformat())
+    tempest_record.save(records)
+
+
+def releases():
+    """Name of a package -> the version that is installed for the cloud."""
+    places = [str(path) for each in (ENVIRONMENT, environment.SERVICES)
+              for path in each.folder.glob('lib/python*/site-packages')]
+    return {name: next(
+        (one.version for one in metadata.distributions(
+            name=name, path=[*places, *sys.path])), 'unknown')
+            for name in _RELEASES}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('--regex', default=TESTS,
-                        help='which tests (default: %(default)s)')
+    parser.add_argument('--regex', help='which tests (all by default)')
     parser.add_argument('--concurrency', type=int, default=2)
+    parser.add_argument('--record', choices=tempest_record.MODES,
+                        help='run nothing; record the last run of this mode')
+    parser.add_argument('--page', action='store_true',
+                        help='run nothing; write the page anew, for example '
+                             'with other reasons')
     options = parser.parse_args()
+    if options.page:
+        tempest_record.save(tempest_record.load())
+        return 0
     ENVIRONMENT.require()
-    prepare(running.RunningCloud(), FOLDER)
-    with subprocess.Popen(
-            [ENVIRONMENT.program('tempest'), 'run', '--regex', options.regex,
-             '--concurrency', str(options.concurrency)],
-            cwd=FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, env={**os.environ, **ENVIRONMENT.variables()}
-    ) as run, open(FOLDER / 'output', 'w') as output:
-        for line in run.stdout:
-            output.write(line)
-            output.flush()
-            if _LINE.match(line):
-                print(line, end='', flush=True)
-    found = outcomes((FOLDER / 'output').read_text())
-    print('\n'.join(summary(found)))
-    failed = [each for each in found if each.outcome == 'FAILED']
-    return 1 if failed or not found else 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    mode = options.record
+    if mode is None:
+        cloud = running.RunningCloud()
+        if len(cloud.backends) < 2 and not options.regex:
+            raise SystemExit('all tests need two backends: make sandbox '
+                             "CLOUD=1 ARGS='--backend second'")
+        mode = mode_of(cloud)
+        prepare(cloud, folder_of(mode))
+        began = time.monotonic()
+        names = planned(folder_of(mode), options.regex or TESTS)
+        (folder_of(mode) / 'planned').write_text('\n'.join(names) + '\n')
+        run(folder_of(mode), options.regex or TESTS, options.concurrency)
+        print('%d minutes' % ((time.monotonic() - began) / 60))
+    names, found = results(folder_of(mode))
+    print('\n'.join(summary(found.values())))
+    if not options.regex:
+        record(mode, folder_of(mode))
+    strange = tempest_record.unexplained(found.values(), mode,
+                                         tempest_record.reasons())
+    for each in strange:
+        print(f'not explained: {each.outcome} {each.test} {each.why}')
+    return 1 if strange or len(found) < len(names) else 0
 
 
 if __name__ == '__main__':

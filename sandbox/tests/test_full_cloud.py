@@ -25,7 +25,6 @@ from sandbox.services import nova
 from sandbox.services import placement
 from sandbox.services import running
 from sandbox.tests import sandbox_case
-from sandbox.tests import tempest_run
 from simulator import client
 
 PORTS = accounts.Ports(*range(5001, 5008))
@@ -85,7 +84,7 @@ class ConfigurationTestCase(FilesCase):
             self.folder, {name: f'mysql://{name}'
                           for name in databases.NAMES},
             'rabbit://bus', self.accounts, where))
-        self.assertEqual(nova.CLUSTER, found['vmware']['cluster_name'])
+        self.assertEqual('DC0_C0', found['vmware']['cluster_name'])
         self.assertEqual('False', found['vmware']['insecure'])
         self.assertEqual('mysql://nova_api',
                          found['api_database']['connection'])
@@ -107,34 +106,6 @@ class ConfigurationTestCase(FilesCase):
         text = horizon.settings(self.folder, self.accounts)
         compile(text, 'settings', 'exec')
         self.assertIn(repr(self.accounts.auth_url), text)
-
-
-class TempestTestCase(unittest.TestCase):
-
-    OUTPUT = '''\
-prefix
-{0} tempest.api.volume.A.test_one [1.25s] ... ok
-{1} tempest.api.volume.A.test_two[id-1,smoke] [0.1s] ... FAILED
-
-Captured traceback:
-    {0} is no test
-{0} setUpClass (tempest.api.volume.B) ... SKIPPED: There is no network
-{0} tempest.api.volume.A.test_three ... SKIPPED: Not here
-'''
-
-    def test_each_outcome_is_found_with_its_reason(self):
-        self.assertEqual(
-            [('tempest.api.volume.A.test_one', 'ok', ''),
-             ('tempest.api.volume.A.test_two[id-1,smoke]', 'FAILED', ''),
-             ('setUpClass (tempest.api.volume.B)', 'SKIPPED',
-              'There is no network'),
-             ('tempest.api.volume.A.test_three', 'SKIPPED', 'Not here')],
-            tempest_run.outcomes(self.OUTPUT))
-
-    def test_the_summary_names_failures_and_skips(self):
-        lines = tempest_run.summary(tempest_run.outcomes(self.OUTPUT))
-        self.assertEqual('1 passed, 1 failed, 2 skipped', lines[-1])
-        self.assertEqual(4, len(lines))
 
 
 class NetworkTestCase(unittest.TestCase):
