@@ -22,7 +22,10 @@ from cinder_vmdk_ext import exceptions
 LOG = logging.getLogger(__name__)
 
 #: Errors of requests that every other backend of this kind refuses as well.
-ERRORS = (exceptions.Final, exception.ImageUnacceptable)
+ERRORS = (exceptions.Final, exception.ImageUnacceptable,
+          exception.ImageTooBig, exception.ImageConversionNotAllowed,
+          exception.InvalidSignatureImage,
+          exception.ImageSignatureVerificationException)
 
 _Field = tuple[str, str]
 
@@ -32,13 +35,19 @@ class Message(NamedTuple):
 
     action: _Field
     detail: _Field
-    #: The detail if the image is refused.
-    image_detail: _Field = message_field.Detail.IMAGE_FORMAT_UNACCEPTABLE
     #: Errors for which Cinder creates no message itself.
     errors: tuple[type[Exception], ...] = ERRORS
 
 
 _ACTION, _DETAIL = message_field.Action, message_field.Detail
+# The details of errors that concern an image.
+_OF_IMAGES = (
+    (exception.ImageUnacceptable, _DETAIL.IMAGE_FORMAT_UNACCEPTABLE),
+    (exception.ImageConversionNotAllowed, _DETAIL.IMAGE_FORMAT_UNACCEPTABLE),
+    (exception.ImageTooBig, _DETAIL.NOT_ENOUGH_SPACE_FOR_IMAGE),
+    (exception.InvalidSignatureImage, _DETAIL.SIGNATURE_VERIFICATION_FAILED),
+    (exception.ImageSignatureVerificationException,
+     _DETAIL.SIGNATURE_VERIFICATION_FAILED))
 MAKE = Message(_ACTION.CREATE_VOLUME_FROM_BACKEND,
                _DETAIL.DRIVER_FAILED_CREATE)
 # Cinder creates no message if it is an encrypted volume from an image, which
@@ -51,7 +60,9 @@ REIMAGE = FROM_IMAGE._replace(action=_ACTION.REIMAGE_VOLUME)
 # the cause.
 TO_IMAGE = Message(_ACTION.COPY_VOLUME_TO_IMAGE,
                    _DETAIL.FAILED_TO_UPLOAD_VOLUME,
-                   errors=(exception.ImageUnacceptable,))
+                   errors=(exception.ImageUnacceptable,
+                           exception.ImageConversionNotAllowed,
+                           exception.ImageTooBig))
 # Cinder creates none for these, whatever the error, and does not retry them.
 MANAGE = MAKE._replace(errors=(Exception,))
 ATTACH = Message(_ACTION.ATTACH_VOLUME, _DETAIL.ATTACH_ERROR,
@@ -89,6 +100,8 @@ def report(what: str, about: About, error: Exception,
 def _create_message(about: About, error: Exception, message: Message) -> None:
     if message == FROM_IMAGE and about.previous_status:
         message = REIMAGE
+        if isinstance(error, exception.ImageConversionNotAllowed):
+            return  # Cinder creates this one
     if not about.project_id:
         return
     current = oslo_context.get_current()
@@ -98,9 +111,8 @@ def _create_message(about: About, error: Exception, message: Message) -> None:
             project_id=about.project_id, is_admin=True, overwrite=False,
             request_id=current.request_id if current else None),
         message.action, resource_uuid=about.id,
-        detail=message.image_detail
-        if isinstance(error, exception.ImageUnacceptable)
-        else message.detail)
+        detail=next((detail for kind, detail in _OF_IMAGES
+                     if isinstance(error, kind)), message.detail))
 
 
 def _sentence(error: Exception) -> str:

@@ -222,6 +222,54 @@ def stream_by_qemu(content: bytes, capacity_bytes: int = 0) -> bytes:
     return bytes(out)
 
 
+def qcow2(content: bytes, *, version: int = 3, cluster_bits: int = 16,
+          compress: bool = False, size: int = 0, backing: bytes = b'',
+          features: int = 0, crypt: int = 0) -> bytes:
+    """A qcow2 image, as qemu-img writes it, without reference counts.
+
+    :param compress: every cluster that is not zeros
+    :param size: what the header says, if not the content's size
+    """
+    cluster = 1 << cluster_bits
+    entries = cluster // 8
+    count = -(-len(content) // cluster)
+    l1_count = -(-count // entries)
+    l1_at = cluster
+    tables_at = l1_at + -(-8 * l1_count // cluster) * cluster
+    out = bytearray(tables_at + l1_count * cluster)
+    struct.pack_into(
+        '>4sIQIIQIIQQIIQ', out, 0, b'QFI\xfb', version,
+        400 if backing else 0, len(backing), cluster_bits,
+        size or len(content), crypt, l1_count, l1_at, 0, 0, 0, 0)
+    if version == 3:
+        struct.pack_into('>QQQII', out, 72, features, 0, 0, 4, 104)
+    out[400:400 + len(backing)] = backing
+    for number in range(l1_count):
+        struct.pack_into('>Q', out, l1_at + 8 * number,
+                         tables_at + number * cluster | 1 << 63)
+    for number in range(count):
+        data = content[number * cluster:(number + 1) * cluster]
+        if not data.strip(b'\0'):
+            continue
+        if compress:
+            entry, data = _packed(data.ljust(cluster, b'\0'), len(out),
+                                  cluster_bits)
+        else:
+            out += bytes(-len(out) % cluster)
+            entry = len(out) | 1 << 63
+        struct.pack_into('>Q', out, tables_at + 8 * number, entry)
+        out += data
+    return bytes(out)
+
+
+def _packed(data: bytes, at: int, cluster_bits: int) -> tuple[int, bytes]:
+    """A compressed cluster, and what its table says of it."""
+    packer = zlib.compressobj(wbits=-12)
+    packed = packer.compress(data) + packer.flush()
+    sectors = (at + len(packed) - 1) // SECTOR - at // SECTOR
+    return 1 << 62 | sectors << 62 - (cluster_bits - 8) | at, packed
+
+
 def read_stream(stream: bytes) -> dict[int, bytes]:
     """The grains of a streamOptimized disk, by its markers, as NFC reads."""
     fields = HEADER.unpack_from(stream)
@@ -262,10 +310,11 @@ def read_sparse(data: bytes) -> dict[int, bytes]:
 
 def content_of(stream: bytes) -> bytes:
     """All that a streamOptimized disk holds."""
-    content = bytearray(HEADER.unpack_from(stream)[3] * SECTOR)
+    size = HEADER.unpack_from(stream)[3] * SECTOR
+    content = bytearray(size)
     for number, grain in read_stream(stream).items():
         content[number * GRAIN:(number + 1) * GRAIN] = grain
-    return bytes(content)
+    return bytes(content[:size])
 
 
 def checksum(grains: dict[int, bytes], size_bytes: int) -> str:

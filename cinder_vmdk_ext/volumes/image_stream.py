@@ -6,6 +6,7 @@ never held in memory. An error ends the iteration, and so the transfer.
 """
 
 import itertools
+import math
 import queue
 import threading
 import time
@@ -13,17 +14,28 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
+from typing import BinaryIO
 from typing import NamedTuple
+from typing import TypeVar
 
+from oslo_log import log as logging
 from oslo_utils import units
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.volumes.image_formats import foreign
 from cinder_vmdk_ext.volumes.image_formats import ova
+from cinder_vmdk_ext.volumes.image_formats import qcow2
 from cinder_vmdk_ext.volumes.image_formats import stream
+from cinder_vmdk_ext.volumes.image_formats import stream_vmdk
 from cinder_vmdk_ext.volumes.image_formats import vmdk
 
+LOG = logging.getLogger(__name__)
+
 CHUNK_BYTES = 1 << 20
+# How often the progress of a transfer is logged.
+PROGRESS_SECONDS = 30.0
+# Values of disk_format. Cinder treats an ISO image as a raw disk.
+VMDK, QCOW2, RAW = 'vmdk', 'qcow2', ('raw', 'iso')
 # How many chunks are read before the receiver asks for them.
 _AHEAD = 4
 # Values of the property vmware_disktype.
@@ -33,6 +45,9 @@ _CREATE_TYPES = {STREAM_OPTIMIZED: vmdk.STREAM_OPTIMIZED,
                  SPARSE: vmdk.MONOLITHIC_SPARSE}
 # Upstream accepts this value too for raw content.
 _WANTED = {'thin': PREALLOCATED}
+
+
+_Item = TypeVar('_Item')
 
 
 class Limits(NamedTuple):
@@ -66,9 +81,7 @@ def in_time(chunks: Iterable[bytes], limits: Limits,
         while True:
             left = deadline - clock()
             if left <= 0:
-                raise exceptions.TransferFailed(
-                    f'it takes longer than {limits.total_seconds:g} s',
-                    'raise vmware_image_transfer_timeout_secs')
+                raise _too_long(limits)
             try:
                 got = read.get(timeout=min(left, limits.stall_seconds))
             except queue.Empty:
@@ -112,6 +125,54 @@ def _read_ahead(chunks: Iterable[bytes], read: 'queue.Queue[Any]',
         put(error)
 
 
+def deadline(limits: Limits,
+             clock: Callable[[], float] = time.monotonic
+             ) -> Callable[[], None]:
+    """A check that raises TransferFailed after the limit, from now on."""
+    end = clock() + limits.total_seconds
+
+    def check() -> None:
+        if clock() >= end:
+            raise _too_long(limits)
+    return check
+
+
+def _too_long(limits: Limits) -> exceptions.TransferFailed:
+    return exceptions.TransferFailed(
+        f'it takes longer than {limits.total_seconds:g} s',
+        'raise vmware_image_transfer_timeout_secs')
+
+
+def _after(chunk: bytes, before: int) -> int:
+    return before + len(chunk)
+
+
+def logged(items: Iterable[_Item], size_bytes: int, what: str,
+           position: Callable[[Any, int], int] = _after,
+           clock: Callable[[], float] = time.monotonic) -> Iterator[_Item]:
+    """Pass on the items; log every half minute how far they are.
+
+    :param size_bytes: of the whole, as far as it is known
+    :param what: the beginning of the log line
+    :param position: returns how many bytes are done after an item, from the
+        item and the number before it
+    """
+    began = last = clock()
+    done = 0
+    for item in items:
+        yield item
+        done = position(item, done)
+        now = clock()
+        if now - last >= PROGRESS_SECONDS:
+            last = now
+            LOG.info('%(what)s: %(done)d of %(size)d MiB (%(percent)d %%) '
+                     'after %(seconds)d s',
+                     {'what': what, 'done': done // units.Mi,
+                      'size': math.ceil(size_bytes / units.Mi),
+                      'percent': min(100 * done // max(size_bytes, 1), 100),
+                      'seconds': now - began})
+
+
 def exactly(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
     """Pass on the chunks; raise an error if their total size differs.
 
@@ -138,6 +199,7 @@ class Image(NamedTuple):
     size_bytes: int
     container_format: str | None = None
     disk_type: str | None = None  # vmware_disktype; None: not set
+    disk_format: str = VMDK
 
 
 class ImageDisk(NamedTuple):
@@ -149,7 +211,7 @@ class ImageDisk(NamedTuple):
     """
 
     disk_type: str  # streamOptimized, sparse or preallocated
-    size_bytes: int  # of the data
+    size_bytes: int | None  # of the data; None: known only at its end
     capacity_bytes: int
     chunks: Iterator[bytes]
 
@@ -161,17 +223,72 @@ def open_disk(chunks: Iterable[bytes], image: Image,
     The data decides the disk's type. The record must name the same type, or
     none.
 
+    A raw image becomes a streamOptimized disk while it passes.
+
     :param most_bytes: the largest capacity that is allowed; None: no limit
     :raises UnusableImage: the image holds no disk, another type of disk than
         its record says, or a disk that is too large
     :raises TransferFailed: the data does not arrive
     """
+    source = stream.Peekable(exactly(chunks, image.size_bytes))
+    return _opened(image, lambda: (
+        _open_raw if image.disk_format in RAW else _open)(
+            source, image, most_bytes))
+
+
+def open_qcow2(file: BinaryIO, image: Image, most_bytes: int | None = None,
+               check: Callable[[], None] = lambda: None) -> ImageDisk:
+    """The same of a qcow2 image, which can only be read from a file.
+
+    It becomes a streamOptimized disk while it is read.
+
+    :param check: is called again and again; it may raise an error
+    :raises UnusableImage: it is not a qcow2 image, needs another file, or its
+        disk is too large
+    """
+    def find() -> ImageDisk:
+        capacity, pieces = qcow2.open_qcow2(file, most_bytes, check)
+        return _streamed(capacity, logged(
+            pieces, capacity, f'Image {image.id} is converted',
+            lambda piece, _: piece[0] + len(piece[1])), most_bytes)
+    return _opened(image, find)
+
+
+def _opened(image: Image, find: Callable[[], ImageDisk]) -> ImageDisk:
     try:
-        disk = _open(stream.Peekable(exactly(chunks, image.size_bytes)),
-                     image, most_bytes)
+        if not image.size_bytes:
+            raise stream.FormatError('it is empty')
+        disk = find()
     except stream.FormatError as error:
         raise exceptions.UnusableImage(image.id, str(error)) from None
     return disk._replace(chunks=_named(disk.chunks, image.id))
+
+
+def _streamed(content_bytes: int, pieces: Iterable[stream_vmdk.Piece],
+              most_bytes: int | None) -> ImageDisk:
+    # With the volume's own size, the vCenter need not extend the disk.
+    capacity = max(most_bytes or 0,
+                   content_bytes + -content_bytes % units.Ki)
+    return ImageDisk(STREAM_OPTIMIZED, None, capacity,
+                     stream_vmdk.write(pieces, capacity))
+
+
+def _open_raw(source: stream.Peekable, image: Image,
+              most_bytes: int | None) -> ImageDisk:
+    stream.check_capacity(image.size_bytes, most_bytes)
+    name = foreign.name_of(source.peek(foreign.HEAD_BYTES))
+    if name:
+        raise stream.FormatError(
+            f'its disk_format is {image.disk_format}, but it is {name}; '
+            'correct its disk_format')
+    return _streamed(image.size_bytes, _offsets(source), most_bytes)
+
+
+def _offsets(chunks: Iterable[bytes]) -> Iterator[stream_vmdk.Piece]:
+    at = 0
+    for chunk in chunks:
+        yield at, chunk
+        at += len(chunk)
 
 
 def _named(chunks: Iterator[bytes], image_id: str) -> Iterator[bytes]:
@@ -183,8 +300,6 @@ def _named(chunks: Iterator[bytes], image_id: str) -> Iterator[bytes]:
 
 def _open(source: stream.Peekable, image: Image,
           most_bytes: int | None) -> ImageDisk:
-    if not image.size_bytes:
-        raise stream.FormatError('it is empty')
     wanted = _WANTED.get(image.disk_type or '', image.disk_type)
     size = image.size_bytes
     in_ova = image.container_format == 'ova'
@@ -212,7 +327,8 @@ def _open(source: stream.Peekable, image: Image,
     if name:
         raise stream.FormatError(
             f'it is {name}, not the raw content of a disk; correct its '
-            'properties container_format and vmware_disktype, or convert it')
+            'disk_format, container_format and vmware_disktype, or convert '
+            'it')
     return _open_flat(source, size, most_bytes)
 
 

@@ -67,8 +67,12 @@ class Images:
 
         If Cinder's image-volume cache is on, this leaves the image to Cinder,
         so that Cinder finds a cached image and caches a new one.
+
+        :raises ImageConversionNotAllowed: the operator allows no conversion
         """
         if self._upstream.configuration.safe_get('image_volume_cache_enabled'):
+            # Cinder would tell the reason only for some of its ways.
+            source_image.check_conversion(image_meta)
             return None, False
         return self._upstream.original.clone_image(
             context, volume, image_location, image_meta, image_service)
@@ -210,7 +214,8 @@ class Images:
 
     def fetch_stream_optimized(
             self, context: Any, volume: Any, image_service: Any,
-            image_id: str, image_size: int, adapter_type: str) -> None:
+            image_id: str, _image_size: int | None,
+            adapter_type: str) -> None:
         """Import a streamOptimized image as a volume's disk (upstream's seam).
 
         :raises UnusableImage: the image is unsound
@@ -218,8 +223,7 @@ class Images:
             nothing of the image remains in the vCenter
         """
         try:
-            backing = self._import_image(context, volume, image_service,
-                                         image_id, image_size, adapter_type)
+            backing = self._import_image(volume, image_service, adapter_type)
         except Exception:
             # The import may have made a VM though it reported an error.
             with excutils.save_and_reraise_exception():
@@ -240,8 +244,7 @@ class Images:
         if left:
             self._replacement.discard(left)
 
-    def _import_image(self, context: Any, volume: Any, image_service: Any,
-                      image_id: str, image_size: int,
+    def _import_image(self, volume: Any, image_service: Any,
                       adapter_type: str) -> Any:
         cinder = self._upstream
         _host, pool, folder, summary = cinder.select_ds_for_volume(volume)
@@ -254,8 +257,9 @@ class Images:
             adapter_type=adapter_type,
             extra_config=cinder.extra_config(volume))
         source: source_image.SourceImage = image_service
-        return self._transfers.import_disk(pool, folder, spec, source.take(),
-                                           image_size)
+        return self._transfers.import_disk(
+            pool, folder, spec, source.take(), source.disk.size_bytes,
+            source.size_bytes)
 
     # -- Volume to image ----------------------------------------------------
 

@@ -103,10 +103,13 @@ class Transfers:
     # -- Disks --------------------------------------------------------------
 
     def import_disk(self, resource_pool: Any, folder: Any, spec: Any,
-                    chunks: Iterable[bytes], size_bytes: int) -> Any:
+                    chunks: Iterable[bytes], size_bytes: int | None,
+                    progress_bytes: int) -> Any:
         """Make a VM with a streamOptimized disk (ResourcePool.ImportVApp).
 
         :param spec: VirtualMachineImportSpec
+        :param size_bytes: of the data; None: it ends with the chunks
+        :param progress_bytes: the expected size, to report the progress
         :returns: the VM
         :raises TransferFailed: the VM was not made
         :raises VimException: the vCenter refuses it
@@ -114,8 +117,8 @@ class Transfers:
         with self._lease('ImportVApp', resource_pool, spec=spec,
                          folder=folder) as lease:
             url, thumbprint = self._disk_url(lease)
-            self._put('POST', url, lease.told(chunks, size_bytes), size_bytes,
-                      thumbprint, {'Content-Type': _STREAM})
+            self._put('POST', url, lease.told(chunks, progress_bytes),
+                      size_bytes, thumbprint, {'Content-Type': _STREAM})
         return lease.info.entity
 
     @contextlib.contextmanager
@@ -170,11 +173,13 @@ class Transfers:
     # -- HTTP ---------------------------------------------------------------
 
     def _put(self, method: str, url: str, chunks: Iterable[bytes],
-             size_bytes: int, thumbprint: str | None = None,
+             size_bytes: int | None, thumbprint: str | None = None,
              headers: dict[str, str] | None = None) -> None:
+        """:param size_bytes: None: send the data in chunks (RFC 9112)"""
+        length = ({} if size_bytes is None
+                  else {'Content-Length': str(size_bytes)})
         with self._opened(method, url, thumbprint, chunks,
-                          (headers or {}) | {
-                              'Content-Length': str(size_bytes)}) as reply:
+                          (headers or {}) | length) as reply:
             reply.drain_conn()
 
     @contextlib.contextmanager

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of common tools, and other data that tenants upload."""
 
+import os
 import pathlib
 import subprocess
 import sys
 import tarfile
+import tempfile
 import unittest
 from unittest import mock
 from urllib import parse
 
+from oslo_config import cfg
 from oslo_utils import units
 from pyVmomi import vim
 import requests
@@ -20,6 +23,8 @@ from cinder_vmdk_ext import names
 from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import test_transfers
+from cinder_vmdk_ext.tests import signing
+from cinder_vmdk_ext.volumes import image_signature
 from simulator import observer
 
 REAL = pathlib.Path(__file__).resolve().parents[3].joinpath(
@@ -63,11 +68,10 @@ class ImagesCase(test_transfers.TransfersCase):
         self.assertEqual(wanted or self.wanted, self.checksum(volume))
         self.driver.delete_volume(volume)
 
-    def refuse(self, image, words):
+    def refuse(self, image, words, error=exception.ImageUnacceptable):
         """It ends in one sentence, before anything is made of it."""
         self.control.reset_journal()
-        caught = self.assertRaises(exception.ImageUnacceptable, self.fill,
-                                   image)
+        caught = self.assertRaises(error, self.fill, image)
         self.assertIsInstance(caught, not_rescheduled())
         self.assertIn(image.metadata['id'], str(caught))
         self.assertIn(words, str(caught))
@@ -377,6 +381,114 @@ class InVsphereTestCase(ImagesCase):
             image = self.image(kept, CONTENT)
             self.assertRaises(exception.ImageUnacceptable, self.fill, image)
             self.assert_nothing_left()
+
+
+class ConvertedTestCase(ImagesCase):
+    """D15: raw and qcow2, the formats of most clouds."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cfg.CONF.set_override('image_conversion_dir', cls.folder)
+        cls.addClassCleanup(cfg.CONF.clear_override, 'image_conversion_dir')
+        cls.signer = signing.Signer()
+
+    def image(self, data, disk_format='raw', **kwargs):
+        image = without_type(ImageService(data, **kwargs))
+        image.metadata['disk_format'] = disk_format
+        return image
+
+    def accept(self, image, wanted=None):
+        super().accept(image, wanted)
+        self.assertEqual([], os.listdir(self.folder))
+
+    def refuse(self, image, words, error=exception.ImageUnacceptable):
+        super().refuse(image, words, error)
+        self.assertEqual([], os.listdir(self.folder))
+
+    def test_raw_images_of_any_size(self):
+        for data in (ODD, CONTENT[:700]):
+            self.accept(self.image(data), self.sum_of(data))
+
+    def test_qcow2_images_of_any_size(self):
+        for data, compress in ((CONTENT, True), (ODD, False)):
+            self.accept(self.image(disk_images.qcow2(
+                data, compress=compress), 'qcow2'), self.sum_of(data))
+
+    def test_they_need_one_import_and_no_other_copy(self):
+        self.control.reset_journal()
+        self.fill(self.image(CONTENT))
+        calls = set(self.control.journal()['methods'])
+        self.assertEqual({'ImportVApp', 'POST /nfc'},
+                         calls & {*UPLOADS, 'ExtendVirtualDisk_Task',
+                                  'CopyVirtualDisk_Task', 'CloneVM_Task'})
+
+    def test_a_volume_that_has_a_disk_gets_them(self):
+        volume = self.create(content=b'old')
+        self.fill(self.image(CONTENT), volume)
+        self.assertEqual(self.wanted, self.checksum(volume))
+        self.assertEqual([volume.name], list(self.shadow_vms()))
+
+    def test_what_needs_another_file_is_refused(self):
+        for data, words in (
+                (disk_images.qcow2(CONTENT, backing=b'/etc/shadow'),
+                 'backing file'),
+                (disk_images.qcow2(CONTENT, features=4), 'data-file'),
+                (disk_images.qcow2(CONTENT, size=1 << 31), 'make the volume'),
+                (CONTENT, 'not a qcow2 image')):
+            self.refuse(self.image(data, 'qcow2'), words)
+
+    def test_raw_images_that_are_something_else_are_refused(self):
+        for data, words in ((disk_images.qcow2(CONTENT), 'a qcow2 image'),
+                            (self.made_stream(), 'a VMDK file')):
+            self.refuse(self.image(data), words)
+        self.refuse(self.image(CONTENT, container='ova'), 'container_format')
+
+    def test_one_that_is_cut_leaves_nothing(self):
+        image = self.image(disk_images.qcow2(CONTENT)[:-512], 'qcow2')
+        caught = self.assertRaises(exceptions.UnusableImage, self.fill, image)
+        self.assertIn('cut off', str(caught))
+        self.assert_nothing_left()
+        for disk_format in ('raw', 'qcow2'):
+            image = self.image(CONTENT, disk_format, size=len(ODD))
+            self.assert_fails(image)
+        self.assertEqual([], os.listdir(self.folder))
+
+    def test_too_little_space_for_one_is_said_once(self):
+        self.refuse(self.image(b'', 'qcow2', size=1 << 62), self.folder,
+                    exception.ImageTooBig)
+
+    def test_no_conversion_without_the_operators_leave(self):
+        cfg.CONF.set_override('image_conversion_disable', True)
+        self.addCleanup(cfg.CONF.clear_override, 'image_conversion_disable')
+        self.refuse(self.image(CONTENT), 'disabled',
+                    exception.ImageConversionNotAllowed)
+
+    def test_a_signature_is_verified_before_the_disk_is_whole(self):
+        for data, signed, disk_format in (
+                (ODD, CONTENT, 'raw'),
+                (disk_images.qcow2(CONTENT), disk_images.qcow2(CONTENT),
+                 'qcow2')):
+            image = self.image(data, disk_format)
+            image.metadata['properties'].update(
+                self.signer.properties(signed))
+            self.try_signed(image, data == signed)
+
+    def try_signed(self, image, is_right):
+        volume = self.new_volume()
+        with mock.patch.object(
+                image_signature.signature_utils, 'get_certificate',
+                lambda context, uuid: self.signer):
+            if not is_right:
+                self.assertRaises(
+                    exception.ImageSignatureVerificationException, self.fill,
+                    image, volume)
+                self.assert_nothing_left()
+                return
+            self.fill(image, volume)
+        self.assertEqual(self.wanted, self.checksum(volume))
+        self.driver.delete_volume(volume)
 
 
 class UploadTestCase(ImagesCase):

@@ -50,6 +50,25 @@ class ReportTestCase(unittest.TestCase):
             self.report(exceptions.UnusableImage('i', 'it is cut off'),
                         refusals.FROM_IMAGE)[1])
 
+    def test_what_stops_an_image_is_said_by_the_nearest_message(self):
+        for error, detail in (
+                (exception.ImageTooBig(image_id='i', reason='x'),
+                 message_field.Detail.NOT_ENOUGH_SPACE_FOR_IMAGE),
+                (exception.ImageConversionNotAllowed(image_id='i', reason=''),
+                 message_field.Detail.IMAGE_FORMAT_UNACCEPTABLE),
+                (exception.ImageSignatureVerificationException(reason='x'),
+                 message_field.Detail.SIGNATURE_VERIFICATION_FAILED),
+                (exception.InvalidSignatureImage(image_id='i'),
+                 message_field.Detail.SIGNATURE_VERIFICATION_FAILED)):
+            self.assertEqual([detail],
+                             self.report(error, refusals.FROM_IMAGE)[1])
+
+    def test_cinder_says_itself_that_a_reimage_may_not_convert(self):
+        error = exception.ImageConversionNotAllowed(image_id='i', reason='')
+        self.assertEqual([], self.report(
+            error, refusals.FROM_IMAGE,
+            VOLUME._replace(previous_status='available'))[1])
+
     def test_no_second_message_where_cinder_makes_one(self):
         self.assertEqual([], self.report(exceptions.VolumeRefused('x'),
                                          refusals.TO_IMAGE)[1])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of image formats: VMDK, OVA, and names of other formats.
+"""Readers and writers of image formats: VMDK, OVA, qcow2; names of others.
 
-A tenant controls the bytes. So these modules only compute, read the bytes
-once from beginning to end, and hold a bounded number of them in memory.
+A tenant controls the bytes. So these modules only compute, and hold a bounded
+number of bytes in memory. They read once, from beginning to end; qcow2 alone
+needs a file that can be read in any order.
 """

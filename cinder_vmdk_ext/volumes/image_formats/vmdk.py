@@ -25,18 +25,18 @@ MAGIC = b'KDMV'
 STREAM_OPTIMIZED = 'streamOptimized'
 MONOLITHIC_SPARSE = 'monolithicSparse'
 SECTOR_BYTES = 512
-_AT_END = (1 << 64) - 1
-_TABLE_ENTRIES = 512
-_TABLE_BYTES = 4 * _TABLE_ENTRIES
+AT_END = (1 << 64) - 1
+TABLE_ENTRIES = 512
+_TABLE_BYTES = 4 * TABLE_ENTRIES
 # That of a disk of 128 TiB with grains of the usual 64 KiB.
 _MOST_DIRECTORY_BYTES = 16 << 20
 _SMALLEST_GRAIN, _LARGEST_GRAIN = 8, 4096  # sectors
 _VERSIONS = (1, 2, 3)
-_HAS_NEWLINES, _COMPRESSED, _MARKERS = 1, 1 << 16, 1 << 17
-_DEFLATE = 1
-_NEWLINES = b'\n \r\n'
-_GRAIN_HEAD, _MARKER_HEAD = struct.Struct('<QI'), struct.Struct('<QII')
-_END_OF_STREAM, _GRAIN_TABLE, _GRAIN_DIRECTORY, _FOOTER = range(4)
+HAS_NEWLINES, COMPRESSED, MARKERS = 1, 1 << 16, 1 << 17
+DEFLATE = 1
+NEWLINES = b'\n \r\n'
+GRAIN_HEAD, MARKER_HEAD = struct.Struct('<QI'), struct.Struct('<QII')
+END_OF_STREAM, GRAIN_TABLE, GRAIN_DIRECTORY, FOOTER = range(4)
 
 
 class Header(NamedTuple):
@@ -59,12 +59,12 @@ class Header(NamedTuple):
 
     @property
     def is_stream(self) -> bool:
-        return bool(self.flags & (_COMPRESSED | _MARKERS))
+        return bool(self.flags & (COMPRESSED | MARKERS))
 
     @property
     def tables(self) -> int:
         return math.ceil(math.ceil(self.capacity / self.grain)
-                         / _TABLE_ENTRIES)
+                         / TABLE_ENTRIES)
 
     @property
     def head_bytes(self) -> int:
@@ -72,7 +72,7 @@ class Header(NamedTuple):
         return (self.descriptor_at + self.descriptor_size) * SECTOR_BYTES
 
 
-_HEADER = struct.Struct('<4sIIQQQQIQQQB4sH')
+HEADER = struct.Struct('<4sIIQQQQIQQQB4sH')
 
 
 class Vmdk(NamedTuple):
@@ -98,7 +98,7 @@ def open_vmdk(source: stream.Peekable,
     sector = source.peek(SECTOR_BYTES)
     if len(sector) < SECTOR_BYTES:
         raise stream.FormatError(stream.CUT)
-    header = _read_header(sector)
+    header = read_header(sector)
     head = source.peek(header.head_bytes)
     if len(head) < header.head_bytes:
         raise stream.FormatError(stream.CUT)
@@ -126,25 +126,25 @@ def open_vmdk(source: stream.Peekable,
     return Vmdk(kind, capacity, _checked(source, header, inspector))
 
 
-def _read_header(sector: bytes) -> Header:
-    header = Header._make(_HEADER.unpack_from(sector))
+def read_header(sector: bytes) -> Header:
+    header = Header._make(HEADER.unpack_from(sector))
     if header.magic != MAGIC:
         raise stream.FormatError('it is not a VMDK')
     problem = None
     if header.version not in _VERSIONS:
         problem = f'has version {header.version}'
-    elif header.flags & _HAS_NEWLINES and header.newlines != _NEWLINES:
+    elif header.flags & HAS_NEWLINES and header.newlines != NEWLINES:
         problem = 'was changed by a transfer in text mode'
     elif not (_SMALLEST_GRAIN <= header.grain <= _LARGEST_GRAIN
               and header.grain & (header.grain - 1) == 0):
         problem = f'has grains of {header.grain} sectors'
-    elif header.table_entries != _TABLE_ENTRIES:
+    elif header.table_entries != TABLE_ENTRIES:
         problem = f'has grain tables of {header.table_entries} entries'
     elif not header.capacity or header.tables * 4 > _MOST_DIRECTORY_BYTES:
         problem = f'says that the disk holds {header.capacity} sectors'
     elif header.is_stream and (
-            not header.flags & _COMPRESSED or not header.flags & _MARKERS
-            or header.compression != _DEFLATE):
+            not header.flags & COMPRESSED or not header.flags & MARKERS
+            or header.compression != DEFLATE):
         problem = 'does not say how its grains are compressed'
     elif not (header.descriptor_at == 1 and 0 < header.descriptor_size
               * SECTOR_BYTES <= descriptor.MOST_BYTES):
@@ -226,7 +226,7 @@ def _walk_tables(header: Header) -> Generator[int, bytes, tuple[int, int]]:
     needed = 0
     # The last grain of the disk may be shorter than the others.
     last_table, last_entry = divmod(
-        math.ceil(header.capacity / header.grain) - 1, _TABLE_ENTRIES)
+        math.ceil(header.capacity / header.grain) - 1, TABLE_ENTRIES)
     rest = header.capacity % header.grain or header.grain
     tables = sorted((sector, number) for number, sector
                     in enumerate(directory[:header.tables]) if sector)
@@ -257,7 +257,7 @@ def _numbers(data: bytes) -> 'array.array[int]':
 def _walk_stream(header: Header) -> stream.Walk:
     """Check the grains up to the end marker; or to the end of the data."""
     at, needed = header.head_bytes // SECTOR_BYTES, 0
-    tables_first = header.directory_at != _AT_END
+    tables_first = header.directory_at != AT_END
     if tables_first:
         at, needed = yield from _walk_tables(header)
     if header.overhead < at:
@@ -271,12 +271,12 @@ def _walk_stream(header: Header) -> stream.Walk:
             break  # qemu-img writes no end marker after a full grain
         if len(sector) < SECTOR_BYTES:
             raise stream.FormatError(stream.CUT)
-        value, size, kind = _MARKER_HEAD.unpack_from(sector)
+        value, size, kind = MARKER_HEAD.unpack_from(sector)
         if size:
             at += yield from _walk_grain(header, sector, value, size)
-        elif kind == _END_OF_STREAM:
+        elif kind == END_OF_STREAM:
             break
-        elif kind not in (_GRAIN_TABLE, _GRAIN_DIRECTORY, _FOOTER):
+        elif kind not in (GRAIN_TABLE, GRAIN_DIRECTORY, FOOTER):
             raise stream.FormatError(f'it has a marker of unknown type {kind}')
         else:
             yield from stream.skip(value * SECTOR_BYTES)
@@ -291,21 +291,41 @@ def _walk_grain(header: Header, sector: bytes, lba: int,
 
     :returns: how many sectors the grain takes in the file
     """
-    grain = header.grain * SECTOR_BYTES
-    if lba >= header.capacity or lba % header.grain or size > 2 * grain:
+    sectors = sectors_of_grain(header, lba, size)
+    packed = sector[GRAIN_HEAD.size:]
+    if sectors > 1:
+        packed += yield from stream.take((sectors - 1) * SECTOR_BYTES)
+    unpacked(header, lba, packed[:size])
+    return sectors
+
+
+def sectors_of_grain(header: Header, lba: int, size: int) -> int:
+    """How many sectors a compressed grain takes in the file.
+
+    :param size: of the compressed grain, in bytes
+    :raises FormatError: the disk cannot have such a grain
+    """
+    if (lba >= header.capacity or lba % header.grain
+            or size > 2 * header.grain * SECTOR_BYTES):
         raise stream.FormatError(
             f'it has a grain of {size} bytes for sector {lba}, which is '
             'impossible')
-    sectors = math.ceil((_GRAIN_HEAD.size + size) / SECTOR_BYTES)
-    packed = sector[_GRAIN_HEAD.size:]
-    if sectors > 1:
-        packed += yield from stream.take((sectors - 1) * SECTOR_BYTES)
+    return math.ceil((GRAIN_HEAD.size + size) / SECTOR_BYTES)
+
+
+def unpacked(header: Header, lba: int, packed: bytes) -> bytes:
+    """The content of a compressed grain.
+
+    :param lba: the grain's first sector on the disk
+    :raises FormatError: it does not decompress, or to more than a grain's size
+    """
+    grain = header.grain * SECTOR_BYTES
     unpack = zlib.decompressobj()
     try:
-        data = unpack.decompress(packed[:size], grain + 1)
+        data = unpack.decompress(packed, grain + 1)
     except zlib.error as error:
         raise stream.FormatError(
             f'its grain for sector {lba} is damaged ({error})') from None
     if not unpack.eof or len(data) > grain:
         raise stream.FormatError(f'its grain for sector {lba} is damaged')
-    return sectors
+    return data

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data of images, without a transfer."""
 
+import io
 import threading
 import unittest
 
@@ -75,6 +76,28 @@ class InTimeTestCase(unittest.TestCase):
         self.assertEqual(before, threading.active_count())
 
 
+class LoggedTestCase(unittest.TestCase):
+    """logged() and deadline()."""
+
+    def test_a_line_every_half_minute_says_how_far_it_is(self):
+        times = iter(range(0, 1000, 16))
+        with self.assertLogs(image_stream.__name__, 'INFO') as logged:
+            self.assertEqual([b'x' * 1024] * 4, list(image_stream.logged(
+                [b'x' * 1024] * 4, 4096, 'It is read',
+                clock=lambda: next(times))))
+        self.assertEqual(
+            ['It is read: 0 of 1 MiB (50 %) after 32 s',
+             'It is read: 0 of 1 MiB (100 %) after 64 s'],
+            [record.getMessage() for record in logged.records])
+
+    def test_the_time_of_a_conversion_has_an_end(self):
+        times = iter((0, 59, 61))
+        check = image_stream.deadline(LIMITS, lambda: next(times))
+        check()
+        with self.assertRaisesRegex(exceptions.TransferFailed, 'longer'):
+            check()
+
+
 class ExactlyTestCase(unittest.TestCase):
     """exactly()."""
 
@@ -97,10 +120,11 @@ class ExactlyTestCase(unittest.TestCase):
 class OpenDiskTestCase(unittest.TestCase):
     """open_disk(); the formats have tests of their own."""
 
-    def open(self, data, disk_type=None, container='bare', most_bytes=None):
+    def open(self, data, disk_type=None, container='bare', most_bytes=None,
+             disk_format='vmdk'):
         return image_stream.open_disk(
             [data], image_stream.Image('image', len(data), container,
-                                       disk_type), most_bytes)
+                                       disk_type, disk_format), most_bytes)
 
     def refuse(self, words, *args, **kwargs):
         with self.assertRaisesRegex(exceptions.UnusableImage,
@@ -128,6 +152,48 @@ class OpenDiskTestCase(unittest.TestCase):
         self.refuse('not a VMDK', CONTENT, 'sparse')
         self.refuse('correct the property', disk_images.ova(STREAM), 'thin',
                     'ova')
+
+    def test_a_raw_image_becomes_a_stream_of_the_volumes_size(self):
+        for size in (len(CONTENT), 512, 700):
+            disk = self.open(CONTENT[:size], disk_format='raw',
+                             most_bytes=1 << 30)
+            self.assertEqual(('streamOptimized', None, 1 << 30), disk[:3])
+            stream = joined(disk.chunks)
+            self.assertEqual(dict(disk_images.grains_of(CONTENT[:size])),
+                             disk_images.read_stream(stream))
+
+    def test_a_raw_image_that_is_something_else_is_refused(self):
+        for data, words in ((STREAM, 'a VMDK file'),
+                            (disk_images.qcow2(CONTENT), 'a qcow2 image'),
+                            (disk_images.ova(STREAM), 'a tar archive')):
+            for disk_format in ('raw', 'iso'):
+                self.refuse(f'its disk_format is {disk_format}, but it is '
+                            f'{words}', data, disk_format=disk_format)
+        self.refuse('make the volume larger', CONTENT, disk_format='raw',
+                    most_bytes=len(CONTENT) - 1)
+        self.refuse('empty', b'', disk_format='raw')
+
+    def test_a_qcow2_image_becomes_a_stream_of_the_volumes_size(self):
+        data = disk_images.qcow2(CONTENT)
+        image = image_stream.Image('image', len(data), disk_format='qcow2')
+        disk = image_stream.open_qcow2(io.BytesIO(data), image, 1 << 30)
+        self.assertEqual(('streamOptimized', None, 1 << 30), disk[:3])
+        self.assertEqual(CONTENT.ljust(1 << 20, b'\0'), disk_images.content_of(
+            joined(disk.chunks))[:1 << 20])
+        for data, words in ((CONTENT, 'not a qcow2 image'),
+                            (disk_images.qcow2(CONTENT, backing=b'x'),
+                             'backing file')):
+            with self.assertRaisesRegex(exceptions.UnusableImage,
+                                        f'Image image .*{words}'):
+                image_stream.open_qcow2(io.BytesIO(data), image)
+
+    def test_a_qcow2_image_that_turns_out_to_be_cut_names_its_image(self):
+        data = disk_images.qcow2(CONTENT)[:-1024]
+        disk = image_stream.open_qcow2(
+            io.BytesIO(data), image_stream.Image('image', len(data)))
+        with self.assertRaisesRegex(exceptions.UnusableImage,
+                                    'Image image .*cut off'):
+            joined(disk.chunks)
 
     def test_an_odd_number_of_sectors_is_rounded_up_to_whole_kib(self):
         disk = self.open(b'x' * 512)

@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image is opened before anything is created from it."""
 
+import tempfile
 import types
 import unittest
+from unittest import mock
+
+from oslo_config import cfg
+
+from cinder import exception
+from cinder.image import image_utils
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests import disk_images
+from cinder_vmdk_ext.tests import signing
+from cinder_vmdk_ext.volumes import image_signature
 from cinder_vmdk_ext.volumes import image_stream
 from cinder_vmdk_ext.volumes import source_image
 
@@ -34,6 +43,14 @@ class Service:
 
     def download(self, _context, _image_id):
         yield self.data
+
+
+def setUpModule():
+    folder = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(folder.cleanup)
+    cfg.CONF.set_override('image_conversion_dir', folder.name)
+    unittest.addModuleCleanup(cfg.CONF.clear_override,
+                              'image_conversion_dir')
 
 
 def opened(service, most_bytes=1 << 30):
@@ -75,8 +92,9 @@ class SourceImageTestCase(unittest.TestCase):
                 self.assertIsNone(source.vsphere_url)
 
     def test_records_that_cannot_be_are_refused_unread(self):
-        for record in ({'disk_format': 'raw'}, {'disk_format': None},
+        for record in ({'disk_format': 'vhd'}, {'disk_format': None},
                        {'container_format': 'docker'},
+                       {'disk_format': 'raw', 'container_format': 'ova'},
                        {'properties': {'vmware_disktype': 'x'}},
                        {'properties': {'vmware_adaptertype': 'x'}}):
             service = Service(CONTENT, **record)
@@ -84,6 +102,60 @@ class SourceImageTestCase(unittest.TestCase):
             with self.assertRaisesRegex(exceptions.UnusableImage,
                                         'Image image .*this backend accepts'):
                 opened(service).__enter__()
+
+    def test_a_converted_image_is_a_vmdk_to_upstream(self):
+        for disk_format, data in (('raw', CONTENT), ('iso', CONTENT),
+                                  ('qcow2', disk_images.qcow2(CONTENT))):
+            service = Service(data, URL, disk_format=disk_format,
+                              properties={'vmware_disktype': 'sparse'})
+            with opened(service) as source:
+                record = source.show(None, 'image')
+                self.assertEqual(
+                    ('vmdk', 'streamOptimized'),
+                    (record['disk_format'],
+                     record['properties']['vmware_disktype']))
+                self.assertIsNone(source.vsphere_url)
+                self.assertEqual(len(data), source.size_bytes)
+                self.assertEqual(
+                    dict(disk_images.grains_of(CONTENT)),
+                    disk_images.read_stream(b''.join(source.take())))
+
+    def test_a_qcow2_file_that_cinder_has_is_read_where_it_is(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(disk_images.qcow2(CONTENT))
+            file.flush()
+            service = Service(b'', disk_format='qcow2', size=1)
+            service.download = None
+            images = image_utils.TemporaryImages(service)
+            images.temporary_images['user'] = {'image': file.name}
+            with opened(service) as source:
+                self.assertEqual(
+                    dict(disk_images.grains_of(CONTENT)),
+                    disk_images.read_stream(b''.join(source.take())))
+
+    def test_no_conversion_without_the_operators_leave(self):
+        cfg.CONF.set_override('image_conversion_disable', True)
+        self.addCleanup(cfg.CONF.clear_override, 'image_conversion_disable')
+        with opened(Service(CONTENT)):
+            pass
+        for disk_format in ('raw', 'qcow2'):
+            with self.assertRaises(exception.ImageConversionNotAllowed):
+                opened(Service(CONTENT, disk_format=disk_format)).__enter__()
+
+    def test_what_is_signed_is_not_copied_unseen(self):
+        signer = signing.Signer()
+        service = Service(CONTENT, URL,
+                          properties=signer.properties(CONTENT))
+        with mock.patch.object(image_signature.signature_utils,
+                               'get_certificate', lambda *_: signer):
+            with opened(service) as source:
+                self.assertIsNone(source.vsphere_url)
+                self.assertEqual(CONTENT, b''.join(source.take()))
+            service.data = bytes(len(CONTENT))
+            with opened(service) as source:
+                with self.assertRaises(
+                        exception.ImageSignatureVerificationException):
+                    list(source.take())
 
     def test_a_copy_that_differs_is_refused(self):
         with opened(Service(CONTENT, URL)) as source:
