@@ -35,8 +35,8 @@ ADOPTED = 'vmdk-ext.adopted-from'
 POLL_SECONDS = 1.0
 MOST_BYTES = 16 * units.Mi
 MOST_ROWS = 10000
-#: Managing a disk takes seconds. A record that says so for longer may be of a
-#: service that has stopped.
+#: Managing a disk takes seconds. If a record says so for longer, its service
+#: may have stopped.
 STUCK_SECONDS = 600.0
 _FIELDS = ('source_name', 'source_id', 'name', 'description', 'type',
            'bootable', 'availability_zone', 'project')
@@ -50,7 +50,7 @@ _ERRORS = (exceptions.VMWARE_ERRORS, exception.CinderException)
 
 
 class _Pairs(tuple[Any, ...]):
-    """The fields of a row, each a name with its value, as they were given."""
+    """The fields of a row, each a name with its value, in their order."""
 
 
 class Wanted(NamedTuple):
@@ -68,18 +68,18 @@ class Wanted(NamedTuple):
 
     @property
     def reference(self) -> dict[str, str]:
-        """As ``cinder manage`` takes it."""
+        """The reference for ``cinder manage``."""
         return ({'source-name': self.source_name} if self.source_name
                 else {'source-id': self.source_id})
 
     @property
     def source(self) -> str:
-        """The disk, as the list calls it."""
+        """The disk, as the list names it."""
         return self.source_name or self.source_id
 
     @property
     def mark(self) -> str:
-        """What the volume's admin metadata says of it."""
+        """The value in the volume's admin metadata."""
         if len(self.source) <= _MOST_LETTERS:
             return self.source
         return 'sha256:' + hashlib.sha256(self.source.encode()).hexdigest()
@@ -197,18 +197,19 @@ def _text(number: int, name: str, value: Any) -> str:
 
 
 class AdoptVolume(command.Listing):
-    """Take disks of a list under Cinder's management, one after another.
+    """Manage the disks of a list as volumes, one after another.
 
     The list is JSON (a list of objects) or CSV with a line of titles:
-    source_name (or source_id) as cinder manage takes it, and, where wanted,
-    name, description, type, bootable, availability_zone, project. Each row is
-    checked as the driver does it, and then managed through Cinder's API, in
-    the cloud of the environment (OS_CLOUD, or OS_AUTH_URL and so on), as a
-    user who may manage volumes. A row that fails does not stop the others.
-    May be broken off and repeated: what was adopted is known by its admin
-    metadata vmdk-ext.adopted-from. The list is UTF-8 text of at most 16 MiB
-    and 10,000 rows. Exits with 1 when a row failed, and in a dry run with 3
-    when one would be refused.
+    source_name (or source_id) as for cinder manage, and, if wanted, name,
+    description, type, bootable, availability_zone, project. The command makes
+    the driver's own checks of each row, and then manages the row through
+    Cinder's API, in the cloud of the environment (OS_CLOUD, or OS_AUTH_URL
+    and the other variables), as a user who may manage volumes. A row that
+    fails does not stop the others. The command may be interrupted and
+    repeated: it finds adopted volumes by their admin metadata
+    vmdk-ext.adopted-from. The list is UTF-8 text of at most 16 MiB and 10,000
+    rows. Exits with 1 if a row failed, and in a dry run with 3 if a row would
+    be refused.
     """
 
     COLUMNS = (
@@ -230,7 +231,7 @@ class AdoptVolume(command.Listing):
             type=command.number('seconds', '600'),
             help='how long a row may take (default: 600)')
         command.add_confirmation(
-            parser, 'only say of each row whether it can be managed')
+            parser, 'only show for each row whether it can be managed')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -262,7 +263,7 @@ class AdoptVolume(command.Listing):
         return [each.row for each in checked]
 
     def _data(self, name: str) -> bytes:
-        """What a file has, or so much that it is seen to be too long."""
+        """The content of a file; if it is too long, a part that shows it."""
         if name == '-':
             stdin = self.app.stdin
             found = getattr(stdin, 'buffer', stdin).read(MOST_BYTES + 1)
@@ -271,7 +272,7 @@ class AdoptVolume(command.Listing):
             return file.read(MOST_BYTES + 1)
 
     def _is_busy(self, opened: Any, volume_id: str) -> bool:
-        """Whether an operation may be at work on a volume."""
+        """Whether an operation may be working on a volume."""
         with self.app.backends.locking():
             if opened.is_managing():
                 return True
@@ -290,16 +291,16 @@ class AdoptVolume(command.Listing):
         except KeyboardInterrupt:
             for each in ready:
                 if not each.done:
-                    each.refuse('not begun: broken off' if not each.id else
-                                'broken off while Cinder was at work')
+                    each.refuse('not begun: interrupted' if not each.id else
+                                'interrupted while Cinder was working on it')
 
 
 class _Row:
-    """What comes of one row."""
+    """One row, and its result."""
 
     def __init__(self, opened: Any, wanted: Wanted,
                  is_busy: Callable[[str], bool]) -> None:
-        """:param is_busy: whether an operation may be at work on a volume"""
+        """:param is_busy: whether an operation may be working on a volume"""
         self._opened = opened
         self.wanted = wanted
         self._is_busy = is_busy
@@ -360,8 +361,8 @@ class _Row:
         found: Iterable[Any] = objects.VolumeList.get_all(
             cinder_context.get_admin_context(),
             filters={'metadata': {ADOPTED: self.wanted.mark}})
-        # The filter also finds what a project has written. Another vCenter
-        # may have a disk of the same name.
+        # The filter also finds metadata that a project has written, and
+        # another vCenter may have a disk of the same name.
         found = [each for each in found if self._opened.owner.owns(each)
                  and each.admin_metadata.get(ADOPTED) == self.wanted.mark]
         for volume in found:
@@ -373,7 +374,7 @@ class _Row:
                 self.refuse(f'volume {volume.id} is {volume.status} since an '
                             'earlier run; delete it, and repeat')
             elif volume.status.startswith('error'):
-                # Its disk may have data: nothing here says to delete it.
+                # Its disk may have data, so no remedy here deletes it.
                 self.refuse(f'managed already, but volume {volume.id} is '
                             f'{volume.status} now')
             else:
@@ -421,8 +422,8 @@ class _Row:
         if status == 'available':
             self.done = 'managed'
         elif status in _UNDER_WAY:
-            # It may succeed yet, and a volume that is deleted then would
-            # lose its disk.
+            # It may still succeed, and a volume that is deleted then loses
+            # its disk.
             self.refuse(f'volume {self.id} is {status} after '
                         f'{wait_seconds:.0f} s; wait, and repeat')
         else:
@@ -433,7 +434,7 @@ class _Row:
                     if status == _NOT_MANAGED else ''))
 
     def _mark(self) -> None:
-        """Note the source with the volume, so that it is known again."""
+        """Record the source at the volume, so that a later run finds it."""
         volume = objects.Volume.get_by_id(
             cinder_context.get_admin_context(), self.id)
         volume.admin_metadata_update({ADOPTED: self.wanted.mark}, False)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``cinder-vmdk-ext bundle``: what a report of a fault needs, in one file.
+"""``cinder-vmdk-ext bundle``: the facts for a fault report, in one file.
 
-Secrets are kept out twice. Of the configuration only values of options that
-are listed here, or are the driver's own, are shown. And whatever the
-configuration holds that may be a secret is masked in all that is written.
+Two measures keep secrets out. The file shows values only of the options that
+are listed here, and of the driver's own. And each value in the configuration
+that may be a secret is masked in everything that is written.
 """
 
 import argparse
@@ -58,12 +58,12 @@ _SECRET = re.compile('pass|secret|token|key|credential|connection|url|auth',
                      re.IGNORECASE)
 _USERINFO = re.compile(r'(?<=://)[^/\s@]*@')
 _GRAVE = re.compile(r'\b(WARNING|ERROR|CRITICAL)\b|Traceback|^\S*Error\b')
-# A shorter word would mask half of the text.
+# Masking shorter words would make the text useless.
 _SHORTEST = 3
 
 
 class Secrets:
-    """What the files of a configuration hold that must not be told."""
+    """The secrets in configuration files, which must not be written."""
 
     def __init__(self, sections: Mapping[str, Mapping[str, list[str]]]
                  ) -> None:
@@ -92,7 +92,7 @@ class Secrets:
 
 
 def _secret_parts(name: str, value: str) -> Iterator[str]:
-    """What of an option's value may be a secret, as it may be written."""
+    """The parts of an option's value that may be secrets, in each form."""
     for userinfo in _USERINFO.findall(value):
         password = userinfo[:-1].partition(':')[2]
         yield from (password, urllib.parse.unquote(password))
@@ -128,12 +128,13 @@ def shown(sections: Mapping[str, Mapping[str, list[str]]],
 
 
 class Bundle(command.Listing):
-    """Write what a report of a fault needs: FILE, a tar.gz.
+    """Write the facts for a fault report to FILE, a tar.gz.
 
-    Versions, the configuration without secrets, the inventory, the findings
-    of an audit, and the last warnings and errors of the log. A backend whose
-    vCenter does not answer is in it with the reason. Only the owner may read
-    the file; look at it before you pass it on, since it names what is there.
+    It contains versions, the configuration without secrets, the inventory,
+    the findings of an audit, and the last warnings and errors of the log. If
+    the vCenter of a backend does not answer, it contains the reason. Only the
+    owner may read the file. It names datastores, hosts and volumes: look at
+    it before you pass it on.
     """
 
     COLUMNS = (columns.Column('name', 'Name'),
@@ -144,11 +145,11 @@ class Bundle(command.Listing):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('file', metavar='FILE',
-                            help='to write; it must not exist')
+                            help='file to write, which must not exist')
         parser.add_argument(
             '--service-log', action='append', default=[], metavar='FILE',
-            help="the service's log; may be repeated; default: where "
-                 'cinder.conf says')
+            help="the service's log; may be repeated; default: the one that "
+                 'cinder.conf names')
         parser.add_argument('--no-audit', action='store_true',
                             help='leave out the audit, which searches the '
                             'datastores')
@@ -199,7 +200,7 @@ class Bundle(command.Listing):
                 if not parsed_args.no_audit:
                     yield f'{name}/audit.json', _audited(opened), ''
         except Exception as error:
-            # It may be what the report is about.
+            # The report may be about this error.
             yield (f'{name}/error.txt', f'{type(error).__name__}: {error}',
                    exceptions.first_line(error))
 

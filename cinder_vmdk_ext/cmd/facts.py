@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``pool explain`` knows of a backend: read now, or from a file.
+"""The facts for ``pool explain``, read now or from a file.
 
-The file is JSON with a version. It has no user, password or address of the
-vCenter, and its lists have a bound.
+The file is JSON with a version. It contains no user, password or address of
+the vCenter, and its lists have a maximum length.
 """
 
 import datetime
@@ -32,7 +32,7 @@ from cinder_vmdk_ext.vsphere import references
 FORMAT = 'cinder-vmdk-ext inventory'
 VERSION = 1
 NO_POOL = 'no pool'
-#: So many volumes in an error state are saved, the latest first, and so many
+#: Maximum numbers of saved volumes in an error state, the latest first, and of
 #: VMs with their hosts.
 MOST_VOLUMES = 1000
 MOST_VMS = 20000
@@ -44,15 +44,15 @@ class TypeFacts(NamedTuple):
     id: str | None
     name: str
     specs: dict[str, str]
-    refused: str  # why the driver refuses it on any pool; ''
-    compliant: frozenset[str] | None  # datastores that have its policy
+    refused: str  # why the driver refuses it on each pool; '': it does not
+    compliant: frozenset[str] | None  # datastores; None: it has no policy
 
 
 NO_TYPE = TypeFacts(None, '', {}, '', None)
 
 
 class VolumeFacts(NamedTuple):
-    """A volume that is explained."""
+    """The facts about a volume."""
 
     size_gib: int
     zone: str
@@ -60,7 +60,7 @@ class VolumeFacts(NamedTuple):
 
 
 class Facts(Protocol):
-    """What is known of a backend."""
+    """The facts about a backend."""
 
     stats: dict[str, Any]
     service: explain.SchedulerService
@@ -89,7 +89,7 @@ class Facts(Protocol):
 
 
 class LiveFacts:
-    """As they are now."""
+    """The present facts, from the vCenter and Cinder."""
 
     def __init__(self, opened: Any) -> None:
         """:param opened: a Backend that is connected"""
@@ -145,7 +145,7 @@ class LiveFacts:
                           'host; give the id of a Nova server, or vm-12')
 
     def saved(self) -> dict[str, Any]:
-        """All of it, as the file has it."""
+        """All facts, in the form of the file."""
         context = cinder_context.get_admin_context()
         failed = objects.VolumeList.get_all(
             context, limit=MOST_VOLUMES, sort_keys=['created_at'],
@@ -174,7 +174,7 @@ class LiveFacts:
 
 
 class SavedFacts:
-    """As they were when they were saved."""
+    """The facts in a file, as they were when it was written."""
 
     def __init__(self, found: dict[str, Any]) -> None:
         """:raises KeyError, TypeError, ValueError: they are incomplete"""
@@ -201,14 +201,14 @@ class SavedFacts:
         for found in self._types:
             if wanted in (found.id, found.name):
                 return found
-        raise LookupError(f'there was no volume type {wanted!r}')
+        raise LookupError(f'the file has no volume type {wanted!r}')
 
     def volume(self, volume_id: str) -> VolumeFacts:
         """As :meth:`Facts.volume`."""
         if volume_id not in self._volumes:
             raise LookupError(
-                f'the file has no volume {volume_id}; of volumes it has those '
-                f'in status error, up to {MOST_VOLUMES}')
+                f'the file has no volume {volume_id}; it has at most '
+                f'{MOST_VOLUMES} volumes, which were in status error')
         return VolumeFacts(*self._volumes[volume_id])
 
     def host_of(self, instance: str) -> str:
@@ -216,7 +216,7 @@ class SavedFacts:
         if instance not in self._hosts:
             raise LookupError(
                 f'the file has no instance {instance!r} with a host; it has '
-                f'up to {MOST_VMS} VMs')
+                f'at most {MOST_VMS} VMs')
         return self._hosts[instance]
 
 
@@ -229,9 +229,9 @@ def dump(backends: dict[str, dict[str, Any]],
 
 
 def load(text: str) -> dict[str, SavedFacts]:
-    """What a file says of each backend.
+    """The facts of each backend in a file.
 
-    :raises ValueError: it is no such file, or of another version
+    :raises ValueError: it is not such a file, or has another version
     """
     try:
         found = jsonutils.loads(text)
@@ -289,5 +289,5 @@ def others(inventory: model.Inventory, settings: model.Settings,
 
 
 def state_of(stats: dict[str, Any]) -> str:
-    """The state of a backend that does not work."""
+    """The state of a backend that has no pool, or is down."""
     return NO_POOL if stats['backend_state'] == 'up' else 'down'

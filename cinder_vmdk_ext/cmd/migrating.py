@@ -27,18 +27,19 @@ _COLUMNS = (
     columns.Column('machine', 'VM', long=True),
     columns.Column('space_bytes', 'Space', columns.size),
     columns.Column('pool', 'To'),
-    columns.Column('free_after_bytes', 'Free there then', columns.size),
+    columns.Column('free_after_bytes', 'Free there after', columns.size),
     columns.Column('calls', 'Calls', columns.listed, long=True),
-    columns.Column('stays', 'Stays, for'))
+    columns.Column('stays', 'Stays because'))
 
 
 class PlanMigrate(command.Listing):
-    """Say what it takes to empty a pool: moves, their order, space, calls.
+    """Plan how to empty a pool: the moves in their order, space, calls.
 
-    Lists volumes with their chains of files, attached or not, promises of
-    space, templates that hold snapshots, records that name the pool of disks
-    that are elsewhere; then what cannot move, or has to go by another
-    command, and why. Changes nothing. Exits with 3 where something stays.
+    Lists volumes with their chains of files, attached or not; promises of
+    space; templates that hold snapshots; and records that name the pool
+    although the disk is elsewhere. Then it lists what cannot move, or needs
+    another command, with the reason. Changes nothing. Exits with 3 if
+    something stays.
     """
 
     COLUMNS: Sequence[columns.Column] = _COLUMNS
@@ -47,10 +48,10 @@ class PlanMigrate(command.Listing):
         """The options."""
         parser = super().get_parser(prog_name)
         parser.add_argument('pool', metavar='POOL',
-                            help='that is to be empty')
+                            help='pool to empty')
         parser.add_argument(
             '--to', action='append', default=[], metavar='POOL',
-            help='that takes volumes; may be repeated; default: all')
+            help='pool to move to; may be repeated; default: all')
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -76,7 +77,7 @@ class PlanMigrate(command.Listing):
             self.check(opened, pools)
             evacuation = evacuate.Evacuation(opened, pools[0], pools[1:])
             with self.app.backends.locking():
-                # The locks show which moves have broken off.
+                # The locks show which moves were interrupted.
                 steps = evacuation.plan()
             self.app.found |= any(step.why_not for step in steps)
             yield name, evacuation, steps
@@ -89,7 +90,7 @@ class PlanMigrate(command.Listing):
                     f'{exceptions.shortened(known)}')
 
     def check(self, opened: Any, pools: list[Any]) -> None:
-        """Refuse what would not end well."""
+        """Refuse to move the content of a pool to the same pool."""
         if pools[0].name in {each.name for each in pools[1:]}:
             with self.calling(ValueError):
                 raise ValueError(
@@ -97,14 +98,15 @@ class PlanMigrate(command.Listing):
 
 
 class RunMigrate(PlanMigrate):
-    """Empty a pool: move all that migrate plan says can move.
+    """Empty a pool: make the moves that migrate plan lists.
 
-    The pool must be drained before, or in maintenance mode. It runs beside
+    The pool must be drained, or in maintenance mode. The command runs beside
     the service: while a volume is moved, its record has the migration_status
-    vmdk-ext:moving, and a detached one the status maintenance. No data passes
-    through this host. An interrupt ends it after the move that is under way,
-    a second one at once. It can be repeated, which also ends what was broken
-    off. Exits with 3 where something stays, and with 1 where a move failed.
+    vmdk-ext:moving, and a detached volume has the status maintenance. No data
+    passes through this host. An interrupt ends the run after the current
+    move, a second one at once. The command can be repeated; it then also ends
+    interrupted moves. Exits with 3 if something stays, and with 1 if a move
+    failed.
     """
 
     COLUMNS = (*_COLUMNS, columns.Column('done', 'Done'))
@@ -116,7 +118,7 @@ class RunMigrate(PlanMigrate):
         return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
-        """Plan, ask, move."""
+        """Plan, ask, and move."""
         rows = []
         for name, evacuation, steps in self.planned(parsed_args):
             moves = [step for step in steps if not step.why_not]
@@ -125,9 +127,9 @@ class RunMigrate(PlanMigrate):
             if parsed_args.dry_run:
                 done = dict.fromkeys(range(len(moves)), 'would be moved')
             elif moves and (parsed_args.yes or self.app.agreed(
-                    f'{len(moves)} moves, {space}, will leave '
-                    f'{parsed_args.pool}; {len(steps) - len(moves)} things '
-                    'stay. Continue?')):
+                    f'{len(moves)} objects ({space}) leave '
+                    f'{parsed_args.pool}, {len(steps) - len(moves)} stay. '
+                    'Continue?')):
                 done = self._carried_out(evacuation, moves)
             rows += [(*_row(name, step), done.get(number, 'left'))
                      for number, step in enumerate(moves)]
@@ -136,7 +138,7 @@ class RunMigrate(PlanMigrate):
         return rows
 
     def check(self, opened: Any, pools: list[Any]) -> None:
-        """Refuse a pool that new volumes may come to."""
+        """Refuse a pool that still takes new volumes."""
         super().check(opened, pools)
         inventory = opened.inventory()
         for datastore in pools[0].datastores:
@@ -183,7 +185,7 @@ class RunMigrate(PlanMigrate):
 
 @contextlib.contextmanager
 def ending() -> Iterator[list[int]]:
-    """Note an interrupt in this block; the second one interrupts."""
+    """Note the first interrupt in this block; the second one ends it."""
     ended: list[int] = []
 
     def note(number: int, frame: Any) -> None:

@@ -12,16 +12,16 @@ from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext.monitoring import endpoint
 from cinder_vmdk_ext.monitoring import figures
 
-_OFF = ('vmdk_ext_status_port is 0 in its section, so that the service tells '
-        'nothing')
+_OFF = ('vmdk_ext_status_port is 0 in its section, so the service serves no '
+        'status')
 
 
 class Status(command.Listing):
-    """Show how the running service of a backend is.
+    """Show the state of a backend's running service.
 
-    Asks cinder-volume on this machine, at vmdk_ext_status_port; makes no call
-    to the vCenter. Exits with 3 where the service does not answer, or its
-    vCenter does not.
+    Asks cinder-volume on this machine, at vmdk_ext_status_port, and makes no
+    call to the vCenter. Exits with 3 if the service does not answer, or if
+    its vCenter does not.
     """
 
     COLUMNS = (
@@ -34,7 +34,7 @@ class Status(command.Listing):
         columns.Column('session_active', 'Logged in', columns.truth),
         columns.Column('logins', 'Logins', long=True),
         columns.Column('pools', 'Pools'),
-        columns.Column('pools_available', 'That take volumes', long=True),
+        columns.Column('pools_available', 'Available', long=True),
         columns.Column('tasks', 'Tasks', columns.listed),
         columns.Column('promised_bytes', 'Promised', columns.size),
         columns.Column('claimed_bytes', 'Claimed', columns.size, long=True),
@@ -76,11 +76,11 @@ def _row(name: str, found: figures.Figures) -> columns.Row:
 class Metrics(command.OfBackends):
     """Print figures for Prometheus, as text.
 
-    Those of the running service, where it tells them at vmdk_ext_status_port;
-    else those of the pools, which the command reads itself. With --audit also
-    how many things of each kind an audit finds. For a file that Prometheus's
-    node_exporter collects; the service's own port can be read by Prometheus
-    itself.
+    They are those of the running service, if it serves them at
+    vmdk_ext_status_port. Otherwise the command reads the pools itself. With
+    --audit, they include the number of findings of each kind. The output is
+    for a file that Prometheus's node_exporter collects; Prometheus can also
+    read the service's port itself.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -90,7 +90,7 @@ class Metrics(command.OfBackends):
                             help='run an audit, which searches the '
                             'datastores, and count its findings')
         parser.add_argument('--output', metavar='FILE',
-                            help='write to a file, which is replaced at once')
+                            help='write to FILE, replaced in one step')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -103,13 +103,13 @@ class Metrics(command.OfBackends):
 
     def _collected(self, parsed_args: argparse.Namespace
                    ) -> list[figures.Figures]:
-        told = {name: _asked(self.app.backends.connection(name))[0]
-                for name in self.names(parsed_args)}
-        if all(told.values()) and not parsed_args.audit:
-            return [each for each in told.values() if each]
+        served = {name: _asked(self.app.backends.connection(name))[0]
+                  for name in self.names(parsed_args)}
+        if all(served.values()) and not parsed_args.audit:
+            return [each for each in served.values() if each]
         many = []
         for name, opened in self.opened(parsed_args):
-            each = told[name] or figures.of_report(
+            each = served[name] or figures.of_report(
                 name, opened.owner.host or '', opened.upstream.statistics())
             if parsed_args.audit:
                 each = each | {'audit': _audited(opened)}
@@ -124,7 +124,7 @@ def _audited(opened: Any) -> dict[str, int]:
 
 
 def _asked(options: Any) -> tuple[figures.Figures | None, str]:
-    """What a backend's service tells; else None, and why it does not."""
+    """The figures that a backend's service serves; None, and why not."""
     port = options.vmdk_ext_status_port
     if not port:
         return None, _OFF

@@ -30,7 +30,7 @@ class Endpoint:
     """One port."""
 
     def __init__(self, read: Callable[[], figures.Figures | None]) -> None:
-        """:param read: returns the figures; None: there are none any more"""
+        """:param read: returns the figures; None: the backend has ended"""
         self._read = read
         self._socket: socket.socket | None = None
 
@@ -45,17 +45,18 @@ class Endpoint:
         try:
             self._socket = socket.create_server((ADDRESS, port))
         except OSError as error:
-            LOG.error('No status is told at %(address)s:%(port)s '
+            LOG.error('The status is not served at %(address)s:%(port)s '
                       '(vmdk_ext_status_port): %(error)s',
                       {'address': ADDRESS, 'port': port, 'error': error})
             return
         threading.Thread(target=_serve, name='vmdk-ext-status', daemon=True,
                          args=(self._socket, _handler(self._read))).start()
-        LOG.info('Status is told at http://%(address)s:%(port)s/metrics.',
+        LOG.info('The status is served at '
+                 'http://%(address)s:%(port)s/metrics.',
                  {'address': ADDRESS, 'port': port})
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         listening, self._socket = self._socket, None
         if listening is not None:
             with contextlib.suppress(OSError):
@@ -64,8 +65,8 @@ class Endpoint:
             listening.close()
 
 
-# Not socketserver's loop, which polls, and which does not end where eventlet
-# has put its own locks into that module.
+# Not socketserver's loop: it polls, and it does not end if eventlet has put
+# its own locks into that module.
 def _serve(listening: socket.socket,
            handler: Callable[..., server.BaseHTTPRequestHandler]) -> None:
     while True:
@@ -95,7 +96,7 @@ def _handler(read: Callable[[], figures.Figures | None]
         sys_version = ''
 
         def do_GET(self) -> None:
-            """Answer."""
+            """Answer one request (BaseHTTPRequestHandler)."""
             host = (self.headers.get('Host') or '').rpartition(':')[0]
             if (host or self.headers.get('Host')) not in _HOSTS:
                 self.send_error(403)
@@ -119,7 +120,7 @@ def _handler(read: Callable[[], figures.Figures | None]
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Leave them out of the service's log."""
+            """Keep requests out of the service's log."""
     return Handler
 
 

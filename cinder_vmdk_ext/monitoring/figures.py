@@ -28,33 +28,34 @@ _SPACE = {'total_capacity_gb': 'capacity', 'free_capacity_gb': 'free',
           'datastore_free_gb': 'datastore_free'}
 _HELP = {
     'up': 'Whether the vCenter answers.',
-    'report_age_seconds': 'Since when the vCenter has not confirmed the last '
+    'report_age_seconds': 'Seconds since the vCenter confirmed the last '
                           'report to the scheduler.',
-    'view_age_seconds': 'Since when the vCenter has not confirmed the '
-                        'inventory in memory.',
+    'view_age_seconds': 'Seconds since the vCenter confirmed the inventory '
+                        'in memory.',
     'session_active': 'Whether there is a session with the vCenter.',
     'logins': 'Logins to the vCenter.',
-    'tasks_in_flight': 'Tasks of the vCenter that are awaited.',
+    'tasks_in_flight': 'Tasks of the vCenter that operations wait for.',
     'locks_held': 'Locks that the process holds.',
     'volumes_at_risk': 'Attached volumes whose disk lies in the folder of '
                        'an instance.',
-    'task_seconds': 'Tasks that ended, and how long they were awaited.',
+    'task_seconds': 'Ended tasks, and the seconds that operations waited.',
     'claimed_bytes': 'Space that operations have claimed, which the vCenter '
                      'does not show yet.',
     'promised_bytes': 'Space promised to volumes that have no disk yet.',
     'promised_volumes': 'Volumes that have no disk yet.',
     'pool_available': 'Whether the pool takes new volumes.',
     'pool_volumes': 'Volumes on the pool.',
-    'pool_capacity_bytes': 'Capacity, as the scheduler is told.',
-    'pool_free_bytes': 'Free space, as the scheduler is told.',
-    'pool_provisioned_bytes': 'Space given away, as the scheduler is told.',
+    'pool_capacity_bytes': 'Capacity, as reported to the scheduler.',
+    'pool_free_bytes': 'Free space, as reported to the scheduler.',
+    'pool_provisioned_bytes': 'Provisioned space, as reported to the '
+                              'scheduler.',
     'pool_datastore_free_bytes': 'Free space of the datastore itself.',
-    'audit_findings': 'What the last audit found, by kind.',
+    'audit_findings': 'Findings of the last audit, by kind.',
 }
 
 
 def of_driver(reference: Any) -> Figures | None:
-    """The figures of a driver that may have ended; None: it has.
+    """The figures of a driver, or None if the driver has ended.
 
     :param reference: a weak reference to it
     """
@@ -138,13 +139,13 @@ def text(many: Iterable[Figures]) -> str:
 
 
 class _Collector:
-    """Gives the current figures to prometheus_client, when it asks."""
+    """Passes the current figures to prometheus_client."""
 
     def __init__(self, many: list[Figures]) -> None:
         self._many = many
 
     def describe(self) -> list[Any]:
-        """Nothing before it is asked."""
+        """No descriptions: families exist only when they are collected."""
         return []
 
     def collect(self) -> Iterator[Any]:
@@ -173,7 +174,7 @@ class _Collector:
 
 def _samples(figures: Figures
              ) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Names, labels beside the backend, and values."""
+    """Names, labels other than the backend, and values."""
     yield 'up', {}, figures['backend_state'] == 'up'
     for name in ('report_age_seconds', 'view_age_seconds', 'session_active',
                  'logins', 'volumes_at_risk'):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Empties a pool: what has to move, where it would go, and the moves.
+"""Empties a pool: plans the moves, and makes them.
 
-A move runs beside the services of the backend, so it is kept from them twice:
-it holds the lock under which they change a volume's VM, and the volume's
-record says that it is being moved, which keeps Cinder's API from beginning
-anything. What breaks off leaves a record that says so; the next run finds it.
+A move runs beside the services of the backend. Two things keep them away from
+the volume: the lock under which they change its VM, and its record, which says
+that it is being moved, so that Cinder's API begins no operation. After an
+interrupted move, the record still says so, and the next run ends the move.
 """
 
 import contextlib
@@ -40,12 +40,12 @@ _ATTACHED = ('RelocateVM_Task (instance)', 'ReconfigVM_Task',
              'RelocateVM_Task')
 _NO_POOL = ('its VM is on a datastore that is no pool of this backend; move '
             'the VM to one in vSphere, or make its datastore a pool')
-# At rest, but about to be changed by what does not ask for the record.
+# They count as at rest, but their next operation does not check the record.
 _TAKEN = frozenset({'reserved', 'error_deleting', 'error_managing'})
 
 
 class Step(NamedTuple):
-    """A thing that has to leave the pool, or what keeps it there."""
+    """An object that has to leave the pool, or the reason why it stays."""
 
     thing: str  # volume, promise, record, snapshot; or vm, template, file
     id: str  # of a record; else the reference
@@ -57,7 +57,7 @@ class Step(NamedTuple):
     pool: str = ''  # where it goes
     calls: tuple[str, ...] = ()
     free_after_bytes: int | None = None  # of the datastore that it goes to
-    why_not: str = ''  # what keeps it
+    why_not: str = ''  # why it stays; '': it can move
 
 
 class Evacuation:
@@ -66,12 +66,12 @@ class Evacuation:
     def __init__(self, backend: Any, pool: pool_names.Pool,
                  targets: Collection[pool_names.Pool]) -> None:
         """:param backend: a Backend that is connected
-        :param targets: pools that take what moves; empty: all that can
+        :param targets: pools to move to; empty: all that can take it
         """
         self._backend = backend
         self._pool = pool
         inventory = self._inventory = backend.inventory()
-        #: Of the pool; one storage may be shown in several datacenters.
+        #: The pool's datastores; several datacenters may show one storage.
         self._here = {each.moref for datastore in pool.datastores
                       for each in inventory.same_storage(datastore)}
         self._storages = frozenset(collect.storage(each, inventory)
@@ -89,10 +89,10 @@ class Evacuation:
     # -- Planning -----------------------------------------------------------
 
     def plan(self) -> list[Step]:
-        """What has to move, in the order of the moves, and what cannot.
+        """The moves, in their order, and then what cannot move.
 
-        Changes nothing. First what takes no space elsewhere, then what is
-        detached, the largest first, then what is attached.
+        Changes nothing. First are records that only have to be corrected,
+        then detached objects, the largest first, then attached ones.
         """
         reader = collect.EvidenceReader(self._backend)
         evidence = reader.read(self._here)
@@ -118,7 +118,7 @@ class Evacuation:
             here = vm is not None and self._is_here(vm)
             if here and not each.mine:
                 yield _of_volume(each, vm, why_not='it is a volume of another '
-                                 'backend; run this for that one')
+                                 'backend; run the command for that backend')
             elif each.mine and (here or self._is_named(each)
                                 or self._records[each.id].migration_status
                                 == MOVING):
@@ -140,7 +140,7 @@ class Evacuation:
                 found, vm, why_not=why_not, calls=_ATTACHED
                 if found.attached_to else _DETACHED)
         if vm is not None:
-            # Without a pool to name, its record cannot be corrected alone.
+            # If its datastore is no pool, the record cannot be corrected.
             return _of_volume(found, vm, 'record', pool=vm.pool or '',
                               why_not=why_not or ('' if vm.pool else _NO_POOL))
         if state.is_promised(volume):
@@ -148,7 +148,7 @@ class Evacuation:
         if found.backed:
             why_not = 'its disk is lost; see audit'
         elif not why_not:
-            # One that failed: whatever host it names will do.
+            # It failed: it has no disk, so any pool is right.
             return _of_volume(found, None, 'promise')
         return _of_volume(found, None, why_not=why_not)
 
@@ -160,7 +160,7 @@ class Evacuation:
                     why_not = ''
                     if not each.mine:
                         why_not = ('it is a snapshot of another backend; run '
-                                   'this for that one')
+                                   'the command for that backend')
                     elif each.status not in ('available', 'error'):
                         why_not = f'it is {each.status}'
                     yield Step('snapshot', each.id, each.name, each.status,
@@ -175,7 +175,7 @@ class Evacuation:
             moref = self._destination(step)
         except (vmware_exceptions.VimConnectionException,
                 vmware_exceptions.VimFaultException):
-            raise  # that says nothing of this volume
+            raise  # the cause is not this volume
         except (exceptions.VMWARE_ERRORS, exception.CinderException) as error:
             return step._replace(why_not=str(error), calls=())
         free = self._free.setdefault(
@@ -197,15 +197,15 @@ class Evacuation:
                 volume, (*self._excluded, *self._strayed(step)))
             size_gib = volume.size
         more_bytes = step.space_bytes - size_gib * units.Gi
-        if more_bytes > 0:  # of a chain
+        if more_bytes > 0:  # it has a chain of files
             self._backend.reservations.claim(moref, more_bytes, False,
                                              self._inventory)
         return str(moref)
 
     def _strayed(self, step: Step) -> Iterator[str]:
-        """Where the VM of a volume is that has only layers here.
+        """The datastore of a volume's VM, if only files of its chain are here.
 
-        Only a move of the VM takes them along.
+        Only a move of the VM moves these files as well.
         """
         if step.thing == 'volume':
             moref = self._backend.volumeops.get_datastore(
@@ -215,7 +215,7 @@ class Evacuation:
 
     def _selecting(self, snapshot: Any, pool: str | None
                    ) -> contextlib.AbstractContextManager[Any]:
-        # Its path, which is on record, begins with the datacenter.
+        # The record contains its path, which begins with the datacenter.
         datacenters = {self._inventory.datastores[moref].datacenter
                        for moref in self._here}
         away = [each.moref for each in self._inventory.datastores.values()
@@ -254,7 +254,7 @@ class Evacuation:
             elif finding is not None:
                 why_not = f'audit says: {finding.kind} ({finding.detail})'
             elif vm.ours:
-                why_not = 'it is not of this deployment of Cinder'
+                why_not = 'it does not belong to this deployment of Cinder'
             elif not self._lies_here(f'{vm.folder}/') and not any(
                     self._lies_here(disk) and disk not in self._disks
                     for disk in vm.disks):
@@ -278,10 +278,10 @@ class Evacuation:
     def carry_out(self, step: Step) -> str:
         """Make one move; it may be repeated.
 
-        :returns: what was done, or why it was left
-        :raises NoPlacement: the pool takes it no more
-        :raises VimException: as oslo.vmware does; a volume is where it was,
-            or where it was to go
+        :returns: what was done, or why nothing was done
+        :raises NoPlacement: the pool cannot take it any more
+        :raises VimException: by oslo.vmware; the volume is complete, on its
+            former pool or on its new one
         """
         if step.thing == 'snapshot':
             return self._move_template(step)
@@ -302,14 +302,14 @@ class Evacuation:
                 moved, found = self._backend.migrate.migrate(
                     volume, there, sharing=False)
         except exceptions.OutcomeUnknown:
-            raise  # it may be moving still
+            raise  # the move may still be in progress
         except Exception:
             _release(volume, {})
             raise
         _release(volume, {**records.on_pool(volume, step.pool),
                           **(found or {})} if moved else {})
         if not moved:
-            return 'left: the pool is not of this vCenter'
+            return 'left: the pool belongs to another vCenter'
         self._show(step)
         return 'corrected' if step.thing == 'record' else 'moved'
 
@@ -335,7 +335,7 @@ class Evacuation:
         return 'moved'
 
     def _show(self, step: Step) -> None:
-        """Have the services see the space that was taken, at once."""
+        """Refresh the vCenter's figures, which the services then read."""
         if step.thing in ('record', 'promise'):
             return
         pinned = self._backend.selection.pinned(step.pool) or ()
@@ -351,9 +351,9 @@ def _of_volume(volume: compare.Volume, vm: compare.Machine | None,
 
 
 def _busy(volume: Any) -> str:
-    """Why a volume must not be moved now; '' where it may be."""
+    """Why a volume must not be moved now; '': it may be."""
     if volume.migration_status == MOVING:
-        # By one that broke off, if its lock can be had.
+        # By an interrupted run, if its lock is free.
         with locks.volume_if_free(volume.id) as free:
             return '' if free else 'it is being moved'
     if not state.is_at_rest(volume) or volume.status in _TAKEN:
@@ -366,10 +366,10 @@ def _busy(volume: Any) -> str:
 
 
 def _hold(volume: Any) -> bool:
-    """Have the record say that the volume is being moved.
+    """Write into the record that the volume is being moved.
 
-    A detached one also gets the status maintenance, as in a migration by
-    Cinder: else it could be attached.
+    A detached volume also gets the status maintenance, as in a migration by
+    Cinder; otherwise it could be attached.
 
     :returns: False: an operation has begun
     """
@@ -382,7 +382,7 @@ def _hold(volume: Any) -> bool:
 
 
 def _release(volume: Any, update: dict[str, Any]) -> None:
-    """End that, and write where the volume is."""
+    """Write that the move has ended, and where the volume is."""
     values = {'migration_status': None, **update}
     if (volume.status, volume.previous_status) == ('maintenance',
                                                    'available'):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets a volume type's quality of service on disks, as storageIOAllocation.
 
-vSphere keeps a disk's limit, shares and reservation with the virtual device,
-not with the file. A host enforces those of the instance's device; those of
-the shadow VM, which never runs, are a record, and go with its copies. Nova
-adds the device without any, so they are set when the volume is in use: before,
-a change of ours could make one of Nova's fail, which is at work on the VM.
-docs/decisions/12-quality-of-service.md says why.
+vSphere keeps a disk's limit, shares and reservation in the virtual device,
+not in the file. A host enforces those of the instance's device. Those of the
+shadow VM, which never runs, are a record, and copies of the VM have them too.
+Nova adds the device without any, so the driver sets them once the volume is
+in use. Earlier, Nova still changes the instance's VM, and a change by the
+driver could make that fail. docs/decisions/12-quality-of-service.md has the
+reasons.
 """
 
 import functools
@@ -35,10 +36,10 @@ from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
 
-#: How often volumes are looked at that are being attached, and for how long.
-#: One that takes longer is found by the change of its instance's VM.
+#: How often volumes that are being attached are checked, and for how long.
+#: After that, a change of its instance's VM leads to the volume.
 EXPECTING_SECONDS = 2.0
-GIVEN_UP_SECONDS = 600.0
+LONGEST_ATTACH_SECONDS = 600.0
 
 
 def wanted(type_id: str | None) -> devices.Allocation | None:
@@ -61,16 +62,17 @@ def specs(type_id: str | None) -> dict[str, Any] | None:
 
 
 def judge() -> Callable[[Any, devices.Disk], bool]:
-    """Whether volumes' disks on their instances are as their types ask.
+    """A check of attached volumes' disks against the volumes' types.
 
-    :returns: says it of a volume and its disk; reads each type once
+    :returns: a function of a volume and its disk on the instance: whether the
+        disk has what the type specifies; it reads each type once
     """
     @functools.cache
     def asked_by(type_id: str | None) -> devices.Allocation | None:
         try:
             return wanted(type_id)
         except exceptions.InvalidQosSpec:
-            return None  # refused where it matters, with the reason
+            return None  # operations refuse it with the reason
 
     def is_right(volume: Any, disk: devices.Disk) -> bool:
         asked = asked_by(volume.volume_type_id)
@@ -89,7 +91,7 @@ class DiskLimits:
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
-        # Volumes that are being attached, and when each is given up.
+        # Volumes that are being attached, and the end of the wait for each.
         self._expected: dict[str, float] = {}
         self._warned: set[str] = set()
 
@@ -127,10 +129,12 @@ class DiskLimits:
             'Storage I/O Control with reservations is not enabled')
 
     def apply_new(self, volume: Any) -> None:
-        """Note a new volume's allocation, or leave no shadow VM of it.
+        """Set a new volume's allocation; if that fails, delete its VM.
 
-        Cinder may repeat the request in another pool: a VM that stayed here
-        would then be a second one of the volume's.
+        Cinder may repeat the request on another pool. A shadow VM that stayed
+        here would then be a second one of the volume.
+
+        :raises VimException: by oslo.vmware; the shadow VM is deleted
         """
         try:
             self.apply(volume)
@@ -150,7 +154,7 @@ class DiskLimits:
             self._replacement.discard(backing)
 
     def apply(self, volume: Any) -> None:
-        """Note a volume's allocation at its shadow VM's disk, if any."""
+        """Set a volume's allocation on its shadow VM's disk, if it has one."""
         asked = wanted(volume.get('volume_type_id'))
         if asked is None:
             return
@@ -162,8 +166,9 @@ class DiskLimits:
                new_type_id: str | None) -> bool:
         """Change a volume's allocation from one type's to another's.
 
-        What the new type does not specify gets its default, if the old type
-        specified it; else it stays, as somebody else may have set it.
+        A value that only the old type specifies gets its default. A value
+        that neither specifies stays, because an administrator may have set
+        it.
 
         :returns: whether the types differ in it
         :raises VolumeRefused: the disk's datastore cannot reserve
@@ -185,11 +190,11 @@ class DiskLimits:
         try:
             ops.reconfigure_disk(backing, limits=target)
         except vmware_exceptions.FileLockedException as error:
-            # The instance holds the disk, and has what counts.
+            # The instance locks the disk, and its own device counts.
             if not self._upstream.in_use(volume):
                 raise
-            LOG.debug('Volume %(volume)s: its shadow VM keeps its record of '
-                      'I/O limits: %(error)s',
+            LOG.debug('Volume %(volume)s: the I/O limits of its shadow VM '
+                      'stay as they are: %(error)s',
                       {'volume': volume['id'], 'error': error})
         return True
 
@@ -198,15 +203,16 @@ class DiskLimits:
     def expect(self, volume: Any) -> None:
         """Set the allocation on the instance once the volume is attached."""
         if wanted(volume.get('volume_type_id')) is not None:
-            self._expected[volume['id']] = time.monotonic() + GIVEN_UP_SECONDS
+            self._expected[volume['id']] = (
+                time.monotonic() + LONGEST_ATTACH_SECONDS)
 
     @property
     def expecting(self) -> bool:
-        """Whether a volume is being attached that has an allocation."""
+        """Whether a volume with an allocation is being attached."""
         return bool(self._expected)
 
     def settle_expected(self) -> None:
-        """Set what is to be set on volumes that are attached by now."""
+        """Set the allocations of those that are attached by now."""
         for volume_id, until in list(self._expected.items()):
             with locks.volume_if_free(volume_id) as alone:
                 found = objects.VolumeList.get_all(
@@ -221,11 +227,11 @@ class DiskLimits:
                     self._expected.pop(volume_id, None)
 
     def enforce(self, volume: Any) -> bool:
-        """Set an attached volume's allocation; to be called under its lock.
+        """Set an attached volume's allocation; the caller holds its lock.
 
         Never fails; warns once for each volume.
 
-        :returns: False: to be tried again
+        :returns: False if it has to be repeated
         """
         try:
             asked = wanted(volume.volume_type_id)
@@ -236,7 +242,7 @@ class DiskLimits:
                 self._warned.add(volume.id)
                 LOG.warning(
                     'The I/O limits of volume %(volume)s were not set on its '
-                    'instance, which is tried again: %(error)s',
+                    'instance; this is repeated: %(error)s',
                     {'volume': volume.id, 'error': error})
             return False
         self._warned.discard(volume.id)

@@ -182,7 +182,7 @@ class AdoptTestCase(manage_case.ManageCase, command_case.CommandCase):
         done = [each['done'] for each in self.adopted(rows, status=1)]
         self.assertEqual(['failed: the quota is used up', 'managed'],
                          done[:2])
-        self.assertIn('broken off', done[2])
+        self.assertIn('interrupted', done[2])
 
     def test_a_wrong_list_is_a_wrong_call(self):
         for words in (['none.csv'], ['-'], ['/']):
