@@ -76,7 +76,7 @@ build/%-venv/.installed: sandbox/%-requirements.txt constraints.txt | $(STAMP)
 	@build/$*-venv/bin/python -m pip install --quiet -c constraints.txt -r $<
 	@touch $@
 
-test-cloud: $(STAMP) $(SIMULATOR) $(CLOUD_STAMPS) ## what a member does, in a whole cloud that is started for it; ARGS=--running for the one of `make sandbox CLOUD=1`
+test-cloud: $(STAMP) $(SIMULATOR) $(CLOUD_STAMPS) build/browser-venv/.installed ## what a member does, also in Horizon, in a whole cloud that is started for it; ARGS=--running for the one of `make sandbox CLOUD=1`
 	@$(BIN)/python -W ignore -m sandbox.tests.full_cloud_run $(ARGS)
 
 tempest: $(STAMP) build/tempest-venv/.installed ## Tempest's and cinder-tempest-plugin's volume tests on the cloud of `make sandbox CLOUD=1`; ARGS='--regex test_volumes_clone'

@@ -51,6 +51,11 @@ class Program:
         return path
 
 
+#: What tests of Horizon use
+CHROMIUM = Program('chromium', 'chromium')
+CHROMEDRIVER = Program('chromedriver', 'chromium-driver')
+
+
 @dataclasses.dataclass(frozen=True)
 class Server:
     """A server that was started, and may not be ready yet.

@@ -62,6 +62,8 @@ class Environment:
 
 SERVICES = Environment('cloud-venv', '.installed')
 DASHBOARD = Environment('horizon-venv', '.installed')
+# Of tests alone.
+BROWSER = Environment('browser-venv', '.installed')
 
 
 def run(name: str, command: Sequence[str], folder: Path,

@@ -25,6 +25,9 @@ CACHES = {'default': {
     'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'}}
 STATIC_ROOT = COMPRESS_ROOT = %(static)r
 COMPRESS_OFFLINE = True
+OPENSTACK_CINDER_FEATURES = {'enable_backup': True}
+# What it says stays until it is read.
+HORIZON_CONFIG['auto_fade_alerts']['types'] = []
 # There is no network, so nothing about it is asked.
 OPENSTACK_NEUTRON_NETWORK = {
     **OPENSTACK_NEUTRON_NETWORK, 'enable_router': False,

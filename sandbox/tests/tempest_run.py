@@ -9,8 +9,9 @@ tests, chosen by --regex, are only printed. The exit code is 1 if a test
 failed or was skipped without a reason in tempest_reasons.toml.
 
 The output is kept in build/tempest-full, or build/tempest-lazy with lazy
-creation on, as it comes. After a run that was broken off, --record writes
-what it has left.
+creation on, as it comes. A run that was broken off is recorded as well.
+--resume runs the tests that have no result yet; --again also those of a
+pattern, whose results it replaces.
 """
 
 import argparse
@@ -112,8 +113,13 @@ def settings(cloud, folder, ids):
     }
 
 
-def prepare(cloud, folder):
-    """Make a folder in which `tempest run` finds all that it needs."""
+def prepare(cloud, folder, keep=()):
+    """Make a folder in which `tempest run` finds all that it needs.
+
+    :param keep: names of files that stay, if they are there
+    """
+    kept = {name: (folder / name).read_text() for name in keep
+            if (folder / name).exists()}
     # Both, or Tempest says that it has the workspace already.
     workspaces = folder.with_suffix('.workspaces')
     workspaces.unlink(missing_ok=True)
@@ -122,6 +128,8 @@ def prepare(cloud, folder):
         [ENVIRONMENT.program('tempest'), 'init', '--workspace-path',
          str(workspaces), str(folder)], check=True,
         capture_output=True, env={**os.environ, **ENVIRONMENT.variables()})
+    for name, text in kept.items():
+        (folder / name).write_text(text)
     admin = cloud.connection('admin')
     ids = {name: admin.compute.find_flavor(name, False).id
            for name, *_ in nova.FLAVORS}
@@ -149,22 +157,34 @@ def _tempest(folder, *arguments, **how):
         env={**os.environ, **ENVIRONMENT.variables()}, **how)
 
 
-def planned(folder, regex):
-    """The names of the tests that a pattern selects."""
+def listed(folder, regex):
+    """The tests that a pattern selects, as Tempest lists them."""
     with _tempest(folder, 'run', '--list-tests', '--regex', regex) as listing:
-        names = [tempest_record.name_of(line)
-                 for line in listing.stdout.read().splitlines()
+        found = [line for line in listing.stdout.read().splitlines()
                  if re.match(r'[\w.]+(\[.*\])?$', line) and '.' in line]
-    if listing.returncode or not names:
+    if listing.returncode or not found:
         raise SystemExit(f'tempest cannot list its tests in {folder}')
-    return names
+    return found
 
 
-def run(folder, regex, concurrency):
+def to_run(folder, again):
+    """Those of the planned tests that have no outcome yet.
+
+    :param again: a pattern of tests that are run once more; None: of none
+    """
+    _, found = results(folder)
+    return [test for test in (folder / 'planned').read_text().splitlines()
+            if tempest_record.name_of(test) not in found
+            or again and re.search(again, test)]
+
+
+def run(folder, tests, concurrency):
     """Run tests, and keep what is printed in the folder as it comes."""
-    with _tempest(folder, 'run', '--regex', regex, '--concurrency',
+    (folder / 'tests').write_text('\n'.join(tests) + '\n')
+    began = time.monotonic()
+    with _tempest(folder, 'run', '--load-list', 'tests', '--concurrency',
                   str(concurrency), stderr=subprocess.STDOUT) as process, \
-            open(folder / 'output', 'w') as output:
+            open(folder / 'output', 'a') as output:
         try:
             for line in process.stdout:
                 output.write(line)
@@ -174,25 +194,28 @@ def run(folder, regex, concurrency):
         except KeyboardInterrupt:
             # Its workers too; what ran is recorded.
             os.killpg(process.pid, signal.SIGTERM)
+    with open(folder / 'seconds', 'a') as seconds:
+        print(round(time.monotonic() - began), file=seconds)
 
 
 def results(folder):
-    """The planned tests and the outcomes that a run has left."""
-    names = (folder / 'planned').read_text().splitlines()
+    """The names of the planned tests, and the outcomes so far."""
+    names = [tempest_record.name_of(test) for test
+             in (folder / 'planned').read_text().splitlines()]
+    output = folder / 'output'
     return names, tempest_record.of_tests(tempest_record.outcomes(
-        (folder / 'output').read_text()), names)
+        output.read_text() if output.exists() else ''), names)
 
 
 def record(mode, folder):
-    """Write into the docs what the last run of a mode has left."""
+    """Write into the docs what the runs of a mode have found."""
     names, found = results(folder)
-    output = folder / 'output'
-    seconds = output.stat().st_mtime - (folder / 'planned').stat().st_mtime
     records = tempest_record.load()
     records[mode] = tempest_record.Record.of(
-        found, names, minutes=round(seconds / 60), releases=releases(),
-        date=datetime.date.fromtimestamp(
-            output.stat().st_mtime).isoformat())
+        found, names, releases=releases(),
+        minutes=round(sum(map(int, (folder / 'seconds').read_text().split()))
+                      / 60),
+        date=datetime.date.today().isoformat())
     tempest_record.save(records)
 
 
@@ -210,8 +233,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--regex', help='which tests (all by default)')
     parser.add_argument('--concurrency', type=int, default=2)
-    parser.add_argument('--record', choices=tempest_record.MODES,
-                        help='run nothing; record the last run of this mode')
+    parser.add_argument('--resume', action='store_true',
+                        help='run those without a result of an earlier run')
+    parser.add_argument('--again', metavar='REGEX',
+                        help='resume, and run these tests once more')
     parser.add_argument('--page', action='store_true',
                         help='run nothing; write the page anew, for example '
                              'with other reasons')
@@ -221,23 +246,23 @@ def main():
         return 0
     ENVIRONMENT.require()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    mode = options.record
-    if mode is None:
-        cloud = running.RunningCloud()
-        if len(cloud.backends) < 2 and not options.regex:
-            raise SystemExit('all tests need two backends: make sandbox '
-                             "CLOUD=1 ARGS='--backend second'")
-        mode = mode_of(cloud)
-        prepare(cloud, folder_of(mode))
-        began = time.monotonic()
-        names = planned(folder_of(mode), options.regex or TESTS)
-        (folder_of(mode) / 'planned').write_text('\n'.join(names) + '\n')
-        run(folder_of(mode), options.regex or TESTS, options.concurrency)
-        print('%d minutes' % ((time.monotonic() - began) / 60))
-    names, found = results(folder_of(mode))
+    cloud = running.RunningCloud()
+    if len(cloud.backends) < 2 and not options.regex:
+        raise SystemExit('all tests need two backends: make sandbox '
+                         "CLOUD=1 ARGS='--backend second'")
+    mode = mode_of(cloud)
+    folder = folder_of(mode)
+    resume = options.resume or options.again
+    prepare(cloud, folder,
+            ('planned', 'output', 'seconds') if resume else ())
+    if not (folder / 'planned').exists():
+        (folder / 'planned').write_text('\n'.join(
+            listed(folder, options.regex or TESTS)) + '\n')
+    run(folder, to_run(folder, options.again), options.concurrency)
+    names, found = results(folder)
     print('\n'.join(summary(found.values())))
     if not options.regex:
-        record(mode, folder_of(mode))
+        record(mode, folder)
     strange = tempest_record.unexplained(found.values(), mode,
                                          tempest_record.reasons())
     for each in strange:

@@ -6,6 +6,7 @@ They are tried by `make test-cloud`.
 
 import configparser
 import dataclasses
+import re
 import subprocess
 import unittest
 from unittest import mock
@@ -24,6 +25,7 @@ from sandbox.services import no_network
 from sandbox.services import nova
 from sandbox.services import placement
 from sandbox.services import running
+from sandbox.tests import full_cloud_run
 from sandbox.tests import sandbox_case
 from simulator import client
 
@@ -106,6 +108,18 @@ class ConfigurationTestCase(FilesCase):
         text = horizon.settings(self.folder, self.accounts)
         compile(text, 'settings', 'exec')
         self.assertIn(repr(self.accounts.auth_url), text)
+
+
+class PicturesTestCase(unittest.TestCase):
+    """Of Horizon, which `make test-cloud ARGS=--pictures` takes."""
+
+    def test_each_picture_is_on_the_page_and_small(self):
+        page = full_cloud_run.PICTURES.with_suffix('.md').read_text()
+        pictures = list(full_cloud_run.PICTURES.iterdir())
+        self.assertEqual(set(re.findall(r'\(horizon/([\w.-]+)\)', page)),
+                         {picture.name for picture in pictures})
+        for picture in pictures:
+            self.assertLess(picture.stat().st_size, 60_000, picture.name)
 
 
 class NetworkTestCase(unittest.TestCase):

@@ -14,6 +14,8 @@ from simulator import control
 
 #: The variable that names the folder of the running cloud
 FOLDER = 'TEST_CLOUD_FOLDER'
+#: The variable that names the folder for pictures of Horizon
+PICTURES = 'TEST_CLOUD_PICTURES'
 
 # For one step of a service; a machine may be busy with others.
 PATIENCE_SECONDS = 300

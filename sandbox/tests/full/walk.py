@@ -60,6 +60,15 @@ class WalkCase(case.CloudCase):
     def gone(self, get, identifier):
         self.until(None, lambda: self.found(get, identifier))
 
+    def image(self, content, name=None):
+        """A new flat image, which is deleted after the test."""
+        made = self.member.image.create_image(
+            name or self.id(), data=content, disk_format='vmdk',
+            container_format='bare', wait=True,
+            vmware_disktype='preallocated', vmware_adaptertype='lsiLogic')
+        self.addCleanup(self.member.image.delete_image, made.id)
+        return made
+
     def assert_content(self, volume_id, content=None):
         wanted = self.content if content is None else content
         # Not compared by assertEqual, which would print a MiB.
@@ -138,14 +147,6 @@ class VolumeTestCase(WalkCase):
 
 class ImageTestCase(WalkCase):
 
-    def image(self, content):
-        made = self.member.image.create_image(
-            self.id(), data=content, disk_format='vmdk',
-            container_format='bare', wait=True,
-            vmware_disktype='preallocated', vmware_adaptertype='lsiLogic')
-        self.addCleanup(self.member.image.delete_image, made.id)
-        return made
-
     def test_an_image_becomes_a_volume_and_the_volume_an_image(self):
         volume = self.volume(image_id=self.image(self.content).id)
         self.assert_content(volume.id)
@@ -185,8 +186,8 @@ class BackupTestCase(WalkCase):
         self.assert_where_cinder_says(restored.id)
 
 
-class ServerTestCase(WalkCase):
-    """Nova's VMware driver, booting from an image and attaching volumes."""
+class ServerCase(WalkCase):
+    """A server of the class, which is there for all of its tests."""
 
     @classmethod
     def setUpClass(cls):
@@ -222,6 +223,10 @@ class ServerTestCase(WalkCase):
         self.member.compute.delete_volume_attachment(
             self.server.id, volume_id)
         self.settled(volume_id)
+
+
+class ServerTestCase(ServerCase):
+    """Nova's VMware driver, booting from an image and attaching volumes."""
 
     def test_an_attached_volume_is_a_disk_of_the_server(self):
         volume = self.volume()
