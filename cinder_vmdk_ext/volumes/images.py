@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies images to volumes and volumes to images, and checks the data."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import image_stream
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import source_image
+from cinder_vmdk_ext.volumes import target_image
 from cinder_vmdk_ext.vsphere import transfers
 
 LOG = logging.getLogger(__name__)
@@ -274,6 +276,9 @@ class Images:
             as encrypted
         :raises UnusableImage: before anything is made: this backend does not
             make images of the requested format
+        :raises ImageConversionNotAllowed: before anything is made: the
+            operator allows no conversion
+        :raises ImageTooBig: ``image_conversion_dir`` has no space left
         """
         self._admission.check_plain(volume)
         self._attach.with_backing(volume, lambda: self._upload(
@@ -285,39 +290,89 @@ class Images:
             raise exception.InvalidVolume(
                 reason=f'volume {volume["id"]} is attached; detach it before '
                 'you make an image of it')
-        source_image.check_target(image_meta)
+        target = target_image.target_of(image_meta)
+        source_image.check_conversion(image_meta, upload=True)
         # A volume without a disk was never written to: it is empty.
         backing = (self._finder.existing(volume)
                    or self._upstream.create_backing(volume))
-        kind = volume['volume_type']
-        metadata = {
-            'disk_format': 'vmdk', 'name': image_meta['name'],
-            'properties': self._properties_of(
-                context, volume, backing, image_service, image_meta)}
-        with self._transfers.export_disk(
-                backing, volume['size'] * units.Gi) as data:
-            image_service.update(
-                context, image_meta['id'], metadata, data=data,
-                purge_props=False,
-                store_id=kind.extra_specs.get('image_service:store_id')
-                if kind else None,
-                base_image_ref=volume_utils.get_base_image_ref(volume))
+        target = target._replace(
+            adapter=self._upstream.volumeops.adapter_of(backing))
+        send = functools.partial(self._send, context, volume, image_service,
+                                 target)
+        size = volume['size'] * units.Gi
+        if target.is_streamed:
+            with self._transfers.export_disk(backing, size) as data:
+                content = target_image.streamed(target, data, size)
+                send(content)
+        else:
+            with target_image.stored(target) as image:
+                with self._transfers.export_disk(backing, size) as data:
+                    image.fill(data, size)
+                content = image.content()
+                send(content)
         LOG.info('Volume %(volume)s was copied to image %(image)s: %(size)d '
                  'bytes.', {'volume': volume['id'], 'image': image_meta['id'],
-                            'size': data.count_bytes})
+                            'size': content.count_bytes})
 
-    def _properties_of(self, context: Any, volume: Any, backing: Any,
-                       image_service: Any, image_meta: Any
-                       ) -> dict[str, str]:
+    def _send(self, context: Any, volume: Any, image_service: Any,
+              target: target_image.Requested,
+              content: target_image.Content) -> None:
+        kind = volume['volume_type']
+        image_service.update(
+            context, target.id, {
+                'disk_format': target.disk_format, 'name': target.name,
+                'properties': self._properties_of(
+                    context, volume, image_service, target)},
+            data=content, purge_props=False,
+            store_id=kind.extra_specs.get('image_service:store_id')
+            if kind else None,
+            base_image_ref=volume_utils.get_base_image_ref(volume))
+        try:
+            self._check_whole(context, image_service, target, content)
+        except exceptions.TransferFailed:
+            # It is active, and so Cinder would leave it.
+            with excutils.save_and_reraise_exception():
+                self._delete_image(context, image_service, target)
+
+    @staticmethod
+    def _check_whole(context: Any, image_service: Any,
+                     target: target_image.Requested,
+                     content: target_image.Content) -> None:
+        """Compare the image's size with the number of bytes that were sent.
+
+        Cinder repeats an upload that broke off (``glance_num_retries``), but
+        goes on in the middle of the data: the image is then its second part.
+        """
+        content.check_read_to_the_end()
+        size = image_service.show(context, target.id).get('size')
+        if size != content.count_bytes:
+            raise exceptions.TransferFailed(
+                f'the image service has {size} of the {content.count_bytes} '
+                f'bytes of image {target.id}',
+                'look after the image service, and repeat the request')
+
+    @staticmethod
+    def _delete_image(context: Any, image_service: Any,
+                      target: target_image.Requested) -> None:
+        try:
+            image_service.delete(context, target.id)
+        except exception.CinderException as error:
+            LOG.warning('Image %(image)s, which is not complete, was not '
+                        'deleted: %(error)s',
+                        {'image': target.id, 'error': error})
+
+    @staticmethod
+    def _properties_of(context: Any, volume: Any, image_service: Any,
+                       target: target_image.Requested) -> dict[str, str]:
         """The properties that are added to an image's record."""
-        properties = {'vmware_image_version': '1',
-                      source_image.DISK_TYPE: upstream.STREAM_OPTIMIZED,
-                      'owner_id': volume['project_id']}
-        record = image_service.show(context, image_meta['id'])
-        adapter = self._upstream.volumeops.adapter_of(backing)
-        if adapter and not (record.get('properties') or {}).get(
+        properties = {'owner_id': volume['project_id']}
+        if target.is_vmdk:
+            properties |= {'vmware_image_version': '1',
+                           source_image.DISK_TYPE: upstream.STREAM_OPTIMIZED}
+        record = image_service.show(context, target.id)
+        if target.adapter and not (record.get('properties') or {}).get(
                 source_image.ADAPTER_TYPE):
-            properties[source_image.ADAPTER_TYPE] = adapter
+            properties[source_image.ADAPTER_TYPE] = target.adapter
         return properties
 
 

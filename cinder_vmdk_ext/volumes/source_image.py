@@ -178,21 +178,6 @@ def check_conversion(record: dict[str, Any], upload: bool = False) -> None:
         record.get('disk_format'), DISK_FORMAT, record['id'], upload)
 
 
-def check_target(record: dict[str, Any]) -> None:
-    """Check the record of an image that will be made from a volume.
-
-    :raises UnusableImage: this backend does not write that format
-    """
-    for name, good in (('disk_format', DISK_FORMAT),
-                       ('container_format', CONTAINERS[0])):
-        value = record.get(name)
-        if value not in (None, good):
-            raise exceptions.UnusableImage(
-                record['id'], f'its {name} is {value}, but this backend only '
-                f'makes {good} images; use --disk-format {DISK_FORMAT} '
-                f'--container-format {CONTAINERS[0]}')
-
-
 def _check_record(record: dict[str, Any], image_id: str) -> None:
     """:raises UnusableImage: this backend cannot use such an image"""
     properties = record.get('properties') or {}

@@ -11,6 +11,7 @@ import unittest
 from unittest import mock
 from urllib import parse
 
+import fixtures
 from oslo_config import cfg
 from oslo_utils import units
 from pyVmomi import vim
@@ -491,6 +492,25 @@ class ConvertedTestCase(ImagesCase):
         self.driver.delete_volume(volume)
 
 
+class GrainKeeper(ImageService):
+    """An image service that keeps of a raw image what is not zeros."""
+
+    grains: dict[int, bytes]
+
+    def update(self, context, image_id, metadata, data=None, **ignored):
+        self.metadata.update(metadata)
+        self.grains, size, ahead = {}, 0, b''
+        while part := data.read(disk_images.GRAIN):
+            ahead += part
+            while len(ahead) >= disk_images.GRAIN:
+                grain, ahead = (ahead[:disk_images.GRAIN],
+                                ahead[disk_images.GRAIN:])
+                if grain.strip(b'\0'):
+                    self.grains[size // disk_images.GRAIN] = grain
+                size += len(grain)
+        self.metadata['size'] = size + len(ahead)
+
+
 class UploadTestCase(ImagesCase):
     """C3, C5: images that are made of volumes."""
 
@@ -519,19 +539,83 @@ class UploadTestCase(ImagesCase):
 
     def test_formats_that_are_not_written_are_refused(self):
         volume = self.create(content=CONTENT)
-        for field, value in (('container_format', 'ova'),
-                             ('container_format', 'compressed'),
-                             ('disk_format', 'raw'),
-                             ('disk_format', 'qcow2')):
-            target = ImageService()
-            target.metadata[field] = value
+        for asked in (('raw', 'ova'), ('qcow2', 'ova'), ('vhd', 'bare'),
+                      ('vmdk', 'compressed'), ('raw', 'compressed')):
+            target = self.target(*asked)
             caught = self.assertRaises(
                 exception.ImageUnacceptable,
                 self.driver.copy_volume_to_image, self.context, volume,
                 target, target.metadata)
-            self.assertIn(f'{field} is {value}, but', str(caught))
+            self.assertIn('its disk_format is %s and its container_format is '
+                          '%s, but' % asked, str(caught))
             self.assertIn(target.metadata['id'], str(caught))
             self.assertEqual(b'', target.data)
+
+    def test_raw_and_qcow2_and_ova(self):
+        """The content is compared by readers that are not the plugin's."""
+        folder = self.enter_folder()
+        volume = self.create(content=ODD)
+        raw = self.image_as(volume, 'raw', service=GrainKeeper)
+        self.assertEqual(self.sum_of(ODD), disk_images.checksum(
+            raw.grains, raw.metadata['size']))
+        for adapter in (None, 'paraVirtual'):
+            image = self.image_as(volume, 'vmdk', 'ova', adapter)
+            self.assertEqual(
+                self.sum_of(ODD), disk_images.checksum(
+                    disk_images.read_stream(disk_images.disk_in(image.data)),
+                    units.Gi))
+        image = self.image_as(volume, 'qcow2')
+        self.assertLess(len(image.data), 4 * units.Mi)
+        self.assertNotIn('vmware_disktype', image.metadata['properties'])
+        self.assertEqual([], os.listdir(folder))
+        copy = self.fill(image)
+        self.assertEqual(self.sum_of(ODD), self.checksum(copy))
+
+    def enter_folder(self):
+        folder = self.useFixture(fixtures.TempDir()).path
+        cfg.CONF.set_override('image_conversion_dir', folder)
+        self.addCleanup(cfg.CONF.clear_override, 'image_conversion_dir')
+        return folder
+
+    @staticmethod
+    def target(disk_format, container_format='bare', adapter=None,
+               service=ImageService):
+        target = service()
+        target.metadata.update(disk_format=disk_format,
+                               container_format=container_format)
+        target.metadata['properties'] = (
+            {'vmware_adaptertype': adapter} if adapter else {})
+        return target
+
+    def image_as(self, volume, *asked, **kwargs):
+        target = self.target(*asked, **kwargs)
+        self.driver.copy_volume_to_image(self.context, volume, target,
+                                         target.metadata)
+        self.assertFalse(target.is_deleted)
+        return target
+
+    def test_an_export_that_breaks_off_is_no_raw_or_qcow2_image(self):
+        folder = self.enter_folder()
+        volume = self.create(content=CONTENT)
+        for asked in (('raw', 'bare'), ('qcow2', 'bare'), ('vmdk', 'ova')):
+            self.control.fault(path='/nfc/', cut='during', after_bytes=5000)
+            target = self.target(*asked)
+            self.assertRaises(
+                exceptions.TransferFailed, self.driver.copy_volume_to_image,
+                self.context, volume, target, target.metadata)
+            self.control.reset_faults()
+            self.assertEqual([], os.listdir(folder))
+            if asked[0] != 'raw':
+                self.assertEqual(b'', target.data)
+
+    def test_none_is_converted_without_the_operators_leave(self):
+        cfg.CONF.set_override('image_conversion_disable', True)
+        self.addCleanup(cfg.CONF.clear_override, 'image_conversion_disable')
+        target = self.target('raw')
+        self.assertRaises(
+            exception.ImageConversionNotAllowed,
+            self.driver.copy_volume_to_image, self.context, self.create(),
+            target, target.metadata)
 
 
 class HostileTestCase(unittest.TestCase):

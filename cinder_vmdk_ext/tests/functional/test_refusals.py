@@ -230,8 +230,8 @@ class RefusalsTestCase(backend_case.BackendCase):
 
     def test_of_a_format_that_is_not_written(self):
         target = test_transfers.ImageService()
-        target.metadata['disk_format'] = 'raw'
-        self.refuse(exception.ImageUnacceptable, ('--disk-format vmdk',),
+        target.metadata['disk_format'] = 'vhd'
+        self.refuse(exception.ImageUnacceptable, ('vmdk, raw or qcow2',),
                     self.driver.copy_volume_to_image, self.context,
                     self.create(), target, target.metadata,
                     message=(ACTION.COPY_VOLUME_TO_IMAGE,

@@ -43,6 +43,7 @@ class ImageService:
                            'vmware_adaptertype': 'lsiLogic'}}
         self.data = data
         self.taken = None
+        self.is_deleted = False
 
     def show(self, context, image_id):
         return self.metadata
@@ -67,6 +68,17 @@ class ImageService:
                 break
         self.data = b''.join(parts)
         self.metadata['size'] = len(self.data)
+
+    def delete(self, context, image_id):
+        self.is_deleted = True
+
+
+class RepeatingImageService(ImageService):
+    """Cinder's client, when the first connection breaks off."""
+
+    def update(self, context, image_id, metadata, data=None, **kwargs):
+        data.read(65536)
+        super().update(context, image_id, metadata, data, **kwargs)
 
 
 class FailingSource(ImageService):
@@ -269,7 +281,18 @@ class RefusedTransfersTestCase(TransfersCase):
             exceptions.TransferFailed, self.driver.copy_volume_to_image,
             self.context, volume, target, target.metadata)
         self.assertIn('only the first', str(caught))
+        self.assertTrue(target.is_deleted)
         self.assert_aborted()
+
+    def test_an_upload_that_is_repeated_in_its_midst_is_an_error(self):
+        """Else an active image would hold the second part of the disk."""
+        volume = self.create(content=CONTENT)
+        target = RepeatingImageService()
+        caught = self.assertRaises(
+            exceptions.TransferFailed, self.driver.copy_volume_to_image,
+            self.context, volume, target, target.metadata)
+        self.assertIn('the image service has', str(caught))
+        self.assertTrue(target.is_deleted)
 
     def assert_aborted(self):
         calls = [each['method'] for each in self.control.calls(50)]

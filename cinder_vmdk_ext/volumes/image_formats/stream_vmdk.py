@@ -61,7 +61,7 @@ def write(pieces: Iterable[Piece], capacity_bytes: int) -> Iterator[bytes]:
     :param capacity_bytes: of the disk: a multiple of 512, and at least as
         large as the content
     """
-    writer = _Writer(capacity_bytes // _SECTOR)
+    writer = _VmdkWriter(capacity_bytes // _SECTOR)
     out = bytearray(writer.head())
     for number, grain in grains(pieces):
         out += writer.grain(number, grain)
@@ -99,7 +99,7 @@ def grains(pieces: Iterable[Piece],
         yield number, bytes(grain)
 
 
-class _Writer:
+class _VmdkWriter:
     """The parts of a VMDK in their order; each method returns bytes."""
 
     def __init__(self, sectors: int) -> None:
