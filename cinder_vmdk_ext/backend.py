@@ -327,7 +327,8 @@ class Backend:
         ops.freed = self.reservations.touch
         ops.deployment = self.deployment
         ops.backing_view = backing_cache.BackingView(
-            stream, ops, on_move=self.reconciler.noticed.set)
+            stream, ops, on_move=self.reconciler.noticed.set,
+            folder=self._configuration.vmware_volume_folder)
         self.ds_sel = selector.DatastoreSelector(
             ops, session, max_objects,
             ds_regex=self.settings.datastore_regex,

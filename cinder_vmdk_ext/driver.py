@@ -280,7 +280,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Return the connection info for an attachment (Cinder hook)."""
         found = self.backend.attach.initialize_connection(volume, connector)
-        self.backend.reconciler.expect(volume)
+        self.backend.reconciler.expect(volume, connector)
         return found
 
     @hooks.hook(locks_on=('volume',), places=True)

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The vCenter's VMs in memory, to find the backing of each volume."""
+"""Shadow VMs and instances in memory, to find the backing of each volume.
+
+:mod:`members` says which VMs these are. A VM that is not in memory may exist
+all the same; only the vCenter says that it does not.
+"""
 
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 from oslo_log import log as logging
 
+from cinder_vmdk_ext.backings import members
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext.inventory import cache
@@ -21,7 +28,10 @@ LOG = logging.getLogger(__name__)
 # How long a reader waits for the first report of all VMs before it reads
 # them itself.
 FILL_SECONDS = 30.0
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
+# How long a caller waits for the first report of instances that it follows.
+# It takes as long as the long poll gathers changes, and a round trip.
+FOLLOW_SECONDS = 5.0
 
 
 class BackingView:
@@ -29,22 +39,28 @@ class BackingView:
 
     The long poll keeps it current, after the inventory. Memory is used only
     while it holds all that the vCenter has reported and the vCenter has
-    answered recently; otherwise all VMs are read. Threads may share it.
+    answered recently; otherwise all VMs are read. Memory has the shadow VMs,
+    and the instances that are followed. Threads may share it.
     """
 
     types = frozenset({'VirtualMachine'})
     late = True
 
     def __init__(self, stream: updates.Stream, ops: volumeops.VolumeOps,
-                 on_move: Callable[[], None] = lambda: None) -> None:
+                 on_move: Callable[[], None] = lambda: None,
+                 folder: str = 'Volumes') -> None:
         """Prepare, without a call; the first read starts the long poll.
 
+        :param folder: ``vmware_volume_folder``
         :param on_move: called, by the long poll's thread, when a VM or a
             disk of it may have been moved; it must not wait
         """
         self._stream = stream
         self._ops = ops
         self._on_move = on_move
+        self._folder = folder
+        self._list = members.WatchList(stream.client)
+        self._opened: _BackingStage | None = None
         stream.listeners.append(self)
 
     def read_backings(self) -> shadow.Backings:
@@ -78,12 +94,56 @@ class BackingView:
             return None
         return stage.moref_of(uuid)
 
-    def datastores_of(self, moref: str) -> tuple[str, ...]:
-        """The datastores (morefs) last reported for a VM; makes no call."""
+    def deleting(self, moref: str) -> tuple[str, ...]:
+        """Note that a VM is about to be deleted; makes no call.
+
+        :returns: the datastores (morefs) last reported for it
+        """
         conversation = self._stream.conversation()
         stage = conversation and conversation.sink('VirtualMachine')
+        self._list.doom(moref)
         return (stage.datastores_of(moref)
                 if isinstance(stage, _BackingStage) else ())
+
+    def not_deleted(self, moref: str) -> None:
+        """Note that such a VM may still exist."""
+        self._list.spare(moref)
+
+    # -- Which VMs are in memory --------------------------------------------
+
+    def follow(self, morefs: Iterable[str], *, wait: bool = True) -> None:
+        """Have memory know instances, from now on (ModifyListView).
+
+        :param wait: return when they are in memory, or after a few seconds
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        new = self._list.follow(morefs)
+        if not (wait and new):
+            return
+        waiting = object()
+        self._stream.waiting.add(waiting)
+        try:
+            self._await_report(new)
+        finally:
+            self._stream.waiting.discard(waiting)
+
+    def _await_report(self, morefs: set[str]) -> None:
+        deadline = time.monotonic() + FOLLOW_SECONDS
+        while morefs and time.monotonic() < deadline:
+            conversation = self._stream.conversation()
+            if conversation is None or not conversation.live:
+                return  # memory is not used
+            stage = conversation.sink('VirtualMachine')
+            if isinstance(stage, _BackingStage) and stage.whole:
+                morefs = {moref for moref in morefs
+                          if self._list.follows(moref)
+                          and moref not in stage.known()}
+            if morefs:
+                time.sleep(POLL_SECONDS)
+
+    def unfollow(self, moref: str) -> None:
+        """Have memory forget an instance, at some time; makes no call."""
+        self._list.unfollow(moref)
 
     def _whole_stage(self, conversation: updates.Conversation
                      ) -> '_BackingStage | None':
@@ -100,21 +160,33 @@ class BackingView:
 
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
-        """One filter, over a view of all VMs (Listener)."""
-        view = collector.container_view(self._stream.client, content,
-                                        volumeops.BACKING_PATHS)
-        conversation.own('DestroyView', view)
-        # The view itself is reported too: otherwise a vCenter without VMs
-        # would report nothing, and the reader would wait for more.
-        return [collector.view_filter(view, volumeops.BACKING_PATHS,
-                                      {view: ('type',)})]
+        """None at first: what to watch is found out by watching (Listener)."""
+        stage = self._opened = _BackingStage(self._on_move)
+        # Several reports follow one another until all is known.
+        self._stream.waiting.add(self)
+        stage.on_complete = self._completed
+        stage.members = members.Members(
+            self._list, self._stream.client, self._folder, conversation,
+            content, volumeops.BACKING_PATHS, stage)
+        stage.watch_list = self._list
+        stage.members.begin()
+        return []
 
     def sink(self) -> updates.Sink:
         """An empty view, to be filled (Listener)."""
-        return _BackingStage(self._on_move)
+        stage, self._opened = self._opened, None
+        return stage or _BackingStage(self._on_move)
 
     def lost(self) -> None:
-        """Do nothing: readers check if the conversation is live (Listener)."""
+        """Note that the list is gone (Listener).
+
+        Readers check if the conversation is live.
+        """
+        self._list.close()
+        self._completed()
+
+    def _completed(self) -> None:
+        self._stream.waiting.discard(self)
 
 
 class _BackingStage(updates.Told):
@@ -122,9 +194,14 @@ class _BackingStage(updates.Told):
 
     def __init__(self, on_move: Callable[[], None] = lambda: None) -> None:
         self._on_move = on_move
+        # What the conversation watches; None: all that is reported is all.
+        self.members: members.Members | None = None
+        self.watch_list: members.WatchList | None = None
+        self.on_complete: Callable[[], None] = lambda: None
         super().__init__(lambda ref, path, value: volumeops.backing_value(
             path, value))
         self._lock = threading.Lock()
+        self._listed = False
         self._whole = False
         self._index = shadow.BackingIndex(threading.Lock())
         self._known: dict[str, shadow.Backing] = {}
@@ -152,24 +229,46 @@ class _BackingStage(updates.Told):
                 self._backings = shadow.Backings(index=self._index)
             return self._backings
 
+    def known(self) -> Collection[str]:
+        """The morefs of all VMs, templates included."""
+        return self._known.keys()
+
     def settle(self) -> None:
         """Publish the VMs as reported so far (Sink)."""
-        told = self.take_changed()
+        told = {ref: seen for ref, seen in self.take_changed().items()
+                if ref.type == 'VirtualMachine'}
         self._warn_of_unreadable(told)
         changed = {
             ref.value: None if seen is None
             else volumeops.backing_of(ref.value, seen)
             for ref, seen in told.items()}
+        left = {moref: self._known[moref] for moref, vm in changed.items()
+                if vm is None and moref in self._known}
         if changed:
-            with self._lock:
-                moved = any(_may_have_moved(self._known.get(moref), vm)
-                            for moref, vm in changed.items())
-                for moref, vm in changed.items():
-                    self._note(moref, vm)
-            self._index.update(changed)
-            if moved and self._whole:
-                self._on_move()
+            self._publish(changed)
+        if left and self.watch_list is not None:
+            self.watch_list.keep(left)
+        if not self._listed:
+            self._listed = True
+            if self.members is None:
+                self.complete()
+            else:
+                self.members.listed()
+
+    def complete(self) -> None:
+        """Note that all VMs that are watched have been reported (Stage)."""
         self._whole = True
+        self.on_complete()
+
+    def _publish(self, changed: dict[str, shadow.Backing | None]) -> None:
+        with self._lock:
+            moved = any(_may_have_moved(self._known.get(moref), vm)
+                        for moref, vm in changed.items())
+            for moref, vm in changed.items():
+                self._note(moref, vm)
+        self._index.update(changed)
+        if moved and self._whole:
+            self._on_move()
 
     def _warn_of_unreadable(self, told: dict[references.Ref, Any]) -> None:
         """Warn, once for each VM, of what the vCenter does not let us read.

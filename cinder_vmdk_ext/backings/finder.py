@@ -24,8 +24,12 @@ class Finder:
 
     def find(self, volume: Any) -> Any:
         """The volume's shadow VM; None: the vCenter has none."""
-        return self._upstream.volumeops.get_backing(volume['name'],
-                                                    volume['id'])
+        ops = self._upstream.volumeops
+        found = ops.get_backing(volume['name'], volume['id'])
+        if not found and state.is_unknown(volume):
+            # A new, empty disk must not take the place of an old one.
+            found = ops.search_by_name(volume['name'])
+        return found
 
     def existing(self, volume: Any) -> Any:
         """The volume's shadow VM; None: the volume never had one.

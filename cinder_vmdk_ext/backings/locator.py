@@ -73,7 +73,7 @@ class Locator:
         seen = self.look(0.0 if fresh else KEEP_SECONDS)
         backings = {volume['id']: seen.backings.find(volume['id'],
                                                      volume['name'])
-                    for volume in volumes}
+                    for volume in concurrency.in_turns(volumes, VMS_A_TURN)}
         spread = [vm.moref for vm in backings.values()
                   if vm is not None and len(vm.datastores) > 1]
         disks = self._ops.disks_of(spread) if spread else {}
@@ -110,7 +110,7 @@ class Locator:
             return self._count.found
 
     def look(self, max_age_seconds: float = 0.0) -> Seen:
-        """All VMs and datastores, at most ``max_age_seconds`` old.
+        """VMs and datastores, at most ``max_age_seconds`` old.
 
         The same object is returned as long as nothing has changed.
 

@@ -36,6 +36,15 @@ def is_backed(volume: Any) -> bool:
     return volume.get('provider_id') in (BACKED, DELETING)
 
 
+def is_unknown(volume: Any) -> bool:
+    """Whether nothing says if the volume has a backing.
+
+    Upstream's driver made it, and this one found no backing at its start.
+    """
+    return (not volume.get('provider_id') and volume.get('status')
+            not in ('creating', 'downloading'))
+
+
 def is_deleting(volume: Any) -> bool:
     """Whether a deletion of the backing has begun."""
     return volume.get('provider_id') == DELETING

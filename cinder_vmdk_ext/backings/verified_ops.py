@@ -244,11 +244,15 @@ class VerifiedOps(volumeops.VolumeOps):
         """Delete a VM with its disks (Destroy_Task)."""
         delete = super().delete_backing
         view = self.backing_view
-        datastores = view.datastores_of(
-            backing.value) if view else ()
-        self._verify_step(
-            backing, lambda: delete(backing), lambda: self.read_backing(
-                backing.value) is None)
+        datastores = view.deleting(backing.value) if view else ()
+        try:
+            self._verify_step(
+                backing, lambda: delete(backing), lambda: self.read_backing(
+                    backing.value) is None)
+        except Exception:
+            if view:
+                view.not_deleted(backing.value)
+            raise
         for datastore in datastores:
             self.freed(datastore)
 

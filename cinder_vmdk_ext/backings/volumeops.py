@@ -49,7 +49,7 @@ _VALUE = soap.tag('value')
 
 
 class BackingReader(Protocol):
-    """Knows the shadow VMs."""
+    """Knows the shadow VMs, and instances that it follows."""
 
     def read_backings(self) -> shadow.Backings:
         """All shadow VMs, as they are."""
@@ -60,8 +60,20 @@ class BackingReader(Protocol):
     def moref_of(self, uuid: str) -> str | None:
         """The VM that probably has an instance UUID; makes no call."""
 
-    def datastores_of(self, moref: str) -> tuple[str, ...]:
-        """The datastores (morefs) that a VM probably uses; makes no call."""
+    def follow(self, morefs: Iterable[str], *, wait: bool = True) -> None:
+        """Know instances, too, from now on."""
+
+    def unfollow(self, moref: str) -> None:
+        """Forget an instance, at some time; makes no call."""
+
+    def deleting(self, moref: str) -> tuple[str, ...]:
+        """Note that a VM is about to be deleted; makes no call.
+
+        :returns: the datastores (morefs) that it probably uses
+        """
+
+    def not_deleted(self, moref: str) -> None:
+        """Note that such a VM may still exist."""
 
 
 class VolumeOps(folders.PlaceOps):
@@ -71,7 +83,7 @@ class VolumeOps(folders.PlaceOps):
                  extension_type: str, *, client: soap.Client) -> None:
         super().__init__(session, max_objects, extension_key, extension_type)
         self._client = client
-        # Keeps all VMs in memory; None: every read asks the vCenter.
+        # Keeps the VMs of volumes in memory; None: each read asks the vCenter.
         self.backing_view: BackingReader | None = None
         # Called with a datastore's moref after something was deleted there.
         self.freed: Callable[[str], None] = lambda moref: None
@@ -92,6 +104,31 @@ class VolumeOps(folders.PlaceOps):
     def backings_known(self) -> bool:
         """Whether :meth:`read_backings` returns without a long wait."""
         return self.backing_view is None or not self.backing_view.filling()
+
+    def follow(self, morefs: Iterable[str], *, wait: bool = True) -> None:
+        """Have :meth:`read_backings` know instances, from now on.
+
+        :param wait: return when it does, or after a few seconds
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        if self.backing_view is not None:
+            self.backing_view.follow(morefs, wait=wait)
+
+    def unfollow(self, moref: str) -> None:
+        """Forget an instance, at some time; makes no call."""
+        if self.backing_view is not None:
+            self.backing_view.unfollow(moref)
+
+    def follow_by_uuid(self, uuids: Iterable[str]) -> frozenset[str]:
+        """As :meth:`follow`, by instance UUID; one search for each.
+
+        :returns: the UUIDs of which the vCenter has no VM
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        found = {uuid: super(VolumeOps, self).get_backing_by_uuid(uuid)
+                 for uuid in uuids}
+        self.follow([vm.value for vm in found.values() if vm])
+        return frozenset(uuid for uuid, vm in found.items() if not vm)
 
     def read_all_backings(self) -> shadow.Backings:
         """All shadow VMs in one bulk read.
@@ -166,11 +203,18 @@ class VolumeOps(folders.PlaceOps):
         if found or not self._looks_by_name or (
                 self._name_regex and not self._name_regex.match(name)):
             return found
-        named = self.read_backings().by_name(name)
-        # A VM of another volume may have this name; it is not this backing.
-        if named is None or (named.uuid and named.uuid == named.volume_id):
+        return _of_old_release(self.read_backings().by_name(name))
+
+    def search_by_name(self, name: str) -> Any:
+        """The backing of an old release with that name, by one bulk read.
+
+        Memory may lack a VM that was put outside of the folders of volumes.
+
+        :returns: its reference; None: the vCenter has no such backing
+        """
+        if not self._looks_by_name:
             return None
-        return references.Ref('VirtualMachine', named.moref)
+        return _of_old_release(self.read_all_backings().by_name(name))
 
     def get_backing_by_uuid(self, uuid: str) -> Any:
         """The VM with that instance UUID, which may be a template.
@@ -698,6 +742,14 @@ class VolumeOps(folders.PlaceOps):
               arguments: dict[str, Any] | None = None) -> etree._Element:
         return self._session.invoke_api(self._client, 'call', method,
                                         this, arguments)
+
+
+def _of_old_release(named: shadow.Backing | None) -> Any:
+    """A VM that has a volume's name, if it may be the volume's backing."""
+    # A VM of another volume may have this name; it is not this backing.
+    if named is None or (named.uuid and named.uuid == named.volume_id):
+        return None
+    return references.Ref('VirtualMachine', named.moref)
 
 
 def _options(values: dict[str, str]) -> list[soap.Typed]:

@@ -10,9 +10,15 @@ wrong. Reports of statistics do not wait for it.
 Every service of a cluster has a worker, and its memory may be older than
 another service's change. So before it corrects a volume, it reads the record
 and the vCenter again under the volume's lock.
+
+The long poll reports only the instances that have volumes. The worker has it
+follow them: those that this service attaches volumes to, those that Cinder's
+records of attachments name, and those of other services of the cluster.
 """
 
+import dataclasses
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -27,6 +33,7 @@ from cinder import objects
 from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.backings import locator as backing_locator
+from cinder_vmdk_ext.backings import members
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import concurrency
@@ -35,6 +42,7 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import attachments
 from cinder_vmdk_ext.volumes import compliance
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import disk_home
@@ -52,6 +60,7 @@ VMS_A_PASS = 200
 PAUSE_SECONDS = 0.2
 # Checking so many takes a few milliseconds; then other threads run.
 _VMS_A_TURN = 500
+_RECORDS_A_TURN = 50
 _IDS_A_QUERY = 500
 
 
@@ -61,6 +70,41 @@ class _Mark(NamedTuple):
     pool: str | None
     datastores: tuple[str, ...]
     change_version: str
+
+
+class _On(NamedTuple):
+    """An attachment."""
+
+    instance_uuid: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Record:
+    """What a check needs of an attached volume's record.
+
+    Thousands are kept between the start of the service and their check; the
+    records themselves are too large, and reading them again takes long.
+    """
+
+    id: str
+    name: str
+    status: str
+    migration_status: str | None
+    host: str | None
+    cluster_name: str | None
+    volume_type_id: str | None
+    volume_attachment: tuple[_On, ...]
+
+    @classmethod
+    def of(cls, volume: Any) -> '_Record':
+        return cls(
+            volume.id, volume.name, volume.status, volume.migration_status,
+            volume.host, volume.cluster_name, volume.volume_type_id,
+            tuple(_On(each.instance_uuid)
+                  for each in volume.volume_attachment))
+
+    def __getitem__(self, field: str) -> Any:
+        return getattr(self, field)
 
 
 class Owner(NamedTuple):
@@ -114,7 +158,17 @@ class Reconciler:
         self._followed: backing_locator.Seen | None = None
         self._unsettled: set[str] = set()
         self._looked_at: backing_locator.Seen | None = None
+        # Attached volumes at the start of the service, by id, until they are
+        # checked for the first time.
+        self._unchecked: dict[str, _Record] = {}
         self._worker: _Worker | None = None
+        # Instances (morefs) to be followed with the next pass.
+        self._instances: set[str] = set()
+        # When this service began to follow each.
+        self._followed_at: dict[str, float] = {}
+        # UUIDs of instances that the vCenter of this pass does not have.
+        self._elsewhere: frozenset[str] = frozenset()
+        self._attachments = attachments.Recent()
         #: Set it when a disk may have been moved: the next pass then begins
         #: at once.
         self.noticed = threading.Event()
@@ -147,10 +201,16 @@ class Reconciler:
         else:
             self._detached.add(volume['id'])
 
-    def expect(self, volume: Any) -> None:
-        """Set a volume's I/O limits on the instance, once it is in use."""
+    def expect(self, volume: Any, connector: Any) -> None:
+        """Follow the instance that is getting a volume.
+
+        Also set the volume's I/O limits on it, once the volume is in use.
+        """
+        instance = attachments.moref_in(connector)
+        if instance:
+            self._instances.add(instance)
         self._limits.expect(volume)
-        if self._limits.expecting:
+        if instance or self._limits.expecting:
             self.noticed.set()
 
     def _settle_detached(self) -> None:
@@ -182,10 +242,14 @@ class Reconciler:
             return True  # they are being read; a later pass checks them
         try:
             self._settle_detached()
+            self._follow_instances()
             self._limits.settle_expected()
             if self._worker is not None:
                 self._worker.soon = self._limits.expecting
             seen = self._locator.look()
+            if self._unchecked:
+                self._look_at_first(seen)
+                return False
             if seen is self._looked_at:
                 return True
             more, unsettled = self._look_at_changed(seen)
@@ -197,6 +261,19 @@ class Reconciler:
                         'and is repeated: %s', error)
             return True
 
+    def _follow_instances(self) -> None:
+        """Have memory know the instances that have got volumes."""
+        new = (self._attachments.instances()
+               if self._owner.cluster_name else set())
+        while self._instances:  # other threads add to it
+            new.add(self._instances.pop())
+        self._followed_at |= dict.fromkeys(new, time.monotonic())
+        try:
+            self._upstream.volumeops.follow(new)
+        except Exception:
+            self._instances |= new
+            raise
+
     def _look_at_changed(self, seen: backing_locator.Seen
                          ) -> tuple[bool, set[str]]:
         """Check VMs that changed.
@@ -204,8 +281,7 @@ class Reconciler:
         :returns: whether VMs remain for the next pass, and the morefs of VMs
             that must be checked again
         """
-        marks = {vm.moref: _Mark(seen.pool_of(vm), vm.datastores,
-                                 vm.change_version)
+        marks = {vm.moref: _mark(vm, seen)
                  for vm in concurrency.in_turns(self._perhaps_changed(seen),
                                                 _VMS_A_TURN)}
         changed = [moref for moref, mark in marks.items()
@@ -222,6 +298,29 @@ class Reconciler:
         self._settled.update((moref, mark) for moref, mark in marks.items()
                              if moref not in self._unsettled)
         return bool(later), unsettled
+
+    def _look_at_first(self, seen: backing_locator.Seen) -> None:
+        """Check some of the volumes that were attached at the start.
+
+        Those that are not right or not at rest are left to a later pass.
+        """
+        assert self._locator is not None
+        records_now = list(self._unchecked.values())[:VMS_A_PASS]
+        seen = self._with_instances(records_now, seen)
+        resting = []
+        for record in records_now:
+            vm = seen.backings.find(record.id, record.name)
+            if vm is not None and state.is_at_rest(record) and (
+                    not self._unknown(record, seen)):
+                resting.append((record, vm))
+        unsettled = self._check_all(resting, seen)
+        for record, vm in resting:
+            if vm.moref not in unsettled:
+                self._settled |= {
+                    each.moref: _mark(each, seen)
+                    for each in (vm, *_instances(record, seen))}
+        for record in records_now:
+            del self._unchecked[record.id]
 
     def _perhaps_changed(self, seen: backing_locator.Seen
                          ) -> list[shadow.Backing]:
@@ -250,14 +349,22 @@ class Reconciler:
         """:returns: morefs of VMs that must be checked again"""
         unsettled = set()
         resting: list[tuple[Any, shadow.Backing]] = []
-        for volume in self._volumes_on(vms):
+        volumes = self._volumes_on(vms)
+        seen = self._with_instances(volumes, seen)
+        for volume in volumes:
             vm = seen.backings.find(volume.id, volume.name)
             if vm is None:
                 continue
-            if state.is_at_rest(volume):
+            if state.is_at_rest(volume) and not self._unknown(volume, seen):
                 resting.append((volume, vm))
             else:
                 unsettled.add(vm.moref)
+        return unsettled | self._check_all(resting, seen)
+
+    def _check_all(self, resting: list[tuple[Any, shadow.Backing]],
+                   seen: backing_locator.Seen) -> set[str]:
+        """:returns: morefs of VMs that must be checked again"""
+        unsettled = set()
         disks = self._disks_to_see(resting, seen)
         is_right = qos.judge()
         for volume, vm in resting:
@@ -272,6 +379,25 @@ class Reconciler:
                             {'volume': volume.id, 'error': error})
         return unsettled
 
+    def _with_instances(self, volumes: list[Any], seen: backing_locator.Seen
+                        ) -> backing_locator.Seen:
+        """Have memory know all instances of volumes; returns what it has."""
+        self._elsewhere = frozenset()
+        unknown = {uuid for volume in volumes
+                   for uuid in self._unknown(volume, seen)}
+        if not unknown:
+            return seen
+        assert self._locator is not None
+        self._elsewhere = self._upstream.volumeops.follow_by_uuid(
+            sorted(unknown))
+        return self._locator.look()
+
+    def _unknown(self, volume: Any, seen: backing_locator.Seen) -> set[str]:
+        """UUIDs of instances that may be in the vCenter but not in memory."""
+        return {uuid for uuid in attachments.uuids_of([volume])
+                if uuid not in self._elsewhere
+                and seen.backings.by_uuid(uuid) is None}
+
     # -- Finding what changed -----------------------------------------------
 
     def _volumes_on(self, vms: list[shadow.Backing]) -> list[Any]:
@@ -284,16 +410,28 @@ class Reconciler:
         named = config.name_patterns()
         ids |= {named.volume_id(vm.name) for vm in vms} - {''}
         for vm in vms:
-            if vm.uuid:
+            if vm.uuid and not members.is_shadow(vm):
                 concurrency.cooperative_yield()
-                ids |= {each.volume_id for each in
-                        objects.VolumeAttachmentList.get_all_by_instance_uuid(
-                            context, vm.uuid)}
+                ids |= self._volumes_of_instance(context, vm)
         found = []
         for chunk in _chunks(sorted(ids), _IDS_A_QUERY):
             concurrency.cooperative_yield()
             found += [volume for volume in objects.VolumeList.get_all(
                 context, filters={'id': chunk}) if self._owner.owns(volume)]
+        return found
+
+    def _volumes_of_instance(self, context: Any,
+                             vm: shadow.Backing) -> set[str]:
+        """The ids of an instance's volumes; without any, it is forgotten."""
+        found = {each.volume_id for each in
+                 objects.VolumeAttachmentList.get_all_by_instance_uuid(
+                     context, vm.uuid)}
+        begun = self._followed_at.pop(vm.moref, None)
+        if begun and time.monotonic() - begun < qos.GIVEN_UP_SECONDS:
+            # Cinder may record the attachment only when it has ended.
+            self._followed_at[vm.moref] = begun
+        elif not found:
+            self._upstream.volumeops.unfollow(vm.moref)
         return found
 
     def _disks_to_see(
@@ -346,10 +484,12 @@ class Reconciler:
     def _correct(self, volume: Any, vm: shadow.Backing,
                  seen: backing_locator.Seen) -> bool:
         """Correct a volume by its present state, under its lock."""
-        volume.refresh()
+        volume = objects.Volume.get_by_id(
+            cinder_context.get_admin_context(), volume.id)
         read = self._upstream.volumeops.read_backing
         now = read(vm.moref)
-        if now is None or not state.is_at_rest(volume):
+        if now is None or not state.is_at_rest(volume) or (
+                self._unknown(volume, seen)):
             return False
         disks = self._disks_to_see([(volume, now)], seen)
         disk = self._true_disk(volume, now, seen, disks)
@@ -442,12 +582,15 @@ class Reconciler:
         if self._locator is None or not volumes:
             return
         try:
+            self._upstream.volumeops.follow(attachments.morefs_of(volumes),
+                                            wait=False)
             known = self._locator.locate(volumes, fresh=True)
         except vmware_exceptions.VMwareDriverException as error:
             LOG.warning('The pools of existing volumes were not checked: %s',
                         error)
             return
-        for volume in filter(state.is_at_rest, volumes):
+        for volume in concurrency.in_turns(
+                filter(state.is_at_rest, volumes), _RECORDS_A_TURN):
             try:
                 self._correct_at_start(volume, known.get(volume['id']))
             except Exception as error:
@@ -458,6 +601,26 @@ class Reconciler:
         self._rehome([volume for volume in filter(state.is_at_rest, volumes)
                       if volume['id'] not in known
                       and self._is_homeless(volume)])
+        self._spare_queries(volumes, known)
+
+    def _spare_queries(self, volumes: Any, known: dict[str, str]) -> None:
+        """Note what the start knows, so that a pass need not read it again.
+
+        :param known: pools by volume id, as the vCenter has them
+        """
+        assert self._locator is not None
+        seen = self._locator.look(backing_locator.KEEP_SECONDS)
+        for volume in concurrency.in_turns(volumes, _RECORDS_A_TURN):
+            vm = seen.backings.find(volume['id'], volume['name'])
+            if vm is None:
+                continue
+            if volume.volume_attachment:
+                self._unchecked[volume['id']] = _Record.of(volume)
+            elif (len(vm.datastores) == 1 and volume['id'] in known
+                    and state.is_at_rest(volume) and records.says(
+                        volume, self._values_at_start(
+                            volume, known[volume['id']]))):
+                self._settled[vm.moref] = _mark(vm, seen)
 
     def foretell(self, volumes: Any) -> list['Foretold']:
         """What :meth:`correct_at_start` would write; changes nothing.
@@ -582,6 +745,10 @@ class _Worker:
                 return
             done = run()
             del run  # it refers to its owner, which could not end
+
+
+def _mark(vm: shadow.Backing, seen: backing_locator.Seen) -> _Mark:
+    return _Mark(seen.pool_of(vm), vm.datastores, vm.change_version)
 
 
 def _is_another(disk: devices.Disk,

@@ -87,15 +87,17 @@ def property_spec(kind: str, paths: list[str] | tuple[str, ...]
 
 
 def view_filter(view: references.Ref, paths: Mapping[str, tuple[str, ...]],
-                others: Mapping[references.Ref, tuple[str, ...]] | None = None
-                ) -> soap.Typed:
+                others: Mapping[references.Ref, tuple[str, ...]] | None = None,
+                onwards: Iterable[soap.Typed] = ()) -> soap.Typed:
     """A PropertyFilterSpec over the objects of a view, by managed type.
 
     :param others: paths of single objects, which are in no view
+    :param onwards: TraversalSpecs from the objects of the view
     """
     others = others or {}
     walk = soap.Typed('TraversalSpec', {
-        'name': 'view', 'type': view.type, 'path': 'view', 'skip': False})
+        'name': 'view', 'type': view.type, 'path': 'view', 'skip': False,
+        'selectSet': list(onwards)})
     return soap.Typed('', {
         'propSet': [property_spec(kind, names) for kind, names in (
             *paths.items(), *((ref.type, names)
@@ -104,6 +106,25 @@ def view_filter(view: references.Ref, paths: Mapping[str, tuple[str, ...]],
                                       'selectSet': walk}),
                       *(soap.Typed('', {'obj': ref, 'skip': False})
                         for ref in others)]})
+
+
+def list_filter(view: references.Ref, paths: Mapping[str, tuple[str, ...]],
+                others: Mapping[references.Ref, tuple[str, ...]]
+                ) -> soap.Typed:
+    """A PropertyFilterSpec over a ListView and all below its folders.
+
+    Objects come and go as the list changes, and as they are moved into the
+    folders and out of them ("this can happen if a virtual machine is added to
+    a folder", ObjectUpdateKind).
+
+    :param paths: property paths by managed type
+    :param others: as for :func:`view_filter`
+    """
+    below = soap.Typed('TraversalSpec', {
+        'name': 'below', 'type': 'Folder', 'path': 'childEntity',
+        'skip': False,
+        'selectSet': [soap.Typed('SelectionSpec', {'name': 'below'})]})
+    return view_filter(view, paths, others, [below])
 
 
 # -- Whole reads ------------------------------------------------------------
@@ -124,19 +145,21 @@ def properties(session: Any, client: soap.Client, ref: references.Ref,
 
 def read_objects(session: Any, client: soap.Client,
                  refs: Iterable[references.Ref], paths: Iterable[str],
-                 value: Value | None = None) -> Properties:
+                 value: Value | None = None, *,
+                 keep_unreadable: bool = False) -> Properties:
     """Properties of many managed objects; those that are gone are left out.
 
     Makes one call for each page of the vCenter's reply, and one more if the
     reply is empty, since a vCenter also replies so after a session has ended.
 
+    :param keep_unreadable: as for :func:`read_all`
     :raises VimException, VimConnectionException: as :func:`properties`
     """
     refs = list(dict.fromkeys(refs))
     if not refs:
         return {}
     found = _read(session, client, refs, tuple(paths), value,
-                  may_be_gone=True)
+                  may_be_gone=True, keep_unreadable=keep_unreadable)
     return {ref: found[ref] for ref in refs if ref in found}
 
 
@@ -304,9 +327,9 @@ def _objects(refs: list[references.Ref], paths: tuple[str, ...],
 
 def _read(session: Any, client: soap.Client, refs: list[references.Ref],
           paths: tuple[str, ...], value: Value | None,
-          may_be_gone: bool = False) -> Properties:
+          may_be_gone: bool = False, **more: bool) -> Properties:
     return _invoke(session, client, _objects(refs, paths, may_be_gone), refs,
-                   value, may_be_gone=may_be_gone)
+                   value, may_be_gone=may_be_gone, **more)
 
 
 def _invoke(session: Any, client: soap.Client, spec: soap.Typed,

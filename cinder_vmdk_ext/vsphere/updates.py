@@ -105,7 +105,7 @@ class Told:
 class Listener(Protocol):
     """Receives the changes that its filters select."""
 
-    # The managed types that its filters report.
+    # The managed types by which its sink is found (Conversation.sink).
     types: frozenset[str]
     # Whether its first report comes only after those of the others.
     late: bool
@@ -113,6 +113,8 @@ class Listener(Protocol):
     def filters(self, conversation: 'Conversation',
                 content: Any) -> list[soap.Typed]:
         """PropertyFilterSpecs; may call the vCenter.
+
+        The sink may add others later (:meth:`Conversation.watch`).
 
         :param conversation: to be given the objects to destroy at its end
         :param content: the ServiceContent
@@ -146,6 +148,9 @@ class Stream:
         # A listener sets it while it waits for a report; the poll then
         # reports each change at once and does not gather several.
         self.hurry = threading.Event()
+        # The same, for others than a listener with one wait at a time: each
+        # adds itself while it waits.
+        self.waiting: set[object] = set()
 
     def conversation(self) -> 'Conversation | None':
         """The running one; starts one if none runs in the current session.
@@ -208,6 +213,7 @@ class Conversation:
         self._collector: references.Ref | None = None
         self._version = ''
         self._sinks: dict[str, Sink] = {}
+        self._routes: dict[str, Sink] = {}  # by the filter's reference
         self._begun: set[Sink] = set()
         self._belongings: list[tuple[str, references.Ref]] = []
 
@@ -249,6 +255,36 @@ class Conversation:
         """Destroy an object, by that method, together with the collector."""
         self._belongings.append((destroy, made))
 
+    def release(self, destroy: str, made: references.Ref) -> None:
+        """Destroy such an object now."""
+        self._belongings.remove((destroy, made))
+        if not self._quietly(destroy, made):
+            self.own(destroy, made)
+
+    # -- For sinks, in the thread -------------------------------------------
+
+    def watch(self, spec: soap.Typed, sink: Sink) -> references.Ref:
+        """Have a sink take the reports of a new filter (CreateFilter).
+
+        :param spec: a PropertyFilterSpec
+        :raises VimFaultException, VimConnectionException: as
+            :meth:`soap.Client.call`
+        """
+        assert self._collector is not None
+        made = soap.ref(self._client.call('CreateFilter', self._collector, {
+            'spec': spec, 'partialUpdates': False})[0])
+        self._routes[made.value] = sink
+        return made
+
+    def unwatch(self, made: references.Ref) -> None:
+        """End a filter (DestroyPropertyFilter); reports nothing of it.
+
+        :raises VimFaultException, VimConnectionException: as
+            :meth:`soap.Client.call`
+        """
+        self._begun.discard(self._routes.pop(made.value))
+        self._client.call('DestroyPropertyFilter', made)
+
     # -- Beginning and end --------------------------------------------------
 
     def start(self) -> None:
@@ -282,7 +318,7 @@ class Conversation:
                     property_collector.destroy_lost_views(
                         self._client,
                         self._stream.session.vim.service_content)
-                    self._stream.hurry.wait(GATHER_SECONDS)
+                    self._gather()
             except Exception as error:
                 # Any error: without this thread every read would go to the
                 # vCenter for ever.
@@ -294,6 +330,13 @@ class Conversation:
         # If the session changed meanwhile, it was opened in the new one.
         self._destroy()
 
+    def _gather(self) -> None:
+        """Let changes add up, unless a caller waits for a report."""
+        until = time.monotonic() + GATHER_SECONDS
+        while not self._stream.waiting and time.monotonic() < until:
+            if self._stream.hurry.wait(GATHER_SECONDS / 10):
+                return
+
     def _open(self) -> None:
         self._identity = self._stream.session.cookie
         content = self._stream.session.vim.service_content
@@ -304,18 +347,19 @@ class Conversation:
         self.own('DestroyPropertyCollector', collector)
         self._version = ''
         self._sinks = {}
+        self._routes = {}
+        self._begun = set()
         self._listen(late=False)
 
     def _listen(self, late: bool) -> None:
-        assert self._collector is not None
         content = self._stream.session.vim.service_content
         sinks = dict(self._sinks)
         for listener in self._stream.listeners:
             if listener.late == late:
-                for spec in listener.filters(self, content):
-                    self._client.call('CreateFilter', self._collector, {
-                        'spec': spec, 'partialUpdates': False})
+                specs = listener.filters(self, content)
                 sink = listener.sink()
+                for spec in specs:
+                    self.watch(spec, sink)
                 sinks.update((kind, sink) for kind in listener.types)
         self._sinks = sinks
 
@@ -335,13 +379,13 @@ class Conversation:
                 else FIRST_ANSWER_SECONDS):
             if self._abandoned():
                 return
-            name = etree.QName(part).localname
-            if name == 'objectSet':
+            tag = part.tag
+            if tag == _OBJECT_SET:
                 answered = True
                 self._tell(part)
             elif part.getparent().tag == _RETURNED:
                 answered = True
-                if name == 'version':
+                if tag == _VERSION:
                     version = part.text or ''
                 else:
                     truncated = part.text == 'true'
@@ -359,7 +403,7 @@ class Conversation:
 
     def _settle(self, truncated: bool) -> None:
         """Settle the sinks; a sink's first report only when complete."""
-        for sink in set(self._sinks.values()):
+        for sink in set(self._routes.values()):
             if not truncated or sink in self._begun:
                 sink.settle()
                 self._begun.add(sink)
@@ -371,16 +415,17 @@ class Conversation:
         kind = ref = None
         changes = []
         for part in update:
-            if part.tag == _CHANGE_SET:
+            tag = part.tag
+            if tag == _CHANGE_SET:
                 changes.append(_change(part))
-            elif part.tag == _MISSING_SET:
+            elif tag == _MISSING_SET:
                 lacking = property_collector.missing(part)
                 changes.append(Change(lacking.path, None, str(lacking)))
-            elif part.tag == _KIND:
+            elif tag == _KIND:
                 kind = part.text
-            elif part.tag == _OBJ:
+            elif tag == _OBJ:
                 ref = soap.ref(part)
-        sink = self._sinks.get(ref.type) if ref else None
+        sink = self._routes.get(update.getparent().findtext(_FILTER) or '')
         if sink is not None and ref is not None:
             sink.update(kind or '', ref, changes)
 
@@ -452,11 +497,12 @@ class Conversation:
 def _change(entry: etree._Element) -> Change:
     path = operation = value = None
     for part in entry:
-        if part.tag == _VAL:
+        tag = part.tag
+        if tag == _VAL:
             value = part
-        elif part.tag == _NAME:
+        elif tag == _NAME:
             path = part.text
-        elif part.tag == _OP:
+        elif tag == _OP:
             operation = part.text
     if operation in ('remove', 'indirectRemove'):
         value = None
@@ -464,7 +510,10 @@ def _change(entry: etree._Element) -> Change:
 
 
 _SERVICE_INSTANCE = references.Ref('ServiceInstance', 'ServiceInstance')
+_OBJECT_SET = f'{{{soap.VIM}}}objectSet'
+_VERSION = f'{{{soap.VIM}}}version'
 _RETURNED = f'{{{soap.VIM}}}returnval'
+_FILTER = f'{{{soap.VIM}}}filter'
 _OBJ = f'{{{soap.VIM}}}obj'
 _KIND = f'{{{soap.VIM}}}kind'
 _CHANGE_SET = f'{{{soap.VIM}}}changeSet'

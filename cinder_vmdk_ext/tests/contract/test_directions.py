@@ -22,6 +22,7 @@ PLUGIN = structure.PACKAGE
 # vCenter.
 TALK_TO_VCENTER = frozenset({
     'audit.collect', 'backend', 'backings.cache', 'backings.disk_scan',
+    'backings.members',
     'backings.verified_ops', 'backings.volumeops', 'driver',
     'inventory.cache', 'inventory.reader', 'inventory.refresher'})
 # Speaks HTTP, on loopback, and not to the vCenter.

@@ -27,6 +27,7 @@ from cinder import objects
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext import driver
+from cinder_vmdk_ext.backings import members
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.tests import vsphere_schemas
 from sandbox.embedded import database
@@ -246,17 +247,24 @@ class BackendCase(testtools.TestCase):
         A vCenter tells that within milliseconds, which matters to a test
         only.
         """
-        view, ops = self.driver.backend.inventory_source, self.driver.volumeops
+        view = self.driver.backend.inventory_source
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             known = view.known()
             if known is None or (
                     known.datastores == view._reader.read().datastores
-                    and sorted(ops.read_backings().all)
-                    == sorted(ops.read_all_backings().all)):
+                    and self.knows_vms()):
                 return
             time.sleep(0.02)
         self.fail('the driver was not told of a change')
+
+    def knows_vms(self):
+        """Whether memory has its VMs, and all shadow VMs, as they are."""
+        ops = self.driver.volumeops
+        memory = {vm.moref: vm for vm in ops.read_backings().all}
+        fresh = {vm.moref: vm for vm in ops.read_all_backings().all}
+        return memory == {moref: vm for moref, vm in fresh.items()
+                          if moref in memory or members.is_shadow(vm)}
 
     def refresh_figures(self):
         """Have the vCenter say what is free, and the driver hear of it.

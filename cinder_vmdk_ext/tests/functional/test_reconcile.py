@@ -6,8 +6,11 @@ docs/decisions/10-attached-disks.md; findings B4, B10, B11, D9.
 
 import threading
 import time
+from unittest import mock
 
 from pyVmomi import vim
+
+from cinder import objects
 
 from cinder_vmdk_ext.tests.functional import attached_case
 from cinder_vmdk_ext.tests.functional import backend_case
@@ -50,6 +53,38 @@ class FollowTestCase(backend_case.BackendCase):
         self.assert_on('LocalDS_3', volume)
         self.assertEqual(moved, self.truth(volume).path)
         self.assertEqual(content('kept'), self.read(volume, 64 * 1024))
+
+    # -- At the start of the service -----------------------------------------
+
+    def started(self):
+        """A service that starts now, with all volumes."""
+        self.driver = self.make_driver()
+        self.driver.update_provider_info(list(
+            objects.VolumeList.get_all(self.context)), [])
+
+    def test_an_attached_disk_moved_before_the_start_is_followed(self):
+        volume = self.create(content=content('kept'))
+        instance = self.attach(volume)
+        disk = self.disk_on(instance, volume)
+        self.control.call('POST', '/sdrs/move', {
+            'vm': instance.name, 'disk': str(disk.key),
+            'datastore': 'LocalDS_3'})
+        moved = self.disk_on(instance, volume).backing.fileName
+        self.started()
+        self.report()
+        self.assert_on('LocalDS_3', volume)
+        self.assertEqual(moved, self.truth(volume).path)
+
+    def test_what_is_right_at_the_start_is_not_queried_again(self):
+        self.attach(self.create())
+        self.create('LocalDS_2')
+        self.started()
+        with mock.patch.object(objects.VolumeList, 'get_all') as volumes, (
+                mock.patch.object(objects.VolumeAttachmentList,
+                                  'get_all_by_instance_uuid')) as attachments:
+            self.reconcile()
+        self.assertEqual(([], []), (volumes.mock_calls,
+                                    attachments.mock_calls))
 
 
 class SnapshotOfInstanceTestCase(attached_case.AttachedCase):

@@ -34,6 +34,7 @@ class BackingViewTestCase(unittest.TestCase):
         super().setUp()
         stream = types.SimpleNamespace(
             listeners=[], conversation=lambda: self.conversation,
+            client=vcenters.Client(),
             probe=lambda: self.calls.append('probe'))
         self.calls = []
         ops = types.SimpleNamespace(
@@ -91,17 +92,14 @@ class BackingViewTestCase(unittest.TestCase):
         self.stage.settle()
         self.assertEqual('n', self.view.read_backings().by_uuid('u-1').name)
 
-    def test_the_view_itself_is_reported_so_that_none_is_an_answer(self):
-        client = vcenters.Client()
-        self.view._stream = types.SimpleNamespace(client=client)
-        owned = []
-        [spec] = self.view.filters(
-            types.SimpleNamespace(own=lambda *each: owned.append(each)),
-            vcenters.Session().vim.service_content)
-        self.assertEqual([('DestroyView', references.Ref(
-            'ContainerView', 'view-1'))], owned)
-        self.assertEqual(['VirtualMachine', 'ContainerView'], [
-            each.fields['type'] for each in spec.fields['propSet']])
+    def test_a_vm_that_leaves_is_sought_by_the_watch_list(self):
+        kept = []
+        self.stage.watch_list = types.SimpleNamespace(keep=kept.append)
+        self.told(**self.uuid('u-1'))
+        self.stage.settle()
+        self.told('leave')
+        self.stage.settle()
+        self.assertEqual([['vm-1']], [list(left) for left in kept])
 
 
 if __name__ == '__main__':

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of the vCenter's VMs the long poll watches.
+
+A vCenter may have tens of thousands of VMs that have nothing to do with
+volumes. A change of such a VM costs nothing, because no filter selects it: one
+ListView names what is watched. These are the folders in which drivers of
+Cinder keep shadow VMs and templates, the instances that have volumes, and
+shadow VMs in other places.
+
+A survey of all VMs, once in each conversation, finds shadow VMs in other
+places. A shadow VM that leaves a watched folder later is added to the list, as
+long as the vCenter still has it.
+"""
+
+import re
+import threading
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import Protocol
+
+from oslo_log import log as logging
+
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import config
+from cinder_vmdk_ext import model
+from cinder_vmdk_ext.vsphere import property_collector as collector
+from cinder_vmdk_ext.vsphere import references
+from cinder_vmdk_ext.vsphere import soap
+from cinder_vmdk_ext.vsphere import updates
+
+LOG = logging.getLogger(__name__)
+
+_VM = 'VirtualMachine'
+_MARK = f'config.extraConfig["{shadow.VOLUME_ID}"]'
+SURVEY_PATHS = {_VM: ('name', _MARK)}
+FOLDER_PATHS = {'Folder': ('name', 'parent')}
+
+# Upstream's driver and Nova's have a folder of each project in this one.
+_TOP = 'OpenStack'
+_PROJECT = re.compile(r'Project \(.*\)', re.DOTALL)
+# In them Nova keeps instances and its copies of images.
+_NOVAS = frozenset({'Instances', 'Images'})
+
+
+def volume_folders(folders: Mapping[str, tuple[str, str]],
+                   own: str) -> set[str]:
+    """The folders (morefs) that have shadow VMs, theirs excluded.
+
+    Upstream's driver makes ``OpenStack/Project (id)/vmware_volume_folder``;
+    other backends may have another name for the last one.
+
+    :param folders: name and parent (moref) of each folder, by moref
+    :param own: ``vmware_volume_folder`` of this backend
+    """
+    names = {moref: model.plain_name(name)
+             for moref, (name, _parent) in folders.items()}
+    projects = {moref for moref, (_name, parent) in folders.items()
+                if names.get(parent) == _TOP
+                and _PROJECT.fullmatch(names[moref])}
+    return {moref for moref, (_name, parent) in folders.items()
+            if parent in projects
+            and (names[moref] == own or names[moref] not in _NOVAS)}
+
+
+def is_shadow(vm: shadow.Backing) -> bool:
+    """Whether a VM seems to be a shadow VM, or a template of a snapshot."""
+    named = config.name_patterns()
+    return bool(vm.volume_id or vm.template or named.volume_id(vm.name)
+                or named.temporary_of(vm.name))
+
+
+class WatchList:
+    """The ListView of all that is watched. Threads may share it."""
+
+    def __init__(self, client: soap.Client) -> None:
+        """Prepare, without a call."""
+        self._client = client
+        self._lock = threading.Lock()
+        # The ListView of the conversation, once it has one.
+        self._view: references.Ref | None = None
+        # Morefs of the instances that are to be on it.
+        self._instances: set[str] = set()
+        # Those to be taken off it with the next call.
+        self._dropped: set[str] = set()
+        # Morefs of VMs that the driver is deleting.
+        self._doomed: set[str] = set()
+
+    def open(self, view: references.Ref, folders: Iterable[str]) -> None:
+        """Fill a new ListView with the folders and the instances."""
+        with self._lock:
+            self._view = view
+            self._dropped.clear()
+            self._doomed.clear()
+            instances = set(self._instances)
+        lost = self.add([*_refs('Folder', folders), *_refs(_VM, instances)])
+        self._forget({each.value for each in lost})
+
+    def close(self) -> None:
+        """Note that the ListView is gone."""
+        with self._lock:
+            self._view = None
+
+    def add(self, refs: Collection[references.Ref]) -> set[references.Ref]:
+        """Add objects, if there is a ListView (ModifyListView).
+
+        :returns: those that the vCenter does not have
+        :raises VimFaultException, VimConnectionException: as
+            :meth:`soap.Client.call`
+        """
+        with self._lock:
+            view = self._view
+            dropped, self._dropped = self._dropped, set()
+        if view is None or not (refs or dropped):
+            return set()
+        reply = self._client.call('ModifyListView', view, {
+            'add': list(refs), 'remove': _refs(
+                _VM, dropped - {each.value for each in refs})})
+        return {soap.ref(element) for element in reply}
+
+    def follow(self, morefs: Iterable[str]) -> set[str]:
+        """Watch instances from now on, also in later conversations.
+
+        :returns: those that were not watched before and exist
+        :raises VimFaultException, VimConnectionException: as :meth:`add`
+        """
+        with self._lock:
+            new = set(morefs) - self._instances
+            self._instances |= new
+        if not new:
+            return new
+        try:
+            lost = {each.value for each in self.add(_refs(_VM, new))}
+        except Exception:
+            self._forget(new)
+            raise
+        self._forget(lost)
+        return new - lost
+
+    def unfollow(self, moref: str) -> None:
+        """Watch an instance no longer, from the next change of the list."""
+        with self._lock:
+            if moref in self._instances:
+                self._instances.discard(moref)
+                self._dropped.add(moref)
+
+    def follows(self, moref: str) -> bool:
+        """Whether an instance is to be watched."""
+        return moref in self._instances
+
+    def doom(self, moref: str) -> None:
+        """Note that the driver deletes a VM, so it need not be sought."""
+        with self._lock:
+            self._doomed.add(moref)
+
+    def spare(self, moref: str) -> None:
+        """Note that a VM was not deleted."""
+        with self._lock:
+            self._doomed.discard(moref)
+
+    def keep(self, left: Mapping[str, shadow.Backing]) -> None:
+        """Go on watching VMs that left their folders but still exist.
+
+        :param left: as they were reported last, by moref
+        """
+        with self._lock:
+            doomed = self._doomed & left.keys()
+            self._doomed -= doomed
+        sought = [moref for moref, vm in left.items() if moref not in doomed
+                  and (is_shadow(vm) or self.follows(moref))]
+        if sought:
+            lost = self.add(_refs(_VM, sought))
+            self._forget({each.value for each in lost})
+
+    def _forget(self, morefs: set[str]) -> None:
+        with self._lock:
+            self._instances -= morefs
+
+
+class Stage(updates.Sink, Protocol):
+    """Takes the reports of the VMs that one conversation watches."""
+
+    def known(self) -> Collection[str]:
+        """The morefs of the VMs that were reported."""
+
+    def complete(self) -> None:
+        """Note that all VMs that are watched have been reported."""
+
+
+class Members:
+    """Finds what one conversation has to watch; only its thread calls it.
+
+    First it watches the names of folders, and surveys all VMs. Then it makes
+    the ListView; at last it adds the shadow VMs that no watched folder has.
+    """
+
+    def __init__(self, watch_list: WatchList, client: soap.Client,
+                 own_folder: str, conversation: updates.Conversation,
+                 content: Any, paths: Mapping[str, tuple[str, ...]],
+                 stage: Stage) -> None:
+        """Prepare, without a call.
+
+        :param own_folder: ``vmware_volume_folder`` of this backend
+        :param content: the ServiceContent
+        :param paths: property paths to report of the VMs, by managed type
+        :param stage: takes the reports of the VMs
+        """
+        self._paths = paths
+        self._list = watch_list
+        self._client = client
+        self._own_folder = own_folder
+        self._conversation = conversation
+        self._content = content
+        self._stage = stage
+        self._folders = _Folders(self._found_folders)
+        self._survey: _Survey | None = _Survey(self._open)
+        self._views: dict[str, references.Ref] = {}
+        self._survey_filter: references.Ref | None = None
+        self._watched: set[str] = set()  # folders, once there is a list
+        self._strays: set[str] = set()
+
+    def begin(self) -> None:
+        """Make the first filters."""
+        assert self._survey is not None
+        self._watch_view('Folder', FOLDER_PATHS, self._folders)
+        self._survey_filter = self._watch_view(_VM, SURVEY_PATHS, self._survey)
+
+    def _watch_view(self, kind: str, paths: Mapping[str, tuple[str, ...]],
+                    sink: updates.Sink) -> references.Ref:
+        view = self._views[kind] = collector.container_view(
+            self._client, self._content, (kind,))
+        self._conversation.own('DestroyView', view)
+        # The view itself is reported too: otherwise a vCenter without such
+        # objects would report nothing, and the reader would wait for more.
+        return self._conversation.watch(
+            collector.view_filter(view, paths, {view: ('type',)}), sink)
+
+    def _found_folders(self) -> None:
+        if self._survey is not None:
+            self._open()
+            return
+        # A folder stays when it is renamed, since it has the same VMs.
+        new = volume_folders(self._folders.found,
+                             self._own_folder) - self._watched
+        if new:
+            self._watched |= new
+            self._list.add(_refs('Folder', new))
+
+    def _open(self) -> None:
+        """Make the list, once the folders are known and the survey done."""
+        survey = self._survey
+        if survey is None or not (survey.done and self._folders.done):
+            return
+        assert self._survey_filter is not None
+        self._survey = None
+        self._strays = survey.shadows
+        self._conversation.unwatch(self._survey_filter)
+        self._conversation.release('DestroyView', self._views[_VM])
+        view = collector.list_view(self._client, self._content)
+        self._conversation.own('DestroyView', view)
+        self._watched = volume_folders(self._folders.found, self._own_folder)
+        self._list.open(view, self._watched)
+        self._conversation.watch(collector.list_filter(
+            view, self._paths,
+            {self._views['Folder']: ('type',)}), self._stage)
+
+    def listed(self) -> None:
+        """Note that all on the list has been reported for the first time."""
+        strays = self._strays - set(self._stage.known())
+        if strays:
+            lost = self._list.add(_refs(_VM, strays))
+            LOG.info('%d shadow VMs are in no folder of volumes.',
+                     len(strays) - len(lost))
+            self._echo()
+        else:
+            self._stage.complete()
+        self._strays = set()
+
+    def _echo(self) -> None:
+        """Complete the stage with the next complete report.
+
+        A new filter is always reported, with all that has changed before.
+        """
+        view = self._views['Folder']
+        echo = _Echo(lambda: self._echoed(made))
+        made = self._conversation.watch(
+            collector.view_filter(view, {}, {view: ('type',)}), echo)
+
+    def _echoed(self, made: references.Ref) -> None:
+        self._conversation.unwatch(made)
+        self._stage.settle()
+        self._stage.complete()
+
+
+class _Folders:
+    """Names and parents of all folders."""
+
+    def __init__(self, settled: Callable[[], None]) -> None:
+        self._settled = settled
+        self.done = False
+        self.found: dict[str, tuple[str, str]] = {}
+
+    def update(self, kind: str, ref: references.Ref,
+               changes: Iterable[updates.Change]) -> None:
+        """Take a reported object (Sink)."""
+        if ref.type not in ('Folder', 'StoragePod'):
+            return
+        if kind == 'leave':
+            self.found.pop(ref.value, None)
+            return
+        name, parent = self.found.get(ref.value, ('', ''))
+        for path, value, _unreadable in changes:
+            text = '' if value is None else value.text or ''
+            if path == 'name':
+                name = text
+            elif path == 'parent':
+                parent = text
+        self.found[ref.value] = name, parent
+
+    def settle(self) -> None:
+        """Note that all has been reported (Sink)."""
+        self.done = True
+        self._settled()
+
+
+class _Survey:
+    """Finds the shadow VMs among all VMs; keeps no others."""
+
+    def __init__(self, settled: Callable[[], None]) -> None:
+        self._settled = settled
+        self._named = config.name_patterns()
+        self.done = False
+        self.shadows: set[str] = set()
+
+    def update(self, kind: str, ref: references.Ref,
+               changes: Iterable[updates.Change]) -> None:
+        """Take a reported object (Sink)."""
+        if ref.type == _VM:
+            for change in changes:
+                if self._is_of_shadow(change):
+                    self.shadows.add(ref.value)
+
+    def _is_of_shadow(self, change: updates.Change) -> bool:
+        """Whether a VM with that property may be a shadow VM."""
+        path, value, unreadable = change
+        if value is None:
+            return bool(unreadable)
+        if path == 'name':
+            name = value.text or ''
+            return bool(self._named.volume_id(name)
+                        or self._named.temporary_of(name))
+        return bool(value.findtext(_VALUE))
+
+    def settle(self) -> None:
+        """Note that all has been reported (Sink)."""
+        self.done = True
+        self._settled()
+
+
+class _Echo:
+    """Notes that a report is complete."""
+
+    def __init__(self, settled: Callable[[], None]) -> None:
+        self.settle = settled
+
+    def update(self, kind: str, ref: references.Ref,
+               changes: Iterable[updates.Change]) -> None:
+        """Do nothing."""
+
+
+def _refs(kind: str, morefs: Iterable[str]) -> list[references.Ref]:
+    return [references.Ref(kind, moref) for moref in sorted(morefs)]
+
+
+_VALUE = soap.tag('value')

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The long poll reports what concerns volumes, wherever it is put."""
+
+import time
+from unittest import mock
+
+from pyVmomi import vim
+
+from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.volumes import reconcile
+from cinder_vmdk_ext.vsphere import updates
+
+
+class MembersTestCase(backend_case.BackendCase):
+
+    def setUp(self):
+        super().setUp()
+        self.driver.volumeops.read_backings()  # waits until all are reported
+
+    def memory(self, driver=None):
+        """The VMs in memory, by moref."""
+        return {vm.moref: vm for vm
+                in (driver or self.driver).volumeops.read_backings().all}
+
+    def await_true(self, condition):
+        deadline = time.monotonic() + 60
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+    def move(self, vm, folder):
+        self.wait(folder.MoveIntoFolder_Task([vm]))
+
+    def root(self):
+        return self.all(vim.Datacenter)[0].vmFolder
+
+    def rename(self, vm, name):
+        self.wait(vm.Rename_Task(name))
+
+    def reported(self):
+        """Collect the VMs of which the long poll reports something."""
+        found = []
+        real = updates.Told.update
+
+        def update(told, kind, ref, changes):
+            if ref.type == 'VirtualMachine':
+                found.append(ref.value)
+            real(told, kind, ref, changes)
+        patch = mock.patch.object(updates.Told, 'update', update)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return found
+
+    # -- VMs of others --------------------------------------------------------
+
+    def test_a_vm_of_others_changes_without_a_report(self):
+        ours = self.truth(self.create()).vm
+        self.await_true(lambda: ours._moId in self.memory())
+        found = self.reported()
+        stranger = self.wait(self.root().CreateVM_Task(
+            vim.vm.ConfigSpec(name='stranger', files=vim.vm.FileInfo(
+                vmPathName='[LocalDS_1]')), ours.resourcePool))
+        for number in range(10):
+            self.wait(stranger.ReconfigVM_Task(
+                vim.vm.ConfigSpec(annotation=f'change {number}')))
+            self.rename(stranger, f'renamed {number}')
+        self.wait(stranger.PowerOnVM_Task())
+        self.wait(stranger.PowerOffVM_Task())
+        self.wait(stranger.Destroy_Task())
+        self.rename(ours, 'last')
+        self.await_true(lambda: self.memory()[ours._moId].name == 'last')
+        self.assertEqual({ours._moId}, set(found))
+
+    # -- Shadow VMs -----------------------------------------------------------
+
+    def test_a_vm_is_known_while_it_is_moved_out_and_in(self):
+        volume = self.create()
+        vm = self.truth(volume).vm
+        home = vm.parent
+        self.await_true(lambda: vm._moId in self.memory())
+        for number, folder in enumerate((self.root(), home, self.root())):
+            self.move(vm, folder)
+            self.rename(vm, f'moved {number}')
+            self.await_true(lambda: self.memory().get(vm._moId)
+                            and self.memory()[vm._moId].name
+                            == f'moved {number}')
+        self.wait(vm.Destroy_Task())
+        self.await_true(lambda: vm._moId not in self.memory())
+
+    def test_a_vm_outside_of_the_folders_is_known_at_the_start(self):
+        volume = self.create()
+        vm = self.truth(volume).vm
+        self.move(vm, self.root())
+        other = self.make_driver()
+        self.assertIn(vm._moId, self.memory(other))
+        self.rename(vm, 'outside')
+        self.await_true(
+            lambda: self.memory(other)[vm._moId].name == 'outside')
+
+    def test_a_vm_in_a_folder_made_later_is_known(self):
+        self.await_true(lambda: self.driver.volumeops.backings_known())
+        folder = self.root()
+        for name in ('OpenStack', 'Project (later)', 'Volumes'):
+            below = {each.name: each for each in folder.childEntity}
+            folder = below.get(name) or folder.CreateFolder(name)
+        self.addCleanup(lambda: self.wait(folder.parent.Destroy_Task()))
+        vm = self.truth(self.create()).vm
+        self.move(vm, folder)
+        self.rename(vm, 'in a later folder')
+        self.await_true(lambda: self.memory().get(vm._moId)
+                        and self.memory()[vm._moId].name
+                        == 'in a later folder')
+        self.wait(vm.Destroy_Task())
+        self.await_true(lambda: vm._moId not in self.memory())
+
+    def test_a_delete_makes_no_search_for_its_vm(self):
+        volume = self.create()
+        vm = self.truth(volume).vm
+        self.await_true(lambda: vm._moId in self.memory())
+        self.control.reset_journal()
+        self.driver.delete_volume(volume)
+        self.await_true(lambda: vm._moId not in self.memory())
+        # It lists the task, by which the end is heard of.
+        self.assertEqual(1, self.control.journal()['methods'][
+            'ModifyListView']['calls'])
+
+    # -- Instances ------------------------------------------------------------
+
+    def test_an_instance_is_known_while_it_has_a_volume(self):
+        volume = self.create()
+        instance = self.attach(volume)
+        self.report()
+        self.assertIn(instance._moId, self.memory())
+        self.service.content.sessionManager.TerminateSession(
+            [self.driver.session._session_id])
+        self.await_true(lambda: instance._moId in self.memory()
+                        and self.driver.volumeops.backings_known())
+        self.detach(volume, instance)
+        self.driver.backend.reconciler._followed_at.clear()
+        self.report()
+        # Its removal from the list takes no call of its own.
+        second = self.create()
+        self.attach(second, self.instances()[1])
+        self.report()
+        self.await_true(lambda: instance._moId not in self.memory())
+        self.assertIn(self.instances()[1]._moId, self.memory())
+
+    def test_a_disk_that_another_service_attached_is_followed(self):
+        volume = self.create()
+        self.report()
+        reconciler = self.driver.backend.reconciler
+        self.addCleanup(setattr, reconciler, '_owner', reconciler._owner)
+        reconciler._owner = reconcile.Owner(None, 'group@vmware')
+        volume.cluster_name = 'group@vmware#LocalDS_1'
+        volume.save()
+        self.driver, ours = self.make_driver(), self.driver
+        instance = self.attach(volume)
+        self.driver = ours
+        for attachment in volume.volume_attachment:
+            attachment.attach_status = 'attached'
+            attachment.attach_mode = 'ro'
+            attachment.save()
+        self.report()
+        self.assertIn(instance._moId, self.memory())
+        disk = self.disk_on(instance, volume)
+        self.control.call('POST', '/sdrs/move', {
+            'vm': instance.name, 'disk': str(disk.key),
+            'datastore': 'LocalDS_3'})
+        self.report()
+        self.assert_on('LocalDS_3', volume)

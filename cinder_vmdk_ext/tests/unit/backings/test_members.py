@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is watched: folders of volumes, instances and lone shadow VMs."""
+
+import unittest
+
+from lxml import etree
+from oslo_vmware import exceptions
+
+from cinder_vmdk_ext.backings import members
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.tests.unit import vcenters
+from cinder_vmdk_ext.vsphere import references
+from cinder_vmdk_ext.vsphere import updates
+
+ID = '01234567-89ab-cdef-0123-456789abcdef'
+LIST = references.Ref('ListView', 'list-1')
+
+
+def vm(moref):
+    return references.Ref('VirtualMachine', moref)
+
+
+class FoldersTestCase(unittest.TestCase):
+
+    TREE = {'root': ('vm', 'dc'), 'top': ('OpenStack', 'root'),
+            'project': ('Project (p)', 'top'),
+            'own': ('Volumes', 'project'), 'nova': ('Instances', 'project'),
+            'images': ('Images', 'project'), 'inner': ('Snapshots', 'own')}
+
+    def found(self, own='Volumes', **more):
+        return members.volume_folders(self.TREE | more, own)
+
+    def test_it_is_the_one_of_the_option_in_each_project(self):
+        self.assertEqual({'own'}, self.found())
+
+    def test_other_backends_may_have_another_one(self):
+        self.assertEqual({'own', 'fast'},
+                         self.found(fast=('fast%2fdisks', 'project')))
+
+    def test_novas_are_watched_only_if_the_option_names_one(self):
+        self.assertEqual({'own', 'nova'}, self.found('Instances'))
+
+    def test_a_folder_of_that_name_elsewhere_is_not_of_volumes(self):
+        self.assertEqual({'own'}, self.found(
+            stray=('Volumes', 'root'), other=('Project (q)', 'root'),
+            below=('Volumes', 'other')))
+
+
+class WatchListTestCase(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.client = vcenters.Client(ModifyListView=vcenters.reply(''))
+        self.list = members.WatchList(self.client)
+
+    def changes(self):
+        return [([each.value for each in arguments['add']],
+                 [each.value for each in arguments['remove']])
+                for _method, _view, arguments in self.client.calls]
+
+    def test_instances_are_kept_until_there_is_a_list(self):
+        self.list.follow(['vm-2'])
+        self.list.open(LIST, ['group-v1'])
+        self.list.close()
+        self.list.open(LIST, [])
+        self.assertEqual([(['group-v1', 'vm-2'], []), (['vm-2'], [])],
+                         self.changes())
+
+    def test_an_instance_is_added_once(self):
+        self.list.open(LIST, [])
+        self.assertEqual({'vm-1'}, self.list.follow(['vm-1']))
+        self.assertEqual(set(), self.list.follow(['vm-1']))
+        self.assertEqual([(['vm-1'], [])], self.changes())
+
+    def test_one_that_the_vcenter_does_not_have_is_not_followed(self):
+        self.client.answers['ModifyListView'] = vcenters.reply(
+            '<returnval type="VirtualMachine">vm-1</returnval>')
+        self.list.open(LIST, [])
+        self.assertEqual({'vm-2'}, self.list.follow(['vm-1', 'vm-2']))
+        self.assertFalse(self.list.follows('vm-1'))
+
+    def test_after_an_error_it_is_added_anew(self):
+        self.list.open(LIST, [])
+        self.client.answers['ModifyListView'] = vcenters.SILENT
+        self.assertRaises(exceptions.VimConnectionException,
+                          self.list.follow, ['vm-1'])
+        self.client.answers['ModifyListView'] = vcenters.reply('')
+        self.assertEqual({'vm-1'}, self.list.follow(['vm-1']))
+
+    def test_what_is_no_longer_followed_goes_with_the_next_change(self):
+        self.list.open(LIST, [])
+        self.list.follow(['vm-1'])
+        self.list.unfollow('vm-1')
+        self.list.unfollow('vm-3')  # it was not followed
+        self.list.follow(['vm-2'])
+        self.assertEqual((['vm-2'], ['vm-1']), self.changes()[-1])
+
+    def test_a_shadow_vm_that_left_its_folder_is_listed_itself(self):
+        self.list.open(LIST, [])
+        self.list.keep({
+            'vm-1': shadow.Backing('vm-1', f'volume-{ID}', ()),
+            'vm-2': shadow.Backing('vm-2', 'a stranger', ()),
+            'vm-3': shadow.Backing('vm-3', 'old', (), volume_id=ID)})
+        self.assertEqual([(['vm-1', 'vm-3'], [])], self.changes())
+
+    def test_one_that_the_driver_deletes_is_not_sought(self):
+        self.list.open(LIST, [])
+        left = {'vm-1': shadow.Backing('vm-1', f'volume-{ID}', ())}
+        self.list.doom('vm-1')
+        self.list.keep(left)
+        self.assertEqual([], self.client.calls)
+        self.list.doom('vm-1')
+        self.list.spare('vm-1')
+        self.list.keep(left)
+        self.assertEqual([(['vm-1'], [])], self.changes())
+
+
+class SurveyTestCase(unittest.TestCase):
+
+    def found(self, path, text, unreadable=None):
+        survey = members._Survey(lambda: None)
+        survey.update('enter', vm('vm-1'), [updates.Change(
+            path, text and etree.fromstring(text), unreadable)])
+        return bool(survey.shadows)
+
+    def test_a_shadow_vm_is_known_by_its_name_or_its_mark(self):
+        mark = ('<val xmlns="urn:vim25"><key>cinder.volume.id</key>'
+                '<value>{}</value></val>')
+        for path, text, expected in (
+                ('name', f'<val>volume-{ID}</val>', True),
+                ('name', f'<val>volume-{ID}-clone</val>', True),
+                ('name', '<val>web-1</val>', False),
+                (members._MARK, mark.format(ID), True),
+                (members._MARK, mark.format(''), False)):
+            with self.subTest(path=path, text=text):
+                self.assertEqual(expected, self.found(path, text))
+
+    def test_one_that_cannot_be_read_may_be_one(self):
+        self.assertTrue(self.found('name', None, 'NoPermission'))
+        self.assertFalse(self.found('name', None))
+
+
+if __name__ == '__main__':
+    unittest.main()
