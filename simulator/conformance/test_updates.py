@@ -335,6 +335,62 @@ class UpdatesTestCase(UpdatesCase):
             view.DestroyView()
         self.assertEqual(before, {view._moId for view in manager.viewList})
 
+    def watched_folders(self, *folders):
+        """A list of folders, and a filter over the machines below them; its first answer has been taken."""
+        down = PC.TraversalSpec(name='down', type=vim.Folder, path='childEntity', skip=False,
+                                selectSet=[PC.SelectionSpec(name='down')])
+        view = self.content.viewManager.CreateListView(list(folders))
+        self.filter([view], vim.VirtualMachine, 'name', skip=True, select=[PC.TraversalSpec(
+            type=vim.view.ListView, path='view', skip=False, selectSet=[down])])
+        # A filter that selects nothing yet has nothing to tell, so another one stands beside it.
+        self.filter([self.datacenter], vim.Datacenter, 'name')
+        version, found = self.wait_all()
+        self.assertEqual([self.datacenter], [change[1] for change in found])
+        return view, version
+
+    def machine_in(self, folder, name):
+        spec = vim.vm.ConfigSpec(name=name, files=vim.vm.FileInfo(vmPathName='[LocalDS_0]'))
+        task = folder.CreateVM_Task(config=spec, pool=self.datacenter.hostFolder.childEntity[0].resourcePool)
+        WaitForTask(task)
+        self.addCleanup(lambda: WaitForTask(task.info.result.Destroy()))
+        return task.info.result
+
+    def test_a_machine_enters_with_its_folder_and_leaves_it(self):
+        """ObjectUpdateKind.enter: "this can happen if a virtual machine is added to a folder"."""
+        outside, inner = self.datacenter.vmFolder, self.folder.CreateFolder('inner')
+        _, version = self.watched_folders(self.folder)
+        machine = self.machine_in(outside, 'stranger')
+        self.rename(machine, 'still a stranger')
+        version, found = self.wait_all(version)
+        self.assertEqual([], found)
+        for folder, told in ((inner, ['enter']), (self.folder, []), (outside, ['leave']), (self.folder, ['enter'])):
+            WaitForTask(folder.MoveInto([machine]))
+            version, found = self.wait_all(version)
+            self.assertEqual([(kind, machine) for kind in told], [change[:2] for change in found], folder.name)
+
+    def test_a_machine_on_the_list_and_below_it_leaves_when_it_is_neither(self):
+        machine = self.machine_in(self.datacenter.vmFolder, 'listed')
+        view, version = self.watched_folders(self.folder)
+        steps = ((lambda: view.ModifyListView(add=[machine]), ['enter']),
+                 (lambda: WaitForTask(self.folder.MoveInto([machine])), []),
+                 (lambda: WaitForTask(self.datacenter.vmFolder.MoveInto([machine])), []),
+                 (lambda: view.ModifyListView(remove=[machine]), ['leave']))
+        for number, (step, told) in enumerate(steps):
+            step()
+            version, found = self.wait_all(version)
+            self.assertEqual([(kind, machine) for kind in told], [change[:2] for change in found], number)
+
+    def test_the_machines_of_a_folder_come_and_go_with_it(self):
+        later = self.folder.CreateFolder('later')
+        machine = self.machine_in(later, 'comes later')
+        view, version = self.watched_folders()
+        view.ModifyListView(add=[later])
+        version, found = self.wait_all(version)
+        self.assertEqual([('enter', machine, {'name': 'comes later'})], found)
+        view.ModifyListView(remove=[later])
+        version, found = self.wait_all(version)
+        self.assertEqual([('leave', machine)], [change[:2] for change in found])
+
     def test_a_list_view_is_followed(self):
         view = self.content.viewManager.CreateListView([self.folder])
         self.view_filter(view, vim.ManagedEntity, 'name')
