@@ -668,8 +668,11 @@ class Reconciler:
         with self._places.rehoming() as place:
             for volume in homeless:
                 try:
-                    records.correct(volume,
-                                    records.on_pool(volume, place(volume)))
+                    # Memory may lack a VM that has only the volume's UUID.
+                    if not self._upstream.volumeops.get_backing_by_uuid(
+                            volume['id']):
+                        records.correct(volume, records.on_pool(
+                            volume, place(volume)))
                 except Exception as error:
                     LOG.warning('Volume %(volume)s has no disk yet, and no '
                                 'pool could be found for it: %(error)s',
