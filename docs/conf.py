@@ -28,6 +28,8 @@ exclude_patterns = ['requirements.txt']
 myst_heading_anchors = 3
 # What has no language is no Python.
 highlight_language = 'none'
+# Quotes in text are often part of a name or a message.
+smartquotes = False
 html_theme = 'alabaster'
 html_theme_options = {
     'description': 'Cinder on VMware vCenter: one pool per datastore',

@@ -2,25 +2,22 @@
 """The release notes as reStructuredText, for the documentation.
 
 reno assigns notes to versions by the tags of Git. Before the first tag, and
-in a tree without Git, the notes in the tree belong to the version in
-setup.cfg.
+in a tree without Git, all notes belong to the version in setup.cfg.
 """
 
 import configparser
 import contextlib
-import logging
 import pathlib
 from typing import Any
 
 import yaml
 from dulwich import errors
+from dulwich import repo
 from reno import config
 from reno import formatter
 from reno import loader
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# reno's name for notes before the first tag.
-UNTAGGED = '0.0.0'
 
 
 def version() -> str:
@@ -47,17 +44,21 @@ class InTree:
         return yaml.safe_load(pathlib.Path(name).read_text('utf-8'))
 
 
+def _is_tagged() -> bool:
+    try:
+        with repo.Repo(str(ROOT)) as found:
+            return any(name.startswith(b'refs/tags/')
+                       for name in found.refs.allkeys())
+    except errors.NotGitRepository:
+        return False
+
+
 def text() -> str:
     """All notes, the latest version first."""
     conf = config.Config(str(ROOT))
-    # Messages for reno's own command line.
-    logging.getLogger('reno').setLevel(logging.WARNING)
     with contextlib.ExitStack() as stack:
-        notes: Any = InTree(conf, version())
-        with contextlib.suppress(errors.NotGitRepository):
-            tagged = stack.enter_context(loader.Loader(conf))
-            if tagged.versions and UNTAGGED not in tagged.versions:
-                notes = tagged
+        notes: Any = (stack.enter_context(loader.Loader(conf))
+                      if _is_tagged() else InTree(conf, version()))
         report: str = formatter.format_report(
             notes, conf, notes.versions, show_source=False)
     return report

@@ -25,7 +25,10 @@ from cinder.volume import configuration  # noqa: E402
 from cinder.volume import driver as volume_driver  # noqa: E402
 from cinder.volume import manager  # noqa: E402
 
+from cinder_vmdk_ext import config  # noqa: E402
 from cinder_vmdk_ext import driver  # noqa: E402
+from cinder_vmdk_ext import exceptions  # noqa: E402
+from cinder_vmdk_ext import option_check  # noqa: E402
 
 COMMENT = re.compile(r'(^|\s)[#;]')
 
@@ -42,10 +45,28 @@ def problems(block: str) -> list[str]:
                      default_config_dirs=[])
         except (cfg.Error, cfg.ParseError) as error:
             return [str(error)]
-        return [f'[{section}] {name}: {problem}'
-                for section, lines in sections.items()
-                for name, values in lines.items()
-                for problem in _of_option(section, name, values)]
+        found = [f'[{section}] {name}: {problem}'
+                 for section, lines in sections.items()
+                 for name, values in lines.items()
+                 for problem in _of_option(section, name, values)]
+        return found or [f'[{section}] {problem}' for section in sections
+                         if section in _BACKENDS
+                         for problem in _of_driver(section)]
+
+
+def _of_driver(section: str) -> Iterator[str]:
+    """What the driver itself says of its section when it starts.
+
+    The blocks need not be complete: options may be missing.
+    """
+    options = driver.VmdkExtDriver.get_driver_options()
+    backend = _backend(section)
+    yield from option_check.mistakes(section, options)
+    try:
+        option_check.check(backend, options)
+        config.settings(backend)
+    except exceptions.InvalidSettings as error:
+        yield str(error)
 
 
 def _of_option(section: str, name: str, values: list[str]) -> Iterator[str]:

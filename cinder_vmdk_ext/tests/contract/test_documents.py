@@ -13,9 +13,11 @@ from cinder.message import message_field
 from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext import config
+from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.contract import commands
 from cinder_vmdk_ext.tests.contract import messages
+from cinder_vmdk_ext.tests.contract import test_seams
 from cinder_vmdk_ext.tests.contract import test_tree
 
 ROOT = test_tree.ROOT
@@ -68,6 +70,8 @@ class ConfigurationTestCase(unittest.TestCase):
             '[vmdk]\nvmware_host_ip = a  # the vCenter\n',
             '[vmdk]\nvmdk_ext_pods = true\n', '[DEFAULT]\nclustr = a\n',
             '[vmdk]\nvmware_host_port = https\n', 'x = 1\n',
+            '[vmdk]\nvmware_host_ip = https://vcenter/sdk\n',
+            '[vmdk]\nvmware_datastore_regex = cinder-(\n',
             '[coordination]\nbackend_url = a ; b\n']
         told = run([*(block for _name, block in cls.found), *cls.wrong])
         cls.told = told[:len(cls.found)]
@@ -178,6 +182,32 @@ class TroubleshootingTestCase(unittest.TestCase):
         self.assertEqual([], [
             text for text in messages.logged()
             if text.strip('. ') and not text.startswith(starts)])
+
+
+class SupportMatrixTestCase(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.releases, _title, cls.functions = (
+            (ROOT / 'docs/support-matrix.md').read_text().partition(
+                '## Functions'))
+
+    def test_its_releases_are_those_of_the_package_and_the_seams(self):
+        rows = dict(re.findall(r'^\| ([\w.]+) \| ([^|]+?) \|',
+                               self.releases, re.MULTILINE))
+        setup = (ROOT / 'setup.cfg').read_text()
+        self.assertEqual(
+            re.findall(r'Python :: (3\.\d+)', setup),
+            rows['Python'].split(', '))
+        self.assertEqual(
+            [each.removeprefix('cinder ') for each in test_seams.SUPPORTED
+             if each.startswith('cinder ')], rows['Cinder'].split(', '))
+
+    def test_it_names_what_the_driver_declares(self):
+        has = driver.VmdkExtDriver.SUPPORTS_ACTIVE_ACTIVE
+        self.assertIn(f'| active-active | {"yes" if has else "no"} |',
+                      self.functions)
 
 
 class CommandsTestCase(unittest.TestCase):
