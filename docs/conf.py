@@ -32,14 +32,18 @@ highlight_language = 'none'
 smartquotes = False
 html_theme = 'alabaster'
 html_theme_options = {
-    'description': 'Cinder on VMware vCenter: one pool per datastore',
-    'page_width': '90rem',
-    'body_max_width': '70rem',
+    'description': f'{release} · Cinder on VMware vCenter, one pool per '
+                   'datastore',
+    # Narrower windows get the layout for small screens.
+    'page_width': '60rem',
+    'body_max_width': '88rem',
     'sidebar_width': '17rem',
     'fixed_sidebar': True,
 }
+html_static_path = ['_static']
 html_sidebars = {'**': ['about.html', 'searchfield.html', 'navigation.html']}
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
 
