@@ -46,7 +46,6 @@ _PATHS = {
     'Folder': ('name', 'parent'),
     'Datacenter': ('name', 'parent')}
 _DEVICES = 'config.hardware.device'
-_VMS_A_CALL = 200
 _IDS_A_QUERY = 200
 # For "never" the vCenter reports the first moment of its calendar.
 _NEVER = datetime.datetime(1980, 1, 1, tzinfo=datetime.timezone.utc)
@@ -72,6 +71,7 @@ class EvidenceReader:
             backend.session, self._client, self._ops.properties)
         self._tree: collector.Properties = {}
         self._last: list[compare.Machine] = []
+        self._home_folders: dict[str, bool] = {}
         #: The volumes' records of the last comparison, by their ids.
         self.records: dict[str, Any] = {}
 
@@ -214,19 +214,15 @@ class EvidenceReader:
     def _with_points(self, machines: list[compare.Machine],
                      inventory: model.Inventory) -> list[compare.Machine]:
         """The same, and what the snapshots in the trees of ours need."""
-        morefs = [point.moref for vm in machines if vm.ours
-                  for point in vm.points]
-        paths: dict[str, tuple[str, ...]] = {}
-        for start in range(0, len(morefs), _VMS_A_CALL):
-            for ref, seen in collector.read_objects(
-                    self._backend.session, self._client,
-                    [references.Ref('VirtualMachineSnapshot', moref)
-                     for moref in morefs[start:start + _VMS_A_CALL]],
-                    (_DEVICES,)).items():
-                paths[ref.value] = tuple(
-                    reference(path, inventory) for disk
-                    in devices.disks(devices.parse(seen.get(_DEVICES)))
-                    for path in disk.chain)
+        found = collector.read_objects(
+            self._backend.session, self._client,
+            [references.Ref('VirtualMachineSnapshot', point.moref)
+             for vm in machines if vm.ours for point in vm.points],
+            (_DEVICES,), _kept)
+        paths = {ref.value: tuple(
+            reference(path, inventory)
+            for chain in _chains(seen.get(_DEVICES)) for path in chain)
+            for ref, seen in found.items()}
         return [dataclasses.replace(vm, points=tuple(
             dataclasses.replace(point, disks=paths.get(point.moref, ()))
             for point in vm.points)) if vm.ours and vm.points else vm
@@ -299,10 +295,13 @@ class EvidenceReader:
         Upstream makes ``OpenStack/Project (id)/vmware_volume_folder``, and
         ``Snapshots`` in it.
         """
-        wanted = self._backend.upstream.configuration.vmware_volume_folder
-        return re.search(
-            f'(^|/)OpenStack/Project \\([^/]*\\)/{re.escape(wanted)}'
-            '(/Snapshots)?$', folder) is not None
+        known = self._home_folders.get(folder)
+        if known is None:
+            wanted = self._backend.upstream.configuration.vmware_volume_folder
+            known = self._home_folders[folder] = re.search(
+                f'(^|/)OpenStack/Project \\([^/]*\\)/{re.escape(wanted)}'
+                '(/Snapshots)?$', folder) is not None
+        return known
 
     @staticmethod
     def _home(seen: dict[str, Any], inventory: model.Inventory) -> str:
@@ -325,16 +324,13 @@ class EvidenceReader:
 
 def _kept(_kind: str, path: str, element: etree._Element) -> Any:
     """A property as it arrives; of the devices their disks' files alone."""
-    found = soap.value(element)
-    return _chains(found) if path == _DEVICES else found
+    return (devices.chains(element) if path == _DEVICES
+            else soap.value(element))
 
 
 def _chains(found: Any) -> tuple[tuple[str, ...], ...]:
     """The files of each disk, its own first."""
-    if isinstance(found, tuple):
-        return found
-    return tuple(tuple(disk.chain)
-                 for disk in devices.disks(devices.parse(found)))
+    return found if isinstance(found, tuple) else devices.chains(found)
 
 
 def _file(datastore: model.Datastore, found: datastore_browser.Found,

@@ -56,10 +56,12 @@ class _Changing(command.Listing):
                                       opened.settings)
             known += [each.name for each in pool_names.listed(
                 inventory, opened.settings)] if pool is None else []
-            for datastore in pool.datastores if pool else ():
+            names = pool_names.by_datastore(inventory, opened.settings)
+            for datastore in pool_names.with_twins(
+                    pool, inventory) if pool else ():
                 row = self._changed(opened, attribute, datastore, inventory,
                                     parsed_args)
-                rows.append((name, pool.name if pool else '', *row))
+                rows.append((name, names.get(datastore.moref, ''), *row))
         if not rows:
             with self.calling(LookupError):
                 raise LookupError(
@@ -115,7 +117,8 @@ class DrainPool(_Changing):
     capacity and with the reason, so that Cinder's scheduler chooses other
     pools. All services see the change within seconds, because it is a custom
     attribute of the datastore (vmdk_ext_drain_attribute). The attribute is
-    created if it does not exist.
+    created if it does not exist. Another datastore that shows the same
+    storage, as an NFS export that two datacenters mount, is drained as well.
     """
 
     DONE = 'drained'
@@ -138,7 +141,8 @@ class UndrainPool(_Changing):
     """Let a drained pool take volumes again.
 
     Other reasons against new volumes, such as maintenance mode or a tag, are
-    listed and not changed.
+    listed and not changed. Another datastore that shows the same storage is
+    undrained as well.
     """
 
     DONE = 'undrained'

@@ -141,9 +141,12 @@ class RunMigrate(PlanMigrate):
         """Refuse a pool that still takes new volumes."""
         super().check(opened, pools)
         inventory = opened.inventory()
-        for datastore in pools[0].datastores:
+        for datastore in pool_names.with_twins(pools[0], inventory):
             why = eligibility.ineligibility(datastore, inventory,
                                             opened.settings)
+            if why is not None and not why.passing and (
+                    datastore not in pools[0].datastores):
+                continue  # the same storage, but no pool of this backend
             if why is None or why.code not in eligibility.LEAVING:
                 with self.calling(ValueError):
                     raise ValueError(

@@ -152,6 +152,17 @@ def resolve(name: str, inventory: model.Inventory,
     return Pool(name, _members(pod, inventory), pod) if pod else None
 
 
+def with_twins(pool: Pool, inventory: model.Inventory
+               ) -> tuple[model.Datastore, ...]:
+    """A pool's datastores, and the others that show the same storage.
+
+    As one NFS export does that two datacenters mount, also by another name.
+    """
+    return tuple({each.moref: each for datastore in pool.datastores
+                  for each in (datastore, *inventory.same_storage(datastore))
+                  }.values())
+
+
 def identity(pool: Pool) -> str:
     """An identity that a pool keeps when it is renamed.
 

@@ -133,8 +133,10 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
     """Those of the devices that are disks in files."""
     found = []
     for device in devices:
+        if device.kind != _DISK:
+            continue
         backing = device.element.find(_BACKING)
-        if device.kind != 'VirtualDisk' or backing is None:
+        if backing is None:
             continue
         try:
             size_bytes = (_number(device.element, _SIZE_BYTES)
@@ -150,6 +152,19 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
             text(_EAGER) == 'true', text(f'{_PARENT}/{_FILE_NAME}'),
             chain[-1], text(_MODE) or 'persistent', tuple(chain), limits))
     return found
+
+
+def chains(array: etree._Element | None) -> tuple[tuple[str, ...], ...]:
+    """The files of each disk in ``config.hardware.device``, its own first.
+
+    As :func:`disks`, in a fraction of the time, since it reads no numbers.
+    """
+    if not isinstance(array, etree._Element):
+        return ()
+    return tuple([
+        tuple(_chain(backing)) for element in array
+        if (element.get(soap.TYPE) or '').rpartition(':')[2] == _DISK
+        for backing in element.iterchildren(_BACKING)])
 
 
 def _chain(backing: etree._Element) -> list[str]:
@@ -330,6 +345,7 @@ def _number(element: etree._Element, tag: str) -> int | None:
     return int(text) if text else None
 
 
+_DISK = 'VirtualDisk'
 _KEY = soap.tag('key')
 _CONTROLLER_KEY = soap.tag('controllerKey')
 _BUS_NUMBER = soap.tag('busNumber')
