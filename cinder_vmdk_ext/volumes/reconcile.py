@@ -427,7 +427,7 @@ class Reconciler:
                  objects.VolumeAttachmentList.get_all_by_instance_uuid(
                      context, vm.uuid)}
         begun = self._followed_at.pop(vm.moref, None)
-        if begun and time.monotonic() - begun < qos.GIVEN_UP_SECONDS:
+        if begun and time.monotonic() - begun < qos.LONGEST_ATTACH_SECONDS:
             # Cinder may record the attachment only when it has ended.
             self._followed_at[vm.moref] = begun
         elif not found:
