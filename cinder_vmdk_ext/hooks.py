@@ -190,7 +190,12 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
 
     :returns: whether a volume is to be made that has QoS specs
     """
-    volume_id = _id(given.get('volume'))
+    claims = backend.reservations.operation(
+        volume_id=_id(given.get('volume'))) if hook.places else None
+    held = None
+    if hook.makes and claims is not None:
+        # First, so that the checks and all later steps are one operation.
+        held = stack.enter_context(claims)
     limited = hook.makes and backend.admission.check_new(given['volume'])
     stack.callback(backend.promised.touch)
     if hook.locks_on:
@@ -202,13 +207,13 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
     if hook.reads:
         stack.enter_context(operation.scope(
             prefetch=_prefetch(hook.reads, given.get('connector'))))
-    claims = stack.enter_context(backend.reservations.operation(
-        volume_id=volume_id)) if hook.places else None
+    if claims is not None and held is None:
+        stack.enter_context(claims)
     backend.promised.touch()
     if hook.makes:
         backend.compliance.settle(given['volume'])
-        if claims is not None:
-            claims.settled = True
+        if held is not None:
+            held.settled = True
     if limited:
         backend.limits.check(given['volume'])
     return limited

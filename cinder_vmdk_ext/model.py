@@ -10,13 +10,19 @@ import dataclasses
 import functools
 import re
 from collections import Counter
+from collections import deque
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
+from typing import NamedTuple
 from urllib import parse
 
 GIB = 1 << 30
+
+# A series of inventories remembers so many changes of datastores. A reader
+# that was away for longer compares all datastores.
+MOST_CHANGES = 1000
 
 
 def ceil_gib(size_bytes: int) -> int:
@@ -200,6 +206,53 @@ def split_path(text: str, names: Container[str]) -> list[tuple[str, str]]:
             if text[1:end.start()] in names]
 
 
+_NO_MOREFS: frozenset[str] = frozenset()
+
+
+class _Journal:
+    """Which datastores changed in a series of inventories."""
+
+    def __init__(self) -> None:
+        # Numbers, which begin with 1, and morefs. One thread appends; others
+        # may read at the same time.
+        self._latest: deque[tuple[int, str]] = deque(maxlen=MOST_CHANGES)
+        self.count = 0
+
+    def note(self, changed: Iterable[str]) -> None:
+        """Add changed datastores (morefs)."""
+        for moref in changed:
+            self._latest.append((self.count + 1, moref))
+            self.count += 1
+
+    def between(self, one: int, other: int) -> frozenset[str] | None:
+        """What changed between two counts; None: it is no longer known."""
+        first, last = sorted((one, other))
+        if first == last:
+            return _NO_MOREFS
+        known = tuple(self._latest)
+        if known[0][0] > first + 1:
+            return None
+        return frozenset([moref for number, moref in known
+                          if first < number <= last])
+
+
+class _Line(NamedTuple):
+    """Where an inventory stands in a series of inventories."""
+
+    journal: _Journal
+    number: int  # the journal's count
+    # Datastores that differ from those of the series' inventory.
+    besides: frozenset[str] = frozenset()
+
+    def since(self, before: '_Line') -> frozenset[str] | None:
+        """Datastores (morefs) that may differ; None: any."""
+        if before.journal is not self.journal:
+            return None
+        noted = self.journal.between(before.number, self.number)
+        return None if noted is None else (
+            noted | self.besides | before.besides)
+
+
 @dataclasses.dataclass(frozen=True)
 class Inventory:
     """The vCenter's objects, as they were when they were read."""
@@ -237,23 +290,83 @@ class Inventory:
         :param changed: the datastores (morefs) that may differ from those of
             ``before``; None: unknown
         """
-        difference = _Difference(self, before, changed)
+        if '_line' not in self.__dict__:
+            line = before._line
+            if changed is not None:
+                self.__dict__['_line'] = line._replace(
+                    besides=line.besides | frozenset(changed))
+            elif self.datastores is before.datastores:
+                self.__dict__['_line'] = line
+        difference = _Difference(self, before)
         for name, fields in _DERIVED_OF.items():
             # This derives it in ``before``, if it was not yet derived there.
             if name not in self.__dict__ and all(
                     map(difference.same, fields)):
                 self.__dict__[name] = getattr(before, name)
+        if not difference.same('hosts'):
+            self._inherit_of_hosts(before, difference)
+        self._inherit_verdicts(before, difference)
+
+    def follow(self, before: 'Inventory', changed: Iterable[str]) -> None:
+        """As :meth:`inherit`, for the next inventory of a series.
+
+        The inventories of a series know what changed between any two of
+        them, without a comparison of all datastores.
+        """
+        line, changed = before._line, frozenset(changed)
+        if line.number == line.journal.count and not line.besides:
+            line.journal.note(changed)
+            self.__dict__['_line'] = _Line(line.journal, line.journal.count)
+        self.inherit(before, changed)
+
+    @functools.cached_property
+    def _line(self) -> _Line:
+        return _Line(_Journal(), 0)
+
+    def _inherit_of_hosts(self, before: 'Inventory',
+                          difference: '_Difference') -> None:
+        """Derive sets of hosts from those before, and from what changed."""
+        known, changed = self.__dict__, difference.changed_hosts
+        if 'live_hosts' not in known and 'live_hosts' in before.__dict__:
+            known['live_hosts'] = (before.live_hosts - changed) | {
+                moref for moref in changed
+                if moref in self.hosts and self.hosts[moref].live}
+        if ('registering_hosts' not in known and difference.same('clusters')
+                and 'registering_hosts' in before.__dict__):
+            known['registering_hosts'] = (
+                before.registering_hosts - changed) | self._registering(
+                    self.live_hosts & changed)
+
+    def _inherit_verdicts(self, before: 'Inventory',
+                          difference: '_Difference') -> None:
+        """Reuse the verdicts on datastores for which nothing changed."""
+        disturbed = difference.disturbed
+        if 'verdicts' in self.__dict__ or disturbed is None:
+            return
+        if not disturbed:
+            self.__dict__['verdicts'] = before.verdicts
+            return
+        found = {}
+        for settings, verdicts in before.verdicts.copy().items():
+            found[settings] = verdicts.copy()
+            for moref in disturbed:
+                found[settings].pop(moref, None)
+        self.__dict__['verdicts'] = found
 
     def changed_datastores(self, before: 'Inventory'
                            ) -> frozenset[str] | None:
         """Datastores (morefs) whose change affects no other datastore.
 
+        Those whose hosts, storage policies or tag have changed count as well.
+
         :returns: None: something differs on which other datastores depend,
-            such as a host, a name or the set of datastores
+            such as a cluster, a name or the set of datastores
         """
         difference = _Difference(self, before)
-        return difference.changed if all(
-            map(difference.same, _CONCERNS_OTHERS)) else None
+        disturbed = difference.disturbed
+        return difference.changed | disturbed if (
+            disturbed is not None and all(
+                map(difference.same, _CONCERNS_OTHERS))) else None
 
     @functools.cached_property
     def live_hosts(self) -> frozenset[str]:
@@ -263,10 +376,13 @@ class Inventory:
     @functools.cached_property
     def registering_hosts(self) -> frozenset[str]:
         """Live hosts whose resource pool is known: they can register VMs."""
+        return self._registering(self.live_hosts)
+
+    def _registering(self, live: frozenset[str]) -> frozenset[str]:
         pools = {moref for moref, cluster in self.clusters.items()
                  if cluster.resource_pool}
-        return frozenset(moref for moref in self.live_hosts
-                         if self.hosts[moref].parent in pools)
+        return frozenset([moref for moref in live
+                          if self.hosts[moref].parent in pools])
 
     @functools.cached_property
     def hosts_by_cluster_name(self) -> Mapping[str, frozenset[str]]:
@@ -319,17 +435,28 @@ class Inventory:
         Some may be down: see :attr:`live_hosts`.
         """
         names = settings.cluster_names
-        found = self._reached.get(names)
+        found = self._reached.get((names, False))
         if found is None:
             empty: frozenset[str] = frozenset()
-            found = self._reached[names] = frozenset(
+            found = self._reached[names, False] = frozenset(
                 self.hosts) if not names else empty.union(
                     *(self.hosts_by_cluster_name.get(name, empty)
                       for name in names))
         return found
 
+    def registering_in_reach(self, settings: Settings) -> frozenset[str]:
+        """Those of :meth:`hosts_in_reach` that can register VMs now."""
+        names = settings.cluster_names
+        found = self._reached.get((names, True))
+        if found is None:
+            found = self._reached[names, True] = (
+                self.registering_hosts & self.hosts_in_reach(settings))
+        return found
+
     @functools.cached_property
-    def _reached(self) -> dict[tuple[str, ...], frozenset[str]]:
+    def _reached(self) -> dict[tuple[tuple[str, ...], bool],
+                               frozenset[str]]:
+        # By the clusters' names, and whether they must be able to register.
         return {}
 
     @functools.cached_property
@@ -384,6 +511,11 @@ class Inventory:
         return {}
 
     @functools.cached_property
+    def identities(self) -> dict[Any, Any]:
+        """Pools by their identities; :mod:`pool_names` fills it."""
+        return {}
+
+    @functools.cached_property
     def verdicts(self) -> dict[Settings, dict[
             str, tuple[Datastore, 'Ineligibility | None']]]:
         """Verdicts on datastores, by settings and their morefs.
@@ -396,12 +528,11 @@ class Inventory:
 class _Difference:
     """Compares two inventories; each field once."""
 
-    def __init__(self, now: Inventory, before: Inventory,
-                 changed: Iterable[str] | None = None) -> None:
-        """:param changed: datastores that may differ; None: any"""
+    def __init__(self, now: Inventory, before: Inventory) -> None:
         self._now = now
         self._before = before
-        self._candidates = changed
+        # Datastores that may differ; None: any.
+        self._candidates = now._line.since(before._line)
         self._same: dict[str, bool] = {}
 
     def same(self, field: str) -> bool:
@@ -426,6 +557,10 @@ class _Difference:
     def _same_datastores(self) -> bool:
         """Whether both have the same set of datastores (by morefs)."""
         now, before = self._now.datastores, self._before.datastores
+        if self._candidates is not None:
+            return len(now) == len(before) and all(
+                (moref in now) == (moref in before)
+                for moref in self._candidates)
         return now is before or now.keys() == before.keys()
 
     @functools.cached_property
@@ -434,21 +569,58 @@ class _Difference:
         now, before = self._now.datastores, self._before.datastores
         if now is before:
             return frozenset()
-        if self._candidates is not None:
-            return frozenset(self._candidates) & now.keys()
-        return frozenset([moref for moref, each in now.items()
-                          if before.get(moref) is not each
-                          and before.get(moref) != each])
+        return frozenset([
+            moref for moref in (now if self._candidates is None
+                                else self._candidates & now.keys())
+            if before.get(moref) is not now[moref]
+            and before.get(moref) != now[moref]])
+
+    @functools.cached_property
+    def changed_hosts(self) -> frozenset[str]:
+        """Hosts (morefs) that are new, have changed or are gone."""
+        return _differing(self._now.hosts, self._before.hosts)
+
+    @functools.cached_property
+    def disturbed(self) -> frozenset[str] | None:
+        """Datastores for which something else changed than themselves.
+
+        These are the mounts of hosts that changed, and datastores whose
+        storage policies or tag changed.
+
+        :returns: None: any datastore may be
+        """
+        if not all(map(self.same, ('clusters', 'attributes'))):
+            return None
+        found = self._now.tagged ^ self._before.tagged
+        if not self.same('compliant'):
+            now, before = self._now.compliant, self._before.compliant
+            found = found.union(*(
+                now.get(name, _NO_MOREFS) ^ before.get(name, _NO_MOREFS)
+                for name in _differing(now, before)))
+        if not self.same('hosts'):
+            changed = self.changed_hosts
+            found = found.union(
+                moref for moref, each in self._now.datastores.items()
+                if not each.mounted_hosts.isdisjoint(changed))
+        return found & self._now.datastores.keys()
+
+
+def _differing(now: Mapping[str, Any],
+               before: Mapping[str, Any]) -> frozenset[str]:
+    """The keys whose values differ."""
+    return frozenset([
+        key for key in now.keys() | before.keys()
+        if now.get(key) is not before.get(key)
+        and now.get(key) != before.get(key)])
 
 
 # Parts of datastores on which derived values depend.
 _PARTS = {'names': ('name', 'datacenter'),
           'storages': ('url', 'capacity_bytes')}
 # The fields that Inventory.changed_datastores compares.
-_CONCERNS_OTHERS = ('names', 'storages', 'hosts', 'clusters', 'datacenters',
-                    'compliant', 'storage_pods', 'attributes', 'tagged')
-# The derived values of an Inventory, and the fields on which each depends. A
-# verdict also depends on its datastore, so it is stored with the datastore.
+_CONCERNS_OTHERS = ('names', 'storages', 'datacenters', 'storage_pods')
+# The derived values of an Inventory, and the fields on which each depends.
+# Verdicts are inherited one by one, each as long as its datastore is the same.
 _DERIVED_OF = {
     'live_hosts': ('hosts',),
     'registering_hosts': ('hosts', 'clusters'),
@@ -456,9 +628,9 @@ _DERIVED_OF = {
     '_reached': ('hosts', 'clusters'),
     'shared_datacenter_names': ('datacenters',),
     'policies_by_datastore': ('compliant',),
-    'verdicts': ('hosts', 'clusters', 'compliant', 'attributes', 'tagged'),
     'names': ('names', 'datacenters', 'storage_pods'),
     'pools': ('names', 'datacenters', 'storage_pods'),
+    'identities': ('names', 'datacenters', 'storage_pods', 'storages'),
     '_spellings': ('names',),
     '_shared': ('storages',),
 }

@@ -3,8 +3,9 @@
 
 Upstream calls back into the plugin deep inside its flows, without the volume
 or its pool as an argument. So one context variable holds an operation's
-locks, its claims of space, the properties that it read in advance, and the
-volume's needs for the selection of a datastore. Each thread, native or green,
+locks, its claims of space, the properties that it read in advance, the
+volume's needs for the selection of a datastore, and the volume types that it
+has read. Each thread, native or green,
 has its own value.
 """
 
@@ -100,6 +101,8 @@ class Operation:
     prefetch: Prefetch | None = None
     claims: Any = None  # of scheduling.reservations
     selection: Selection | None = None
+    # The volume types that it has read, by their ids.
+    types: dict[str, Any] | None = None
 
 
 _CURRENT: contextvars.ContextVar[Operation] = contextvars.ContextVar(
@@ -112,8 +115,14 @@ current = _CURRENT.get
 
 @contextlib.contextmanager
 def scope(**changes: Any) -> Iterator[Operation]:
-    """Run a block in the operation of this thread, with fields changed."""
-    inner = dataclasses.replace(_CURRENT.get(), **changes)
+    """Run a block in the operation of this thread, with fields changed.
+
+    The outermost block begins an operation, which reads a volume type once.
+    """
+    outer = _CURRENT.get()
+    if outer.types is None:
+        changes['types'] = {}
+    inner = dataclasses.replace(outer, **changes)
     token = _CURRENT.set(inner)
     try:
         yield inner

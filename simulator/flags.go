@@ -60,6 +60,8 @@ func parse(args []string) (*options, error) {
 	set.Var((*capacities)(i), "ds-capacity", "capacity of all datastores (`SIZE`, as 100GiB) or of one (NAME=SIZE); repeatable")
 	set.BoolVar(&i.MountEverywhere, "ds-mount-all", false, "mount every datastore on every host of its datacenter")
 
+	set.BoolVar(&i.MountByCluster, "ds-mount-cluster", false, "mount each datastore on the hosts of one cluster only, in turn")
+
 	o.state.Declare(set)
 	o.processes.Declare(set)
 	delay := set.Int("delay", 0, "delay every call by this many `MILLISECONDS`")

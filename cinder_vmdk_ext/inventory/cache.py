@@ -148,7 +148,7 @@ class _InventoryStage(updates.Told):
         found = self._assembly.inventory()
         prompt = self.published is not None
         if self.published is not None:
-            found.inherit(self.published, self._assembly.changed)
+            found.follow(self.published, self._assembly.changed)
         self._assembly.changed = set()
         self.published = found
         self._observe(found, prompt)

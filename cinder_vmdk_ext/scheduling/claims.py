@@ -35,6 +35,7 @@ class Claim:
     # Whether the figures have ever included it. They may have changed back
     # since: a volume may be deleted before the figures are read again.
     shown: bool = False
+    number: int = 0  # claims that were made later have larger ones
 
 
 def storage(datastore: model.Datastore,

@@ -126,10 +126,9 @@ def _reach(requirement: model.Requirement, inventory: model.Inventory,
     """The hosts (morefs) that may register the disk's VM."""
     # An instance's host may be outside the configured clusters: the disk must
     # be where the instance is, whatever clusters new volumes use.
-    wanted = requirement.hosts
-    if wanted is None:
-        wanted = inventory.hosts_in_reach(settings)
-    return inventory.registering_hosts & wanted
+    if requirement.hosts is None:
+        return inventory.registering_in_reach(settings)
+    return inventory.registering_hosts & requirement.hosts
 
 
 def _out_of_reach(requirement: model.Requirement,

@@ -53,7 +53,13 @@ class _Arrangement(NamedTuple):
 
     pools: list[_Place]
     by_datastore: dict[str, int]  # number of the pool, by moref
+    by_name: dict[str, int]  # the same, by the pool's name
+    by_pod: dict[str, int]  # the same, by the datastore cluster's moref
     names: dict[str, str]  # name of the pool, by moref
+
+    def holding(self, moref: str, inventory: model.Inventory) -> Pool:
+        """The pool of a datastore of the inventory."""
+        return _pool(self.pools[self.by_datastore[moref]], inventory)
 
 
 def _pool(place: _Place, inventory: model.Inventory) -> Pool:
@@ -70,6 +76,9 @@ def _arranged(inventory: model.Inventory,
             pools,
             {moref: number for number, each in enumerate(pools)
              for moref in each.datastores},
+            {each.name: number for number, each in enumerate(pools)},
+            {each.pod.moref: number for number, each in enumerate(pools)
+             if each.pod},
             {moref: each.name for each in pools for moref in each.datastores})
     return known
 
@@ -100,15 +109,19 @@ def promised(promises: Iterable[model.Promise],
     the same storage, by its URL. A datastore cluster has no URL: such a
     promise counts on the pool with the cluster's name and reference.
     """
-    pools = listed(inventory, settings) if promises else []
-    by_name = {pool.name: pool for pool in pools}
-    by_identity = {identity(pool): pool for pool in pools}
-    by_url = {each.url: pool for pool in reversed(pools)
-              for each in pool.datastores}
+    if not promises:
+        return
+    arranged = _arranged(inventory, settings)
+    identities = _identities(inventory, settings)
+
+    def known(number: int | None) -> Pool | None:
+        return (None if number is None
+                else _pool(arranged.pools[number], inventory))
     for promise in promises:
         url = promise.place.rpartition(' ')[0]
-        pool = by_identity.get(promise.place) or (
-            by_name.get(promise.pool) if not promise.place else None)
+        pool = known(identities.pools.get(promise.place)) or (
+            known(arranged.by_name.get(promise.pool))
+            if not promise.place else None)
         if promise.own:
             # Former names are rare, and finding them takes longer.
             pool = pool or (
@@ -116,11 +129,32 @@ def promised(promises: Iterable[model.Promise],
                 if promise.place
                 else resolve(promise.pool, inventory, settings))
         elif url:
-            pool = pool or by_url.get(url)
+            pool = pool or known(identities.by_url.get(url))
         elif not promise.place or (pool and pool.name != promise.pool):
             pool = None  # it may be on another vCenter
         if pool is not None:
             yield promise, pool
+
+
+class _Identities(NamedTuple):
+    """Numbers of the pools, by their identities and by datastores' URLs."""
+
+    pools: dict[str, int]
+    by_url: dict[str, int]
+
+
+def _identities(inventory: model.Inventory,
+                settings: model.Settings) -> _Identities:
+    known: _Identities | None = inventory.identities.get(
+        settings.storage_pods)
+    if known is None:
+        pools = listed(inventory, settings)
+        known = inventory.identities[settings.storage_pods] = _Identities(
+            {identity(pool): number for number, pool in enumerate(pools)},
+            {each.url: number
+             for number, pool in reversed(list(enumerate(pools)))
+             for each in pool.datastores})
+    return known
 
 
 def by_datastore(inventory: model.Inventory,
@@ -137,17 +171,13 @@ def resolve(name: str, inventory: model.Inventory,
     name then stands for the cluster's pool. They also keep the name of a
     cluster that is a pool no longer: it then stands for all its members.
     """
-    moref = _named(inventory).get(name, '')
-    if (moref in inventory.datastores
-            and moref not in _pooled(inventory, settings)):
-        return Pool(name, (inventory.datastores[moref],))
-    pools = listed(inventory, settings)
-    for pool in pools:
-        if pool.name == name:
-            return pool
+    arranged = _arranged(inventory, settings)
+    number = arranged.by_name.get(name)
+    if number is not None:
+        return _pool(arranged.pools[number], inventory)
     datastore = find(name, inventory)
     if datastore is not None:
-        return next(pool for pool in pools if datastore in pool.datastores)
+        return arranged.holding(datastore.moref, inventory)
     pod = _find_pod(name, inventory)
     return Pool(name, _members(pod, inventory), pod) if pod else None
 
@@ -180,16 +210,19 @@ def identified(place: str, inventory: model.Inventory,
                settings: model.Settings) -> Pool | None:
     """The pool with this :func:`identity`; None: it no longer exists."""
     url, _, moref = place.rpartition(' ')
-    pools = listed(inventory, settings)
+    arranged = _arranged(inventory, settings)
     pod = inventory.storage_pods.get(moref)
     if pod is not None:
+        number = arranged.by_pod.get(moref)
         # Its members may now be pools of their own.
-        return next((pool for pool in pools if pool.pod is pod),
-                    Pool(pod.name, _members(pod, inventory), pod))
-    same = [each for each in inventory.datastores.values()
-            if (each.url == url if url else each.moref == moref)]
-    found = min(same, key=lambda each: each.moref != moref, default=None)
-    return next((pool for pool in pools if found in pool.datastores), None)
+        return (Pool(pod.name, _members(pod, inventory), pod)
+                if number is None else _pool(arranged.pools[number],
+                                             inventory))
+    found = inventory.datastores.get(moref)
+    if url and (found is None or found.url != url):
+        found = next((each for each in inventory.datastores.values()
+                      if each.url == url), None)
+    return arranged.holding(found.moref, inventory) if found else None
 
 
 def names(inventory: model.Inventory) -> dict[str, str]:

@@ -9,7 +9,7 @@ keys call "gb".
 import dataclasses
 import decimal
 import math
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -32,6 +32,8 @@ MOST_NAMES_SHOWN = 20
 
 # The inputs of a pool's report, and the report, by the pool's name.
 Known = dict[str, tuple[Any, dict[str, Any]]]
+# Why datastores are not used, by their morefs.
+Refused = Mapping[str, model.Ineligibility]
 
 
 def report(inventory: model.Inventory, settings: model.Settings,
@@ -48,22 +50,23 @@ def report(inventory: model.Inventory, settings: model.Settings,
     :param volumes: number of volumes with files on each datastore, by its
         moref; None: not known, and then not reported
     """
-    return list(reports(inventory, settings, promises, volumes, {}))
+    return list(reports(inventory, settings, promised_by_datastore(
+        promises, inventory, settings), volumes, {}))
 
 
 def reports(inventory: model.Inventory, settings: model.Settings,
-            promises: Iterable[model.Promise],
+            promised: 'PromisedSpace',
             volumes: Mapping[str, int] | None, known: Known,
             changed: Iterable[str] | None = None
             ) -> Iterator[dict[str, Any]]:
     """Yield the pools of :func:`report`, one after the other.
 
+    :param promised: of :func:`promised_by_datastore`
     :param known: the reports of earlier calls; a report whose inputs have
         not changed is used again, and the others are replaced
     :param changed: report only the pools of these datastores (morefs); None:
         all pools
     """
-    promised = _promised_by_datastore(promises, inventory, settings)
     listed = (pool_names.listed(inventory, settings) if changed is None else
               pool_names.holding(changed, inventory, settings))
     for pool in listed:
@@ -71,7 +74,8 @@ def reports(inventory: model.Inventory, settings: model.Settings,
             pool, settings,
             [eligibility.ineligibility(each, inventory, settings)
              for each in pool.datastores],
-            _sum([promised[each.moref] for each in pool.datastores])
+            _sum([promised.get(each.moref, _NOTHING)
+                  for each in pool.datastores])
             if promised else _NOTHING,
             None if volumes is None else [volumes.get(each.moref, 0)
                                           for each in pool.datastores],
@@ -88,14 +92,16 @@ def reports(inventory: model.Inventory, settings: model.Settings,
             del known[name]
 
 
-class _Promised(NamedTuple):
+class Promised(NamedTuple):
     """Space and number of the volumes without a disk on a pool."""
 
     size_gib: int
     volumes: int
 
 
-_NOTHING = _Promised(0, 0)
+_NOTHING = Promised(0, 0)
+# By the datastores' morefs.
+PromisedSpace = Mapping[str, Promised]
 
 
 class _Seen(NamedTuple):
@@ -105,31 +111,47 @@ class _Seen(NamedTuple):
     settings: model.Settings
     # One entry for each datastore of the pool.
     refusals: list[model.Ineligibility | None]
-    promised: _Promised
+    promised: Promised
     volumes: list[int] | None
     datacenter: str
     policies: list[tuple[str, ...]]
 
 
-def _sum(promised: Iterable[_Promised]) -> _Promised:
+def _sum(promised: Iterable[Promised]) -> Promised:
     sizes, counts = zip(*promised, strict=True)
-    return _Promised(sum(sizes), sum(counts))
+    return Promised(sum(sizes), sum(counts))
 
 
-def _promised_by_datastore(
+def promised_by_datastore(
         promises: Iterable[model.Promise], inventory: model.Inventory,
-        settings: model.Settings) -> dict[str, _Promised]:
+        settings: model.Settings) -> PromisedSpace:
     """Promises by moref.
 
     A promise counts on every datastore that is the same storage.
     """
-    promised: dict[str, _Promised] = defaultdict(lambda: _NOTHING)
-    for promise, pool in pool_names.promised(promises, inventory, settings):
-        for seen in inventory.same_storage(pool.datastores[0]):
-            promised[seen.moref] = _sum([
-                promised[seen.moref],
-                _Promised(promise.size_gib, promise.volumes)])
-    return promised
+    return recount({}, (), promises, inventory, settings)
+
+
+def recount(promised: PromisedSpace, before: Iterable[model.Promise],
+            now: Iterable[model.Promise], inventory: model.Inventory,
+            settings: model.Settings) -> PromisedSpace:
+    """As :func:`promised_by_datastore`, from the result for other promises.
+
+    :param promised: the result for ``before``, with an inventory of the same
+        names and storages
+    """
+    old, new = Counter(before), Counter(now)
+    found = dict(promised)
+    for sign, changed in ((-1, old - new), (1, new - old)):
+        for promise, pool in pool_names.promised(
+                list(changed.elements()), inventory, settings):
+            for seen in inventory.same_storage(pool.datastores[0]):
+                found[seen.moref] = _sum([
+                    found.get(seen.moref, _NOTHING),
+                    Promised(sign * promise.size_gib,
+                             sign * promise.volumes)])
+    return {moref: each for moref, each in found.items()
+            if each != _NOTHING}
 
 
 def _report(seen: _Seen) -> dict[str, Any]:
@@ -249,26 +271,36 @@ def report_backend(inventory: model.Inventory, settings: model.Settings,
     return figures
 
 
-def ineligible_names(inventory: model.Inventory,
-                     settings: model.Settings) -> dict[str, str]:
-    """Why datastores take no volumes: ``{pool name: reason}``."""
-    refused = eligibility.refusals(inventory, settings)
+def ineligible_names(inventory: model.Inventory, settings: model.Settings,
+                     refused: Refused | None = None) -> dict[str, str]:
+    """Why datastores take no volumes: ``{pool name: reason}``.
+
+    :param refused: what :func:`eligibility.refusals` returns, if known
+    """
+    if refused is None:
+        refused = eligibility.refusals(inventory, settings)
     if not refused:
         return {}
     return {name: refused[moref].reason for name, moref
             in pool_names.names(inventory).items() if moref in refused}
 
 
-def why_there_is_none(inventory: model.Inventory,
-                      settings: model.Settings) -> str:
+def why_there_is_none(inventory: model.Inventory, settings: model.Settings,
+                      refused: Refused | None = None) -> str:
     """Why no datastore belongs to the backend; empty if one does.
 
     After each reason are the names of the datastores that it holds for.
+
+    :param refused: what :func:`eligibility.refusals` returns, if known
     """
     if not inventory.datastores:
         return 'the vCenter shows no datastore to this user'
+    if refused is None:
+        refused = eligibility.refusals(inventory, settings)
+    if len(refused) < len(inventory.datastores):
+        return ''
     by_reason: dict[str, list[str]] = {}
-    for moref, why in eligibility.refusals(inventory, settings).items():
+    for moref, why in refused.items():
         if not why.passing:
             by_reason.setdefault(why.reason, []).append(
                 inventory.datastores[moref].plain_name)

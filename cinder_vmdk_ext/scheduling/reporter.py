@@ -25,7 +25,9 @@ LOG = logging.getLogger(__name__)
 MOST_VOLUMES_SHOWN = 20
 # So many pools are computed in one or two milliseconds.
 POOLS_A_TURN = 50
-
+# Each report has new copies of so many pools that did not change: one part
+# of this number.
+RENEWAL_REPORTS = 16
 
 _UP = {'backend_state': 'up', 'backend_state_reason': '',
        'stats_age_seconds': 0}
@@ -103,6 +105,12 @@ class Reporter:
         the figures, in seconds; -1: there never were any. ``backend_state``
         is the state of the connection to the vCenter (``up`` or ``down``),
         and ``backend_state_reason`` the cause. Never raises.
+
+        Cinder may change the report. A pool that has not changed has the
+        dictionary of the report before, because Cinder's manager writes the
+        same keys into each report (allocated_capacity_gb, and those of
+        extra_capabilities) before it sends a copy to the scheduler. Any other
+        change by a caller ends within ``RENEWAL_REPORTS`` reports.
         """
         try:
             inventory = self._reader.read()
@@ -114,6 +122,7 @@ class Reporter:
             with self._making:
                 good = self._fresh(_Facts(inventory, promises,
                                           self._look_at_volumes()), read_at)
+                handed = self._handed(good)
         except Exception as error:
             # Every error is caught: without a report the scheduler would keep
             # a list that is not marked as old.
@@ -124,8 +133,8 @@ class Reporter:
         with self._lock:
             self._good = good
         age = int(self._clock() - good.read_at)
-        return _with_state(good.figures,
-                           {'stats_age_seconds': age} if age else {})
+        return _with_state(good.figures, {
+            'stats_age_seconds': age}) if age else handed
 
     def latest(self) -> tuple[dict[str, Any], float] | None:
         """The last report that the vCenter answered for, without a call.
@@ -149,16 +158,18 @@ class Reporter:
         # An error below leaves an empty one, and the next report is full.
         last, self._last = self._last, _Last()
         changed = _changed(last.made_of, facts) if last.made_of else None
-        if good is not None and changed is not None and not changed:
+        if (good is not None and changed is not None and not changed
+                and last.made_of and last.made_of.promises == facts.promises):
             last.made_of = facts
             self._last = last
             return good._replace(read_at=read_at)
+        changed = self._count_promises(facts, last, changed)
         if changed is None:
             last.refused = eligibility.refusals(facts.inventory,
                                                 self._settings)
         if changed is None or eligibility.alter(
                 last.refused, changed, facts.inventory, self._settings):
-            self._log_changes(facts)
+            self._log_changes(facts, last.refused)
         self._log_what_is_left(facts, last.refused)
         state = _UP | {'backend_state_reason': self._why_none
                        } | self._everywhere()
@@ -168,6 +179,33 @@ class Reporter:
         last.made_of = facts
         self._last = last
         return _Good(figures, read_at)
+
+    def _count_promises(self, facts: _Facts, last: '_Last',
+                        changed: frozenset[str] | None
+                        ) -> frozenset[str] | None:
+        """:returns: ``changed``, and where the promised space changed"""
+        if changed is None or last.made_of is None:
+            last.promised = pool_stats.promised_by_datastore(
+                facts.promises, facts.inventory, self._settings)
+            return None
+        if facts.promises == last.made_of.promises:
+            return changed
+        before, last.promised = last.promised, pool_stats.recount(
+            last.promised, last.made_of.promises, facts.promises,
+            facts.inventory, self._settings)
+        return changed | {
+            moref for moref in before.keys() | last.promised.keys()
+            if before.get(moref) != last.promised.get(moref)}
+
+    def _handed(self, good: _Good) -> dict[str, Any]:
+        """A report that Cinder may change."""
+        last = self._last
+        if not last.pools or good.figures.get('pools') is None:
+            return _with_state(good.figures, {})
+        last.turn = (last.turn + 1) % RENEWAL_REPORTS
+        for name in list(last.pools)[last.turn::RENEWAL_REPORTS]:
+            last.copies[name] = last.pools[name].copy()
+        return good.figures | {'pools': list(last.copies.values())}
 
     def _stale(self, cause: str) -> dict[str, Any]:
         with self._lock:
@@ -188,6 +226,8 @@ class Reporter:
                 _counts(facts.volumes)) | last.state
         if changed is None or not self._make_some(facts, last, changed):
             last.pools = self._made(facts, last, None)
+            last.copies = {name: pool.copy()
+                           for name, pool in last.pools.items()}
         if not last.pools:
             return _with_state(_nothing(self._settings), last.state)
         return {'pools': list(last.pools.values())} | last.state
@@ -205,13 +245,14 @@ class Reporter:
         if made.keys() != {pool.name for pool in pools} & last.pools.keys():
             return False
         last.pools |= made
+        last.copies |= {name: pool.copy() for name, pool in made.items()}
         return True
 
     def _made(self, facts: _Facts, last: '_Last',
               changed: frozenset[str] | None) -> dict[str, dict[str, Any]]:
         return {pool['pool_name']: pool | last.state
                 for pool in concurrency.in_turns(pool_stats.reports(
-                    facts.inventory, self._settings, facts.promises,
+                    facts.inventory, self._settings, last.promised,
                     _counts(facts.volumes, changed), last.known, changed),
                     POOLS_A_TURN)}
 
@@ -224,11 +265,13 @@ class Reporter:
                         error)
             return None
 
-    def _log_changes(self, facts: _Facts) -> None:
+    def _log_changes(self, facts: _Facts,
+                     refused: Mapping[str, model.Ineligibility]) -> None:
         """Log which datastores stop or start to take volumes."""
-        why_none = pool_stats.why_there_is_none(facts.inventory,
-                                                self._settings)
-        now = pool_stats.ineligible_names(facts.inventory, self._settings)
+        why_none = pool_stats.why_there_is_none(
+            facts.inventory, self._settings, refused)
+        now = pool_stats.ineligible_names(
+            facts.inventory, self._settings, refused)
         with self._lock:
             before, self._refused = self._refused, now
             none_before, self._why_none = self._why_none, why_none
@@ -269,18 +312,24 @@ class _Last:
     refused: dict[str, model.Ineligibility] = dataclasses.field(
         default_factory=dict)
     state: dict[str, Any] = dataclasses.field(default_factory=dict)
-    # Reports by the pools' names.
+    promised: pool_stats.PromisedSpace = dataclasses.field(
+        default_factory=dict)
+    # Reports by the pools' names, and the copies that Cinder has.
     pools: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=dict)
+    copies: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=dict)
+    turn: int = 0
 
 
 def _changed(before: _Facts, now: _Facts) -> frozenset[str] | None:
     """The datastores (morefs) whose figures may have changed.
 
+    Promised space is left out.
+
     :returns: None: the figures of all datastores may have changed
     """
-    if (before.promises != now.promises
-            or (before.volumes is None) != (now.volumes is None)):
+    if (before.volumes is None) != (now.volumes is None):
         return None
     changed = (frozenset() if now.inventory is before.inventory else
                now.inventory.changed_datastores(before.inventory))

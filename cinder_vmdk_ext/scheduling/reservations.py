@@ -9,6 +9,8 @@ allocated.
 
 import contextlib
 import dataclasses
+import itertools
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -62,12 +64,17 @@ class Reservations:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._claims: list[claims.Claim] = []
+        # By the datastore's moref, the oldest first; no empty lists.
+        self._claims: dict[str, list[claims.Claim]] = {}
         # All by the datastore's moref: the figures of those with claims; when
         # an operation last changed it; when its last refresh began and ended.
         self._looked: dict[str, _Looked] = {}
         self._changed: dict[str, float] = {}
         self._refreshed: dict[str, tuple[float, float]] = {}
+        # Datastores (morefs) whose claims became fewer since they were last
+        # compared with the figures: these may include another claim now.
+        self._recheck: set[str] = set()
+        self._numbers = itertools.count()
         self._on_change: Callable[[], None] = lambda: None
 
     # -- Operations ---------------------------------------------------------
@@ -153,8 +160,9 @@ class Reservations:
         known = claims.storage(datastore, inventory)
         claim = claims.Claim(datastore.moref, size_bytes, thin,
                              known.free_bytes, known.provisioned_bytes,
-                             held.volume_id if held else '')
-        self._claims.append(claim)
+                             held.volume_id if held else '',
+                             number=next(self._numbers))
+        self._claims.setdefault(datastore.moref, []).append(claim)
         self._looked.setdefault(datastore.moref, _Looked(known, now))
         if held is None:
             claim.ended_at = self._changed[datastore.moref] = now
@@ -202,11 +210,13 @@ class Reservations:
         datastore = inventory.datastores.get(moref)
         if datastore is None:
             # It no longer exists, so its claims end.
-            self._remove([claim for claim in self._claims
-                          if claim.datastore == moref])
+            self._remove(self._claims.get(moref, ()))
             return
         now = _Looked(claims.storage(datastore, inventory), self._clock())
         before, self._looked[moref] = self._looked[moref], now
+        if now.known is before.known and moref not in self._recheck:
+            return
+        self._recheck.discard(moref)
         here = self._on(datastore, inventory)
         claims.note_shown(now.known, here)
         for claim in list(here):
@@ -230,22 +240,19 @@ class Reservations:
     def volumes(self) -> frozenset[str]:
         """Ids of the volumes that operations have claimed space for."""
         with self._lock:
-            return frozenset(claim.volume_id for claim in self._claims)
+            return frozenset(claim.volume_id for claim in self._all())
 
     def by_datastore(self) -> dict[str, int]:
         """What is claimed of each datastore (moref), in bytes."""
-        found: dict[str, int] = {}
         with self._lock:
-            for claim in self._claims:
-                found[claim.datastore] = (
-                    found.get(claim.datastore, 0) + claim.size_bytes)
-        return found
+            return {moref: sum(claim.size_bytes for claim in here)
+                    for moref, here in self._claims.items()}
 
     def claimed_bytes(self, moref: str) -> int:
         """Bytes claimed on a datastore, those of thin disks included."""
         with self._lock:
-            return sum(claim.size_bytes for claim in self._claims
-                       if claim.datastore == moref)
+            return sum(claim.size_bytes
+                       for claim in self._claims.get(moref, ()))
 
     # -- Refreshing the vCenter's figures -----------------------------------
 
@@ -267,20 +274,26 @@ class Reservations:
 
     # -- Books (under the lock) ---------------------------------------------
 
+    def _all(self) -> Iterator[claims.Claim]:
+        return itertools.chain.from_iterable(self._claims.values())
+
     def _remove(self, gone: Iterable[claims.Claim]) -> None:
-        for claim in gone:
-            if claim in self._claims:
-                self._claims.remove(claim)
-        left = {claim.datastore for claim in self._claims}
-        for moref in self._looked.keys() - left:
-            del self._looked[moref]
-            self._refreshed.pop(moref, None)
+        for claim in list(gone):
+            here = self._claims.get(claim.datastore, [])
+            if claim in here:
+                here.remove(claim)
+                self._recheck.add(claim.datastore)
+            if not here:
+                self._recheck.discard(claim.datastore)
+                self._claims.pop(claim.datastore, None)
+                self._looked.pop(claim.datastore, None)
+                self._refreshed.pop(claim.datastore, None)
 
     def _drop_old(self) -> None:
         """Drop claims whose datastore was refreshed, and claims too old."""
         now = self._clock()
         old = []
-        for claim in self._claims:
+        for claim in self._all():
             if claim.ended_at is None:
                 continue
             begun_at, at = self._refreshed.get(claim.datastore, (0.0, now))
@@ -294,27 +307,48 @@ class Reservations:
     def _on(self, datastore: model.Datastore,
             inventory: model.Inventory) -> list[claims.Claim]:
         """The claims on the storage of a datastore."""
-        same = {each.moref for each in inventory.same_storage(datastore)}
-        return [claim for claim in self._claims if claim.datastore in same]
+        same = inventory.same_storage(datastore)
+        if len(same) == 1:
+            return list(self._claims.get(datastore.moref, ()))
+        found = [claim for each in same
+                 for claim in self._claims.get(each.moref, ())]
+        return sorted(found, key=operator.attrgetter('number'))
 
-    def _expected(self, inventory: model.Inventory
+    def _expected(self, inventory: model.Inventory,
+                  pinned: frozenset[str] | None = None
                   ) -> dict[str, model.Datastore]:
-        """Datastores whose expected figures differ from the vCenter's."""
+        """Datastores whose expected figures differ from the vCenter's.
+
+        :param pinned: compute those of these datastores only; None: of all
+        """
         changed = {each.moref: claims.storage(each, inventory)
-                   for each in inventory.shared_datastores}
-        for moref in {claim.datastore for claim in self._claims}:
-            datastore = inventory.datastores.get(moref)
-            for each in (inventory.same_storage(datastore) if datastore
-                         else ()):
-                changed[each.moref] = claims.expected(
-                    claims.storage(each, inventory),
-                    self._on(each, inventory))
+                   for each in inventory.shared_datastores
+                   if pinned is None or each.moref in pinned}
+        for each in self._claimed(inventory, pinned):
+            changed[each.moref] = claims.expected(
+                claims.storage(each, inventory), self._on(each, inventory))
         return changed
+
+    def _claimed(self, inventory: model.Inventory,
+                 pinned: frozenset[str] | None
+                 ) -> Iterator[model.Datastore]:
+        """Yield the datastores on whose storage there are claims."""
+        if not self._claims:
+            return
+        for moref in self._claims if pinned is None else pinned:
+            datastore = inventory.datastores.get(moref)
+            if datastore is None:
+                continue
+            same = inventory.same_storage(datastore)
+            if pinned is None:
+                yield from same
+            elif any(each.moref in self._claims for each in same):
+                yield datastore
 
     def _for_placement(self, inventory: model.Inventory,
                        requirement: model.Requirement,
                        settings: model.Settings) -> model.Inventory:
-        changed = self._expected(inventory)
+        changed = self._expected(inventory, requirement.pinned)
         if requirement.thin:
             changed |= {moref: self._for_ranking(each, inventory, settings)
                         for moref, each in changed.items()}

@@ -19,6 +19,7 @@ from typing import Any
 
 from oslo_utils import units
 
+from cinder import context as cinder_context
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
@@ -32,6 +33,25 @@ from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.scheduling import selector
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.vsphere import storage_policies
+
+
+def read_type(type_id: str) -> dict[str, Any]:
+    """A volume type (volume_types.get_volume_type).
+
+    An operation reads it once: a query takes milliseconds, and upstream's
+    methods and ours ask for its specs many times.
+
+    :raises VolumeTypeNotFound: Cinder has no such type
+    """
+    known = operation.current().types
+    found: dict[str, Any] | None = (None if known is None
+                                    else known.get(type_id))
+    if found is None:
+        found = volume_types.get_volume_type(
+            cinder_context.get_admin_context(), type_id)
+        if known is not None:
+            known[type_id] = found
+    return found
 
 
 class DatastoreSelection:
@@ -219,9 +239,7 @@ class DatastoreSelection:
     @staticmethod
     def specs_of(type_id: str | None) -> dict[str, str]:
         """The extra specs of a volume type."""
-        if not type_id:
-            return {}
-        return volume_types.get_volume_type_extra_specs(type_id) or {}
+        return read_type(type_id)['extra_specs'] or {} if type_id else {}
 
     def storage_profile_id(self, volume: Any) -> str | None:
         """Id of the type's storage policy, from the cache."""

@@ -27,6 +27,7 @@ from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.scheduling import qos_specs
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
@@ -40,6 +41,8 @@ LOG = logging.getLogger(__name__)
 #: After that, a change of its instance's VM leads to the volume.
 EXPECTING_SECONDS = 2.0
 LONGEST_ATTACH_SECONDS = 600.0
+# Where a volume type that an operation has read keeps its QoS specs.
+_SPECS = 'vmdk_ext_qos_specs'
 
 
 def wanted(type_id: str | None) -> devices.Allocation | None:
@@ -56,8 +59,14 @@ def specs(type_id: str | None) -> dict[str, Any] | None:
     """The QoS specs of a volume type, as Cinder has them."""
     if not type_id:
         return None
-    found: dict[str, Any] | None = volume_types.get_volume_type_qos_specs(
-        type_id)['qos_specs']
+    known = (operation.current().types or {}).get(
+        type_id) or datastore_selection.read_type(type_id)
+    if not known['qos_specs_id']:
+        return None
+    if _SPECS not in known:
+        known[_SPECS] = volume_types.get_volume_type_qos_specs(
+            type_id)['qos_specs']
+    found: dict[str, Any] | None = known[_SPECS]
     return found
 
 

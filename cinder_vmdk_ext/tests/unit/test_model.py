@@ -5,6 +5,7 @@ import dataclasses
 import unittest
 
 import hypothesis
+from hypothesis import strategies
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
@@ -119,6 +120,50 @@ class InventoryTestCase(unittest.TestCase):
                       changed.hosts_in_reach(settings))
         self.assertEqual(self.derived(dataclasses.replace(changed), settings),
                          self.derived(changed, settings))
+
+    @hypothesis.settings(max_examples=60)
+    @hypothesis.given(
+        worlds.inventories(),
+        strategies.lists(strategies.tuples(
+            strategies.integers(0, 9),
+            strategies.sampled_from(['disk', 'host', 'none']),
+            strategies.booleans()), max_size=6),
+        worlds.SETTINGS)
+    def test_a_series_knows_what_changed_and_inherits_the_rest(
+            self, first, changes, settings):
+        seen = [first]
+        self.derived(first, settings)
+        for number, what, branch in changes:
+            before = seen[-1]
+            morefs = sorted(before.datastores)
+            changed = set(morefs[number:number + 1] if what == 'disk' else ())
+            now = dataclasses.replace(before, datastores={
+                moref: dataclasses.replace(each, free_bytes=each.free_bytes
+                                           + 1) if moref in changed else each
+                for moref, each in before.datastores.items()}, hosts={
+                    moref: dataclasses.replace(
+                        each, in_maintenance=not each.in_maintenance)
+                    if what == 'host' and number % 3 == 0 else each
+                    for moref, each in before.hosts.items()})
+            (now.inherit if branch else now.follow)(before, changed)
+            self.assertEqual(self.derived(dataclasses.replace(now), settings),
+                             self.derived(now, settings))
+            seen.append(now)
+        for before in seen:
+            for now in seen:
+                self.assertEqual(
+                    dataclasses.replace(now).changed_datastores(
+                        dataclasses.replace(before)),
+                    now.changed_datastores(before))
+
+    def test_a_host_concerns_the_datastores_that_it_mounts(self):
+        before = worlds.inventory(
+            worlds.datastore(), worlds.datastore('datastore-2', 'lead',
+                                                 hosts=('host-2',)),
+            hosts=(worlds.host(), worlds.host('host-2')))
+        now = before.evolved(hosts=before.hosts | {
+            'host-2': worlds.host('host-2', in_maintenance=True)})
+        self.assertEqual({'datastore-2'}, now.changed_datastores(before))
 
     @staticmethod
     def derived(inventory, settings):

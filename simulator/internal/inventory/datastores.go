@@ -48,6 +48,8 @@ func (o *Options) mountedOn(index int, groups [][]*simulator.HostSystem) []*simu
 		all = append(all, group...)
 	}
 	switch {
+	case o.MountByCluster && len(groups) > 0:
+		return groups[index%len(groups)]
 	case o.MountEverywhere:
 	case index%5 == 3 && len(groups) > 1:
 		return groups[(index/5+len(groups)-1)%len(groups)]

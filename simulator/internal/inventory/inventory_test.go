@@ -70,4 +70,10 @@ func TestMountRule(t *testing.T) {
 			t.Errorf("datastore %d is not mounted everywhere", index)
 		}
 	}
+	options.MountByCluster = true
+	for index := range 10 {
+		if got := options.mountedOn(index, groups); len(got) != len(groups[index%len(groups)]) || got[0] != groups[index%len(groups)][0] {
+			t.Errorf("datastore %d is not mounted by one cluster", index)
+		}
+	}
 }

@@ -33,6 +33,8 @@ type Options struct {
 	CapacityOf map[string]int64
 	// MountEverywhere mounts every datastore on every host of its datacenter.
 	MountEverywhere bool
+	// MountByCluster mounts each datastore on the hosts of one cluster, or on one standalone host: in turn, from the first.
+	MountByCluster bool
 }
 
 // Defaults are those of vcsim.

@@ -34,7 +34,11 @@ CHANGES = strategies.tuples(
         {'maintenance_mode': 'normal'}, {'name': 'another'},
         {'capacity_bytes': 1 << 40}, {'type': 'tape'}, {'type': 'vmfs'},
         {'mounted_hosts': frozenset()}]),
-    strategies.integers(0, 6), strategies.sampled_from([0, 0, 0, 7]))
+    strategies.integers(0, 6), strategies.sampled_from([None, None, (), (
+        model.Promise('ds-3', 7),), (model.Promise('ds-3', 7),
+                                     model.Promise('ds-0', 2, volumes=2))]),
+    strategies.sampled_from([None, None, None, 'disconnected', 'connected',
+                             'gone', 'tagged', 'compliant']))
 
 
 class Reader:
@@ -152,6 +156,34 @@ class ReporterTestCase(unittest.TestCase):
         reporter.report()['pools'][0]['free_capacity_gb'] = -1
         stats = reporter.report()
         self.assertEqual(60, stats['pools'][0]['free_capacity_gb'])
+
+    def test_a_pool_that_did_not_change_keeps_its_dictionary(self):
+        """1,500 new dictionaries would cost more than all else."""
+        reporter = self.reporter()
+        before, after = (reporter.report()['pools'] for _ in range(2))
+        self.assertIsNot(before, after)
+        self.assertLessEqual(1, sum(
+            one is other for one, other in zip(before, after, strict=True)))
+
+    def test_what_cinders_manager_writes_is_not_in_its_way(self):
+        """As VolumeManager._append_volume_stats and extra_capabilities."""
+        reporter = self.reporter()
+        for allocated in (5, 0, 7):
+            expected = self.reporter().report()['pools']
+            pools = reporter.report()['pools']
+            for each in (*pools, *expected):
+                each.update({'allocated_capacity_gb': allocated})
+                each.update({'rack': 'a'})
+            self.assertEqual(expected, pools)
+
+    def test_what_others_write_into_a_pool_ends_by_itself(self):
+        reporter = self.reporter()
+        expected = reporter.report()['pools']
+        reporter.report()['pools'][0]['free_capacity_gb'] = -1
+        for _ in range(scheduling_reporter.RENEWAL_REPORTS):
+            found = reporter.report()['pools']
+        self.assertEqual(self.reporter().report()['pools'], found)
+        self.assertEqual(len(expected), len(found))
 
     def test_a_first_report_that_fails_is_of_a_pool_that_takes_nothing(self):
         self.reader.answer = NO_ANSWER
@@ -271,7 +303,8 @@ class ReporterTestCase(unittest.TestCase):
                     'group-p9', 'pod', frozenset({'datastore-1',
                                                   'datastore-2'}),
                     True, 'automated')})
-        settings = worlds.settings(storage_pods=pods, min_free_gib=5)
+        settings = worlds.settings(storage_pods=pods, min_free_gib=5,
+                                   drain_tag='drain')
 
         def reporter():
             return scheduling_reporter.Reporter(
@@ -279,15 +312,36 @@ class ReporterTestCase(unittest.TestCase):
                 volumes=lambda: volumes)
         one = reporter()
         one.report()
-        for moref, values, count, promised in changes:
-            seen = seen.evolved(datastores={
+        for moref, values, count, promised, other in changes:
+            before, seen = seen, dataclasses.replace(seen, datastores={
                 **seen.datastores, moref: dataclasses.replace(
-                    seen.datastores[moref], **values)})
+                    seen.datastores[moref], **values)},
+                **self.changed(seen, moref, other))
+            if count % 2:
+                seen.follow(before, {moref})
+            else:
+                seen.inherit(before)
             self.reader.answer = seen
             volumes = {**volumes, moref: tuple('abcdef'[:count])}
-            if promised:
-                self.promised = (model.Promise('ds-3', promised),)
-            self.assertEqual(reporter().report(), one.report())
+            if promised is not None:
+                self.promised = promised
+            found = one.report()
+            self.reader.answer = dataclasses.replace(seen)
+            self.assertEqual(reporter().report(), found)
+            self.reader.answer = seen
+
+    @staticmethod
+    def changed(seen, moref, what):
+        """Fields of an inventory after a change that is no datastore's."""
+        if what == 'gone':
+            return {'hosts': {}}
+        if what == 'tagged':
+            return {'tagged': seen.tagged ^ {moref}}
+        if what == 'compliant':
+            return {'compliant': {'silver': seen.compliant.get(
+                'silver', frozenset()) ^ {moref}}}
+        return {'hosts': {'host-1': worlds.host(
+            connection_state=what)}} if what else {}
 
     def test_a_change_of_one_datastore_looks_at_no_other(self):
         reporter = self.reporter()

@@ -20,8 +20,8 @@ class AdmissionTestCase(unittest.TestCase):
     def check(self, encrypted=False, **fields):
         with mock.patch.object(volume_types, 'is_encrypted',
                                return_value=encrypted), \
-                mock.patch.object(volume_types, 'get_volume_type_qos_specs',
-                                  return_value={'qos_specs': None}):
+                mock.patch.object(volume_types, 'get_volume_type',
+                                  return_value={'qos_specs_id': None}):
             self.admission.check_new({'id': 'v', 'size': 1} | fields)
 
     def test_62_tib_is_the_most(self):
