@@ -15,15 +15,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog='make bench')
     parser.add_argument('--quick', action='store_true',
                         help='the smaller sizes, no delays: two minutes')
+    parser.add_argument('--large', action='store_true',
+                        help='the largest size alone, ours alone')
     parser.add_argument('--into', type=pathlib.Path,
                         default=ROOT / 'docs' / 'benchmarks',
                         help='folder for the table, the figures and the plot')
     arguments = parser.parse_args()
-    name = 'quick' if arguments.quick else 'full'
+    name, measured = (
+        ('quick', measuring.quick) if arguments.quick else
+        ('large', measuring.large) if arguments.large else
+        ('full', measuring.full))
     results = []
     try:
-        for result in (measuring.quick() if arguments.quick
-                       else measuring.full()):
+        for result in measured():
             print(report.line(result), flush=True)
             results.append(result)
     finally:  # write the results even if a later measurement failed

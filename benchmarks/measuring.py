@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pyVmomi import vim
 
+from benchmarks import in_memory
 from simulator import client
 from simulator import control
 
@@ -21,33 +22,47 @@ OPERATIONS = ('stats', 'select', 'create', 'delete', 'attach', 'snapshot',
 # Operations whose cost grows with the inventory; upstream's take minutes.
 HOT = ('stats', 'select', 'create', 'delete')
 WARM = ('attach', 'clone', 'linked_clone', 'extend', 'retype')
-TIMEOUT_SECONDS = 600
-START_SECONDS = 300
+TIMEOUT_SECONDS = 900
+START_SECONDS = 1200
+CROWD = 500
 
 Result = dict[str, Any]
 
 
 class Size(NamedTuple):
-    """The size of an inventory."""
+    """The size of an inventory.
+
+    With one cluster, its hosts mount every datastore. With several, each
+    datastore is mounted by one cluster.
+    """
 
     datastores: int
     hosts: int
     machines: int
+    clusters: int = 1
 
     def __str__(self) -> str:
         return f'{self.datastores}x{self.hosts}x{self.machines}'
 
 
-SMALL, MEDIUM, LARGE = (Size(10, 8, 100), Size(100, 32, 1000),
-                        Size(500, 64, 5000))
+SMALL, MEDIUM, LARGE, HUGE = (
+    Size(10, 8, 100), Size(100, 32, 1000), Size(500, 64, 5000),
+    Size(1000, 128, 20000))
+# Close to the most that a vCenter may have.
+LARGEST = Size(1500, 2496, 45000, clusters=78)
+# Changes per second: VMs of other users, datastores, shadow VMs.
+CHURN = ({'machines': 20}, {'machines': 100}, {'datastores': 20},
+         {'ours': 100})
 
 
 @contextlib.contextmanager
 def vcenter(size: Size) -> Iterator[client.Simulator]:
-    """A simulated vCenter of a size, with every datastore on every host."""
+    """A simulated vCenter of a size."""
     made = client.for_plugin(
-        ds=size.datastores, cluster=1, host=size.hosts,
-        standalone_host=0, vm=size.machines, ds_mount_all=True,
+        ds=size.datastores, cluster=size.clusters,
+        host=size.hosts // size.clusters, standalone_host=0,
+        vm=round(size.machines / size.clusters),
+        ds_mount_all=size.clusters == 1, ds_mount_cluster=size.clusters > 1,
         ds_capacity='10TiB', autostart=False)
     try:
         made.start(timeout_s=START_SECONDS)
@@ -131,7 +146,8 @@ def quick() -> Iterator[Result]:
                 OPERATIONS + ('lose_session',) if size == SMALL else
                 ('stats', 'select', 'create', 'delete'))
             if size == MEDIUM:
-                yield from site.compare(('busy',), drivers=('ours',))
+                yield from site.compare(('busy',), drivers=('ours',),
+                                        churn=CHURN[:1])
 
 
 def counts() -> list[Result]:
@@ -141,7 +157,8 @@ def counts() -> list[Result]:
 
 
 def full() -> Iterator[Result]:
-    """All sizes, delays and loads; takes about twenty minutes."""
+    """All sizes but the largest, with delays and loads: 25 minutes."""
+    yield from memory()
     for size in (SMALL, MEDIUM, LARGE):
         with vcenter(size) as started:
             site = Site(size, started)
@@ -151,16 +168,44 @@ def full() -> Iterator[Result]:
                     yield from site.compare(OPERATIONS, delay_ms=delay_ms,
                                             task_ms=500)
                 yield from site.compare(('lose_session',))
+                yield from site.compare(('load',))
             else:
                 yield from site.compare(('stats', *WARM), drivers=('ours',))
             if size != SMALL:
-                yield from site.compare(('busy',), drivers=('ours',))
+                yield from site.compare(
+                    ('busy',), drivers=('ours',),
+                    churn=CHURN if size == LARGE else CHURN[:1])
             if size == LARGE:
+                yield from site.compare(('load',), drivers=('ours',))
                 yield from site.compare(('memory',), drivers=('ours',))
                 yield from site.compare(('stall',), drivers=('ours',),
                                         runtime='eventlet')
             if size != MEDIUM:
                 yield from _parallel(site)
+    with vcenter(HUGE) as started:
+        yield from Site(HUGE, started).compare(
+            (*HOT, 'busy'), drivers=('ours',), churn=CHURN[:1])
+
+
+def memory() -> Iterator[Result]:
+    """Reports and placements without a vCenter, at any size."""
+    for size in (SMALL, MEDIUM, LARGE, HUGE, LARGEST):
+        for result in in_memory.measure(*size[:3]):
+            yield {'driver': 'ours', 'size': str(size), 'delay_ms': 0,
+                   'task_ms': 0, 'runtime': 'native'} | result
+
+
+def large() -> Iterator[Result]:
+    """The largest size, with our driver alone (``make bench-large``)."""
+    with vcenter(LARGEST) as started:
+        site = Site(LARGEST, started)
+        yield from site.compare((*HOT, 'load', 'busy'), drivers=('ours',),
+                                churn=CHURN)
+        yield from site.compare(('memory',), drivers=('ours',))
+        # All hosts mount the first datastore, which would be preferred.
+        yield from site.compare(
+            ('crowd',), drivers=('ours',), crowd=CROWD,
+            datastores_named='LocalDS_[1-9].*')
 
 
 def _parallel(site: Site) -> Iterator[Result]:

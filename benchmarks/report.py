@@ -15,11 +15,15 @@ _HEADER = ('operation', 'upstream: calls', 'KB', 'CPU ms', 'ms',
 
 def write(results: list[measuring.Result], folder: pathlib.Path,
           name: str) -> list[pathlib.Path]:
-    """Write ``NAME.md``, ``NAME.json`` and, of a full run, ``NAME.png``."""
+    """Write ``NAME.md``, ``NAME.json`` and, of a full run, ``NAME.png``.
+
+    Of a run at the largest size, the page has the targets that it measured.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data, table = folder / f'{name}.json', folder / f'{name}.md'
     data.write_text(json.dumps(results, indent=1) + '\n')
-    table.write_text(markdown(results, whole=name == 'full'))
+    table.write_text(markdown(results, whole=name == 'full',
+                              targeted=name != 'quick'))
     written = [data, table]
     if name == 'full':
         picture = folder / f'{name}.png'
@@ -35,14 +39,21 @@ def line(result: measuring.Result) -> str:
             f'{result["operation"]:32}{figures}')
 
 
-def markdown(results: list[measuring.Result], whole: bool = False) -> str:
+def markdown(results: list[measuring.Result], whole: bool = False,
+             targeted: bool = False) -> str:
     """One table for each inventory and condition.
 
-    :param whole: whether it was a full run; its page begins with the targets
+    :param whole: whether it was a full run; its page begins with all targets
+    :param targeted: whether to begin with the targets that were measured
     """
     parts = ['# Upstream\'s driver and ours, in the same run\n', _LEGEND]
-    if whole:
-        parts += ['\n## Targets\n', _of_targets(targets.rows(results))]
+    rows = [row for row in targets.rows(results)
+            if whole or targeted and row.reached is not None]
+    if rows or whole:
+        parts += ['\n## Targets\n', _of_targets(rows)]
+    load = _load(results)
+    if load:
+        parts += ['\n## The load on the vCenter\n', _LOAD_LEGEND, load]
     for condition in _distinct(_condition(each) for each in results):
         here = [each for each in results if _condition(each) == condition]
         parts.append(f'\n## {_title(condition)}\n')
@@ -52,13 +63,15 @@ def markdown(results: list[measuring.Result], whole: bool = False) -> str:
 
 _LEGEND = '''
 An inventory is *datastores* x *hosts* x *virtual machines*; every host mounts
-every datastore. The simulated vCenter counts calls and bytes; `+n` is the
-number of replies to the long poll in that time, which need no round trip of
-their own. CPU is that of the driver's process, without Cinder's database:
-volume types are read from memory, and Cinder's writes are not included. Counts
-can be compared between machines, times only within one table. Some figures of
-ours are medians of several repetitions; upstream's are single measurements,
-because each takes seconds.
+every datastore, except at 1500x2496x45000, where one cluster mounts each.
+Operations whose names begin with "memory" are measured without a vCenter. The
+simulated vCenter counts calls and bytes; `+n` is the number of replies to the
+long poll in that time, which need no round trip of their own. CPU is that of
+the driver's process, without Cinder's database: volume types are read from
+memory, and Cinder's writes are not included. Counts can be compared between
+machines, times only within one table. Some figures of ours are medians of
+several repetitions; upstream's are single measurements, because each takes
+seconds.
 '''
 
 
@@ -74,6 +87,49 @@ _NOT_MEASURED = '''
 checks that no thread gets another's reply: with `VMDK_EXT_TEST_CALLS=10000`,
 `test_sessions` makes 10,000 calls from 50 native threads.
 '''
+
+
+_LOAD_LEGEND = '''
+An hour is that of a service which only reports, once a minute: what the driver
+asks by itself, and 60 reports. Changes are those of VMs and datastores by
+others. The driver's calls of an operation are in the tables below.
+
+'''
+
+
+def _load(results: list[measuring.Result]) -> str:
+    """A row for each driver and size that was measured idle."""
+    lines: list[tuple[str, ...]] = [
+        ('size', 'driver', 'sessions', 'watched', 'calls an hour',
+         'KB an hour', '1,000 changes: calls', 'KB'), ('---',) * 8]
+    for idle in results:
+        if idle['operation'] != 'load: idle' or idle.get('error'):
+            continue
+        here = [each for each in results if all(
+            each[key] == idle[key] for key in ('size', 'driver', 'delay_ms',
+                                               'runtime'))]
+        stats = next((each for each in here if each['operation'] == 'stats'
+                      and not each.get('error')), {})
+        watched = ', '.join(f'{count} {name}' for name, count
+                            in idle['watching'].items() if count)
+        kilobytes = (idle['bytes_an_hour'] + 60 * stats.get('bytes', 0)) / 1e3
+        lines.append((
+            idle['size'], idle['driver'], str(idle['sessions']),
+            watched or 'nothing',
+            f'{idle["calls_an_hour"] + 60 * stats.get("calls", 0):,.0f}',
+            f'{kilobytes:,.0f}',
+            *_of_changes(idle['driver'], here)))
+    return _markdown_of(lines) if len(lines) > 2 else ''
+
+
+def _of_changes(driver: str,
+                results: list[measuring.Result]) -> tuple[str, str]:
+    if driver == 'upstream':
+        return '0', '0'  # it does not watch the vCenter
+    found = [(each['calls_of_1000'], each['bytes_of_1000'])
+             for each in results if 'calls_of_1000' in each]
+    return (f'{found[0][0]:,.0f}', f'{found[0][1] / 1e3:,.0f}'
+            ) if found else ('-', '-')
 
 
 def _condition(result: measuring.Result) -> tuple[Any, ...]:
@@ -129,11 +185,33 @@ def _single_figure(result: measuring.Result) -> str:
         return f'{result["cpu_ms"]:.2f} ms CPU'
     if 'bytes_held' in result:
         return f'{result["bytes_held"] / 1e6:.1f} MB'
+    if 'sessions' in result:
+        return f'{result["sessions"]} sessions'
+    if 'most' in result:
+        return f'{result["most"]} on one of {result["datastores"]}'
     return f'{result["longest_ms"]:.1f} ms'
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
+
+
+def _plot_churn(results: list[measuring.Result], axis: Any) -> None:
+    """CPU of a report, a create and a change, by changes per second."""
+    for number, what in enumerate(('report, median', 'create',
+                                   'a change in the background')):
+        points = sorted(
+            (int(each['operation'].split()[1]), each['cpu_ms'])
+            for each in results if each['size'] == str(measuring.LARGE)
+            and each['operation'].startswith('busy, ')
+            and ' machines ' in each['operation']
+            and each['operation'].endswith(f': {what}'))
+        if points:
+            axis.plot(*zip(*points, strict=True), marker='o',
+                      color=f'C{number}', label=f'{what}, ours')
+    axis.set(yscale='log', ylabel='CPU of the driver, ms',
+             xlabel=f'changes of VMs a second, {measuring.LARGE}')
+    axis.grid(True, alpha=0.3)
 
 
 def plot(results: list[measuring.Result], path: pathlib.Path) -> None:
@@ -143,9 +221,10 @@ def plot(results: list[measuring.Result], path: pathlib.Path) -> None:
     matplotlib.use('Agg')
     from matplotlib import pyplot
     shown = ('stats', 'select', 'create', 'delete')
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.5))
+    figure, axes = pyplot.subplots(1, 4, figsize=(20, 4.5))
+    _plot_churn(results, axes[3])
     for axis, key, label in zip(
-            axes, ('cpu_ms', 'bytes', 'wall_ms'),
+            axes[:3], ('cpu_ms', 'bytes', 'wall_ms'),
             ('CPU of the driver, ms', 'bytes', 'time, ms'), strict=True):
         for driver, style in (('upstream', '--'), ('ours', '-')):
             for number, operation in enumerate(shown):
@@ -160,6 +239,7 @@ def plot(results: list[measuring.Result], path: pathlib.Path) -> None:
                  ylabel=label)
         axis.grid(True, alpha=0.3)
     axes[0].legend(fontsize='small')
+    axes[3].legend(fontsize='small')
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

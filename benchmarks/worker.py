@@ -43,10 +43,11 @@ from simulator import control  # noqa: E402
 BACKEND = f'cinder-1@{section.NAME}'
 # The call of the long poll; each of its replies counts as one notice.
 NOTICE = 'WaitForUpdatesEx'
-# How many VMs of other users change per second, and for how long.
-BUSY_RATE = 20
+# For how long other users change VMs and datastores.
 BUSY_SECONDS = 10
 BUSY_REPORTS = 20
+BUSY_CREATES = 5
+IDLE_SECONDS = 60
 
 
 class Bench:
@@ -62,9 +63,15 @@ class Bench:
         self.context = self.database.context
         self.number = 0
         self._coordinate()
+        self.before = self.control.sessions(), self.control.watching()
         # Cinder's database is not measured, for either driver.
-        volume_types.get_volume_type_extra_specs = functools.lru_cache(
-            volume_types.get_volume_type_extra_specs)
+        for name in ('get_volume_type_extra_specs',
+                     'get_volume_type_qos_specs'):
+            setattr(volume_types, name, functools.lru_cache(
+                getattr(volume_types, name)))
+        for name in ('volume_type_get', 'volume_type_encryption_get'):
+            setattr(volume_types.db, name, _remembering(
+                getattr(volume_types.db, name)))
         cls = ours.VmdkExtDriver if self.ours else vmdk.VMwareVcVmdkDriver
         # Upstream's driver needs other privileges than the plugin's.
         login = service_user.of(self.vcenter) if self.ours else self.vcenter
@@ -73,7 +80,13 @@ class Bench:
             self.vcenter, vmware_host_username=login.user,
             vmware_host_password=login.password,
             vmware_task_poll_interval=2.0, vmware_enable_volume_stats=True,
-            vmware_api_retry_count=10)), host=BACKEND)
+            vmware_api_retry_count=10,
+            vmware_datastore_regex=plan.get('datastores_named'))),
+            host=BACKEND)
+
+        if self.ours:
+            promised = self.driver.backend.promised
+            promised._read = functools.cache(promised._read)
 
     def _coordinate(self):
         self.folder = tempfile.TemporaryDirectory(prefix='bench-locks-')
@@ -320,26 +333,96 @@ class Bench:
                   bytes_held=_resident_bytes() - before)
 
     def busy(self):
-        """Cost of reports and changes while other users' VMs change."""
+        """Cost of reports, changes and creates, for each kind of churn."""
+        for rates in self.plan['churn']:
+            self._busy(rates)
+
+    def _busy(self, rates):
+        name = 'busy, ' + ', '.join(f'{rate} {kind} a second'
+                                    for kind, rate in rates.items())
         report = functools.partial(self.driver.get_volume_stats, refresh=True)
         self.driver.backend.inventory_source.read()
         self.driver.volumeops.read_backings()
+        for _ in range(20 if 'ours' in rates else 0):
+            self.created()
         report()
-        with _changes(self.plan['vcenter']) as changed:
+        with _changes(self.plan['vcenter'], rates) as changed:
+            self.control.reset_journal()
             before, cpu = changed(), time.process_time()
             time.sleep(BUSY_SECONDS)
             cpu, count = time.process_time() - cpu, changed() - before
-            self.emit(operation='busy: a change in the background',
-                      cpu_ms=cpu / count * 1000, count=count)
+            ours = self.control.journal()['methods'].get(NOTICE, {})
+            self.emit(operation=f'{name}: a change in the background',
+                      cpu_ms=cpu / count * 1000, changes=count,
+                      calls_of_1000=ours.get('calls', 0) / count * 1000,
+                      bytes_of_1000=(
+                          ours.get('request_bytes', 0)
+                          + ours.get('response_bytes', 0)) / count * 1000)
             costs = []
             for _ in range(BUSY_REPORTS):
                 time.sleep(BUSY_SECONDS / BUSY_REPORTS)
                 cpu = time.thread_time()  # without the background thread
                 report()
                 costs.append((time.thread_time() - cpu) * 1000)
-        self.emit(operation='busy: report, median',
+            volumes = iter([self.new_volume() for _ in range(BUSY_CREATES)])
+            creates = []
+            for volume in volumes:
+                cpu = time.process_time()
+                self.driver.create_volume(volume)
+                creates.append((time.process_time() - cpu) * 1000)
+        self.emit(operation=f'{name}: report, median',
                   cpu_ms=statistics.median(costs))
-        self.emit(operation='busy: report, most', cpu_ms=max(costs))
+        self.emit(operation=f'{name}: report, most', cpu_ms=max(costs))
+        self.emit(operation=f'{name}: create',
+                  cpu_ms=statistics.median(creates))
+
+    def load(self):
+        """What the driver has the vCenter do while nothing happens."""
+        if self.ours:
+            self.driver.backend.inventory_source.read()
+            self.driver.volumeops.read_backings()
+        time.sleep(1)
+        self.control.reset_journal()
+        time.sleep(IDLE_SECONDS)
+        journal, watching = self.control.journal(), self.control.watching()
+        sessions, watched = self.before
+        hour = 3600 / IDLE_SECONDS
+        self.emit(operation='load: idle',
+                  sessions=len(self.control.sessions()) - len(sessions),
+                  watching={name: count - watched.get(name, 0)
+                            for name, count in watching.items()},
+                  calls_an_hour=journal['calls'] * hour,
+                  bytes_an_hour=(journal['request_bytes']
+                                 + journal['response_bytes']) * hour)
+
+    def crowd(self):
+        """Many creates at once, for which the driver chooses datastores."""
+        self.driver.backend.inventory_source.read()
+        self.driver.volumeops.read_backings()
+        count, pools = self.plan['crowd'], section.NAME
+        volumes = [self.new_volume(pool=pools, vmdk_type='thick')
+                   for _ in range(count)]
+        failures = []
+
+        def create(volume):
+            try:
+                self.driver.create_volume(volume)
+            except Exception as error:
+                failures.append(f'{type(error).__name__}: {error}')
+
+        def run():
+            threads = [threading.Thread(target=create, args=(volume,))
+                       for volume in volumes]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+
+        self.measure('crowd of creates', run, count=count, failures=failures)
+        taken = self.driver.backend.reservations.by_datastore()
+        self.emit(operation='crowd: most on one datastore',
+                  most=max(taken.values(), default=0) >> 30,
+                  datastores=len(taken))
 
     def stall(self):
         """The longest time that a report makes another greenthread wait."""
@@ -380,10 +463,24 @@ class Bench:
         thread.join()
 
 
-@contextlib.contextmanager
-def _changes(vcenter):
-    """Change other users' VMs during this block.
+def _remembering(function):
+    """Answer a query of Cinder's database from memory, after the first."""
+    known = {}
 
+    def ask(context, key, *more, **options):
+        found = repr((key, more, sorted(options.items())))
+        if found not in known:
+            known[found] = function(context, key, *more, **options)
+        answer = known[found]
+        return dict(answer) if isinstance(answer, dict) else answer
+    return ask
+
+
+@contextlib.contextmanager
+def _changes(vcenter, rates):
+    """Change VMs or datastores during this block.
+
+    :param rates: changes per second of each kind (benchmarks.busy)
     :returns: a function that returns the number of changes so far
     """
     with subprocess.Popen(
@@ -395,7 +492,7 @@ def _changes(vcenter):
             process.stdin.flush()
             return int(process.stdout.readline())
 
-        plan = {'vcenter': vcenter, 'rate': BUSY_RATE}
+        plan = {'vcenter': vcenter, 'rates': rates}
         process.stdin.write(json.dumps(plan) + '\n')
         while not ask():
             time.sleep(0.1)
