@@ -41,6 +41,7 @@ from cinder_vmdk_ext.scheduling import type_policies
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission
 from cinder_vmdk_ext.volumes import attach
+from cinder_vmdk_ext.volumes import backups
 from cinder_vmdk_ext.volumes import clone
 from cinder_vmdk_ext.volumes import compliance
 from cinder_vmdk_ext.volumes import create
@@ -59,6 +60,7 @@ from cinder_vmdk_ext.volumes import reconcile
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import relink
 from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.volumes import restore
 from cinder_vmdk_ext.volumes import retype
 from cinder_vmdk_ext.volumes import snapshots
 from cinder_vmdk_ext.volumes import transfer
@@ -141,6 +143,10 @@ class Backend:
                                     self.replacement, self.attach,
                                     self.admission,
                                     lambda: self.deployment())
+        self.backups = backups.Backups(
+            port, self.admission, restore.Restore(
+                port, self.selection, self.finder, self.replacement,
+                self.images), self.owner)
         self.migrate = migrate.Migrate(port, self.selection, self.finder,
                                        self.location_info)
         self.extend = extend.Extend(port, self.selection, self.finder,

@@ -7,6 +7,7 @@ upstream's driver calls back, calls a part of the
 locks, reads and claims of a hook.
 """
 
+import functools
 import os
 from typing import Any
 from typing import NoReturn
@@ -94,6 +95,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def set_initialized(self) -> None:
         """Begin to serve (Cinder hook)."""
         super().set_initialized()
+        self.backend.backups.resume(self.put_restored)
         self.backend.reconciler.start(
             self.configuration.vmdk_ext_reconcile_interval)
         self.backend.endpoint.start(
@@ -139,6 +141,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         if self.backend.reporter is None:
             super()._update_volume_stats()
             return
+        self.backend.backups.sweep_at_times()
         self._stats = {
             'volume_backend_name': self.backend.settings.backend_name,
             'vendor_name': 'VMware',
@@ -279,14 +282,25 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                 message=refusals.ATTACH)
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Return the connection info for an attachment (Cinder hook)."""
+        if self.backend.backups.serves(connector):
+            return self.backend.backups.connect(volume, connector)
+        self.backend.backups.check_settled(volume)
         found = self.backend.attach.initialize_connection(volume, connector)
         self.backend.reconciler.expect(volume, connector)
         return found
 
-    @hooks.hook(locks_on=('volume',), places=True)
     def terminate_connection(self, volume: Any, connector: Any,
                              **kwargs: Any) -> None:
-        """Settle a volume after its last detachment (Cinder hook).
+        """End an attachment, a backup or a restore (Cinder hook)."""
+        if self.backend.backups.serves(connector):
+            self.backend.backups.disconnect(volume, connector,
+                                            self.put_restored)
+        else:
+            self.settle_detached(volume, connector)
+
+    @hooks.hook(locks_on=('volume',), places=True)
+    def settle_detached(self, volume: Any, connector: Any) -> None:
+        """Settle a volume after its last detachment.
 
         Its disk goes back to its shadow VM's folder.
         """
@@ -294,8 +308,11 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         self.backend.reconciler.after_detach(volume)
 
     def validate_connector(self, connector: Any) -> None:
-        """Refuse a connector that would need a password (Cinder hook)."""
-        self.backend.attach.validate_connector(connector)
+        """Refuse a connector that cannot be served (Cinder hook)."""
+        if self.backend.backups.serves(connector):
+            self.backend.backups.check(connector)
+        else:
+            self.backend.attach.validate_connector(connector)
 
     def _relocate_backing(self, volume: Any, backing: Any,
                           host: Any) -> None:
@@ -304,6 +321,32 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def _get_connection_info(self, volume: Any, backing: Any,
                              connector: Any) -> dict[str, Any]:
         return self.backend.attach.connection_info(volume, backing, connector)
+
+    # -- Backups ------------------------------------------------------------
+
+    @hooks.hook()
+    def get_backup_device(self, context: Any, backup: Any) -> Any:
+        """Copy a volume to a file for cinder-backup (Cinder hook).
+
+        :returns: the volume, or a temporary copy of an attached volume or of
+            a snapshot; and False: it is no snapshot
+        """
+        return self.backend.backups.export(context, backup, functools.partial(
+            super().get_backup_device, context, backup))
+
+    def backup_use_temp_snapshot(self) -> bool:
+        """Whether Cinder backs a temporary snapshot up: no (Cinder hook).
+
+        A temporary copy is backed up: vSphere exports the disks of VMs, and
+        the snapshot of an attached volume may be one.
+        """
+        return False
+
+    @hooks.hook(locks_on=('volume',), places=True, message=refusals.RESTORE)
+    def put_restored(self, volume: Any) -> None:
+        """Make what cinder-backup has restored the volume's content."""
+        self.backend.backups.put(volume)
+        self.backend.limits.apply(volume)
 
     # -- Changing -----------------------------------------------------------
 

@@ -15,7 +15,8 @@
     OutcomeUnknown(VimConnectionException)  a change may have been executed
     PrivilegeMissing(NoPermissionException)  the user lacks a privilege
     TransferFailed(ImageTransferException)  an upload or download failed
-    ConnectorRefused(InvalidConnectorException)  it needs the password
+    ConnectorRefused(InvalidConnectorException)  no host can use it so
+    BackupRefused(CinderException)          a backup cannot be made or restored
     LockUnavailable(LockCreationFailed)     the lock service does not answer
     UnusableImage(ImageUnacceptable)        its data is not as described
     QuarantineRefused(CinderException)      it must stay in quarantine
@@ -194,13 +195,17 @@ class TransferFailed(vmware_exceptions.ImageTransferException):
 
 
 class ConnectorRefused(exception.InvalidConnectorException):
-    """The connector needs the vCenter's password to attach the volume."""
+    """A host that is no hypervisor asks for a volume, and cannot have it."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "os-brick's vmdk connector would need the vCenter's password, "
-            'which this backend does not give out; see '
-            'vmdk_ext_connector_credentials')
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+
+
+class BackupRefused(exception.CinderException):
+    """A volume cannot be backed up, or restored; the message says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
 
 
 class LockUnavailable(exception.LockCreationFailed):

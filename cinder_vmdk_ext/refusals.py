@@ -68,6 +68,9 @@ MANAGE = MAKE._replace(errors=(Exception,))
 ATTACH = Message(_ACTION.ATTACH_VOLUME, _DETAIL.ATTACH_ERROR,
                  errors=(Exception,))
 
+RESTORE = Message(_ACTION.BACKUP_RESTORE, _DETAIL.BACKUP_RESTORE_ERROR,
+                  errors=(Exception,))
+
 
 class About(NamedTuple):
     """What a request was about: a volume, a snapshot or a group."""

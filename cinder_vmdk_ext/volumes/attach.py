@@ -12,7 +12,6 @@ from typing import Any
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
-from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission as admissions
@@ -104,12 +103,7 @@ class Attach:
     # -- Credentials --------------------------------------------------------
 
     def validate_connector(self, connector: Any) -> None:
-        """Refuse a connector that needs the vCenter's password.
-
-        :raises ConnectorRefused: names the option that would permit it
-        """
-        if _is_os_brick(connector) and not self._gives_credentials():
-            raise exceptions.ConnectorRefused()
+        """Refuse a connector that lacks what attaching needs."""
         self._upstream.original.validate_connector(connector)
 
     def terminate_connection(self, volume: Any, connector: Any) -> None:
@@ -117,7 +111,7 @@ class Attach:
 
         :raises VimException: the disk does not get the volume's size or UUID
         """
-        if (connector and _is_os_brick(connector)
+        if (is_os_brick(connector)
                 and self._gives_credentials()):
             self._settle_written(volume)
 
@@ -139,6 +133,7 @@ class Attach:
             'vmdk_ext_connector_credentials'))
 
 
-def _is_os_brick(connector: Any) -> bool:
-    return ('instance' not in connector
-            and all(name in connector for name in _OS_BRICK))
+def is_os_brick(connector: Any) -> bool:
+    """Whether a connector is that of a host which is no hypervisor."""
+    return bool(connector) and 'instance' not in connector and all(
+        name in connector for name in _OS_BRICK)

@@ -3,12 +3,13 @@
 
 import functools
 from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from oslo_log import log as logging
 from oslo_utils import excutils
 from oslo_utils import units
-from oslo_utils import uuidutils
 
 from cinder import exception
 from cinder.volume import volume_utils
@@ -92,7 +93,7 @@ class Images:
         """
         old = (self._finder.existing(volume)
                if state.is_backed(volume) else None)
-        target = _Aside(volume) if old else volume
+        target = replace.Aside(volume, 'reimage') if old else volume
         with source_image.opened(
                 context, image_service, image_id, self._limits,
                 volume['size'] * units.Gi) as source:
@@ -248,20 +249,38 @@ class Images:
 
     def _import_image(self, volume: Any, image_service: Any,
                       adapter_type: str) -> Any:
+        source: source_image.SourceImage = image_service
+        return self.imported(
+            volume, source.take(), source.disk.size_bytes, source.size_bytes,
+            adapter_type, self._upstream.disk_type(volume))
+
+    def imported(self, volume: Any, chunks: Iterable[bytes],
+                 size_bytes: int | None, progress_bytes: int, adapter: str,
+                 disk_type: str) -> Any:
+        """Make a volume's shadow VM with a disk of streamOptimized data.
+
+        :param size_bytes: of the data; None: it ends with the chunks
+        :param progress_bytes: the expected size, to report the progress
+        :returns: the VM
+        :raises TransferFailed: the VM was not made
+        """
         cinder = self._upstream
         _host, pool, folder, summary = cinder.select_ds_for_volume(volume)
         spec = cinder.session.vim.client.factory.create(
             'ns0:VirtualMachineImportSpec')
         # The import takes the disk's capacity from its data.
         spec.configSpec = cinder.volumeops.get_create_spec(
-            volume['name'], 0, cinder.disk_type(volume), summary.name,
+            volume['name'], 0, disk_type, summary.name,
             profile_id=cinder.storage_profile_id(volume),
-            adapter_type=adapter_type,
-            extra_config=cinder.extra_config(volume))
-        source: source_image.SourceImage = image_service
-        return self._transfers.import_disk(
-            pool, folder, spec, source.take(), source.disk.size_bytes,
-            source.size_bytes)
+            adapter_type=adapter, extra_config=cinder.extra_config(volume))
+        return self._transfers.import_disk(pool, folder, spec, chunks,
+                                           size_bytes, progress_bytes)
+
+    def exported(self, volume: Any, backing: Any
+                 ) -> AbstractContextManager[transfers.Download]:
+        """A volume's disk as streamOptimized data, to be read once."""
+        return self._transfers.export_disk(backing,
+                                           volume['size'] * units.Gi)
 
     # -- Volume to image ----------------------------------------------------
 
@@ -374,19 +393,3 @@ class Images:
                 source_image.ADAPTER_TYPE):
             properties[source_image.ADAPTER_TYPE] = target.adapter
         return properties
-
-
-class _Aside:
-    """A volume under another id and name, to make a second disk for it."""
-
-    def __init__(self, volume: Any) -> None:
-        self._volume = volume
-        self._own = {'id': uuidutils.generate_uuid(),
-                     'name': replace.temporary_name(volume, 'reimage')}
-
-    def __getitem__(self, field: str) -> Any:
-        return self._own[field] if field in self._own else self._volume[field]
-
-    def __getattr__(self, field: str) -> Any:
-        return (self._own[field] if field in self._own
-                else getattr(self._volume, field))

@@ -152,6 +152,23 @@ class Replacement:
                 shadow.REPLACED: volume['id']})
 
 
+class Aside:
+    """A volume under another id and name, to make a second disk for it."""
+
+    def __init__(self, volume: Any, purpose: str) -> None:
+        """:param purpose: part of the temporary name"""
+        self._volume = volume
+        self._own = {'id': uuidutils.generate_uuid(),
+                     'name': temporary_name(volume, purpose)}
+
+    def __getitem__(self, field: str) -> Any:
+        return self._own[field] if field in self._own else self._volume[field]
+
+    def __getattr__(self, field: str) -> Any:
+        return (self._own[field] if field in self._own
+                else getattr(self._volume, field))
+
+
 def temporary_name(volume: Any, purpose: str) -> str:
     """A name for a VM until it gets its final name; it names the volume.
 

@@ -39,6 +39,7 @@ KNOW_UPSTREAM = frozenset({
 BELOW_VSPHERE = frozenset({'exceptions'})
 #: Hooks of Cinder without @hook, and why.
 NO_HOOK: dict[str, str] = {
+    'backup_use_temp_snapshot': 'answers without a call',
     'clean_volume_file_locks': 'the volume is gone',
     'create_group': 'changes nothing',
     'do_setup': 'comes before all operations',
@@ -50,6 +51,7 @@ NO_HOOK: dict[str, str] = {
     'manage_existing_get_size': 'reads one disk',
     'set_initialized': 'comes before all operations',
     'snapshot_revert_use_temp_snapshot': 'answers without a call',
+    'terminate_connection': 'chooses an operation, which has @hook',
     'update_group': 'changes nothing',
     'validate_connector': 'reads what it is given',
 }

@@ -54,12 +54,16 @@ class ConnectionInfoTestCase(SecretsCase):
     def test_a_connector_that_would_need_them_is_refused(self):
         caught = self.assertRaises(exceptions.ConnectorRefused,
                                    self.driver.validate_connector, OS_BRICK)
-        self.assertIn('vmdk_ext_connector_credentials', str(caught))
+        self.assertIn('vmdk_ext_backup_dir_shared', str(caught))
 
     def test_not_even_one_that_is_not_validated_gets_them(self):
-        info = self.driver.initialize_connection(self.create(), OS_BRICK)
-        self.assertNotIn('config', info['data'])
-        self.assertNotIn(PASSWORD, json.dumps(info))
+        here = OS_BRICK | {'host': socket.gethostname()}
+        self.driver.validate_connector(here)
+        for connector in OS_BRICK, here:
+            caught = self.assertRaises(
+                exceptions.ConnectorRefused,
+                self.driver.initialize_connection, self.create(), connector)
+            self.assertNotIn(PASSWORD, str(caught))
 
     def test_a_member_cannot_pretend_to_be_nova_and_os_brick(self):
         both = OS_BRICK | {'instance': self.instances()[0]._moId}

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes are backed up and restored without the vCenter's password."""
+
+import json
+import os
+import stat
+import time
+from unittest import mock
+
+from cinder import exception
+from cinder import objects
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import disk_images
+from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.tests.functional import backup_case
+from cinder_vmdk_ext.volumes import backup_files
+from cinder_vmdk_ext.volumes import backups
+
+FIRST, SECOND = backup_case.FIRST, backup_case.SECOND
+LATER = backup_case.LATER
+
+
+class BackupsTestCase(backup_case.BackupCase):
+
+    def test_a_restore_gives_the_volume_its_content_back(self):
+        kind = self.volume_type('thick', vmdk_type='thick')['id']
+        volume = self.filled(type_id=kind)
+        before, adapter = self.checksum(volume), self.truth(volume).adapter
+        backup = self.back_up(volume)
+        self.assertEqual(('available', None, 'available'),
+                         (backup.status, backup.fail_reason,
+                          self.fresh(volume).status))
+        self.write(volume, SECOND, 1 << 20)
+        self.assertEqual('available', self.restore(backup, volume).status)
+        truth = self.truth(volume)
+        self.assertEqual(before, self.checksum(volume))
+        self.assertEqual(
+            (volume.id, 1, 'thick', adapter),
+            (truth.disk.backing.uuid, truth.size_gib, truth.provisioning,
+             truth.adapter))
+        self.assert_nothing_left(volume)
+        self.assert_home(volume)
+
+    def test_no_other_user_can_read_the_file_or_a_password(self):
+        modes = []
+
+        def look():
+            for name in ('', *self.files()):
+                found = os.stat(os.path.join(self.folder, name))
+                modes.append(stat.S_IMODE(found.st_mode) & 0o077)
+        self.enterContext(mock.patch.object(
+            backup_case.SparseDriver, 'meanwhile', staticmethod(look)))
+        volume = self.filled()
+        self.restore(self.back_up(volume), volume)
+        self.assertEqual([0] * 6, modes)
+        self.assertEqual(['local'] * 2, [info['driver_volume_type']
+                                         for info in self.calls.infos])
+        self.assertNotIn(self.vcenter.password, json.dumps(self.calls.infos))
+
+    def test_a_larger_new_volume_holds_zeros_behind_the_content(self):
+        volume = self.filled()
+        larger = self.create(size_gib=2)
+        self.restore(self.back_up(volume), larger, is_new=True)
+        self.assert_content(FIRST, larger)
+        self.assertEqual(2, self.truth(larger).size_gib)
+        self.assert_nothing_left(volume, larger)
+
+    def test_an_attached_volume(self):
+        volume = self.filled()
+        instance = self.attach(volume)
+        backup = self.back_up(volume)
+        self.assertEqual(('available', None),
+                         (backup.status, backup.fail_reason))
+        self.assertEqual('in-use', self.fresh(volume).status)
+        target = self.create()
+        self.restore(backup, target, is_new=True)
+        self.assert_content(FIRST, target)
+        self.detach(volume, instance)
+        self.assert_nothing_left(volume, target)
+
+    def test_an_increment_of_what_os_brick_made_is_refused(self):
+        volume = self.filled()
+        parent = self.back_up(volume)
+        parent.metadata = {}
+        parent.save()
+        self.assertRaises(exception.VolumeBackendAPIException, self.back_up,
+                          volume, parent)
+        [made] = [each for each in objects.BackupList.get_all(self.context)
+                  if each.parent_id]
+        self.assert_failed('a full backup is needed', made)
+        self.assertEqual('available', self.fresh(volume).status)
+        self.assert_nothing_left(volume)
+
+    def test_a_vmdk_that_os_brick_backed_up_is_restored_as_a_disk(self):
+        volume = self.filled(SECOND)
+        backup = self.back_up(volume)
+        backup.metadata = {}
+        backup.save()
+        data = disk_images.stream_optimized(FIRST.ljust(LATER, b'\0') + FIRST)
+        backup_case.SparseDriver.kept[backup.id] = [(0, data)], len(data)
+        self.restore(self.backup(backup), volume)
+        self.assert_content(FIRST, volume)
+        self.assertEqual(1, self.truth(volume).size_gib)
+        self.assert_nothing_left(volume)
+
+    # -- Broken off ----------------------------------------------------------
+
+    def test_a_restore_that_cinder_backup_gives_up(self):
+        def fail(backup):
+            raise OSError('the store is gone')
+        volume = self.interrupted(fail)
+        self.assertEqual('error_restoring', volume.status)
+        self.assert_content(SECOND, volume)
+        self.assert_nothing_left(volume)
+
+    def test_a_file_that_cinder_backup_does_not_see(self):
+        volume = self.filled()
+        backup = self.back_up(volume)
+        self.begin_restore(backup, volume)
+        self.driver.initialize_connection(volume, self.connector)
+        caught = self.assertRaises(
+            exceptions.BackupRefused, self.driver.terminate_connection,
+            volume, self.connector)
+        self.assertIn('must see that folder', str(caught))
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
+    def test_an_import_that_was_killed_is_finished_at_the_start(self):
+        volume = self.killed(backup_files.WRITTEN)
+        self.until('available', volume)
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
+    def test_an_export_that_was_killed_fails_the_backup(self):
+        volume = self.filled()
+        backup = self.new_backup(volume)
+        folder = backup_files.Folder(self.folder)
+        folder.save(backup_files.FileNote(
+            volume.id, backup_files.EXPORTING, backend_case.HOST,
+            backend_case.HOST, backup.id))
+        self.assertRaises(exception.VolumeBackendAPIException,
+                          self.driver.backend.backups.resume,
+                          self.driver.put_restored)
+        self.assert_failed('was restarted', self.backup(backup))
+        self.assertEqual('available', self.fresh(volume).status)
+        self.assert_nothing_left(volume)
+
+    def test_an_import_longer_than_a_call_ends_with_the_status(self):
+        volume = self.filled()
+        backup = self.back_up(volume)
+        self.write(volume, SECOND)
+        self.enterContext(mock.patch.object(backups, '_LOOK_SECONDS', 0.05))
+        self.enterContext(mock.patch.object(backups, '_PART', 0))
+        self.restore(backup, volume)
+        self.until('available', volume)
+        deadline = time.monotonic() + 60
+        while self.files() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.until('available', volume)
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
+    # -- Who is given a file ------------------------------------------------
+
+    def refusal(self, **connector):
+        caught = self.assertRaises(
+            exceptions.ConnectorRefused, self.driver.validate_connector,
+            self.connector | connector)
+        return str(caught)
+
+    def test_another_host_is_refused_unless_the_folder_is_shared(self):
+        self.driver.validate_connector(self.connector)
+        self.assertIn('vmdk_ext_backup_dir_shared',
+                      self.refusal(host='elsewhere'))
+        self.set_options(vmdk_ext_backup_dir_shared=True)
+        self.driver.validate_connector(self.connector | {'host': 'elsewhere'})
+
+    def test_without_a_folder_every_host_is_refused(self):
+        self.set_options(vmdk_ext_backup_dir='')
+        self.assertIn('set that option', self.refusal())
+
+    def test_a_member_is_given_nothing_outside_of_a_backup(self):
+        volume = self.filled()
+        caught = self.assertRaises(
+            exceptions.ConnectorRefused, self.driver.initialize_connection,
+            volume, self.connector)
+        self.assertIn('no backup and no restore', str(caught))
+        self.driver.terminate_connection(volume, self.connector)
+        self.assertEqual([], self.files())
+
+    def test_another_host_cannot_end_a_restore(self):
+        self.set_options(vmdk_ext_backup_dir_shared=True)
+        volume = self.filled()
+        backup = self.back_up(volume)
+        self.begin_restore(backup, volume)
+        other = self.connector | {'host': 'elsewhere'}
+        self.driver.initialize_connection(volume, self.connector)
+        self.assertRaises(exceptions.ConnectorRefused,
+                          self.driver.initialize_connection, volume, other)
+        self.driver.terminate_connection(volume, other)
+        self.assertEqual(2, len(self.files()))
+
+    def test_no_instance_is_given_a_disk_that_will_be_replaced(self):
+        volume = self.filled()
+        backup_files.Folder(self.folder).save(backup_files.FileNote(
+            volume.id, backup_files.WRITTEN, backend_case.HOST,
+            backend_case.HOST))
+        caught = self.assertRaises(
+            exceptions.BackupRefused, self.driver.initialize_connection,
+            volume, {'instance': self.instances()[0]._moId})
+        self.assertIn('is being restored', str(caught))

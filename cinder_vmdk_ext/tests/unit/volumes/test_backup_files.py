@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files for cinder-backup, and what is noted of them."""
+
+import os
+import shutil
+import tempfile
+import unittest
+from unittest import mock
+
+from oslo_utils import uuidutils
+
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.volumes import backup_files
+
+ID = uuidutils.generate_uuid()
+NOTE = backup_files.FileNote(ID, backup_files.OFFERED, 'cinder@vmdk',
+                             'cinder-1', 'backup', messages=('a', 'b'))
+
+
+class FolderTestCase(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        parent = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, parent)
+        self.path = os.path.join(parent, 'made', 'by it')
+        self.folder = backup_files.Folder(self.path)
+
+    def test_what_is_noted_is_found_again(self):
+        self.assertIsNone(self.folder.note(ID))
+        self.assertEqual([], self.folder.notes())
+        for state in backup_files.OFFERED, backup_files.WRITTEN:
+            note = NOTE._replace(state=state)
+            self.folder.save(note)
+            self.assertEqual(note, self.folder.note(ID))
+        self.assertEqual([note], self.folder.notes())
+        self.assertEqual([f'{ID}.json'], os.listdir(self.path))
+
+    def test_a_damaged_note_is_an_error_and_no_missing_one(self):
+        self.folder.save(NOTE)
+        for text in '', '{}', '[]', '{"volume_id": 1}':
+            with open(os.path.join(self.path, f'{ID}.json'), 'w') as file:
+                file.write(text)
+            self.assertRaises(OSError, self.folder.note, ID)
+            self.assertEqual([], self.folder.notes())
+
+    def test_a_note_that_cannot_be_written_leaves_the_former(self):
+        self.folder.save(NOTE)
+        with mock.patch.object(os, 'replace', side_effect=OSError):
+            self.assertRaises(OSError, self.folder.save,
+                              NOTE._replace(state=backup_files.WRITTEN))
+        self.assertEqual(NOTE, self.folder.note(ID))
+        self.assertEqual([f'{ID}.json'], os.listdir(self.path))
+
+    def test_a_file_is_removed_with_its_note(self):
+        self.folder.save(NOTE)
+        self.folder.offer(ID, 1000)
+        for _twice in range(2):
+            self.folder.remove(ID)
+        self.assertEqual([], os.listdir(self.path))
+
+    def test_only_the_owner_may_open_what_is_there(self):
+        self.folder.save(NOTE)
+        self.folder.offer(ID, 1000)
+        for name in ('', f'{ID}.json', f'{ID}.raw'):
+            mode = os.stat(os.path.join(self.path, name)).st_mode
+            self.assertEqual(0, mode & 0o077, name)
+
+    def test_an_offered_file_shows_that_it_was_opened_for_writing(self):
+        for size in 0, 1 << 40:
+            changed = self.folder.offer(ID, size)
+            path = self.folder.file(ID)
+            self.assertEqual(size, os.path.getsize(path))
+            with open(path, 'rb') as file:
+                file.read(1)
+            self.assertFalse(self.folder.is_changed(ID, changed))
+            with open(path, 'wb'):
+                pass
+            self.assertTrue(self.folder.is_changed(ID, changed))
+        self.folder.remove(ID)
+        self.assertFalse(self.folder.is_changed(ID, changed))
+
+    def test_a_link_of_the_files_name_is_not_followed(self):
+        self.folder.save(NOTE)
+        target = os.path.join(self.path, 'target')
+        with open(target, 'w') as file:
+            file.write('kept')
+        os.symlink(target, self.folder.file(ID))
+        with self.assertRaises(OSError):
+            with self.folder.opened(ID):
+                pass
+        self.folder.offer(ID, 0)
+        with open(target) as file:
+            self.assertEqual('kept', file.read())
+
+    def test_an_id_that_leads_out_of_the_folder_is_refused(self):
+        self.assertRaises(ValueError, self.folder.file, '../../etc/passwd')
+
+    def test_space_that_is_missing_is_named_with_the_option(self):
+        self.folder.check_space()
+        with self.assertRaisesRegex(exceptions.BackupRefused,
+                                    'vmdk_ext_backup_dir'):
+            self.folder.check_space(1 << 60)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the raw files that the backup service reads and writes.
+
+A volume has at most one such file, and beside it a note in JSON that says what
+it is for. Both have the volume's id as their name, so that every service that
+sees the folder finds them. The note is written before the file and removed
+after it: a file without a note does not exist.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oslo_log import log as logging
+from oslo_utils import units
+from oslo_utils import uuidutils
+
+from cinder_vmdk_ext import exceptions
+
+LOG = logging.getLogger(__name__)
+
+#: What a file is for. A volume is copied to it, the file can be read, the
+#: copy failed; it can be written, it has been written and belongs on the
+#: volume.
+EXPORTING, EXPORTED, FAILED = 'exporting', 'exported', 'failed'
+OFFERED, WRITTEN = 'offered', 'written'
+
+#: Less free space than this is left to the host.
+SPARE_BYTES = 256 * units.Mi
+_NOTE, _RAW = '.json', '.raw'
+_OWNER_ALONE = 0o600
+
+
+class FileNote(NamedTuple):
+    """What is known of a volume's file."""
+
+    volume_id: str
+    state: str
+    owner: str  # the host or cluster of the volume's backend
+    service: str  # the host of the service that works on it
+    backup_id: str = ''
+    #: The host that reads or writes the file; '': none yet.
+    host: str = ''
+    #: Of a failed copy: why it failed.
+    why: str = ''
+    #: Of a file that can be written: the time of its last change, and the
+    #: ids of user messages about failures, before it was given out.
+    changed_ns: int = 0
+    messages: tuple[str, ...] = ()
+    #: Whether the backup surely holds raw content.
+    raw: bool = False
+    #: The instance UUID of a VM that is being made of the file.
+    machine: str = ''
+
+
+class Folder:
+    """The folder of these files; it is created when it is first needed."""
+
+    def __init__(self, path: str) -> None:
+        self._folder = pathlib.Path(path)
+
+    def file(self, volume_id: str) -> str:
+        """The path of a volume's file."""
+        return str(self._path(volume_id, _RAW))
+
+    def _path(self, volume_id: str, suffix: str) -> pathlib.Path:
+        if not uuidutils.is_uuid_like(volume_id):
+            raise ValueError(f'{volume_id!r} is no id')
+        return self._folder / f'{volume_id}{suffix}'
+
+    # -- Notes --------------------------------------------------------------
+
+    def note(self, volume_id: str) -> FileNote | None:
+        """A volume's note; None: it has none.
+
+        :raises OSError: it cannot be read
+        """
+        try:
+            text = self._path(volume_id, _NOTE).read_text()
+        except FileNotFoundError:
+            return None
+        try:
+            fields = json.loads(text)
+            return FileNote(**fields | {'messages': tuple(fields['messages'])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise OSError(f'{self._path(volume_id, _NOTE)} is no note '
+                          f'({error})') from error
+
+    def save(self, note: FileNote) -> None:
+        """Write a note, so that it outlasts a failure of the host.
+
+        :raises OSError: it was not written
+        """
+        self._create()
+        path = self._path(note.volume_id, _NOTE)
+        # Two services may write at once, each its own copy.
+        partial = path.with_suffix(f'.{uuidutils.generate_uuid()}.part')
+        try:
+            with _opened(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                         ) as descriptor:
+                os.write(descriptor, json.dumps(note._asdict()).encode())
+                os.fsync(descriptor)
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        with _opened(self._folder, os.O_RDONLY) as descriptor:
+            os.fsync(descriptor)
+
+    def notes(self) -> list[FileNote]:
+        """All notes that can be read."""
+        found = []
+        for path in sorted(self._folder.glob(f'*{_NOTE}')):
+            try:
+                note = self.note(path.stem)
+            except (OSError, ValueError) as error:
+                LOG.warning('A note of a backup is left alone: %s', error)
+                continue
+            if note is not None:
+                found.append(note)
+        return found
+
+    def remove(self, volume_id: str) -> None:
+        """Remove a volume's file and its note; they may be gone already."""
+        for suffix in (_RAW, _NOTE):
+            self._path(volume_id, suffix).unlink(missing_ok=True)
+
+    # -- Files --------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def created(self, volume_id: str) -> Iterator[int]:
+        """A new, empty file of a volume, open for writing.
+
+        :returns: its descriptor
+        """
+        self._create()
+        path = self._path(volume_id, _RAW)
+        path.unlink(missing_ok=True)
+        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                     ) as descriptor:
+            yield descriptor
+
+    @contextlib.contextmanager
+    def opened(self, volume_id: str) -> Iterator[int]:
+        """A volume's file, open for reading.
+
+        :returns: its descriptor
+        """
+        with _opened(self._path(volume_id, _RAW), os.O_RDONLY) as descriptor:
+            yield descriptor
+
+    def offer(self, volume_id: str, size_bytes: int) -> int:
+        """Create a volume's file, for another process to write.
+
+        :param size_bytes: of the file, which is a hole
+        :returns: the time of its last change, to be compared later
+        """
+        with self.created(volume_id) as descriptor:
+            os.truncate(descriptor, size_bytes)
+            # Long ago: to open it for writing changes that.
+            os.utime(descriptor, (0, 0))
+            return os.fstat(descriptor).st_mtime_ns
+
+    def is_changed(self, volume_id: str, changed_ns: int) -> bool:
+        """Whether a file was opened for writing since it was offered."""
+        try:
+            found = os.stat(self._path(volume_id, _RAW))
+        except FileNotFoundError:
+            return False
+        return found.st_mtime_ns != changed_ns
+
+    def _create(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def check_space(self, needed_bytes: int = 0) -> None:
+        """Check that the folder has space for so many bytes.
+
+        :raises BackupRefused: it has not
+        """
+        self._create()
+        found = os.statvfs(self._folder)
+        free = found.f_bavail * found.f_frsize
+        if free < needed_bytes + SPARE_BYTES:
+            raise exceptions.BackupRefused(
+                f'too little space in {self._folder} (vmdk_ext_backup_dir): '
+                f'{free >> 20} MiB are free, and '
+                f'{(needed_bytes + SPARE_BYTES) >> 20} needed')
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path, flags: int) -> Iterator[int]:
+    # A link of that name must not lead elsewhere.
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC,
+                         _OWNER_ALONE)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

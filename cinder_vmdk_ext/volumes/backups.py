@@ -1,0 +1,540 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gives cinder-backup a volume's content as a file, and takes one back.
+
+cinder-backup opens a local device. Cinder's calls to cinder-volume limit when
+the driver can copy to and from the vCenter (docs/backups.md):
+
+- ``get_backup_device`` is a message without a reply, so it may last: it
+  exports the disk to a raw file.
+- ``initialize_connection`` must be answered in ``rpc_response_timeout``: it
+  names the file, with os-brick's connector ``local``.
+- ``terminate_connection`` must be answered in that time too. After a restore
+  the content is imported in a thread, and the answer waits for it as long as
+  it may; if the import lasts longer, the volume's status says so.
+
+A restore changes nothing before its file is complete: then a second disk is
+made of it and exchanged for the volume's, as for a reimage.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+from oslo_utils import units
+
+from cinder.backup import rpcapi as backup_rpcapi
+from cinder import context as cinder_context
+from cinder.message import api as message_api
+from cinder.message import message_field
+from cinder import objects
+
+from cinder_vmdk_ext import concurrency
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import admission as admissions
+from cinder_vmdk_ext.volumes import attach
+from cinder_vmdk_ext.volumes import backup_files
+from cinder_vmdk_ext.volumes import restore
+from cinder_vmdk_ext.volumes.image_formats import stream
+
+LOG = logging.getLogger(__name__)
+
+#: Key of a backup's metadata; its value says what the backup contains.
+CONTENT, RAW = 'vmdk-ext-content', 'raw'
+# The free space is looked up after so many bytes.
+_A_CHECK_BYTES = 64 * units.Mi
+# The part of rpc_response_timeout for which a call waits for an import.
+_PART = 0.7
+_RPC_SECONDS = 60
+# How often, and how long, the status is awaited that cinder-backup sets.
+_LOOK_SECONDS, _LOOKS = 1.0, 600
+# How often, at most, reports of statistics remove what is left.
+_SWEEP_SECONDS = 600.0
+
+
+class Backups:
+    """Exports volumes to files, offers files to write, and imports them."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 admission: admissions.Admission,
+                 restorer: restore.Restore, owner: Any) -> None:
+        """:param owner: the backend (:class:`reconcile.Owner`)"""
+        self._upstream = cinder
+        self._admission = admission
+        self._restore = restorer
+        self._owner = owner
+        self._swept_at = time.monotonic()
+
+    # -- Which connectors ---------------------------------------------------
+
+    def serves(self, connector: Any) -> bool:
+        """Whether a connector gets a file.
+
+        It is that of a service of Cinder (os-brick's), and the operator does
+        not want it to get the vCenter's credentials.
+        """
+        return attach.is_os_brick(connector) and not self._gives_credentials()
+
+    def check(self, connector: Any) -> None:
+        """Check whether a host can use a file in our folder.
+
+        :raises ConnectorRefused: it cannot; the message names the remedy
+        """
+        if not self._path:
+            raise exceptions.ConnectorRefused(
+                "os-brick's vmdk connector would need the vCenter's password, "
+                'which this backend does not give out, and '
+                'vmdk_ext_backup_dir is empty, so that a backup cannot use a '
+                'file either; set that option')
+        host = connector.get('host')
+        if not self._is_shared and host != socket.gethostname():
+            raise exceptions.ConnectorRefused(
+                f'host {host} is not this one ({socket.gethostname()}), so '
+                'that it cannot open files in vmdk_ext_backup_dir '
+                f'({self._path}); run cinder-backup here, or mount a shared '
+                'file system there on both hosts and set '
+                'vmdk_ext_backup_dir_shared')
+
+    def _gives_credentials(self) -> bool:
+        return bool(self._upstream.configuration.safe_get(
+            'vmdk_ext_connector_credentials'))
+
+    @property
+    def _path(self) -> str:
+        return self._upstream.configuration.safe_get(
+            'vmdk_ext_backup_dir') or ''
+
+    @property
+    def _is_shared(self) -> bool:
+        return bool(self._upstream.configuration.safe_get(
+            'vmdk_ext_backup_dir_shared'))
+
+    @property
+    def _folder(self) -> backup_files.Folder:
+        return backup_files.Folder(self._path)
+
+    # -- Backup -------------------------------------------------------------
+
+    def export(self, context: Any, backup: Any,
+               find_device: Callable[[], tuple[Any, bool]]
+               ) -> tuple[Any, bool]:
+        """Copy the volume of a backup to a file.
+
+        Cinder leaves a backup in "creating" for ever when this hook fails. So
+        a failure is noted, and the connection that follows is refused with
+        its reason: then cinder-backup sets all statuses and deletes its
+        temporary volume.
+
+        :param find_device: Cinder's own choice: the volume, or a temporary
+            copy of it or of its snapshot
+        :returns: what find_device returned
+        """
+        if self._gives_credentials() or not self._path:
+            return find_device()
+        self.sweep()
+        device, is_snapshot = objects.Volume.get_by_id(
+            context, backup.volume_id), False
+        try:
+            self._check_parent(context, backup)
+            device, is_snapshot = find_device()
+            self._export(device, backup)
+        except Exception as error:
+            why = exceptions.first_line(error) or type(error).__name__
+            LOG.error('Volume %(volume)s was not copied for backup '
+                      '%(backup)s: %(why)s',
+                      {'volume': device.id, 'backup': backup.id, 'why': why},
+                      exc_info=not isinstance(
+                          error, exceptions.BackupRefused))
+            self._folder.remove(device.id)
+            self._folder.save(self._note(device, backup_files.FAILED, backup,
+                                         why=why))
+        return device, is_snapshot
+
+    def _note(self, volume: Any, state: str, backup: Any,
+              **more: Any) -> backup_files.FileNote:
+        return backup_files.FileNote(
+            volume.id, state, self._owned_by, self._owner.host or '',
+            backup.id, **more)
+
+    @property
+    def _owned_by(self) -> str:
+        return self._owner.cluster_name or self._owner.host or ''
+
+    def _check_parent(self, context: Any, backup: Any) -> None:
+        """:raises BackupRefused: an increment would not fit its parent"""
+        if not backup.parent_id:
+            return
+        parent = objects.Backup.get_by_id(context, backup.parent_id)
+        if not is_raw(parent):
+            # Cinder keeps 255 characters of the reason.
+            raise exceptions.BackupRefused(
+                'a full backup is needed: the parent does not say that it is '
+                f'raw ({CONTENT} in its metadata), and one by os-brick holds '
+                f'a VMDK ({parent.id})')
+
+    def _export(self, volume: Any, backup: Any) -> None:
+        self._admission.check_plain(volume)
+        if self._owner.cluster_name and not self._is_shared:
+            raise exceptions.BackupRefused(
+                'share vmdk_ext_backup_dir among the services of the '
+                'cluster, and set vmdk_ext_backup_dir_shared')
+        folder, began = self._folder, time.monotonic()
+        folder.check_space()
+        folder.save(self._note(volume, backup_files.EXPORTING, backup))
+        LOG.info('The copy of volume %(volume)s for backup %(backup)s begins.',
+                 {'volume': volume.id, 'backup': backup.id})
+        written = 0
+        with locks.volumes(volume.id), folder.created(
+                volume.id) as descriptor:
+            for count in self._restore.exported(volume, descriptor):
+                if (written // _A_CHECK_BYTES
+                        != (written + count) // _A_CHECK_BYTES):
+                    folder.check_space()
+                written += count
+                concurrency.cooperative_yield()
+        backup.metadata = dict(backup.metadata or {}) | {CONTENT: RAW}
+        backup.save()
+        folder.save(self._note(volume, backup_files.EXPORTED, backup))
+        LOG.info('Volume %(volume)s was copied for backup %(backup)s: '
+                 '%(size)d bytes of data in %(seconds).1f s.',
+                 {'volume': volume.id, 'backup': backup.id, 'size': written,
+                  'seconds': time.monotonic() - began})
+
+    # -- Connections --------------------------------------------------------
+
+    def connect(self, volume: Any, connector: Any) -> dict[str, Any]:
+        """Return the connection info of a host that backs up or restores.
+
+        :raises ConnectorRefused: no backup or restore of the volume is under
+            way, or another host does it
+        :raises BackupRefused: the volume cannot be backed up or restored
+        """
+        self.check(connector)
+        self.check_settled(volume)
+        folder = self._folder
+        note = folder.note(volume['id'])
+        if note is None or not _is_running(note):
+            note = self._offer(volume)
+        elif note.state == backup_files.FAILED:
+            raise exceptions.BackupRefused(note.why)
+        elif note.state == backup_files.EXPORTING:
+            raise exceptions.BackupRefused(
+                f'volume {volume["id"]} is still being copied for backup '
+                f'{note.backup_id}')
+        host = connector.get('host') or ''
+        if note.host not in ('', host):
+            raise exceptions.ConnectorRefused(
+                f'volume {volume["id"]} is being backed up or restored by '
+                'another host')
+        if note.host != host:
+            folder.save(note._replace(host=host))
+        return {'driver_volume_type': 'local',
+                'data': {'volume_id': volume['id'],
+                         'device_path': folder.file(volume['id'])}}
+
+    def _offer(self, volume: Any) -> backup_files.FileNote:
+        """Make a file to which a backup can be restored."""
+        found = _restored_to(volume['id'])
+        if found is None:
+            raise exceptions.ConnectorRefused(
+                f'no backup and no restore of volume {volume["id"]} is under '
+                'way; a host that is no hypervisor can attach it for '
+                'nothing else (vmdk_ext_connector_credentials)')
+        self._admission.check_plain(volume)
+        self._restore.check(volume)
+        self.sweep()
+        folder = self._folder
+        folder.check_space()
+        note = self._note(volume, backup_files.OFFERED, found,
+                          raw=is_raw(found),
+                          messages=tuple(_failures(found.id)))
+        folder.save(note)
+        note = note._replace(changed_ns=folder.offer(
+            volume['id'], volume['size'] * units.Gi))
+        folder.save(note)
+        return note
+
+    def disconnect(self, volume: Any, connector: Any,
+                   put: Callable[[Any], None]) -> None:
+        """End a backup or restore: import what was restored.
+
+        Waits for the import as long as Cinder's call may last. If it lasts
+        longer, the volume is "restoring-backup" until it has ended.
+
+        :param put: imports a volume's file, under the volume's lock
+        :raises BackupRefused: nothing was restored, although Cinder says so
+        :raises Exception: the content cannot be put on the volume, which
+            stays as it was
+        """
+        folder = self._folder
+        note = folder.note(volume['id'])
+        if note is None or note.state == backup_files.WRITTEN:
+            return
+        host = connector.get('host') or ''
+        if note.host not in ('', host):
+            LOG.warning('Host %(host)s does not end the connection of volume '
+                        '%(volume)s, which is another host\'s.',
+                        {'host': host, 'volume': volume['id']})
+            return
+        if note.state != backup_files.OFFERED:
+            folder.remove(volume['id'])
+            return
+        if not self._is_restored(volume, note):
+            folder.remove(volume['id'])
+            return
+        folder.save(note._replace(state=backup_files.WRITTEN))
+        begun = self._begin(volume, put)
+        if begun.ended.wait(_PART * getattr(
+                cfg.CONF, 'rpc_response_timeout', _RPC_SECONDS)):
+            if begun.error is not None:
+                raise begun.error
+            return
+        LOG.info('The restored content of volume %s is still being imported; '
+                 'its status will show the end.', volume['id'])
+        begun.follow_status()
+
+    def _is_restored(self, volume: Any, note: backup_files.FileNote) -> bool:
+        """Whether cinder-backup wrote a whole backup to the file.
+
+        :raises BackupRefused: it wrote nothing, and reports no failure
+        """
+        found = _restored_to(volume['id'])
+        if found is None or found.id != note.backup_id:
+            why = 'it was cancelled'
+        elif set(_failures(note.backup_id)) - set(note.messages):
+            why = 'cinder-backup reported a failure'
+        elif not self._folder.is_changed(volume['id'], note.changed_ns):
+            self._folder.remove(volume['id'])
+            raise exceptions.BackupRefused(
+                'cinder-backup has not written to '
+                f'{self._folder.file(volume["id"])}; it must see that folder '
+                'under the same path (vmdk_ext_backup_dir)')
+        else:
+            return True
+        LOG.warning('Backup %(backup)s is not put on volume %(volume)s, which '
+                    'keeps its content: %(why)s.',
+                    {'backup': note.backup_id, 'volume': volume['id'],
+                     'why': why})
+        return False
+
+    # -- Import -------------------------------------------------------------
+
+    def _begin(self, volume: Any, put: Callable[[Any], None]) -> '_Import':
+        folder = self._folder
+
+        def done() -> None:
+            # What fails once would fail again, and the backup still exists.
+            folder.remove(volume['id'])
+        begun = _Import(volume['id'], put, done)
+        begun.start()
+        return begun
+
+    def put(self, volume: Any) -> None:
+        """Make a volume's file its content; called under its lock.
+
+        :raises BackupRefused: the file is no content of this volume
+        """
+        folder = self._folder
+        note = folder.note(volume['id'])
+        if note is None or note.state != backup_files.WRITTEN:
+            return
+        try:
+            with folder.opened(volume['id']) as descriptor:
+                self._restore.put(
+                    volume, descriptor, note.raw, note.machine,
+                    lambda machine: folder.save(note._replace(
+                        machine=machine)))
+        except stream.FormatError as error:
+            raise exceptions.BackupRefused(
+                f'backup {note.backup_id} cannot be put on volume '
+                f'{volume["id"]}: {error}') from None
+
+    def check_settled(self, volume: Any) -> None:
+        """Check that no restored content waits for its import.
+
+        :raises BackupRefused: it does
+        """
+        if not self._path:
+            return
+        note = self._folder.note(volume['id'])
+        if note is not None and note.state == backup_files.WRITTEN:
+            raise exceptions.BackupRefused(
+                f'wait until volume {volume["id"]} is available: it is being '
+                f'restored from backup {note.backup_id}')
+
+    # -- What broken-off backups leave --------------------------------------
+
+    def resume(self, put: Callable[[Any], None]) -> None:
+        """At the start of the service: finish imports, remove files."""
+        if self._gives_credentials() or not self._path:
+            return
+        for note in self._own_notes():
+            if note.service != self._owner.host:
+                continue  # of another service of the cluster
+            if note.state == backup_files.WRITTEN:
+                self._resume_import(note, put)
+            elif (note.state == backup_files.EXPORTING
+                    and _is_running(note)):
+                self._give_up(note)
+        self.sweep()
+
+    def _resume_import(self, note: backup_files.FileNote,
+                       put: Callable[[Any], None]) -> None:
+        found = objects.VolumeList.get_all(
+            cinder_context.get_admin_context(),
+            filters={'id': note.volume_id})
+        if not found:
+            self._folder.remove(note.volume_id)
+            return
+        LOG.info('The import of backup %(backup)s to volume %(volume)s was '
+                 'broken off and begins again.',
+                 {'backup': note.backup_id, 'volume': note.volume_id})
+        self._begin(found[0], put).follow_status()
+
+    def _give_up(self, note: backup_files.FileNote) -> None:
+        """Let cinder-backup end a backup whose copy was broken off.
+
+        It still waits for the reply to get_backup_device, and would for ever.
+        """
+        backup = objects.Backup.get_by_id(
+            cinder_context.get_admin_context(), note.backup_id)
+        # cinder-backup makes user messages with it.
+        context = cinder_context.RequestContext(
+            user_id=backup.user_id, project_id=backup.project_id,
+            is_admin=True, overwrite=False, message_resource_id=backup.id,
+            message_resource_type=message_field.Resource.VOLUME_BACKUP,
+            message_action=message_field.Action.BACKUP_CREATE)
+        self._folder.save(note._replace(
+            state=backup_files.FAILED,
+            why='repeat the backup: cinder-volume was restarted while it '
+            f'copied volume {note.volume_id}'))
+        backup_rpcapi.BackupAPI().continue_backup(
+            context, backup, objects.BackupDeviceInfo.from_primitive(
+                {'backup_device': _volume(note.volume_id),
+                 'secure_enabled': False, 'is_snapshot': False}, context))
+
+    def sweep_at_times(self) -> None:
+        """As :meth:`sweep`, but not more often than every ten minutes."""
+        now = time.monotonic()
+        if (not self._gives_credentials() and self._path
+                and now - self._swept_at > _SWEEP_SECONDS):
+            self._swept_at = now
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Remove the files of backups and restores that have ended."""
+        for note in self._own_notes():
+            if note.state != backup_files.WRITTEN and not _is_running(note):
+                LOG.info('The file of volume %(volume)s is removed: backup '
+                         '%(backup)s does not use it any more.',
+                         {'volume': note.volume_id,
+                          'backup': note.backup_id})
+                self._folder.remove(note.volume_id)
+
+    def _own_notes(self) -> list[backup_files.FileNote]:
+        return [note for note in self._folder.notes()
+                if note.owner == self._owned_by]
+
+
+class _Import:
+    """A thread that imports a volume's file, and how it ended."""
+
+    def __init__(self, volume_id: str, put: Callable[[Any], None],
+                 done: Callable[[], None]) -> None:
+        """:param done: is called at the end; not if the service ends"""
+        self._volume_id = volume_id
+        self._put = put
+        self._done = done
+        self.ended = threading.Event()
+        self.error: Exception | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name='vmdk-ext-restore',
+                         daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._put(_volume(self._volume_id))
+        except Exception as error:
+            self.error = error
+            LOG.error('Volume %(volume)s keeps its content, because the '
+                      'restored one could not be imported: %(error)s',
+                      {'volume': self._volume_id,
+                       'error': exceptions.first_line(error)})
+        try:
+            self._done()
+        finally:
+            self.ended.set()
+
+    def follow_status(self) -> None:
+        """Let the volume's status tell the end, for no call waits for it."""
+        threading.Thread(target=self._follow, name='vmdk-ext-restore-status',
+                         daemon=True).start()
+
+    def _follow(self) -> None:
+        try:
+            for _look in range(_LOOKS):
+                # cinder-backup, whose calls have returned, sets one of these.
+                if _volume(self._volume_id).status in (
+                        'available', 'error', 'error_restoring'):
+                    break
+                time.sleep(_LOOK_SECONDS)
+            if not self.ended.is_set():
+                self._set_status('restoring-backup', 'available')
+            self.ended.wait()
+            if self.error is None:
+                self._set_status('available', 'restoring-backup',
+                                 'error_restoring')
+            else:
+                self._set_status('error_restoring', 'restoring-backup',
+                                 'available')
+        except Exception:
+            LOG.exception('The status of volume %s may not show how its '
+                          'restore ended.', self._volume_id)
+
+    def _set_status(self, status: str, *before: str) -> None:
+        _volume(self._volume_id).conditional_update(
+            {'status': status}, {'status': before})
+
+
+def is_raw(backup: Any) -> bool:
+    """Whether a backup says that it holds raw content, and no VMDK."""
+    return (backup.metadata or {}).get(CONTENT) == RAW
+
+
+def _volume(volume_id: str) -> Any:
+    return objects.Volume.get_by_id(cinder_context.get_admin_context(),
+                                    volume_id)
+
+
+def _restored_to(volume_id: str) -> Any:
+    """The backup that is being restored to a volume; None: none is."""
+    found = objects.BackupList.get_all(
+        cinder_context.get_admin_context(), filters={
+            'restore_volume_id': volume_id, 'status': 'restoring'})
+    return found[0] if found else None
+
+
+def _failures(backup_id: str) -> list[str]:
+    """The user messages about failed restores of a backup.
+
+    cinder-backup creates one before it ends the connection.
+    """
+    return [message['id'] for message in message_api.API().get_all(
+        cinder_context.get_admin_context(), filters={
+            'resource_uuid': backup_id,
+            'detail_id': message_field.Detail.BACKUP_RESTORE_ERROR[0]})]
+
+
+def _is_running(note: backup_files.FileNote) -> bool:
+    """Whether the backup of a file that is not written is under way."""
+    status = ('restoring' if note.state == backup_files.OFFERED
+              else 'creating')
+    return bool(objects.BackupList.get_all(
+        cinder_context.get_admin_context(),
+        filters={'id': note.backup_id, 'status': status}))

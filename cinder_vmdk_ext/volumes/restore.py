@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies a volume's disk to a raw file, and makes a disk of such a file."""
+
+import os
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+from oslo_log import log as logging
+from oslo_utils import units
+
+from cinder_vmdk_ext.backings import copy_policy
+from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import concurrency
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import images as image_operations
+from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.volumes.image_formats import raw
+from cinder_vmdk_ext.volumes.image_formats import stream
+from cinder_vmdk_ext.volumes.image_formats import stream_vmdk
+from cinder_vmdk_ext.volumes.image_formats import vmdk
+from cinder_vmdk_ext.vsphere import references
+
+LOG = logging.getLogger(__name__)
+
+_READ_BYTES = 1 << 20
+
+
+class RestoredContent(NamedTuple):
+    """What a restored file holds, as a streamOptimized VMDK."""
+
+    chunks: Iterable[bytes]
+    size_bytes: int | None  # None: it is known at the end
+
+
+class Restore:
+    """Moves a disk's content between the vCenter and a file."""
+
+    def __init__(self, cinder: upstream.Upstream,
+                 selection: datastore_selection.DatastoreSelection,
+                 finder: backing_finder.Finder,
+                 replacement: replace.Replacement,
+                 images: image_operations.Images) -> None:
+        self._upstream = cinder
+        self._selection = selection
+        self._finder = finder
+        self._replacement = replacement
+        self._images = images
+
+    # -- From the vCenter ---------------------------------------------------
+
+    def exported(self, volume: Any, descriptor: int) -> Iterator[int]:
+        """Copy a detached volume's disk to an empty file.
+
+        :param descriptor: of the file, open for writing
+        :returns: an iterator, which has to be run to its end; it yields how
+            many bytes were written each time
+        :raises BackingLost: the disk is gone
+        :raises TransferFailed: it cannot be read, or not to its end
+        """
+        size_bytes = volume['size'] * units.Gi
+        backing = self._finder.with_file(volume)
+        if backing:
+            with self._images.exported(volume, backing) as data:
+                try:
+                    capacity, pieces = stream_vmdk.read(data)
+                    yield from raw.write(pieces, descriptor)
+                except stream.FormatError as error:
+                    raise exceptions.TransferFailed(
+                        f'the disk of volume {volume["id"]} arrives damaged '
+                        f'({error})', 'repeat the request') from None
+            size_bytes = max(size_bytes, capacity)
+        # A promised volume has no disk yet: it is empty.
+        os.truncate(descriptor, size_bytes)
+        os.fsync(descriptor)
+
+    # -- To the vCenter -----------------------------------------------------
+
+    def check(self, volume: Any) -> None:
+        """Check that a volume's disk can be replaced.
+
+        :raises BackingLost: the disk is gone
+        :raises BackupRefused: it has COW snapshots, which would be lost, or
+            it is attached
+        """
+        backing = self._old(volume)
+        if not backing:
+            return
+        if self._upstream.in_use(volume):
+            raise exceptions.BackupRefused(
+                f'volume {volume["id"]} is attached; detach it first')
+        if self._upstream.volumeops.snapshot_exists(backing):
+            raise exceptions.BackupRefused(
+                f'delete the snapshots of volume {volume["id"]} first, or '
+                'restore to another volume: it has COW snapshots, which a '
+                'restore would destroy')
+
+    def _old(self, volume: Any) -> Any:
+        """The volume's shadow VM, whose disk will be replaced.
+
+        It may have no disk: a restore by os-brick that was broken off leaves
+        such a VM, and this restore makes the volume whole again.
+        """
+        found = self._finder.find(volume)
+        if (found and not self._upstream.in_use(volume)
+                and not self._upstream.volumeops.has_disk(found)):
+            return found
+        return self._finder.existing(volume)
+
+    def put(self, volume: Any, descriptor: int, is_raw: bool, left: str,
+            begin: Callable[[str], None]) -> None:
+        """Make a file the content of a volume.
+
+        The disk type, adapter, UUID and size stay. A failure leaves the
+        volume as it was.
+
+        :param descriptor: of the file, open for reading
+        :param is_raw: the content is certainly raw; otherwise it may be a
+            VMDK, as os-brick's connector hands them to a backup
+        :param left: the instance UUID of a VM that an earlier attempt, which
+            was broken off, may have left; ''
+        :param begin: called with such an UUID before a VM is made
+        :raises FormatError: the file does not fit the volume
+        :raises BackingLost, BackupRefused: as :meth:`check`
+        """
+        self.check(volume)
+        if left:
+            self._discard(left)
+        data = content(descriptor, volume['size'] * units.Gi, is_raw)
+        old = self._old(volume)
+        target = replace.Aside(volume, 'restore') if old else volume
+        begin(target['id'])
+        try:
+            new = self._imported(volume, target, old, data)
+        except Exception:
+            # The import may have made a VM though it reported an error.
+            self._discard(target['id'])
+            raise
+        with self._replacement.discarding(new):
+            self._replacement.grow(new, volume['size'])
+            if not old:
+                self._upstream.volumeops.update_backing_disk_uuid(
+                    new, volume['id'])
+        if old:
+            self._replacement.replace(volume, old, new)
+        state.remember(volume, state.BACKED)
+        self._discard_replaced(volume)
+
+    def _imported(self, volume: Any, target: Any, old: Any,
+                  data: RestoredContent) -> Any:
+        ops, cinder = self._upstream.volumeops, self._upstream
+        disk = ops.disk_of(old) if old and ops.has_disk(old) else None
+        adapter = copy_policy.adapter(self._selection.specs(volume),
+                                      ops.adapter_of(old) if disk else None)
+        with self._selection.selecting(
+                self._selection.pool_of(volume),
+                lambda: self._selection.specs(volume)):
+            return self._images.imported(
+                target, concurrency.in_turns(data.chunks, 1),
+                data.size_bytes, volume['size'] * units.Gi,
+                adapter or cinder.adapter_type(volume),
+                disk.provisioning if disk else cinder.disk_type(volume))
+
+    def _discard(self, uuid: str) -> None:
+        """Delete a VM that belongs to no volume yet, if it exists."""
+        ops = self._upstream.volumeops
+        try:
+            left = ops.get_backing_by_uuid(uuid)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('VM %(uuid)s may remain in the vCenter: %(error)s',
+                        {'uuid': uuid, 'error': error})
+            return
+        if left:
+            self._replacement.discard(left)
+
+    def _discard_replaced(self, volume: Any) -> None:
+        """Delete VMs that an import, broken off at its end, replaced."""
+        ops = self._upstream.volumeops
+        for moref, name in ops.marked(shadow.REPLACED, volume['id']):
+            LOG.info('VM %s is deleted: a restore replaced it.', name)
+            self._replacement.discard(references.Ref('VirtualMachine', moref))
+
+
+def content(descriptor: int, size_bytes: int,
+            is_raw: bool) -> RestoredContent:
+    """The content of a restored file.
+
+    :param descriptor: of the file, open for reading
+    :param size_bytes: of the volume
+    :param is_raw: it is certainly raw
+    :raises FormatError: it does not fit the volume, also while iterating
+    """
+    length = os.fstat(descriptor).st_size
+    if not is_raw and os.pread(descriptor, len(vmdk.MAGIC), 0) == vmdk.MAGIC:
+        found = vmdk.open_vmdk(stream.Peekable(_chunks(descriptor)),
+                               size_bytes)
+        if found.create_type == vmdk.STREAM_OPTIMIZED:
+            return RestoredContent(found.chunks, length)
+    if length > size_bytes:
+        raise stream.FormatError(f'it holds {length} bytes, and the volume '
+                                 f'{size_bytes}')
+    return RestoredContent(
+        stream_vmdk.write(raw.read(descriptor), size_bytes), None)
+
+
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    at = 0
+    while chunk := os.pread(descriptor, _READ_BYTES, at):
+        yield chunk
+        at += len(chunk)
