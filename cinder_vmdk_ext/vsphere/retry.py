@@ -156,7 +156,7 @@ def _type_by_suds(fault: exceptions.VimFaultException) -> str:
     return ''
 
 
-def told(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     """An exception in one line."""
     return ' '.join(str(error).split())
 

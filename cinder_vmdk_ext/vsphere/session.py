@@ -344,7 +344,7 @@ class Session(api.VMwareAPISession):
             raise error
         LOG.warning('%(method)s is repeated in %(pause).1f s: %(error)s',
                     {'method': name, 'pause': pause,
-                     'error': retry.told(error)})
+                     'error': retry.in_one_line(error)})
         self._sleep(pause)
 
     # -- Tasks --------------------------------------------------------------

@@ -104,7 +104,7 @@ class TaskWaiter:
         self._lock = threading.Lock()
         # By kind and result.
         self._counted: dict[tuple[str, str], Ended] = {}
-        self._told: collections.OrderedDict[str, Facts] = (
+        self._reported: collections.OrderedDict[str, Facts] = (
             collections.OrderedDict())
         self._waits: dict[str, list[_Wait]] = {}
         # The ListView of the conversation, and its pending changes.
@@ -237,7 +237,7 @@ class TaskWaiter:
 
     def _facts(self, key: str) -> Facts:
         with self._lock:
-            return dict(self._told.get(key, {}))
+            return dict(self._reported.get(key, {}))
 
     def _read(self, wait: '_Wait') -> Facts:
         """Read the task itself."""
@@ -317,24 +317,24 @@ class TaskWaiter:
                changes: Iterable[updates.Change]) -> None:
         """Take a report of a task (Sink)."""
         key = ref.value
-        told: Facts = {}
+        changed: Facts = {}
         for path, value, _unreadable in changes:
             if value is not None:
-                _note(told, path, soap.value(value))
+                _note(changed, path, soap.value(value))
         with self._lock:
             if kind == 'leave':
                 # A task that has not ended will not be reported again.
-                if not _has_ended(self._told.get(key, {})):
-                    self._told.pop(key, None)
+                if not _has_ended(self._reported.get(key, {})):
+                    self._reported.pop(key, None)
                     self._wake(key)
                 return
-            facts = self._told.setdefault(key, {})
-            facts.update(told)
-            self._told.move_to_end(key)
+            facts = self._reported.setdefault(key, {})
+            facts.update(changed)
+            self._reported.move_to_end(key)
             if _has_ended(facts):
                 self._wake(key)
-            while len(self._told) > REMEMBERED:
-                self._told.popitem(last=False)
+            while len(self._reported) > REMEMBERED:
+                self._reported.popitem(last=False)
 
     def settle(self) -> None:
         """Do nothing: each task is handled when it is reported (Sink)."""
@@ -348,9 +348,9 @@ class TaskWaiter:
     def _lose(self) -> None:
         """Forget running tasks, since their end may have been missed."""
         with self._lock:
-            for key in [key for key, facts in self._told.items()
+            for key in [key for key, facts in self._reported.items()
                         if not _has_ended(facts)]:
-                del self._told[key]
+                del self._reported[key]
             for key in self._waits:
                 self._wake(key)
 

@@ -117,7 +117,7 @@ class Transfers:
         with self._lease('ImportVApp', resource_pool, spec=spec,
                          folder=folder) as lease:
             url, thumbprint = self._disk_url(lease)
-            self._put('POST', url, lease.told(chunks, progress_bytes),
+            self._put('POST', url, lease.reporting(chunks, progress_bytes),
                       size_bytes, thumbprint, {'Content-Type': _STREAM})
         return lease.info.entity
 
@@ -137,7 +137,7 @@ class Transfers:
             with self._opened('GET', url, thumbprint) as reply:
                 download = Download(
                     reply, _bare(url),
-                    lambda count: lease.tell(count, size_bytes))
+                    lambda count: lease.report(count, size_bytes))
                 yield download
                 download.check_read_to_the_end()
 
@@ -237,32 +237,32 @@ class _Lease:
         self._session = session
         self._clock = clock
         self._ref = ref
-        self._told_at = clock()
+        self._reported_at = clock()
 
     def wait(self) -> None:
         """Wait until the vCenter is ready for the transfer."""
         self._session.wait_for_lease_ready(self._ref)
         self.info = self._read('info')
 
-    def told(self, chunks: Iterable[bytes],
-             size_bytes: int) -> Iterator[bytes]:
+    def reporting(self, chunks: Iterable[bytes],
+                  size_bytes: int) -> Iterator[bytes]:
         """Yield the same chunks, and report the progress to the vCenter."""
         count = 0
         for chunk in chunks:
             yield chunk
             count += len(chunk)
-            self.tell(count, size_bytes)
+            self.report(count, size_bytes)
 
-    def tell(self, count: int, size_bytes: int) -> None:
+    def report(self, count: int, size_bytes: int) -> None:
         """Report progress at intervals to keep the lease alive.
 
         Calls HttpNfcLeaseProgress.
         """
-        if self._clock() - self._told_at < PROGRESS_SECONDS:
+        if self._clock() - self._reported_at < PROGRESS_SECONDS:
             return
         self._call('HttpNfcLeaseProgress',
                    percent=min(_DONE * count // max(size_bytes, 1), _DONE))
-        self._told_at = self._clock()
+        self._reported_at = self._clock()
 
     def complete(self) -> None:
         """Keep what was transferred."""
@@ -288,7 +288,7 @@ class _Lease:
                         'not aborted; the vCenter ends it in some minutes: '
                         '%(error)s',
                         {'lease': self._ref.value,
-                         'error': retry.told(error)})
+                         'error': retry.in_one_line(error)})
 
     def _call(self, method: str, **arguments: Any) -> None:
         self._session.invoke_api(self._session.vim, method, self._ref,
@@ -304,10 +304,10 @@ class Download:
     """A file in transfer, which is read once from beginning to end."""
 
     def __init__(self, reply: 'urllib3.BaseHTTPResponse', name: str,
-                 tell: Callable[[int], None]) -> None:
+                 report: Callable[[int], None]) -> None:
         self._reply = reply
         self._name = name
-        self._tell = tell
+        self._report = report
         self._tail = b''
         self._ended = False
         self.count_bytes = 0
@@ -327,7 +327,7 @@ class Download:
         if data:
             self.count_bytes += len(data)
             self._tail = (self._tail + data)[-len(_END_OF_STREAM):]
-            self._tell(self.count_bytes)
+            self._report(self.count_bytes)
         elif size and not self._ended:
             self._check_end()
             self._ended = True

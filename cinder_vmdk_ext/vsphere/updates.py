@@ -382,7 +382,7 @@ class Conversation:
             tag = part.tag
             if tag == _OBJECT_SET:
                 answered = True
-                self._tell(part)
+                self._pass_on(part)
             elif part.getparent().tag == _RETURNED:
                 answered = True
                 if tag == _VERSION:
@@ -411,7 +411,7 @@ class Conversation:
     def _abandoned(self) -> bool:
         return self._ended  # by another thread, perhaps just now
 
-    def _tell(self, update: etree._Element) -> None:
+    def _pass_on(self, update: etree._Element) -> None:
         kind = ref = None
         changes = []
         for part in update:

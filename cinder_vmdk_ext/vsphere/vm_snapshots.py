@@ -124,13 +124,13 @@ class VmSnapshots:
         return node.moref
 
     def export(self, vm: str, snapshot: str, file: str,
-               told: Callable[[int], None] = lambda count: None) -> int:
+               progress: Callable[[int], None] = lambda count: None) -> int:
         """Write a snapshot's disk to a file (ExportSnapshot).
 
         The file is streamOptimized. It is written completely or not at all.
 
         :param file: a path at which no file exists
-        :param told: called with the number of bytes so far
+        :param progress: called with the number of bytes so far
         :returns: bytes written; 0 in a dry run
         :raises StorageRefused: the file exists, or the VM does not have
             exactly one disk
@@ -155,10 +155,11 @@ class VmSnapshots:
         self._vcenter.require('VApp.Export', [ref])
         if self._vcenter.dry_run:
             return 0
-        return self._write(node, disks[0].capacity_bytes, file, folder, told)
+        return self._write(node, disks[0].capacity_bytes, file, folder,
+                           progress)
 
     def _write(self, node: snapshot_tree.Node, size_bytes: int, file: str,
-               folder: str, told: Callable[[int], None]) -> int:
+               folder: str, progress: Callable[[int], None]) -> int:
         handle, partial = tempfile.mkstemp(
             prefix=f'.{os.path.basename(file)}-', dir=folder)
         try:
@@ -167,7 +168,7 @@ class VmSnapshots:
                         _ref(node), size_bytes, 'ExportSnapshot') as data:
                     for chunk in data:
                         out.write(chunk)
-                        told(data.count_bytes)
+                        progress(data.count_bytes)
                 out.flush()
                 os.fsync(out.fileno())
             os.link(partial, file)  # fails if the file exists by now

@@ -219,7 +219,7 @@ class LossTestCase(TaskCase):
             for number in range(5):
                 self.remove(f'bounded-{number}')
                 self.waiter(self.create(f'bounded-{number}'))
-            self.assertLessEqual(len(self.waiter._told), 3)
+            self.assertLessEqual(len(self.waiter._reported), 3)
         self.assertEqual({}, self.waiter._waits)
 
 

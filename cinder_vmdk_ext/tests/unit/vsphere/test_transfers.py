@@ -45,7 +45,7 @@ class LeaseTestCase(unittest.TestCase):
 
     def test_it_is_kept_alive_once_a_minute(self):
         lease = self.make()
-        for chunk in lease.told([b'x' * 10] * 10, 100):
+        for chunk in lease.reporting([b'x' * 10] * 10, 100):
             self.now += 30
             self.assertEqual(10, len(chunk))
         told = [each['percent'] for name, each in self.session.calls]
@@ -55,7 +55,7 @@ class LeaseTestCase(unittest.TestCase):
     def test_more_than_announced_is_no_more_than_all(self):
         lease = self.make()
         self.now = 61
-        lease.tell(300, 100)
+        lease.report(300, 100)
         self.assertEqual(100, self.session.calls[0][1]['percent'])
 
     def test_an_end_whose_reply_is_lost_is_looked_after(self):
