@@ -3,6 +3,7 @@
 
 import ast
 import json
+import pathlib
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from cinder_vmdk_ext.tests.contract import test_tree
 
 ROOT = test_tree.ROOT
 FENCED = re.compile(r'^```ini\n(.*?)^```', re.MULTILINE | re.DOTALL)
+TOCTREE = re.compile(r'^```\{toctree\}\n(.*?)^```', re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r'^\n((?: {4}.*\n|\n)+)', re.MULTILINE)
 OPTION = re.compile(r'\b(?:vmdk_ext|vmware)_[a-z_]+\b')
 # Properties of images in Glance.
@@ -182,6 +184,23 @@ class TroubleshootingTestCase(unittest.TestCase):
         self.assertEqual([], [
             text for text in messages.logged()
             if text.strip('. ') and not text.startswith(starts)])
+
+
+class IndexTestCase(unittest.TestCase):
+
+    def test_each_page_is_in_a_list_of_pages(self):
+        """Sphinx warns of any other, and a warning fails `make test`."""
+        docs = ROOT / 'docs'
+        pages = {path.relative_to(docs).with_suffix('') for path
+                 in docs.rglob('*.md')}
+        listed = {pathlib.Path('index')}
+        for page in pages:
+            text = (docs / page).with_suffix('.md').read_text('utf-8')
+            for block in TOCTREE.findall(text):
+                listed |= {page.parent / re.sub(r'.*<(.*)>', r'\1', line)
+                           for line in block.split('\n')
+                           if line and not line.startswith(':')}
+        self.assertEqual(pages, listed)
 
 
 class SupportMatrixTestCase(unittest.TestCase):
