@@ -75,6 +75,8 @@ COMMANDS = {
     'vc disk eager-zero': 'cinder_vmdk_ext.cmd.vc_disks:EagerZeroVcDisk',
     'vc disk extend': 'cinder_vmdk_ext.cmd.vc_disks:ExtendVcDisk',
     'vc disk inflate': 'cinder_vmdk_ext.cmd.vc_disks:InflateVcDisk',
+    'vc disk io list': 'cinder_vmdk_ext.cmd.vc_disks:ListVcDiskIo',
+    'vc disk io set': 'cinder_vmdk_ext.cmd.vc_disks:SetVcDiskIo',
     'vc disk list': 'cinder_vmdk_ext.cmd.vc_disks:ListVcDisk',
     'vc disk move': 'cinder_vmdk_ext.cmd.vc_disks:MoveVcDisk',
     'vc host rescan': 'cinder_vmdk_ext.cmd.vc_datastores:RescanVcHost',

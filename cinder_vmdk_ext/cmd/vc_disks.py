@@ -175,6 +175,73 @@ class EagerZeroVcDisk(_DiskChanging):
         return api.disks.eager_zero(parsed_args.path)
 
 
+class ListVcDiskIo(vc_command.VcListing):
+    """List shares, limits and reservations of a VM's disks.
+
+    A limit of -1 is none. Limits and reservations are I/O operations a
+    second.
+    """
+
+    COLUMNS = (
+        columns.Column('path', 'Path'),
+        columns.Column('level', 'Level'),
+        columns.Column('shares', 'Shares'),
+        columns.Column('limit_iops', 'Limit'),
+        columns.Column('reservation_iops', 'Reservation'))
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('vm', metavar='VM',
+                            help='name or reference of the VM')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Read them."""
+        with self.api(parsed_args) as api:
+            return [tuple(each) for each in api.disks.io(parsed_args.vm)]
+
+
+class SetVcDiskIo(vc_command.VcChanging):
+    """Set shares, limit or reservation of a VM's disk.
+
+    What is not named does not change. Refused if the VM has a volume of
+    Cinder: QoS specs set those of volumes.
+    """
+
+    DONE = 'set'
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('vm', metavar='VM',
+                            help='name or reference of the VM')
+        parser.add_argument('path', metavar='PATH',
+                            help='path of the disk, as vc disk list --vm '
+                            'shows it')
+        parser.add_argument('--shares', type=_shares, metavar='SHARES',
+                            help='low, normal, high, or a number from 200 to '
+                            '4000')
+        parser.add_argument('--limit', type=int, metavar='IOPS',
+                            help='I/O operations a second, 16 or more; -1 '
+                            'for no limit')
+        parser.add_argument('--reservation', type=int, metavar='IOPS',
+                            help='I/O operations a second')
+        return parser
+
+    def act(self, api: storage_api.StorageApi,
+            parsed_args: argparse.Namespace) -> list[tuple[str, str]]:
+        """Set them."""
+        return [(api.disks.set_io(
+            parsed_args.vm, parsed_args.path, shares=parsed_args.shares,
+            limit=parsed_args.limit, reservation=parsed_args.reservation),
+            '')]
+
+
+def _shares(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
 def _laid_out(parser: argparse.ArgumentParser, provisioning: str | None
               ) -> argparse.ArgumentParser:
     parser.add_argument(

@@ -13,11 +13,10 @@ from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 #: Consumers of QoS specs for which this driver acts.
 BACK_END = ('back-end', 'both')
-#: The least limit of a disk that vSphere takes.
-LEAST_LIMIT = 16
+LEAST_LIMIT = devices.LEAST_LIMIT
 MOST = (1 << 31) - 1
-LEVELS = {'low': 500, 'normal': 1000, 'high': 2000}
-LEAST_SHARES, MOST_SHARES = 200, 4000
+LEVELS = devices.LEVELS
+LEAST_SHARES, MOST_SHARES = devices.LEAST_SHARES, devices.MOST_SHARES
 
 LIMIT, SAME_LIMIT = 'disk_io_limit', 'total_iops_sec'
 RESERVATION = 'disk_io_reservation'

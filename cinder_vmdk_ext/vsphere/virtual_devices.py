@@ -65,6 +65,11 @@ class Allocation(NamedTuple):
             None if self.level is None else UNLIMITED.shares)
 
 
+#: The least limit of a disk that vSphere takes, and the range of its shares.
+LEAST_LIMIT = 16
+LEAST_SHARES, MOST_SHARES = 200, 4000
+#: The shares of each level (SharesLevel).
+LEVELS = {'low': 500, 'normal': 1000, 'high': 2000}
 #: What a disk has if nothing else is asked for.
 UNLIMITED = Allocation(-1, 0, 'normal', 1000)
 

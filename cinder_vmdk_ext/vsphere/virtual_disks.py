@@ -10,6 +10,7 @@ from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import datastore_browser
+from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import vcenter
 from cinder_vmdk_ext.vsphere import virtual_devices
@@ -22,6 +23,8 @@ TYPES = {'thin': 'thin', 'thick': 'preallocated',
 ADAPTERS = {'lsiLogic': 'lsiLogic', 'busLogic': 'busLogic', 'ide': 'ide',
             'lsiLogicsas': 'lsiLogic', 'paraVirtual': 'lsiLogic'}
 MOST_BYTES = 62 << 40
+_MOST_IOPS = (1 << 31) - 1
+_LEVELS = tuple(virtual_devices.LEVELS)
 _PRIVILEGE = 'Datastore.FileManagement'
 _EXTENT = re.compile(r'-(flat|delta|sesparse|ctk|rdm|rdmp|s\d{3})\.vmdk$')
 _KIB = 1024
@@ -39,6 +42,16 @@ class VirtualDisk(NamedTuple):
     uuid: str  # only for a VM's disk
 
 
+class DiskIo(NamedTuple):
+    """A VM's disk and its part of its datastore's I/O."""
+
+    path: str  # '[datastore] folder/name.vmdk'
+    level: str  # low, normal, high or custom
+    shares: int
+    limit: int  # I/O operations a second; -1: no limit
+    reservation: int  # I/O operations a second
+
+
 class VirtualDisks:
     """The virtual disks of a vCenter."""
 
@@ -54,15 +67,33 @@ class VirtualDisks:
         :param name: its name or reference
         :raises UnknownObject: no such object exists, or there are several
         """
-        ref, facts = self._vcenter.find(
-            'VirtualMachine', name, 'config.hardware.device', title='VM')
-        devices = virtual_devices.parse(facts.get('config.hardware.device'))
+        ref, facts, devices = self._devices(name)
         title = vcenter.plain(facts.get('name') or ref.value)
         return [VirtualDisk(
             vcenter.plain_path(disk.path), disk.capacity_bytes,
             disk.provisioning,
             virtual_devices.adapter_of(disk, devices) or '', [title],
             vcenter.plain_path(disk.parent or ''), disk.uuid)
+            for disk in virtual_devices.disks(devices)]
+
+    def _devices(self, name: str) -> tuple[
+            references.Ref, dict[str, Any], list[virtual_devices.Device]]:
+        ref, facts = self._vcenter.find(
+            'VirtualMachine', name, 'config.hardware.device', title='VM')
+        return ref, facts, virtual_devices.parse(
+            facts.get('config.hardware.device'))
+
+    def io(self, name: str) -> list[DiskIo]:
+        """Shares and limits of a VM's disks, in the order of its devices.
+
+        :param name: the VM's name or reference
+        :raises UnknownObject: no such object exists, or there are several
+        """
+        _ref, _facts, devices = self._devices(name)
+        return [DiskIo(
+            vcenter.plain_path(disk.path), disk.limits.level or '',
+            disk.limits.shares or 0, disk.limits.limit or 0,
+            disk.limits.reservation or 0)
             for disk in virtual_devices.disks(devices)]
 
     def of_datastore(self, name: str) -> list[VirtualDisk]:
@@ -205,6 +236,45 @@ class VirtualDisks:
         self._run('EagerZeroVirtualDisk_Task', at)
         return at.text
 
+    def set_io(self, name: str, path: str, *, shares: str | int | None = None,
+               limit: int | None = None,
+               reservation: int | None = None) -> str:
+        """Set shares and limits of a VM's disk (ReconfigVM_Task).
+
+        What is None does not change.
+
+        :param name: the VM's name or reference
+        :param path: of the disk, as :meth:`of_vm` has it
+        :param shares: low, normal or high, or a number from 200 to 4000
+        :param limit: I/O operations a second, 16 or more; -1: no limit
+        :param reservation: I/O operations a second
+        :returns: the disk's path
+        :raises UnknownObject: there is no such VM, or it has no such disk
+        :raises StorageRefused: the VM has to do with a volume, or a value is
+            wrong
+        """
+        asked = _allocation(shares, limit, reservation)
+        ref, _facts, devices = self._devices(name)
+        disks = {vcenter.plain_path(disk.path): disk
+                 for disk in virtual_devices.disks(devices)}
+        if path not in disks:
+            raise exceptions.UnknownObject(
+                f'{name} has no disk {path!r}; it has '
+                + (exceptions.shortened(sorted(disks)) or 'none'))
+        target = asked.over(disks[path].limits)
+        if target.limit not in (None, -1) and (
+                (target.reservation or 0) > (target.limit or 0)):
+            raise exceptions.StorageRefused(
+                f'the reservation {target.reservation} is above the limit '
+                f'{target.limit}')
+        self._vcenter.refuse_volumes_vm(ref)
+        for privilege in ('EditDevice', 'Resource'):
+            self._vcenter.require(f'VirtualMachine.Config.{privilege}', [ref])
+        self._vcenter.run('ReconfigVM_Task', ref, spec=soap.Typed('', {
+            'deviceChange': [virtual_devices.change(
+                'edit', virtual_devices.edited(disks[path], limits=asked))]}))
+        return path
+
     def _run(self, method: str, at: vcenter.Located, **more: Any) -> None:
         self._vcenter.run(method, self._vcenter.content.virtualDiskManager,
                           name=at.wire, datacenter=at.datacenter, **more)
@@ -281,6 +351,38 @@ class VirtualDisks:
                 datacenter=at.datacenter, createParentDirectories=True)
         except vmware_exceptions.FileAlreadyExistsException:
             pass
+
+
+def _allocation(shares: str | int | None, limit: int | None,
+                reservation: int | None) -> virtual_devices.Allocation:
+    """What is asked of a disk.
+
+    :raises StorageRefused: nothing, or a value that vSphere does not take
+    """
+    if (shares, limit, reservation) == (None, None, None):
+        raise exceptions.StorageRefused(
+            'nothing is to be set; give shares, a limit or a reservation')
+    level, number = None, None
+    if shares is not None:
+        level = shares if isinstance(shares, str) else 'custom'
+        number = (shares if isinstance(shares, int)
+                  else virtual_devices.LEVELS.get(shares, 0))
+        if not (virtual_devices.LEAST_SHARES <= number
+                <= virtual_devices.MOST_SHARES):
+            raise exceptions.StorageRefused(
+                f'shares of {shares!r}: give {", ".join(_LEVELS)}, or a '
+                f'number from {virtual_devices.LEAST_SHARES} to '
+                f'{virtual_devices.MOST_SHARES}')
+    if limit is not None and limit != -1 and not (
+            virtual_devices.LEAST_LIMIT <= limit <= _MOST_IOPS):
+        raise exceptions.StorageRefused(
+            f'a limit of {limit}: give {virtual_devices.LEAST_LIMIT} to '
+            f'{_MOST_IOPS} I/O operations a second, or -1 for no limit')
+    if reservation is not None and not 0 <= reservation <= _MOST_IOPS:
+        raise exceptions.StorageRefused(
+            f'a reservation of {reservation}: give 0 to {_MOST_IOPS} I/O '
+            'operations a second')
+    return virtual_devices.Allocation(limit, reservation, level, number)
 
 
 def _check_size(capacity_bytes: int) -> None:

@@ -77,7 +77,7 @@ class VcCase(command_case.CommandCase):
                 'CreateV', 'CreateN', 'CreateL', 'CreateCl', 'CreateS',
                 'Delete', 'Destroy_', 'DestroyD', 'Move', 'Copy', 'Extend',
                 'Inflate', 'Eager', 'Rename', 'Remove', 'Revert', 'Make',
-                'Configure', 'DatastoreE', 'Rescan'))], words)
+                'Configure', 'DatastoreE', 'Rescan', 'Reconfig'))], words)
 
     def calls_of_command(self):
         """What the last command called; the driver calls beside it."""
@@ -101,6 +101,7 @@ class VcCase(command_case.CommandCase):
                    for each in datastores),
             [self.files(each) for each in datastores],
             [self.snapshots_of(vm) for vm in self.instances()],
+            [self.allocations_of(vm) for vm in self.instances()],
             content.about.instanceUuid)
 
     def files(self, datastore):
@@ -118,6 +119,12 @@ class VcCase(command_case.CommandCase):
             return [(each.name, each.description, below(
                 each.childSnapshotList)) for each in trees]
         return below(vm.snapshot.rootSnapshotList if vm.snapshot else [])
+
+    def allocations_of(self, vm):
+        return [(each.shares and each.shares.shares, each.limit,
+                 each.reservation) for device in vm.config.hardware.device
+                if isinstance(device, vim.vm.device.VirtualDisk)
+                for each in [device.storageIOAllocation] if each]
 
     def place(self, name):
         return next((each for each in self.datacenter.datastore
@@ -450,6 +457,45 @@ class VcTestCase(VcCase):
                                           '[LocalDS_1] x.vmdk']):
             self.refused('disk', *words, needs=FILES,
                          why=f"in use by VM '{vm.name}'")
+
+    def test_shares_and_limits_of_a_disk_are_read_and_set(self):
+        needs = ['VirtualMachine.Config.EditDevice',
+                 'VirtualMachine.Config.Resource']
+        vm = self.instances()[1]
+
+        def disk():
+            return next(each for each in vm.config.hardware.device
+                        if isinstance(each, vim.vm.device.VirtualDisk))
+
+        def found():
+            io = disk().storageIOAllocation
+            return (io.shares.level, io.shares.shares, io.limit,
+                    io.reservation)
+
+        path = disk().backing.fileName
+        words = 'disk', 'io', 'set', vm.name, path
+        self.done(*words, '--shares', 'high', '--limit', '500', needs=needs)
+        self.assertEqual(('high', 2000, 500, 0), found())
+        self.done(*words, '--shares', '300', '--reservation', '100',
+                  needs=needs)
+        self.assertEqual(('custom', 300, 500, 100), found())
+        self.assertEqual(
+            (path, 'custom', 300, 500, 100),
+            tuple(self.vc('disk', 'io', 'list', vm.name)[0].values()))
+        for more, why in (
+                (['--limit', '15'], '16 to'), (['--limit', '50'], 'above'),
+                (['--shares', 'most'], 'low, normal, high'),
+                (['--shares', '4001'], '200 to 4000'),
+                (['--reservation', '-1'], 'a reservation of -1'),
+                ([], 'nothing is to be set')):
+            self.refused(*words, *more, why=why, needs=needs)
+        self.refused('disk', 'io', 'set', vm.name, '[LocalDS_0] none.vmdk',
+                     '--limit', '50', why='has no disk', status=2,
+                     needs=needs)
+        self.assertEqual(('custom', 300, 500, 100), found())
+        self.done(*words, '--shares', 'normal', '--limit', '-1',
+                  '--reservation', '0', needs=needs)
+        self.assertEqual(('normal', 1000, -1, 0), found())
 
     def test_a_disk_with_children_stays_as_it_is(self):
         base = '[LocalDS_2] kin/base.vmdk'
