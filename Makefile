@@ -97,6 +97,9 @@ bench: $(STAMP) $(SIMULATOR) ## figures beside upstream's driver into docs/bench
 bench-large: $(STAMP) $(SIMULATOR) ## the same at the largest size of a vCenter, our driver alone; 15 minutes and 10 GB of memory
 	@$(BIN)/python -W ignore -m benchmarks --large
 
+churn-run: $(STAMP) $(SIMULATOR) ## an hour of operations while others change the vCenter, into docs/churn-run.md; ARGS='--minutes 5 --size 100x32x1000'
+	@$(BIN)/python -W ignore -m benchmarks.churn_run $(ARGS)
+
 simulator-races: $(STAMP) $(SIMULATOR) ## the simulated vCenter under Go's race detector and a mixed load; ARGS='--seconds 300'
 	@go=$$(tools/find_go.sh $(VENV)) && (cd simulator && CGO_ENABLED=1 $$go build -race -buildvcs=false -o ../$(SIMULATOR)-race .)
 	@VCENTER_SIM=$(SIMULATOR)-race $(BIN)/python -W ignore -m simulator.conformance.mixed_load $(ARGS)

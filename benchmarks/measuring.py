@@ -124,8 +124,9 @@ class Site:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, text=True) as worker:
             try:
-                out, errors = worker.communicate(json.dumps(plan),
-                                                 timeout=TIMEOUT_SECONDS)
+                out, errors = worker.communicate(
+                    json.dumps(plan), timeout=plan.get(
+                        'timeout_seconds', TIMEOUT_SECONDS))
             except subprocess.TimeoutExpired:
                 worker.kill()
                 out, errors = worker.communicate()

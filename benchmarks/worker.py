@@ -33,6 +33,7 @@ from cinder import coordination  # noqa: E402
 from cinder.volume.drivers.vmware import vmdk  # noqa: E402
 from cinder.volume import volume_types  # noqa: E402
 
+from benchmarks import endurance  # noqa: E402
 from cinder_vmdk_ext import driver as ours  # noqa: E402
 from cinder_vmdk_ext import model  # noqa: E402
 from sandbox import service_user  # noqa: E402
@@ -424,6 +425,17 @@ class Bench:
                   most=max(taken.values(), default=0) >> 30,
                   datastores=len(taken))
 
+    def endure(self):
+        """Operations for minutes, while others change the vCenter."""
+        self.driver.backend.inventory_source.read()
+        self.driver.volumeops.read_backings()
+        gc.collect()
+        gc.freeze()
+        self.driver.set_initialized()
+        with _changes(self.plan['vcenter'], self.plan['churn'][0]):
+            endurance.Endurance(self, _memory_bytes).run(
+                self.plan['minutes'])
+
     def stall(self):
         """The longest time that a report makes another greenthread wait."""
         longest = [0.0]
@@ -502,6 +514,10 @@ def _changes(vcenter, rates):
 
 def _resident_bytes():
     gc.collect()
+    return _memory_bytes()
+
+
+def _memory_bytes():
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
