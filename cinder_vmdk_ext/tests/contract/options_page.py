@@ -59,8 +59,8 @@ OF_UPSTREAM = {
     'vmware_connection_pool_size': 'idle connections that are kept',
     'vmware_image_transfer_timeout_secs': 'seconds after which a transfer '
                                           'of an image fails',
-    'vmware_tmp_dir': "folder for os-brick's copy of a disk, on the host that "
-                      'it attaches the disk to',
+    'vmware_tmp_dir': "only with `vmdk_ext_connector_credentials`: folder for "
+                      "os-brick's copy of a disk, on its host",
     'vmware_host_version': 'version to assume, in place of the one that the '
                            'vCenter reports',
     'vmware_wsdl_location': 'no effect: the driver reads no WSDL',
