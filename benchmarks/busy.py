@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyVmomi import vim
+from pyVmomi import vmodl
 
 from simulator import client
 
@@ -77,7 +78,7 @@ class Changes:
     def _named(self, kind: Any) -> list[tuple[Any, str]]:
         view = self.content.viewManager.CreateContainerView(
             self.content.rootFolder, [kind], True)
-        collector = vim.PropertyCollector
+        collector = vmodl.query.PropertyCollector
         found = self.content.propertyCollector.RetrieveContents([
             collector.FilterSpec(
                 objectSet=[collector.ObjectSpec(

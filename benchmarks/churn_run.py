@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyVmomi import vim
+from pyVmomi import vmodl
 
 from benchmarks import measuring
 from simulator import client
@@ -82,7 +83,7 @@ def _shadow_vms(vcenter: client.Simulator) -> set[str]:
     content = vcenter.connect().content
     view = content.viewManager.CreateContainerView(
         content.rootFolder, [vim.VirtualMachine], True)
-    collector = vim.PropertyCollector
+    collector = vmodl.query.PropertyCollector
     found = content.propertyCollector.RetrieveContents([collector.FilterSpec(
         objectSet=[collector.ObjectSpec(obj=view, skip=True, selectSet=[
             collector.TraversalSpec(type=vim.view.ContainerView, path='view',
