@@ -39,9 +39,10 @@ OURS = 'vcenter-sim/internal/'
 class Worker(threading.Thread):
     """One client, with a session of its own, that does one thing after the other."""
 
-    def __init__(self, vcenter, number, deadline, outcomes):
+    def __init__(self, vcenter, number, deadline, outcomes, least=0):
         super().__init__(name=f'client-{number}', daemon=True)
         self.vcenter, self.number, self.deadline, self.outcomes = vcenter, number, deadline, outcomes
+        self.least = least
         self.random = random.Random(number)
         self.control = control_endpoint.Control(vcenter.control_url)
         self.machines = []
@@ -52,7 +53,7 @@ class Worker(threading.Thread):
         try:
             self.enter()
             actions = [getattr(self, name) for name in sorted(dir(self)) if name.startswith('do_')]
-            while time.monotonic() < self.deadline:
+            while time.monotonic() < self.deadline or sum(list(self.outcomes.values())) < self.least:
                 action = self.random.choice(actions) if len(self.machines) > 1 else self.do_create
                 self.one(action)
             for vm in self.machines:
@@ -429,14 +430,14 @@ class _Login:
         self.client.content.sessionManager.Logout()
 
 
-def run(vcenter, clients, seconds):
-    """Let clients work on a simulator.
+def run(vcenter, clients, seconds, least=0):
+    """Let clients work on a simulator for some seconds, and on until they have done so many operations.
 
     :returns: outcomes by (operation, outcome), and what stopped clients
     """
     outcomes = collections.Counter()
     deadline = time.monotonic() + seconds
-    workers = [Worker(vcenter, number, deadline, outcomes) for number in range(clients)]
+    workers = [Worker(vcenter, number, deadline, outcomes, least) for number in range(clients)]
     for worker in workers:
         worker.start()
     for worker in workers:
