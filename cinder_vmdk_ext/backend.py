@@ -138,7 +138,7 @@ class Backend:
                                     self.host_record, self.admission,
                                     written_back.WrittenBack(
                                         port, self.finder,
-                                        self.replacement).settle)
+                                        self.replacement))
         self.images = images.Images(port, self.selection, self.finder,
                                     self.replacement, self.attach,
                                     self.admission,

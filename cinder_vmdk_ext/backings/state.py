@@ -12,6 +12,9 @@ from typing import Any
 PROMISED = 'vmdk-ext:promised'
 BACKED = 'vmdk-ext:backed'
 DELETING = 'vmdk-ext:deleting'
+# os-brick has the vCenter's credentials and may replace the disk. If it is
+# broken off, the shadow VM has no disk.
+LENT = 'vmdk-ext:lent'
 
 # In these statuses of a volume no operation creates, moves or deletes its
 # disk.
@@ -33,7 +36,7 @@ def is_backed(volume: Any) -> bool:
     A volume whose deletion has begun has a backing until it is certain that
     the backing is gone, since a failed delete leaves the disk as it was.
     """
-    return volume.get('provider_id') in (BACKED, DELETING)
+    return volume.get('provider_id') in (BACKED, DELETING, LENT)
 
 
 def is_unknown(volume: Any) -> bool:
@@ -48,6 +51,11 @@ def is_unknown(volume: Any) -> bool:
 def is_deleting(volume: Any) -> bool:
     """Whether a deletion of the backing has begun."""
     return volume.get('provider_id') == DELETING
+
+
+def is_lent(volume: Any) -> bool:
+    """Whether os-brick may have left the shadow VM without its disk."""
+    return volume.get('provider_id') == LENT
 
 
 def is_at_rest(volume: Any) -> bool:

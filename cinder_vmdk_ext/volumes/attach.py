@@ -17,6 +17,7 @@ from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import records
+from cinder_vmdk_ext.volumes import written_back
 
 # Keys that os-brick's connectors have and Nova's have not.
 _OS_BRICK = ('platform', 'os_type')
@@ -30,16 +31,14 @@ class Attach:
                  finder: backing_finder.Finder,
                  host_record: records.HostRecord,
                  admission: admissions.Admission,
-                 settle_written: Callable[[Any], None]) -> None:
-        """:param settle_written: gives a disk that os-brick wrote the volume's
-            UUID, size and disk type (:mod:`written_back`)
-        """
+                 written: written_back.WrittenBack) -> None:
+        """:param written: corrects disks that os-brick has replaced"""
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._host_record = host_record
         self._admission = admission
-        self._settle_written = settle_written
+        self._written = written
 
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Return the connection info of an attachment (Cinder's hook).
@@ -51,9 +50,15 @@ class Attach:
         :raises VolumeRefused: Cinder records the volume as encrypted
         """
         self._admission.check_plain(volume)
-        return self.with_backing(
+        lent = is_os_brick(connector) and self._gives_credentials()
+        if lent:
+            self._written.make_whole(volume)
+        found = self.with_backing(
             volume, lambda: self._upstream.original.initialize_connection(
                 volume, connector))
+        if lent:
+            state.remember(volume, state.LENT)
+        return found
 
     def with_backing(self, volume: Any, act: Callable[[], Any]) -> Any:
         """Call ``act``, which uses a volume's backing or creates it.
@@ -113,7 +118,9 @@ class Attach:
         """
         if (is_os_brick(connector)
                 and self._gives_credentials()):
-            self._settle_written(volume)
+            self._written.settle(volume)
+            if state.is_lent(volume):
+                state.remember(volume, state.BACKED)
 
     def connection_info(self, volume: Any, backing: Any,
                         connector: Any) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deletes volumes; reports lost disks, keeps disks that are not its own."""
 
+import contextlib
 from typing import Any
 
 from oslo_log import log as logging
 from oslo_utils import excutils
+from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
@@ -40,6 +42,8 @@ class Delete:
         if volume.get('status') == _NOT_MANAGED:
             self._manage.give_back(volume)
             return
+        if state.is_lent(volume) and self._delete_diskless(volume):
+            return
         backing = (self._finder.find(volume) if state.is_deleting(volume)
                    else self._finder.existing(volume))
         if not backing:
@@ -51,6 +55,27 @@ class Delete:
         except Exception:
             with excutils.save_and_reraise_exception():
                 self._put_back(volume, backing)
+
+    def _delete_diskless(self, volume: Any) -> bool:
+        """Delete a shadow VM whose disk os-brick has destroyed.
+
+        A restore by os-brick that is broken off leaves such a VM, and perhaps
+        the new disk as a file that no VM has.
+
+        :returns: whether the volume had such a VM
+        """
+        ops = self._upstream.volumeops
+        backing = self._finder.find(volume)
+        if (not backing or self._upstream.in_use(volume)
+                or ops.has_disk(backing)):
+            return False
+        LOG.info('Volume %s is deleted without its disk, which os-brick has '
+                 'destroyed to restore a backup.', volume['id'])
+        path = f'{ops.home_folder(backing)}/{volume["name"]}.vmdk'
+        with contextlib.suppress(vmware_exceptions.FileNotFoundException):
+            ops.delete_vmdk_file(path, ops.get_dc(backing))
+        ops.delete_backing(backing)
+        return True
 
     def _put_back(self, volume: Any, backing: Any) -> None:
         """After a failed delete: record that the disk still exists.

@@ -12,7 +12,9 @@ from typing import Any
 from oslo_log import log as logging
 
 from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -29,6 +31,28 @@ class WrittenBack:
         self._upstream = cinder
         self._finder = finder
         self._replacement = replacement
+
+    def make_whole(self, volume: Any) -> None:
+        """Give a volume whose disk os-brick has destroyed an empty one.
+
+        A restore that was broken off leaves a shadow VM without a disk, to
+        which os-brick cannot restore again.
+
+        :raises VimException: the disk cannot be made
+        """
+        if not state.is_lent(volume):
+            return
+        with locks.volumes(volume['id']):
+            backing = self._finder.find(volume)
+            if (not backing or self._upstream.in_use(volume)
+                    or self._upstream.volumeops.has_disk(backing)):
+                return
+            LOG.info('Volume %s gets an empty disk: a restore by os-brick, '
+                     'which has destroyed its disk, was broken off.',
+                     volume['id'])
+            self._replacement.replace(
+                volume, backing, self._upstream.create_backing(
+                    replace.Aside(volume, 'restore')))
 
     def settle(self, volume: Any) -> None:
         """Give a replaced disk the volume's UUID, size and disk type.
