@@ -55,8 +55,8 @@ test: $(STAMP) $(SIMULATOR) ## every check and every test
 lint: $(STAMP) ## the checks without the tests
 	@$(BIN)/python tools/run_tests.py --checks-only
 
-demo: $(STAMP) $(SIMULATOR) ## a real Cinder and a simulated vCenter: volumes made, changed, checked and deleted
-	@$(BIN)/python -m sandbox demo $(ARGS)
+demo: $(STAMP) $(SIMULATOR) $(if $(CLOUD),$(CLOUD_STAMPS)) ## a real Cinder and a simulated vCenter: volumes made, changed, checked and deleted; CLOUD=1 by a member, with Keystone
+	@$(BIN)/python -m sandbox demo $(if $(CLOUD),--cloud) $(ARGS)
 
 sandbox: $(STAMP) $(SIMULATOR) $(if $(GLANCE),$(GLANCE_STAMP)) $(if $(CLOUD),$(CLOUD_STAMPS)) ## the same Cinder and vCenter, left running for you; CLUSTER=3 for three cinder-volume, GLANCE=1 for images, CLOUD=1 for Keystone, Glance, Nova and Horizon
 	@$(BIN)/python -m sandbox start $(if $(CLOUD),--cloud) $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(GLANCE),--glance) $(ARGS)

@@ -167,7 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         'demo', help='start one of its own, show volumes, check, stop')
     _add_what_to_run(demo)
-    demo.set_defaults(command=_demo, cluster=None, cloud=False)
+    demo.add_argument('--cloud', action='store_true',
+                      help='by a member of a project, in a whole cloud')
+    demo.set_defaults(command=_demo, cluster=None)
     return parser
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import contextlib
 import dataclasses
 from pathlib import Path
 import shutil
-import sqlite3
 import sys
 import tempfile
 import time
+from typing import Protocol
+
+import sqlalchemy
 
 from sandbox import clients
 from sandbox import cloud
@@ -29,6 +30,18 @@ from sandbox import inspection
 SIMULATOR_ARGUMENTS = ('-ds', '3', '-ds-capacity', '100GiB')
 
 Progress = Callable[[str], None]
+
+
+class Scene(Protocol):
+    """A sandbox, of whatever kind."""
+
+    @property
+    def database_url(self) -> str:
+        """Cinder's database, to be read with SQLAlchemy."""
+
+    def announcing(self, announce: Callable[[str], None]
+                   ) -> tuple[clients.Clients, clients.Clients]:
+        """Clients of a user and of an administrator."""
 
 
 def run(make: Callable[[Path, Progress], cloud.Sandbox]) -> int:
@@ -74,28 +87,33 @@ class Row:
 
 
 class Demonstration:
-    """One round through a volume's life, with checks."""
+    """One round through a volume's life by a user, with checks.
 
-    def __init__(self, sandbox: cloud.Sandbox,
+    Where a cloud has users, it is a member of a project; only the pools are
+    an administrator's to see.
+    """
+
+    def __init__(self, scene: Scene,
                  inspector: inspection.Inspector) -> None:
-        self._sandbox = sandbox
+        self._database = sqlalchemy.create_engine(
+            scene.database_url, poolclass=sqlalchemy.pool.NullPool)
         self._inspector = inspector
-        self._clients = clients.Clients(
-            sandbox.endpoint, announce=lambda text: print(text, flush=True))
+        self._clients, self._admin = scene.announcing(
+            lambda text: print(text, flush=True))
         self._machines_before = inspector.machines()
         self._files_before = inspector.files()
 
     def run(self) -> bool:
         """Returns whether every check passed."""
         _title('The pools, one per datastore, before there is any volume')
-        self._clients.cinder('get-pools', '--detail')
+        self._admin.cinder('get-pools', '--detail')
         self._create()
         self._derive()
         self._change()
         _title('The volumes and the pools now')
         self._clients.openstack('volume', 'list', '--long')
         self._wait_for_fresh_pools()
-        self._clients.cinder('get-pools', '--detail')
+        self._admin.cinder('get-pools', '--detail')
         placed = self.check_places()
         self._delete()
         return self.check_nothing_left() and placed
@@ -186,11 +204,12 @@ class Demonstration:
         return not any(which for _, which in left)
 
     def _rows(self) -> list[Row]:
-        with contextlib.closing(_open_read_only(
-                self._sandbox.database_file)) as database:
+        with self._database.connect() as database:
             return [Row(*values) for values in database.execute(
-                'SELECT id, display_name, host FROM volumes '
-                'WHERE deleted = 0 ORDER BY created_at')]
+                sqlalchemy.text(
+                    'SELECT id, display_name, host FROM volumes '
+                    "WHERE deleted = 0 AND display_name LIKE 'demo-%' "
+                    'ORDER BY created_at'))]
 
     # -- waiting -----------------------------------------------------------
 
@@ -210,7 +229,7 @@ class Demonstration:
 
     def _wait_for_fresh_pools(self, timeout_seconds: float = 30.0) -> None:
         """Wait until the scheduler has a report that is younger than now."""
-        pools = self._clients.python.pools
+        pools = self._admin.python.pools
         before = {pool.name: pool.timestamp for pool
                   in pools.list(detailed=True)}
         deadline = time.monotonic() + timeout_seconds
@@ -236,10 +255,6 @@ def _complaint(row: Row, machine: inspection.Machine | None) -> str:
 def _datastores(machine: inspection.Machine | None) -> str:
     return ', '.join(disk.datastore for disk in machine.disks) \
         if machine else '-'
-
-
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect('file:%s?mode=ro' % path, uri=True)
 
 
 def _columns(*names: str) -> Iterator[str]:

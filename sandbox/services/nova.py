@@ -87,6 +87,8 @@ def _vcenter_options(vcenter: client.Address) -> configuration.Options:
         'cluster_name': CLUSTERS[HOSTS[0]],
         'task_poll_interval': 0.2,
         'api_retry_count': 2,
+        # Nova 34 fails a live migration where it is not set.
+        'datastore_regex': '.*',
         # Root disks of their own, as most clouds have them.
         'use_linked_clone': False,
     }
