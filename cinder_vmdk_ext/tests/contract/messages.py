@@ -2,6 +2,7 @@
 """The texts in the plugin's code, and which of them the log gets."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 
@@ -11,18 +12,19 @@ from cinder_vmdk_ext.tests.contract import seams
 VARIABLE = '...'
 _FORMAT = re.compile(r'%(?:\(\w+\))?[.\d]*[srdf]')
 _LEVELS = ('warning', 'error')
+_modules = functools.cache(seams.our_modules)
 
 
-def texts() -> list[str]:
-    """Each text in the code, with ``...`` for what varies."""
-    return [found for tree in seams.our_modules().values()
+def texts() -> set[str]:
+    """Each text of some words in the code, with ``...`` for what varies."""
+    return {found for tree in _modules().values()
             for node in ast.walk(tree)
-            if (found := text(node)) is not None]
+            if (found := text(node)) is not None and ' ' in found}
 
 
 def logged() -> Iterator[str]:
     """Each text that the service logs as a warning or an error."""
-    for module, tree in seams.our_modules().items():
+    for module, tree in _modules().items():
         if '.cmd.' in module:
             continue  # it goes to the terminal of the person who asked
         for node in ast.walk(tree):
