@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page options-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run drs-run crash-matrix copy-matrix cluster-run image-fuzz policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page options-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ bench-large: $(STAMP) $(SIMULATOR) ## the same at the largest size of a vCenter,
 
 churn-run: $(STAMP) $(SIMULATOR) ## an hour of operations while others change the vCenter, into docs/churn-run.md; ARGS='--minutes 5 --size 100x32x1000'
 	@$(BIN)/python -W ignore -m benchmarks.churn_run $(ARGS)
+
+drs-run: $(STAMP) $(SIMULATOR) ## Storage DRS moves 300 attached disks at once; DRS_DISKS=30 for fewer
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.drs_run
 
 simulator-races: $(STAMP) $(SIMULATOR) ## the simulated vCenter under Go's race detector and a mixed load; ARGS='--seconds 300'
 	@go=$$(tools/find_go.sh $(VENV)) && (cd simulator && CGO_ENABLED=1 $$go build -race -buildvcs=false -o ../$(SIMULATOR)-race .)

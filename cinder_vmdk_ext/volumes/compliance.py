@@ -22,6 +22,7 @@ from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
+from cinder_vmdk_ext.scheduling import extra_specs
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.scheduling import reservations as space
 from cinder_vmdk_ext import upstream
@@ -60,7 +61,7 @@ class Compliance:
         """
         if state.is_backed(volume) or volume.get('migration_status'):
             return
-        policy = self._upstream.storage_profile(volume)
+        policy = self._selection.specs(volume).get(extra_specs.POLICY) or None
         if (policy is None and host is None
                 or not self._selection.connected):
             return

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage DRS moves many attached disks at once (``make drs-run``).
+
+Prints what reports cost meanwhile, and after how long all hosts were true.
+"""
+
+import gc
+import os
+import threading
+import time
+import unittest
+
+from pyVmomi import vim
+
+from cinder import objects
+
+from cinder_vmdk_ext.tests.functional import backend_case
+
+DISKS = int(os.environ.get('DRS_DISKS', '300'))
+DISKS_A_VM = 15
+REPORT_SECONDS = 0.05
+MOST_REPORT_SECONDS = 0.05
+LONGEST_SECONDS = 900
+
+
+class StormTestCase(backend_case.BackendCase):
+
+    def test_all_hosts_become_true_and_no_report_waits(self):
+        volumes = self.attached()
+        self.addCleanup(self.power_off, {vm for _volume, vm in volumes})
+        self.report()
+        # What is imported is no garbage, and takes a collection 50 ms.
+        gc.collect()
+        gc.freeze()
+        self.control.reset_journal()
+        self.driver.backend.reconciler.start(60)
+        self.addCleanup(self.driver.backend.reconciler.stop)
+        mover = threading.Thread(target=self.move, args=(volumes,))
+        began = time.monotonic()
+        mover.start()
+        costs = []
+        wrong = {volume.id for volume, _vm in volumes}
+        looked_at = time.monotonic()
+        while wrong and time.monotonic() - began < LONGEST_SECONDS:
+            cpu, wall = time.thread_time(), time.monotonic()
+            self.driver.get_volume_stats(refresh=True)
+            costs.append((time.thread_time() - cpu, time.monotonic() - wall))
+            time.sleep(REPORT_SECONDS)
+            if not mover.is_alive() and time.monotonic() - looked_at > 3:
+                wrong = self.wrong(wrong)
+                looked_at = time.monotonic()
+        mover.join()
+        moves = self.control.journal()['methods'].get(
+            'RelocateVM_Task', {}).get('calls', 0)
+        print(f'{len(volumes)} disks: all hosts are true after '
+              f'{time.monotonic() - began:.0f} s, with {moves} relocations of '
+              f'ours, one at a time; {len(costs)} reports took at most '
+              f'{max(costs)[0] * 1000:.1f} ms of CPU and '
+              f'{max(wall for _cpu, wall in costs) * 1000:.0f} ms')
+        self.assertEqual(set(), wrong)
+        self.assertLessEqual(max(costs)[0], MOST_REPORT_SECONDS)
+
+    def attached(self):
+        """Attached volumes, and the instance of each."""
+        found = []
+        for number in range(DISKS):
+            if number % DISKS_A_VM == 0:
+                vm = self.instance(number // DISKS_A_VM)
+            volume = self.create('LocalDS_1')
+            self.attach(volume, vm)
+            found.append((volume, vm))
+        return found
+
+    def instance(self, number):
+        host = self.all(vim.HostSystem)[0]
+        vm = self.wait(self.service.content.rootFolder.childEntity[0].vmFolder
+                       .CreateVM_Task(vim.vm.ConfigSpec(
+                           name=f'server-{number}', guestId='otherGuest',
+                           numCPUs=1, memoryMB=32,
+                           files=vim.vm.FileInfo(vmPathName='[LocalDS_0]'),
+                           deviceChange=[vim.vm.device.VirtualDeviceSpec(
+                               operation='add',
+                               device=vim.vm.device.VirtualLsiLogicController(
+                                   key=1000, busNumber=0,
+                                   sharedBus='noSharing'))]),
+                           host.parent.resourcePool, host))
+        self.wait(vm.PowerOnVM_Task())
+        return vm
+
+    def power_off(self, machines):
+        for vm in machines:
+            self.wait(vm.PowerOffVM_Task())
+            self.wait(vm.Destroy_Task())
+
+    def move(self, volumes):
+        """As Storage DRS does, all at once."""
+        for volume, vm in volumes:
+            self.control.call('POST', '/sdrs/move', {
+                'vm': vm.name, 'disk': str(self.disk_on(vm, volume).key),
+                'datastore': 'LocalDS_3'})
+
+    def wrong(self, ids):
+        """Those of the volumes whose hosts name the old pool still."""
+        return {each.id for each in objects.VolumeList.get_all(
+            self.context, filters={'id': list(ids)})
+            if not each.host.endswith('#LocalDS_3')}
+
+
+if __name__ == '__main__':
+    unittest.main()
