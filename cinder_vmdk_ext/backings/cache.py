@@ -17,8 +17,8 @@ from oslo_log import log as logging
 from cinder_vmdk_ext.backings import members
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
+from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext.inventory import cache
-from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
@@ -29,6 +29,8 @@ LOG = logging.getLogger(__name__)
 # them itself.
 FILL_SECONDS = 30.0
 POLL_SECONDS = 0.02
+# Publishing so many takes a few milliseconds; then other greenthreads run.
+VMS_A_TURN = 200
 # How long a caller waits for the first report of instances that it follows.
 # It takes as long as the long poll gathers changes, and a round trip.
 FOLLOW_SECONDS = 5.0
@@ -189,8 +191,11 @@ class BackingView:
         self._stream.waiting.discard(self)
 
 
-class _BackingStage(updates.Told):
-    """The VMs of one conversation."""
+class _BackingStage:
+    """The VMs of one conversation.
+
+    Only the long poll's thread reports to it (Sink).
+    """
 
     def __init__(self, on_move: Callable[[], None] = lambda: None) -> None:
         self._on_move = on_move
@@ -198,8 +203,10 @@ class _BackingStage(updates.Told):
         self.members: members.Members | None = None
         self.watch_list: members.WatchList | None = None
         self.on_complete: Callable[[], None] = lambda: None
-        super().__init__(lambda ref, path, value: volumeops.backing_value(
-            path, value))
+        # What was reported since the last settling, by moref: the VM before,
+        # and the fields that changed. None: it left.
+        self._pending: dict[str, tuple[
+            shadow.Backing, dict[str, Any]] | None] = {}
         self._lock = threading.Lock()
         self._listed = False
         self._whole = False
@@ -207,7 +214,7 @@ class _BackingStage(updates.Told):
         self._known: dict[str, shadow.Backing] = {}
         self._morefs: dict[str, str] = {}  # by instance UUID
         self._backings = shadow.Backings(index=self._index)
-        self._warned: set[references.Ref] = set()
+        self._warned: set[str] = set()
 
     def moref_of(self, uuid: str) -> str | None:
         with self._lock:
@@ -233,19 +240,39 @@ class _BackingStage(updates.Told):
         """The morefs of all VMs, templates included."""
         return self._known.keys()
 
+    def update(self, kind: str, ref: references.Ref,
+               changes: Iterable[updates.Change]) -> None:
+        """Take a reported VM (Sink)."""
+        moref = ref.value
+        if ref.type != 'VirtualMachine':
+            return
+        if kind == 'leave':
+            self._pending[moref] = None
+            return
+        pending = self._pending.get(moref)
+        if pending is None or kind == 'enter':
+            before = self._known.get(moref) if kind == 'modify' else None
+            pending = self._pending[moref] = (
+                before or shadow.Backing(moref, '', ()), {})
+        for path, value, unreadable in changes:
+            field, pending[1][field] = volumeops.backing_field(path, value)
+            if unreadable:
+                self._warn(moref, unreadable)
+
     def settle(self) -> None:
         """Publish the VMs as reported so far (Sink)."""
-        told = {ref: seen for ref, seen in self.take_changed().items()
-                if ref.type == 'VirtualMachine'}
-        self._warn_of_unreadable(told)
-        changed = {
-            ref.value: None if seen is None
-            else volumeops.backing_of(ref.value, seen)
-            for ref, seen in told.items()}
-        left = {moref: self._known[moref] for moref, vm in changed.items()
-                if vm is None and moref in self._known}
-        if changed:
-            self._publish(changed)
+        pending, self._pending = self._pending, {}
+        left = {moref: self._known[moref] for moref, now in pending.items()
+                if now is None and moref in self._known}
+        morefs = list(pending)
+        moved = False
+        for start in range(0, len(morefs), VMS_A_TURN):
+            concurrency.cooperative_yield()
+            moved |= self._publish({
+                moref: _changed(pending[moref])
+                for moref in morefs[start:start + VMS_A_TURN]})
+        if moved and self._whole:
+            self._on_move()
         if left and self.watch_list is not None:
             self.watch_list.keep(left)
         if not self._listed:
@@ -260,30 +287,28 @@ class _BackingStage(updates.Told):
         self._whole = True
         self.on_complete()
 
-    def _publish(self, changed: dict[str, shadow.Backing | None]) -> None:
+    def _publish(self, changed: dict[str, shadow.Backing | None]) -> bool:
+        """:returns: whether a VM or a disk of it may have been moved"""
         with self._lock:
             moved = any(_may_have_moved(self._known.get(moref), vm)
                         for moref, vm in changed.items())
             for moref, vm in changed.items():
                 self._note(moref, vm)
         self._index.update(changed)
-        if moved and self._whole:
-            self._on_move()
+        return moved
 
-    def _warn_of_unreadable(self, told: dict[references.Ref, Any]) -> None:
+    def _warn(self, moref: str, why: str) -> None:
         """Warn, once for each VM, of what the vCenter does not let us read.
 
         The VM may belong to a volume. A search by UUID still finds it, and
         reading its properties is then an error.
         """
-        for ref, seen in told.items():
-            hidden = (seen or {}).get(collector.UNREADABLE)
-            if hidden and ref not in self._warned:
-                self._warned.add(ref)
-                LOG.warning('%(vm)s: %(why)s. If it is the VM of a volume, '
-                            'the volume cannot be used until the privilege is '
-                            'granted.', {'vm': f'{ref.type} {ref.value}',
-                                         'why': sorted(hidden.values())[0]})
+        if moref not in self._warned:
+            self._warned.add(moref)
+            LOG.warning('%(vm)s: %(why)s. If it is the VM of a volume, '
+                        'the volume cannot be used until the privilege is '
+                        'granted.', {'vm': f'VirtualMachine {moref}',
+                                     'why': why})
 
     def _note(self, moref: str, vm: shadow.Backing | None) -> None:
         old = self._known.pop(moref, None)
@@ -292,6 +317,17 @@ class _BackingStage(updates.Told):
         if vm:
             self._known[moref] = vm
             self._morefs[vm.uuid] = moref
+
+
+def _changed(pending: tuple[shadow.Backing, dict[str, Any]] | None
+             ) -> shadow.Backing | None:
+    if pending is None:
+        return None
+    before, fields = pending
+    if fields.get('volume_id') == fields.get('uuid'):
+        # Keep one string for both.
+        fields['volume_id'] = fields.get('uuid', before.volume_id)
+    return before._replace(**fields)
 
 
 def _may_have_moved(old: shadow.Backing | None,

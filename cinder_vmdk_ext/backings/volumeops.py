@@ -7,6 +7,7 @@ references, as in upstream's methods.
 
 import copy
 import re
+import sys
 import uuid as uuids
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -782,33 +783,45 @@ def _chosen(hardware: Iterable[devices.Device],
     raise vmdk_exceptions.VirtualDiskNotFoundException()
 
 
-def backing_value(path: str, element: etree._Element) -> Any:
-    """A property of a VM in the form that :func:`backing_of` needs; no XML."""
-    found = soap.value(element)
-    return _option_value(found) if path == _VOLUME_ID else found
+def backing_field(path: str, found: Any) -> tuple[str, Any]:
+    """A property of :data:`BACKING_PATHS` as a field of a Backing.
 
-
-def backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
-    """A shadow VM from its properties (:data:`BACKING_PATHS`)."""
+    :param found: the property's value, also as XML; None: it is unset
+    :raises VimConnectionException: the value makes no sense
+    """
+    field, convert = _BACKING_FIELDS[path]
     try:
-        return _backing_of(moref, seen)
+        return field, convert(soap.value(found)
+                              if etree.iselement(found) else found)
     except soap.MALFORMED as error:
         raise soap.malformed('a VM', error) from error
 
 
-def _backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
-    path = seen.get('config.files.vmPathName') or ''
-    return shadow.Backing(
-        moref, seen.get('name') or '',
-        tuple(ref.value for ref in seen.get('datastore') or ()),
-        bool(seen.get('config.template')),
-        seen.get(_UUID) or '',
-        _option_value(seen.get(_VOLUME_ID)) or '',
-        seen.get('config.changeVersion') or '',
-        path.rpartition('/')[0])
+def backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
+    """A shadow VM from its properties (:data:`BACKING_PATHS`)."""
+    return shadow.Backing(moref, **dict(
+        backing_field(path, seen.get(path)) for path in _BACKING_FIELDS))
 
 
 def _option_value(option: Any) -> str | None:
     if not isinstance(option, etree._Element):
         return option
     return option.findtext(_VALUE)
+
+
+def _text(found: Any) -> str:
+    return found or ''
+
+
+# The field of each property, and what makes the field's value of it.
+_BACKING_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    'name': ('name', _text),
+    _UUID: ('uuid', _text),
+    _VOLUME_ID: ('volume_id', lambda found: _option_value(found) or ''),
+    'config.files.vmPathName': (
+        'folder', lambda found: (found or '').rpartition('/')[0]),
+    'config.template': ('template', bool),
+    'config.changeVersion': ('change_version', _text),
+    # Thousands of VMs have the same few datastores.
+    'datastore': ('datastores', lambda found: tuple(
+        sys.intern(ref.value) for ref in found or ()))}

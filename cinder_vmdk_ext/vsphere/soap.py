@@ -43,8 +43,12 @@ NIL = f'{{{XSI}}}nil'
 _FAULT = f'{{{_ENVELOPE}}}Fault'
 _PARSING = {'encoding': 'UTF-8', 'resolve_entities': False,
             'no_network': True, 'huge_tree': True}
+# Each part can match in one way only: otherwise the whole reply would be
+# searched for another end of the XML declaration.
 _DOCUMENT_TYPE = re.compile(
-    rb'(\xef\xbb\xbf)?\s*((<\?.*?\?>|<!--.*?-->)\s*)*<!DOCTYPE', re.DOTALL)
+    rb'(?:\xef\xbb\xbf)?\s*'
+    rb'(?:(?:<\?(?:[^?]|\?(?!>))*\?>|<!--(?:[^-]|-(?!->))*-->)\s*)*'
+    rb'<!DOCTYPE')
 
 
 def tag(name: str) -> str:

@@ -412,22 +412,18 @@ class Conversation:
         return self._ended  # by another thread, perhaps just now
 
     def _pass_on(self, update: etree._Element) -> None:
-        kind = ref = None
+        kind, obj, *parts = update
+        ref = soap.ref(obj)
         changes = []
-        for part in update:
-            tag = part.tag
-            if tag == _CHANGE_SET:
+        for part in parts:
+            if part.tag == _CHANGE_SET:
                 changes.append(_change(part))
-            elif tag == _MISSING_SET:
+            elif part.tag == _MISSING_SET:
                 lacking = property_collector.missing(part)
                 changes.append(Change(lacking.path, None, str(lacking)))
-            elif tag == _KIND:
-                kind = part.text
-            elif tag == _OBJ:
-                ref = soap.ref(part)
         sink = self._routes.get(update.getparent().findtext(_FILTER) or '')
-        if sink is not None and ref is not None:
-            sink.update(kind or '', ref, changes)
+        if sink is not None:
+            sink.update(kind.text or '', ref, changes)
 
     def _fail(self, error: Exception, failures: int) -> None:
         """Discard the reports, and wait a little."""
@@ -495,18 +491,10 @@ class Conversation:
 
 
 def _change(entry: etree._Element) -> Change:
-    path = operation = value = None
-    for part in entry:
-        tag = part.tag
-        if tag == _VAL:
-            value = part
-        elif tag == _NAME:
-            path = part.text
-        elif tag == _OP:
-            operation = part.text
-    if operation in ('remove', 'indirectRemove'):
-        value = None
-    return Change(path or '', value)
+    """A PropertyChange; its elements are in the schema's order."""
+    path, operation, *value = entry
+    return Change(path.text or '', value[0] if value and operation.text
+                  not in ('remove', 'indirectRemove') else None)
 
 
 _SERVICE_INSTANCE = references.Ref('ServiceInstance', 'ServiceInstance')
@@ -514,10 +502,5 @@ _OBJECT_SET = f'{{{soap.VIM}}}objectSet'
 _VERSION = f'{{{soap.VIM}}}version'
 _RETURNED = f'{{{soap.VIM}}}returnval'
 _FILTER = f'{{{soap.VIM}}}filter'
-_OBJ = f'{{{soap.VIM}}}obj'
-_KIND = f'{{{soap.VIM}}}kind'
 _CHANGE_SET = f'{{{soap.VIM}}}changeSet'
 _MISSING_SET = f'{{{soap.VIM}}}missingSet'
-_NAME = f'{{{soap.VIM}}}name'
-_OP = f'{{{soap.VIM}}}op'
-_VAL = f'{{{soap.VIM}}}val'

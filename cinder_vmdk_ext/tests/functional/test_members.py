@@ -8,6 +8,7 @@ from pyVmomi import vim
 
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.volumes import reconcile
+from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
 
 
@@ -40,13 +41,14 @@ class MembersTestCase(backend_case.BackendCase):
     def reported(self):
         """Collect the VMs of which the long poll reports something."""
         found = []
-        real = updates.Told.update
+        real = updates._change
 
-        def update(told, kind, ref, changes):
+        def change(entry):
+            ref = soap.ref(entry.getparent()[1])
             if ref.type == 'VirtualMachine':
                 found.append(ref.value)
-            real(told, kind, ref, changes)
-        patch = mock.patch.object(updates.Told, 'update', update)
+            return real(entry)
+        patch = mock.patch.object(updates, '_change', change)
         patch.start()
         self.addCleanup(patch.stop)
         return found

@@ -266,11 +266,13 @@ class NoAnswerTestCase(ClientCase):
 
     def test_a_document_type_is_refused(self):
         """SOAP has none; its entities could grow without end."""
-        self.answer('<?xml version="1.0"?>\n<!-- x -->\n'
-                    '<!DOCTYPE x [<!ENTITY who "me">]>\n'
-                    + response('<returnval>&who;</returnval>')
-                    .partition('?>')[2])
-        self.assertNoAnswer('document type')
+        for before in ('<?xml version="1.0"?>\n<!-- x -->\n',
+                       '<?xml version="1.0"?><?a <b>? ?><!-- <a> -c- ?> -->',
+                       '<!----><!---->', '  '):
+            self.answer(before + '<!DOCTYPE x [<!ENTITY who "me">]>\n'
+                        + response('<returnval>&who;</returnval>')
+                        .partition('?>')[2])
+            self.assertNoAnswer('document type')
 
     def test_entities_do_not_grow_without_end(self):
         entities = ''.join(
