@@ -21,6 +21,7 @@
     UnusableImage(ImageUnacceptable)        its data is not as described
     QuarantineRefused(CinderException)      it must stay in quarantine
     RelinkRefused(CinderException)          a volume cannot get that disk
+    RepairRefused(CinderException)          a finding cannot be corrected
     VolumeApiFailed(CinderException)        Cinder's API refused a request
     StorageRefused(VMwareDriverException)   a change of storage was refused
       UnknownObject                         no object has that name, or many
@@ -266,6 +267,13 @@ def _shown(reasons: Mapping[str, str]) -> str:
 
 class QuarantineRefused(exception.CinderException):
     """An object must stay in quarantine unchanged; the message says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+
+
+class RepairRefused(exception.CinderException):
+    """A finding of the audit was not corrected; nothing was changed."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

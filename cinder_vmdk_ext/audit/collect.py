@@ -19,6 +19,7 @@ from cinder import objects
 from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.audit import expectations
 from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
@@ -42,10 +43,13 @@ _PATHS = {
         'config.managedBy', 'config.modified', 'config.createDate',
         'config.files.vmPathName',
         'datastore', 'snapshot', 'layoutEx.file', 'config.hardware.device',
+        'runtime.powerState',
         *(f'config.extraConfig["{mark}"]' for mark in _MARKS)),
     'Folder': ('name', 'parent'),
     'Datacenter': ('name', 'parent')}
 _DEVICES = 'config.hardware.device'
+_MAINTENANCE = {'normal': '',
+                'enteringMaintenance': 'entering maintenance mode'}
 _IDS_A_QUERY = 200
 # For "never" the vCenter reports the first moment of its calendar.
 _NEVER = datetime.datetime(1980, 1, 1, tzinfo=datetime.timezone.utc)
@@ -98,10 +102,10 @@ class EvidenceReader:
         """Read as :meth:`read` does, but do not search the datastores.
 
         Its time does not grow with the number of datastores. The result does
-        not show whether a disk's file exists.
+        not show whether a disk's file exists, nor which policies disks have.
         """
         return self._evidence(self._machines(self._backend.inventory()), [],
-                              frozenset())
+                              frozenset(), policies=False)
 
     def again(self, finding: compare.Finding) -> compare.Evidence:
         """Read the present evidence about one finding.
@@ -127,16 +131,24 @@ class EvidenceReader:
             backing = self._ops.get_backing_by_uuid(finding.owner)
             if backing:
                 morefs.add(backing.value)
-        morefs |= {vm.moref for vm in self._last if finding.owner in (
-            vm.uuid, vm.volume_id, vm.replaced)}
+        record = self.records.get(finding.owner)
+        owners = {finding.owner} | {
+            each.instance_uuid for each in (
+                record.volume_attachment if record else ())
+            if each.instance_uuid}
+        morefs |= {vm.moref for vm in self._last if not owners.isdisjoint(
+            (vm.uuid, vm.volume_id, vm.replaced))}
         return self._evidence(self._machines(inventory, morefs), files,
                               frozenset())
 
     def _evidence(self, machines: list[compare.Machine],
                   files: list[compare.File],
-                  searched: frozenset[str]) -> compare.Evidence:
+                  searched: frozenset[str],
+                  policies: bool = True) -> compare.Evidence:
         self._last = self._last or machines
         volumes, snapshots = self._records()
+        if policies:
+            machines = self._with_policies(machines, volumes)
         names = config.name_patterns()
         known = {each.id for each in volumes} | {
             each.id for each in snapshots}
@@ -149,7 +161,48 @@ class EvidenceReader:
         return compare.Evidence(
             volumes, snapshots, tuple(machines), tuple(files), names,
             self._backend.deployment(),
-            _deleted(owners - known - {''}), self._named, searched)
+            _deleted(owners - known - {''}), self._named, searched,
+            self._pools())
+
+    def _with_policies(self, machines: list[compare.Machine],
+                       volumes: Iterable[compare.Volume]
+                       ) -> list[compare.Machine]:
+        """The same, and which disks lack the policy of their volume's type.
+        """
+        wanted = {each.id: each.policy for each in volumes
+                  if each.policy and not each.attached_to}
+        asked = [(vm.moref, disk.key) for vm in machines
+                 if vm.uuid in wanted and not vm.template
+                 for disk in vm.held]
+        if not asked:
+            return machines
+        directory = self._backend.directory
+        found = directory.of_disks(asked)
+        ids = {name: directory.policy_id(name)
+               for name in set(wanted.values())}
+
+        def judged(vm: compare.Machine, disk: compare.Held) -> compare.Held:
+            policy = ids[wanted[vm.uuid]]
+            has = found.get((vm.moref, disk.key))
+            if policy is None or has is None or str(policy.uniqueId) in has:
+                return disk
+            return dataclasses.replace(disk, policies=(wanted[vm.uuid],))
+        return [dataclasses.replace(vm, held=tuple(
+            judged(vm, disk) for disk in vm.held))
+            if vm.uuid in wanted else vm for vm in machines]
+
+    def _pools(self) -> dict[str, str]:
+        """The pools of the backend, and why one cannot be used; '': it can.
+        """
+        inventory, found = self._backend.inventory(), {}
+        for moref, name in pool_names.by_datastore(
+                inventory, self._backend.settings).items():
+            datastore = inventory.datastores[moref]
+            found[name] = (
+                '' if datastore.accessible else 'not accessible') or (
+                _MAINTENANCE.get(datastore.maintenance_mode,
+                                 'in maintenance mode'))
+        return found
 
     def _datastores(self, inventory: model.Inventory
                     ) -> list[model.Datastore]:
@@ -162,10 +215,16 @@ class EvidenceReader:
     def _records(self) -> tuple[tuple[compare.Volume, ...],
                                 tuple[compare.Snapshot, ...]]:
         context = cinder_context.get_admin_context()
+        hosts = {
+            each for service in objects.ServiceList.get_all(
+                context, {'binary': 'cinder-volume'})
+            for each in (service.host, service.cluster_name) if each}
+        expected = expectations.Expectations()
         # Of all backends: a VM may belong to another backend.
         self.records = {each.id: each
                         for each in objects.VolumeList.get_all(context)}
-        volumes = tuple(map(self._volume, self.records.values()))
+        volumes = tuple(self._volume(each, hosts, expected)
+                        for each in self.records.values())
         mine = {each.id for each in volumes if each.mine}
         return volumes, tuple(
             compare.Snapshot(
@@ -178,19 +237,28 @@ class EvidenceReader:
                 path=each.provider_location or '')
             for each in objects.SnapshotList.get_all(context, {}))
 
-    def _volume(self, volume: Any) -> compare.Volume:
+    def _volume(self, volume: Any, hosts: Collection[str],
+                expected: expectations.Expectations) -> compare.Volume:
+        mine = self._backend.owner.owns(volume)
+        asked = (expected.of(volume.volume_type_id) if mine
+                 else expectations.ANY)
+        place = volume_utils.extract_host(
+            volume.cluster_name or volume.host or '', 'backend')
         return compare.Volume(
             volume.id, volume.name,
             volume_utils.extract_host(volume.host or '', 'pool') or '',
             volume.status or '',
             at_rest=state.is_at_rest(volume),
             backed=state.is_backed(volume),
-            mine=self._backend.owner.owns(volume),
+            mine=mine,
             deleting=state.is_deleting(volume),
             idle_seconds=_age(volume.updated_at or volume.created_at) or 0.0,
             attached_to=tuple(
                 each.instance_uuid for each in volume.volume_attachment
-                if each.instance_uuid))
+                if each.instance_uuid),
+            size_gib=volume.size or 0, adapter=asked.adapter, io=asked.io,
+            policy=asked.policy,
+            host=place, served=not hosts or place in hosts)
 
     # -- Inventory ----------------------------------------------------------
 
@@ -207,7 +275,7 @@ class EvidenceReader:
         names = pool_names.by_datastore(inventory, self._backend.settings)
         vms = {ref.value: seen for ref, seen in found.items()
                if ref.type == 'VirtualMachine'}
-        return [self._machine(moref, seen, _chains(seen.get(_DEVICES)),
+        return [self._machine(moref, seen, _held(seen.get(_DEVICES)),
                               inventory, names)
                 for moref, seen in vms.items()]
 
@@ -221,7 +289,7 @@ class EvidenceReader:
             (_DEVICES,), _kept)
         paths = {ref.value: tuple(
             reference(path, inventory)
-            for chain in _chains(seen.get(_DEVICES)) for path in chain)
+            for disk in _held(seen.get(_DEVICES)) for path in disk.chain)
             for ref, seen in found.items()}
         return [dataclasses.replace(vm, points=tuple(
             dataclasses.replace(point, disks=paths.get(point.moref, ()))
@@ -247,7 +315,7 @@ class EvidenceReader:
                     if found.path == within)
 
     def _machine(self, moref: str, seen: dict[str, Any],
-                 disks: tuple[tuple[str, ...], ...],
+                 disks: tuple[devices.HeldDisk, ...],
                  inventory: model.Inventory,
                  names: dict[str, str]) -> compare.Machine:
         name = seen.get('name') or moref
@@ -270,10 +338,10 @@ class EvidenceReader:
                 _EXTENSION_KEY) == upstream.EXTENSION_KEY,
             deployment=deployment, at_home=self._is_home(above),
             folder=reference(own, inventory).rpartition('/')[0],
-            disks=tuple(reference(chain[0], inventory)
-                        for chain in disks),
-            below=tuple(reference(path, inventory) for chain in disks
-                        for path in chain[1:]),
+            disks=tuple(reference(disk.chain[0], inventory)
+                        for disk in disks),
+            below=tuple(reference(path, inventory) for disk in disks
+                        for path in disk.chain[1:]),
             template=bool(seen.get('config.template')),
             pool=names.get(home),
             place=datastore.plain_name if datastore else '',
@@ -284,6 +352,11 @@ class EvidenceReader:
             points=tuple(
                 compare.Point(node.moref, node.name, _age(node.created_at))
                 for node in snapshot_tree.nodes(seen.get('snapshot'))),
+            held=tuple(compare.Held(
+                reference(disk.chain[0], inventory), disk.uuid,
+                disk.size_bytes, disk.adapter, tuple(disk.limits), disk.key)
+                for disk in disks),
+            powered_on=seen.get('runtime.powerState') == 'poweredOn',
             age_seconds=min(
                 (age for age in (_age(seen.get('config.createDate')),
                                  _age(seen.get('config.modified')))
@@ -323,14 +396,13 @@ class EvidenceReader:
 
 
 def _kept(_kind: str, path: str, element: etree._Element) -> Any:
-    """A property as it arrives; of the devices their disks' files alone."""
-    return (devices.chains(element) if path == _DEVICES
+    """A property as it arrives; of the devices what is compared of disks."""
+    return (devices.held(element) if path == _DEVICES
             else soap.value(element))
 
 
-def _chains(found: Any) -> tuple[tuple[str, ...], ...]:
-    """The files of each disk, its own first."""
-    return found if isinstance(found, tuple) else devices.chains(found)
+def _held(found: Any) -> tuple[devices.HeldDisk, ...]:
+    return found if isinstance(found, tuple) else devices.held(found)
 
 
 def _file(datastore: model.Datastore, found: datastore_browser.Found,

@@ -14,8 +14,12 @@ shared
 stuck
     a record's operation has not ended for a day, or its deletion has begun
     and failed
+unreachable
+    the datastore of the disk is in maintenance mode, or not accessible
 misplaced
     the record's host names another pool than the one that holds the disk
+changed
+    the VM, its disk or a snapshot is not as the driver made it
 duplicated
     another VM has the volume's identity, beside the VM that the driver uses
 leftover
@@ -29,23 +33,28 @@ quarantined
 import dataclasses
 import functools
 import re
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import names as patterns
 
-KINDS = ('lost', 'at-risk', 'shared', 'stuck', 'misplaced', 'duplicated',
-         'leftover', 'orphan', 'quarantined')
+KINDS = ('lost', 'at-risk', 'shared', 'stuck', 'unreachable', 'misplaced',
+         'changed', 'duplicated', 'leftover', 'orphan', 'quarantined')
 # Where a sweep puts VMs, below the folder OpenStack, and files.
 QUARANTINE_FOLDER = 'Quarantine'
 QUARANTINE_PATH = 'openstack-quarantine'
 
 NO_TRACE = 'no trace of it'
+NOTHING_FOUND = 'nothing of it was found'
 _ID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 _TEMPORARY_SNAPSHOT = re.compile(f'temp-snapshot-({_ID})')
 # Name of an instance's snapshot for a group; it contains the group's id.
 _MOMENT = re.compile(f'group(?:-snapshot)?-({_ID})')
+# Extents that have content.
+_CONTENT = re.compile(r'-(flat|delta|sesparse)\.vmdk$')
+_GIB = 1 << 30
 _EXTENT = re.compile(r'(-flat|-delta|-sesparse|-ctk|-rdm|-rdmp)(?=\.vmdk$)')
 # How long an operation may take before its record counts as stuck.
 STUCK_SECONDS = 86400.0
@@ -65,6 +74,14 @@ class Volume:
     deleting: bool = False  # its deletion has begun
     idle_seconds: float = 0.0  # since its record changed
     attached_to: tuple[str, ...] = ()  # UUIDs of instances
+    size_gib: int = 0  # 0: unknown
+    adapter: str = ''  # that its type asks for; '': it asks for none
+    policy: str = ''  # storage policy that its type asks for
+    #: I/O limits that its type asks for, as :attr:`Held.io`; None: any.
+    io: tuple[object, ...] = ()
+    host: str = ''
+    #: Whether a cinder-volume has registered for its host.
+    served: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +106,21 @@ class Point:
     name: str
     age_seconds: float | None = None
     disks: tuple[str, ...] = ()  # '[datastore] path' of all that it needs
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A disk of a VM, as the VM has it."""
+
+    path: str  # '[datastore] path'
+    uuid: str = ''
+    size_bytes: int = 0
+    adapter: str = ''  # '': an unknown one
+    #: Limit, reservation, level and number of shares.
+    io: tuple[object, ...] = ()
+    key: int = 0  # of the device
+    #: Names of the storage policies that it should have and has not.
+    policies: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +150,8 @@ class Machine:
     disk_count: int = 1
     points: tuple[Point, ...] = ()
     age_seconds: float | None = None  # since it was made or changed
+    held: tuple[Held, ...] = ()  # its disks in order
+    powered_on: bool = False
 
     @property
     def space_bytes(self) -> int:
@@ -171,6 +205,8 @@ class Evidence:
     named: frozenset[str] = frozenset()
     #: Names of the storages whose files were read.
     searched: frozenset[str] = frozenset()
+    #: Pools of the backend, each with why it cannot be used; '': it can.
+    pools: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +226,9 @@ class Finding:
     sweepable: bool = False
     machine: str = ''  # of a vm-snapshot: the VM's moref
     datastore: str = ''  # of a file: the datastore's moref
+    #: What is to be done, where its kind alone does not say it: a key of
+    #: :data:`cinder_vmdk_ext.audit.remedies.OF_CAUSES`.
+    cause: str = ''
 
 
 def compare(evidence: Evidence) -> list[Finding]:
@@ -304,8 +343,10 @@ class Comparison:
         yield from self._of_temporary()
         yield from self._of_files()
         for vm in self._aside:
-            yield _of_machine('quarantined', vm, vm.quarantined,
-                              'a sweep moved it here')
+            gone = self._gone(vm)
+            yield _of_machine('quarantined', vm, vm.quarantined, _and(
+                'a sweep moved it here',
+                f'its file {gone[0]} is gone' if gone else None))
 
     # -- Records ------------------------------------------------------------
 
@@ -327,9 +368,11 @@ class Comparison:
         """The templates that hold a snapshot; there should be one at most."""
         return self._templates.get(snapshot_id, [])
 
-    def _is_whole(self, volume_id: str) -> bool:
+    def is_whole(self, volume_id: str) -> bool:
+        """Whether a volume has a VM, whose disk has its files."""
         used = self.used(volume_id)
-        return used is not None and used.disk_count > 0
+        return (used is not None and used.disk_count > 0
+                and not self._gone(used))
 
     def _of_volumes(self) -> Iterator[Finding]:
         for volume in self._evidence.volumes:
@@ -338,28 +381,22 @@ class Comparison:
                 continue
             yield from self._of_record(volume, used)
             if used is None:
-                if (volume.backed and volume.at_rest
-                        and not volume.deleting):
-                    yield Finding(
-                        'lost', 'volume', volume.name, volume.id, volume.id,
-                        volume.pool, 0, None, self.traces(volume.id))
-                continue
-            if (volume.at_rest and used.pool is not None
+                yield from self._without_vm(volume)
+            elif (volume.at_rest and used.pool is not None
                     and used.pool != volume.pool):
-                yield _of_machine(
+                yield dataclasses.replace(_of_machine(
                     'misplaced', used, volume.id,
                     f'its host names {volume.pool}, and its VM is on '
-                    f'{used.pool}')
+                    f'{used.pool}'), cause='host')
+        for volume in self._evidence.volumes:
+            if not volume.mine and not volume.served and volume.at_rest:
+                yield from self._unserved(volume)
         for volume_id, machines in self._holders.items():
             used = self.used(volume_id)
             if volume_id in self._volumes:
                 for vm in machines:
                     if vm is not used:
-                        yield _of_machine(
-                            'duplicated', vm, volume_id,
-                            f'{used.moref} is used' if used else
-                            'it has the mark of the volume, but not its UUID '
-                            'or name, so that the driver does not use it')
+                        yield self._duplicated(vm, used, volume_id)
                 continue
             for vm in machines:
                 if self._is_foreign(vm):
@@ -372,6 +409,51 @@ class Comparison:
                         'this volume has no record', why),
                     sweepable=why is None)
 
+    def _duplicated(self, vm: Machine, used: Machine | None,
+                    volume_id: str) -> Finding:
+        """A second VM of a volume; it is swept only if it is named."""
+        why = self._free_of(volume_id) or self._why_not(vm, volume_id)
+        if used and not {*vm.disks, *vm.below}.isdisjoint(
+                {*used.disks, *used.below}):
+            why = f'it has files of {used.moref}'
+        return _of_machine(
+            'duplicated', vm, volume_id, f'{used.moref} is used' if used else
+            'it has the mark of the volume, but not its UUID or name, so '
+            'that the driver does not use it',
+            sweepable=why is None and vm.moref in self._evidence.named)
+
+    def _without_vm(self, volume: Volume) -> Iterator[Finding]:
+        """What is wrong with a volume that has no VM."""
+        if not volume.at_rest or volume.deleting:
+            return
+        about = functools.partial(
+            Finding, thing='volume', name=volume.name, reference=volume.id,
+            owner=volume.id, place=volume.pool, space_bytes=0,
+            age_seconds=None)
+        pools = self._evidence.pools
+        why = pools.get(volume.pool, '')
+        if volume.backed and why:
+            # The vCenter may not show what is on such a datastore.
+            yield about('unreachable', detail=f'no VM is seen, and its '
+                        f'datastore {volume.pool} is {why}')
+        elif volume.backed:
+            traces = self.traces(volume.id)
+            yield about('lost', detail=traces,
+                        cause='gone' if traces == NOTHING_FOUND else '')
+        elif pools and volume.pool not in pools:
+            yield about('misplaced', cause='host', detail=(
+                f'it has no disk yet, and there is no pool {volume.pool}'))
+
+    def _unserved(self, volume: Volume) -> Iterator[Finding]:
+        """A volume of no backend, whose VM is in a folder of this one."""
+        vm = self.used(volume.id)
+        if (vm is not None and vm.at_home and vm.pool is not None
+                and vm.deployment and not self._is_foreign(vm)):
+            yield dataclasses.replace(_of_machine(
+                'misplaced', vm, volume.id,
+                f'no cinder-volume has registered as {volume.host}, and its '
+                f'VM is on {vm.pool}'), cause='backend')
+
     def _of_record(self, volume: Volume,
                    used: Machine | None) -> Iterator[Finding]:
         """What is wrong with a volume's record or with its VM's disk."""
@@ -382,26 +464,115 @@ class Comparison:
         if not volume.at_rest and volume.idle_seconds >= STUCK_SECONDS:
             yield about('stuck', detail=(
                 f'it has been {volume.status} for '
-                f'{volume.idle_seconds / 3600:.0f} hours'))
+                f'{volume.idle_seconds / 3600:.0f} hours'),
+                cause='status')
         elif volume.at_rest and volume.deleting:
             yield about('stuck', detail=(
                 'its deletion has begun and failed; repeat the deletion'))
         if used is None or not volume.at_rest:
             return
+        why = self._evidence.pools.get(used.pool or '', '')
+        if why:
+            yield about('unreachable', detail=(
+                f'its datastore {used.pool} is {why}'))
+            if not used.disk_count:
+                return  # the vCenter may not show what is there
         if volume.backed and not used.disk_count:
-            yield about('lost', detail=f'its VM {used.moref} has no disk')
-        for path in self._gone(used):
-            yield about('lost', detail=(
-                f'its VM {used.moref} needs {path}, which is gone'))
+            traces = self.traces(volume.id)
+            yield about('lost', detail=_and(
+                f'its VM {used.moref} has no disk', traces),
+                cause='gone' if traces == NOTHING_FOUND else '')
+        gone = self._gone(used)
+        for path in gone:
+            traces = self.traces(volume.id)
+            yield about('lost', detail=_and(
+                f'its VM {used.moref} needs {path}, which is gone', traces),
+                cause='gone' if traces == NOTHING_FOUND else '')
+        yield from self._of_changes(volume, used)
         for disk in used.disks:
             for kind, detail in self._of_disk(volume, used, disk):
                 yield about(kind, detail=detail)
 
     def _gone(self, vm: Machine) -> list[str]:
         """The files that a VM's disks need and that are not there."""
-        return [path for path in (*vm.disks, *vm.below)
+        needed = {*vm.disks, *vm.below}
+        # The content is in the extents; the vCenter says which there are.
+        extents = [path for path, _size in vm.files
+                   if _CONTENT.search(path) and _descriptor(path) in needed]
+        return [path for path in (*vm.disks, *vm.below, *extents)
                 if model.split_path(path, self._evidence.searched)
                 and path not in self._paths]
+
+    def _of_changes(self, volume: Volume,
+                    used: Machine) -> Iterator[Finding]:
+        """What of a volume's VM is not as the driver made it."""
+        about = functools.partial(
+            Finding, 'changed', 'volume', volume.name, volume.id, volume.id,
+            used.place, 0, used.age_seconds, machine=used.moref)
+        identity = list(_identity(volume, used))
+        if self._is_foreign(used):
+            yield about(f'its VM {used.moref} has the mark of another '
+                        'deployment of Cinder', cause='foreign')
+        elif identity:
+            yield about(f'its VM {used.moref} ' + ', '.join(identity),
+                        cause='identity')
+        if not used.at_home:
+            yield about(f'its VM {used.moref} is in {used.path}, which is '
+                        'in no folder of this backend', cause='folder')
+        if used.powered_on:
+            yield about(f'its VM {used.moref} is powered on, and locks the '
+                        'disk', cause='power')
+        own = _own_disk(volume, used)
+        if own is None and len(used.held) > 1:
+            yield about(f'its VM {used.moref} has {len(used.held)} disks, '
+                        "and none has the volume's UUID", cause='disks')
+        if own is not None:
+            for each in used.held:
+                if each is not own:
+                    yield dataclasses.replace(about(
+                        f'its VM {used.moref} also has {each.path}, which '
+                        'would be deleted with the volume',
+                        cause='foreign-disk'), kind='at-risk')
+            yield from self._of_own_disk(volume, own, about)
+
+    def _of_own_disk(self, volume: Volume, own: Held,
+                     about: Callable[..., Finding]) -> Iterator[Finding]:
+        size_gib = -(-own.size_bytes // _GIB)
+        # The disk of an attached volume is its instance's to resize.
+        if volume.size_gib and own.size_bytes and not volume.attached_to and (
+                size_gib != volume.size_gib):
+            yield about(f'its disk has {size_gib} GiB, and its record '
+                        f'{volume.size_gib} GiB', cause=(
+                            'small' if size_gib < volume.size_gib
+                            else 'large'))
+        if volume.adapter and own.adapter not in ('', volume.adapter) and (
+                not volume.attached_to):
+            yield about(f'its disk has the adapter {own.adapter}, and its '
+                        f'type asks for {volume.adapter}', cause='adapter')
+        # On an attached disk it is set when the disk is detached.
+        if own.policies and not volume.attached_to:
+            yield about('its disk does not have the storage policy '
+                        + ', '.join(own.policies), cause='policy')
+        # A host enforces the limits of the instance's device.
+        for disk in self._on_instances(volume) or [own]:
+            if any(wanted not in (None, has) for wanted, has in zip(
+                    volume.io, disk.io)):
+                yield about(f'its disk has the I/O limits {_words(disk.io)}, '
+                            'and its type asks for '
+                            f'{_words(volume.io)}', cause='io')
+
+    def _on_instances(self, volume: Volume) -> list[Held]:
+        """The disk of an attached volume, on its instances."""
+        return [disk for uuid in volume.attached_to
+                for vm in self._by_uuid.get(uuid, ())
+                for disk in vm.held if disk.uuid.lower() == volume.id]
+
+    @functools.cached_property
+    def _by_uuid(self) -> dict[str, list[Machine]]:
+        found: dict[str, list[Machine]] = {}
+        for vm in self._evidence.machines:
+            found.setdefault(vm.uuid, []).append(vm)
+        return found
 
     def _of_disk(self, volume: Volume, used: Machine,
                  disk: str) -> Iterator[tuple[str, str]]:
@@ -437,18 +608,27 @@ class Comparison:
 
     def traces(self, volume_id: str) -> str:
         """What still exists of a lost volume, to help the search for it."""
+        used = self.used(volume_id)
         machines = [vm for of, vm in self._temporary if of == volume_id]
         machines += self._holders.get(volume_id, [])
-        found = [f'{vm.name} ({vm.moref})' for vm in machines]
+        found = [f'{vm.name} ({vm.moref})' for vm in machines
+                 if vm is not used]
+        found += [f'{vm.name} ({vm.moref}), in quarantine'
+                  for vm in self._aside if volume_id in (
+                      vm.quarantined, vm.uuid, vm.volume_id)]
         found += [
             f'{vm.name} ({vm.moref}), marked as a template'
             for vm in self._evidence.machines if vm.template and (
                 vm.uuid == volume_id
                 or self._evidence.names.volume_id(vm.name) == volume_id)]
+        found += [f'{disk}, which {vm.name} ({vm.moref}) has'
+                  for disk, users in self._naming.items()
+                  if self._evidence.names.in_path(disk) == volume_id
+                  for vm in users if vm is not used]
         found += [file.reference for file in self._unused()
                   if self._owner_of(file) == volume_id]
         return ('still present: ' + ', '.join(found) if found
-                else 'nothing of it was found')
+                else NOTHING_FOUND)
 
     def _of_snapshots(self) -> Iterator[Finding]:
         for record in self._evidence.snapshots:
@@ -458,10 +638,14 @@ class Comparison:
             detail = (self._lost_template(record) if record.template
                       else self._lost_in_tree(record))
             if detail is not None:
+                cause = '' if detail else 'gone'
+                if not detail and not record.template:
+                    detail, cause = self._perhaps_renamed(record)
                 yield Finding(
                     'lost', 'snapshot', record.name, record.id, record.id,
                     record.path or record.volume_id, 0, None, _and(
-                        f'of volume {record.volume_id}', detail))
+                        f'of volume {record.volume_id}',
+                        detail or NOTHING_FOUND), cause=cause)
         for snapshot_id, machines in self._templates.items():
             known = self._snapshots.get(snapshot_id)
             for vm in machines:
@@ -474,16 +658,15 @@ class Comparison:
                         _and('this snapshot has no record', why),
                         sweepable=why is None)
                 elif not vm.template and known.status == 'available':
-                    yield _of_machine(
+                    yield dataclasses.replace(_of_machine(
                         'duplicated' if len(machines) > 1 else 'misplaced',
-                        vm, snapshot_id, 'not marked as a template')
+                        vm, snapshot_id, 'not marked as a template'),
+                        cause='' if len(machines) > 1 else 'template')
 
     def _lost_template(self, record: Snapshot) -> str | None:
         """What is lost of a snapshot that is a template; None: nothing."""
         details = []
         for vm in self._templates.get(record.id, ()):
-            if not vm.template:
-                continue
             gone = self._gone(vm)
             if vm.disk_count and not gone:
                 return None
@@ -504,6 +687,28 @@ class Comparison:
                     return f'{point.moref} needs {path}, which is gone'
         return None if points else ''
 
+    def _perhaps_renamed(self, record: Snapshot) -> tuple[str, str]:
+        """Detail and cause for a COW snapshot that no VM has by its name."""
+        vm = self.used(record.volume_id)
+        if vm is None:
+            return 'its volume has no VM', ''
+        found = [f'{point.name} ({point.moref})' for point in vm.points
+                 if self._is_unknown(vm, point)]
+        if not found:
+            return '', 'gone'
+        return (f'{vm.moref} has ' + ', '.join(found)
+                + ', which no record names', 'renamed')
+
+    def _is_unknown(self, vm: Machine, point: Point) -> bool:
+        """Whether no record names a snapshot in a volume's VM."""
+        return not (_id_in(_TEMPORARY_SNAPSHOT, point.name)
+                    or _id_in(_MOMENT, point.name)
+                    or point.name in self._snapshot_names)
+
+    @functools.cached_property
+    def _snapshot_names(self) -> frozenset[str]:
+        return frozenset(each.name for each in self._evidence.snapshots)
+
     # -- Temporary VMs and snapshots ----------------------------------------
 
     def _free_of(self, owner: str) -> str | None:
@@ -513,7 +718,7 @@ class Comparison:
             return None
         if not volume.at_rest:
             return f'its volume is {volume.status}'
-        if not self._is_whole(owner):
+        if not self.is_whole(owner):
             return 'it may be all that is left of its volume'
         return None
 
@@ -551,6 +756,17 @@ class Comparison:
             yield found(owner=owner, detail=(
                 f'a snapshot of {vm.name} for a group; delete the group '
                 'snapshot or group of that id, unless it is being made'))
+        elif vm.uuid in self._volumes and self._is_unknown(vm, point):
+            # Its removal cannot be undone, so that it must be named.
+            why = self._why_not(vm, vm.uuid)
+            if not self._volumes[vm.uuid].at_rest:
+                why = 'its volume is not at rest'
+            named = point.moref in self._evidence.named
+            yield dataclasses.replace(
+                found(owner=vm.uuid, detail=_and(
+                    f'a snapshot of {vm.name} that no record names', why)),
+                kind='orphan', cause='point',
+                sweepable=why is None and named)
 
     # -- Files --------------------------------------------------------------
 
@@ -611,6 +827,35 @@ class Comparison:
             self._owner_of(file) or file.path.partition('/')[0], file.place,
             file.size_bytes, file.age_seconds, detail, sweepable,
             datastore=file.datastore)
+
+
+def _own_disk(volume: Volume, vm: Machine) -> Held | None:
+    """The volume's disk among those of its VM; None: it is unknown."""
+    if len(vm.held) == 1:
+        return vm.held[0]
+    own = [each for each in vm.held if each.uuid.lower() == volume.id]
+    return own[0] if len(own) == 1 else None
+
+
+def _identity(volume: Volume, vm: Machine) -> Iterator[str]:
+    """What of the identity of a volume's VM is not the volume's."""
+    if model.plain_name(vm.name) != volume.name:
+        yield f'is named {vm.name}'
+    if vm.uuid != volume.id:
+        yield f'has the instance UUID {vm.uuid}'
+    if not vm.volume_id:
+        yield 'has lost the mark of its volume'
+    elif vm.volume_id != volume.id:
+        yield f'has the mark of volume {vm.volume_id}'
+    if not vm.ours:
+        yield "is not marked as Cinder's"
+
+
+def _words(io: tuple[object, ...]) -> str:
+    """I/O limits for a person; what is not specified is left out."""
+    return ', '.join(f'{name} {value}' for name, value in zip(
+        ('limit', 'reservation', 'level', 'shares'), io)
+        if value is not None)
 
 
 def _and(detail: str, why: str | None) -> str:

@@ -631,6 +631,26 @@ class VolumeOps(folders.PlaceOps):
             'pool': references.Ref('ResourcePool', resource_pool),
             'host': references.Ref('HostSystem', host)})
 
+    def register(self, folder: Any, path: str, resource_pool: str | None,
+                 host: str, name: str | None = None) -> str:
+        """Put a VM or template into the inventory (RegisterVM_Task).
+
+        :param path: of its .vmx or .vmtx file
+        :param resource_pool: its moref; None: it becomes a template
+        :param name: None: the name in its file
+        :returns: its moref
+        """
+        task = self._task('RegisterVM_Task', folder, {
+            'path': path, 'name': name, 'asTemplate': resource_pool is None,
+            'pool': references.Ref('ResourcePool', resource_pool)
+            if resource_pool else None,
+            'host': references.Ref('HostSystem', host)})
+        return str(task.result.value)
+
+    def unregister(self, vm: Any) -> None:
+        """Take a VM out of the inventory; its files stay (UnregisterVM)."""
+        self._call('UnregisterVM', vm)
+
     def rename(self, vm: Any, name: str) -> None:
         """Give a VM or a template another name (Rename_Task)."""
         self._task('Rename_Task', vm, {'newName': name})

@@ -10,6 +10,7 @@ from oslo_utils import uuidutils
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.audit import quarantine
+from cinder_vmdk_ext.audit import remedies
 from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext import exceptions
@@ -25,7 +26,8 @@ _COLUMNS = (
     columns.Column('place', 'Place'),
     columns.Column('size_bytes', 'Size', columns.size),
     columns.Column('age_seconds', 'Age', columns.duration),
-    columns.Column('detail', 'Detail'))
+    columns.Column('detail', 'Detail'),
+    columns.Column('remedy', 'Remedy', long=True))
 
 
 class Audit(command.Listing):
@@ -57,8 +59,8 @@ class Sweep(command.Listing):
     disk is deleted, and nothing that a record may need is moved.
     """
 
-    COLUMNS = (*_COLUMNS[:-1],
-               dataclasses.replace(_COLUMNS[-1], long=True),
+    COLUMNS = (*_COLUMNS[:-2],
+               dataclasses.replace(_COLUMNS[-2], long=True),
                columns.Column('done', 'Done'))
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -91,7 +93,7 @@ class Sweep(command.Listing):
                             for each in due]
             else:
                 done = ['would be moved'] * len(due)
-            rows += [(*_row(name, each), how)
+            rows += [(*_row(name, each)[:-1], how)
                      for each, how in zip(due, done)]
         return rows
 
@@ -121,4 +123,5 @@ class Sweep(command.Listing):
 def _row(backend_name: str, finding: compare.Finding) -> columns.Row:
     return (backend_name, finding.kind, finding.thing, finding.name,
             finding.reference, finding.owner, finding.place,
-            finding.space_bytes, finding.age_seconds, finding.detail)
+            finding.space_bytes, finding.age_seconds, finding.detail,
+            remedies.remedy(finding))

@@ -36,6 +36,8 @@ COMMANDS = {
     'quarantine list': 'cinder_vmdk_ext.cmd.quarantine:ListQuarantine',
     'quarantine purge': 'cinder_vmdk_ext.cmd.quarantine:PurgeQuarantine',
     'quarantine restore': 'cinder_vmdk_ext.cmd.quarantine:RestoreQuarantine',
+    'repair': 'cinder_vmdk_ext.cmd.repairing:Repair',
+    'snapshot relink': 'cinder_vmdk_ext.cmd.snapshot_relinking:RelinkSnapshot',
     'status': 'cinder_vmdk_ext.cmd.status:Status',
     'sweep': 'cinder_vmdk_ext.cmd.auditing:Sweep',
     'vc cluster create': 'cinder_vmdk_ext.cmd.vc_clusters:CreateVcCluster',

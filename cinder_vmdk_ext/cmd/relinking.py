@@ -61,6 +61,11 @@ class RelinkVolume(command.Showing):
             '--accept', action='append', default=[], metavar='VALUE',
             help='doubtful value that a refusal names: the UUID of a disk, '
             'or its size (2GiB); may be repeated')
+        target.add_argument(
+            '--vmx', metavar='PATH',
+            help="configuration file of its VM, which was removed from the "
+            "inventory, as '[datastore] folder/name.vmx': it is registered "
+            'again')
         command.add_confirmation(parser, 'only show what would be done')
         return parser
 
@@ -70,10 +75,8 @@ class RelinkVolume(command.Showing):
         volume = self._volume(parsed_args.volume)
         for name, opened in self.opened(parsed_args):
             if opened.owner.owns(volume):
-                plan, done = self._done_to(opened, volume, parsed_args)
                 return (name, volume.id, volume.display_name or '',
-                        plan.target, list(plan.shown_by), list(plan.steps),
-                        done)
+                        *self._done_to(opened, volume, parsed_args))
         with self.calling(exceptions.UnknownObject):
             raise exceptions.UnknownObject(
                 f'volume {volume.id} belongs to another backend: its host is '
@@ -99,7 +102,41 @@ class RelinkVolume(command.Showing):
         return found[0]
 
     def _done_to(self, opened: Any, volume: Any,
-                 parsed_args: argparse.Namespace) -> tuple[relink.Plan, str]:
+                 parsed_args: argparse.Namespace) -> columns.Row:
+        """:returns: the columns from the target on"""
+        if parsed_args.vmx:
+            return self._registered(opened, volume, parsed_args)
+        plan, done = self._relinked(opened, volume, parsed_args)
+        return plan.target, list(plan.shown_by), list(plan.steps), done
+
+    def _registered(self, opened: Any, volume: Any,
+                    parsed_args: argparse.Namespace) -> columns.Row:
+        """Register the VM, and relink the volume to it where needed.
+
+        What is not the volume's is taken out of the inventory again.
+        """
+        path = parsed_args.vmx
+        opened.relink.check_registering(
+            volume, collect.EvidenceReader(opened).without_files(), path)
+        steps = [f'{path} is registered']
+        if parsed_args.dry_run:
+            return path, [], steps, 'would be relinked'
+        if not parsed_args.yes and not self.app.agreed(
+                f'Register {path} for volume {volume.id}?'):
+            return path, [], steps, 'left'
+        moref = opened.relink.register(volume, path)
+        parsed_args.vm, parsed_args.yes = moref, True
+        try:
+            plan, _done = self._relinked(opened, volume, parsed_args)
+        except Exception:
+            opened.relink.unregister(moref)
+            raise
+        return (plan.target, list(plan.shown_by), [*steps, *plan.steps],
+                'relinked')
+
+    def _relinked(self, opened: Any, volume: Any,
+                  parsed_args: argparse.Namespace
+                  ) -> tuple[relink.Plan, str]:
         plan = self._plan(opened, volume, parsed_args)
         if not plan.steps:
             return plan, 'nothing to do'

@@ -56,6 +56,26 @@ class VolumeApi:
         except self._errors as error:
             raise exceptions.VolumeApiFailed(error) from error
 
+    def extend(self, volume_id: str, size_gib: int) -> None:
+        """Begin to extend a volume (os-extend).
+
+        :raises VolumeApiFailed: why the API refuses it
+        """
+        try:
+            self._connection.block_storage.extend_volume(volume_id, size_gib)
+        except self._errors as error:
+            raise exceptions.VolumeApiFailed(error) from error
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Begin to delete a snapshot (DELETE /snapshots/ID).
+
+        :raises VolumeApiFailed: why the API refuses it
+        """
+        try:
+            self._connection.block_storage.delete_snapshot(snapshot_id)
+        except self._errors as error:
+            raise exceptions.VolumeApiFailed(error) from error
+
     def reset(self, volume_id: str, status: str) -> None:
         """Set a volume's status in its record (os-reset_status).
 

@@ -13,6 +13,7 @@ from cinder.volume import volume_types
 
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.audit import remedies
 from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.cmd import columns
@@ -166,7 +167,8 @@ class ShowVolume(_OfVolumes, command.Showing):
         return (*_row(name, seen)[:-1], *_disk(opened, seen),
                 *_policy(opened, seen), list(_tasks(opened, seen)),
                 _marks(opened, seen), self._is_locked(seen.compared.id),
-                [f'{each.kind}: {each.detail}' for each in seen.findings])
+                [f'{each.kind}: {each.detail} ({remedies.remedy(each)})'
+                 for each in seen.findings])
 
     def _is_locked(self, volume_id: str) -> bool:
         with self.app.backends.locking(), locks.volume_if_free(

@@ -16,6 +16,7 @@ _VALUES = {
     'vmware:clone_type': ('full', 'linked'),
 }
 POLICY = 'vmware:storage_profile'
+ADAPTER = 'vmware:adapter_type'
 _SCOPE = 'vmware:'
 _KNOWN = (*_VALUES, POLICY)
 

@@ -316,6 +316,68 @@ class Relink:
                     self._ops.get_dc(vm), volume['project_id']))
         self._manage.take_over(volume, plan.disk, _CLEARED, plan.attached)
 
+    # -- Registering again --------------------------------------------------
+
+    def check_registering(self, volume: Any, evidence: compare.Evidence,
+                          path: str) -> None:
+        """Refuse to register a VM for a volume that is not lost.
+
+        :param path: '[datastore] folder/name.vmx'
+        :raises RelinkRefused: the volume is not lost, or a VM has the file's
+            folder
+        """
+        record = next(each for each in evidence.volumes
+                      if each.id == volume['id'])
+        self._check_lost(volume, record,
+                         compare.Comparison(evidence).used(record.id))
+        seen = self._selection.inventory()
+        folder = collect.reference(path, seen).rpartition('/')[0]
+        for vm in evidence.machines:
+            if vm.folder == folder:
+                raise exceptions.RelinkRefused(
+                    f'{vm.name} ({vm.moref}) is registered from this folder; '
+                    'give it with --vm')
+
+    def register(self, volume: Any, path: str) -> str:
+        """Put a volume's VM into the inventory again (RegisterVM_Task).
+
+        :param path: '[datastore] folder/name.vmx'
+        :returns: the VM's moref
+        :raises UnknownObject: there is no such datastore or file
+        """
+        where, folder = self._register_on(path, volume['project_id'], False)
+        return str(self._ops.register(folder, path, where.resource_pool,
+                                      where.host.moref))
+
+    def register_template(self, snapshot: Any, path: str) -> str:
+        """The same of a snapshot's template, by its .vmtx file."""
+        where, folder = self._register_on(
+            path, snapshot['volume']['project_id'], True)
+        return str(self._ops.register(folder, path, None, where.host.moref,
+                                      snapshot['name']))
+
+    def unregister(self, moref: str) -> None:
+        """Take a VM out of the inventory, and keep its files."""
+        self._ops.unregister(references.Ref('VirtualMachine', moref))
+
+    def _register_on(self, path: str, project_id: str,
+                     snapshot: bool) -> tuple[Any, Any]:
+        seen = self._selection.inventory()
+        found = seen.located(path)
+        if not found:
+            raise exceptions.UnknownObject(
+                f'{path!r} is on no datastore; give a path like '
+                "'[datastore] folder/name.vmx'")
+        datastore = found[0][0]
+        where = placement.register_on(
+            datastore, seen, self._selection.settings, random.choice)
+        if where is None:
+            raise exceptions.NoPlacement('the VM', {
+                datastore.plain_name: 'no host that may be chosen can use it'})
+        return where, self._upstream.volume_folder(
+            references.Ref('Datacenter', datastore.datacenter or ''),
+            project_id, snapshot)
+
     def _unmark(self, disk: shadow.ScannedDisk, vm: Any) -> None:
         seen = self._selection.inventory()
         datastore = seen.datastores[disk.datastore]

@@ -12,6 +12,8 @@ from oslo_vmware import pbm
 
 LOG = logging.getLogger(__name__)
 
+_DISKS_A_CALL = 1000
+
 
 class PolicyDirectory:
     """Finds storage policies by name, with a short-lived cache.
@@ -104,6 +106,34 @@ class PolicyDirectory:
             self._session, None, profile_id) if profile_id else None
         return frozenset(hub.hubId for hub in hubs or ()
                          if hub.hubType == 'Datastore')
+
+    def of_disks(self, disks: list[tuple[str, int]]
+                 ) -> dict[tuple[str, int], frozenset[str]]:
+        """Ids of the policies that disks have (PbmQueryAssociatedProfiles).
+
+        :param disks: VM (moref) and device key of each
+        :returns: a disk that the vCenter cannot tell of is left out
+        :raises VMwareDriverException: the vCenter does not answer
+        """
+        pbm_service = self._session.pbm
+        found = {}
+        for start in range(0, len(disks), _DISKS_A_CALL):
+            entities = []
+            for vm, key in disks[start:start + _DISKS_A_CALL]:
+                entity = pbm_service.client.factory.create(
+                    'ns0:PbmServerObjectRef')
+                entity.objectType, entity.key = 'virtualDiskId', f'{vm}:{key}'
+                entities.append(entity)
+            for each in self._session.invoke_api(
+                    pbm_service, 'PbmQueryAssociatedProfiles',
+                    pbm_service.service_content.profileManager,
+                    entities=entities) or ():
+                if getattr(each, 'fault', None) is None:
+                    vm, _, number = each.object.key.partition(':')
+                    found[vm, int(number)] = frozenset(
+                        str(profile.uniqueId) for profile
+                        in getattr(each, 'profileId', None) or ())
+        return found
 
     def _refresh_ids(self) -> dict[str, Any]:
         now = self._clock()

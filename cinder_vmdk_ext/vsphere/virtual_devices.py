@@ -21,6 +21,7 @@ CONTROLLERS = {
     'paraVirtual': 'ParaVirtualSCSIController',
     'ide': 'VirtualIDEController',
 }
+_ADAPTERS = {kind: adapter for adapter, kind in CONTROLLERS.items()}
 _SCSI = frozenset(CONTROLLERS.values()) - {CONTROLLERS['ide']}
 SCSI_BUSES = range(4)
 NEW_CONTROLLER = -100
@@ -159,17 +160,44 @@ def disks(devices: Iterable[Device]) -> list[Disk]:
     return found
 
 
-def chains(array: etree._Element | None) -> tuple[tuple[str, ...], ...]:
-    """The files of each disk in ``config.hardware.device``, its own first.
+class HeldDisk(NamedTuple):
+    """What an audit compares of a disk."""
 
-    As :func:`disks`, in a fraction of the time, since it reads no numbers.
+    chain: tuple[str, ...]  # its files, its own first
+    uuid: str
+    size_bytes: int
+    adapter: str  # '': an unknown kind
+    limits: Allocation
+    key: int  # of the device
+
+
+def held(array: etree._Element | None) -> tuple[HeldDisk, ...]:
+    """The disks of ``config.hardware.device``.
+
+    In a fraction of the time of :func:`disks`, since it leaves the other
+    devices unread, and keeps no XML.
     """
     if not isinstance(array, etree._Element):
         return ()
-    return tuple([
-        tuple(_chain(backing)) for element in array
-        if (element.get(soap.TYPE) or '').rpartition(':')[2] == _DISK
-        for backing in element.iterchildren(_BACKING)])
+    adapters: dict[str | None, str] = {}
+    found = []
+    for element in array:
+        kind = (element.get(soap.TYPE) or '').rpartition(':')[2]
+        if kind == _DISK:
+            found += [(element, backing)
+                      for backing in element.iterchildren(_BACKING)]
+        elif kind in _ADAPTERS:
+            adapters[element.findtext(_KEY)] = _ADAPTERS[kind]
+    try:
+        return tuple([HeldDisk(
+            tuple(_chain(backing)), backing.findtext(_UUID) or '',
+            _number(element, _SIZE_BYTES)
+            or (_number(element, _SIZE_KIB) or 0) * 1024,
+            adapters.get(element.findtext(_CONTROLLER_KEY), ''),
+            _limits(element), _number(element, _KEY) or 0)
+            for element, backing in found])
+    except soap.MALFORMED as error:
+        raise soap.malformed('VirtualDisk', error) from error
 
 
 def _chain(backing: etree._Element) -> list[str]:

@@ -360,6 +360,16 @@ class OperationsCase(manage_case.ManageCase, test_groups.GroupCase,
         yield
         self.assertEqual(1, len(self.sweep()))
 
+    def do_register_the_vm_of_a_volume_again(self) -> Iterator[None]:
+        volume = self.create()
+        vm = self.truth(volume).vm
+        path = vm.config.files.vmPathName
+        vm.UnregisterVM()
+        self.addCleanup(self.delete_file, path)
+        yield
+        relink = self.driver.backend.relink
+        relink.unregister(relink.register(volume, path))
+
     def do_relink_a_volume_whose_vm_is_a_template(self) -> Iterator[None]:
         volume = self.create()
         self.truth(volume).vm.MarkAsTemplate()

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cache list` and `cache clean`; the vCenter is read by pyVmomi.
-
-Cinder's API is stood in for: it does here what the API and the manager do.
-"""
+"""`cache list` and `cache clean`; the vCenter is read by pyVmomi."""
 
 import datetime
 from unittest import mock
@@ -12,64 +9,25 @@ from oslo_utils import timeutils
 from oslo_utils import uuidutils
 
 from cinder.db import api as db
-from cinder import exception
 
 from cinder_vmdk_ext.cmd import caching
-from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests.functional import command_case
+from cinder_vmdk_ext.tests.functional import damage_case
 
 INTERNAL = 'internal'
 content = backend_case.content
 
 
-class CacheTestCase(command_case.CommandCase):
+class CacheTestCase(damage_case.ApiCase):
 
     def setUp(self):
         super().setUp()
         cfg.CONF.set_override('cinder_internal_tenant_project_id', INTERNAL)
         self.addCleanup(cfg.CONF.clear_override,
                         'cinder_internal_tenant_project_id')
-        for target, name, value in (
-                (command_case.Backends, 'volume_api', lambda *_names: self),
-                (caching, 'POLL_SECONDS', 0)):
-            patched = mock.patch.object(target, name, value, create=True)
-            patched.start()
-            self.addCleanup(patched.stop)
-        self.asked = []
-
-    # -- Cinder's API -------------------------------------------------------
-
-    def delete(self, volume_id):
-        self._carry_out(volume_id, 'delete', 'deleting',
-                        self.driver.delete_volume)
-
-    def unmanage(self, volume_id):
-        self._carry_out(volume_id, 'unmanage', 'unmanaging',
-                        self.driver.unmanage)
-
-    def reset(self, volume_id, status):
-        volume = backend_case.objects.Volume.get_by_id(self.context,
-                                                       volume_id)
-        volume.update({'status': status})
-        volume.save()
-
-    def _carry_out(self, volume_id, verb, status, hook):
-        self.asked.append((verb, volume_id))
-        volume = backend_case.objects.Volume.get_by_id(self.context,
-                                                       volume_id)
-        if volume.status not in ('available', 'error'):
-            raise exceptions.VolumeApiFailed(f'it is {volume.status}')
-        volume.update({'status': status})
-        volume.save()
-        db.image_volume_cache_delete(self.context, volume_id)
-        try:
-            with self.backends.locking():  # of the service's process
-                hook(volume)
-        except exception.CinderException:
-            self.reset(volume_id, f'error_{status}')
-        else:
-            volume.destroy()
+        patched = mock.patch.object(caching, 'POLL_SECONDS', 0)
+        patched.start()
+        self.addCleanup(patched.stop)
 
     # -- Cached images ------------------------------------------------------
 
@@ -145,6 +103,7 @@ class CacheTestCase(command_case.CommandCase):
         for each in (lost, failed):
             self.destroy(self.truth(each).vm)
         self.delete(failed.id)  # as an administrator has tried
+        del self.asked[:]
         self.delete_file(self.truth(fileless).path)
         gone = uuidutils.generate_uuid()
         self.enter(uuidutils.generate_uuid(), gone, lost.host, 0)
@@ -180,7 +139,8 @@ class CacheTestCase(command_case.CommandCase):
                          self.clean()[volume.id])
         self.driver.delete_snapshot(snapshot)
         snapshot.destroy()
-        self.reset(volume.id, 'backing-up')
+        volume.update({'status': 'backing-up'})
+        volume.save()
         self.assertEqual('refused: its volume is backing-up',
                          self.clean()[volume.id])
         self.assertEqual(1, self.command('cache', 'clean', 'unknown')[0])

@@ -14,12 +14,12 @@ from cinder.db import api as db_api
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.cmd import main
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.tests.functional import command_case
+from cinder_vmdk_ext.tests.functional import damage_case
 
 content = backend_case.content
 
 
-class RelinkBase(command_case.CommandCase):
+class RelinkBase(damage_case.DamageCase):
 
     OPTIONS = {'vmware_snapshot_format': 'COW'}
 
@@ -34,48 +34,6 @@ class RelinkBase(command_case.CommandCase):
                 self.wait(vm.Destroy_Task())
             except Exception:
                 pass
-
-    # -- Damage, made by pyVmomi --------------------------------------------
-
-    def reconfigure(self, vm, **spec):
-        self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(**spec)))
-
-    def option(self, vm, key, value=''):
-        self.reconfigure(vm, extraConfig=[vim.option.OptionValue(
-            key=key, value=value)])
-
-    def take_disk_off(self, volume):
-        """:returns: the VM without it, and the disk's path"""
-        truth = self.truth(volume)
-        self.reconfigure(truth.vm, deviceChange=[
-            vim.vm.device.VirtualDeviceSpec(operation='remove',
-                                            device=truth.disk)])
-        return truth.vm, truth.path
-
-    def add_disk(self, vm, path):
-        self.reconfigure(vm, deviceChange=[vim.vm.device.VirtualDeviceSpec(
-            operation='add', device=vim.vm.device.VirtualDisk(
-                key=-1, unitNumber=-1, capacityInKB=1 << 20,
-                controllerKey=next(
-                    device.key for device in vm.config.hardware.device
-                    if isinstance(device, vim.vm.device.VirtualSCSIController)
-                ), backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-                    fileName=path, diskMode='persistent')))])
-
-    def destroy_but_disk(self, volume):
-        vm, path = self.take_disk_off(volume)
-        self.wait(vm.Destroy_Task())
-        return path
-
-    def move(self, path, to, datacenter=None):
-        datacenter = (datacenter or
-                      self.service.content.rootFolder.childEntity[0])
-        self.service.content.fileManager.MakeDirectory(
-            to.rpartition('/')[0], datacenter, True)
-        self.wait(self.service.content.virtualDiskManager
-                  .MoveVirtualDisk_Task(path, datacenter, to, datacenter,
-                                        True))
-        return to
 
     # -- What is looked at --------------------------------------------------
 

@@ -19,10 +19,12 @@ class VolumeApiTestCase(unittest.TestCase):
             block_storage=types.SimpleNamespace(
                 manage_volume=refuse, get_volume=refuse,
                 delete_volume=refuse, unmanage_volume=refuse,
-                reset_volume_status=refuse)), (OSError,))
+                reset_volume_status=refuse, extend_volume=refuse,
+                delete_snapshot=refuse)), (OSError,))
         for call in (lambda: api.manage(host='h'), lambda: api.status('v'),
                      lambda: api.delete('v'), lambda: api.unmanage('v'),
-                     lambda: api.reset('v', 'error')):
+                     lambda: api.reset('v', 'error'), lambda: api.extend('v', 2),
+                     lambda: api.delete_snapshot('s')):
             with self.assertRaisesRegex(exceptions.VolumeApiFailed,
                                         'no quota$'):
                 call()

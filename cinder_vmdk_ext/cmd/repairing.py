@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cinder-vmdk-ext repair``."""
+
+import argparse
+import contextlib
+from typing import Any
+
+from cinder import exception
+
+from cinder_vmdk_ext.audit import collect
+from cinder_vmdk_ext.audit import compare
+from cinder_vmdk_ext.audit import remedies
+from cinder_vmdk_ext.audit import repair
+from cinder_vmdk_ext.cmd import columns
+from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import locks
+
+_ERRORS = (exceptions.VMWARE_ERRORS, exception.CinderException)
+
+
+class Repair(command.Listing):
+    """Correct what an audit finds wrong with volumes and snapshots.
+
+    Corrects a VM's name, UUID, marks and folder, a foreign disk, a disk's
+    size, adapter, policy and I/O limits, a template that became a VM, and the
+    pool that a record names. Asks before each. Only if it is named: a
+    volume's status, a host that no service has, and the record of what is
+    gone for good, which is removed through Cinder's API; the volume is then
+    unmanaged. No disk is deleted, and no content is changed. What a sweep or
+    relink is for is listed with this remedy. Cinder's API is called in the
+    cloud of the environment (OS_CLOUD, or OS_AUTH_URL and so on), as an
+    administrator. Exits with 3 if something is left.
+    """
+
+    COLUMNS = (
+        columns.Column('backend', 'Backend', telling=True),
+        columns.Column('kind', 'Kind'),
+        columns.Column('thing', 'Thing'),
+        columns.Column('name', 'Name'),
+        columns.Column('reference', 'Reference', long=True),
+        columns.Column('owner', 'Owner', long=True),
+        columns.Column('detail', 'Detail'),
+        columns.Column('done', 'Done'))
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'named', nargs='*', metavar='REFERENCE', default=[],
+            help='id of a volume or snapshot, or reference or name that '
+            'audit shows; default: all')
+        command.add_confirmation(parser, 'only list what would be done')
+        return parser
+
+    def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Read, choose, ask, read again, correct."""
+        rows = []
+        missing = set(parsed_args.named)
+        for name, opened in self.opened(parsed_args):
+            reader = collect.EvidenceReader(opened)
+            evidence = reader.read()
+            for each in compare.compare(evidence):
+                known = {each.reference, each.owner, each.name}
+                missing -= known
+                if each.kind == 'quarantined' or (
+                        parsed_args.named
+                        and known.isdisjoint(parsed_args.named)):
+                    continue
+                done = self._done_to(opened, reader, each, evidence,
+                                     parsed_args)
+                rows.append((name, each.kind, each.thing, each.name,
+                             each.reference, each.owner, each.detail, done))
+        if missing:
+            self.app.failed = True
+            self.app.LOG.error('the audit finds nothing about %s',
+                               exceptions.shortened(sorted(missing)))
+        return rows
+
+    def _done_to(self, opened: Any, reader: collect.EvidenceReader,
+                 finding: compare.Finding, evidence: compare.Evidence,
+                 parsed_args: argparse.Namespace) -> str:
+        deed = repair.DEEDS.get(finding.cause)
+        if deed is None:
+            self.app.found = True
+            return f'left: {remedies.remedy(finding)}'
+        if finding.cause in repair.ONLY_NAMED and not parsed_args.named:
+            self.app.found = True
+            return f'left: {deed} if it is named'
+        if parsed_args.dry_run:
+            self.app.found = True
+            return f'would be repaired: {deed}'
+        if not parsed_args.yes and not self.app.agreed(
+                f'{finding.thing} {finding.name}: {finding.detail}. '
+                f'Go on ({deed})?'):
+            self.app.found = True
+            return 'left'
+        try:
+            return self._mend(opened, reader, finding) or f'repaired: {deed}'
+        except exceptions.RepairRefused as why:
+            self.app.failed = True
+            return f'refused: {why}'
+        except _ERRORS as error:
+            self.app.failed = True
+            return f'failed: {exceptions.first_line(error)}'
+
+    def _mend(self, opened: Any, reader: collect.EvidenceReader,
+              finding: compare.Finding) -> str:
+        """:returns: why it is left; '': it is corrected"""
+        by_api = finding.cause in repair.BY_API
+        alone = contextlib.nullcontext() if by_api else locks.volumes(
+            finding.owner)
+        with self.app.backends.locking(), alone:
+            # The finding may be out of date: read its evidence again.
+            evidence = (reader.read() if finding.cause == 'gone'
+                        else reader.again(finding))
+            now = [each for each in compare.compare(evidence)
+                   if (each.cause, each.owner) == (finding.cause,
+                                                   finding.owner)]
+            if not now:
+                return 'left: it is right now'
+            correction = repair.Correction(
+                opened, lambda: self.app.backends.volume_api(''))
+            correction.mend(now[0], reader.records.get(finding.owner),
+                            evidence)
+        return ''
