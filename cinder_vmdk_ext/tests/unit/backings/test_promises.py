@@ -2,6 +2,7 @@
 """Volumes without a disk, counted in a real database of Cinder."""
 
 import unittest
+from unittest import mock
 
 from cinder_vmdk_ext.backings import promises
 from cinder_vmdk_ext.backings import state
@@ -41,6 +42,13 @@ class ReadTestCase(unittest.TestCase):
         self.assertEqual(
             (model.Promise('a.b@c', 4), model.Promise('gold', 3, PLACE, 2)),
             promises.read(BACKEND, None))
+
+    def test_all_pages_count(self):
+        for count in (3, 4, 5):
+            while sum(self.own().values()) < count:
+                self.promise(1, f'{BACKEND}#gold')
+            with mock.patch.object(promises, 'VOLUMES_A_PAGE', 2):
+                self.assertEqual({'gold': count}, self.own())
 
     def test_one_of_another_backend_counts_where_it_was_promised(self):
         self.promise(8, 'cinder-1@other#lead', provider_location=PLACE)
