@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run drs-run crash-matrix disaster-drill copy-matrix cluster-run image-fuzz policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page options-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page options-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ disaster-drill: $(STAMP) $(SIMULATOR) ## damage of fifty kinds, named by the aud
 
 copy-matrix: $(STAMP) $(SIMULATOR) ## each way to copy a volume and what its copy keeps, into docs/copies.md
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.copy_matrix
+
+backup-run: $(STAMP) $(SIMULATOR) ## backups and restores of every kind, broken off at every call, into docs/backups-run.md
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.backup_run
 
 privileges: $(STAMP) $(SIMULATOR) ## what each operation needs the vCenter's user to be allowed, into docs/privileges.md
 	@WRITE_PRIVILEGES=1 $(BIN)/python -W ignore -m unittest cinder_vmdk_ext.tests.functional.test_privileges.TableTestCase

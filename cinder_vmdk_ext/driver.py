@@ -95,7 +95,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def set_initialized(self) -> None:
         """Begin to serve (Cinder hook)."""
         super().set_initialized()
-        self.backend.backups.resume(self.put_restored)
+        self.backend.backups.resume(self.put_restored,
+                                    self.delete_volume)
         self.backend.reconciler.start(
             self.configuration.vmdk_ext_reconcile_interval)
         self.backend.endpoint.start(

@@ -53,6 +53,8 @@ _PART = 0.7
 _RPC_SECONDS = 60
 # How often, and how long, the status is awaited that cinder-backup sets.
 _LOOK_SECONDS, _LOOKS = 1.0, 600
+# How the name of a temporary copy begins, before the id of its volume.
+_TEMPORARY = 'backup-vol-'
 # How often, at most, reports of statistics remove what is left.
 _SWEEP_SECONDS = 600.0
 
@@ -141,7 +143,13 @@ class Backups:
             context, backup.volume_id), False
         try:
             self._check_parent(context, backup)
+            # To find this backup again if the service ends meanwhile.
+            self._folder.save(self._note(device, backup_files.EXPORTING,
+                                         backup))
+            original = device.id
             device, is_snapshot = find_device()
+            if device.id != original:
+                self._folder.remove(original)
             self._export(device, backup)
         except Exception as error:
             why = exceptions.first_line(error) or type(error).__name__
@@ -369,17 +377,24 @@ class Backups:
 
     # -- What broken-off backups leave --------------------------------------
 
-    def resume(self, put: Callable[[Any], None]) -> None:
-        """At the start of the service: finish imports, remove files."""
+    def resume(self, put: Callable[[Any], None],
+               delete: Callable[[Any], None]) -> None:
+        """At the start of the service: finish imports, remove files.
+
+        :param put: as of :meth:`disconnect`
+        :param delete: deletes a volume's disk
+        """
         if self._gives_credentials() or not self._path:
             return
-        for note in self._own_notes():
-            if note.service != self._owner.host:
-                continue  # of another service of the cluster
+        own = [note for note in self._own_notes()
+               if note.service == self._owner.host]
+        given_up = [note for note in own if _is_running(note)
+                    and note.state == backup_files.EXPORTING]
+        self._delete_temporary(delete, {each.volume_id for each in given_up})
+        for note in own:
             if note.state == backup_files.WRITTEN:
                 self._resume_import(note, put)
-            elif (note.state == backup_files.EXPORTING
-                    and _is_running(note)):
+            elif note in given_up:
                 self._give_up(note)
         self.sweep()
 
@@ -417,6 +432,30 @@ class Backups:
             context, backup, objects.BackupDeviceInfo.from_primitive(
                 {'backup_device': _volume(note.volume_id),
                  'secure_enabled': False, 'is_snapshot': False}, context))
+
+    def _delete_temporary(self, delete: Callable[[Any], None],
+                          given_up: set[str]) -> None:
+        """Delete temporary volumes that no backup uses any more.
+
+        Cinder notes one in the backup's record when it is complete, and
+        forgets it when it asks for its deletion. If the service ends before
+        the one or after the other, Cinder leaves the volume for ever.
+
+        :param given_up: ids of volumes of which this service was making one
+        """
+        context = cinder_context.get_admin_context()
+        for status in 'creating', 'backing-up':
+            for volume in objects.VolumeList.get_all(
+                    context, filters={'status': status, 'use_quota': False}):
+                source = (volume.display_name or '').partition(_TEMPORARY)[2]
+                if (source and self._owner.owns(volume)
+                        and (source in given_up if status == 'creating'
+                             else not objects.BackupList.get_all(
+                                 context, filters={
+                                     'temp_volume_id': volume.id,
+                                     'status': 'creating'}))):
+                    delete(volume)
+                    volume.destroy()
 
     def sweep_at_times(self) -> None:
         """As :meth:`sweep`, but not more often than every ten minutes."""

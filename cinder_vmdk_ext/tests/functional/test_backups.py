@@ -141,7 +141,8 @@ class BackupsTestCase(backup_case.BackupCase):
             backend_case.HOST, backup.id))
         self.assertRaises(exception.VolumeBackendAPIException,
                           self.driver.backend.backups.resume,
-                          self.driver.put_restored)
+                          self.driver.put_restored,
+                          self.driver.delete_volume)
         self.assert_failed('was restarted', self.backup(backup))
         self.assertEqual('available', self.fresh(volume).status)
         self.assert_nothing_left(volume)
