@@ -189,11 +189,21 @@ class MemberTestCase(PanelCase):
 
     def test_upload_to_an_image(self):
         volume = self.source(name='letters')
+        # Raw is what Horizon offers first.
+        for disk_format, chosen in (('raw', {}),
+                                    ('vmdk', {'disk_format': 'VMDK'})):
+            with self.subTest(disk_format):
+                self.upload(volume, disk_format, chosen)
+
+    def upload(self, volume, disk_format, chosen):
+        name = f'letters-{disk_format}'
         self.act(volume, 'upload_to_image', 'Successfully sent the request',
-                 'upload', image_name='letters-image', disk_format='VMDK')
-        image = self.member.image.find_image('letters-image', False)
+                 f'upload-{disk_format}', image_name=name, **chosen)
+        image = self.member.image.find_image(name, False)
         self.addCleanup(self.member.image.delete_image, image.id)
-        self.until('active', lambda: self.member.image.get_image(image.id))
+        image = self.until('active',
+                           lambda: self.member.image.get_image(image.id))
+        self.assertEqual(disk_format, image.disk_format)
         self.settled(volume.id)
         back = self.volume(image_id=image.id)
         self.assert_content(back.id)
