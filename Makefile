@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page options-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -168,6 +168,9 @@ man-page: $(STAMP) ## write docs/cinder-vmdk-ext.8 anew from the command's help
 
 options-page: $(STAMP) ## write docs/options.md anew from the options
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.contract.options_page
+
+session: $(STAMP) $(SIMULATOR) ## record a session of the command line in docs/session.md
+	@$(BIN)/python -W ignore -m sandbox.session
 
 structure: $(STAMP) $(SIMULATOR) ## count modules, imports and the calls of each operation into docs/structure.json and docs/architecture.md
 	@PYTHONPATH=$(CURDIR) $(BIN)/python -m tools.structure --walks --record now

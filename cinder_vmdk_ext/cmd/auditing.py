@@ -5,6 +5,7 @@ import argparse
 import dataclasses
 from typing import Any
 
+from oslo_utils import timeutils
 from oslo_utils import uuidutils
 
 from cinder_vmdk_ext.audit import collect
@@ -13,6 +14,7 @@ from cinder_vmdk_ext.audit import quarantine
 from cinder_vmdk_ext.audit import remedies
 from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext.cmd import command
+from cinder_vmdk_ext.cmd import reports
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 
@@ -30,25 +32,58 @@ _COLUMNS = (
     columns.Column('remedy', 'Remedy', long=True))
 
 
+_KEYS = tuple(each.key for each in _COLUMNS)
+
+
 class Audit(command.Listing):
     """Compare Cinder's records, the vCenter's VMs and the datastores' files.
 
     Changes nothing. The list includes what a sweep has moved to quarantine,
-    which does not count for the exit status.
+    which does not count for the exit status. With --since, the column change
+    says of each finding whether it is new, or as before; findings of the
+    report that are gone are listed last, and do not count either.
     """
 
-    COLUMNS = _COLUMNS
+    COLUMNS = (*_COLUMNS, columns.Column('change', 'Change', telling=True))
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--save', metavar='FILE',
+                            help='write a report, which is replaced at once')
+        parser.add_argument('--since', metavar='FILE',
+                            help='a report that was saved before, to compare '
+                            'with')
+        return parser
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Read and compare, and list the findings."""
-        rows = []
+        before = self._before(parsed_args.since)
+        found, names = [], []
         for name, opened in self.opened(parsed_args):
-            found = compare.compare(collect.EvidenceReader(opened).read())
-            rows += [_row(name, each) for each in found]
-            kinds = {each.kind for each in found} - {'quarantined'}
+            names.append(name)
+            seen = compare.compare(collect.EvidenceReader(opened).read())
+            found += [_row(name, each) for each in seen]
+            kinds = {each.kind for each in seen} - {'quarantined'}
             self.app.found |= bool(kinds)
             self.app.lost |= 'lost' in kinds
-        return rows
+        findings = [dict(zip(_KEYS, row)) for row in found]
+        if parsed_args.save:
+            with self.calling(OSError):
+                self.app.write(parsed_args.save, reports.dump(
+                    names, findings, timeutils.utcnow(with_timezone=True)))
+        if before is None:
+            return [(*row, '') for row in found]
+        changes, gone = reports.compared(findings, before, names)
+        return [(*row, change) for row, change in zip(found, changes)] + [
+            (*(each[key] for key in _KEYS), reports.GONE) for each in gone]
+
+    def _before(self, name: str | None) -> list[dict[str, Any]] | None:
+        if name is None:
+            return None
+        with self.calling(OSError, ValueError), open(
+                name, encoding='utf-8') as file:
+            return reports.load(file.read(reports.MOST_BYTES + 1), _KEYS)[1]
 
 
 class Sweep(command.Listing):

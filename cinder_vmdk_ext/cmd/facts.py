@@ -241,7 +241,8 @@ def load(text: str) -> dict[str, SavedFacts]:
         if version == VERSION:
             return {name: SavedFacts(each)
                     for name, each in found['backends'].items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError,
+            RecursionError) as error:
         raise ValueError('the file was not written by "inventory save", or '
                          f'is incomplete: {error}') from None
     raise ValueError(f'the file has version {version!r}; this release reads '

@@ -147,21 +147,30 @@ class ShowVolume(_OfVolumes, command.Showing):
         return parser
 
     def row(self, parsed_args: argparse.Namespace) -> columns.Row:
-        """Find the volume, and read its VM."""
+        """Find the volume, and read its VM.
+
+        A project may name its volume as it likes, also by another's id.
+        """
         wanted = parsed_args.volume
-        found: list[columns.Row] = []
+        found: list[tuple[columns.Row, _VolumeSeen]] = []
         for name, opened in self.opened(parsed_args):
-            seen = [each for each in self.seen(opened)
-                    if wanted in (each.compared.id, each.compared.name,
-                                  each.record.display_name)]
-            self.judge(seen)
-            found += [self._whole(name, opened, each) for each in seen]
+            seen = self.seen(opened)
+            exact = [each for each in seen
+                     if wanted in (each.compared.id, each.compared.name)]
+            rows = [(self._whole(name, opened, each), each)
+                    for each in exact or seen
+                    if exact or wanted == each.record.display_name]
+            if exact:
+                found = rows
+                break
+            found += rows
+        self.judge(each for _row, each in found)
         with self.calling(exceptions.UnknownObject):
             if len(found) != 1:
                 raise exceptions.UnknownObject(
                     f'{len(found)} volumes of these backends have the id or '
                     f'name {wanted!r}; give an id that volume list shows')
-        return found[0]
+        return found[0][0]
 
     def _whole(self, name: str, opened: Any, seen: _VolumeSeen) -> columns.Row:
         return (*_row(name, seen)[:-1], *_disk(opened, seen),

@@ -67,6 +67,23 @@ class CommandTestCase(audit_case.AuditCase, command_case.CommandCase):
         for each in (done, moved):
             self.assertNotIn(section.PASSWORD, each.stdout + each.stderr)
 
+    def test_a_saved_report_shows_what_has_changed_since(self):
+        with tempfile.TemporaryDirectory() as folder:
+            report = f'{folder}/report.json'
+            first, second = self.create(), self.create()
+            first.destroy()
+            found, = self.listed('audit', '--save', report, status=3)
+            self.assertEqual('', found['change'])
+            self.wait(self.shadow_vms()[first.name].Destroy_Task())
+            second.destroy()
+            found = self.listed('audit', '--since', report, status=3)
+            self.assertEqual(
+                [(second.id, 'new'), (first.id, 'gone')],
+                [(each['owner'], each['change']) for each in found])
+            status, out, err = self.command('audit', '--since', '/dev/null')
+            self.assertEqual((2, ''), (status, out))
+            self.assertIn('not written by "audit --save"', err)
+
     def test_what_reads_is_quiet_in_a_process_of_its_own(self):
         for words in (['pool', 'explain'], ['check']):
             with self.subTest(words):

@@ -89,6 +89,13 @@ class VolumesTestCase(command_case.CommandCase):
             moved, status=3)['differences'][0])
         self.assertEqual('lost', self.shown(lost, status=4)['backing'])
 
+    def test_the_name_of_another_volume_hides_no_id(self):
+        volume = self.create()
+        namesake = self.create()
+        namesake.display_name = volume.id
+        namesake.save()
+        self.assertEqual(volume.id, self.shown(volume)['id'])
+
     def test_a_volume_that_there_is_not_is_a_wrong_call(self):
         status, out, err = self.command('volume', 'show', 'none')
         self.assertEqual((2, ''), (status, out))

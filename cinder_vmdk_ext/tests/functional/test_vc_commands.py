@@ -7,6 +7,7 @@ is then refused, and nothing is changed. The effects are checked with pyVmomi.
 """
 
 import os
+import time
 from unittest import mock
 
 import fixtures
@@ -619,6 +620,31 @@ class VcTestCase(VcCase):
         self.assertEqual(1, status)
         self.assertIn(f"refuses the user '{USER}'", err)
         self.assertNotIn('wrong', err)
+
+    def test_a_vcenter_that_goes_away_in_between_is_one_clear_error(self):
+        self.allow(*FILES)
+        path = '[LocalDS_2] away.vmdk'
+        words = 'vc', 'disk', 'create', path, '--size', '1MiB', '--yes'
+        self.control.fault(method='CreateVirtualDisk_Task', cut='before',
+                           count=1)
+        status, out, err = self.command(*words)
+        self.assertEqual((1, '', 1), (status, out, err.count('\n')), err)
+        self.assertIn('CreateVirtualDisk_Task', err)
+        self.assertEqual([], self.capacity_and_type(path))
+        # The reply is lost, and the vCenter has done it.
+        self.control.fault(method='CreateVirtualDisk_Task', cut='after',
+                           count=1)
+        status, out, err = self.command(*words)
+        self.assertEqual((1, '', 1), (status, out, err.count('\n')), err)
+        self.assertRegex(err, 'may have been|unknown')
+        deadline = time.monotonic() + 60
+        while not self.capacity_and_type(path):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        status, out, err = self.command(*words)
+        self.assertEqual((1, ''), (status, out))
+        self.assertIn(f'there is a file {path}', err)
+        self.delete_disk(path)
 
     def test_a_change_is_made_only_when_it_is_agreed_to(self):
         self.allow(*FILES)

@@ -38,3 +38,9 @@ class SavedFactsTestCase(unittest.TestCase):
                          (self.known.host_of, 'no instance')):
             with self.assertRaisesRegex(LookupError, why):
                 ask('gone')
+
+    def test_what_is_no_saved_inventory_is_refused(self):
+        for text in ('', '[]', '{}', '[' * 100000):
+            with self.subTest(text[:9]), self.assertRaisesRegex(
+                    ValueError, 'not written by "inventory save"'):
+                facts.load(text)
