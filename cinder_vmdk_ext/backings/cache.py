@@ -33,7 +33,7 @@ POLL_SECONDS = 0.02
 VMS_A_TURN = 200
 # How long a caller waits for the first report of instances that it follows.
 # It takes as long as the long poll gathers changes, and a round trip.
-FOLLOW_SECONDS = 5.0
+FOLLOW_SECONDS = 30.0
 
 
 class BackingView:
@@ -116,16 +116,17 @@ class BackingView:
     def follow(self, morefs: Iterable[str], *, wait: bool = True) -> None:
         """Have memory know instances, from now on (ModifyListView).
 
-        :param wait: return when they are in memory, or after a few seconds
+        :param wait: return when they are in memory, or after half a minute
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
-        new = self._list.follow(morefs)
-        if not (wait and new):
+        wanted = set(morefs)
+        self._list.follow(wanted)
+        if not (wait and wanted):
             return
         waiting = object()
         self._stream.waiting.add(waiting)
         try:
-            self._await_report(new)
+            self._await_report(wanted)
         finally:
             self._stream.waiting.discard(waiting)
 

@@ -109,7 +109,7 @@ class VolumeOps(folders.PlaceOps):
     def follow(self, morefs: Iterable[str], *, wait: bool = True) -> None:
         """Have :meth:`read_backings` know instances, from now on.
 
-        :param wait: return when it does, or after a few seconds
+        :param wait: return when it does, or after half a minute
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         if self.backing_view is not None:

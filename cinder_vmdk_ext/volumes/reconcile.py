@@ -76,6 +76,7 @@ class _On(NamedTuple):
     """An attachment."""
 
     instance_uuid: str | None
+    connector: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,8 +101,9 @@ class _Record:
         return cls(
             volume.id, volume.name, volume.status, volume.migration_status,
             volume.host, volume.cluster_name, volume.volume_type_id,
-            tuple(_On(each.instance_uuid)
-                  for each in volume.volume_attachment))
+            tuple(_On(each.instance_uuid, {
+                'instance': attachments.moref_in(each.connector)})
+                for each in volume.volume_attachment))
 
     def __getitem__(self, field: str) -> Any:
         return getattr(self, field)
@@ -248,7 +250,7 @@ class Reconciler:
                 self._worker.soon = self._limits.expecting
             seen = self._locator.look()
             if self._unchecked:
-                self._look_at_first(seen)
+                self._look_at_first()
                 return False
             if seen is self._looked_at:
                 return True
@@ -299,14 +301,16 @@ class Reconciler:
                              if moref not in self._unsettled)
         return bool(later), unsettled
 
-    def _look_at_first(self, seen: backing_locator.Seen) -> None:
+    def _look_at_first(self) -> None:
         """Check some of the volumes that were attached at the start.
 
         Those that are not right or not at rest are left to a later pass.
         """
         assert self._locator is not None
         records_now = list(self._unchecked.values())[:VMS_A_PASS]
-        seen = self._with_instances(records_now, seen)
+        # The start did not wait until they were reported.
+        self._upstream.volumeops.follow(attachments.morefs_of(records_now))
+        seen = self._with_instances(records_now, self._locator.look())
         resting = []
         for record in records_now:
             vm = seen.backings.find(record.id, record.name)
