@@ -23,6 +23,12 @@ def cooperative_yield() -> None:
         time.sleep(0)
 
 
+def on_native_threads() -> bool:
+    """Whether Cinder runs on native threads, which it can from 29 on."""
+    known = getattr(utils, 'concurrency_mode_threading', None)
+    return bool(known and known())
+
+
 def in_turns(items: Iterable[_Item], turn: int) -> Iterator[_Item]:
     """Yield all items; let other greenthreads run before every ``turn``."""
     for count, item in enumerate(items):

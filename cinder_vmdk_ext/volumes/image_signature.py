@@ -27,6 +27,21 @@ _PROPERTIES = ('img_signature', 'img_signature_hash_method',
                'img_signature_certificate_uuid', 'img_signature_key_type')
 
 
+def is_to_be_verified(record: dict[str, Any]) -> bool:
+    """Whether an image has a signature, and the operator wants it verified.
+
+    :param record: the image's
+    """
+    return CONF.verify_glance_signatures != 'disabled' and bool(
+        _given(record))
+
+
+def _given(record: dict[str, Any]) -> dict[str, Any]:
+    properties = record.get('properties') or {}
+    return {name: properties[name] for name in _PROPERTIES
+            if properties.get(name) is not None}
+
+
 class Signature:
     """The check of one image's signature, if it has one."""
 
@@ -40,12 +55,10 @@ class Signature:
             used
         """
         self._image_id = record['id']
-        properties = record.get('properties') or {}
-        given = {name: properties[name] for name in _PROPERTIES
-                 if properties.get(name) is not None}
         self._verifier: Any = None
-        if CONF.verify_glance_signatures == 'disabled' or not given:
+        if not is_to_be_verified(record):
             return
+        given = _given(record)
         if len(given) < len(_PROPERTIES):
             raise exception.InvalidSignatureImage(image_id=self._image_id)
         try:

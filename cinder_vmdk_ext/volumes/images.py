@@ -17,12 +17,14 @@ from cinder.volume import volume_utils
 from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import names
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import attach as attachment
 from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import image_signature
 from cinder_vmdk_ext.volumes import image_stream
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import source_image
@@ -73,12 +75,23 @@ class Images:
 
         :raises ImageConversionNotAllowed: the operator allows no conversion
         """
-        if self._upstream.configuration.safe_get('image_volume_cache_enabled'):
+        if self._is_cached(image_meta):
             # Cinder would tell the reason only for some of its ways.
             source_image.check_conversion(image_meta)
+            if concurrency.on_native_threads():
+                source_image.download_directly(image_service)
             return None, False
         return self._upstream.original.clone_image(
             context, volume, image_location, image_meta, image_service)
+
+    def _is_cached(self, image_meta: Any) -> bool:
+        """Whether Cinder is to cache an image."""
+        # On native threads, Cinder's own check of a signature may never end:
+        # it is done by eventlet's thread pool.
+        return bool(self._upstream.configuration.safe_get(
+            'image_volume_cache_enabled')) and not (
+                concurrency.on_native_threads()
+                and image_signature.is_to_be_verified(image_meta))
 
     def copy_to_volume(self, context: Any, volume: Any, image_service: Any,
                        image_id: str, disable_sparse: bool) -> None:

@@ -178,6 +178,22 @@ def check_conversion(record: dict[str, Any], upload: bool = False) -> None:
         record.get('disk_format'), DISK_FORMAT, record['id'], upload)
 
 
+def download_directly(image_service: Any) -> None:
+    """Have Cinder write an image to a file without eventlet's thread pool.
+
+    Cinder 29 does so through that pool also on native threads, on which a
+    call of the pool may never return (``tpool.Proxy`` in
+    cinder.image.image_utils.fetch).
+
+    :param image_service: of one request, whose method is replaced
+    """
+    download = image_service.download
+
+    def run(context: Any, image_id: str, data: Any = None) -> Any:
+        return download(context, image_id, getattr(data, '_obj', data))
+    image_service.download = run
+
+
 def _check_record(record: dict[str, Any], image_id: str) -> None:
     """:raises UnusableImage: this backend cannot use such an image"""
     properties = record.get('properties') or {}

@@ -3,6 +3,7 @@
 
 import types
 import unittest
+from unittest import mock
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.unit import worlds
@@ -21,6 +22,36 @@ def place_of(folder, own, *names):
         types.SimpleNamespace(volumeops=ops),
         types.SimpleNamespace(inventory=lambda: inventory),
         None, None, None, None, str).place_of(None)
+
+
+class CacheTestCase(unittest.TestCase):
+    """An image is left to Cinder's cache."""
+
+    def clone(self, record, is_native, cached=True):
+        """Whether it is left, and whether its download is direct."""
+        service = types.SimpleNamespace(download=print)
+        cinder = types.SimpleNamespace(
+            configuration=types.SimpleNamespace(safe_get=lambda _: cached),
+            original=types.SimpleNamespace(
+                clone_image=lambda *_: (None, True)))
+        with mock.patch.object(images.concurrency, 'on_native_threads',
+                               lambda: is_native):
+            _, done = images.Images(
+                cinder, None, None, None, None, None, str).clone_image(
+                    None, None, None, record, service)
+        return not done, service.download is not print
+
+    def test_on_native_threads_it_is_downloaded_directly(self):
+        record = {'id': 'image', 'disk_format': 'vmdk', 'properties': {}}
+        self.assertEqual((True, False), self.clone(record, False))
+        self.assertEqual((True, True), self.clone(record, True))
+        self.assertEqual((False, False), self.clone(record, True, False))
+
+    def test_a_signed_one_is_not_left_to_it_on_native_threads(self):
+        record = {'id': 'image', 'disk_format': 'vmdk',
+                  'properties': {'img_signature': 'x'}}
+        self.assertEqual((True, False), self.clone(record, False))
+        self.assertEqual((False, False), self.clone(record, True))
 
 
 class PlaceTestCase(unittest.TestCase):

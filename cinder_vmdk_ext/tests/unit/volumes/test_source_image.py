@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image is opened before anything is created from it."""
 
+import io
 import tempfile
 import types
 import unittest
@@ -141,6 +142,27 @@ class SourceImageTestCase(unittest.TestCase):
         for disk_format in ('raw', 'qcow2'):
             with self.assertRaises(exception.ImageConversionNotAllowed):
                 opened(Service(CONTENT, disk_format=disk_format)).__enter__()
+
+    def test_cinder_downloads_without_a_thread_pool(self):
+        class Pool:
+            """A proxy whose calls never return."""
+
+            def __init__(self, file):
+                self._obj = file
+
+        class Cinders(Service):
+            def download(self, context, image_id, data=None):
+                if data is None:
+                    return [self.data]
+                data.write(self.data)
+
+        service = Cinders(CONTENT)
+        source_image.download_directly(service)
+        for wrap in (Pool, lambda file: file):
+            file = io.BytesIO()
+            service.download(CONTEXT, 'image', wrap(file))
+            self.assertEqual(CONTENT, file.getvalue())
+        self.assertEqual([CONTENT], service.download(CONTEXT, 'image'))
 
     def test_what_is_signed_is_not_copied_unseen(self):
         signer = signing.Signer()
