@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ crash-matrix: $(STAMP) $(SIMULATOR) ## every operation cut off at every call, in
 
 disaster-drill: $(STAMP) $(SIMULATOR) ## damage of fifty kinds, named by the audit and mended, into docs/disaster-drill.md
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.disaster_drill $(ARGS)
+
+image-matrix: $(STAMP) $(SIMULATOR) ## each format of images with each adapter, disk type and size to a volume and back, into docs/image-matrix.md
+	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.image_matrix
 
 copy-matrix: $(STAMP) $(SIMULATOR) ## each way to copy a volume and what its copy keeps, into docs/copies.md
 	@$(BIN)/python -W ignore -m cinder_vmdk_ext.tests.functional.copy_matrix

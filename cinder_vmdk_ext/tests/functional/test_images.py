@@ -492,25 +492,6 @@ class ConvertedTestCase(ImagesCase):
         self.driver.delete_volume(volume)
 
 
-class GrainKeeper(ImageService):
-    """An image service that keeps of a raw image what is not zeros."""
-
-    grains: dict[int, bytes]
-
-    def update(self, context, image_id, metadata, data=None, **ignored):
-        self.metadata.update(metadata)
-        self.grains, size, ahead = {}, 0, b''
-        while part := data.read(disk_images.GRAIN):
-            ahead += part
-            while len(ahead) >= disk_images.GRAIN:
-                grain, ahead = (ahead[:disk_images.GRAIN],
-                                ahead[disk_images.GRAIN:])
-                if grain.strip(b'\0'):
-                    self.grains[size // disk_images.GRAIN] = grain
-                size += len(grain)
-        self.metadata['size'] = size + len(ahead)
-
-
 class UploadTestCase(ImagesCase):
     """C3, C5: images that are made of volumes."""
 
@@ -555,7 +536,7 @@ class UploadTestCase(ImagesCase):
         """The content is compared by readers that are not the plugin's."""
         folder = self.enter_folder()
         volume = self.create(content=ODD)
-        raw = self.image_as(volume, 'raw', service=GrainKeeper)
+        raw = self.image_as(volume, 'raw', service=test_transfers.GrainKeeper)
         self.assertEqual(self.sum_of(ODD), disk_images.checksum(
             raw.grains, raw.metadata['size']))
         for adapter in (None, 'paraVirtual'):
@@ -565,6 +546,8 @@ class UploadTestCase(ImagesCase):
                     disk_images.read_stream(disk_images.disk_in(image.data)),
                     units.Gi))
         image = self.image_as(volume, 'qcow2')
+        self.assertEqual(self.sum_of(ODD), disk_images.checksum(
+            disk_images.read_qcow2(image.data), units.Gi))
         self.assertLess(len(image.data), 4 * units.Mi)
         self.assertNotIn('vmware_disktype', image.metadata['properties'])
         self.assertEqual([], os.listdir(folder))

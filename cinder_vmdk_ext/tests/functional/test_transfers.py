@@ -20,6 +20,7 @@ from pyVmomi import vim
 from cinder import exception
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.volumes import images
 from sandbox.embedded import section
@@ -79,6 +80,27 @@ class RepeatingImageService(ImageService):
     def update(self, context, image_id, metadata, data=None, **kwargs):
         data.read(65536)
         super().update(context, image_id, metadata, data, **kwargs)
+
+
+class GrainKeeper(ImageService):
+    """An image service that keeps of a raw image what is not zeros."""
+
+    grains: dict[int, bytes]
+
+    def update(self, context, image_id, metadata, data=None, **ignored):
+        self.metadata.update(metadata)
+        self.grains, size, ahead = {}, 0, b''
+        zeros = bytes(units.Mi)
+        while part := data.read(units.Mi):
+            if not ahead and part == zeros:
+                size += len(part)
+                continue
+            ahead += part
+            whole = len(ahead) - len(ahead) % disk_images.GRAIN
+            for number, grain in disk_images.grains_of(ahead[:whole]):
+                self.grains[size // disk_images.GRAIN + number] = grain
+            size, ahead = size + whole, ahead[whole:]
+        self.metadata['size'] = size + len(ahead)
 
 
 class FailingSource(ImageService):

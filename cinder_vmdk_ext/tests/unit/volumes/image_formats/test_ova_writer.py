@@ -20,7 +20,7 @@ OVF = f'{{{disk_images.DMTF}}}'
 
 def disk(data=STREAM, adapter='lsiLogic'):
     return ova_writer.WholeDisk(len(data), hashlib.sha256(data).hexdigest(),
-                           1 << 20, adapter)
+                                1 << 20, adapter)
 
 
 def written(data=STREAM, name='name', adapter='lsiLogic'):
