@@ -123,8 +123,8 @@ class RecordTestCase(unittest.TestCase):
         for line in (
                 '| tempest.api.volume: skipped | 3 | no run |',
                 '| **passed / skipped / failed** | **1 / 3 / 2** |  |',
-                '| It cannot. | `tempest.api.volume.B`, 2 tests | 2 | 0 |',
-                '| `tempest.api.volume.A` | 1 / 1 / 2 | no run |',
+                '| It cannot. | tempest.api.volume.B, 2 tests | 2 | 0 |',
+                '| tempest.api.volume.A | 1 / 1 / 2 | no run |',
                 '| not run | 1 |  |'):
             self.assertIn(line + '\n', text)
         self.assertIn('**not explained:** tempest.lib.exceptions.Wrong: '
