@@ -96,7 +96,7 @@ class EvidenceReader:
         searched = frozenset(storage(each, inventory)
                              for each in datastores)
         files += self._came_meanwhile(machines, files, searched, inventory)
-        return self._evidence(machines, files, searched)
+        return self._evidence(machines, files, searched, inventory)
 
     def without_files(self) -> compare.Evidence:
         """Read as :meth:`read` does, but do not search the datastores.
@@ -104,8 +104,9 @@ class EvidenceReader:
         Its time does not grow with the number of datastores. The result does
         not show whether a disk's file exists, nor which policies disks have.
         """
-        return self._evidence(self._machines(self._backend.inventory()), [],
-                              frozenset(), policies=False)
+        inventory = self._backend.inventory()
+        return self._evidence(self._machines(inventory), [], frozenset(),
+                              inventory, policies=False)
 
     def again(self, finding: compare.Finding) -> compare.Evidence:
         """Read the present evidence about one finding.
@@ -139,11 +140,11 @@ class EvidenceReader:
         morefs |= {vm.moref for vm in self._last if not owners.isdisjoint(
             (vm.uuid, vm.volume_id, vm.replaced))}
         return self._evidence(self._machines(inventory, morefs), files,
-                              frozenset())
+                              frozenset(), inventory)
 
     def _evidence(self, machines: list[compare.Machine],
                   files: list[compare.File],
-                  searched: frozenset[str],
+                  searched: frozenset[str], inventory: model.Inventory,
                   policies: bool = True) -> compare.Evidence:
         self._last = self._last or machines
         volumes, snapshots = self._records()
@@ -162,7 +163,7 @@ class EvidenceReader:
             volumes, snapshots, tuple(machines), tuple(files), names,
             self._backend.deployment(),
             _deleted(owners - known - {''}), self._named, searched,
-            self._pools())
+            self._pools(inventory))
 
     def _with_policies(self, machines: list[compare.Machine],
                        volumes: Iterable[compare.Volume]
@@ -191,10 +192,10 @@ class EvidenceReader:
             judged(vm, disk) for disk in vm.held))
             if vm.uuid in wanted else vm for vm in machines]
 
-    def _pools(self) -> dict[str, str]:
+    def _pools(self, inventory: model.Inventory) -> dict[str, str]:
         """The pools of the backend, and why one cannot be used; '': it can.
         """
-        inventory, found = self._backend.inventory(), {}
+        found = {}
         for moref, name in pool_names.by_datastore(
                 inventory, self._backend.settings).items():
             datastore = inventory.datastores[moref]
