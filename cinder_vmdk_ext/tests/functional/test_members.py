@@ -29,6 +29,11 @@ class MembersTestCase(backend_case.BackendCase):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
 
+    def stage(self):
+        """What holds the VMs of the present conversation."""
+        return self.driver.backend.stream.conversation().sink(
+            'VirtualMachine')
+
     def move(self, vm, folder):
         self.wait(folder.MoveIntoFolder_Task([vm]))
 
@@ -133,10 +138,14 @@ class MembersTestCase(backend_case.BackendCase):
         instance = self.attach(volume)
         self.report()
         self.assertIn(instance._moId, self.memory())
+        before = self.stage()
         self.service.content.sessionManager.TerminateSession(
             [self.driver.session._session_id])
-        self.await_true(lambda: instance._moId in self.memory()
-                        and self.driver.volumeops.backings_known())
+        # Until memory is used again, VMs are read, and no pass is made.
+        self.await_true(lambda: self.stage() not in (None, before)
+                        and self.stage().whole
+                        and self.driver.backend.view.known() is not None)
+        self.assertIn(instance._moId, self.memory())
         self.detach(volume, instance)
         self.driver.backend.reconciler._followed_at.clear()
         self.report()
