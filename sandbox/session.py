@@ -33,7 +33,7 @@ _HEAD = '''\
 Made by `make session`: a real Cinder with a simulated vCenter (`sandbox/`),
 and each command with its true output. Only paths, times, ports, and ids that a
 table does not wrap are replaced, so that two recordings differ in little. The
-number in brackets is the exit status, if it is not 0.
+last line is the exit status, if it is not 0.
 [The command line](cli.md) explains the commands.
 '''
 _UUID = re.compile(r'\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b')
@@ -80,9 +80,10 @@ class Recording:
         left = len(shown) - most_lines
         if left > 0:
             shown = [*shown[:most_lines], f'... {left} more lines']
-        status = f'   [{done.returncode}]' if done.returncode else ''
+        if done.returncode:
+            shown.append(f'[exit status {done.returncode}]')
         self._lines += ['\n```console', '$ ' + self._stable(shlex.join(
-            ['cinder-vmdk-ext', *words])) + status,
+            ['cinder-vmdk-ext', *words])),
             *(self._stable(line).rstrip() for line in shown), '```']
         return done.stdout
 
