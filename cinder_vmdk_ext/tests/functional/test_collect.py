@@ -99,7 +99,20 @@ class FindingsTestCase(audit_case.AuditCase):
                          (there.kind, there.reference))
         self.rename(vm, instanceUuid=self.volume.id)
         self.driver.extend_volume(self.volume, 2)
-        self.assertEqual([], self.audit())
+        larger, = self.audit_of_changes()
+        self.assertIn('its disk has 2 GiB', larger)
+        self.volume.size = 2
+        self.volume.save()
+        self.assertEqual([], self.audit_of_changes())
+
+    def audit_of_changes(self):
+        """What is wrong besides the name that was given by hand."""
+        named, *others = [(each.kind, each.detail) for each in self.audit()]
+        self.assertEqual('changed', named[0])
+        self.assertIn('is named by hand', named[1])
+        self.assertEqual({'changed'}, {'changed', *(
+            kind for kind, _detail in others)})
+        return [detail for _kind, detail in others]
 
     def test_leftovers_name_their_volume(self):
         name = replace.temporary_name(self.volume, 'retype')
