@@ -124,12 +124,16 @@ class MembersTestCase(backend_case.BackendCase):
         volume = self.create()
         vm = self.truth(volume).vm
         self.await_true(lambda: vm._moId in self.memory())
-        self.control.reset_journal()
-        self.driver.delete_volume(volume)
-        self.await_true(lambda: vm._moId not in self.memory())
-        # It lists the task, by which the end is heard of.
-        self.assertEqual(1, self.control.journal()['methods'][
-            'ModifyListView']['calls'])
+        watch_list = self.driver.volumeops.backing_view._list
+        with mock.patch.object(watch_list, 'add',
+                               wraps=watch_list.add) as add:
+            self.driver.delete_volume(volume)
+            self.await_true(lambda: vm._moId not in self.memory())
+            # The same settling has to be over: a later report follows it.
+            later = self.truth(self.create()).vm
+            self.await_true(lambda: later._moId in self.memory())
+        self.assertNotIn(vm._moId, [
+            ref.value for call in add.mock_calls for ref in call.args[0]])
 
     # -- Instances ------------------------------------------------------------
 
