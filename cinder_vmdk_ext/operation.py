@@ -101,6 +101,8 @@ class Operation:
     prefetch: Prefetch | None = None
     claims: Any = None  # of scheduling.reservations
     selection: Selection | None = None
+    # Whether a shadow VM that has only a volume's name may be in any folder.
+    everywhere: bool = False
     # The volume types that it has read, by their ids.
     types: dict[str, Any] | None = None
 

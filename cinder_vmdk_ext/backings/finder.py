@@ -9,6 +9,7 @@ from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import operation
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -24,12 +25,10 @@ class Finder:
 
     def find(self, volume: Any) -> Any:
         """The volume's shadow VM; None: the vCenter has none."""
-        ops = self._upstream.volumeops
-        found = ops.get_backing(volume['name'], volume['id'])
-        if not found and state.is_unknown(volume):
-            # A new, empty disk must not take the place of an old one.
-            found = ops.search_by_name(volume['name'])
-        return found
+        # A new, empty disk must not take the place of an old one.
+        with operation.scope(everywhere=state.is_unknown(volume)):
+            return self._upstream.volumeops.get_backing(volume['name'],
+                                                        volume['id'])
 
     def existing(self, volume: Any) -> Any:
         """The volume's shadow VM; None: the volume never had one.

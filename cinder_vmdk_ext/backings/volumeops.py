@@ -204,18 +204,11 @@ class VolumeOps(folders.PlaceOps):
         if found or not self._looks_by_name or (
                 self._name_regex and not self._name_regex.match(name)):
             return found
-        return _of_old_release(self.read_backings().by_name(name))
-
-    def search_by_name(self, name: str) -> Any:
-        """The backing of an old release with that name, by one bulk read.
-
-        Memory may lack a VM that was put outside of the folders of volumes.
-
-        :returns: its reference; None: the vCenter has no such backing
-        """
-        if not self._looks_by_name:
-            return None
-        return _of_old_release(self.read_all_backings().by_name(name))
+        found = _of_old_release(self.read_backings().by_name(name))
+        if found is None and operation.current().everywhere:
+            # Memory may lack a VM outside of the folders of volumes.
+            found = _of_old_release(self.read_all_backings().by_name(name))
+        return found
 
     def get_backing_by_uuid(self, uuid: str) -> Any:
         """The VM with that instance UUID, which may be a template.

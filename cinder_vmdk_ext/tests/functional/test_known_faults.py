@@ -19,6 +19,7 @@ from cinder import context as cinder_context
 from cinder.volume.drivers.vmware import vmdk
 
 from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import manage_case
 from cinder_vmdk_ext.tests.functional import test_transfers
@@ -266,9 +267,15 @@ class KnownFaultsTestCase(backend_case.BackendCase):
             self.assertEqual(before, self.truth(volume).datastore)
 
     def test_20_a_password_is_given_to_nobody(self):
+        volume = self.create()
+        with self.assertRaises(exceptions.ConnectorRefused) as caught:
+            self.driver.initialize_connection(
+                volume, {'platform': 'x86_64', 'os_type': 'linux'})
+        self.assertNotIn(self.vcenter.password, str(caught.exception))
         info = self.driver.initialize_connection(
-            self.create(), {'platform': 'x86_64', 'os_type': 'linux'})
+            volume, {'instance': self.instances()[0]._moId})
         self.assertNotIn('config', info['data'])
+        self.assertNotIn(self.vcenter.password, repr(info))
 
     def test_20_a_clone_has_the_form_of_its_type(self):
         source = self.create()
