@@ -42,8 +42,8 @@ What Cinder does before it calls the driver:
 - `migrate` of an attached volume never reaches the driver (`migrate_volume`
   of Cinder's volume manager; the table's cells come from its code). Cinder
   creates an empty volume on the destination and asks Nova to swap the two.
-  Nova's VMware driver does not implement this, so the volume should stay
-  as it is (known by reading Nova, not shown here). To move an attached
+  Nova's VMware driver does not implement this, so the volume stays as it
+  is ([Nova](nova.md)). To move an attached
   volume, retype it: for a retype Cinder calls the driver.
 - The API refuses `migrate` for a volume that has snapshots or is in a group,
   and, without a cluster, to the pool that it is on.
