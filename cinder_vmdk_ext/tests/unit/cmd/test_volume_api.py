@@ -23,7 +23,8 @@ class VolumeApiTestCase(unittest.TestCase):
                 delete_snapshot=refuse)), (OSError,))
         for call in (lambda: api.manage(host='h'), lambda: api.status('v'),
                      lambda: api.delete('v'), lambda: api.unmanage('v'),
-                     lambda: api.reset('v', 'error'), lambda: api.extend('v', 2),
+                     lambda: api.reset('v', 'error'),
+                     lambda: api.extend('v', 2),
                      lambda: api.delete_snapshot('s')):
             with self.assertRaisesRegex(exceptions.VolumeApiFailed,
                                         'no quota$'):
