@@ -296,7 +296,8 @@ def page(outcomes: dict[str, Outcome]) -> str:
 
 def anonymous(text: str) -> str:
     """The text without the parts that differ between runs."""
-    text = re.sub('[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'ID', text)
+    text = re.sub('[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}',
+                  'ID', text)
     text = re.sub(r'\b(vm|snapshot|datastore)-\d+\b', r'\1-1', text)
     return re.sub(r'\s+', ' ', text).replace('|', '\\|')
 
