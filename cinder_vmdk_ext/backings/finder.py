@@ -25,10 +25,12 @@ class Finder:
 
     def find(self, volume: Any) -> Any:
         """The volume's shadow VM; None: the vCenter has none."""
+        ops = self._upstream.volumeops
+        if not state.is_unknown(volume):
+            return ops.get_backing(volume['name'], volume['id'])
         # A new, empty disk must not take the place of an old one.
-        with operation.scope(everywhere=state.is_unknown(volume)):
-            return self._upstream.volumeops.get_backing(volume['name'],
-                                                        volume['id'])
+        with operation.scope(everywhere=True):
+            return ops.get_backing(volume['name'], volume['id'])
 
     def existing(self, volume: Any) -> Any:
         """The volume's shadow VM; None: the volume never had one.

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 
+from oslo_db import api as oslo_db_api
+from oslo_db import exception as db_exception
 from oslo_utils import strutils
 from oslo_utils import timeutils
 from oslo_utils import units
@@ -411,6 +413,12 @@ class _Row:
                 bootable=self.wanted.bootable)
             self._mark()
             status = self._ended(api, wait_seconds)
+        except db_exception.DBError as error:
+            self.refuse(f'volume {self.id} is being managed, but the database '
+                        'did not record its disk, so that a repeat does not '
+                        'know it; wait until it is available, and take it '
+                        f'off the list: {exceptions.first_line(error)}')
+            return
         except exceptions.VolumeApiFailed as error:
             self.refuse(f'failed: {error}')
             return
@@ -433,8 +441,16 @@ class _Row:
                     ', delete the volume, and repeat'
                     if status == _NOT_MANAGED else ''))
 
+    @oslo_db_api.wrap_db_retry(
+        max_retries=6, retry_interval=0.5,
+        exception_checker=lambda error: isinstance(error,
+                                                   db_exception.DBError))
     def _mark(self) -> None:
-        """Record the source at the volume, so that a later run finds it."""
+        """Record the source at the volume, so that a later run finds it.
+
+        It is tried again: the volume is already being managed, and to write
+        the mark twice does no harm.
+        """
         volume = objects.Volume.get_by_id(
             cinder_context.get_admin_context(), self.id)
         volume.admin_metadata_update({ADOPTED: self.wanted.mark}, False)

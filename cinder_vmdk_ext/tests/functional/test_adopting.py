@@ -9,6 +9,7 @@ import contextvars
 import json
 from unittest import mock
 
+from oslo_db import exception as db_exception
 from oslo_utils import units
 
 from cinder import exception
@@ -120,6 +121,20 @@ class AdoptTestCase(manage_case.ManageCase, command_case.CommandCase):
         done = self.adopted([row], status=1)[0]['done']
         self.assertIn('managed already, but', done)
         self.assertNotIn('delete', slow['done'] + done)
+
+    def test_a_database_that_is_busy_is_asked_again(self):
+        row = {'source_name': self.leave_file('busy')}
+        update = backend_case.objects.Volume.admin_metadata_update
+        answers = iter((db_exception.DBError('locked'), None))
+
+        def answer(volume, *args):
+            error = next(answers)
+            if error:
+                raise error
+            return update(volume, *args)
+        with mock.patch.object(backend_case.objects.Volume,
+                               'admin_metadata_update', answer):
+            self.assertEqual('managed', self.adopted([row])[0]['done'])
 
     def marked(self, path, host=backend_case.HOST, **fields):
         """A volume that was adopted before."""
