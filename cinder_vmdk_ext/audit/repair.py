@@ -11,6 +11,7 @@ from typing import Any
 
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
@@ -90,12 +91,11 @@ class Correction:
 
     def _correct_backend(self, finding: compare.Finding, record: Any,
                          _vm: Any, evidence: compare.Evidence) -> None:
-        pool = compare.Comparison(evidence).used(record.id)
-        owner = self._backend.owner
-        values = {'host': f'{owner.host}#{pool.pool if pool else ""}'}
+        vm = compare.Comparison(evidence).used(record.id)
+        owner, pool = self._backend.owner, vm.pool if vm else ''
+        values = {'host': f'{owner.host}#{pool}'}
         if owner.cluster_name:
-            values['cluster_name'] = (
-                f'{owner.cluster_name}#{pool.pool if pool else ""}')
+            values['cluster_name'] = f'{owner.cluster_name}#{pool}'
         if not record.conditional_update(values, {
                 'host': record.host, 'status': record.status}):
             raise exceptions.RepairRefused(
@@ -149,7 +149,7 @@ class Correction:
     def _grow_record(self, finding: compare.Finding, record: Any,
                      vm: Any, _evidence: compare.Evidence) -> None:
         disk = self._ops.disk_of(vm)
-        self._api().extend(record.id, -(-disk.capacity_bytes // (1 << 30)))
+        self._api().extend(record.id, model.ceil_gib(disk.capacity_bytes))
 
     def _set_adapter(self, finding: compare.Finding, record: Any,
                      vm: Any, _evidence: compare.Evidence) -> None:

@@ -18,13 +18,16 @@ from cinder_vmdk_ext.cmd import reports
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 
-_COLUMNS = (
+#: Which finding it is.
+IDENTITY = (
     columns.Column('backend', 'Backend', telling=True),
     columns.Column('kind', 'Kind'),
     columns.Column('thing', 'Thing'),
     columns.Column('name', 'Name'),
     columns.Column('reference', 'Reference', long=True),
-    columns.Column('owner', 'Owner', long=True),
+    columns.Column('owner', 'Owner', long=True))
+_COLUMNS = (
+    *IDENTITY,
     columns.Column('place', 'Place'),
     columns.Column('size_bytes', 'Size', columns.size),
     columns.Column('age_seconds', 'Age', columns.duration),

@@ -51,6 +51,24 @@ class OfBackends(command.Command):
                 yield name, opened
 
     @contextlib.contextmanager
+    def owning(self, parsed_args: argparse.Namespace, volume: Any,
+               thing: str) -> Iterator[tuple[str, Any]]:
+        """Connect the selected backend that has a volume.
+
+        :param thing: what was asked for, as an error names it
+        :returns: the backend's name, and the backend
+        :raises UnknownObject: none of the selected ones has it
+        """
+        for name, opened in self.opened(parsed_args):
+            if opened.owner.owns(volume):
+                yield name, opened
+                return
+        with self.calling(exceptions.UnknownObject):
+            raise exceptions.UnknownObject(
+                f'{thing} belongs to another backend: its host is '
+                f'{volume.host}')
+
+    @contextlib.contextmanager
     def calling(self, *errors: type[Exception]) -> Iterator[None]:
         """Count these errors as wrong usage (exit status 2)."""
         try:

@@ -73,14 +73,10 @@ class RelinkVolume(command.Showing):
         """Plan, ask, plan again, relink."""
         self.names(parsed_args)
         volume = self._volume(parsed_args.volume)
-        for name, opened in self.opened(parsed_args):
-            if opened.owner.owns(volume):
-                return (name, volume.id, volume.display_name or '',
-                        *self._done_to(opened, volume, parsed_args))
-        with self.calling(exceptions.UnknownObject):
-            raise exceptions.UnknownObject(
-                f'volume {volume.id} belongs to another backend: its host is '
-                f'{volume.host}')
+        with self.owning(parsed_args, volume,
+                         f'volume {volume.id}') as (name, opened):
+            return (name, volume.id, volume.display_name or '',
+                    *self._done_to(opened, volume, parsed_args))
 
     def _volume(self, wanted: str) -> Any:
         context = cinder_context.get_admin_context()

@@ -11,6 +11,7 @@ from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
 from cinder_vmdk_ext.audit import remedies
 from cinder_vmdk_ext.audit import repair
+from cinder_vmdk_ext.cmd import auditing
 from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext import exceptions
@@ -34,12 +35,7 @@ class Repair(command.Listing):
     """
 
     COLUMNS = (
-        columns.Column('backend', 'Backend', telling=True),
-        columns.Column('kind', 'Kind'),
-        columns.Column('thing', 'Thing'),
-        columns.Column('name', 'Name'),
-        columns.Column('reference', 'Reference', long=True),
-        columns.Column('owner', 'Owner', long=True),
+        *auditing.IDENTITY,
         columns.Column('detail', 'Detail'),
         columns.Column('done', 'Done'))
 

@@ -55,13 +55,10 @@ class RelinkSnapshot(command.Showing):
         """Check, ask, check again, relink."""
         self.names(parsed_args)
         record = self._record(parsed_args.snapshot)
-        for name, opened in self.opened(parsed_args):
-            if opened.owner.owns(record.volume):
-                target, done = self._done_to(opened, record, parsed_args)
-                return name, record.id, record.volume_id, target, done
-        with self.calling(exceptions.UnknownObject):
-            raise exceptions.UnknownObject(
-                f'snapshot {record.id} belongs to another backend')
+        with self.owning(parsed_args, record.volume,
+                         f'snapshot {record.id}') as (name, opened):
+            target, done = self._done_to(opened, record, parsed_args)
+            return name, record.id, record.volume_id, target, done
 
     def _record(self, wanted: str) -> Any:
         with self.calling(exceptions.UnknownObject):

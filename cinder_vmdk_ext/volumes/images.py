@@ -243,22 +243,10 @@ class Images:
         except Exception:
             # The import may have made a VM though it reported an error.
             with excutils.save_and_reraise_exception():
-                self._discard_import(volume)
+                self._replacement.discard_by_uuid(volume['id'])
         with self._replacement.discarding(backing):
             self._upstream.volumeops.update_backing_disk_uuid(backing,
                                                               volume['id'])
-
-    def _discard_import(self, volume: Any) -> None:
-        """Delete the VM of a failed import, if it exists."""
-        try:
-            left = self._upstream.volumeops.get_backing_by_uuid(volume['id'])
-        except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('A VM of volume %(volume)s may remain in the vCenter '
-                        'until the volume is deleted: %(error)s',
-                        {'volume': volume['id'], 'error': error})
-            return
-        if left:
-            self._replacement.discard(left)
 
     def _import_image(self, volume: Any, image_service: Any,
                       adapter_type: str) -> Any:

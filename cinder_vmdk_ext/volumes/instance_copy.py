@@ -73,8 +73,9 @@ class InstanceCopy:
         except Exception:
             # A call may have made a VM though its reply was an error.
             with excutils.save_and_reraise_exception():
-                self._discard(target.extra_config[upstream.BACKING_UUID_KEY])
-                self._discard(made_in)
+                self._replacement.discard_by_uuid(
+                    target.extra_config[upstream.BACKING_UUID_KEY])
+                self._replacement.discard_by_uuid(made_in)
         self._replacement.discard(clone)
         return shell
 
@@ -88,16 +89,6 @@ class InstanceCopy:
             profile_id=target.profile_id, extra_config={
                 upstream.BACKING_UUID_KEY: uuid,
                 upstream.VOLUME_ID_KEY: '', shadow.SNAPSHOT_ID: ''})
-
-    def _discard(self, uuid: str) -> None:
-        try:
-            left = self._ops.get_backing_by_uuid(uuid)
-        except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('VM %(uuid)s may remain in the vCenter: %(error)s',
-                        {'uuid': uuid, 'error': error})
-            return
-        if left:
-            self._replacement.discard(left)
 
     def _make_shell(self, clone: Any, target: Target) -> Any:
         where = self._ops.properties(clone, 'resourcePool', 'runtime.host')

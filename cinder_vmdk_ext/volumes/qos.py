@@ -149,18 +149,7 @@ class DiskLimits:
             self.apply(volume)
         except exceptions.VMWARE_ERRORS:
             with excutils.save_and_reraise_exception():
-                self._discard(volume)
-
-    def _discard(self, volume: Any) -> None:
-        try:
-            backing = self._finder.find(volume)
-        except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('A VM of volume %(volume)s may remain in the vCenter '
-                        'until the volume is deleted: %(error)s',
-                        {'volume': volume['id'], 'error': error})
-            return
-        if backing:
-            self._replacement.discard(backing)
+                self._replacement.discard_by_uuid(volume['id'])
 
     def apply(self, volume: Any) -> None:
         """Set a volume's allocation on its shadow VM's disk, if it has one."""

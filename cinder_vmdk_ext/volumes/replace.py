@@ -111,6 +111,20 @@ class Replacement:
                         '%(error)s', {'vm': backing.value,
                                       'error': error})
 
+    def discard_by_uuid(self, uuid: str) -> None:
+        """Delete a VM that belongs to no volume, if it exists.
+
+        :param uuid: its instance UUID
+        """
+        try:
+            left = self._upstream.volumeops.get_backing_by_uuid(uuid)
+        except exceptions.VMWARE_ERRORS as error:
+            LOG.warning('VM %(uuid)s may remain in the vCenter: %(error)s',
+                        {'uuid': uuid, 'error': error})
+            return
+        if left:
+            self.discard(left)
+
     def replace(self, volume: Any, old: Any, new: Any,
                 adapter: str | None = None,
                 profile_id: str | None = None) -> None:

@@ -131,7 +131,7 @@ class Restore:
         """
         self.check(volume)
         if left:
-            self._discard(left)
+            self._replacement.discard_by_uuid(left)
         data = content(descriptor, volume['size'] * units.Gi, is_raw)
         old = self._old(volume)
         target = replace.Aside(volume, 'restore') if old else volume
@@ -140,7 +140,7 @@ class Restore:
             new = self._imported(volume, target, old, data)
         except Exception:
             # The import may have made a VM though it reported an error.
-            self._discard(target['id'])
+            self._replacement.discard_by_uuid(target['id'])
             raise
         with self._replacement.discarding(new):
             self._replacement.grow(new, volume['size'])
@@ -166,18 +166,6 @@ class Restore:
                 data.size_bytes, volume['size'] * units.Gi,
                 adapter or cinder.adapter_type(volume),
                 disk.provisioning if disk else cinder.disk_type(volume))
-
-    def _discard(self, uuid: str) -> None:
-        """Delete a VM that belongs to no volume yet, if it exists."""
-        ops = self._upstream.volumeops
-        try:
-            left = ops.get_backing_by_uuid(uuid)
-        except exceptions.VMWARE_ERRORS as error:
-            LOG.warning('VM %(uuid)s may remain in the vCenter: %(error)s',
-                        {'uuid': uuid, 'error': error})
-            return
-        if left:
-            self._replacement.discard(left)
 
     def _discard_replaced(self, volume: Any) -> None:
         """Delete VMs that an import, broken off at its end, replaced."""
