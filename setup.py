@@ -8,7 +8,7 @@ import setuptools
 
 # What a tree without usable Git metadata (an archive, a clone that belongs to
 # another user) calls itself. pbr refuses to build such a tree unless it is
-# told a version.
+# given a version.
 VERSION_WITHOUT_GIT = '0.1.0'
 
 

@@ -231,12 +231,13 @@ class VolumeOps(folders.PlaceOps):
         moref = self.backing_view.moref_of(uuid)
         if moref is None:
             return None
-        told = self.read_vms([moref, *wanted.others], (_UUID, *wanted.paths))
-        seen = told.get(references.Ref('VirtualMachine', moref), {})
+        found_vms = self.read_vms([moref, *wanted.others],
+                                  (_UUID, *wanted.paths))
+        seen = found_vms.get(references.Ref('VirtualMachine', moref), {})
         if seen.get(_UUID) != uuid:
             return None
         wanted.keep(uuid, moref, [(vm.value, properties)
-                                  for vm, properties in told.items()])
+                                  for vm, properties in found_vms.items()])
         return moref
 
     def _take_prefetched(self, vm: Any, *paths: str) -> dict[str, Any] | None:
@@ -249,8 +250,8 @@ class VolumeOps(folders.PlaceOps):
 
     def get_host(self, instance: Any) -> Any:
         """The host that a VM is on."""
-        told = self._take_prefetched(instance, 'runtime.host')
-        host = told and told.get('runtime.host')
+        prefetched = self._take_prefetched(instance, 'runtime.host')
+        host = prefetched and prefetched.get('runtime.host')
         if not host:
             return super().get_host(instance)
         return host
@@ -277,9 +278,9 @@ class VolumeOps(folders.PlaceOps):
 
         :raises ManagedObjectNotFoundException: it is gone
         """
-        told = self._take_prefetched(entity, *paths)
-        if told is not None:
-            return told
+        prefetched = self._take_prefetched(entity, *paths)
+        if prefetched is not None:
+            return prefetched
         # The reference may come from oslo.vmware.
         return collector.properties(
             self._session, self._client,
@@ -349,7 +350,7 @@ class VolumeOps(folders.PlaceOps):
         even if the files are missing.
 
         :param source: a shadow VM, a template, or a snapshot in a VM's tree
-        :returns: None: the files exist, or the vCenter cannot tell
+        :returns: None: the files exist, or the vCenter does not know
         :raises VirtualDiskNotFoundException: it has no disk
         """
         disk = next(iter(self._read_ahead(source)), None) or self.disk_of(

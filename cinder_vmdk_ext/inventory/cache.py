@@ -122,7 +122,7 @@ class LiveView:
         """Do nothing: readers check if the conversation is live (Listener)."""
 
 
-class _InventoryStage(updates.Told):
+class _InventoryStage(updates.ReportedObjects):
     """Collects reported changes, and publishes them when complete.
 
     An inventory that was published never changes.

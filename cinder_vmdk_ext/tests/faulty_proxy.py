@@ -26,7 +26,7 @@ class FaultyProxy:
     - passing: all is passed on (at first)
     - silent: connections are taken, and what comes is never answered
     - mute: requests are passed on, and no reply ever comes back
-    - refused: nobody listens
+    - refused: no server listens
     """
 
     def __init__(self, port: int, host: str = '127.0.0.1') -> None:

@@ -511,7 +511,7 @@ class _Import:
             self.ended.set()
 
     def follow_status(self) -> None:
-        """Let the volume's status tell the end, for no call waits for it."""
+        """Watch the volume's status for the end, for no call waits for it."""
         threading.Thread(target=self._follow, name='vmdk-ext-restore-status',
                          daemon=True).start()
 

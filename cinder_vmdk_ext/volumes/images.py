@@ -76,7 +76,7 @@ class Images:
         :raises ImageConversionNotAllowed: the operator allows no conversion
         """
         if self._is_cached(image_meta):
-            # Cinder would tell the reason only for some of its ways.
+            # Cinder names the reason only for some of its ways.
             source_image.check_conversion(image_meta)
             if concurrency.on_native_threads():
                 source_image.download_directly(image_service)

@@ -112,7 +112,7 @@ class PolicyDirectory:
         """Ids of the policies that disks have (PbmQueryAssociatedProfiles).
 
         :param disks: VM (moref) and device key of each
-        :returns: a disk that the vCenter cannot tell of is left out
+        :returns: a disk of which the vCenter knows nothing is left out
         :raises VMwareDriverException: the vCenter does not answer
         """
         pbm_service = self._session.pbm

@@ -63,7 +63,7 @@ class Sink(Protocol):
         """Note that the vCenter has reported all changes up to now."""
 
 
-class Told:
+class ReportedObjects:
     """Objects as reported, for a :class:`Sink`.
 
     Only the thread of one conversation calls it, so it needs no lock.

@@ -44,7 +44,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Ports that nobody listens on at this moment."""
+        """Ports that are free at this moment."""
         return cls(*servers.free_ports(len(dataclasses.fields(cls))))
 
 
@@ -86,7 +86,7 @@ class Accounts:
         }
 
     def token_options(self) -> configuration.Options:
-        """The section in which a service is told who judges tokens."""
+        """The section that names the service that validates tokens."""
         return {
             **self.service_options(),
             'www_authenticate_uri': self.auth_url,

@@ -51,7 +51,7 @@ class Environment:
 
     def variables(self, more: Mapping[str, str] | None = None
                   ) -> dict[str, str]:
-        """What a process in it needs to be told by its environment."""
+        """The environment variables that a process in it needs."""
         return {
             'PYTHONPATH': str(configuration.REPOSITORY),
             'PATH': os.pathsep.join([

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole cloud that runs, as its description says, whoever started it."""
+"""A whole cloud that runs, as described by the process that started it."""
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -101,7 +101,7 @@ class BooksTestCase(sandbox_case.SandboxCase):
 
     def assert_balanced(self):
         # Cinder asks the driver every few seconds here.
-        self.wait_for(lambda: self.told() == self.true())
+        self.wait_for(lambda: self.reported() == self.true())
         hosts = {}
         for volume_id in self.volumes:
             volume = self.cinder.volumes.get(volume_id)
@@ -112,7 +112,7 @@ class BooksTestCase(sandbox_case.SandboxCase):
             {volume_id: shadow_vms[volume_id].disks[0].datastore
              for volume_id in self.volumes}, hosts)
 
-    def told(self):
+    def reported(self):
         return {pool.datastore: (
             pool.total_capacity_gb, pool.datastore_free_gb,
             int(pool.provisioned_capacity_gb))

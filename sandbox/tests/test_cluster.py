@@ -71,12 +71,12 @@ class ClusterTestCase(unittest.TestCase):
     def test_all_is_true_after_one_service_was_killed(self):
         report = cluster_run.Run(self.SETTINGS, self.cloud,
                                  lambda line: None).whole()
-        told = '\n'.join([*report.lines(), *report.words])
-        self.assertEqual([], report.wrong, told)
-        self.assertEqual(1, report.figures['cinder-volume killed'], told)
-        self.assertEqual(14, sum(report.outcomes.values()), told)
+        text = '\n'.join([*report.lines(), *report.words])
+        self.assertEqual([], report.wrong, text)
+        self.assertEqual(1, report.figures['cinder-volume killed'], text)
+        self.assertEqual(14, sum(report.outcomes.values()), text)
         self.assertGreater(report.figures['volumes after the operator'], 0,
-                           told)
+                           text)
 
     def test_what_is_wrong_is_told(self):
         """The questions of the run above can be answered with no."""
@@ -102,11 +102,11 @@ class ClusterTestCase(unittest.TestCase):
             task.WaitForTask(kept_vm.ReconfigVM_Task(vim.vm.ConfigSpec(
                 deviceChange=[vim.vm.device.VirtualDeviceSpec(
                     operation='edit', device=disk)])))
-        told = '\n'.join(truth.differences(self.cloud, control_there,
+        text = '\n'.join(truth.differences(self.cloud, control_there,
                                            content))
-        for words in (f'{lost.id} has 0 VMs', "stray is nobody's",
+        for words in (f'{lost.id} has 0 VMs', 'stray belongs to no volume',
                       f'{kept.id}: size', f'{kept.id}: content'):
-            self.assertIn(words, told)
+            self.assertIn(words, text)
         found = '\n'.join(commands.audit(self.cloud))
         self.assertIn(f'lost volume volume-{lost.id}', found)
         self.assertIn('duplicated vm stray', found)

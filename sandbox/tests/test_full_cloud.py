@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the services of a whole cloud are told; none is started.
+"""The configuration of a whole cloud's services; none is started.
 
 They are tried by `make test-cloud`.
 """

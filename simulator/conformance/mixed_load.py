@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything at once: threads that each pick one operation after the other, for as long as they are told to.
+"""Everything at once: threads that each pick one operation after the other, for a given time.
 
 ``make simulator-races`` runs it against a simulator that Go's race detector watches, and prints what it found. The operations may
 fail (two threads want the same thing); the simulator may neither end nor hang, and its figures are right in the end.

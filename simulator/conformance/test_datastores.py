@@ -134,12 +134,12 @@ class MountTestCase(vcenter_case.VCenterCase):
         storage = host.configManager.storageSystem
         uuid = datastore.info.vmfs.uuid
         watch = self.watch(datastore, 'host')
-        told = len(watch.seen['host'])
+        before = len(watch.seen['host'])
         storage.UnmountVmfsVolume(uuid)
         self.assertEqual((False, False), (self.mount_of(datastore, host).mounted, self.mount_of(datastore, host).accessible))
         self.assertTrue(datastore.summary.accessible, 'the other hosts still mount it')
         watch.take(5)
-        self.assertGreater(len(watch.seen['host']), told)
+        self.assertGreater(len(watch.seen['host']), before)
         with self.assertRaises(vim.fault.InvalidState):
             storage.UnmountVmfsVolume(uuid)
         storage.MountVmfsVolume(uuid)

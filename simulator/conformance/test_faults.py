@@ -189,7 +189,7 @@ class FaultsTestCase(unittest.TestCase):
         return [child.name for child in self.datacenter.vmFolder.childEntity]
 
     def create_folder(self, name):
-        """:returns: the reply to CreateFolder, of which pyVmomi would tell less"""
+        """:returns: the reply to CreateFolder, of which pyVmomi would show less"""
         return requests.post(
             f'https://{self.vcenter.host}:{self.vcenter.port}/sdk', verify=self.vcenter.cacert, timeout=60,
             headers={'Cookie': self.client._stub.cookie.split(';')[0], 'Content-Type': 'text/xml; charset=utf-8'},

@@ -77,7 +77,7 @@ class HistoryTestCase(vcenter_case.VCenterCase):
         """TaskInfo.descriptionId is a key of TaskManager.description.methodInfo."""
         known = {info.key for info in self.content.taskManager.description.methodInfo}
         vm = self.make_vm('described', disks_mib=[1])
-        told = []
+        reported = []
         for call in (lambda: vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation='new')),
                      lambda: vm.CreateSnapshot_Task('one', '', False, False),
                      lambda: vm.snapshot.rootSnapshotList[0].snapshot.RemoveSnapshot_Task(True),
@@ -87,12 +87,12 @@ class HistoryTestCase(vcenter_case.VCenterCase):
                          '[LocalDS_0] described.vmdk', self.datacenter, vim.VirtualDiskManager.FileBackedVirtualDiskSpec(
                              diskType='thin', adapterType='lsiLogic', capacityKb=1024)), vm.Destroy_Task):
             self.wait(task := call())
-            told.append(task.info.descriptionId)
+            reported.append(task.info.descriptionId)
         self.assertEqual(
             ['VirtualMachine.reconfigure', 'VirtualMachine.createSnapshot', 'vm.Snapshot.remove', 'VirtualMachine.relocate',
              'VirtualMachine.rename', 'VirtualMachine.powerOn', 'VirtualMachine.powerOff',
-             'VirtualDiskManager.createVirtualDisk', 'VirtualMachine.destroy'], told)
-        self.assertEqual(set(), set(told) - known)
+             'VirtualDiskManager.createVirtualDisk', 'VirtualMachine.destroy'], reported)
+        self.assertEqual(set(), set(reported) - known)
 
     def test_the_entity_lists_its_recent_tasks(self):
         task = self.folder.Rename_Task('recent')

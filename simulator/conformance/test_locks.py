@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk that a running machine has is locked: what another machine, or nobody, wants to do to its file is FileLocked."""
+"""A disk that a running machine has is locked: what another machine, or a call without one, wants to do to its file is FileLocked."""
 
 import time
 

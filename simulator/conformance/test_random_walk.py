@@ -75,7 +75,7 @@ class RandomWalkTestCase(storage_case.StorageCase):
                                  f'{machine.vm.name} {snapshot._moId}')
 
     def check_files(self):
-        """No file that a machine needs is missing, and none is there that nobody needs."""
+        """No file that a machine needs is missing, and no file is there that is not needed."""
         needed = {file.name for machine in self.machines for file in machine.vm.layoutEx.file}
         there = sum(each['files'] for each in self.control('GET', '/space')['datastores'])
         self.assertEqual(len(needed), there)

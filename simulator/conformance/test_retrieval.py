@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PropertyCollector retrieves in pages, refuses paths that are none, and tells a lost session, as a vCenter does.
+"""PropertyCollector retrieves in pages, refuses paths that are none, and reports a lost session, as a vCenter does.
 
 The reference is the vSphere Web Services API's: PropertyCollector, RetrieveOptions.maxObjects, RetrieveResult.token, PropertySpec.
 The recording is govmomi's of an expired session (not_authenticated_fault.xml, govmomi fd06160).

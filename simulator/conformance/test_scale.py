@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thousand datastores and five thousand virtual machines: what is asked costs what is told.
+"""A thousand datastores and five thousand virtual machines: a read costs what it returns.
 
 Costs are counts, bytes and processor time of the simulator, compared with those at a small inventory in the same run: the time
 on the wall depends on what else the machine does.
@@ -46,7 +46,7 @@ class Site:
             propSet=[PC.PropertySpec(type=kind, pathSet=list(paths))])
 
     def updates(self, seconds=0):
-        """All that there is to tell now: (kind, object) pairs."""
+        """All that there is to report now: (kind, object) pairs."""
         found = []
         while True:
             update = self.collector.WaitForUpdatesEx(self.version, PC.WaitOptions(maxWaitSeconds=seconds))
@@ -60,7 +60,7 @@ class Site:
         return self.updates()
 
     def cost_of_updates(self, folder, count):
-        """Rename a folder so often, and be told each time: processor seconds, bytes and objects told, per update."""
+        """Rename a folder so often, and wait for the report each time: processor seconds, bytes and objects, per update."""
         self.control.reset_journal()
         cpu, told = self.cpu_s(), 0
         for number in range(count):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PropertyCollector.WaitForUpdatesEx tells changes as vSphere documents it."""
+"""PropertyCollector.WaitForUpdatesEx reports changes as vSphere documents it."""
 
 import threading
 import time
@@ -342,7 +342,7 @@ class UpdatesTestCase(UpdatesCase):
         view = self.content.viewManager.CreateListView(list(folders))
         self.filter([view], vim.VirtualMachine, 'name', skip=True, select=[PC.TraversalSpec(
             type=vim.view.ListView, path='view', skip=False, selectSet=[down])])
-        # A filter that selects nothing yet has nothing to tell, so another one stands beside it.
+        # A filter that selects nothing yet has nothing to report, so another one stands beside it.
         self.filter([self.datacenter], vim.Datacenter, 'name')
         version, found = self.wait_all()
         self.assertEqual([self.datacenter], [change[1] for change in found])
@@ -363,10 +363,10 @@ class UpdatesTestCase(UpdatesCase):
         self.rename(machine, 'still a stranger')
         version, found = self.wait_all(version)
         self.assertEqual([], found)
-        for folder, told in ((inner, ['enter']), (self.folder, []), (outside, ['leave']), (self.folder, ['enter'])):
+        for folder, reported in ((inner, ['enter']), (self.folder, []), (outside, ['leave']), (self.folder, ['enter'])):
             WaitForTask(folder.MoveInto([machine]))
             version, found = self.wait_all(version)
-            self.assertEqual([(kind, machine) for kind in told], [change[:2] for change in found], folder.name)
+            self.assertEqual([(kind, machine) for kind in reported], [change[:2] for change in found], folder.name)
 
     def test_a_machine_on_the_list_and_below_it_leaves_when_it_is_neither(self):
         machine = self.machine_in(self.datacenter.vmFolder, 'listed')
@@ -375,10 +375,10 @@ class UpdatesTestCase(UpdatesCase):
                  (lambda: WaitForTask(self.folder.MoveInto([machine])), []),
                  (lambda: WaitForTask(self.datacenter.vmFolder.MoveInto([machine])), []),
                  (lambda: view.ModifyListView(remove=[machine]), ['leave']))
-        for number, (step, told) in enumerate(steps):
+        for number, (step, reported) in enumerate(steps):
             step()
             version, found = self.wait_all(version)
-            self.assertEqual([(kind, machine) for kind in told], [change[:2] for change in found], number)
+            self.assertEqual([(kind, machine) for kind in reported], [change[:2] for change in found], number)
 
     def test_the_machines_of_a_folder_come_and_go_with_it(self):
         later = self.folder.CreateFolder('later')
@@ -471,7 +471,7 @@ class UpdatesTestCase(UpdatesCase):
     # What the reference does not promise ("might not generate property collector update notifications for this property")
 
     def silence(self, obj, change, silent, sounding):
-        """A change is told of one property, and of the others not, though they have changed."""
+        """One property's change is reported, and the others' are not, though they have changed."""
         kind = type(obj)
         self.filter([obj], kind, *silent, sounding)
         version, before = self.wait_all()
@@ -549,7 +549,7 @@ class UpdatesTestCase(UpdatesCase):
 
 
 class LenientNoticesTestCase(UpdatesCase):
-    """With -lenient notices all is told, also what the reference does not promise."""
+    """With -lenient notices all is reported, also what the reference does not promise."""
 
     lenient = 'notices'
 
@@ -597,9 +597,9 @@ class MirrorTestCase(unittest.TestCase):
                     break
                 version = update.version
                 self.reflect(update, mirrors)
-            for asked, told in ((view.view, mirrors[filters[0]]), (self.below(vms), mirrors[filters[1]])):
+            for asked, reported in ((view.view, mirrors[filters[0]]), (self.below(vms), mirrors[filters[1]])):
                 asked = self.inventory(asked)
-                differences = {obj: (asked.get(obj), told.get(obj)) for obj in {*asked, *told} if asked.get(obj) != told.get(obj)}
+                differences = {obj: (asked.get(obj), reported.get(obj)) for obj in {*asked, *reported} if asked.get(obj) != reported.get(obj)}
                 self.assertEqual({}, differences)
 
     def work(self, client, number):

@@ -156,7 +156,7 @@ class VCenterCase(unittest.TestCase):
 
 
 class Watch:
-    """Properties of one object, as WaitForUpdatesEx tells them: seen holds each value that was told, by path."""
+    """Properties of one object, as WaitForUpdatesEx reports them: seen holds each value that was reported, by path."""
 
     def __init__(self, case, obj, paths):
         collector = vmodl.query.PropertyCollector
@@ -183,7 +183,7 @@ class Watch:
                     self.seen.setdefault(change.name, []).append(change.val)
 
     def until(self, path, value, timeout_s=60):
-        """Wait until a property was told to have a value."""
+        """Wait until a property was reported to have a value."""
         deadline = time.monotonic() + timeout_s
         while value not in self.seen[path]:
             self._case.assertLess(time.monotonic(), deadline, f'{path} was {self.seen[path]}, never {value!r}')

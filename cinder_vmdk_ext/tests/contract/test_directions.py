@@ -35,7 +35,7 @@ VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',
     'urllib.request', f'{PLUGIN}.vsphere.soap',
     f'{PLUGIN}.vsphere.property_collector')
-# Errors and references are values; who only knows these calls nobody.
+# Errors and references are values; a module that only imports these calls none.
 ONLY_VALUES = frozenset({
     'oslo_vmware', 'oslo_vmware.exceptions', 'oslo_vmware.vim_util'})
 

@@ -116,7 +116,7 @@ class ReachedTestCase(unittest.TestCase):
             'self.gear().create_datastore_folder("folder")'))
 
     def test_with_it_all_else_that_is_used_of_it(self):
-        """Also attributes, whose names alone would not tell."""
+        """Also attributes, whose names alone would not show it."""
         attribute = f'{seams.UPSTREAM_CLASSES[1]}._max_objects'
         use = 'print(self.gear._max_objects)'
         self.assertNotIn(attribute, self.seen(use))

@@ -68,9 +68,9 @@ class TreeTestCase(unittest.TestCase):
     def test_every_make_target_told_of_exists(self):
         targets = set(re.findall(
             r'^([a-z-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
-        told = {name for path in files() if path.suffix == '.md'
-                for name in MAKE.findall(path.read_text('utf-8'))}
-        self.assertEqual(set(), told - targets)
+        named = {name for path in files() if path.suffix == '.md'
+                 for name in MAKE.findall(path.read_text('utf-8'))}
+        self.assertEqual(set(), named - targets)
 
     def test_what_the_plugin_imports_is_required(self):
         lines = (ROOT / 'requirements.txt').read_text().splitlines()
@@ -95,7 +95,7 @@ if __name__ == '__main__':
 
 
 class InstallTestCase(unittest.TestCase):
-    """uv is told where pip finds packages, or pip installs them."""
+    """uv knows where pip finds packages, or pip installs them."""
 
     def test_where_pip_looks_is_where_uv_looks(self):
         found = uv_install.variables(

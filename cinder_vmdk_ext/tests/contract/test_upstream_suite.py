@@ -21,9 +21,9 @@ _SELECTOR = 'test_vmware_datastore.DatastoreTest'
 # test listed here that passes after all fails the check below.
 NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
     'the vCenter is asked who it is before the login, so that a wrong address '
-    'or certificate is told; this test has none to ask': {
+    'or certificate is named; this test has none to ask': {
         _DRIVER: ('test_create_session',)},
-    'the choice, and what complies, is the plugin\'s to tell '
+    'the choice, and what complies, is the plugin\'s to report '
     '(placement.py, policies.py)': {
         _SELECTOR: ('test_select_datastore',
                     'test_is_datastore_compliant_false',
@@ -70,7 +70,7 @@ NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
             'test_retype_with_diff_profile_and_ds_compliance',
             'test_retype_with_diff_profile_and_ds_sel_no_candidate',
             'test_retype_with_in_use_volume')},
-    'the vCenter\'s credentials are given to nobody by default '
+    'the vCenter\'s credentials are given to no client by default '
     '(connections.py)': {
         _DRIVER: ('test_get_connection_info_vmdk_connector',)},
     'images go by transfers of our own, whose status and length are '
@@ -109,7 +109,7 @@ NOT_OURS_BECAUSE: dict[str, dict[str, tuple[str, ...]]] = {
                   'test_manage_existing_get_size_2__1048576__1_',
                   'test_manage_existing_get_size_3__1572864__2_',
                   'test_unmanage')},
-    'a snapshot is looked for and deleted in one step, which tells whether '
+    'a snapshot is looked for and deleted in one step, which shows whether '
     'there was one (volumeops.py)': {
         _DRIVER: ('test_delete_snapshot_with_backing',
                   'test_delete_snapshot_without_backend_snapshot'),

@@ -56,7 +56,7 @@ class _DriverInTheirTests:
         self.backend.limits.expect = self.backend.limits.apply = (
             lambda volume: None)
         self.backend.compliance.settle = lambda volume, host=None: None
-        # Nor is what tells this Cinder from others.
+        # Nor is what distinguishes this Cinder from others.
         self.backend.deployment = lambda: ''
 
     def retype(self, ctxt, volume, new_type, diff, host):

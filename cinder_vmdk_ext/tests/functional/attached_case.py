@@ -50,7 +50,7 @@ class AttachedCase(backend_case.BackendCase):
             diskMoveType='moveAllDiskBackingsAndAllowSharing')))
 
     def terminate(self, volume):
-        """Nova has taken the disk from the VM; then it tells Cinder."""
+        """Nova has taken the disk from the VM; then it notifies Cinder."""
         self.detach(volume, self.instance)
         self.driver.terminate_connection(self.fresh(volume), {})
 

@@ -242,9 +242,9 @@ class BackendCase(testtools.TestCase):
             pass
 
     def catch_up(self):
-        """Wait until the driver was told of what others have just changed.
+        """Wait until the driver has heard of what others have just changed.
 
-        A vCenter tells that within milliseconds, which matters to a test
+        A vCenter reports that within milliseconds, which matters to a test
         only.
         """
         view = self.driver.backend.inventory_source
@@ -256,7 +256,7 @@ class BackendCase(testtools.TestCase):
                     and self.knows_vms()):
                 return
             time.sleep(0.02)
-        self.fail('the driver was not told of a change')
+        self.fail('the driver has not heard of a change')
 
     def knows_vms(self):
         """Whether memory has its VMs, and all shadow VMs, as they are."""
@@ -477,7 +477,7 @@ class BackendCase(testtools.TestCase):
 
 
 def content(seed, size=64 * units.Ki):
-    """Bytes that tell one volume from another."""
+    """Bytes that differ from volume to volume."""
     return hashlib.shake_128(str(seed).encode()).digest(size)
 
 

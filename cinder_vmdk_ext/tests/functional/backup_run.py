@@ -268,7 +268,7 @@ class _Cut(backup_case.BackupCase, crash_matrix.CrashCase):
         super().restart()
         self.volume_service.driver = self.driver
         with contextlib.suppress(exception.VolumeBackendAPIException):
-            # cinder-backup ends the backup, and raises that to nobody.
+            # cinder-backup ends the backup, and raises that to no caller.
             self.driver.backend.backups.resume(
                 self.driver.put_restored, self.driver.delete_volume)
 

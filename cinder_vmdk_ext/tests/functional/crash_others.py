@@ -229,17 +229,17 @@ class _GroupSnapshot:
                           for volume in self.volumes]
 
     def take(self):
-        told, updates = self.case.driver.create_group_snapshot(
+        done, updates = self.case.driver.create_group_snapshot(
             self.case.context, self.record, self.snapshots)
         _saved(self.snapshots, updates)
-        assert told['status'] == 'available', told
+        assert done['status'] == 'available', done
 
     def delete(self):
         fresh = [objects.Snapshot.get_by_id(self.case.context, each.id)
                  for each in self.snapshots]
-        told, updates = self.case.driver.delete_group_snapshot(
+        done, updates = self.case.driver.delete_group_snapshot(
             self.case.context, self.record, fresh)
-        assert [each['status'] for each in updates] == ['deleted'] * 2, told
+        assert [each['status'] for each in updates] == ['deleted'] * 2, done
         for each in fresh:
             each.destroy()
 
@@ -282,8 +282,8 @@ def _delete_group(case):
 
     def act():
         fresh = [case.fresh(each) for each in volumes]
-        told, updates = case.driver.delete_group(case.context, group, fresh)
-        assert [each['status'] for each in updates] == ['deleted'] * 2, told
+        done, updates = case.driver.delete_group(case.context, group, fresh)
+        assert [each['status'] for each in updates] == ['deleted'] * 2, done
         for each in volumes:
             each.destroy()
     return Attempt(act)
@@ -320,10 +320,10 @@ def _group_from(snapshots):
             for each in failed:
                 each.status = 'error'
                 each.save()
-            told, updates = case.driver.delete_group(case.context, made[0],
+            done, updates = case.driver.delete_group(case.context, made[0],
                                                      failed)
             assert [each['status'] for each in updates] == (
-                ['deleted'] * 2), told
+                ['deleted'] * 2), done
             for each in failed:
                 each.destroy()
             new()

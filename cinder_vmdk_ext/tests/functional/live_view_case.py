@@ -52,7 +52,7 @@ class LiveViewCase(vcenter_case.VCenterCase):
         return self.view.known()
 
     def assertFollows(self, what=''):
-        """Memory becomes what a fresh read tells, with no further change."""
+        """Memory becomes what a fresh read returns, with no further change."""
         self.until(lambda: self.view.known() == self.reader.read(),
                    message=lambda: f'{what}: {self.differences()}')
 

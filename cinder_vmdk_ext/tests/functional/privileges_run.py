@@ -72,7 +72,7 @@ class OperationsCase(manage_case.ManageCase, test_groups.GroupCase,
     def carry_out(self, operation, without: Iterable[str] = ()):
         """Run one operation, as a user without some privileges.
 
-        :returns: the checks that were made, as the simulator tells them
+        :returns: the checks that were made, as the simulator lists them
         :raises: what the operation raised
         """
         steps = operation()

@@ -18,10 +18,10 @@ class FirstAttachTestCase(backend_case.BackendCase):
         volume = self.create()
         connector = {'instance': self.instances()[0]._moId,
                      'ip': '127.0.0.1', 'host': 'compute'}
-        told = []
+        connected = []
 
         def attach():
-            told.append(self.driver.initialize_connection(
+            connected.append(self.driver.initialize_connection(
                 self.fresh(volume), connector)['data']['volume'])
 
         threads = [threading.Thread(target=attach) for _ in range(4)]
@@ -29,7 +29,7 @@ class FirstAttachTestCase(backend_case.BackendCase):
             thread.start()
         for thread in threads:
             thread.join()
-        self.assertEqual([self.truth(volume).vm._moId] * 4, told)
+        self.assertEqual([self.truth(volume).vm._moId] * 4, connected)
         self.assertTrue(state.is_backed(self.fresh(volume)))
         self.assertEqual([volume.name], list(self.shadow_vms()))
 

@@ -308,11 +308,11 @@ class Books(stateful.RuleBasedStateMachine):
         self.case.reconcile()
         deadline = time.monotonic() + 60
         while True:
-            told, true = self._told(), self._true()
-            if told == true or time.monotonic() > deadline:
+            reported, true = self._settled(), self._true()
+            if reported == true or time.monotonic() > deadline:
                 break
             time.sleep(0.1)  # a notice may be on its way
-        self.case.assertEqual(true, told)
+        self.case.assertEqual(true, reported)
         vms = self._vms()
         for volume_id, volume in self.alive.items():
             self.case.assertIn(volume_id, vms)
@@ -355,8 +355,8 @@ class Books(stateful.RuleBasedStateMachine):
         """VMs that are to be there beside volumes, snapshots and fillers."""
         return set()
 
-    def _told(self):
-        """What the pools say, once what was changed is refreshed.
+    def _settled(self):
+        """What the pools report, once what was changed is refreshed.
 
         Before, they err towards leaving space: what is claimed counts until
         the figures show it.

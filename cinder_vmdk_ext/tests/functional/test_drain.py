@@ -24,7 +24,7 @@ class DrainCase(backend_case.BackendCase):
                     if pool['pool_name'] == name)
 
     def assert_drained(self, reason, name='LocalDS_1'):
-        """Within the few seconds in which the vCenter tells a change."""
+        """Within the few seconds in which the vCenter reports a change."""
         # The state and the count of volumes come by notices of their own.
         self.until(lambda: reason in self.pool(name)['pool_state_reason'])
         pool = self.pool(name)

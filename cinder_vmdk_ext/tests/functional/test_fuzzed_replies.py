@@ -23,7 +23,7 @@ from cinder_vmdk_ext.vsphere import storage_policies
 from cinder_vmdk_ext.vsphere import transport
 
 EXAMPLES = int(os.environ.get('VMDK_EXT_TEST_FUZZ_EXAMPLES', 12))
-# What may be told to Cinder: the vCenter's errors, and Cinder's own.
+# What Cinder may receive: the vCenter's errors, and Cinder's own.
 CLEAR = (vmware_exceptions.VMwareDriverException, exception.CinderException)
 NONSENSE = ('', ' ', 'x', '-1', '9' * 5000, 'NaN', '2026-13-45T99:00:00Z',
             'true', '[no] such', 'vm-0', '../..', '\u202e\U0001f4be', '<&>')
@@ -191,7 +191,7 @@ class GarbledRepliesTestCase(backend_case.BackendCase):
     def each(self, prepare, operate, check):
         """Every call of an operation, and all that may come for a reply.
 
-        :param check: is told what was prepared, and the error or None
+        :param check: called with what was prepared, and the error or None
         """
         prepared = prepare()
         with self.garbled() as calls:

@@ -45,7 +45,7 @@ class GroupCase(backend_case.BackendCase):
     def take(self, group, volumes):
         """A group snapshot, as the manager takes it."""
         made, snapshots = self.snapshots(group, volumes)
-        told, each = self.driver.create_group_snapshot(self.context, made,
+        done, each = self.driver.create_group_snapshot(self.context, made,
                                                        snapshots)
         self.assertEqual({snapshot.id for snapshot in snapshots},
                          {update['id'] for update in each})
@@ -55,7 +55,7 @@ class GroupCase(backend_case.BackendCase):
             del update['id']
             snapshot.update(update)
             snapshot.save()
-        return told['status'], made, snapshots
+        return done['status'], made, snapshots
 
     def targets(self, group, **sources):
         """Volumes that are to come from snapshots or volumes."""
@@ -81,8 +81,8 @@ class GroupTestCase(GroupCase):
         volumes = self.members(group)
         self.assertEqual((None, None, None), self.driver.update_group(
             self.context, group, add_volumes=volumes[:1]))
-        told, each = self.driver.delete_group(self.context, group, volumes)
-        self.assertEqual('available', told['status'])
+        done, each = self.driver.delete_group(self.context, group, volumes)
+        self.assertEqual('available', done['status'])
         self.assertEqual(['deleted'] * 2, [one['status'] for one in each])
         self.assertEqual({}, self.shadow_vms())
 
@@ -91,9 +91,9 @@ class GroupTestCase(GroupCase):
         first, second = self.members(group)
         self.control.fault(method='Destroy_Task', name=first.name, count=1,
                            task_fault={'type': 'SystemError'})
-        told, each = self.driver.delete_group(self.context, group,
+        done, each = self.driver.delete_group(self.context, group,
                                               [first, second])
-        self.assertEqual('error_deleting', told['status'])
+        self.assertEqual('error_deleting', done['status'])
         self.assertEqual(
             {first.id: 'error_deleting', second.id: 'deleted'},
             {one['id']: one['status'] for one in each})
@@ -107,7 +107,7 @@ class GroupTestCase(GroupCase):
         self.assertEqual('available', status)
         self.assertIsNone(snapshots[0].provider_location)
         self.assertIsNotNone(snapshots[1].provider_location)
-        told, each = self.driver.delete_group_snapshot(self.context, made,
+        done, each = self.driver.delete_group_snapshot(self.context, made,
                                                        snapshots)
         self.assertEqual(['deleted'] * 2, [one['status'] for one in each])
         self.assertEqual(2, len(self.shadow_vms()))
@@ -130,9 +130,9 @@ class GroupTestCase(GroupCase):
         other = self.group_like(group)
         targets = self.targets(other,
                                snapshot_id=[each.id for each in snapshots])
-        told, each = self.driver.create_group_from_src(
+        done, each = self.driver.create_group_from_src(
             self.context, other, targets, made, snapshots)
-        self.assertEqual('available', told['status'])
+        self.assertEqual('available', done['status'])
         for number, volume in enumerate(targets):
             self.made(volume, {'provider_id': each[number]['provider_id']})
             self.assert_on('LocalDS_2', volume)

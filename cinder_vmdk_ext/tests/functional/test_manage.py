@@ -271,7 +271,7 @@ class FailedManageTestCase(manage_case.ManageCase):
 
 
 class UnsafeTestCase(manage_case.ManageCase):
-    """What is not taken, and the reason told; in the list as on demand."""
+    """What is not taken, and the reason given; in the list as on demand."""
 
     def assert_unsafe(self, reason, vm):
         entry = self.entry(self.path(vm))

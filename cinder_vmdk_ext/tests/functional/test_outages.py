@@ -62,7 +62,7 @@ class Service:
         self.reasons[f'{type(error).__name__}: {cause}'] += 1
 
     def _report(self):
-        """Statistics never fail: they tell the state."""
+        """Statistics never fail: they report the state."""
         while not self._stop.wait(0.5):
             try:
                 stats = self._case.driver.get_volume_stats(refresh=True)
@@ -133,7 +133,7 @@ class OutagesTestCase(backend_case.BackendCase):
     def restart(self, seconds):
         """The vCenter dies; its supervisor starts it again.
 
-        Nobody hears of what it has not saved: a vCenter answers when its
+        No client hears of what it has not saved: a vCenter answers when its
         database has it.
         """
         self.proxy.mute()
@@ -201,7 +201,7 @@ class OutagesTestCase(backend_case.BackendCase):
         service = Service(self)
         service.start()
         deadline = time.monotonic() + MINUTES * 60
-        told = []
+        outcomes = []
         try:
             turn = 0
             while time.monotonic() < deadline or turn < len(self.OUTAGES):
@@ -211,13 +211,13 @@ class OutagesTestCase(backend_case.BackendCase):
                 outage(self, 1 + 2 * (turn % 2) if MINUTES < 5
                        else 3 + turn % 20)
                 took = self.until_as_before(service, outage.__name__)
-                told.append((outage.__name__, took, {
+                outcomes.append((outage.__name__, took, {
                     name: service.done[name] - at[name]
                     for name in service.done}, dict(service.reasons)))
                 service.reasons.clear()
         finally:
             hanging = service.stop()
-        for name, took, done, reasons in told:
+        for name, took, done, reasons in outcomes:
             print(f'{name:16} back after {took:4.1f} s  {done}')
             for reason, count in reasons.items():
                 print(f'    {count} x {reason}')
@@ -278,6 +278,6 @@ class OutagesTestCase(backend_case.BackendCase):
             time.sleep(0.5)
         print(f'before {before}, after {now}')
         # One is ours, one is pyVmomi's; what lost its reply at a login is
-        # nobody's and ends by its time limit.
+        # unused and ends by its time limit.
         keys = {each['id'] for each in self.control.sessions()}
         self.assertLessEqual(len(keys), 2, self.control.sessions())

@@ -272,7 +272,7 @@ class VolumesTestCase(backend_case.BackendCase):
         for asked in (volumes[:1], (volumes * 100)):
             driver = self.restarted()
             driver.get_volume_stats(refresh=True)
-            driver.volumeops.read_backings()  # waits until all are told
+            driver.volumeops.read_backings()  # waits until all are reported
             self.control.reset_journal()
             for volume in asked:
                 self.assertEqual(self.truth_of(volume),

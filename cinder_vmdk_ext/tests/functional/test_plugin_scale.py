@@ -18,7 +18,7 @@ SMALL = {'ds': 5, 'cluster': 1, 'host': 2}
 LARGE = {'ds': 500, 'cluster': 4, 'host': 16}
 # Datastores, hosts, clusters, and what is there once.
 OBJECTS = 500 + 64 + 4 + 2
-# The vCenter may tell what it has in several answers; one is always under way.
+# The vCenter may report in several answers; one is always under way.
 POLLED = 'WaitForUpdatesEx'
 
 
@@ -73,7 +73,7 @@ class ScaleTestCase(unittest.TestCase):
         for stats, _ in large:
             self.assertEqual('up', stats['backend_state'])
             self.check_pools(vcenter, stats['pools'])
-        # A vCenter tells what it reads in pages of 100 objects.
+        # A vCenter returns what it reads in pages of 100 objects.
         for _, calls in large:
             self.assertLessEqual(
                 calls.pop('ContinueRetrievePropertiesEx', 0),

@@ -147,9 +147,9 @@ class PodTestCase(backend_case.BackendCase):
         field = manager.AddCustomFieldDef('cinder_state', vim.Datastore)
         self.addCleanup(manager.RemoveCustomFieldDef, field.key)
         manager.SetField(self.datastore('LocalDS_0'), field.key, 'drain')
-        told = self.pools()['tier']
-        self.assertEqual('available', told['pool_state'])
-        self.assertIn('LocalDS_0: it is drained', told['pool_state_reason'])
+        pool = self.pools()['tier']
+        self.assertEqual('available', pool['pool_state'])
+        self.assertIn('LocalDS_0: it is drained', pool['pool_state_reason'])
         for _number in range(3):
             self.assertEqual('LocalDS_1', self.truth(
                 self.create('tier')).datastore)

@@ -29,11 +29,11 @@ class PoolCase(command_case.CommandCase):
 class ListTestCase(PoolCase):
 
     def test_the_scheduler_is_told_what_is_listed(self):
-        told = {pool['pool_name']: pool for pool in
+        seen = {pool['pool_name']: pool for pool in
                 self.driver.get_volume_stats(refresh=True)['pools']}
         found = {each['name']: each for each in self.listed('pool', 'list')}
-        self.assertEqual(set(told), set(found))
-        for name, pool in told.items():
+        self.assertEqual(set(seen), set(found))
+        for name, pool in seen.items():
             self.assertEqual(pool['free_capacity_gb'] * units.Gi,
                              found[name]['free_bytes'])
             self.assertEqual('available', found[name]['state'])

@@ -21,12 +21,12 @@ class ReadinessTestCase(check_case.CheckCase):
         self.database.volume_type('gold', storage_profile='gold')
         self.database.volume_type('none', storage_profile='none')
         self.database.volume_type('wrong', colour='red')
-        told = '\n'.join(detail for _result, detail
+        text = '\n'.join(detail for _result, detail
                          in self.checked(3)['volume types'])
         self.assertIn('type gold: 2 of 4 pools take it; the scheduler may '
-                      'choose 2 that the driver refuses', told)
-        self.assertIn('type none: 0 of 4 pools take it', told)
-        self.assertIn('type wrong is refused: ', told)
+                      'choose 2 that the driver refuses', text)
+        self.assertIn('type none: 0 of 4 pools take it', text)
+        self.assertIn('type wrong is refused: ', text)
 
     def test_a_missing_privilege_is_named_with_its_object(self):
         everything = service_user.of(self.vcenter)

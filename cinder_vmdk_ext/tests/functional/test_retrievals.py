@@ -83,7 +83,7 @@ class PagesTestCase(test_sessions.SessionCase):
 
 
 class LostSessionTestCase(backend_case.BackendCase):
-    """A vCenter restarts during an operation: nobody's session lives on.
+    """A vCenter restarts during an operation: no session lives on.
 
     Each retrieval of the operation, one after the other, is the one that
     hears of it.

@@ -207,7 +207,7 @@ class TrustTestCase(SecretsCase):
         self.assertIn('Fingerprints did not match', str(caught))
 
     def test_connections_to_the_vcenter_are_kept_alive(self):
-        """D8: a firewall drops what is silent, and tells neither side."""
+        """D8: a firewall drops what is silent, and informs neither side."""
         self.create()
         sockets = [each.sock for each in
                    self.driver.session.https._pool.pool.queue

@@ -217,8 +217,8 @@ class ClusterTestCase(backend_case.BackendCase):
         self.control.reset_journal()
         wanted = {'do': 'attach', 'volume': volume.id,
                   'connector': self.connector()}
-        told = self.overlap('CreateVM_Task', wanted, wanted)
-        self.assertEqual((self.truth(volume).vm._moId,) * 2, told)
+        answers = self.overlap('CreateVM_Task', wanted, wanted)
+        self.assertEqual((self.truth(volume).vm._moId,) * 2, answers)
         self.assertEqual(1, self.count('CreateVM_Task'))
         self.assertTrue(state.is_backed(self.fresh(volume)))
         self.assertEqual([volume.name], list(self.shadow_vms()))
@@ -232,9 +232,9 @@ class ClusterTestCase(backend_case.BackendCase):
         reached()
         self.two.begin(**wanted)
         self.one.kill()
-        told = self.two.end()
+        answers = self.two.end()
         release()
         self.start_service(1)
-        self.assertEqual(self.truth(volume).vm._moId, told)
+        self.assertEqual(self.truth(volume).vm._moId, answers)
         self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
         self.assertEqual([volume.name], list(self.shadow_vms()))

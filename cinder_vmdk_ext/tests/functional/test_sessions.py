@@ -342,7 +342,7 @@ class LostReplyTestCase(SessionCase):
         self.assertEqual(1, self.count('CloneVM_Task'))
 
     def test_a_change_that_may_have_been_executed_is_not_repeated(self):
-        """From here nobody can see that it was not."""
+        """From here it cannot be seen that it was not."""
         self.sim.reset_journal()
         self.sim.fault(method='CreateSnapshot_Task', count=1, cut='before')
         with self.assertRaises(exceptions.OutcomeUnknown):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`status` and `metrics`, beside a service that tells its status."""
+"""`status` and `metrics`, beside a service that writes its status."""
 
 import socket
 import tempfile

@@ -52,7 +52,7 @@ class TakeoverTestCase(check_case.CheckCase):
                 datastore=self.datastore(datastore))))
         return volume
 
-    def foretold(self):
+    def forecast(self):
         self.catch_up()
         return {each['volume']: each for each in self.listed(
             'check', '--takeover', status=3) if each['volume']}
@@ -75,8 +75,8 @@ class TakeoverTestCase(check_case.CheckCase):
         before = {name: self.record(each) for name, each in volumes.items()}
         self.assertEqual({''}, {each['volume'] for each
                                 in self.listed('check')})
-        told = self.foretold()
-        told = {name: told[each.id] for name, each in volumes.items()}
+        forecast = self.forecast()
+        forecast = {name: forecast[each.id] for name, each in volumes.items()}
         self.assertEqual(before, {name: self.record(each)
                                   for name, each in volumes.items()})
         self.assertEqual(
@@ -84,15 +84,16 @@ class TakeoverTestCase(check_case.CheckCase):
              'outside': ('warning', 'LocalDS_3'),
              'no disk': ('failure', 'LocalDS_2'),
              'busy': ('warning', section.NAME)},
-            {name: (told[name]['result'], told[name]['pool']) for name in (
+            {name: (forecast[name]['result'], forecast[name]['pool'])
+             for name in (
                 'made', 'outside', 'no disk', 'busy')})
         self.assertIn('does not match vmware_datastore_regex',
-                      told['outside']['detail'])
-        self.assertIn('has no disk', told['no disk']['detail'])
-        self.assertIn('it is extending', told['busy']['detail'])
-        self.assertIn('chosen by free space', told['lazy']['detail'])
-        self.assertIn(told['lazy']['pool'], ('LocalDS_0', 'LocalDS_1',
-                                             'LocalDS_2'))
+                      forecast['outside']['detail'])
+        self.assertIn('has no disk', forecast['no disk']['detail'])
+        self.assertIn('it is extending', forecast['busy']['detail'])
+        self.assertIn('chosen by free space', forecast['lazy']['detail'])
+        self.assertIn(forecast['lazy']['pool'],
+                      ('LocalDS_0', 'LocalDS_1', 'LocalDS_2'))
         # The switch.
         self.driver.update_provider_info(
             [self.fresh(each) for each in volumes.values()], [])
@@ -105,7 +106,7 @@ class TakeoverTestCase(check_case.CheckCase):
                 ('host', found.host), ('provider_id', found.provider_id))
                 if value != dict(zip(('host', 'provider_id'),
                                      before[name]))[field]]
-            self.assertEqual(changes, told[name]['changes'], name)
+            self.assertEqual(changes, forecast[name]['changes'], name)
         self.assertEqual(state.BACKED, self.fresh(volumes['made']).provider_id)
 
     def test_upstream_serves_what_this_driver_made(self):

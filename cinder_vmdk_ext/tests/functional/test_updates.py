@@ -121,7 +121,7 @@ class RestartTestCase(live_view_case.LiveViewCase):
 
 
 class EndedSessionTestCase(live_view_case.LiveViewCase):
-    """The poll is told in a manner of its own that its session has ended."""
+    """The poll learns in a manner of its own that its session has ended."""
 
     def test_an_empty_answer_is_not_taken_for_nothing_new(self):
         self.synced()

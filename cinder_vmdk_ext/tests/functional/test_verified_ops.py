@@ -21,8 +21,8 @@ class LostReplyTestCase(backend_case.BackendCase):
         self.control.reset_journal()
 
     def assert_once(self, method):
-        told = self.control.journal()['methods']
-        self.assertEqual(1, told[method]['calls'])
+        calls = self.control.journal()['methods']
+        self.assertEqual(1, calls[method]['calls'])
 
     def vms(self):
         return {name: vm._moId for name, vm in self.shadow_vms().items()}

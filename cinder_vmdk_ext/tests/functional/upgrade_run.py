@@ -120,7 +120,7 @@ class UpgradeTestCase(backend_case.BackendCase):
             pool, cluster_name=f'{clustered.CLUSTER}#{pool}', **fields)
 
     def serve(self, service, attached, connector):
-        """What a service does with volumes that nobody changes."""
+        """What a service does with volumes that stay unchanged."""
         for _ in range(2):
             self.assertEqual('up', service.ask('report'))
         service.ask('attach', volume=attached.id, connector=connector)

@@ -5,7 +5,7 @@ import logging
 
 from cinder import objects
 
-# Else Python prints to the terminal whatever nobody asked to have logged.
+# Else Python prints to the terminal what has no handler.
 logging.getLogger().addHandler(logging.NullHandler())
 
 # As each of Cinder's services does first; its scheduler cannot be imported

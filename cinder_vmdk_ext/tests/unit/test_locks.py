@@ -110,22 +110,22 @@ class RealTestCase(unittest.TestCase):
         self.addCleanup(coordination.COORDINATOR.stop)
 
     def test_another_thread_has_it_afterwards(self):
-        told = []
+        results = []
 
         def other():
             with locks.volume_if_free('a') as had:
-                told.append(had)
+                results.append(had)
             entered.set()
             with locks.volumes('a'):
-                told.append('at last')
+                results.append('at last')
         entered = threading.Event()
         thread = threading.Thread(target=other)
         with locks.volumes('a'):
             thread.start()
             entered.wait(5)
-            told.append('mine')
+            results.append('mine')
         thread.join(5)
-        self.assertEqual([False, 'mine', 'at last'], told)
+        self.assertEqual([False, 'mine', 'at last'], results)
 
 
 class DriverTestCase(unittest.TestCase):

@@ -73,7 +73,7 @@ def reply(content):
 
 
 def page(*objects, token=None):
-    """A RetrievePropertiesEx reply, which also tells of the view."""
+    """A RetrievePropertiesEx reply, which also holds the view."""
     return reply('<returnval>'
                  + (f'<token>{token}</token>' if token else '')
                  + '<objects><obj type="ContainerView">view-1</obj></objects>'

@@ -52,7 +52,7 @@ class Chaos(threading.Thread):
                 # In the middle of operations, which may have waited for this.
                 time.sleep(self._random.uniform(2, 5))
                 event()
-        except Exception as error:  # told by end()
+        except Exception as error:  # raised again by end()
             self.error = error
         finally:
             self._book.limit = self._book.operations

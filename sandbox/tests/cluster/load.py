@@ -112,7 +112,7 @@ class Client(threading.Thread):
             self._instances = self._find_instances()
             while self._book.another():
                 self._one()
-        except Exception as error:  # told by who joins this thread
+        except Exception as error:  # raised again by join()
             self.error = error
 
     def _one(self):

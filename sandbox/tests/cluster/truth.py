@@ -38,7 +38,8 @@ def differences(cloud, control, content):
         if len(named) != 1:
             found.append(f'snapshot {snapshot.id} has {len(named)} VMs')
         machines = [one for one in machines if one not in named]
-    return found + [f'{machine.name} is nobody\'s' for machine in machines]
+    return found + [f'{machine.name} belongs to no volume'
+                    for machine in machines]
 
 
 def _of_volume(volume, machine, control, content):
@@ -57,8 +58,8 @@ def _of_volume(volume, machine, control, content):
         facts['content'] = (content.decode(), control.call(
             'GET', '/disk', None, datastore=datastore, path=path, offset=0,
             length=len(content)))
-    return [f'{volume.id}: {name} is {told!r}, and in truth {true!r}'
-            for name, (told, true) in facts.items() if told != true]
+    return [f'{volume.id}: {name} is {found!r}, and in truth {true!r}'
+            for name, (found, true) in facts.items() if found != true]
 
 
 def sessions(control, expected, patience_seconds):

@@ -154,7 +154,7 @@ func joined(where, name string) string {
 	return strings.TrimSuffix(where, "/") + "/" + name
 }
 
-// named tells whether a name fits one of the patterns, in which only * and ? stand for others.
+// named reports whether a name fits one of the patterns, in which only * and ? stand for others.
 func (s *search) named(name string) bool {
 	if len(s.spec.MatchPattern) == 0 {
 		return true

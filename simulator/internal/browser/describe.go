@@ -111,7 +111,7 @@ func sizeOf(file string, stat fs.FileInfo) int64 {
 	return stat.Size()
 }
 
-// asks tells whether there is a query of a kind.
+// asks reports whether there is a query of a kind.
 func (s *search) asks(kind types.BaseFileQuery) bool {
 	return slices.ContainsFunc(s.spec.Query, func(query types.BaseFileQuery) bool {
 		return reflect.TypeOf(query) == reflect.TypeOf(kind)
@@ -128,7 +128,7 @@ func (s *search) diskQuery() *types.VmDiskFileQuery {
 	return nil
 }
 
-// isDiskFile tells whether a file is a disk's descriptor, which stands for the disk; its extents are not disks.
+// isDiskFile reports whether a file is a disk's descriptor, which stands for the disk; its extents are not disks.
 func isDiskFile(file string) bool {
 	return strings.EqualFold(path.Ext(file), ".vmdk") &&
 		!strings.HasSuffix(file, "-flat.vmdk") && !strings.HasSuffix(file, "-delta.vmdk")

@@ -139,7 +139,7 @@ func parent(ctx *simulator.Context, ref types.ManagedObjectReference) (above *ty
 	return above
 }
 
-// holds tells whether a folder is one for objects of a type; for a folder, whether both are for the same types.
+// holds reports whether a folder is one for objects of a type; for a folder, whether both are for the same types.
 func holds(into, obj mo.Entity, ref types.ManagedObjectReference) bool {
 	allowed := childTypes(into)
 	if allowed == nil {

@@ -54,7 +54,7 @@ func managedType(name string) (kind reflect.Type) {
 	return kind
 }
 
-// ValidPath tells whether a managed type has a property of this path, as PropertySpec.pathSet spells it: names that are
+// ValidPath reports whether a managed type has a property of this path, as PropertySpec.pathSet spells it: names that are
 // declared by the type and by the types of its properties, not by types derived from these, and keys of arrays.
 func ValidPath(kind, path string) bool {
 	key := [2]string{kind, path}

@@ -124,7 +124,7 @@ func (w *walk) follow(ref types.ManagedObjectReference, traversal *types.Travers
 	return nil
 }
 
-// IsA tells whether an object is of a type or of one derived from it: govmomi's types embed their parents.
+// IsA reports whether an object is of a type or of one derived from it: govmomi's types embed their parents.
 func IsA(refType string, goType reflect.Type, kind string) bool {
 	if refType == kind || goType.Name() == kind || kind == "ManagedObject" {
 		return true

@@ -69,7 +69,7 @@ func (s *Sim) trackSessions() {
 	})
 }
 
-// LoggedIn tells whether a session key (the value of the cookie vmware_soap_session) belongs to a session that lives.
+// LoggedIn reports whether a session key (the value of the cookie vmware_soap_session) belongs to a session that lives.
 func (s *Sim) LoggedIn(key string) bool {
 	s.sessionsLock.Lock()
 	user, known := s.sessions[key]

@@ -19,7 +19,7 @@ type Rule struct {
 	Test string
 }
 
-// Lenient tells whether the flag -lenient named a rule. The rule is one of a feature's Rules.
+// Lenient reports whether the flag -lenient named a rule. The rule is one of a feature's Rules.
 func (s *Sim) Lenient(name string) bool { return slices.Contains(s.Settings.Lenient, name) }
 
 // Leniencies is the flag -lenient: RULE[,RULE...], repeatable. It knows the rules of the features given.

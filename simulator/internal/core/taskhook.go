@@ -31,7 +31,7 @@ func hooked(ctx *simulator.Context, task *simulator.Task, run TaskFunc) TaskFunc
 	return hook(task, run)
 }
 
-// Ended tells whether a task has ended, well or not.
+// Ended reports whether a task has ended, well or not.
 func Ended(ctx *simulator.Context, task *simulator.Task) (ended bool) {
 	ctx.WithLock(task, func() {
 		ended = task.Info.State == types.TaskInfoStateSuccess || task.Info.State == types.TaskInfoStateError

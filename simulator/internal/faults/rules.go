@@ -97,7 +97,7 @@ func (s *rules) pick(matches func(*Rule) bool) *Rule {
 
 func newOf(kind reflect.Type) any { return reflect.New(kind).Interface() }
 
-// anyText tells whether a text in a request matches.
+// anyText reports whether a text in a request matches.
 func anyText(value reflect.Value, matches func(string) bool) bool {
 	switch value.Kind() {
 	case reflect.Pointer, reflect.Interface:

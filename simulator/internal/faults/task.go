@@ -44,7 +44,7 @@ func (f *faults) inTask(ctx *simulator.Context, call *core.Call, rule *Rule, nex
 	return answer
 }
 
-// wait holds a task up, as the rule says. It tells whether the task is still wanted: a client may cancel it meanwhile.
+// wait holds a task up, as the rule says. It reports whether the task is still wanted: a client may cancel it meanwhile.
 func (r *Rule) wait(ctx *simulator.Context, task *simulator.Task) bool {
 	time.Sleep(r.taskDelay())
 	for r.TaskHang && !core.Ended(ctx, task) {

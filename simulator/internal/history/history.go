@@ -217,7 +217,7 @@ func (c *TaskHistoryCollector) DestroyCollector(ctx *simulator.Context, req *typ
 	return &methods.DestroyCollectorBody{Res: &types.DestroyCollectorResponse{}}
 }
 
-// matches tells whether a filter lets a task through.
+// matches reports whether a filter lets a task through.
 func matches(ctx *simulator.Context, spec types.TaskFilterSpec, info *types.TaskInfo) bool {
 	if len(spec.State) > 0 && !slices.Contains(spec.State, info.State) {
 		return false
@@ -242,7 +242,7 @@ func matches(ctx *simulator.Context, spec types.TaskFilterSpec, info *types.Task
 	return self || below(ctx, info.Entity, entity.Entity)
 }
 
-// below tells whether an entity is somewhere in another one.
+// below reports whether an entity is somewhere in another one.
 func below(ctx *simulator.Context, entity *ref, above ref) bool {
 	for entity != nil {
 		object, ok := ctx.Map.Get(*entity).(mo.Entity)

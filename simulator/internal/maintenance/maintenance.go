@@ -73,7 +73,7 @@ func start(s *core.Sim) error {
 	return nil
 }
 
-// begin tells whether the datastore was in service until now.
+// begin reports whether the datastore was in service until now.
 func begin(ctx *simulator.Context, datastore *simulator.Datastore) (begun bool) {
 	ctx.WithLock(datastore, func() {
 		if begun = datastore.Summary.MaintenanceMode == normal; begun {

@@ -77,7 +77,7 @@ func (e *evacuation) left(ctx *simulator.Context) []*simulator.VirtualMachine {
 	return list
 }
 
-// automatic tells whether the host is in a cluster whose DRS moves machines by itself.
+// automatic reports whether the host is in a cluster whose DRS moves machines by itself.
 func (e *evacuation) automatic(ctx *simulator.Context) bool {
 	cluster, ok := ctx.Map.Get(*e.host.Parent).(*simulator.ClusterComputeResource)
 	if !ok {
@@ -106,7 +106,7 @@ func (e *evacuation) move(ctx *simulator.Context, vm *simulator.VirtualMachine) 
 	}
 }
 
-// reaches tells whether a host has all of the datastores.
+// reaches reports whether a host has all of the datastores.
 func reaches(ctx *simulator.Context, host types.ManagedObjectReference, datastores []types.ManagedObjectReference) bool {
 	for _, ref := range datastores {
 		datastore, ok := ctx.Map.Get(ref).(*simulator.Datastore)

@@ -33,7 +33,7 @@ type Change struct {
 	InaccessibleReason *string `json:"inaccessibleReason"`
 }
 
-// Apply changes a datastore's mounts on a host, or on all hosts, and tells whether there is such a mount.
+// Apply changes a datastore's mounts on a host, or on all hosts, and reports whether there is such a mount.
 func Apply(ctx *simulator.Context, datastore *simulator.Datastore, host *simulator.HostSystem, change Change) bool {
 	found := false
 	ctx.WithLock(datastore, func() {
@@ -75,7 +75,7 @@ func (c Change) apply(info *types.HostMountInfo) {
 	}
 }
 
-// Serves tells whether a mount, seen from the vCenter, leads to the datastore.
+// Serves reports whether a mount, seen from the vCenter, leads to the datastore.
 func Serves(ctx *simulator.Context, mount types.DatastoreHostMount) bool {
 	host, ok := ctx.Map.Get(mount.Key).(*simulator.HostSystem)
 	return ok && host.Runtime.ConnectionState == types.HostSystemConnectionStateConnected &&

@@ -36,7 +36,7 @@ func Name(datastore *simulator.Datastore) string {
 	return datastore.Name
 }
 
-// Running tells whether a virtual machine is powered on.
+// Running reports whether a virtual machine is powered on.
 func Running(vm *simulator.VirtualMachine) bool {
 	on, ok := known.running.Load(&vm.VirtualMachine)
 	return ok && on.(bool)

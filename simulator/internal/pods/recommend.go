@@ -220,7 +220,7 @@ func hostsFor(ctx *simulator.Context, spec *types.StoragePlacementSpec) []types.
 	return nil
 }
 
-// usable tells whether something can be placed on a datastore, by one of the hosts.
+// usable reports whether something can be placed on a datastore, by one of the hosts.
 func usable(ctx *simulator.Context, datastore *simulator.Datastore, hosts []types.ManagedObjectReference) bool {
 	var list []types.DatastoreHostMount
 	normal := false

@@ -111,7 +111,7 @@ func hubs(ctx *simulator.Context, named []pbm.PbmPlacementHub) []pbm.PbmPlacemen
 	return all
 }
 
-// hubMatches tells whether a datastore, or every datastore of a datastore cluster, satisfies a policy.
+// hubMatches reports whether a datastore, or every datastore of a datastore cluster, satisfies a policy.
 func hubMatches(ctx *simulator.Context, hub pbm.PbmPlacementHub, matches matcher) bool {
 	switch object := ctx.Map.Get(types.ManagedObjectReference{Type: hub.HubType, Value: hub.HubId}).(type) {
 	case *simulator.Datastore:

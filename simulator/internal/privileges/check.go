@@ -60,7 +60,7 @@ func (j *judge) fault(missing []demand) *types.NoPermission {
 	return fault
 }
 
-// since tells whether the vCenter's API is of a version, as 8.0.2, or later.
+// since reports whether the vCenter's API is of a version, as 8.0.2, or later.
 func (j *judge) since(version string) bool { return !older(j.sim.Settings.APIVersion, version) }
 
 func older(version, than string) bool {
@@ -81,7 +81,7 @@ func older(version, than string) bool {
 	return false
 }
 
-// Visible tells whether the caller may see an object at all (System.View).
+// Visible reports whether the caller may see an object at all (System.View).
 func Visible(ctx *simulator.Context, object ref) bool { return newReader(ctx).visible(object) }
 
 // Denied is the fault if the caller lacks a privilege on an object, else nil.

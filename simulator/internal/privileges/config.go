@@ -161,7 +161,7 @@ func (s *specification) disk(change *types.VirtualDeviceConfigSpec, disk *types.
 	}
 }
 
-// allocates tells whether an edit changes a disk's share of its datastore's throughput. What it does not name stays. The
+// allocates reports whether an edit changes a disk's share of its datastore's throughput. What it does not name stays. The
 // reference names the privilege for the shares; that of limit and reservation is taken to be the same, as in the vSphere Client.
 func allocates(disk, old *types.VirtualDisk) bool {
 	asked, before := disk.StorageIOAllocation, old.StorageIOAllocation

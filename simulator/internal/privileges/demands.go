@@ -219,7 +219,7 @@ func (d *demands) storage() bool {
 	return true
 }
 
-// writes tells whether a method of the manager of first class disks needs more than to see them.
+// writes reports whether a method of the manager of first class disks needs more than to see them.
 func writes(method string) bool {
 	return !strings.HasPrefix(method, "Retrieve") && !strings.HasPrefix(method, "List")
 }
@@ -273,7 +273,7 @@ func (d *demands) others() bool {
 	return true
 }
 
-// owns tells whether the caller started a task.
+// owns reports whether the caller started a task.
 func owns(ctx *simulator.Context, task *simulator.Task) (own bool) {
 	ctx.WithLock(task, func() {
 		reason, ok := task.Info.Reason.(*types.TaskReasonUser)

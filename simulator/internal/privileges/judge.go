@@ -48,7 +48,7 @@ func of(registry *simulator.Registry) *judge {
 	return nil
 }
 
-// asks tells whether a user makes a call: calls from inside have no session, or one without a user.
+// asks reports whether a user makes a call: calls from inside have no session, or one without a user.
 func asks(ctx *simulator.Context) bool { return ctx.Session != nil && ctx.Session.UserName != "" }
 
 // in is the judge of a call in either API: entities live in the vSphere API's registry. It is nil if no user asked.
@@ -144,7 +144,7 @@ func (j *judge) inherited(user *User, object ref, itself bool, depth int) (roles
 	return roles, any
 }
 
-// settled tells whether an object is in its place. A virtual machine may not be, while it is made.
+// settled reports whether an object is in its place. A virtual machine may not be, while it is made.
 func (j *judge) settled(object ref) bool {
 	for range deepest {
 		entity := j.entity(object)
@@ -185,7 +185,7 @@ func (u *User) in(group string) bool {
 	return slices.ContainsFunc(u.Groups, func(each string) bool { return fold(each) == fold(group) })
 }
 
-// concerns tells whether a permission is for a user.
+// concerns reports whether a permission is for a user.
 func (u *User) concerns(p types.Permission) bool {
 	if p.Group {
 		return u.in(p.Principal)
@@ -193,7 +193,7 @@ func (u *User) concerns(p types.Permission) bool {
 	return fold(p.Principal) == fold(u.Name)
 }
 
-// leadsTo tells whether an object lies above one that the user has a permission on: it is visible then, and no more.
+// leadsTo reports whether an object lies above one that the user has a permission on: it is visible then, and no more.
 func (j *judge) leadsTo(user *User, object ref) bool {
 	for below, permissions := range j.permissions {
 		if below == object || !slices.ContainsFunc(permissions, func(p types.Permission) bool {
@@ -217,7 +217,7 @@ func (j *judge) above(object, below ref, depth int) bool {
 	})
 }
 
-// has tells whether a user has a privilege on an object.
+// has reports whether a user has a privilege on an object.
 func (j *judge) has(name string, object ref, privilege string) bool {
 	if privilege == anonymous {
 		return true
@@ -231,7 +231,7 @@ func (j *judge) has(name string, object ref, privilege string) bool {
 	return slices.ContainsFunc(j.rolesOn(user, object), func(r *role) bool { return r.has(privilege) })
 }
 
-// hasAny tells whether there is a permission for the user at all.
+// hasAny reports whether there is a permission for the user at all.
 func (j *judge) hasAny(name string) bool {
 	j.lock.RLock()
 	defer j.lock.RUnlock()
@@ -247,7 +247,7 @@ func (j *judge) hasAny(name string) bool {
 	return false
 }
 
-// unlimited tells whether a user may do everything everywhere, as the administrator may, so that nothing needs to be looked at.
+// unlimited reports whether a user may do everything everywhere, as the administrator may, so that nothing needs to be looked at.
 func (j *judge) unlimited(name string) bool {
 	return j.answers.unlimited(name, func() bool { return j.everything(name) })
 }

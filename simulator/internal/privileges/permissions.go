@@ -22,7 +22,7 @@ func (j *judge) set(entity ref, p types.Permission) {
 	j.permissions[entity] = append(kept, p)
 }
 
-// same tells whether two permissions are for the same user or group.
+// same reports whether two permissions are for the same user or group.
 func same(a, b types.Permission) bool {
 	return a.Group == b.Group && fold(a.Principal) == fold(b.Principal)
 }
@@ -37,7 +37,7 @@ func (j *judge) drop(which func(ref, types.Permission) bool) {
 	}
 }
 
-// governed tells whether an administrator would be left at the root folder.
+// governed reports whether an administrator would be left at the root folder.
 func (j *judge) governed() bool {
 	return slices.ContainsFunc(j.permissions[j.root()], func(p types.Permission) bool {
 		return p.RoleId == administrator && p.Propagate

@@ -89,7 +89,7 @@ func (t *table) property(kind, path string) string {
 	return read
 }
 
-// isA tells whether a type is another one, or derived from it.
+// isA reports whether a type is another one, or derived from it.
 func (t *table) isA(kind, other string) bool {
 	for ; kind != ""; kind = t.parents[kind] {
 		if kind == other {

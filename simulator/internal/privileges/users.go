@@ -57,13 +57,13 @@ func (j *judge) user(name string) *User {
 	return j.users[fold(name)]
 }
 
-// valid tells whether a password is a user's.
+// valid reports whether a password is a user's.
 func (j *judge) valid(name, password string) bool {
 	user := j.user(name)
 	return user != nil && subtle.ConstantTimeCompare([]byte(user.Password), []byte(password)) == 1
 }
 
-// Valid tells whether a user exists and has the password: for HTTP endpoints that take them.
+// Valid reports whether a user exists and has the password: for HTTP endpoints that take them.
 func Valid(s *core.Sim, name, password string) bool {
 	j := of(s.Map())
 	return j != nil && j.valid(name, password)

@@ -9,7 +9,7 @@ import (
 )
 
 // rewritten returns a value in which every datastore path "[from] ..." reads "[to] ...". What changes is copied on the way:
-// others may be reading the original. The second result tells whether anything changed.
+// others may be reading the original. The second result reports whether anything changed.
 func rewritten(value reflect.Value, from, to string) (reflect.Value, bool) {
 	switch value.Kind() {
 	case reflect.String:

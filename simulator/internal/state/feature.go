@@ -263,7 +263,7 @@ func (f *follower) RemoveObject(_ *simulator.Context, self types.ManagedObjectRe
 	f.note(self)
 }
 
-// lasting tells whether a change is to be written: tasks are not kept, and lists of machines are made again from the machines.
+// lasting reports whether a change is to be written: tasks are not kept, and lists of machines are made again from the machines.
 func lasting(change types.PropertyChange) bool {
 	return change.Name != "recentTask" && change.Name != "vm"
 }

@@ -125,7 +125,7 @@ func (s *Store) linger(vm types.ManagedObjectReference, old, now *attachment) {
 	}
 }
 
-// lingers tells whether a disk's lock has not been let go yet. The lock is held.
+// lingers reports whether a disk's lock has not been let go yet. The lock is held.
 func (s *Store) lingers(local string, except types.ManagedObjectReference) bool {
 	lock, known := s.lingering[local]
 	return known && lock.holder != except && time.Now().Before(lock.until)
@@ -184,7 +184,7 @@ func (s *Store) lockedBelow(p place) types.BaseMethodFault {
 	return nil
 }
 
-// isFileOf tells whether a path is a disk's descriptor or extent, or a folder that it lies in.
+// isFileOf reports whether a path is a disk's descriptor or extent, or a folder that it lies in.
 func isFileOf(disk, local string) bool {
 	return disk == local || isBelow(disk, local) || vdisk.ExtentName(disk, "-flat") == local ||
 		vdisk.ExtentName(disk, "-delta") == local
@@ -201,7 +201,7 @@ func (s *Store) readers(local string, except types.ManagedObjectReference) int {
 	return count
 }
 
-// holdsApart tells whether another virtual machine needs a disk and the delta on it, child, to stay apart: one that reads
+// holdsApart reports whether another virtual machine needs a disk and the delta on it, child, to stay apart: one that reads
 // through them, or that runs. One that is off and only names one of them is not asked, and may name what is gone.
 func (s *Store) holdsApart(local, child string, except types.ManagedObjectReference) bool {
 	if s.sim.Lenient("shadow-consolidation") {
@@ -212,7 +212,7 @@ func (s *Store) holdsApart(local, child string, except types.ManagedObjectRefere
 	})
 }
 
-// readsThrough tells whether another virtual machine runs on a disk or reads through it. Above are the deltas on it that one is
+// readsThrough reports whether another virtual machine runs on a disk or reads through it. Above are the deltas on it that one is
 // asked about: who is off and only names one of them does not count.
 func (s *Store) readsThrough(local string, above []string, except types.ManagedObjectReference) bool {
 	if s.sim.Lenient("shadow-consolidation") {

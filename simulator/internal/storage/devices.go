@@ -671,7 +671,7 @@ func running(ctx *simulator.Context, vm *simulator.VirtualMachine) (on bool) {
 	return on
 }
 
-// mounts tells whether the virtual machine's host mounts a datastore.
+// mounts reports whether the virtual machine's host mounts a datastore.
 func mounts(ctx *simulator.Context, vm *simulator.VirtualMachine, ds *simulator.Datastore) bool {
 	host := places.HostOf(ctx, vm)
 	return host == nil || hostMounts(ctx, *host, ds)

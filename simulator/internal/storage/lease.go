@@ -150,7 +150,7 @@ func (l *HttpNfcLease) expire(ctx *simulator.Context) {
 	l.discard(ctx)
 }
 
-// hasTimedOut tells whether the lease has ended by itself.
+// hasTimedOut reports whether the lease has ended by itself.
 func (l *HttpNfcLease) hasTimedOut() bool {
 	select {
 	case <-l.over:

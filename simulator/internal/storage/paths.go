@@ -57,7 +57,7 @@ func parse(ctx *simulator.Context, dc *simulator.Datacenter, text string) (place
 	return place{ds, strings.TrimPrefix(path.Clean("/"+p.Path), "/")}, nil
 }
 
-// escapes tells whether a path leads out of its datastore.
+// escapes reports whether a path leads out of its datastore.
 func escapes(name string) bool {
 	depth := 0
 	for part := range strings.SplitSeq(name, "/") {

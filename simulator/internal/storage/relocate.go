@@ -297,7 +297,7 @@ func (r *relocation) folderOn(ds *simulator.Datastore) place {
 	return folder
 }
 
-// liesIn tells whether the virtual machine has a disk in a folder already; else the folder is another's of the same name.
+// liesIn reports whether the virtual machine has a disk in a folder already; else the folder is another's of the same name.
 func (r *relocation) liesIn(folder place) bool {
 	for _, disk := range disks(devicesOf(r.ctx, r.vm)) {
 		if local, ok := localBacking(r.ctx, disk); ok && path.Dir(local) == folder.local() {

@@ -89,7 +89,7 @@ func Run(args []string, certificate Certificate) (int, error) {
 
 func (s *supervisor) state() string { return filepath.Join(s.dir, "state") }
 
-// child runs one child until it ends, and tells whether another one shall follow.
+// child runs one child until it ends, and reports whether another one shall follow.
 func (s *supervisor) child() (status int, again bool, err error) {
 	command, output, line, err := s.start()
 	if err != nil {

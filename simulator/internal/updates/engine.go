@@ -216,7 +216,7 @@ func relationsOf(obj mo.Reference) []relation {
 	return list
 }
 
-// movesObject tells whether a property is one of those by which relationsOf goes.
+// movesObject reports whether a property is one of those by which relationsOf goes.
 func movesObject(name string) bool {
 	switch name {
 	case "parent", "resourcePool", "datastore", "runtime", "runtime.host":

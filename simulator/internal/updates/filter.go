@@ -364,7 +364,7 @@ func (f *filter) recheck(ctx *simulator.Context, n *node, obj ref) {
 	}
 }
 
-// leadsTo tells whether a traversal leads to an object, without reading the whole list that it goes by.
+// leadsTo reports whether a traversal leads to an object, without reading the whole list that it goes by.
 func (e *engine) leadsTo(ctx *simulator.Context, n *node, obj ref) bool {
 	e.lock.Lock()
 	view := e.views[n.obj]

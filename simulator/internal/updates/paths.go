@@ -63,12 +63,12 @@ func (w wanted) reported(change string, partial bool) []string {
 	return found
 }
 
-// below tells whether path is a part of parent.
+// below reports whether path is a part of parent.
 func below(path, parent string) bool {
 	return strings.HasPrefix(plainPath(path), plainPath(parent)+".")
 }
 
-// related tells whether a change of one path changes the other.
+// related reports whether a change of one path changes the other.
 func related(change, path string) bool {
 	return change == everything || plainPath(change) == plainPath(path) || below(change, path) || below(path, change)
 }

@@ -52,7 +52,7 @@ func silents(kind string) []string {
 	return paths
 }
 
-// silent tells whether a property, or the one of which it is a part, gives no notice of its changes.
+// silent reports whether a property, or the one of which it is a part, gives no notice of its changes.
 func (e *engine) silent(kind, name string) bool {
 	if e.tellsAll || name == everything {
 		return false

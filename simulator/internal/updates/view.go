@@ -133,7 +133,7 @@ func upwards(obj mo.Reference) []ref {
 	return found
 }
 
-// includes tells whether a type is one of those asked for.
+// includes reports whether a type is one of those asked for.
 func (v *containerView) includes(kind string) bool {
 	if len(v.Type) == 0 {
 		return true
@@ -148,7 +148,7 @@ func (v *containerView) includes(kind string) bool {
 	return false
 }
 
-// contains tells whether an object is in the container.
+// contains reports whether an object is in the container.
 func (v *containerView) contains(ctx *simulator.Context, obj mo.Reference) bool {
 	for _, up := range upwards(obj) {
 		if up == v.Container {

@@ -69,10 +69,10 @@ func (d *Descriptor) CapacityBytes() int64 {
 	return sectors * SectorBytes
 }
 
-// Thin tells whether a flat disk takes space as it is written.
+// Thin reports whether a flat disk takes space as it is written.
 func (d *Descriptor) Thin() bool { return d.DDB["thinProvisioned"] == "1" }
 
-// Eager tells whether a thick disk was zeroed when it was made.
+// Eager reports whether a thick disk was zeroed when it was made.
 func (d *Descriptor) Eager() bool { return d.DDB["eagerlyScrubbed"] == "1" }
 
 // SetProvisioning says how a flat disk takes its space.
@@ -119,7 +119,7 @@ func SpacedUUID(text string) string {
 	return strings.Join(pairs[:8], " ") + "-" + strings.Join(pairs[8:], " ")
 }
 
-// IsDescriptor tells whether a file's beginning is a descriptor in text.
+// IsDescriptor reports whether a file's beginning is a descriptor in text.
 func IsDescriptor(head []byte) bool { return bytes.HasPrefix(head, []byte("# Disk DescriptorFile")) }
 
 // ReadDescriptor reads a descriptor, in a file of its own or embedded in a sparse extent.

@@ -46,7 +46,7 @@ type sparseHeader struct {
 	_                [433]byte
 }
 
-// IsSparse tells whether a file's beginning is a sparse extent's.
+// IsSparse reports whether a file's beginning is a sparse extent's.
 func IsSparse(head []byte) bool {
 	return len(head) >= 4 && binary.LittleEndian.Uint32(head) == sparseMagic
 }

@@ -18,7 +18,7 @@ VMS = strategies.builds(
     template=strategies.booleans(),
     uuid=strategies.sampled_from(KEYS),
     volume_id=strategies.sampled_from(KEYS))
-# Several are told of at once; None: it is gone.
+# Several are reported at once; None: it is gone.
 CHANGES = strategies.lists(strategies.dictionaries(
     strategies.sampled_from(('vm-1', 'vm-2', 'vm-3')),
     strategies.none() | VMS, max_size=3).map(lambda changed: {

@@ -44,7 +44,7 @@ class BackingViewTestCase(unittest.TestCase):
         self.stage = self.view.sink()
         self.conversation = Conversation(self.stage)
 
-    def told(self, kind='enter', **values):
+    def report(self, kind='enter', **values):
         self.stage.update(kind, VM, [
             updates.Change(path, each) for path, each in values.items()])
 
@@ -70,34 +70,34 @@ class BackingViewTestCase(unittest.TestCase):
         self.assertEqual(['probe', 'read'] * 2, self.calls)
 
     def test_a_vm_is_found_by_the_uuid_that_it_has_now(self):
-        self.told(**self.uuid('u-1'))
+        self.report(**self.uuid('u-1'))
         self.assertIsNone(self.view.moref_of('u-1'))  # not published yet
         self.stage.settle()
         self.assertEqual('vm-1', self.view.moref_of('u-1'))
-        self.told('modify', **self.uuid('u-2'))
+        self.report('modify', **self.uuid('u-2'))
         self.stage.settle()
         self.assertEqual((None, 'vm-1'), (self.view.moref_of('u-1'),
                                           self.view.moref_of('u-2')))
-        self.told('leave')
+        self.report('leave')
         self.stage.settle()
         self.assertIsNone(self.view.moref_of('u-2'))
 
     def test_the_list_is_the_same_object_until_something_changes(self):
-        self.told(**self.uuid('u-1'))
+        self.report(**self.uuid('u-1'))
         self.stage.settle()
         first = self.view.read_backings()
         self.stage.settle()
         self.assertIs(first, self.view.read_backings())
-        self.told('modify', name=self.value('n'))
+        self.report('modify', name=self.value('n'))
         self.stage.settle()
         self.assertEqual('n', self.view.read_backings().by_uuid('u-1').name)
 
     def test_a_vm_that_leaves_is_sought_by_the_watch_list(self):
         kept = []
         self.stage.watch_list = types.SimpleNamespace(keep=kept.append)
-        self.told(**self.uuid('u-1'))
+        self.report(**self.uuid('u-1'))
         self.stage.settle()
-        self.told('leave')
+        self.report('leave')
         self.stage.settle()
         self.assertEqual([['vm-1']], [list(left) for left in kept])
 

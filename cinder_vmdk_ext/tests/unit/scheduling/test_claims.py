@@ -69,7 +69,7 @@ class ClaimsCase(unittest.TestCase):
         return (pool['provisioned_capacity_gb'], pool['free_capacity_gb'])
 
     def refreshed(self):
-        """The vCenter refreshes its figures, and tells of it."""
+        """The vCenter refreshes its figures, and reports it."""
         self.now += 1
         self.books.observe(self.vcenter.refresh())
 

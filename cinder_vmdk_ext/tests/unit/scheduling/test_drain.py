@@ -77,13 +77,13 @@ class DrainTestCase(unittest.TestCase):
         settings = dataclasses.replace(SETTINGS, storage_pods=True)
         pod = model.StoragePod('group-p1', 'tier', frozenset(
             {'datastore-1', 'datastore-2'}), True, 'automated')
-        [told] = pool_stats.report(
+        [reported] = pool_stats.report(
             inventory((7, 'drain'), pods=[pod]), settings, (),
             {'datastore-1': 3})
-        self.assertEqual('available', told['pool_state'])
-        self.assertEqual(100, told['total_capacity_gb'])
-        self.assertIn('gold: it is drained', told['pool_state_reason'])
-        self.assertIn('3 volumes are left', told['pool_state_reason'])
+        self.assertEqual('available', reported['pool_state'])
+        self.assertEqual(100, reported['total_capacity_gb'])
+        self.assertIn('gold: it is drained', reported['pool_state_reason'])
+        self.assertIn('3 volumes are left', reported['pool_state_reason'])
 
 
 class ReporterTestCase(unittest.TestCase):
@@ -112,10 +112,10 @@ class ReporterTestCase(unittest.TestCase):
             self.volumes = {}
             self.assertIn('no volumes are left', self.reason())
             self.reason()
-        told = [line for line in logs.output if 'Volumes left' in line]
-        self.assertEqual(2, len(told))
-        self.assertIn('gold, which must be emptied: a, b.', told[0])
-        self.assertIn('none', told[1])
+        reported = [line for line in logs.output if 'Volumes left' in line]
+        self.assertEqual(2, len(reported))
+        self.assertIn('gold, which must be emptied: a, b.', reported[0])
+        self.assertIn('none', reported[1])
 
     def test_what_is_not_known_yet_is_not_in_the_reason(self):
         self.volumes = None

@@ -21,7 +21,7 @@ def why_not(datastore=None, settings=None, hosts=None, compliant=None):
 
 
 class PermissionTestCase(unittest.TestCase):
-    """What the vCenter refuses to tell is never taken for unset."""
+    """What the vCenter refuses to show is never taken for unset."""
 
     def denied(self, path, kind='Datastore'):
         return ((path, 'cannot be read: NoPermission, the privilege '

@@ -100,14 +100,14 @@ class PodPoolsTestCase(unittest.TestCase):
         self.assertNotIn('tier', reported(two_and_one(pod(members=()))))
 
     def test_its_figures_are_sums_and_its_free_space_the_largest_gap(self):
-        told = reported(two_and_one(pod()))['tier']
-        self.assertEqual(200, told['total_capacity_gb'])
-        self.assertEqual(110, told['provisioned_capacity_gb'])
-        self.assertEqual(60, told['free_capacity_gb'])
-        self.assertEqual(60, told['max_contiguous_gb'])
-        self.assertEqual(90, told['datastore_free_gb'])
-        self.assertEqual(['gold-1', 'gold-2'], told['datastores'])
-        self.assertEqual('tier', told['datastore_cluster'])
+        pool = reported(two_and_one(pod()))['tier']
+        self.assertEqual(200, pool['total_capacity_gb'])
+        self.assertEqual(110, pool['provisioned_capacity_gb'])
+        self.assertEqual(60, pool['free_capacity_gb'])
+        self.assertEqual(60, pool['max_contiguous_gb'])
+        self.assertEqual(90, pool['datastore_free_gb'])
+        self.assertEqual(['gold-1', 'gold-2'], pool['datastores'])
+        self.assertEqual('tier', pool['datastore_cluster'])
 
     def test_ten_small_gaps_hold_no_disk_of_two(self):
         members = [f'datastore-{number}' for number in range(1, 11)]
@@ -123,25 +123,25 @@ class PodPoolsTestCase(unittest.TestCase):
             states['tier'], scheduler.request(2, thick=True)))
 
     def test_a_member_in_maintenance_is_not_counted_and_named(self):
-        told = reported(two_and_one(
+        pool = reported(two_and_one(
             pod(), maintenance_mode='inMaintenance'))['tier']
-        self.assertEqual(100, told['total_capacity_gb'])
-        self.assertEqual('available', told['pool_state'])
+        self.assertEqual(100, pool['total_capacity_gb'])
+        self.assertEqual('available', pool['pool_state'])
         self.assertIn('gold-2: it is in maintenance mode',
-                      told['pool_state_reason'])
+                      pool['pool_state_reason'])
 
     def test_with_no_member_left_it_stays_and_is_refused(self):
         inventory = two_and_one(pod(members=('datastore-2',)),
                                 maintenance_mode='inMaintenance')
-        told = reported(inventory)['tier']
-        self.assertEqual('maintenance', told['pool_state'])
-        self.assertEqual(0, told['free_capacity_gb'])
-        self.assertEqual(100, told['total_capacity_gb'])
+        pool = reported(inventory)['tier']
+        self.assertEqual('maintenance', pool['pool_state'])
+        self.assertEqual(0, pool['free_capacity_gb'])
+        self.assertEqual(100, pool['total_capacity_gb'])
 
     def test_a_member_of_another_backend_has_no_part_in_it(self):
-        told = reported(two_and_one(pod(), type='other'))['tier']
-        self.assertEqual(['gold-1'], told['datastores'])
-        self.assertEqual(100, told['total_capacity_gb'])
+        pool = reported(two_and_one(pod(), type='other'))['tier']
+        self.assertEqual(['gold-1'], pool['datastores'])
+        self.assertEqual(100, pool['total_capacity_gb'])
 
     def test_a_policy_that_one_member_lacks_is_not_the_clusters(self):
         inventory = dataclasses.replace(two_and_one(pod()), compliant={
@@ -154,8 +154,8 @@ class PodPoolsTestCase(unittest.TestCase):
         inventory = two_and_one(pod())
         before = reported(inventory)['tier']['provisioned_capacity_gb']
         for name in ('tier', 'gold-1', 'gold-2', 'tier (DC1)'):
-            told = reported(inventory, promised_gib={name: 7})['tier']
-            self.assertEqual(before + 7, told['provisioned_capacity_gb'], name)
+            pool = reported(inventory, promised_gib={name: 7})['tier']
+            self.assertEqual(before + 7, pool['provisioned_capacity_gb'], name)
 
 
 class PodNamesTestCase(unittest.TestCase):

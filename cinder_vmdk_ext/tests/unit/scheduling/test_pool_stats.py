@@ -268,9 +268,9 @@ class FiguresTestCase(unittest.TestCase):
         self.assertEqual('full', self.figures(free_gib=0)['pool_state'])
 
     def test_the_ratio_is_kept_to_two_decimals(self):
-        for ratio, told in ((1.15, 1.15), (20.0, 20.0), (1.999, 1.99)):
+        for ratio, wanted in ((1.15, 1.15), (20.0, 20.0), (1.999, 1.99)):
             settings = worlds.settings(max_over_subscription_ratio=ratio)
-            self.assertEqual(told, self.figures(settings)[
+            self.assertEqual(wanted, self.figures(settings)[
                 'max_over_subscription_ratio'])
 
     def test_auto_ratio_follows_the_use(self):
@@ -286,7 +286,7 @@ class FiguresTestCase(unittest.TestCase):
         self.assertEqual(20.0, pool['max_over_subscription_ratio'])
 
     def test_promises_under_an_earlier_name_count(self):
-        """Such as one that was told apart from a namesake since gone."""
+        """Such as one that had a namesake, which is gone."""
         inventory = worlds.inventory(worlds.datastore())
         pool = reported(inventory, None, {'gold (DC1)': 5, 'gold': 2})['gold']
         self.assertEqual(47, pool['provisioned_capacity_gb'])
@@ -294,15 +294,15 @@ class FiguresTestCase(unittest.TestCase):
     def test_a_pool_says_which_datastore_it_is(self):
         [pool] = reported(worlds.inventory(worlds.datastore(
             name='a%2fb#1', url='ds:///x/', type='nfs'))).values()
-        told = {
+        expected = {
             'pool_name': 'a%2fb%231', 'datastore': 'a/b#1',
             'datastore_type': 'nfs', 'datastore_url': 'ds:///x/',
             'datastore_moref': 'datastore-1', 'datacenter': 'DC1',
             'pool_state': 'available', 'pool_state_reason': ''}
-        self.assertEqual(told, {key: pool[key] for key in told})
+        self.assertEqual(expected, {key: pool[key] for key in expected})
 
     def test_every_key_of_the_scheduler_is_there(self):
-        """Else nobody is notified of the pool's capacity."""
+        """Else there is no notification of the pool's capacity."""
         self.assertLessEqual(
             scheduler.host_manager.HostManager.REQUIRED_KEYS,
             set(self.figures()))

@@ -42,7 +42,7 @@ CHANGES = strategies.tuples(
 
 
 class Reader:
-    """Gives what it was told to: an inventory, or an error to raise."""
+    """Gives what is prepared: an inventory, or an error to raise."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -263,11 +263,11 @@ class ReporterTestCase(unittest.TestCase):
             self.reader.answer = worlds.inventory(
                 worlds.datastore(), worlds.datastore('datastore-2', 'lead'))
             reporter.report()
-        told = [record.getMessage() for record in logged.records]
-        self.assertEqual(2, len(told), told)
+        messages = [record.getMessage() for record in logged.records]
+        self.assertEqual(2, len(messages), messages)
         self.assertIn('lead takes no volumes: the vCenter reports it '
-                      'inaccessible', told[0])
-        self.assertIn('lead takes volumes again', told[1])
+                      'inaccessible', messages[0])
+        self.assertIn('lead takes volumes again', messages[1])
 
     @hypothesis.given(worlds.inventories(), worlds.SETTINGS)
     def test_any_inventory_makes_a_report_that_the_scheduler_reads(

@@ -15,7 +15,7 @@ class Owner:
 
 
 class Client:
-    """Notes what it is asked; fails if it is told to."""
+    """Notes what it is asked; fails if that is prepared."""
 
     def __init__(self, calls, error=None):
         self.calls = calls

@@ -79,7 +79,7 @@ class ReadAllTestCase(unittest.TestCase):
         self.assertEqual([{}], list(found.values()))
 
     def test_an_empty_inventory_is_no_objects(self):
-        """The view itself is told of, so the reply is not empty."""
+        """The view itself is in it, so the reply is not empty."""
         self.assertEqual({}, self.read(RetrievePropertiesEx=vcenters.page()))
 
     def test_an_empty_reply_is_a_lost_session(self):

@@ -20,7 +20,7 @@ UPSTREAM = b'upstream connect error or disconnect/reset before headers. '
 
 
 def lost(cause):
-    """How oslo.vmware tells that a call got no reply."""
+    """How oslo.vmware reports that a call got no reply."""
     return exceptions.VimConnectionException('requests error', cause)
 
 

@@ -21,7 +21,7 @@ BAD_LOGIN = vmware_exceptions.VimFaultException(['InvalidLogin'], 'wrong')
 
 
 class Vim:
-    """The vSphere API: methods answer what they are told, one after another;
+    """The vSphere API: methods give the prepared answers, one after another;
     an exception is raised, a callable is called.
     """
 
@@ -54,7 +54,7 @@ class Vim:
 
 
 class SessionCase(unittest.TestCase):
-    """A session on a vCenter that answers as told, and a clock that jumps."""
+    """A session with prepared answers, and a clock that jumps."""
 
     def make(self, vim=None, retries=10, **options):
         self.vim = vim or Vim()

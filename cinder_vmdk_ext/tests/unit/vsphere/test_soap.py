@@ -343,7 +343,7 @@ class FaultTestCase(ClientCase):
         self.assertEqual(['XFault'], found.fault_list)
 
     def test_a_lost_session_in_place_of_a_property_is_one(self):
-        """As a vCenter tells it: with HTTP 200, within an object."""
+        """As a vCenter reports it: with HTTP 200, within an object."""
         for name in ('NotAuthenticated', 'SessionNotFound', 'InvalidToken'):
             self.answer(response(MISSING.format(name)))
             for call in (self.ask, lambda: list(self.client.stream(
@@ -364,7 +364,7 @@ class FaultTestCase(ClientCase):
 
 
 class TlsTestCase(ClientCase):
-    """Nobody is trusted whose certificate does not verify."""
+    """A server whose certificate does not verify is not trusted."""
 
     def assertRefused(self, **options):
         with self.assertRaises(exceptions.VimConnectionException) as caught:

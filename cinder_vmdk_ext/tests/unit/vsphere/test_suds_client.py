@@ -27,7 +27,7 @@ TASK = ('<ReconfigVM_TaskResponse xmlns="urn:vim25"><returnval type="Task">'
 
 
 class Https:
-    """Keeps what is sent and gives what it is told to."""
+    """Keeps what is sent and gives the prepared reply."""
 
     url = 'https://vc:443'
     cookie = None

@@ -18,7 +18,7 @@ UNKNOWN = exceptions.OutcomeUnknown('HttpNfcLeaseComplete', 'lease-1',
 
 
 class Session:
-    """Notes the calls; what it is told to raise, it raises."""
+    """Notes the calls; raises what is prepared."""
 
     vim = 'vim'
 
@@ -48,9 +48,9 @@ class LeaseTestCase(unittest.TestCase):
         for chunk in lease.reporting([b'x' * 10] * 10, 100):
             self.now += 30
             self.assertEqual(10, len(chunk))
-        told = [each['percent'] for name, each in self.session.calls]
-        self.assertEqual([20, 40, 60, 80, 100], told)
-        self.assertIs(int, type(told[0]))
+        reported = [each['percent'] for name, each in self.session.calls]
+        self.assertEqual([20, 40, 60, 80, 100], reported)
+        self.assertIs(int, type(reported[0]))
 
     def test_more_than_announced_is_no_more_than_all(self):
         lease = self.make()
@@ -75,16 +75,16 @@ class DownloadTestCase(unittest.TestCase):
     """A disk on its way out."""
 
     def make(self, data):
-        self.told = []
+        self.reported = []
         return transfers.Download(io.BytesIO(data), 'a disk',
-                                  self.told.append)
+                                  self.reported.append)
 
     def test_it_is_read_to_the_end(self):
         data = b'x' * 1000 + bytes(512)
         made = self.make(data)
         self.assertEqual(data, b''.join(made))
         made.check_read_to_the_end()
-        self.assertEqual(len(data), self.told[-1])
+        self.assertEqual(len(data), self.reported[-1])
 
     def test_one_that_ends_before_its_end_is_an_error(self):
         made = self.make(b'x' * 1000 + bytes(511))
