@@ -131,12 +131,13 @@ class TagTestCase(DrainCase):
                   object_id={'type': 'Datastore', 'id': datastore._moId})
 
     def test_it_drains_and_gives_back(self):
+        tagged = self.driver.backend.inventory_source._tagged
         self.put_on('attach', self.datastore('LocalDS_1'))
+        tagged._clock = lambda: time.monotonic() + tagging.KEEP_SECONDS
         self.assert_drained("the tag 'state:draining'")
         self.assertRaises(exceptions.NoPlacement, self.create)
         self.put_on('detach', self.datastore('LocalDS_1'))
-        tagged = self.driver.backend.inventory_source._tagged
-        tagged._clock = lambda: time.monotonic() + tagging.KEEP_SECONDS
+        tagged._clock = lambda: time.monotonic() + 2 * tagging.KEEP_SECONDS
         self.assert_available()
 
     def test_what_is_known_of_tags_takes_one_request_a_minute(self):
