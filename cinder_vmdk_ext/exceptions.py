@@ -222,8 +222,10 @@ class LockUnavailable(exception.LockCreationFailed):
 class UnusableImage(exception.ImageUnacceptable):
     """The data of an image differs from its properties, or is not safe."""
 
-    def __init__(self, image_id: str, reason: str) -> None:
-        super().__init__(image_id=image_id, reason=reason)
+    def __init__(self, image_id: str, reason: str, remedy: str = '') -> None:
+        """:param remedy: '': another image"""
+        super().__init__(image_id=image_id, reason='%s; %s' % (
+            reason, remedy or 'make the image anew and upload it again'))
 
 
 class BackingLost(exception.VolumeBackendAPIException, Final):

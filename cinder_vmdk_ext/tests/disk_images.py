@@ -224,36 +224,41 @@ def stream_by_qemu(content: bytes, capacity_bytes: int = 0) -> bytes:
 
 def qcow2(content: bytes, *, version: int = 3, cluster_bits: int = 16,
           compress: bool = False, size: int = 0, backing: bytes = b'',
-          features: int = 0, crypt: int = 0) -> bytes:
+          features: int = 0, crypt: int = 0, capacity: int = 0) -> bytes:
     """A qcow2 image, as qemu-img writes it, without reference counts.
 
     :param compress: every cluster that is not zeros
-    :param size: what the header says, if not the content's size
+    :param size: what the header says, if not the size of the disk
+    :param capacity: the size of the disk, if larger than the content
     """
     cluster = 1 << cluster_bits
     entries = cluster // 8
     count = -(-len(content) // cluster)
-    l1_count = -(-count // entries)
+    l2_count = -(-count // entries)
+    disk = max(capacity, len(content))
+    l1_count = -(-disk // (cluster * entries))
     l1_at = cluster
     tables_at = l1_at + -(-8 * l1_count // cluster) * cluster
-    out = bytearray(tables_at + l1_count * cluster)
+    out = bytearray(tables_at + l2_count * cluster)
     struct.pack_into(
         '>4sIQIIQIIQQIIQ', out, 0, b'QFI\xfb', version,
         400 if backing else 0, len(backing), cluster_bits,
-        size or len(content), crypt, l1_count, l1_at, 0, 0, 0, 0)
+        size or disk, crypt, l1_count, l1_at, 0, 0, 0, 0)
     if version == 3:
         struct.pack_into('>QQQII', out, 72, features, 0, 0, 4, 104)
     out[400:400 + len(backing)] = backing
-    for number in range(l1_count):
+    for number in range(l2_count):
         struct.pack_into('>Q', out, l1_at + 8 * number,
                          tables_at + number * cluster | 1 << 63)
     for number in range(count):
         data = content[number * cluster:(number + 1) * cluster]
         if not data.strip(b'\0'):
             continue
-        if compress:
-            entry, data = _packed(data.ljust(cluster, b'\0'), len(out),
-                                  cluster_bits)
+        data = data.ljust(min(cluster, disk - number * cluster), b'\0')
+        packed = compress and _packed(data.ljust(cluster, b'\0'), len(out),
+                                      cluster_bits)
+        if packed:
+            entry, data = packed
         else:
             out += bytes(-len(out) % cluster)
             entry = len(out) | 1 << 63
@@ -262,10 +267,13 @@ def qcow2(content: bytes, *, version: int = 3, cluster_bits: int = 16,
     return bytes(out)
 
 
-def _packed(data: bytes, at: int, cluster_bits: int) -> tuple[int, bytes]:
-    """A compressed cluster, and what its table says of it."""
+def _packed(data: bytes, at: int,
+            cluster_bits: int) -> tuple[int, bytes] | None:
+    """What a table says of a compressed cluster, and it; None: no smaller."""
     packer = zlib.compressobj(wbits=-12)
     packed = packer.compress(data) + packer.flush()
+    if len(packed) >= len(data):
+        return None
     sectors = (at + len(packed) - 1) // SECTOR - at // SECTOR
     return 1 << 62 | sectors << 62 - (cluster_bits - 8) | at, packed
 
@@ -309,27 +317,45 @@ def read_sparse(data: bytes) -> dict[int, bytes]:
 
 
 def read_qcow2(data: bytes) -> dict[int, bytes]:
-    """The grains of a qcow2 image with clusters of 64 KiB, by its tables."""
-    _, _, _, _, bits, size, _, l1_count, l1_at = struct.unpack_from(
-        '>4sIQIIQIIQ', data)
-    if 1 << bits != GRAIN:
-        raise ValueError(f'its clusters have {1 << bits} bytes')
-    found = {}
-    for number in range(-(-size // GRAIN)):
+    """The grains of a qcow2 image, by its tables."""
+    size, = struct.unpack_from('>Q', data, 24)
+    found: dict[int, bytearray] = {}
+    for at, cluster in _clusters(data, size):
+        view = memoryview(cluster)[:size - at]
+        while view:
+            number, within = divmod(at, GRAIN)
+            part = view[:GRAIN - within]
+            found.setdefault(number, bytearray(GRAIN))[
+                within:within + len(part)] = part
+            at, view = at + len(part), view[len(part):]
+    return {number: bytes(grain) for number, grain in found.items()}
+
+
+def _clusters(data: bytes, size: int) -> Iterator[tuple[int, bytes]]:
+    """Where on the disk each cluster is that a qcow2 image has."""
+    bits, = struct.unpack_from('>I', data, 20)
+    l1_at, = struct.unpack_from('>Q', data, 40)
+    cluster, mask = 1 << bits, (1 << 56) - 512
+    entries = cluster // 8
+    for first in range(0, size, cluster * entries):
         table, = struct.unpack_from(
-            '>Q', data, l1_at + 8 * (number // (GRAIN // 8)))
-        table &= (1 << 56) - 512
-        entry, = struct.unpack_from(
-            '>Q', data, table + 8 * (number % (GRAIN // 8))) if table else (0,)
-        at = entry & (1 << 56) - 512
-        if entry & 1 << 62:
-            at = entry & (1 << 54) - 1
-            # As QEMU does: with a window of 4 KiB.
-            found[number] = zlib.decompressobj(-12).decompress(
-                data[at:at + 2 * GRAIN], GRAIN)
-        elif at:
-            found[number] = data[at:at + GRAIN].ljust(GRAIN, b'\0')
-    return found
+            '>Q', data, l1_at + 8 * (first // (cluster * entries)))
+        table &= mask
+        if not table:
+            continue
+        for number, entry in enumerate(struct.unpack_from(
+                f'>{entries}Q', data, table)):
+            place = first + number * cluster
+            if place >= size:
+                break
+            at = entry & mask
+            if entry & 1 << 62:
+                at = entry & (1 << 62 - (bits - 8)) - 1
+                # As QEMU does: with a window of 4 KiB.
+                yield place, zlib.decompressobj(-12).decompress(
+                    data[at:at + 2 * cluster], cluster)
+            elif at and not entry & 1:
+                yield place, data[at:at + cluster]
 
 
 def content_of(stream: bytes) -> bytes:

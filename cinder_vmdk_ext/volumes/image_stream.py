@@ -5,6 +5,7 @@ Everything here takes and returns iterators of bytes, so that an image is
 never held in memory. An error ends the iteration, and so the transfer.
 """
 
+import contextlib
 import itertools
 import math
 import queue
@@ -236,6 +237,21 @@ def open_disk(chunks: Iterable[bytes], image: Image,
             source, image, most_bytes))
 
 
+def checked_qcow2(chunks: Iterable[bytes], image: Image,
+                  most_bytes: int | None = None) -> Iterator[bytes]:
+    """Pass on a qcow2 image's data whose beginning is sound.
+
+    So what cannot become a disk is refused before it is stored.
+
+    :raises UnusableImage: see :func:`open_qcow2`
+    :raises TransferFailed: (also while iterating) the data does not arrive
+    """
+    source = stream.Peekable(exactly(chunks, image.size_bytes))
+    with _refusing(image):
+        qcow2.check_header(source.peek(foreign.HEAD_BYTES), most_bytes)
+    return iter(source)
+
+
 def open_qcow2(file: BinaryIO, image: Image, most_bytes: int | None = None,
                check: Callable[[], None] = lambda: None) -> ImageDisk:
     """The same of a qcow2 image, which can only be read from a file.
@@ -255,13 +271,25 @@ def open_qcow2(file: BinaryIO, image: Image, most_bytes: int | None = None,
 
 
 def _opened(image: Image, find: Callable[[], ImageDisk]) -> ImageDisk:
+    with _refusing(image):
+        disk = find()
+    return disk._replace(chunks=_named(disk.chunks, image.id))
+
+
+@contextlib.contextmanager
+def _refusing(image: Image) -> Iterator[None]:
+    """:raises UnusableImage: the image is empty, or a FormatError came"""
     try:
         if not image.size_bytes:
             raise stream.FormatError('it is empty')
-        disk = find()
+        yield
     except stream.FormatError as error:
-        raise exceptions.UnusableImage(image.id, str(error)) from None
-    return disk._replace(chunks=_named(disk.chunks, image.id))
+        raise _unusable(image.id, error) from None
+
+
+def _unusable(image_id: str,
+              error: stream.FormatError) -> exceptions.UnusableImage:
+    return exceptions.UnusableImage(image_id, error.reason, error.remedy)
 
 
 def _streamed(content_bytes: int, pieces: Iterable[stream_vmdk.Piece],
@@ -279,7 +307,7 @@ def _open_raw(source: stream.Peekable, image: Image,
     name = foreign.name_of(source.peek(foreign.HEAD_BYTES))
     if name:
         raise stream.FormatError(
-            f'its disk_format is {image.disk_format}, but it is {name}; '
+            f'its disk_format is {image.disk_format}, but it is {name}',
             'correct its disk_format')
     return _streamed(image.size_bytes, _offsets(source), most_bytes)
 
@@ -295,7 +323,7 @@ def _named(chunks: Iterator[bytes], image_id: str) -> Iterator[bytes]:
     try:
         yield from chunks
     except stream.FormatError as error:
-        raise exceptions.UnusableImage(image_id, str(error)) from None
+        raise _unusable(image_id, error) from None
 
 
 def _open(source: stream.Peekable, image: Image,
@@ -307,7 +335,7 @@ def _open(source: stream.Peekable, image: Image,
         if wanted == PREALLOCATED:
             raise stream.FormatError(
                 'its record says container_format ova and vmware_disktype '
-                f'{image.disk_type}, but the disk in an OVA is a VMDK file; '
+                f'{image.disk_type}, but the disk in an OVA is a VMDK file',
                 'correct the property')
         size, inner = ova.find_disk(source)
         if size > image.size_bytes - source.position:
@@ -323,10 +351,11 @@ def _open(source: stream.Peekable, image: Image,
         whose = 'the file in the OVA' if in_ova else 'it'
         raise stream.FormatError(
             f'{whose} is not a VMDK of type {wanted or "streamOptimized"}'
-            + (f' but {name}' if name else ''))
+            + (f' but {name}' if name else ''), 'correct its disk_format, '
+            'container_format and vmware_disktype, or convert it')
     if name:
         raise stream.FormatError(
-            f'it is {name}, not the raw content of a disk; correct its '
+            f'it is {name}, not the raw content of a disk', 'correct its '
             'disk_format, container_format and vmware_disktype, or convert '
             'it')
     return _open_flat(source, size, most_bytes)
@@ -340,8 +369,8 @@ def _open_vmdk(source: stream.Peekable, wanted: str | None,
     if wanted not in (None, disk_type):
         raise stream.FormatError(
             f'its descriptor says createType {found.create_type!r}, but its '
-            f'property vmware_disktype means {wanted!r}; correct the '
-            'property')
+            f'property vmware_disktype means {wanted!r}',
+            'correct the property')
     return ImageDisk(disk_type, size, found.capacity_bytes, found.chunks)
 
 

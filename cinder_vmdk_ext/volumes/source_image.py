@@ -104,7 +104,7 @@ class SourceImage:
         if copy._replace(chunks=self.disk.chunks) != self.disk:
             raise exceptions.UnusableImage(
                 self.id, 'its location names another file than the one that '
-                'the image service sends')
+                'the image service sends', 'correct or remove its location')
 
 
 @contextlib.contextmanager
@@ -163,8 +163,8 @@ def _open_qcow2(stack: contextlib.ExitStack, data: Iterator[bytes],
     if file is None:
         file = stack.enter_context(conversion_file.opened(
             image.id, image.size_bytes))
-        conversion_file.fill(file, image_stream.exactly(
-            data, image.size_bytes))
+        conversion_file.fill(file, image_stream.checked_qcow2(
+            data, image, most_bytes))
     return image_stream.open_qcow2(file, image, most_bytes, check)
 
 
@@ -214,7 +214,8 @@ def _check_record(record: dict[str, Any], image_id: str) -> None:
         if value not in good:
             raise exceptions.UnusableImage(
                 image_id, f'its {name} is {value!r}, but this backend accepts '
-                f'only {", ".join(good)}')
+                f'only {", ".join(good)}', 'correct the record of the image, '
+                'or convert the image')
 
 
 def _url(context: Any, image_service: Any, record: dict[str, Any],

@@ -71,7 +71,7 @@ def target_of(record: dict[str, Any], adapter: str | None = None) -> Requested:
             found.id, f'its disk_format is {found.disk_format} and its '
             f'container_format is {found.container_format}, but this backend '
             'makes images of the disk_format vmdk, raw or qcow2 in the '
-            'container_format bare, and of vmdk in ova')
+            'container_format bare, and of vmdk in ova', 'ask for one of them')
     return found
 
 

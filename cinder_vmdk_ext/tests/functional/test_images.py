@@ -451,9 +451,10 @@ class ConvertedTestCase(ImagesCase):
         caught = self.assertRaises(exceptions.UnusableImage, self.fill, image)
         self.assertIn('cut off', str(caught))
         self.assert_nothing_left()
-        for disk_format in ('raw', 'qcow2'):
-            image = self.image(CONTENT, disk_format, size=len(ODD))
-            self.assert_fails(image)
+        for disk_format, data in (('raw', CONTENT),
+                                  ('qcow2', disk_images.qcow2(CONTENT))):
+            self.assert_fails(self.image(data, disk_format,
+                                         size=len(data) + 512))
         self.assertEqual([], os.listdir(self.folder))
 
     def test_too_little_space_for_one_is_said_once(self):

@@ -34,6 +34,16 @@ class InvalidTestCase(unittest.TestCase):
         self.assertIsInstance(error, exception.InvalidVolumeType)
 
 
+class UnusableImageTestCase(unittest.TestCase):
+
+    def test_it_names_the_image_the_problem_and_a_remedy(self):
+        for remedy, words in (('convert it', 'it is cut; convert it$'),
+                              ('', 'it is cut; make the image anew')):
+            self.assertRegex(
+                str(exceptions.UnusableImage('i', 'it is cut', remedy)),
+                f'^Image i is unacceptable: {words}')
+
+
 class PrivilegeMissingTestCase(unittest.TestCase):
 
     def test_it_names_the_privilege_the_object_and_the_remedy(self):

@@ -102,7 +102,7 @@ def check_stands_alone(descriptor: Descriptor) -> None:
     fields = descriptor.fields
     if (fields.get('parentcid', _NO_PARENT).lower() != _NO_PARENT
             or fields.get('parentfilenamehint')):
-        raise stream.FormatError('it holds only changes to another disk; '
+        raise stream.FormatError('it holds only changes to another disk',
                                  'export the whole disk')
     for name in _OTHER_FILES:
         if fields.get(name):
@@ -111,8 +111,8 @@ def check_stands_alone(descriptor: Descriptor) -> None:
                 f'{shown(fields[name])})')
     if len(descriptor.extents) != 1:
         raise stream.FormatError(
-            f'its descriptor names {len(descriptor.extents)} extents; the '
-            'file holds one')
+            f'its descriptor names {len(descriptor.extents)} extents, but '
+            'the file holds one')
     extent, = descriptor.extents
     if extent.kind != 'SPARSE' or b'/' in extent.rest:
         raise stream.FormatError(

@@ -73,7 +73,7 @@ def find_disk(source: stream.Peekable) -> tuple[int, Iterator[bytes]]:
             wanted = _read_ovf(source, member)
             if passed & wanted.names:
                 raise stream.FormatError(
-                    f'the OVA holds its disk {wanted.shown} before its OVF; '
+                    f'the OVA holds its disk {wanted.shown} before its OVF',
                     'put the OVF first')
         elif not wanted and len(passed) < MOST_MEMBERS:
             passed.add(member.name)
@@ -215,7 +215,8 @@ class _Ovf:
             raise stream.FormatError('its OVF names no disk with a file')
         if disk.get('parentRef'):
             raise stream.FormatError("its OVF's first disk holds only changes "
-                                     'to another disk; export the whole disk')
+                                     'to another disk',
+                                     'export the whole disk')
         file = self.files.get(disk['fileRef'])
         if file is None or not file.get('href'):
             raise stream.FormatError(
@@ -225,9 +226,9 @@ class _Ovf:
         if file.get('compression') not in (None, '', 'identity'):
             raise stream.FormatError(
                 'the OVA holds its disk compressed as '
-                f'{descriptor.shown(file["compression"])}; decompress it')
+                f'{descriptor.shown(file["compression"])}', 'decompress it')
         if file.get('chunkSize'):
-            raise stream.FormatError('the OVA holds its disk in pieces; '
+            raise stream.FormatError('the OVA holds its disk in pieces',
                                      'join them')
         return file
 

@@ -12,7 +12,12 @@ Step = Generator[int, bytes, bytes]
 
 
 class FormatError(ValueError):
-    """The bytes are not a usable disk; the text is the reason, for a user."""
+    """The bytes are not a usable disk; the text says why, to a user."""
+
+    def __init__(self, reason: str, remedy: str = '') -> None:
+        """:param remedy: what the user can do; '': only make the file anew"""
+        super().__init__(f'{reason}; {remedy}' if remedy else reason)
+        self.reason, self.remedy = reason, remedy
 
 
 def check_capacity(size_bytes: int, most_bytes: int | None) -> None:
@@ -23,7 +28,7 @@ def check_capacity(size_bytes: int, most_bytes: int | None) -> None:
     """
     if most_bytes is not None and size_bytes > most_bytes:
         raise FormatError(f'its disk holds {size_bytes} bytes and the volume '
-                          f'{most_bytes}; make the volume larger')
+                          f'{most_bytes}', 'make the volume larger')
 
 
 class Peekable:

@@ -121,6 +121,13 @@ class SourceImageTestCase(unittest.TestCase):
                     dict(disk_images.grains_of(CONTENT)),
                     disk_images.read_stream(b''.join(source.take())))
 
+    def test_a_qcow2_image_that_cannot_be_is_refused_before_its_end(self):
+        data = disk_images.qcow2(CONTENT, backing=b'/etc/passwd')
+        service = Service(data, disk_format='qcow2', size=1 << 30)
+        with self.assertRaisesRegex(exceptions.UnusableImage,
+                                    'backing file.*; convert it'):
+            opened(service).__enter__()
+
     def test_a_qcow2_file_that_cinder_has_is_read_where_it_is(self):
         with tempfile.NamedTemporaryFile() as file:
             file.write(disk_images.qcow2(CONTENT))

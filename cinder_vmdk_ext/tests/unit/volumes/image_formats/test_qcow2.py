@@ -131,6 +131,12 @@ class RefusedTestCase(unittest.TestCase):
         for data in (b'', b'QFI', b'QFI\xfb', bytes(70_000)):
             self.refuse('', data)
 
+    def test_another_format_is_named(self):
+        for data, words in ((b'KDMV', 'but a VMDK file; correct its disk_f'),
+                            (b'conectix', 'a vhd image'),
+                            (CONTENT, 'or a raw disk; correct')):
+            self.refuse(words, data.ljust(4096, b'\0'))
+
     def test_entries_that_cannot_be(self):
         for compress in (False, True):
             data = disk_images.qcow2(CONTENT, compress=compress)
@@ -139,6 +145,35 @@ class RefusedTestCase(unittest.TestCase):
                 with self.subTest((compress, hex(entry))):
                     self.refuse('cut off|damaged',
                                 with_entry(data, 0, entry))
+
+    def test_entries_behind_the_end_of_any_file(self):
+        """Where a file system knows no such offset."""
+        data = disk_images.qcow2(CONTENT)
+        with tempfile.TemporaryFile() as file:
+            file.write(with_entry(data, 0, 1 << 63 | 1 << 55))
+            found = qcow2.open_qcow2(file)
+            with self.assertRaisesRegex(stream.FormatError, 'cut off'):
+                list(found.pieces)
+
+    def test_a_mark_of_zeros_in_version_2(self):
+        """QEMU reports damage too."""
+        data = disk_images.qcow2(CONTENT, version=2)
+        self.refuse('damaged', with_entry(data, 0, 1 << 63 | 1))
+
+    def test_data_that_is_named_again_and_again(self):
+        """Or a small image would become a large transfer."""
+        for compress in (False, True):
+            data = disk_images.qcow2(CONTENT[-1 << 16:], compress=compress,
+                                     capacity=1 << 30)
+            l2_at = 2 << 16
+            entry, = struct.unpack_from('>Q', data, l2_at)
+            for number in range(1, 8192):
+                data = bytearray(data)
+                struct.pack_into('>Q', data, l2_at + 8 * number, entry)
+            self.refuse('several places', bytes(data))
+        data = bytearray(disk_images.qcow2(CONTENT, capacity=1 << 30))
+        data[65544:65552] = data[65536:65544]
+        self.refuse('several places', bytes(data))
 
     def test_one_that_is_cut(self):
         for compress in (False, True):
