@@ -483,7 +483,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Make an existing disk the volume's disk (Cinder hook)."""
         return self.backend.manage.manage(volume, existing_ref)
 
-    @hooks.hook(locks_on=('volume',))
+    @hooks.hook(locks_on=('volume',), places=True)
     def unmanage(self, volume: Any) -> None:
         """Leave the shadow VM to the administrator (Cinder hook)."""
         self.backend.manage.unmanage(volume)
@@ -508,13 +508,10 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Rename an existing snapshot as Cinder's (Cinder hook)."""
         return self.backend.manage_snapshots.manage(snapshot, existing_ref)
 
-    @hooks.hook()
+    @hooks.hook(locks_on=('snapshot',), places=True)
     def unmanage_snapshot(self, snapshot: Any) -> None:
-        """Leave a snapshot to the administrator, unchanged (Cinder hook).
-
-        Nothing has to be changed: Cinder finds a snapshot by its name, which
-        contains an id that Cinder then deletes.
-        """
+        """Leave a snapshot to the administrator (Cinder hook)."""
+        self.backend.snapshots.unmanage(snapshot)
 
 
 def newest_pbm_version(version: str) -> str | None:

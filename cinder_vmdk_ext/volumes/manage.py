@@ -439,9 +439,15 @@ class Manage:
         """Leave the shadow VM and its disk to the administrator.
 
         Only the marks in the VM's extra configuration change, so that it
-        belongs to no volume and can be managed again (Cinder's hook).
+        belongs to no volume and can be managed again (Cinder's hook). A
+        promised volume gets its disk, or nothing would be left to manage.
+
+        :raises NoPlacement: with the reason for each datastore: the disk of a
+            promised volume fits on none
         """
         backing = self._finder.find(volume)
+        if not backing and state.is_promised(volume):
+            backing = self._upstream.create_backing(volume)
         if not backing:
             if state.is_backed(volume):
                 LOG.warning('Volume %s is unmanaged; its shadow VM was '

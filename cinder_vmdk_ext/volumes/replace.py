@@ -169,14 +169,21 @@ class Replacement:
 class Aside:
     """A volume under another id and name, to make a second disk for it."""
 
-    def __init__(self, volume: Any, purpose: str) -> None:
-        """:param purpose: part of the temporary name"""
+    def __init__(self, volume: Any, purpose: str, **fields: Any) -> None:
+        """:param purpose: part of the temporary name
+        :param fields: what else differs
+        """
         self._volume = volume
         self._own = {'id': uuidutils.generate_uuid(),
-                     'name': temporary_name(volume, purpose)}
+                     'name': temporary_name(volume, purpose), **fields}
 
     def __getitem__(self, field: str) -> Any:
         return self._own[field] if field in self._own else self._volume[field]
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """As :meth:`dict.get`."""
+        return (self._own[field] if field in self._own
+                else self._volume.get(field, default))
 
     def __getattr__(self, field: str) -> Any:
         return (self._own[field] if field in self._own

@@ -274,6 +274,31 @@ class Snapshots:
             if template:
                 self._ops.delete_backing(template)
 
+    def unmanage(self, snapshot: Any) -> None:
+        """Leave a snapshot to the administrator (Cinder's hook).
+
+        Nothing has to be changed: Cinder finds a snapshot by its name, which
+        contains an id that Cinder then deletes. One of a volume that had no
+        disk becomes an empty template, or nothing would be left to manage.
+
+        :raises NoPlacement: with the reason for each datastore: the template
+            fits on none
+        """
+        if not state.is_promised(snapshot):
+            return
+        volume = snapshot['volume']
+        empty = self._empty(volume, 'unmanage', snapshot['volume_size'])
+        try:
+            self.create_template(snapshot, volume, empty, in_use=False)
+        finally:
+            self._replacement.discard(empty)
+
+    def _empty(self, volume: Any, purpose: str, size_gib: int) -> Any:
+        """A VM with an empty disk, as the volume's would be."""
+        return self._upstream.create_backing(replace.Aside(
+            # Or the volume's record would change.
+            volume, purpose, size=size_gib, provider_id=state.BACKED))
+
     def revert(self, volume: Any, snapshot: Any) -> None:
         """Revert a volume to a snapshot's content (Cinder's hook).
 
@@ -291,7 +316,15 @@ class Snapshots:
                 'would continue to use the old disk; detach it first')
         adapter = copy_policy.adapter(self._specs(volume),
                                       self._ops.adapter_of(backing))
-        if not snapshot['provider_location']:
+        if state.is_promised(snapshot):
+            self._check_tree_is_empty(volume, backing)
+            # The volume had no disk then: it was empty.
+            new = self._empty(volume, 'revert', volume['size'])
+        elif snapshot['provider_location']:
+            template = self.existing_template(snapshot)
+            self._check_tree_is_empty(volume, backing)
+            new = self._copy_of(template, volume)
+        else:
             self._finder.with_file(volume)
             self._check_files(snapshot,
                               self.existing_in_tree(backing, snapshot))
@@ -300,17 +333,20 @@ class Snapshots:
             # vSphere also reverted the VM's hardware; only content may change.
             self._ops.reconfigure_disk(backing, adapter=adapter)
             return
-        template = self.existing_template(snapshot)
+        self._replacement.finish(volume, new, adapter)
+        self._replacement.replace(volume, backing, new)
+
+    def _check_tree_is_empty(self, volume: Any, backing: Any) -> None:
         if self._ops.snapshots(backing):
             raise exception.InvalidSnapshot(
                 reason=f'volume {volume["id"]} also has COW snapshots, which '
                 'would be lost; delete them first')
+
+    def _copy_of(self, template: Any, volume: Any) -> Any:
         (host, pool, folder, summary) = self._upstream.select_ds_for_volume(
             volume)
-        new = self._ops.clone(
+        return self._ops.clone(
             replace.temporary_name(volume, 'revert'), template,
             folder=folder, datastore=summary.datastore, host=host,
             resource_pool=pool, provisioning=self._upstream.disk_type(volume),
             profile_id=self._upstream.storage_profile_id(volume))
-        self._replacement.finish(volume, new, adapter)
-        self._replacement.replace(volume, backing, new)

@@ -449,8 +449,12 @@ class UnmanageTestCase(manage_case.ManageCase):
     def reference_of(self, vm):
         return {'source-id': vm.config.instanceUuid}
 
-    def test_one_that_was_never_made_is_nothing_to_do(self):
+    def test_one_that_was_never_made_is_made_and_managed_again(self):
         self.driver = self.make_driver(vmware_lazy_create=True)
         volume = self.create()
-        self.driver.unmanage(volume)
         self.assertEqual({}, self.shadow_vms())
+        self.driver.unmanage(volume)
+        volume.destroy()
+        self.assertIsNone(self.truth(volume))
+        again = self.manage({'source-id': volume.id})
+        self.assertEqual(bytes(512), self.read(again, 512))

@@ -100,6 +100,26 @@ class SnapshotsTestCase(manage_case.ManageCase):
                 self.driver.delete_volume(again)
                 self.assertEqual({}, self.shadow_vms())
 
+    def test_one_of_an_empty_volume_is_unmanaged_and_managed_again(self):
+        """With lazy creation neither has an object before."""
+        self.driver = self.make_driver(vmware_lazy_create=True)
+        volume = self.create()
+        for _again in range(2):
+            snapshot = self.snapshot(volume)
+            self.driver.unmanage_snapshot(snapshot)
+            snapshot.destroy()
+            self.assertIsNone(self.truth(volume))
+            self.assertEqual([snapshot.name], list(self.shadow_vms()))
+            made = self.manage_snapshot(volume, {'source-id': snapshot.id})
+            other = self.new_volume()
+            self.made(other, self.driver.create_volume_from_snapshot(
+                other, made))
+            self.assertEqual(bytes(512), self.read(other, 512))
+            self.driver.delete_volume(other)
+            self.driver.delete_snapshot(made)
+            made.destroy()
+            self.assertEqual({}, self.shadow_vms())
+
     def test_a_template_by_its_name_wherever_it_lies(self):
         self.driver = self.make_driver(vmware_snapshot_format='template')
         volume = self.create()

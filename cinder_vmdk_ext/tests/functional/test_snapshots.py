@@ -40,6 +40,19 @@ class SnapshotTestCase(backend_case.BackendCase):
         self.assertEqual({volume.name, snapshot.name},
                          set(self.shadow_vms()))
 
+    def test_a_snapshot_of_an_empty_volume_brings_emptiness_back(self):
+        """The volume got its disk when it was used first."""
+        lazy = self.make_driver(vmware_lazy_create=True)
+        volume = self.new_volume()
+        self.made(volume, lazy.create_volume(volume))
+        snapshot = self.snapshot(volume)
+        self.driver.initialize_connection(
+            volume, {'instance': self.instances()[0]._moId})
+        self.write(volume, content('now'))
+        self.driver.revert_to_snapshot(self.context, volume, snapshot)
+        self.assertEqual(bytes(512), self.read(volume, 512))
+        self.assertEqual([volume.name], list(self.shadow_vms()))
+
     def test_a_revert_that_fails_leaves_the_volume_as_it_was(self):
         volume = self.create(content=content('then'))
         snapshot = self.snapshot(volume)
