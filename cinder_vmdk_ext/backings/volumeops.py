@@ -16,6 +16,7 @@ from typing import Protocol
 
 from lxml import etree
 from oslo_log import log as logging
+from oslo_utils import uuidutils
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder.volume.drivers.vmware import exceptions as vmdk_exceptions
@@ -45,6 +46,8 @@ BACKING_PATHS = {
                        'config.changeVersion', 'datastore')}
 
 
+# Nova notes the UUID of a volume's disk under this and the volume's id.
+_NOVAS_NOTE = 'volume-'
 _KEY = soap.tag('key')
 _VALUE = soap.tag('value')
 
@@ -306,6 +309,26 @@ class VolumeOps(folders.PlaceOps):
                     seen.get('config.hardware.device')))
                 for vm, seen in self.read_vms(
                     morefs, ('config.hardware.device',)).items()}
+
+    def volume_ids_on(self, morefs: Iterable[str]) -> dict[str, set[str]]:
+        """Ids of volumes whose disks instances may have, by the VMs' morefs.
+
+        They come from the UUIDs of the disks and from Nova's notes on the
+        instances, so some may belong to no volume. Makes one call; VMs that
+        no longer exist are left out.
+        """
+        found = {}
+        for vm, seen in self.read_vms(morefs, (_DEVICES, _OPTIONS)).items():
+            ids = {disk.uuid for disk
+                   in devices.disks(devices.parse(seen.get(_DEVICES)))}
+            options = seen.get(_OPTIONS)
+            for option in options if options is not None else ():
+                name = option.findtext(_KEY) or ''
+                if name.startswith(_NOVAS_NOTE):
+                    ids.add(name.removeprefix(_NOVAS_NOTE))
+            found[vm.value] = {each.lower() for each in ids
+                               if uuidutils.is_uuid_like(each)}
+        return found
 
     def devices_of(self, vm: Any) -> list[devices.Device]:
         """The virtual devices of a VM."""

@@ -5,7 +5,7 @@ After an administrator's migration, a move by Storage DRS, a datastore's
 evacuation or its renaming, the volume's host names the wrong pool, and an
 attached disk's shadow VM names a file that is gone. A worker thread checks a
 limited number of VMs that changed since its last pass, and corrects what is
-wrong. Reports of statistics do not wait for it.
+wrong, several volumes at a time. Reports of statistics do not wait for it.
 
 Every service of a cluster has a worker, and its memory may be older than
 another service's change. So before it corrects a volume, it reads the record
@@ -16,15 +16,18 @@ follow them: those that this service attaches volumes to, those that Cinder's
 records of attachments name, and those of other services of the cluster.
 """
 
+import contextlib
 import dataclasses
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
+from oslo_concurrency import lockutils
 from oslo_log import log as logging
 from oslo_vmware import exceptions as vmware_exceptions
 
@@ -62,6 +65,11 @@ PAUSE_SECONDS = 0.2
 _VMS_A_TURN = 500
 _RECORDS_A_TURN = 50
 _IDS_A_QUERY = 500
+# A vCenter replies with 100 objects to a page in any case.
+_VMS_A_READ = 100
+# How many volumes a service corrects at a time. For each of them the vCenter
+# runs at most one task, such as the relocation of a shadow VM.
+AT_ONCE = 4
 
 
 class _Mark(NamedTuple):
@@ -171,6 +179,8 @@ class Reconciler:
         # UUIDs of instances that the vCenter of this pass does not have.
         self._elsewhere: frozenset[str] = frozenset()
         self._attachments = attachments.Recent()
+        # Several threads correct volumes, and detach others.
+        self._noting = threading.Lock()
         #: Set it when a disk may have been moved: the next pass then begins
         #: at once.
         self.noticed = threading.Event()
@@ -199,9 +209,16 @@ class Reconciler:
     def after_detach(self, volume: Any) -> None:
         """Move a detached volume's disk home, now or in a later pass."""
         if self._home.after_detach(volume):
-            self.at_risk -= {volume['id']}
+            self._note_risk(volume['id'], False)
         else:
             self._detached.add(volume['id'])
+
+    def _note_risk(self, volume_id: str, at_risk: bool) -> None:
+        with self._noting:
+            if at_risk:
+                self.at_risk |= {volume_id}
+            else:
+                self.at_risk -= {volume_id}
 
     def expect(self, volume: Any, connector: Any) -> None:
         """Follow the instance that is getting a volume.
@@ -218,10 +235,13 @@ class Reconciler:
     def _settle_detached(self) -> None:
         """Repeat what a detachment could not do."""
         context = cinder_context.get_admin_context()
-        if self.at_risk:
-            self.at_risk &= {volume.id for volume
+        before = self.at_risk
+        if before:
+            gone = before - {volume.id for volume
                              in objects.VolumeList.get_all(
-                                 context, filters={'id': list(self.at_risk)})}
+                                 context, filters={'id': list(before)})}
+            with self._noting:
+                self.at_risk -= gone
         for volume_id in list(self._detached):
             concurrency.cooperative_yield()
             with locks.volume_if_free(volume_id) as alone:
@@ -368,19 +388,21 @@ class Reconciler:
     def _check_all(self, resting: list[tuple[Any, shadow.Backing]],
                    seen: backing_locator.Seen) -> set[str]:
         """:returns: morefs of VMs that must be checked again"""
-        unsettled = set()
+        unsettled: set[str] = set()
         disks = self._disks_to_see(resting, seen)
         is_right = qos.judge()
+        wrong = []
         for volume, vm in resting:
             concurrency.cooperative_yield()
-            try:
-                if not self._check(volume, vm, seen, disks, is_right):
-                    unsettled.add(vm.moref)
-            except Exception as error:
-                unsettled.add(vm.moref)
-                LOG.warning('The place of volume %(volume)s was not checked '
-                            'or corrected; this is repeated: %(error)s',
-                            {'volume': volume.id, 'error': error})
+            with _repeating(volume, vm, unsettled):
+                if not self._seems_right(volume, vm, seen, disks, is_right):
+                    wrong.append((volume, vm))
+
+        def correct(found: tuple[Any, shadow.Backing]) -> None:
+            with _repeating(*found, unsettled):
+                if not self._correct_if_free(*found, seen):
+                    unsettled.add(found[1].moref)
+        concurrency.at_once(correct, wrong, AT_ONCE)
         return unsettled
 
     def _with_instances(self, volumes: list[Any], seen: backing_locator.Seen
@@ -413,15 +435,36 @@ class Reconciler:
         ids = {key for vm in vms for key in (vm.uuid, vm.volume_id) if key}
         named = config.name_patterns()
         ids |= {named.volume_id(vm.name) for vm in vms} - {''}
-        for vm in vms:
-            if vm.uuid and not members.is_shadow(vm):
-                concurrency.cooperative_yield()
-                ids |= self._volumes_of_instance(context, vm)
-        found = []
+        instances = [vm for vm in vms
+                     if vm.uuid and not members.is_shadow(vm)]
+        disks = self._ids_on(instances)
+        found = self._read_records(context, ids.union(*disks.values()))
+        known = {volume.id for volume in found}
+        # An instance without the disk of a volume may have an attachment that
+        # has only begun.
+        ids = set().union(*(
+            self._volumes_of_instance(context, vm) for vm
+            in concurrency.in_turns(instances, 1)
+            if known.isdisjoint(disks.get(vm.moref, ()))))
+        found += self._read_records(context, ids - known)
+        return [volume for volume in found if self._owner.owns(volume)]
+
+    def _ids_on(self, instances: list[shadow.Backing]
+                ) -> dict[str, set[str]]:
+        """Ids of volumes that instances may have, by the vCenter."""
+        found: dict[str, set[str]] = {}
+        for chunk in _chunks([vm.moref for vm in instances], _VMS_A_READ):
+            concurrency.cooperative_yield()
+            found |= self._upstream.volumeops.volume_ids_on(chunk)
+        return found
+
+    @staticmethod
+    def _read_records(context: Any, ids: Iterable[str]) -> list[Any]:
+        found: list[Any] = []
         for chunk in _chunks(sorted(ids), _IDS_A_QUERY):
             concurrency.cooperative_yield()
-            found += [volume for volume in objects.VolumeList.get_all(
-                context, filters={'id': chunk}) if self._owner.owns(volume)]
+            found.extend(objects.VolumeList.get_all(
+                context, filters={'id': chunk}))
         return found
 
     def _volumes_of_instance(self, context: Any,
@@ -452,20 +495,20 @@ class Reconciler:
             if instances or len(vm.datastores) > 1:
                 morefs |= {vm.moref} | {each.moref for each in instances}
         found: dict[str, list[devices.Disk]] = {}
-        for chunk in _chunks(sorted(morefs), _IDS_A_QUERY):
+        for chunk in _chunks(sorted(morefs), _VMS_A_READ):
+            concurrency.cooperative_yield()
             found |= self._upstream.volumeops.disks_of(chunk)
         return found
 
     # -- Correcting one volume ----------------------------------------------
 
-    def _check(self, volume: Any, vm: shadow.Backing,
-               seen: backing_locator.Seen,
-               disks: dict[str, list[devices.Disk]],
-               is_right: Callable[[Any, devices.Disk], bool]) -> bool:
-        """Correct a volume if its place, or its I/O limits, seem wrong.
+    def _seems_right(self, volume: Any, vm: shadow.Backing,
+                     seen: backing_locator.Seen,
+                     disks: dict[str, list[devices.Disk]],
+                     is_right: Callable[[Any, devices.Disk], bool]) -> bool:
+        """Whether a volume's place and its I/O limits seem to be right.
 
         :param is_right: of :func:`qos.judge`
-        :returns: False: an operation is under way; check again later
         """
         pool = seen.pool_of(vm)
         disk = self._true_disk(volume, vm, seen, disks)
@@ -480,8 +523,11 @@ class Reconciler:
         recorded = (pool is None
                     or not self._selection.settings.datastore_pools
                     or records.says(volume, records.on_pool(volume, pool)))
-        if recorded and not strayed:
-            return True
+        return recorded and not strayed
+
+    def _correct_if_free(self, volume: Any, vm: shadow.Backing,
+                         seen: backing_locator.Seen) -> bool:
+        """:returns: False: an operation is under way; check again later"""
         with locks.volume_if_free(volume.id) as alone:
             return alone and self._correct(volume, vm, seen)
 
@@ -503,9 +549,9 @@ class Reconciler:
         # folder is read: the disk must not stay there.
         if disk is not None and _is_at_risk(
                 disk, [read(each.moref) for each in _instances(volume, seen)]):
-            safe = self._home.bring_to_safety(volume, backing)
-            self.at_risk = (self.at_risk - {volume.id} if safe
-                            else self.at_risk | {volume.id})
+            with _changing(_instances(volume, seen)):
+                safe = self._home.bring_to_safety(volume, backing)
+            self._note_risk(volume.id, not safe)
             disks = self._disks_to_see([(volume, now)], seen)
             disk = self._true_disk(volume, now, seen, disks)
         if disk is not None and _is_another(disk, disks.get(vm.moref)):
@@ -520,7 +566,8 @@ class Reconciler:
         if disk is not None:
             pool = seen.pool_names.get(disk.datastore, pool)
         if _instances(volume, seen):
-            safe = self._limits.enforce(volume) and safe
+            with _changing(_instances(volume, seen)):
+                safe = self._limits.enforce(volume) and safe
         return safe and (
             pool is None or not self._selection.settings.datastore_pools
             or self._record(volume, pool))
@@ -752,6 +799,31 @@ class _Worker:
                 return
             done = run()
             del run  # it refers to its owner, which could not end
+
+
+@contextlib.contextmanager
+def _repeating(volume: Any, vm: shadow.Backing,
+               unsettled: set[str]) -> Iterator[None]:
+    """After an error: log it, and have the VM checked again."""
+    try:
+        yield
+    except Exception as error:
+        unsettled.add(vm.moref)
+        LOG.warning('The place of volume %(volume)s was not checked '
+                    'or corrected; this is repeated: %(error)s',
+                    {'volume': volume.id, 'error': error})
+
+
+@contextlib.contextmanager
+def _changing(instances: Iterable[shadow.Backing]) -> Iterator[None]:
+    """Change instances from one thread of this process at a time.
+
+    A VM that is being changed may refuse another change (TaskInProgress).
+    """
+    with contextlib.ExitStack() as stack:
+        for moref in sorted(vm.moref for vm in instances):
+            stack.enter_context(lockutils.lock(f'vmdk-ext-instance-{moref}'))
+        yield
 
 
 def _mark(vm: shadow.Backing, seen: backing_locator.Seen) -> _Mark:

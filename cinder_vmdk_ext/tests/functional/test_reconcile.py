@@ -54,6 +54,23 @@ class FollowTestCase(backend_case.BackendCase):
         self.assertEqual(moved, self.truth(volume).path)
         self.assertEqual(content('kept'), self.read(volume, 64 * 1024))
 
+    def test_disks_that_are_moved_at_once_take_no_query_for_an_instance(self):
+        volumes = [self.create() for _each in range(5)]
+        for volume in volumes:
+            instance = self.attach(volume)
+        self.report()
+        for volume in volumes:
+            self.control.call('POST', '/sdrs/move', {
+                'vm': instance.name, 'datastore': 'LocalDS_3',
+                'disk': str(self.disk_on(instance, volume).key)})
+        with mock.patch.object(
+                objects.VolumeAttachmentList,
+                'get_all_by_instance_uuid') as asked:
+            self.report()
+        asked.assert_not_called()
+        for volume in volumes:
+            self.assert_on('LocalDS_3', volume)
+
     # -- At the start of the service -----------------------------------------
 
     def started(self):

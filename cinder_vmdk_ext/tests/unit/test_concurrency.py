@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Greenthreads run where the plugin yields to them."""
+"""Greenthreads run where the plugin yields; threads share work."""
 
 import subprocess
 import sys
 import textwrap
+import threading
 import unittest
 
 from cinder import utils
+
+from cinder_vmdk_ext import concurrency
 
 
 class YieldTestCase(unittest.TestCase):
@@ -41,6 +44,57 @@ class YieldTestCase(unittest.TestCase):
         # Before Cinder 29 there are none.
         self.assertEqual(
             str(hasattr(utils, 'concurrency_mode_threading')), known)
+
+
+class AtOnceTestCase(unittest.TestCase):
+
+    def test_so_many_are_done_at_a_time_and_no_more(self):
+        # Nothing goes on until three are at work.
+        three = threading.Barrier(3, timeout=60)
+        lock = threading.Lock()
+        working, most, done = 0, 0, []
+
+        def work(item):
+            nonlocal working, most
+            with lock:
+                working += 1
+                most = max(most, working)
+            three.wait()
+            with lock:
+                working -= 1
+                done.append(item)
+
+        concurrency.at_once(work, range(6), 3)
+        self.assertEqual([0, 1, 2, 3, 4, 5], sorted(done))
+        self.assertEqual(3, most)
+
+    def test_one_item_takes_no_other_thread(self):
+        found = []
+        concurrency.at_once(
+            lambda item: found.append(threading.current_thread()), [1], 4)
+        self.assertEqual([threading.current_thread()], found)
+
+    def test_an_error_is_raised_when_the_others_are_done(self):
+        done = []
+
+        def work(item):
+            if item == 1:
+                raise LookupError(item)
+            done.append(item)
+
+        self.assertRaises(LookupError, concurrency.at_once, work, range(4), 2)
+        self.assertEqual([0, 2, 3], sorted(done))
+
+    def test_greenthreads_share_the_work(self):
+        program = textwrap.dedent('''
+            from sandbox.embedded import patched
+            import threading
+            from cinder_vmdk_ext import concurrency
+            two = threading.Barrier(2, timeout=60)
+            concurrency.at_once(lambda each: two.wait(), range(4), 2)
+            ''')
+        subprocess.run([sys.executable, '-W', 'ignore', '-c', program],
+                       check=True, timeout=120)
 
 
 if __name__ == '__main__':
