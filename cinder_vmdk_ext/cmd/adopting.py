@@ -255,7 +255,8 @@ class AdoptVolume(command.Listing):
                 for each in ready:
                     each.done = 'would be managed'
                 self.app.found = any(each.refused for each in checked)
-            elif ready and not parsed_args.yes and not self.app.agreed(
+            elif ready and not self.agreed(
+                    parsed_args,
                     f'Manage {len(ready)} of {len(checked)} disks?'):
                 for each in ready:
                     each.done = 'left'

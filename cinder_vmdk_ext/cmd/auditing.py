@@ -121,10 +121,12 @@ class Sweep(command.Listing):
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Read and compare, and list or move the findings."""
         rows = []
+        missing = set(parsed_args.also)
         for name, opened in self.opened(parsed_args):
             reader = collect.EvidenceReader(opened, parsed_args.also)
-            due = quarantine.due(compare.compare(reader.read()),
-                                 parsed_args.minimum_age * 3600)
+            found = compare.compare(reader.read())
+            missing -= {each.reference for each in found}
+            due = quarantine.due(found, parsed_args.minimum_age * 3600)
             if parsed_args.act:
                 with self.app.backends.locking():
                     done = [self._move(opened, reader, each, parsed_args)
@@ -133,12 +135,17 @@ class Sweep(command.Listing):
                 done = ['would be moved'] * len(due)
             rows += [(*_row(name, each)[:-1], how)
                      for each, how in zip(due, done)]
+        if missing:
+            self.app.failed = True
+            self.app.LOG.error('the audit finds nothing about %s',
+                               exceptions.shortened(sorted(missing)))
         return rows
 
     def _move(self, opened: Any, reader: collect.EvidenceReader,
               finding: compare.Finding,
               parsed_args: argparse.Namespace) -> str:
-        if not parsed_args.yes and not self.app.agreed(
+        if not self.agreed(
+                parsed_args,
                 f'Move {finding.kind} {finding.thing} {finding.name} '
                 f'({finding.reference}: {finding.detail}) to quarantine?'):
             return 'left'

@@ -170,8 +170,8 @@ class CleanCache(_OfCache):
                 continue
             if parsed_args.dry_run:
                 done[each.volume_id] = 'would be ' + _deed(each)
-            elif not parsed_args.yes and not self.app.agreed(
-                    f'Image {each.image_id} on {each.pool} '
+            elif not self.agreed(
+                    parsed_args, f'Image {each.image_id} on {each.pool} '
                     f'({columns.size(each.size_gib * units.Gi)}, '
                     f'{each.state}) is to be {_deed(each)}. Go on?'):
                 done[each.volume_id] = 'left'

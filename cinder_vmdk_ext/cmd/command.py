@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import functools
 import re
+import unicodedata
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -20,6 +21,12 @@ from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext import exceptions
 
 
+_LONGEST_VALUE = 4096
+# Arguments that take any text, and that may be empty.
+_FREE = frozenset({'description'})
+_MAY_BE_EMPTY = frozenset({'folder', 'prefix'})
+
+
 class OfBackends(command.Command):
     """A command that uses backends of a cinder.conf."""
 
@@ -28,6 +35,7 @@ class OfBackends(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
+        self.app.refuse_wrong_usage(parser)
         parser.add_argument(
             '--config-file', action='append', default=[], metavar='FILE',
             help='cinder.conf of cinder-volume; may be repeated')
@@ -35,6 +43,15 @@ class OfBackends(command.Command):
             '--backend', metavar='NAME',
             help='section of the backend; default: all of this driver')
         return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Refuse values that nothing can have; do the work (cliff)."""
+        with self.calling(ValueError):
+            for name, value in sorted(vars(parsed_args).items()):
+                for each in value if isinstance(value, list) else [value]:
+                    if isinstance(each, str):
+                        _check_value(name, each)
+        return super().run(parsed_args)
 
     def names(self, parsed_args: argparse.Namespace) -> list[str]:
         """The selected backends; an unknown one counts as wrong usage."""
@@ -67,6 +84,13 @@ class OfBackends(command.Command):
             raise exceptions.UnknownObject(
                 f'{thing} belongs to another backend: its host is '
                 f'{volume.host}')
+
+    def agreed(self, parsed_args: argparse.Namespace, question: str) -> bool:
+        """Whether ``--yes`` is given, or the question is answered with yes.
+
+        Without either, the command exits with 1.
+        """
+        return bool(parsed_args.yes or self.app.agreed(question))
 
     @contextlib.contextmanager
     def calling(self, *errors: type[Exception]) -> Iterator[None]:
@@ -173,6 +197,27 @@ def add_confirmation(parser: argparse.ArgumentParser, dry_run: str) -> None:
     parser.add_argument('--dry-run', action='store_true', help=dry_run)
 
 
+def _check_value(name: str, value: str) -> None:
+    """Refuse a value that is empty, too long, or no text of one line.
+
+    Without this, an empty value would count as an option that is not given,
+    and the vCenter and the database would refuse others in words of their own.
+
+    :raises ValueError: saying so
+    """
+    free = name in _FREE
+    shown = name.replace('_', '-')
+    if not value.strip() and not free and name not in _MAY_BE_EMPTY:
+        raise ValueError(f'the value of {shown} is empty')
+    if len(value) > _LONGEST_VALUE:
+        raise ValueError(f'the value of {shown} has {len(value)} characters; '
+                         f'at most {_LONGEST_VALUE} are read')
+    if any(unicodedata.category(each) in ('Cc', 'Cs')
+           and not (free and each in '\n\t') for each in value):
+        raise ValueError(f'the value {value!r} of {shown} has characters '
+                         'that cannot be printed')
+
+
 def _is_human(parsed_args: argparse.Namespace) -> bool:
     return bool(parsed_args.formatter == 'table')
 
@@ -183,7 +228,7 @@ _UNITS = {'KiB': units.Ki, 'MiB': units.Mi, 'GiB': units.Gi,
 
 def size(text: str) -> int:
     """Parse a size with its unit; return bytes (argparse type)."""
-    found = re.fullmatch(r'(\d+)([KMGT]iB)', text)
+    found = re.fullmatch(r'([0-9]{1,12})([KMGT]iB)', text)
     if found is None or not int(found[1]):
         raise argparse.ArgumentTypeError(
             f'{text!r} is not a size; give a number with its unit, as 20GiB')
@@ -193,6 +238,14 @@ def size(text: str) -> int:
 def number(unit: str, example: str) -> Callable[[str], float]:
     """An argparse type for a number that is not negative."""
     return functools.partial(_number, unit, example)
+
+
+def count(text: str) -> int:
+    """Parse a whole number that is not 0 (argparse type)."""
+    if not re.fullmatch('[0-9]{1,12}', text) or not int(text):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a whole number from 1 on')
+    return int(text)
 
 
 def _number(unit: str, example: str, text: str) -> float:

@@ -97,7 +97,8 @@ class _Changing(command.Listing):
             return f'it was {self.DONE} already'
         if parsed_args.dry_run:
             return f'would be {self.DONE}'
-        if not parsed_args.yes and not self.app.agreed(
+        if not self.agreed(
+                parsed_args,
                 f'{datastore.plain_name} ({datastore.moref}) will be '
                 f'{self.DONE}: attribute {attribute!r} from {before!r} to '
                 f'{after!r}. Continue?'):

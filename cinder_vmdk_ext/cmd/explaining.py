@@ -40,7 +40,7 @@ class ExplainPool(command.Listing):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('--size', type=int, metavar='GIB',
+        parser.add_argument('--size', type=command.count, metavar='GIB',
                             help="the volume's size in GiB; default: 1")
         parser.add_argument('--type', metavar='TYPE',
                             help='name or id of the volume type; default: '
@@ -123,9 +123,8 @@ class SaveInventory(command.Listing):
             rows.append((name, len(list(facts.pools_of(known.stats))),
                          len(known.inventory.datastores), parsed_args.file))
         text = facts.dump(backends, timeutils.utcnow(with_timezone=True))
-        with self.calling(OSError), open(
-                parsed_args.file, 'w', encoding='utf-8') as file:
-            file.write(text)
+        with self.calling(OSError):
+            self.app.write(parsed_args.file, text)
         return rows
 
 

@@ -2,7 +2,9 @@
 """``cinder-vmdk-ext``: the command for operators."""
 
 import argparse
+import contextlib
 import getpass
+import io
 import logging
 import os
 import sys
@@ -94,6 +96,9 @@ COMMANDS = {
     'volume show': 'cinder_vmdk_ext.cmd.volumes:ShowVolume',
 }
 _BACKENDS = metadata.EntryPoint('backends', 'cinder_vmdk_ext.cmd.backend', '')
+# cliff's results of an interrupt, and of output that is not read to its end.
+_INTERRUPTED = 130
+_NOT_READ = 141
 
 
 class _Commands(commandmanager.CommandManager):
@@ -134,6 +139,11 @@ class Application(app.App):
             version=metadata.version('cinder-vmdk-ext'),
             command_manager=_Commands('cinder_vmdk_ext.commands'),
             deferred_help=True, **streams)
+        for stream in (self.stdout, self.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A name that the terminal's encoding lacks must not end a
+                # command after its work.
+                stream.reconfigure(errors='backslashreplace')
         self._backends = backends
         # Results of the commands, for the exit status.
         self.found = False
@@ -157,6 +167,7 @@ class Application(app.App):
         parser = argparse.ArgumentParser(
             prog=self.NAME, description=description, add_help=False,
             **(argparse_kwargs or {}))
+        self.refuse_wrong_usage(parser)
         parser.add_argument('--version', action='version',
                             version=f'{self.NAME} {version}')
         loudness = parser.add_mutually_exclusive_group()
@@ -175,6 +186,26 @@ class Application(app.App):
         parser.add_argument('--debug', action='store_true',
                             help='show the traceback of an error')
         return parser
+
+    def refuse_wrong_usage(self, parser: argparse.ArgumentParser) -> None:
+        """Have a parser end with one line and 2 where it is called wrongly.
+
+        argparse itself would show the usage too, which fills a screen here.
+        """
+        def error(message: str) -> None:
+            self.misused = True
+            if not hasattr(self, 'options'):
+                # The options before the command are wrong: without them.
+                self.options = self.parser.parse_args([])
+                self.configure_logging()
+            self.LOG.error('%s; see %s --help', message, parser.prog)
+            raise SystemExit(2)
+        setattr(parser, 'error', error)
+
+    def initialize_app(self, argv: list[str]) -> None:
+        """Refuse options without a command; there is no shell (cliff)."""
+        if not argv and not self.options.deferred_help:
+            self.parser.error('there is no command')
 
     def configure_logging(self) -> None:
         """Log errors to stderr as one line, and more as the options say."""
@@ -217,12 +248,33 @@ class Application(app.App):
             status = super().run(argv or ['--help'])
         except SystemExit as end:  # of argparse
             status = end.code if isinstance(end.code, int) else 0
-            return status if argv else 2
+            return self._written(status if argv else 2)
+        if status == _INTERRUPTED:
+            self.LOG.error('interrupted; what was done so far stays, and the '
+                           'command can be repeated')
+            status = 1
+        if status == _NOT_READ:
+            # By now the work is done; "head" has seen what it wanted.
+            status = 0
         if self.misused:
-            return 2
+            return self._written(2)
         if status or self.failed:
-            return status or 1
-        return 4 if self.lost else 3 if self.found else 0
+            return self._written(status or 1)
+        return self._written(4 if self.lost else 3 if self.found else 0)
+
+    def _written(self, status: int) -> int:
+        """Write what is left of the output; return the exit status."""
+        try:
+            self.stdout.flush()
+        except OSError as error:
+            # Otherwise Python would try again at its end, and complain.
+            with contextlib.suppress(OSError, ValueError), open(
+                    os.devnull, 'w', encoding='utf-8') as nowhere:
+                os.dup2(nowhere.fileno(), self.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):
+                self.LOG.error('the output could not be written: %s', error)
+                return status or 1
+        return status
 
     def run_subcommand(self, argv: list[str]) -> int:
         """Run the command that ``argv`` names (cliff)."""
@@ -290,6 +342,10 @@ def main(argv: list[str] | None = None) -> int:
     if not sys.warnoptions:
         # Warnings of libraries are for their developers.
         warnings.simplefilter('ignore')
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:
+            # The shell has closed it (">&-"); libraries expect a stream.
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))
     return Application().run(sys.argv[1:] if argv is None else argv)
 
 

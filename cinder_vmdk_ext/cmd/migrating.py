@@ -126,8 +126,8 @@ class RunMigrate(PlanMigrate):
             done: dict[int, str] = {}
             if parsed_args.dry_run:
                 done = dict.fromkeys(range(len(moves)), 'would be moved')
-            elif moves and (parsed_args.yes or self.app.agreed(
-                    f'{len(moves)} objects ({space}) leave '
+            elif moves and (self.agreed(
+                    parsed_args, f'{len(moves)} objects ({space}) leave '
                     f'{parsed_args.pool}, {len(steps) - len(moves)} stay. '
                     'Continue?')):
                 done = self._carried_out(evacuation, moves)

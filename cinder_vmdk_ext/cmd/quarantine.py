@@ -105,7 +105,8 @@ class _Acting(command.Listing):
                 continue
             if parsed_args.dry_run:
                 done[each.reference] = f'would be {self.VERB}d'
-            elif not parsed_args.yes and not self.app.agreed(
+            elif not self.agreed(
+                    parsed_args,
                     f'{self.VERB.capitalize()} {each.thing} {each.name} '
                     f'({each.reference}, {columns.size(each.size_bytes)})?'):
                 done[each.reference] = 'left'

@@ -117,8 +117,8 @@ class RelinkVolume(command.Showing):
         steps = [f'{path} is registered']
         if parsed_args.dry_run:
             return path, [], steps, 'would be relinked'
-        if not parsed_args.yes and not self.app.agreed(
-                f'Register {path} for volume {volume.id}?'):
+        if not self.agreed(
+                parsed_args, f'Register {path} for volume {volume.id}?'):
             return path, [], steps, 'left'
         moref = opened.relink.register(volume, path)
         parsed_args.vm, parsed_args.yes = moref, True
@@ -138,8 +138,8 @@ class RelinkVolume(command.Showing):
             return plan, 'nothing to do'
         if parsed_args.dry_run:
             return plan, 'would be relinked'
-        if not parsed_args.yes and not self.app.agreed(
-                f'Relink volume {volume.id} to {plan.target} '
+        if not self.agreed(
+                parsed_args, f'Relink volume {volume.id} to {plan.target} '
                 f'({"; ".join(plan.steps)})?'):
             return plan, 'left'
         with self.app.backends.locking(), opened.relink.alone(), \

@@ -86,7 +86,8 @@ class Repair(command.Listing):
         if parsed_args.dry_run:
             self.app.found = True
             return f'would be repaired: {deed}'
-        if not parsed_args.yes and not self.app.agreed(
+        if not self.agreed(
+                parsed_args,
                 f'{finding.thing} {finding.name}: {finding.detail}. '
                 f'Go on ({deed})?'):
             self.app.found = True

@@ -75,7 +75,7 @@ class RelinkSnapshot(command.Showing):
         target, question = self._checked(opened, record, parsed_args)
         if parsed_args.dry_run:
             return target, 'would be relinked'
-        if not parsed_args.yes and not self.app.agreed(question):
+        if not self.agreed(parsed_args, question):
             return target, 'left'
         with self.app.backends.locking(), locks.volumes(record.volume_id):
             # The question may have taken time: check again.

@@ -117,8 +117,9 @@ class VcChanging(VcListing):
                 done = f'would be {self.DONE}'
             elif not things:
                 done = ''
-            elif parsed_args.yes or self.app.agreed(
-                    f'{", ".join(name for name, _ref in things)} on '
+            elif self.agreed(
+                    parsed_args,
+                    f'{columns.listed([name for name, _ref in things])} on '
                     f'{api.host} will be {self.DONE}. Continue?'):
                 things = self.act(api, parsed_args)
                 done = self.DONE

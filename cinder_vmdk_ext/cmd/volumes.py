@@ -21,6 +21,7 @@ from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import extra_specs
+from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices
 
@@ -108,13 +109,28 @@ class ListVolume(_OfVolumes, command.Listing):
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Read and compare them."""
         rows = []
+        known: set[str] = set()
         for name, opened in self.opened(parsed_args):
             seen = [each for each in self.seen(opened)
                     if parsed_args.pool in (None, each.compared.pool)
                     and (each.findings or not parsed_args.different)]
+            if parsed_args.pool is not None:
+                known |= _pools(opened, seen)
             self.judge(seen)
             rows += [_row(name, each) for each in seen]
+        if parsed_args.pool is not None and parsed_args.pool not in known:
+            with self.calling(LookupError):
+                raise LookupError(
+                    f'there is no pool {parsed_args.pool!r}; the pools are '
+                    + exceptions.shortened(sorted(known)))
         return rows
+
+
+def _pools(opened: Any, seen: Iterable[_VolumeSeen]) -> set[str]:
+    """The pools of a backend, and those that volumes still name."""
+    return {each.compared.pool for each in seen} | {
+        each.name for each in pool_names.listed(opened.inventory(),
+                                                opened.settings)}
 
 
 class ShowVolume(_OfVolumes, command.Showing):

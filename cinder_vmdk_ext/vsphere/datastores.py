@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datastores: read, create, rename, maintain and remove."""
 
+import re
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,8 @@ _HOST_PATHS = ('name', 'parent', 'runtime.connectionState',
 _STORAGE = 'Host.Config.Storage'
 _CONFIG = 'Datastore.Config'
 _IORM = 'iormConfiguration'
+# A name or an address; IPv6 may have a zone.
+_SERVER = re.compile(r'[A-Za-z0-9\[][A-Za-z0-9._:%\[\]-]{0,254}')
 #: The values that Storage I/O Control accepts (IORMConfigOption).
 PERCENT_RANGE = (50, 100)
 THRESHOLD_RANGE_MS = (5, 100)
@@ -111,10 +114,15 @@ class Datastores:
         """Files and folders (HostDatastoreBrowser.SearchDatastore_Task).
 
         :param folder: within the datastore; '': its top
+        :raises StorageRefused: the folder or the pattern is wrong
         :raises VimException: why it cannot be searched
         """
         if folder:
             vcenter.check_path(folder)
+        if not pattern or '/' in pattern:
+            raise exceptions.StorageRefused(
+                f'{pattern!r} is no pattern of names: write it as *.vmdk, '
+                'without a folder')
         ref, facts = self._vcenter.find('Datastore', name, 'name')
         return self._vcenter.browser.listing(
             vcenter.Searched(ref.value, facts['name']), folder, pattern,
@@ -427,7 +435,7 @@ class Datastores:
 # -- Checks and values ------------------------------------------------------
 
 def _check_name(name: str) -> None:
-    vcenter.check_name(name, 'a datastore', 42, printable=True)
+    vcenter.check_name(name, 'a datastore', 42)
 
 
 def _name_taken(name: str) -> exceptions.StorageRefused:
@@ -436,8 +444,10 @@ def _name_taken(name: str) -> exceptions.StorageRefused:
 
 
 def _check_export(servers: Sequence[str], path: str, version: str) -> None:
-    if not servers or not all(each.strip() for each in servers):
-        raise exceptions.StorageRefused('name the server of the export')
+    if not servers or not all(map(_SERVER.fullmatch, servers)):
+        raise exceptions.StorageRefused(
+            'name the server of the export by its name or address, which '
+            f'{exceptions.shortened(servers) or "nothing"} is not')
     if version == '3' and len(servers) > 1:
         raise exceptions.StorageRefused(
             'NFS 3 takes one server; NFS 4.1 takes several addresses')

@@ -7,6 +7,7 @@ is checked first; a refusal raises StorageRefused before anything is changed.
 
 import re
 import time
+import unicodedata
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -36,6 +37,9 @@ ABOVE = {'Folder': ('name', 'parent'),
          'Datacenter': ('name', 'parent', 'hostFolder')}
 _VM = ('name', 'runtime.powerState', 'config.managedBy', 'config.template',
        'config.hardware.device', 'layoutEx.file', 'datastore')
+#: The folder in which vSphere makes first class disks (VStorageObject).
+FCD_FOLDER = 'fcd'
+_FCD = 'a first class disk by its folder'
 _SHORTEST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _EXTENSION_KEY = soap.tag('extensionKey')
@@ -301,14 +305,12 @@ class Vcenter:
         :raises StorageRefused: it belongs to a volume, a VM uses it, or it
             has children
         """
-        owner = self.owner_of(at.path)
-        if owner:
-            raise exceptions.StorageRefused(
-                f'{at.text} belongs to {owner}; use Cinder')
+        self.refuse_owned(at)
         machines, names = self.machines_on(at.datastore)
-        texts = {f'[{name}] {at.path}' for name in names}
+        # Some storage does not distinguish upper from lower case.
+        texts = {f'[{name}] {at.path}'.casefold() for name in names}
         for found in machines:
-            if not texts & found.files:
+            if texts.isdisjoint(map(str.casefold, found.files)):
                 continue
             if found.managed_by == CINDER:
                 raise exceptions.StorageRefused(
@@ -316,7 +318,8 @@ class Vcenter:
                     f'({found.title}); use Cinder')
             if not reading:
                 children = any(texts.intersection(
-                    map(plain_path, disk.chain[1:])) for disk in found.disks)
+                    plain_path(each).casefold() for each in disk.chain[1:])
+                    for disk in found.disks)
                 raise exceptions.StorageRefused(
                     f'{at.text} is in use by {found.title}'
                     + (', whose snapshots or clones build on it'
@@ -325,6 +328,39 @@ class Vcenter:
                 raise exceptions.StorageRefused(
                     f'{at.text} is in use by {found.title}, which runs; '
                     'stop it first')
+
+    def refuse_owned(self, at: Located) -> None:
+        """Refuse a path that belongs to a volume or a first class disk.
+
+        :raises StorageRefused: naming the owner
+        """
+        folder = at.path.partition('/')[0].casefold()
+        owner = (self.owner_of(at.path) or self.owner_of(at.path.casefold())
+                 or (_FCD if folder == FCD_FOLDER else ''))
+        if owner:
+            raise exceptions.StorageRefused(
+                f'{at.text} belongs to {owner}; use '
+                + ('what made it' if owner == _FCD else 'Cinder'))
+
+    def refuse_volumes_disk(self, at: Located) -> None:
+        """Refuse the disk of a volume whose path was changed.
+
+        Its VM still has the old path; but the disk keeps its UUID
+        (VirtualDiskManager.QueryVirtualDiskUuid).
+
+        :raises StorageRefused: naming the VM
+        """
+        reply = self.call('QueryVirtualDiskUuid',
+                          self.content.virtualDiskManager, name=at.wire,
+                          datacenter=at.datacenter)
+        uuid = _uuid(reply[0].text if len(reply) else '')
+        for found in self.machines_on(at.datastore)[0]:
+            if found.managed_by == CINDER and uuid and uuid in {
+                    _uuid(disk.uuid) for disk in found.disks}:
+                raise exceptions.StorageRefused(
+                    f'{at.text} has the UUID of the disk of {found.title}, '
+                    'which belongs to a volume of Cinder; see '
+                    'cinder-vmdk-ext audit')
 
     # -- Privileges ---------------------------------------------------------
 
@@ -345,6 +381,11 @@ class Vcenter:
                 self.session.name_of(lacking[0]))
 
 
+def _uuid(text: str | None) -> str:
+    """A disk's UUID, which is spelt in two ways."""
+    return re.sub('[^0-9a-f]', '', (text or '').lower())
+
+
 # -- Values -----------------------------------------------------------------
 
 def plain(name: str) -> str:
@@ -358,18 +399,22 @@ def plain_path(path: str) -> str:
     return f'{plain(name)}{bracket}{within}'
 
 
-def check_name(name: str, of: str, longest: int,
-               printable: bool = False) -> None:
+def check_name(name: str, of: str, longest: int) -> None:
     """Refuse a name that no object of a kind can have.
 
     :param of: the kind, as 'a snapshot'
-    :param printable: refuse control characters, too
     :raises StorageRefused: it is empty, too long, or not printable
     """
-    if not name.strip() or len(name) > longest or (
-            printable and any(ord(each) < 32 for each in name)):
+    if not name.strip() or len(name) > longest or not _printable(name):
         raise exceptions.StorageRefused(
-            f'{name!r} is no name of {of}: it has 1 to {longest} characters')
+            f'{name!r} is no name of {of}: it has 1 to {longest} characters, '
+            'all of them printable')
+
+
+def _printable(text: str) -> bool:
+    """Whether a text has no control characters and no half characters."""
+    return not any(unicodedata.category(each) in ('Cc', 'Cs')
+                   for each in text)
 
 
 def check_path(path: str) -> None:
@@ -380,10 +425,10 @@ def check_path(path: str) -> None:
     parts = path.split('/')
     if not path.strip() or path.startswith('/') or '..' in parts or (
             '.' in parts or '' in parts or '\\' in path
-            or any(ord(each) < 32 for each in path)):
+            or path != path.strip() or not _printable(path)):
         raise exceptions.StorageRefused(
             f'{path!r} is no path within a datastore: write folder/name, '
-            'without "..", empty parts or backslashes')
+            'without "..", empty parts, backslashes, or spaces around it')
 
 
 def chosen(kind: str, name: str, found: collector.Properties,

@@ -170,6 +170,7 @@ class VirtualDisks:
         target = self._new(to)
         self._vcenter.require(_PRIVILEGE,
                               [source.datastore, target.datastore])
+        self._vcenter.refuse_volumes_disk(source)
         if provisioning is None:
             provisioning = 'thin' if disk.thin else 'thick'
         self._make_folder(target)
@@ -316,6 +317,7 @@ class VirtualDisks:
                 f'{at.text} has children '
                 f'({exceptions.shortened(children)}); delete them first')
         self._vcenter.require(_PRIVILEGE, [at.datastore])
+        self._vcenter.refuse_volumes_disk(at)
         return at, disk
 
     def _children(self, at: vcenter.Located) -> Iterator[str]:
@@ -330,10 +332,7 @@ class VirtualDisks:
     def _new(self, path: str) -> vcenter.Located:
         """A free path for a new disk."""
         at = self._located(path)
-        owner = self._vcenter.owner_of(at.path)
-        if owner:
-            raise exceptions.StorageRefused(
-                f'{at.text} is the place of {owner}; take another')
+        self._vcenter.refuse_owned(at)
         folder = at.path.rpartition('/')[0]
         if any(found.path == at.path for found
                in self._vcenter.browser.folder(at.place, folder)):

@@ -45,6 +45,7 @@ class Backends:
 
     owner_of = staticmethod(backend.owner_of)
     driver_options = staticmethod(backend.driver_options)
+    config_files = staticmethod(backend.config_files)
 
     def opened(self, name):
         return contextlib.nullcontext(self._backend)

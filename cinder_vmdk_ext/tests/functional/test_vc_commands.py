@@ -279,6 +279,54 @@ class VcTestCase(VcCase):
     def delete_disk(self, path):
         self.wait(self.vdm.DeleteVirtualDisk_Task(path, self.datacenter))
 
+    def test_a_volumes_disk_is_refused_under_every_path(self):
+        volume = self.create(pool='LocalDS_1')
+        snapshot = self.snapshot(volume)
+        path = self.truth(volume).path
+        self.assertNotEqual('', snapshot.id)
+        shouted = path[:len('[LocalDS_1] ')] + path[
+            len('[LocalDS_1] '):-len('.vmdk')].upper() + '.vmdk'
+        before = self.state()
+        for each in (path, shouted,
+                     path.replace('.vmdk', '-flat.vmdk'),
+                     path.replace('[LocalDS_1] ', '[LocalDS_1] ./'),
+                     path.replace('[LocalDS_1] ', '[LocalDS_1]  '),
+                     path.replace('/', '//'),
+                     path.replace('/', '/../' + path.split('/')[0][12:]
+                                  + '/'),
+                     'ds:///vmfs/volumes/LocalDS_1/' + path[12:],
+                     '[LocalDS_1] fcd/disk.vmdk'):
+            for words in (['delete', each], ['extend', each, '--size',
+                                             '9GiB'],
+                          ['copy', each, '[LocalDS_1] mine.vmdk'],
+                          ['move', each, '[LocalDS_1] mine.vmdk']):
+                self.allow(*FILES)
+                status, out, err = self.command('vc', 'disk', *words, '--yes')
+                self.assertIn((status, out, err.count('\n')),
+                              ((1, '', 1), (2, '', 1)), (words, err))
+        self.assertEqual(before, self.state())
+
+    def test_a_volumes_disk_is_refused_where_its_folder_was_renamed(self):
+        volume = self.create(pool='LocalDS_1')
+        home = self.truth(volume).path.rpartition('/')[0]
+        name = self.truth(volume).path.rpartition('/')[2]
+        files = self.service.content.fileManager
+
+        def move(source, target):
+            self.wait(files.MoveDatastoreFile_Task(
+                source, self.datacenter, target, self.datacenter, False))
+
+        move(home, '[LocalDS_1] archive')
+        self.addCleanup(move, '[LocalDS_1] archive', home)
+        self.wait(self.vdm.MoveVirtualDisk_Task(
+            f'[LocalDS_1] archive/{name}', self.datacenter,
+            '[LocalDS_1] archive/old.vmdk', self.datacenter, False))
+        self.addCleanup(lambda: self.wait(self.vdm.MoveVirtualDisk_Task(
+            '[LocalDS_1] archive/old.vmdk', self.datacenter,
+            f'[LocalDS_1] archive/{name}', self.datacenter, False)))
+        self.refused('disk', 'delete', '[LocalDS_1] archive/old.vmdk',
+                     needs=FILES, why='has the UUID of the disk of VM')
+
     def test_a_datastore_in_use_stays_as_it_is(self):
         needs = ['Datastore.Delete', 'Datastore.Config', 'Datastore.Browse']
         user = self.instances()[0].name

@@ -53,7 +53,8 @@ class CommandTestCase(unittest.TestCase):
         super().setUp()
         self.backends = Backends()
         self.app = types.SimpleNamespace(backends=self.backends,
-                                         misused=False)
+                                         misused=False,
+                                         refuse_wrong_usage=lambda each: None)
         self.thing = Thing(self.app, None)
 
     def parsed(self, *words):
@@ -114,6 +115,20 @@ class NumberTestCase(unittest.TestCase):
                 command.number('days', '30')(text)
 
 
+class CountTestCase(unittest.TestCase):
+
+    def test_a_whole_number_from_one_on(self):
+        self.assertEqual([1, 62000], [command.count(text) for text
+                                      in ('1', '62000')])
+
+    def test_anything_else_is_refused(self):
+        for text in ('0', '-1', '1.5', '1e3', 'nan', '', '9' * 13,
+                     '\N{ARABIC-INDIC DIGIT THREE}'):
+            with self.subTest(text), self.assertRaisesRegex(
+                    argparse.ArgumentTypeError, 'a whole number from 1 on'):
+                command.count(text)
+
+
 class SizeTestCase(unittest.TestCase):
 
     def test_a_size_has_a_number_and_a_unit(self):
@@ -121,7 +136,8 @@ class SizeTestCase(unittest.TestCase):
             command.size(text) for text in ('1KiB', '20GiB', '3TiB')])
 
     def test_what_has_not_is_refused(self):
-        for text in '', '20', '0GiB', '-1GiB', '1.5GiB', '1GB', 'GiB':
+        for text in ('', '20', '0GiB', '-1GiB', '1.5GiB', '1GB', 'GiB',
+                     '\N{ARABIC-INDIC DIGIT THREE}GiB', '9' * 13 + 'GiB'):
             with self.subTest(text), self.assertRaisesRegex(
                     argparse.ArgumentTypeError, 'as 20GiB'):
                 command.size(text)

@@ -5,6 +5,8 @@ import csv
 import io
 import json
 import logging
+import os
+import sys
 import unittest
 from unittest import mock
 
@@ -120,6 +122,80 @@ class MainTestCase(unittest.TestCase):
                 status, out, err = run(*words)
                 self.assertEqual((2, ''), (status, out))
                 self.assertRegex(err, r'\AError: [^\n]*\n\Z')
+
+    def test_wrong_options_are_one_line_and_status_2(self):
+        for words, why in (
+                (['thing', 'list', '--wrong'], 'unrecognized arguments'),
+                (['thing', 'list', '--format', 'xml'], 'invalid choice'),
+                (['thing', 'list', '--config-file', ''], 'is empty'),
+                (['thing', 'list', '--config-file', 'a\x1b'], 'printed'),
+                (['thing', 'list', '--config-file', 'x' * 5000], 'at most'),
+                (['-v'], 'there is no command'),
+                (['--log-file'], 'expected one argument'),
+                (['-v', '-q', 'thing', 'list'], 'not allowed with')):
+            with self.subTest(words):
+                status, out, err = run(*words)
+                self.assertEqual((2, ''), (status, out), err)
+                self.assertRegex(err, rf'\AError: [^\n]*{why}[^\n]*\n\Z')
+
+    def test_an_interrupt_is_one_line_and_status_1(self):
+        with mock.patch.object(Backends, 'names',
+                               side_effect=KeyboardInterrupt):
+            status, out, err = run('thing', 'list')
+        self.assertEqual((1, ''), (status, out))
+        self.assertRegex(err, r'\AError: interrupted;[^\n]*\n\Z')
+
+    # -- The streams --------------------------------------------------------
+
+    def to(self, stdout):
+        """Run it with a real stream; its status and its errors."""
+        err = io.StringIO()
+        with mock.patch.dict(main.COMMANDS, {
+                'thing list': f'{__name__}:Things'}):
+            status = main.Application(
+                Backends(), stdout=stdout, stderr=err,
+                stdin=io.StringIO()).run(['thing', 'list'])
+        return status, err.getvalue()
+
+    def test_output_that_is_not_read_to_its_end_is_no_failure(self):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with open(writing, 'w') as stdout:
+            self.assertEqual((0, ''), self.to(stdout))
+
+    def test_output_that_cannot_be_written_is_a_failure(self):
+        with open('/dev/full', 'w') as stdout:
+            status, err = self.to(stdout)
+        self.assertEqual(1, status)
+        self.assertRegex(err, r'\AError: the output could not be written: '
+                         r'[^\n]*\n\Z')
+
+    def test_a_letter_that_the_terminal_lacks_is_shown_as_its_escape(self):
+        written = io.BytesIO()
+        stdout = io.TextIOWrapper(written, encoding='ascii')
+        with mock.patch.object(Backends, 'names',
+                               return_value=['\N{SNOWMAN}']):
+            self.assertEqual((0, ''), self.to(stdout))
+        self.assertIn(b'\\u2603', written.getvalue())
+
+    def test_streams_that_the_shell_has_closed_are_empty(self):
+        for word, status in ('list', 0), ('change', 1):
+            with self.subTest(word), mock.patch.multiple(
+                    sys, stdin=None, stdout=None, stderr=None), \
+                    mock.patch.object(main, '_BACKENDS', mock.Mock(
+                        load=Backends)), mock.patch.dict(main.COMMANDS, {
+                            'thing list': f'{__name__}:Things',
+                            'thing change': f'{__name__}:Change'}):
+                self.assertEqual(status, main.main(['thing', word]))
+                for stream in sys.stdin, sys.stdout, sys.stderr:
+                    stream.close()
+
+    def test_widths_that_are_no_width_do_not_end_a_command(self):
+        for width in '0', '1', '-5':
+            with self.subTest(width), mock.patch.dict(
+                    os.environ, {'COLUMNS': width}):
+                self.assertEqual(0, run('thing', 'list', '--max-width',
+                                        width, '--fit-width')[0])
 
     def test_libraries_are_heard_only_when_asked_for(self):
         spoken = io.StringIO()
