@@ -13,6 +13,8 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from oslo_utils import strutils
+
 from sandbox import clients
 from sandbox import cloud
 from sandbox import cluster
@@ -35,9 +37,10 @@ from sandbox.services import running
 SIMULATOR_ARGUMENTS = (
     '-cluster', str(len(nova.CLUSTERS)), '-standalone-host', '0',
     '-ds-mount-all')
-# What os-brick needs beside Cinder to write a backup back to a disk
-# (docs/security.md), for it is the same user.
+# What os-brick needs in addition, if the driver gives it the vCenter's
+# credentials (docs/security.md): it logs in as the same user.
 OS_BRICK_PRIVILEGES = ('VirtualMachine.Config.Resource',)
+_CREDENTIALS = 'vmdk_ext_connector_credentials'
 
 
 class FullCloud(cluster.Cluster):
@@ -55,13 +58,17 @@ class FullCloud(cluster.Cluster):
                  **settings: Any) -> None:
         settings['simulator_arguments'] = (
             *SIMULATOR_ARGUMENTS, *settings.get('simulator_arguments', ()))
-        # Without it a backup is refused: os-brick logs in by itself.
-        settings['options'] = {'vmdk_ext_connector_credentials': True,
-                               **settings.get('options', {})}
         super().__init__(folder, size=size, **settings)
         # One service has no cluster, as in most clouds: within a cluster,
         # Cinder drops the pool to which an administrator migrates a volume.
         self.clustered = size > 1
+        if self.clustered:
+            # Each service has a folder of its own by default, and another
+            # one than the exporting may end a backup.
+            self.overrides['backend_defaults'] = {
+                'vmdk_ext_backup_dir': self.folder / 'backup-files',
+                'vmdk_ext_backup_dir_shared': True,
+                **self.overrides.get('backend_defaults', {})}
         self.accounts: accounts_module.Accounts
         self.admin: Any = None
         self._executor: futures.ThreadPoolExecutor
@@ -154,7 +161,8 @@ class FullCloud(cluster.Cluster):
         self.admin = self.connection('admin')
 
     def _wait_beside(self) -> None:
-        service_user.of(self.vcenter, OS_BRICK_PRIVILEGES)
+        service_user.of(self.vcenter, OS_BRICK_PRIVILEGES
+                        if self._gives_credentials() else ())
         self._identity.result()
         ports = self.accounts.ports
         environment.wait_until_serving(
@@ -182,6 +190,13 @@ class FullCloud(cluster.Cluster):
         nova.populate(self.admin)
         environment.wait_until_serving(
             self._dashboard.result(), self.dashboard_url + '/auth/login/')
+
+    def _gives_credentials(self) -> bool:
+        """Whether a backend gives os-brick the vCenter's credentials."""
+        sections = [*self.overrides.values(),
+                    *(backend.options for backend in self.backends)]
+        return any(strutils.bool_from_string(each.get(_CREDENTIALS))
+                   for each in sections)
 
     def _write_nova_conf(self) -> Path:
         return nova.write(self.folder, nova.options(
