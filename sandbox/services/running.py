@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from oslo_utils import strutils
+
 from sandbox import clients
 from sandbox import cloud
 from sandbox import errors
@@ -48,6 +50,13 @@ class RunningCloud:
     def database_url(self) -> str:
         """Cinder's database, to be read with SQLAlchemy."""
         return self.option('database', 'connection')
+
+    @property
+    def gives_credentials(self) -> bool:
+        """Whether a backend gives os-brick the vCenter's credentials."""
+        return any(strutils.bool_from_string(
+            self.option(section, 'vmdk_ext_connector_credentials'))
+            for section in (*self.backends, 'backend_defaults'))
 
     def announcing(self, announce: Callable[[str], None]
                    ) -> tuple[clients.Clients, clients.Clients]:

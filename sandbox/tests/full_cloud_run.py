@@ -24,8 +24,8 @@ from sandbox import servers
 from sandbox.services import environment
 from sandbox.tests.full import case
 
-MODULES = ('sandbox.tests.full.walk', 'sandbox.tests.full.nova_walk',
-           'sandbox.tests.full.dashboard',
+MODULES = ('sandbox.tests.full.walk', 'sandbox.tests.full.backups',
+           'sandbox.tests.full.nova_walk', 'sandbox.tests.full.dashboard',
            'sandbox.tests.full.demonstration')
 BROWSER_MODULES = ('sandbox.tests.full.panels',)
 PICTURES = configuration.REPOSITORY / 'docs' / 'horizon'

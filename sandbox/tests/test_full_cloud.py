@@ -6,6 +6,7 @@ They are tried by `make test-cloud`.
 
 import configparser
 import dataclasses
+import json
 import re
 import subprocess
 import unittest
@@ -104,6 +105,28 @@ class ConfigurationTestCase(FilesCase):
         self.assertIn('service', self.accounts.service.roles)
         self.assertNotIn('service', self.accounts.member.roles)
 
+    def cloud(self, **settings):
+        return full_cloud.FullCloud(self.folder / 'one', **settings)
+
+    def test_os_brick_gets_no_credentials_unless_an_option_says_so(self):
+        on = {'vmdk_ext_connector_credentials': 'true'}
+        for wanted, settings in (
+                (False, {}),
+                (False, {'overrides': {'vcenter': {
+                    'vmdk_ext_connector_credentials': 'false'}}}),
+                (True, {'overrides': {'vcenter': on}}),
+                (True, {'options': on})):
+            with self.subTest(settings):
+                self.assertEqual(
+                    wanted, self.cloud(**settings)._gives_credentials())
+
+    def test_several_volume_services_share_the_folder_of_backups(self):
+        self.assertEqual({}, self.cloud().overrides)
+        shared = self.cloud(size=3).overrides['backend_defaults']
+        self.assertIs(True, shared['vmdk_ext_backup_dir_shared'])
+        self.assertEqual(self.folder.absolute() / 'one',
+                         shared['vmdk_ext_backup_dir'].parent)
+
     def test_horizon_asks_this_keystone(self):
         text = horizon.settings(self.folder, self.accounts)
         compile(text, 'settings', 'exec')
@@ -168,6 +191,22 @@ class CommandsTestCase(FilesCase):
         self.assertEqual(1, program.main(
             ['start', '--cloud', '--glance', '--dir',
              str(self.folder / 'one')]))
+
+    def test_a_running_cloud_says_whether_it_gives_credentials(self):
+        (self.folder / 'etc').mkdir()
+        described = {
+            'clouds_yaml': 'clouds.yaml', 'dashboard_url': 'http://here',
+            'backends': ['vcenter', 'second'], 'vcenter': dict.fromkeys(
+                ('host', 'port', 'user', 'password', 'cacert',
+                 'control_url'), '')}
+        (self.folder / 'sandbox.json').write_text(json.dumps(described))
+        for wanted, section in ((False, 'other'), (True, 'second'),
+                                (True, 'backend_defaults')):
+            (self.folder / 'etc' / 'cinder.conf').write_text(
+                configuration.as_ini({section: {
+                    'vmdk_ext_connector_credentials': True}}))
+            self.assertEqual(wanted, running.RunningCloud(
+                self.folder).gives_credentials, section)
 
     def test_a_folder_without_a_cloud_is_named_with_the_remedy(self):
         with self.assertRaisesRegex(errors.SandboxError,

@@ -168,24 +168,6 @@ class ImageTestCase(WalkCase):
         self.assert_content(again.id)
 
 
-class BackupTestCase(WalkCase):
-
-    def test_a_restored_backup_has_the_content(self):
-        volume = self.volume()
-        self.write(volume.id, self.content)
-        backup = self.volumes.create_backup(volume_id=volume.id,
-                                            name=self.id())
-        self.addCleanup(self.volumes.delete_backup, backup.id)
-        self.until('available', lambda: self.volumes.get_backup(backup.id))
-        self.settled(volume.id)
-        restored = self.volume()
-        self.volumes.restore_backup(backup.id, volume_id=restored.id)
-        self.until('available', lambda: self.volumes.get_backup(backup.id))
-        self.settled(restored.id)
-        self.assert_content(restored.id)
-        self.assert_where_cinder_says(restored.id)
-
-
 class ServerCase(WalkCase):
     """A server of the class, which is there for all of its tests."""
 
