@@ -54,10 +54,11 @@ class BackupCase(walk.ServerCase):
 
     def assert_no_file(self):
         """No file of a backup or restore is left."""
-        found = [path for path in self.cloud.folder.rglob('*')
-                 if path.is_file() and {'vmdk-ext-backup', 'backup-files'}
-                 & set(path.parts)]
-        self.assertEqual([], found)
+        folders = [path for name in ('vmdk-ext-backup', 'backup-files')
+                   for path in self.cloud.folder.rglob(name)]
+        self.assertTrue(folders, 'the driver has made no folder for them')
+        self.assertEqual([], [path for folder in folders
+                              for path in folder.iterdir()])
 
 
 class RestoreTestCase(BackupCase):
