@@ -1,30 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cache list` and `cache clean`; the vCenter is read by pyVmomi."""
+"""`cache list` and `cache clean`; the vCenter is read by pyVmomi.
+
+And what Cinder's own code makes of a cached image that is lost.
+"""
 
 import datetime
+import tempfile
+import types
 from unittest import mock
 
 from oslo_config import cfg
 from oslo_utils import timeutils
+from oslo_utils import units
 from oslo_utils import uuidutils
 
 from cinder.db import api as db
+from cinder.image import image_utils
+from cinder import utils
 
 from cinder_vmdk_ext.cmd import caching
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import damage_case
+from cinder_vmdk_ext.tests.functional import test_transfers
 
 INTERNAL = 'internal'
+UPDATED = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+# What Cinder asks qemu-img, in a daemon with the rights of root.
+INSPECTED = types.SimpleNamespace(virtual_size=units.Gi, file_format='raw',
+                                  backing_file=None)
 content = backend_case.content
+
+
+class ImageService(test_transfers.ImageService):
+    """An image service that counts how often its image is sent."""
+
+    downloads = 0
+
+    def download(self, context, image_id, data=None):
+        self.downloads += 1
+        if data is None:
+            return super().download(context, image_id)
+        # Not by eventlet's pool, as source_image.download_directly.
+        getattr(data, '_obj', data).write(self.data)
 
 
 class CacheTestCase(damage_case.ApiCase):
 
     def setUp(self):
         super().setUp()
-        cfg.CONF.set_override('cinder_internal_tenant_project_id', INTERNAL)
-        self.addCleanup(cfg.CONF.clear_override,
-                        'cinder_internal_tenant_project_id')
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        for option, value in (
+                ('cinder_internal_tenant_project_id', INTERNAL),
+                ('cinder_internal_tenant_user_id', INTERNAL),
+                ('image_conversion_dir', folder)):
+            cfg.CONF.set_override(option, value)
+            self.addCleanup(cfg.CONF.clear_override, option)
         patched = mock.patch.object(caching, 'POLL_SECONDS', 0)
         patched.start()
         self.addCleanup(patched.stop)
@@ -78,6 +108,58 @@ class CacheTestCase(damage_case.ApiCase):
         self.assertIsNotNone(self.truth(new))
         self.assertEqual({new.id: 'deleted'}, self.clean('--all'))
         self.assertEqual((None, set()), (self.truth(new), self.entries()))
+
+    # -- Cinder's use of them -----------------------------------------------
+
+    def volume_from(self, service, image):
+        """As Cinder's flow makes a volume of an image, with its cache."""
+        # After the objects are registered.
+        from cinder.image import cache as image_cache
+        from cinder.volume.flows.manager import create_volume
+        service.metadata |= {'id': image, 'disk_format': 'raw',
+                             'updated_at': UPDATED, 'created_at': UPDATED}
+        volume = self.new_volume()
+        with mock.patch.object(utils, 'notifications_enabled',
+                               return_value=False), \
+                mock.patch.object(image_utils, 'qemu_img_info',
+                                  return_value=INSPECTED):
+            task = create_volume.CreateVolumeFromSpecTask(
+                None, db, self.driver, image_cache.ImageVolumeCache(db, None))
+            return self.made(volume, task._create_from_image(
+                self.context, volume, (None, None), image, service.metadata,
+                service))
+
+    def test_a_lost_image_costs_each_new_volume_a_transfer(self):
+        service = ImageService(content('image'))
+        patched = mock.patch.object(
+            self.driver.configuration, 'safe_get',
+            lambda name, read=self.driver.configuration.safe_get:
+            name == 'image_volume_cache_enabled' or read(name))
+        patched.start()
+        self.addCleanup(patched.stop)
+        for damage in ('none', 'its VM', 'its file'):
+            with self.subTest(damage):
+                image, cached = self.cache(entry=False)
+                self.write(cached, content('image'))
+                db.image_volume_cache_create(
+                    self.context, cached.host, None, image,
+                    UPDATED.replace(tzinfo=None), cached.id, 1)
+                truth = self.truth(cached)
+                if damage == 'its VM':
+                    self.destroy(truth.vm)
+                elif damage == 'its file':
+                    self.delete_file(truth.path)
+                before = set(self.shadow_vms())
+                service.downloads = 0
+                volume = self.volume_from(service, image)
+                self.assertEqual(content('image'),
+                                 self.read(volume, len(content('image'))))
+                self.assertEqual(0 if damage == 'none' else 1,
+                                 service.downloads)
+                self.assertEqual({volume.name},
+                                 set(self.shadow_vms()) - before)
+                # Cinder neither repairs nor removes the entry.
+                self.assertIn(cached.id, self.entries())
 
     def test_what_linked_clones_read_stays_and_says_so(self):
         image, base = self.cache(days=40)
