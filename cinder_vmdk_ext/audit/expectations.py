@@ -2,7 +2,6 @@
 """What volume types ask of the disks of their volumes."""
 
 import functools
-from typing import Any
 from typing import NamedTuple
 
 from cinder.volume import volume_types
@@ -41,13 +40,9 @@ def _asked(type_id: str | None) -> Asked:
 
 
 def _io(type_id: str) -> tuple[object, ...]:
-    found: dict[str, Any] | None = volume_types.get_volume_type_qos_specs(
-        type_id)['qos_specs']
-    if not found:
-        return ()
     try:
-        asked = qos_specs.parse(found['name'], found['consumer'],
-                                found['specs'])
+        asked = qos_specs.of_type(volume_types.get_volume_type_qos_specs(
+            type_id)['qos_specs'])
     except exceptions.InvalidQosSpec:
         return ()  # every operation says so
     return tuple(asked) if asked else ()

@@ -2,6 +2,7 @@
 """Opens a backend of a cinder.conf, while its service may be running."""
 
 import contextlib
+import glob
 import logging
 import os
 import pwd
@@ -54,7 +55,10 @@ def load(config_files: list[str]) -> None:
 
 def config_files() -> list[str]:
     """The files of Cinder's configuration that were read."""
-    return list(cinder_config.CONF.config_file or ())
+    conf = cinder_config.CONF
+    return [*(conf.config_file or ()),
+            *(path for folder in conf.config_dir or ()
+              for path in sorted(glob.glob(f'{folder}/*.conf')))]
 
 
 def driver_options() -> list[Any]:

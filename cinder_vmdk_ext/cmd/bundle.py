@@ -7,8 +7,10 @@ that may be a secret is masked in everything that is written.
 """
 
 import argparse
+import base64
 import contextlib
 import dataclasses
+import html
 import io
 import itertools
 import json
@@ -24,6 +26,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
+from xml.sax import saxutils
 
 from oslo_config import cfg
 from oslo_utils import strutils
@@ -54,27 +57,50 @@ _SHOWN = frozenset({
     'volume_name_template', 'snapshot_name_template', 'report_interval',
     'service_down_time', 'image_volume_cache_enabled', 'backend_host',
     'volume_driver', 'backend_url'})
-_SECRET = re.compile('pass|secret|token|key|credential|connection|url|auth',
-                     re.IGNORECASE)
-_USERINFO = re.compile(r'(?<=://)[^/\s@]*@')
+_SECRET = re.compile('pass|pwd|secret|token|key|credential|cookie|session|'
+                     'connection|url|auth', re.IGNORECASE)
+# Names of options whose values are secrets in all their parts; a URL has
+# parts that are none.
+_ONLY_SECRET = re.compile('pass|pwd|secret|token|key|credential|cookie',
+                          re.IGNORECASE)
+# A password may contain the characters that end a URL's part, and a URL of
+# oslo.messaging may name several servers, each with its user.
+_USERINFO = re.compile(r'(?:(?<=://)|(?<=,))[^\s,"\'<>]*@')
+# Credentials that no option holds: of a request's headers, and tokens.
+_PASSING = re.compile(
+    r'\b(?:(?<=Basic )[\w+/=-]{8,}|(?<=Bearer )\S{8,}'
+    r'|gAAAA[\w=-]{20,}|eyJ[\w-]{8,}(?:\.[\w-]+)+)'
+    r'|(?<=vmware_soap_session)["=: ]+[\w-]{8,}'
+    r'|(?<=-----BEGIN) [A-Z ]*PRIVATE KEY-----[^-]*')
+_WITH_USERS = re.compile(r'://(\S*)@')
+_SECRET_VARIABLE = re.compile('PASSWORD|PASSWD|SECRET|TOKEN')
+_CODED = re.compile('%[0-9A-F]{2}')
 _GRAVE = re.compile(r'\b(WARNING|ERROR|CRITICAL)\b|Traceback|^\S*Error\b')
 # Masking shorter words would make the text useless.
 _SHORTEST = 3
+# A part of a list, and a coded form, are masked from this length on.
+_LONG = 6
 
 
 class Secrets:
     """The secrets in configuration files, which must not be written."""
 
-    def __init__(self, sections: Mapping[str, Mapping[str, list[str]]]
-                 ) -> None:
-        """:param sections: values by options, by sections"""
+    def __init__(self, sections: Mapping[str, Mapping[str, list[str]]],
+                 variables: Mapping[str, str] = os.environ) -> None:
+        """:param sections: values by options, by sections
+        :param variables: of the environment, as OS_PASSWORD
+        """
         found: set[str] = set()
-        for options in sections.values():
+        for options in (*sections.values(), {
+                name: [value] for name, value in variables.items()
+                if _SECRET_VARIABLE.search(name)}):
             for name, values in options.items():
                 for value in values:
                     found |= set(_secret_parts(name, value))
+        forms = {form for each in found if len(each) >= _SHORTEST
+                 for form in _forms(each)}
         self._found = sorted(
-            (each for each in found if len(each) >= _SHORTEST),
+            (each for each in forms if len(each) >= _SHORTEST),
             key=len, reverse=True)
 
     def masked(self, value: Any) -> Any:
@@ -82,7 +108,8 @@ class Secrets:
         if isinstance(value, str):
             for secret in self._found:
                 value = value.replace(secret, MASK)
-            return _USERINFO.sub(f'{MASK}@', strutils.mask_password(value))
+            return _PASSING.sub(MASK, _USERINFO.sub(
+                f'{MASK}@', strutils.mask_password(value)))
         if isinstance(value, Mapping):
             return {self.masked(key): self.masked(each)
                     for key, each in value.items()}
@@ -93,14 +120,45 @@ class Secrets:
 
 def _secret_parts(name: str, value: str) -> Iterator[str]:
     """The parts of an option's value that may be secrets, in each form."""
-    for userinfo in _USERINFO.findall(value):
-        password = userinfo[:-1].partition(':')[2]
-        yield from (password, urllib.parse.unquote(password))
+    for users in _WITH_USERS.findall(value):
+        # One server whose password may have any characters, or several.
+        yield users.partition(':')[2]
+        for each in users.split(','):
+            yield (each.rpartition('@')[0] or each).partition(':')[2]
     if _SECRET.search(name) and not value.startswith('file://') and (
             value.strip().lower() not in ('true', 'false', 'keystone', '')):
         value = value.strip().strip('"\'')
-        yield from (value, urllib.parse.quote(value, safe=''),
-                    urllib.parse.quote_plus(value))
+        yield value
+        if _ONLY_SECRET.search(name):
+            yield from (each for each in re.split(r'[\s,;]+', value)
+                        if len(each) >= _LONG)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """How a secret may be written in a log, a URL, XML, JSON or Python."""
+    # cinder.conf has $$ for a $.
+    for plain in {secret, secret.replace('$$', '$'),
+                  urllib.parse.unquote(secret)}:
+        yield from (plain, html.escape(plain), saxutils.escape(plain),
+                    repr(plain)[1:-1], json.dumps(plain)[1:-1])
+        for quoted in (urllib.parse.quote(plain),
+                       urllib.parse.quote_plus(plain),
+                       urllib.parse.quote(plain, safe='')):
+            yield from (quoted, _CODED.sub(
+                lambda found: found[0].lower(), quoted))
+        data = plain.encode('utf-8')
+        for encode in base64.b64encode, base64.urlsafe_b64encode:
+            for before in range(3):
+                # Within a longer text, its first and last characters also
+                # depend on the neighbours.
+                coded = encode(b'\0' * before + data).decode('ascii')
+                kept = coded.rstrip('=')[before and before + 1:]
+                if (before + len(data)) % 3:
+                    kept = kept[:-1]
+                if len(kept) >= _LONG:
+                    yield kept
+        if len(data) >= _SHORTEST + 1:
+            yield data.hex()
 
 
 def read(files: Iterable[str]) -> dict[str, dict[str, list[str]]]:

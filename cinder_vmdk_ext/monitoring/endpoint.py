@@ -5,9 +5,13 @@ It is off unless a port is configured; then one thread waits for requests.
 """
 
 import contextlib
+import errno
+import io
 import json
+import re
 import socket
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from http import server
@@ -23,7 +27,18 @@ ADDRESS = '127.0.0.1'
 # A web page in a browser on this machine must not read the figures through a
 # name that resolves to this address.
 _HOSTS = frozenset({ADDRESS, 'localhost'})
+# A client has so long for its request, and as long again to read the answer.
 _SECONDS = 10.0
+_MOST_BYTES = 16384
+# The next ones wait in the socket's queue.
+MOST_CLIENTS = 16
+#: The name of each client's thread.
+CLIENT = 'vmdk-ext-status-client'
+# After these errors of accept() the next client can be served.
+_PASSING = frozenset({
+    errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
+    errno.ENOMEM, errno.EPROTO, errno.EINTR, errno.EPERM})
+_PAUSE_SECONDS = 0.1
 
 
 class Endpoint:
@@ -69,23 +84,50 @@ class Endpoint:
 # its own locks into that module.
 def _serve(listening: socket.socket,
            handler: Callable[..., server.BaseHTTPRequestHandler]) -> None:
+    places = threading.BoundedSemaphore(MOST_CLIENTS)
     while True:
+        places.acquire()
         try:
             connection, address = listening.accept()
-        except OSError:
+        except OSError as error:
+            places.release()
+            if error.errno in _PASSING:
+                time.sleep(_PAUSE_SECONDS)
+                continue
             return
-        threading.Thread(target=_answer, daemon=True,
-                         args=(connection, address, handler)).start()
+        threading.Thread(target=_answer, name=CLIENT, daemon=True, args=(
+            connection, address, handler, places)).start()
 
 
 def _answer(connection: socket.socket, address: Any,
-            handler: Callable[..., server.BaseHTTPRequestHandler]) -> None:
+            handler: Callable[..., server.BaseHTTPRequestHandler],
+            places: threading.BoundedSemaphore) -> None:
     try:
         handler(connection, address, None)
     except Exception as error:
         LOG.debug('A request for the status failed: %s', error)
     finally:
         connection.close()
+        places.release()
+
+
+def _request(connection: socket.socket) -> bytes:
+    """A request with its headers, or as much as came in time.
+
+    A timeout of the socket alone would be one for each byte.
+    """
+    end = time.monotonic() + _SECONDS
+    found = b''
+    while len(found) < _MOST_BYTES and not re.search(rb'\r?\n\r?\n', found):
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError('the request was not complete in time')
+        connection.settimeout(left)
+        more = connection.recv(4096)
+        if not more:
+            break
+        found += more
+    return found
 
 
 def _handler(read: Callable[[], figures.Figures | None]
@@ -94,6 +136,13 @@ def _handler(read: Callable[[], figures.Figures | None]
         timeout = _SECONDS
         server_version = 'cinder-vmdk-ext'
         sys_version = ''
+
+        def setup(self) -> None:
+            """Read the request within its time (BaseHTTPRequestHandler)."""
+            request = _request(self.request)
+            super().setup()
+            self.rfile.close()
+            self.rfile = io.BytesIO(request)
 
         def do_GET(self) -> None:
             """Answer one request (BaseHTTPRequestHandler)."""

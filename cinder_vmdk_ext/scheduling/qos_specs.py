@@ -7,6 +7,7 @@ The keys are those of Nova's flavors for vSphere without ``quota:``, and
 
 import difflib
 from collections.abc import Mapping
+from typing import Any
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -39,6 +40,18 @@ def ignored(consumer: str, specs: Mapping[str, str]) -> list[str]:
         return sorted(specs)
     return sorted(key for key in specs if consumer == 'both'
                   and key in _FRONT_END and key not in KEYS)
+
+
+def of_type(found: Mapping[str, Any] | None) -> devices.Allocation | None:
+    """What the QoS specs of a volume type ask of a disk.
+
+    :param found: as cinder.volume.volume_types.get_volume_type_qos_specs has
+        them; None: the type has none
+    :returns: as :func:`parse`
+    :raises InvalidQosSpec: as :func:`parse`
+    """
+    return parse(found['name'], found['consumer'],
+                 found['specs']) if found else None
 
 
 def parse(name: str, consumer: str,

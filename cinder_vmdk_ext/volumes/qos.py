@@ -50,9 +50,7 @@ def wanted(type_id: str | None) -> devices.Allocation | None:
 
     :raises InvalidQosSpec: they ask for what vSphere does not have
     """
-    found = specs(type_id)
-    return qos_specs.parse(found['name'], found['consumer'],
-                           found['specs']) if found else None
+    return qos_specs.of_type(specs(type_id))
 
 
 def specs(type_id: str | None) -> dict[str, Any] | None:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the endpoint serves, to whom, and what it costs when it is off."""
 
+import errno
 import http.client
 import json
 import socket
 import threading
+import time
 import unittest
+from unittest import mock
 
 from cinder_vmdk_ext.monitoring import endpoint
 from cinder_vmdk_ext.monitoring import figures
@@ -46,6 +49,85 @@ class EndpointTestCase(unittest.TestCase):
         self.assertEqual(403, self.get('/status', Host='evil.example')[0])
         self.figures = None
         self.assertEqual(503, self.get('/status')[0])
+
+    # -- Clients that mean no good -------------------------------------------
+
+    def client(self, *sent):
+        found = socket.create_connection((endpoint.ADDRESS, self.port),
+                                         timeout=30)
+        self.addCleanup(found.close)
+        for each in sent:
+            found.sendall(each)
+        return found
+
+    def test_only_this_machine_is_listened_to(self):
+        self.endpoint.start(self.port)
+        self.assertEqual((endpoint.ADDRESS, self.port),
+                         self.endpoint._socket.getsockname())
+        self.assertEqual('127.0.0.1', endpoint.ADDRESS)
+
+    def test_clients_that_say_nothing_make_others_wait_and_no_more(self):
+        self.endpoint.start(self.port)
+        slow = [self.client(b'GET /met')
+                for _each in range(3 * endpoint.MOST_CLIENTS)]
+        end = time.monotonic() + 60
+        while self.served() < endpoint.MOST_CLIENTS:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+        self.assertEqual(endpoint.MOST_CLIENTS, self.served())
+        for each in slow:
+            each.close()
+        self.assertEqual(200, self.get('/metrics')[0])
+
+    @staticmethod
+    def served():
+        return len([each for each in threading.enumerate()
+                    if each.name == endpoint.CLIENT])
+
+    def test_a_client_that_sends_byte_after_byte_is_left(self):
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        clock = iter(range(0, 1000, 3))
+        theirs.sendall(b'x' * 3 * 4096)
+        with mock.patch.object(endpoint, 'time', mock.Mock(
+                monotonic=lambda: next(clock))), self.assertRaises(
+                    TimeoutError):
+            endpoint._request(ours)
+
+    def test_requests_that_are_none_are_refused_or_left(self):
+        self.endpoint.start(self.port)
+        for sent in (b'\0' * 100, b'GET\r\n\r\n', b'\r\n\r\n',
+                     b'GET /metrics HTTP/9.9\r\n\r\n',
+                     b'GET /metrics HTTP/1.1\r\n\r\n',
+                     b'POST /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n',
+                     b'GET /' + b'x' * 100000 + b' HTTP/1.0\r\n\r\n',
+                     b'GET /metrics HTTP/1.0\r\n' + b'A: b\r\n' * 20000,
+                     b'GET /../../etc/passwd HTTP/1.0\r\nHost: localhost'
+                     b'\r\n\r\n',
+                     b'GET /metrics HTTP/1.0\r\nHost: 127.0.0.1.evil:80'
+                     b'\r\n\r\n'):
+            with self.subTest(sent[:40]):
+                client = self.client()
+                got = b''
+                try:
+                    client.sendall(sent)
+                    client.shutdown(socket.SHUT_WR)
+                    while more := client.recv(65536):
+                        got += more
+                except OSError:
+                    pass  # it was left before it had sent everything
+                self.assertNotIn(b'cinder_vmdk_up', got)
+        self.assertEqual(200, self.get('/metrics')[0])
+
+    def test_a_client_that_is_gone_does_not_end_the_endpoint(self):
+        listening = mock.Mock()
+        listening.accept.side_effect = [
+            OSError(errno.ECONNABORTED, ''), OSError(errno.EMFILE, ''),
+            OSError(errno.EINVAL, '')]
+        with mock.patch.object(endpoint, '_PAUSE_SECONDS', 0):
+            endpoint._serve(listening, mock.Mock())
+        self.assertEqual(3, listening.accept.call_count)
 
     def test_off_means_no_thread_and_no_port(self):
         before = threading.active_count()
