@@ -170,7 +170,8 @@ class BackingView:
         stage.on_complete = self._completed
         stage.members = members.Members(
             self._list, self._stream.client, self._folder, conversation,
-            content, volumeops.BACKING_PATHS, stage)
+            content, volumeops.BACKING_PATHS, stage,
+            self._ops.check_folders)
         stage.watch_list = self._list
         stage.members.begin()
         return []

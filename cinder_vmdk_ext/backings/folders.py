@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds datacenters and VM folders in the inventory tree."""
 
+from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
 
+from oslo_log import log as logging
 from oslo_vmware import exceptions
 
 from cinder.volume.drivers.vmware import volumeops as upstream
@@ -11,6 +14,8 @@ from cinder.volume.drivers.vmware import volumeops as upstream
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.vsphere import references
+
+LOG = logging.getLogger(__name__)
 
 
 class InventoryView(Protocol):
@@ -98,6 +103,33 @@ class PlaceOps(upstream.VMwareVolumeOps):
         vcenter = self._session.vim.service_content.about.instanceUuid
         with locks.folder(vcenter, path):
             return super().create_vm_inventory_folder(datacenter, path_comp)
+
+    def check_folders(self, folders: Mapping[str, tuple[str, str]],
+                      gone: Collection[str]) -> None:
+        """Forget known folders that were renamed, moved or removed.
+
+        A known folder that was not reported yet stays known.
+
+        :param folders: name and parent (moref) of each folder by moref, as
+            the vCenter has reported them
+        :param gone: morefs of folders that were removed
+        """
+        known = dict(self._folder_cache)
+        wrong: set[str] = set()
+        for path, folder in sorted(known.items()):
+            above, _, name = path.rpartition('/')
+            if not above:
+                continue  # the root of a datacenter's VM folders
+            parent = known.get(above)
+            seen = folders.get(folder.value)
+            if above in wrong or folder.value in gone or seen is not None and (
+                    model.plain_name(seen[0]) != model.plain_name(name)
+                    or parent is not None and parent.value != seen[1]):
+                wrong.add(path)
+                self._folder_cache.pop(path, None)
+        if wrong:
+            LOG.info('Folders that were renamed, moved or removed are looked '
+                     'up again: %s', ', '.join(sorted(wrong)))
 
     def forget_folders(self) -> bool:
         """Forget all known folders, since one may have been deleted.

@@ -199,14 +199,21 @@ class Members:
     def __init__(self, watch_list: WatchList, client: soap.Client,
                  own_folder: str, conversation: updates.Conversation,
                  content: Any, paths: Mapping[str, tuple[str, ...]],
-                 stage: Stage) -> None:
+                 stage: Stage,
+                 on_folders: Callable[[Mapping[str, tuple[str, str]],
+                                       Collection[str]], None]
+                 = lambda folders, gone: None) -> None:
         """Prepare, without a call.
 
         :param own_folder: ``vmware_volume_folder`` of this backend
         :param content: the ServiceContent
         :param paths: property paths to report of the VMs, by managed type
         :param stage: takes the reports of the VMs
+        :param on_folders: called after a folder has changed, with name and
+            parent (moref) of each folder by moref, and with the morefs of
+            those that are gone; it must not wait
         """
+        self._on_folders = on_folders
         self._paths = paths
         self._list = watch_list
         self._client = client
@@ -238,6 +245,7 @@ class Members:
             collector.view_filter(view, paths, {view: ('type',)}), sink)
 
     def _found_folders(self) -> None:
+        self._on_folders(self._folders.found, self._folders.take_gone())
         if self._survey is not None:
             self._open()
             return
@@ -301,14 +309,18 @@ class _Folders:
         self._settled = settled
         self.done = False
         self.found: dict[str, tuple[str, str]] = {}
+        self._changed = False
+        self._gone: set[str] = set()
 
     def update(self, kind: str, ref: references.Ref,
                changes: Iterable[updates.Change]) -> None:
         """Take a reported object (Sink)."""
         if ref.type not in ('Folder', 'StoragePod'):
             return
+        self._changed = True
         if kind == 'leave':
             self.found.pop(ref.value, None)
+            self._gone.add(ref.value)
             return
         name, parent = self.found.get(ref.value, ('', ''))
         for path, value, _unreadable in changes:
@@ -319,10 +331,16 @@ class _Folders:
                 parent = text
         self.found[ref.value] = name, parent
 
+    def take_gone(self) -> set[str]:
+        """Folders (morefs) that are gone since the last such call."""
+        gone, self._gone = self._gone, set()
+        return gone
+
     def settle(self) -> None:
         """Note that all has been reported (Sink)."""
-        self.done = True
-        self._settled()
+        if self._changed or not self.done:
+            self.done, self._changed = True, False
+            self._settled()
 
 
 class _Survey:

@@ -120,6 +120,19 @@ class MembersTestCase(backend_case.BackendCase):
         self.wait(vm.Destroy_Task())
         self.await_true(lambda: vm._moId not in self.memory())
 
+    def test_a_folder_that_was_renamed_gets_no_new_volume(self):
+        self.await_true(lambda: self.driver.volumeops.backings_known())
+        project = self.truth(self.create()).vm.parent.parent
+        name = project.name
+        self.wait(project.Rename_Task('aside'))
+        self.addCleanup(lambda: self.wait(project.Destroy_Task()))
+        self.await_true(lambda: project._moId not in {
+            known.value for known
+            in list(self.driver.volumeops._folder_cache.values())})
+        found = self.truth(self.create()).vm.parent.parent
+        self.assertEqual((name, False),
+                         (found.name, found._moId == project._moId))
+
     def test_a_delete_makes_no_search_for_its_vm(self):
         volume = self.create()
         vm = self.truth(volume).vm

@@ -76,5 +76,53 @@ class PlaceOpsTestCase(unittest.TestCase):
         self.assertFalse(self.ops.forget_folders())
 
 
+class CheckedFoldersTestCase(unittest.TestCase):
+    """Known folders against what the vCenter reports."""
+
+    PATHS = {'/datacenter-1': 'group-v1',
+             '/datacenter-1/OpenStack': 'group-v2',
+             '/datacenter-1/OpenStack/Project (p)': 'group-v3',
+             '/datacenter-1/OpenStack/Project (p)/Volumes': 'group-v4',
+             '/datacenter-1/OpenStack/Project (q)': 'group-v5'}
+    REPORTED = {'group-v1': ('vm', 'datacenter-1'),
+                'group-v2': ('OpenStack', 'group-v1'),
+                'group-v3': ('Project (p)', 'group-v2'),
+                'group-v4': ('Volumes', 'group-v3'),
+                'group-v5': ('Project (q)', 'group-v2')}
+
+    def left(self, gone=(), **changed):
+        """The known folders (morefs) after a report."""
+        ops = Ops()
+        ops._folder_cache = {path: references.Ref('Folder', moref)
+                             for path, moref in self.PATHS.items()}
+        ops.check_folders(
+            {moref: seen for moref, seen in self.REPORTED.items()
+             if moref not in gone}
+            | {f'group-{name}': seen for name, seen in changed.items()}, gone)
+        return sorted(ref.value for ref in ops._folder_cache.values())
+
+    def test_those_that_are_as_they_were_stay_known(self):
+        self.assertEqual(sorted(self.REPORTED), self.left())
+
+    def test_a_renamed_one_is_forgotten_with_those_in_it(self):
+        self.assertEqual(['group-v1', 'group-v2', 'group-v5'],
+                         self.left(v3=('old', 'group-v2')))
+
+    def test_a_moved_one_is_forgotten(self):
+        self.assertEqual(['group-v1', 'group-v2', 'group-v3', 'group-v4'],
+                         self.left(v5=('Project (q)', 'group-v9')))
+
+    def test_a_removed_one_is_forgotten(self):
+        self.assertEqual(['group-v1', 'group-v2', 'group-v5'],
+                         self.left(gone={'group-v3', 'group-v4'}))
+
+    def test_one_that_was_not_reported_yet_stays_known(self):
+        ops = Ops()
+        ops._folder_cache['/datacenter-1/OpenStack'] = PARENT
+        ops.check_folders({}, ())
+        self.assertEqual({'/datacenter-1/OpenStack': PARENT},
+                         ops._folder_cache)
+
+
 if __name__ == '__main__':
     unittest.main()
