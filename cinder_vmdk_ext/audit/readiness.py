@@ -4,6 +4,8 @@
 Each check reports its result in one sentence, and changes nothing.
 """
 
+import functools
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ from cinder import exception
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import model
 from cinder_vmdk_ext import option_check
 from cinder_vmdk_ext.scheduling import eligibility
 from cinder_vmdk_ext.scheduling import explain
@@ -52,13 +55,16 @@ def of_backend(backend: Any, section: str,
     :param section: the backend's section in cinder.conf
     :param options: the options that the section may contain
     """
+    # Each read takes several calls if the inventory is not kept in memory.
+    inventory = functools.cache(backend.inventory)
     for name, check in (
             ('certificate', _certificate), ('clock', _clock),
             ('privileges', _privileges), ('clusters', _clusters),
             ('policies', _policies), ('pools', _pools),
             ('volume types', _types)):
         try:
-            yield from (Result(name, *found) for found in check(backend))
+            yield from (Result(name, *found)
+                        for found in check(backend, inventory))
         except (exceptions.VMWARE_ERRORS, OSError) as error:
             yield Result(name, FAILURE, 'the check failed: '
                          + exceptions.first_line(error))
@@ -136,9 +142,11 @@ def datastores(backend: Any) -> dict[str, str]:
 
 
 Found = Iterator[tuple[str, str]]
+# Reads the inventory, or returns what was read before.
+Read = Callable[[], model.Inventory]
 
 
-def _certificate(backend: Any) -> Found:
+def _certificate(backend: Any, inventory: Read) -> Found:
     options = backend.upstream.configuration
     days = diagnosis.certificate_days(
         options.vmware_host_ip, options.vmware_host_port, transport.Trust(
@@ -151,14 +159,14 @@ def _certificate(backend: Any) -> Found:
                f'it is valid for {int(days)} more days')
 
 
-def _clock(backend: Any) -> Found:
+def _clock(backend: Any, inventory: Read) -> Found:
     skew = diagnosis.clock_skew_seconds(backend.session, backend.client)
     yield (SUCCESS if abs(skew) < SKEW_SECONDS else WARNING,
            f"the vCenter's clock is {abs(skew):.1f} s "
            f'{"ahead" if skew > 0 else "behind"}')
 
 
-def _privileges(backend: Any) -> Found:
+def _privileges(backend: Any, inventory: Read) -> Found:
     checker = backend.privilege_checker(backend.session)
     lacks = checker.lacks()
     for each in lacks:
@@ -169,10 +177,10 @@ def _privileges(backend: Any) -> Found:
                         'docs/privileges.md lists')
 
 
-def _clusters(backend: Any) -> Found:
-    inventory, settings = backend.inventory(), backend.selection.settings
-    reached = inventory.hosts_in_reach(settings)
-    live = len(reached & inventory.live_hosts)
+def _clusters(backend: Any, inventory: Read) -> Found:
+    known, settings = inventory(), backend.selection.settings
+    reached = known.hosts_in_reach(settings)
+    live = len(reached & known.live_hosts)
     yield (SUCCESS if live == len(reached) and live else
            WARNING if live else FAILURE,
            f'{live} of {len(reached)} hosts of '
@@ -180,41 +188,42 @@ def _clusters(backend: Any) -> Found:
            'connected and not in maintenance')
 
 
-def _policies(backend: Any) -> Found:
-    inventory, settings = backend.inventory(), backend.selection.settings
+def _policies(backend: Any, inventory: Read) -> Found:
+    known, settings = inventory(), backend.selection.settings
     for name in settings.storage_policies:
-        count = len(inventory.compliant.get(name, ()))
+        count = len(known.compliant.get(name, ()))
         yield (SUCCESS if count else FAILURE, f'vmware_storage_profile '
-               f'{name}: {count} of {len(inventory.datastores)} datastores '
+               f'{name}: {count} of {len(known.datastores)} datastores '
                'comply')
     if not settings.storage_policies:
         yield SUCCESS, 'vmware_storage_profile names no policy'
 
 
-def _pools(backend: Any) -> Found:
-    inventory, settings = backend.inventory(), backend.selection.settings
-    none = pool_stats.why_there_is_none(inventory, settings)
+def _pools(backend: Any, inventory: Read) -> Found:
+    known, settings = inventory(), backend.selection.settings
+    none = pool_stats.why_there_is_none(known, settings)
     if none:
         yield FAILURE, none
         return
-    refused = eligibility.refusals(inventory, settings)
-    passing = {inventory.datastores[moref].plain_name: why.reason
+    refused = eligibility.refusals(known, settings)
+    passing = {known.datastores[moref].plain_name: why.reason
                for moref, why in refused.items() if why.passing}
-    yield (SUCCESS, f'{len(inventory.datastores) - len(refused)} of '
-           f'{len(inventory.datastores)} datastores take volumes')
+    yield (SUCCESS, f'{len(known.datastores) - len(refused)} of '
+           f'{len(known.datastores)} datastores take volumes')
     for name, reason in sorted(passing.items()):
         yield WARNING, f'{name} takes no volumes now: {reason}'
 
 
-def _types(backend: Any) -> Found:
+def _types(backend: Any, inventory: Read) -> Found:
     """Check which pools take a volume of 1 GiB of each volume type."""
     stats = backend.upstream.statistics()
     name = stats.get('volume_backend_name')
-    inventory, settings = backend.inventory(), backend.selection.settings
+    known, settings = inventory(), backend.selection.settings
     service = explain.SchedulerService(
         backend.owner.host, backend.owner.cluster_name,
         cfg.CONF.storage_availability_zone)
-    pinned = {pool['pool_name']: backend.selection.pinned(pool['pool_name'])
+    pinned = {pool['pool_name']: selector.pinned(pool['pool_name'], known,
+                                                 settings)
               for pool in stats.get('pools') or ()}
     if not settings.datastore_pools:
         pinned = {name: None}
@@ -236,7 +245,7 @@ def _types(backend: Any) -> Found:
                 selector.DatastoreSelector.PROFILE_NAME: specs.get(
                     extra_specs.POLICY),
                 selector.THIN: extra_specs.is_thin(specs)}),
-                found['name'], specs), pinned, inventory, settings,
+                found['name'], specs), pinned, known, settings,
             explain.configured()) if pinned else []
         takes = sum(each.takes for each in verdicts)
         words = f'{title}: {takes} of {len(verdicts)} pools take it'
