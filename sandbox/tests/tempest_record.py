@@ -166,6 +166,41 @@ class Record:
                           if each.outcome != PASSED),
             not_run=len(set(planned) - set(results)), **what)
 
+    def lacking(self, tests):
+        """The tests of the classes of which not every test has a result.
+
+        :param tests: the names of all tests, with their attributes or without
+        """
+        sizes = collections.Counter(_class_of(name_of(each))
+                                    for each in tests)
+        return [each for each in tests
+                if self._results_of(_class_of(name_of(each)))
+                < sizes[_class_of(name_of(each))]]
+
+    def _results_of(self, name):
+        return sum(self.counts.get(name, {}).values())
+
+    def completed(self, planned, more):
+        """This record, with the results of a later run of some classes.
+
+        :param planned: the names of the tests of those classes
+        :param more: the record of that run
+        :raises ValueError: it was a run of other releases
+        """
+        if more.releases != self.releases:
+            raise ValueError(f'those results are of {self.releases}, and '
+                             f'these of {more.releases}; run all tests')
+        classes = {_class_of(name) for name in planned}
+        known = sum(map(self._results_of, classes))
+        return Record(
+            date=more.date, minutes=self.minutes + more.minutes,
+            releases=self.releases,
+            counts=dict(sorted((self.counts | more.counts).items())),
+            others=sorted([each for each in self.others
+                           if _class_of(each.test) not in classes]
+                          + more.others),
+            not_run=self.not_run + known - len(planned) + more.not_run)
+
     def total(self, suite, outcome):
         """How many tests of a suite had an outcome."""
         return sum(count.get(outcome, 0) for name, count

@@ -11,7 +11,8 @@ failed or was skipped without a reason in tempest_reasons.toml.
 The output is kept in build/tempest-full, or build/tempest-lazy with lazy
 creation on, as it comes. A run that was broken off is recorded as well.
 --resume runs the tests that have no result yet; --again also those of a
-pattern, whose results it replaces.
+pattern, whose results it replaces. Where that output is gone, --missing runs
+the classes of which docs/tempest.json has no whole result, and adds them.
 """
 
 import argparse
@@ -207,15 +208,19 @@ def results(folder):
         output.read_text() if output.exists() else ''), names)
 
 
-def record(mode, folder):
-    """Write into the docs what the runs of a mode have found."""
+def record(mode, folder, add=False):
+    """Write into the docs what the runs of a mode have found.
+
+    :param add: whether earlier results in the docs stay
+    """
     names, found = results(folder)
     records = tempest_record.load()
-    records[mode] = tempest_record.Record.of(
+    made = tempest_record.Record.of(
         found, names, releases=releases(),
         minutes=round(sum(map(int, (folder / 'seconds').read_text().split()))
                       / 60),
         date=datetime.date.today().isoformat())
+    records[mode] = records[mode].completed(names, made) if add else made
     tempest_record.save(records)
 
 
@@ -229,7 +234,7 @@ def releases():
             for name in _RELEASES}
 
 
-def main():
+def _options():
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--regex', help='which tests (all by default)')
     parser.add_argument('--concurrency', type=int, default=2)
@@ -237,10 +242,32 @@ def main():
                         help='run those without a result of an earlier run')
     parser.add_argument('--again', metavar='REGEX',
                         help='resume, and run these tests once more')
+    parser.add_argument('--missing', action='store_true',
+                        help='run the classes that the docs have no whole '
+                             'result of, and add theirs')
     parser.add_argument('--page', action='store_true',
                         help='run nothing; write the page anew, for example '
                              'with other reasons')
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def plan(folder, options, mode):
+    """Write down which tests are to run, unless an earlier run did."""
+    planned = folder / 'planned'
+    if planned.exists():
+        return
+    tests = listed(folder, options.regex or TESTS)
+    if options.missing:
+        known = tempest_record.load().get(mode)
+        tests = known.lacking(tests) if known else []
+        if not tests:
+            raise SystemExit('docs/tempest.json lacks no class of this mode, '
+                             'or has nothing of it')
+    planned.write_text('\n'.join(tests) + '\n')
+
+
+def main():
+    options = _options()
     if options.page:
         tempest_record.save(tempest_record.load())
         return 0
@@ -255,14 +282,12 @@ def main():
     resume = options.resume or options.again
     prepare(cloud, folder,
             ('planned', 'output', 'seconds') if resume else ())
-    if not (folder / 'planned').exists():
-        (folder / 'planned').write_text('\n'.join(
-            listed(folder, options.regex or TESTS)) + '\n')
+    plan(folder, options, mode)
     run(folder, to_run(folder, options.again), options.concurrency)
     names, found = results(folder)
     print('\n'.join(summary(found.values())))
     if not options.regex:
-        record(mode, folder)
+        record(mode, folder, options.missing)
     strange = tempest_record.unexplained(found.values(), mode,
                                          tempest_record.reasons())
     for each in strange:

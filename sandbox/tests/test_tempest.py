@@ -116,6 +116,22 @@ class RecordTestCase(unittest.TestCase):
         self.assertEqual({'lazy': self.record},
                          tempest_record.load(self.folder))
 
+    def test_a_record_that_was_broken_off_is_completed_by_classes(self):
+        lacking = self.record.lacking(PLANNED)
+        self.assertEqual(PLANNED[-1:], lacking)
+        more = tempest_record.Record.of(
+            tempest_record.of_tests(tempest_record.outcomes(
+                '{0} cinder_tempest_plugin.C.test_one ... ok'), lacking),
+            lacking, date='2026-11-29', minutes=1,
+            releases={'cinder': '29.0.0'})
+        whole = self.record.completed(lacking, more)
+        self.assertEqual((0, 8, '2026-11-29', self.record.others), (
+            whole.not_run, whole.minutes, whole.date, whole.others))
+        self.assertEqual(2, whole.total('', 'ok'))
+        self.assertEqual([], whole.lacking(PLANNED))
+        more.releases['cinder'] = '30.0.0'
+        self.assertRaises(ValueError, self.record.completed, lacking, more)
+
     def test_the_page_counts_and_explains(self):
         tempest_record.save({'full': self.record}, self.folder,
                             [reason('SKIPPED', 'B')])
