@@ -126,7 +126,7 @@ class TaskWaiter:
         wait = _Wait(key)
         with self._lock:
             self._waits.setdefault(key, []).append(wait)
-            self._stream.hurry.set()
+            self._stream.waiting.add(self)
         facts: Facts = {}
         try:
             facts = self._until_ended(wait)
@@ -139,7 +139,7 @@ class TaskWaiter:
                     if wait.view is not None and wait.view == self._view:
                         self._ended.append(key)
                 if not self._waits:
-                    self._stream.hurry.clear()
+                    self._stream.waiting.discard(self)
         if facts['info.state'] == 'error':
             raise failure(facts['info.error'], self._session.name_of)
         return TaskInfo(key, facts, lambda: self._result(task))

@@ -127,6 +127,36 @@ class Listener(Protocol):
         """Note that reports stop; another sink follows later."""
 
 
+class Waiters:
+    """Those who wait for a report; threads, native or green, may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[object] = set()
+        self._any = threading.Event()
+
+    def add(self, waiter: object) -> None:
+        """Note that one waits; the poll then gathers no changes."""
+        with self._lock:
+            self._waiting.add(waiter)
+            self._any.set()
+
+    def discard(self, waiter: object) -> None:
+        """Note that it waits no longer. May be repeated."""
+        with self._lock:
+            self._waiting.discard(waiter)
+            if not self._waiting:
+                self._any.clear()
+
+    def any(self) -> bool:
+        """Whether one waits."""
+        return self._any.is_set()
+
+    def await_one(self, seconds: float) -> None:
+        """Return as soon as one waits, at the latest after so many seconds."""
+        self._any.wait(seconds)
+
+
 class Stream:
     """Keeps a conversation with the vCenter in the current session."""
 
@@ -145,12 +175,9 @@ class Stream:
         self._lock = threading.Lock()
         self._conversation: Conversation | None = None
         self._stopped = False
-        # A listener sets it while it waits for a report; the poll then
-        # reports each change at once and does not gather several.
-        self.hurry = threading.Event()
-        # The same, for others than a listener with one wait at a time: each
-        # adds itself while it waits.
-        self.waiting: set[object] = set()
+        # While one waits, the poll reports each change at once and does not
+        # gather several.
+        self.waiting = Waiters()
 
     def conversation(self) -> 'Conversation | None':
         """The running one; starts one if none runs in the current session.
@@ -332,10 +359,7 @@ class Conversation:
 
     def _gather(self) -> None:
         """Let changes add up, unless a caller waits for a report."""
-        until = time.monotonic() + GATHER_SECONDS
-        while not self._stream.waiting and time.monotonic() < until:
-            if self._stream.hurry.wait(GATHER_SECONDS / 10):
-                return
+        self._stream.waiting.await_one(GATHER_SECONDS)
 
     def _open(self) -> None:
         self._identity = self._stream.session.cookie

@@ -3,12 +3,14 @@
 
 import time
 import unittest
+from unittest import mock
 
 from pyVmomi import vim
 
 from cinder import context
 
 from cinder_vmdk_ext import driver
+from cinder_vmdk_ext.inventory import cache
 from sandbox.embedded import database
 from sandbox.embedded import section
 from simulator import client as simulator_client
@@ -45,7 +47,13 @@ class ScaleTestCase(unittest.TestCase):
 
     def reports(self, vcenter, made):
         """The first, one from memory, one by a direct read, and their calls.
+
+        On a busy machine the first may take longer than a report waits for
+        memory; it would then read directly, too.
         """
+        patience = mock.patch.object(cache, 'SYNC_SECONDS', 120)
+        patience.start()
+        self.addCleanup(patience.stop)
         journal = control.Control(vcenter.control_url)
         found = []
         for prepare in (int, int, made.backend.stream.stop):
