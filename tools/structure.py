@@ -49,7 +49,8 @@ LAYERS = (
 )
 #: Modules of the ground, below all packages. They import each other.
 GROUND = ('concurrency', 'config', 'exceptions', 'locks', 'model',
-          'names', 'operation', 'option_check', 'refusals', 'upstream')
+          'names', 'operation', 'option_check', 'refusals', 'upstream',
+          'volume_rows')
 
 Modules = Mapping[str, ast.Module]
 

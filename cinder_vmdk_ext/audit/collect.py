@@ -27,6 +27,7 @@ from cinder_vmdk_ext import config
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext import volume_rows
 from cinder_vmdk_ext.vsphere import datastore_browser
 from cinder_vmdk_ext.vsphere import property_collector as collector
 from cinder_vmdk_ext.vsphere import references
@@ -77,7 +78,7 @@ class EvidenceReader:
         self._last: list[compare.Machine] = []
         self._home_folders: dict[str, bool] = {}
         #: The volumes' records of the last comparison, by their ids.
-        self.records: dict[str, Any] = {}
+        self.records: dict[str, volume_rows.VolumeRow] = {}
 
     def read(self, only: Collection[str] | None = None) -> compare.Evidence:
         """Read the present records, VMs and files.
@@ -141,6 +142,16 @@ class EvidenceReader:
             (vm.uuid, vm.volume_id, vm.replaced))}
         return self._evidence(self._machines(inventory, morefs), files,
                               frozenset(), inventory)
+
+    @staticmethod
+    def volumes(ids: Iterable[str]) -> dict[str, Any]:
+        """Cinder's objects of these volumes, by id, as they are now."""
+        context = cinder_context.get_admin_context()
+        ordered = sorted(ids)
+        return {each.id: each
+                for start in range(0, len(ordered), _IDS_A_QUERY)
+                for each in objects.VolumeList.get_all(context, filters={
+                    'id': ordered[start:start + _IDS_A_QUERY]})}
 
     def _evidence(self, machines: list[compare.Machine],
                   files: list[compare.File],
@@ -222,8 +233,7 @@ class EvidenceReader:
             for each in (service.host, service.cluster_name) if each}
         expected = expectations.Expectations()
         # Of all backends: a VM may belong to another backend.
-        self.records = {each.id: each
-                        for each in objects.VolumeList.get_all(context)}
+        self.records = {each.id: each for each in volume_rows.volumes()}
         volumes = tuple(self._volume(each, hosts, expected)
                         for each in self.records.values())
         mine = {each.id for each in volumes if each.mine}

@@ -36,8 +36,8 @@ def of_backend(backend: Any) -> Iterator[TakenOver]:
     reader = collect.EvidenceReader(backend)
     evidence = reader.without_files()
     assessor = _Assessor(backend, evidence)
-    volumes = [reader.records[each.id] for each in evidence.volumes
-               if each.mine]
+    volumes = list(reader.volumes(each.id for each in evidence.volumes
+                                  if each.mine).values())
     for found in backend.reconciler.foretell(volumes):
         volume = found.volume
         changes = {name: value for name, value in found.values.items()

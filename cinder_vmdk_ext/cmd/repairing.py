@@ -118,6 +118,6 @@ class Repair(command.Listing):
                 return 'left: it is right now'
             correction = repair.Correction(
                 opened, lambda: self.app.backends.volume_api(''))
-            correction.mend(now[0], reader.records.get(finding.owner),
-                            evidence)
+            correction.mend(now[0], reader.volumes([finding.owner]).get(
+                finding.owner), evidence)
         return ''

@@ -96,7 +96,8 @@ class Evacuation:
         """
         reader = collect.EvidenceReader(self._backend)
         evidence = reader.read(self._here)
-        self._records = reader.records
+        self._records = reader.volumes(
+            each.id for each in evidence.volumes if each.mine)
         comparison = compare.Comparison(evidence)
         self._disks = {disk for each in evidence.volumes
                        for vm in [comparison.used(each.id)] if vm

@@ -45,6 +45,7 @@ from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext import volume_rows
 from cinder_vmdk_ext.volumes import attachments
 from cinder_vmdk_ext.volumes import compliance
 from cinder_vmdk_ext.volumes import datastore_selection
@@ -64,7 +65,6 @@ PAUSE_SECONDS = 0.2
 # Checking so many takes a few milliseconds; then other threads run.
 _VMS_A_TURN = 500
 _RECORDS_A_TURN = 50
-_IDS_A_QUERY = 500
 # A vCenter replies with 100 objects to a page in any case.
 _VMS_A_READ = 100
 # How many volumes a service corrects at a time. For each of them the vCenter
@@ -238,8 +238,7 @@ class Reconciler:
         before = self.at_risk
         if before:
             gone = before - {volume.id for volume
-                             in objects.VolumeList.get_all(
-                                 context, filters={'id': list(before)})}
+                             in volume_rows.volumes(before)}
             with self._noting:
                 self.at_risk -= gone
         for volume_id in list(self._detached):
@@ -431,22 +430,22 @@ class Reconciler:
 
         The VM may be the volume's shadow VM or its instance.
         """
-        context = cinder_context.get_admin_context()
         ids = {key for vm in vms for key in (vm.uuid, vm.volume_id) if key}
         named = config.name_patterns()
         ids |= {named.volume_id(vm.name) for vm in vms} - {''}
         instances = [vm for vm in vms
                      if vm.uuid and not members.is_shadow(vm)]
         disks = self._ids_on(instances)
-        found = self._read_records(context, ids.union(*disks.values()))
+        found = list(volume_rows.volumes(ids.union(*disks.values())))
         known = {volume.id for volume in found}
         # An instance without the disk of a volume may have an attachment that
         # has only begun.
-        ids = set().union(*(
-            self._volumes_of_instance(context, vm) for vm
-            in concurrency.in_turns(instances, 1)
-            if known.isdisjoint(disks.get(vm.moref, ()))))
-        found += self._read_records(context, ids - known)
+        others = [vm for vm in instances
+                  if known.isdisjoint(disks.get(vm.moref, ()))]
+        attached = volume_rows.attached_to(vm.uuid for vm in others)
+        for vm in others:
+            self._forget_if_without(attached.get(vm.uuid.lower(), set()), vm)
+        found += volume_rows.volumes(set().union(*attached.values()) - known)
         return [volume for volume in found if self._owner.owns(volume)]
 
     def _ids_on(self, instances: list[shadow.Backing]
@@ -458,28 +457,14 @@ class Reconciler:
             found |= self._upstream.volumeops.volume_ids_on(chunk)
         return found
 
-    @staticmethod
-    def _read_records(context: Any, ids: Iterable[str]) -> list[Any]:
-        found: list[Any] = []
-        for chunk in _chunks(sorted(ids), _IDS_A_QUERY):
-            concurrency.cooperative_yield()
-            found.extend(objects.VolumeList.get_all(
-                context, filters={'id': chunk}))
-        return found
-
-    def _volumes_of_instance(self, context: Any,
-                             vm: shadow.Backing) -> set[str]:
-        """The ids of an instance's volumes; without any, it is forgotten."""
-        found = {each.volume_id for each in
-                 objects.VolumeAttachmentList.get_all_by_instance_uuid(
-                     context, vm.uuid)}
+    def _forget_if_without(self, found: set[str], vm: shadow.Backing) -> None:
+        """Follow an instance without volumes no longer."""
         begun = self._followed_at.pop(vm.moref, None)
         if begun and time.monotonic() - begun < qos.LONGEST_ATTACH_SECONDS:
             # Cinder may record the attachment only when it has ended.
             self._followed_at[vm.moref] = begun
         elif not found:
             self._upstream.volumeops.unfollow(vm.moref)
-        return found
 
     def _disks_to_see(
             self, volumes: list[tuple[Any, shadow.Backing]],

@@ -15,6 +15,7 @@ import unittest
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.contract import rules
+from cinder_vmdk_ext import volume_rows
 from tools import structure
 
 PLUGIN = structure.PACKAGE
@@ -31,11 +32,28 @@ SERVES_THIS_MACHINE = 'monitoring.endpoint'
 # uses its functions for this table, and which.
 WITHOUT_OBJECTS = {'cmd.caching': {'image_volume_cache_get_all',
                                    'image_volume_cache_delete'}}
+# The module that selects columns of Cinder's tables, the columns (decision
+# 13), and what it uses of Cinder's database layer and of SQLAlchemy.
+READS_COLUMNS = 'volume_rows'
+VOLUME_COLUMNS = {
+    'id', '_name_id', 'display_name', 'project_id', 'host', 'cluster_name',
+    'size', 'status', 'migration_status', 'provider_id', 'provider_location',
+    'volume_type_id', 'created_at', 'updated_at'}
+ATTACHMENT_COLUMNS = {'volume_id', 'instance_uuid'}
+CHOOSING_COLUMNS = {'deleted', 'attach_status'}
+TO_READ_COLUMNS = {
+    'db': {'get_engine', 'main_context_manager'},
+    'db.main_context_manager': {'reader'},
+    'db.main_context_manager.reader': {'using'},
+    'models': {'Volume', 'VolumeAttachment'},
+    'session': {'execute'},
+    'sqlalchemy': {'LargeBinary', 'cast', 'false', 'func', 'select'}}
 VCENTER_LIBRARIES = (
     'oslo_vmware', 'suds', 'lxml', 'requests', 'urllib3', 'http',
     'urllib.request', f'{PLUGIN}.vsphere.soap',
     f'{PLUGIN}.vsphere.property_collector')
-# Errors and references are values; a module that only imports these calls none.
+# Errors and references are values; a module that only imports these makes no
+# call.
 ONLY_VALUES = frozenset({
     'oslo_vmware', 'oslo_vmware.exceptions', 'oslo_vmware.vim_util'})
 
@@ -129,13 +147,34 @@ class DirectionsTestCase(unittest.TestCase):
             self.assertEqual([], [
                 name for name in structure.imports(tree)
                 if structure.within(name, 'cinder.db')
-                and module not in WITHOUT_OBJECTS], module)
+                and module not in {*WITHOUT_OBJECTS, READS_COLUMNS}], module)
         for module, functions in WITHOUT_OBJECTS.items():
             self.assertEqual(functions, {
                 node.attr for node in ast.walk(self.modules[module])
                 if isinstance(node, ast.Attribute)
                 and isinstance(node.value, ast.Name)
                 and node.value.id == 'db'})
+
+    def test_one_module_reads_columns_and_only_reads(self):
+        tree = self.modules[READS_COLUMNS]
+        self.assertEqual([READS_COLUMNS], [
+            name for name, module in self.modules.items()
+            if any(structure.within(each, 'sqlalchemy')
+                   for each in structure.imports(module))])
+        for owner, names in TO_READ_COLUMNS.items():
+            self.assertEqual(names, {
+                node.attr for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute)
+                and ast.unparse(node.value) == owner}, owner)
+        self.assertEqual(
+            [VOLUME_COLUMNS, ATTACHMENT_COLUMNS, CHOOSING_COLUMNS],
+            [set(volume_rows.VOLUME), set(volume_rows.ATTACHMENT),
+             set(volume_rows.CHOOSING)])
+        self.assertLessEqual(
+            {node.attr for node in ast.walk(tree)
+             if isinstance(node, ast.Attribute)
+             and ast.unparse(node.value) == 'table'},
+            VOLUME_COLUMNS | ATTACHMENT_COLUMNS | CHOOSING_COLUMNS)
 
     def test_the_plugin_does_not_import_its_tests(self):
         for module, tree in self.modules.items():

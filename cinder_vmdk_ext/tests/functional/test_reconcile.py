@@ -14,6 +14,7 @@ from cinder import objects
 
 from cinder_vmdk_ext.tests.functional import attached_case
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext import volume_rows
 
 content = backend_case.content
 
@@ -97,11 +98,11 @@ class FollowTestCase(backend_case.BackendCase):
         self.create('LocalDS_2')
         self.started()
         with mock.patch.object(objects.VolumeList, 'get_all') as volumes, (
-                mock.patch.object(objects.VolumeAttachmentList,
-                                  'get_all_by_instance_uuid')) as attachments:
+                mock.patch.object(volume_rows, 'volumes')) as rows, (
+                mock.patch.object(volume_rows, 'attached_to')) as attached:
             self.reconcile()
-        self.assertEqual(([], []), (volumes.mock_calls,
-                                    attachments.mock_calls))
+        self.assertEqual(([], [], []), (
+            volumes.mock_calls, rows.mock_calls, attached.mock_calls))
 
 
 class SnapshotOfInstanceTestCase(attached_case.AttachedCase):

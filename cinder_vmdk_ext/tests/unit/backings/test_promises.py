@@ -47,7 +47,7 @@ class ReadTestCase(unittest.TestCase):
         for count in (3, 4, 5):
             while sum(self.own().values()) < count:
                 self.promise(1, f'{BACKEND}#gold')
-            with mock.patch.object(promises, 'VOLUMES_A_PAGE', 2):
+            with mock.patch.object(promises.volume_rows, 'ROWS_A_PAGE', 2):
                 self.assertEqual({'gold': count}, self.own())
 
     def test_one_of_another_backend_counts_where_it_was_promised(self):
