@@ -88,7 +88,8 @@ def _sandbox(options: argparse.Namespace, folder: Path,
     return kind(
         folder, runtime=options.runtime, driver=options.driver,
         options={'vmware_lazy_create': options.lazy}, overrides=overrides,
-        extra_backends=[configuration.Backend(name)
+        extra_backends=[configuration.Backend(name, options={
+            'vmware_lazy_create': options.lazy})
                         for name in options.backend],
         simulator_arguments=options.sim_arg, with_glance=options.glance,
         progress=progress)

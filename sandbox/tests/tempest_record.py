@@ -145,6 +145,7 @@ class Record:
     :param others: those that did not pass
     :param not_run: how many tests have no outcome, because the run was
         broken off
+    :param note: what else a reader has to know of the run
     """
 
     date: str
@@ -153,6 +154,7 @@ class Record:
     counts: dict[str, dict[str, int]]
     others: list[Outcome]
     not_run: int = 0
+    note: str = ''
 
     @classmethod
     def of(cls, results, planned, **what):
@@ -199,7 +201,8 @@ class Record:
             others=sorted([each for each in self.others
                            if _class_of(each.test) not in classes]
                           + more.others),
-            not_run=self.not_run + known - len(planned) + more.not_run)
+            not_run=self.not_run + known - len(planned) + more.not_run,
+            note=self.note)
 
     def total(self, suite, outcome):
         """How many tests of a suite had an outcome."""
@@ -304,6 +307,9 @@ def _results(records):
             yield ''
             yield (f'The run with {MODES[mode]} was broken off. Tests '
                    f'without a result: {record.not_run}.')
+        if record.note:
+            yield ''
+            yield f'Of the run with {MODES[mode]}: {record.note}'
 
 
 def _explained(records, outcome, known):

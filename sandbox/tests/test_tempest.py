@@ -133,6 +133,7 @@ class RecordTestCase(unittest.TestCase):
         self.assertRaises(ValueError, self.record.completed, lacking, more)
 
     def test_the_page_counts_and_explains(self):
+        self.record.note = 'It rained.'
         tempest_record.save({'full': self.record}, self.folder,
                             [reason('SKIPPED', 'B')])
         text = (self.folder / 'tempest.md').read_text()
@@ -141,7 +142,8 @@ class RecordTestCase(unittest.TestCase):
                 '| **passed / skipped / failed** | **1 / 3 / 2** |  |',
                 '| It cannot. | tempest.api.volume.B, 2 tests | 2 | 0 |',
                 '| tempest.api.volume.A | 1 / 1 / 2 | no run |',
-                '| not run | 1 |  |'):
+                '| not run | 1 |  |',
+                'Of the run with lazy creation off: It rained.'):
             self.assertIn(line + '\n', text)
         self.assertIn('**not explained:** tempest.lib.exceptions.Wrong: '
                       'it is \\| wrong', text)
