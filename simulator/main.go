@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"vcenter-sim/internal/core"
@@ -50,6 +51,7 @@ func run(options *options) error {
 	}
 	defer server.Close()
 
+	settled := debug.SetGCPercent(300) // most of what is made at the start stays
 	shape := options.inventory
 	var saved *state.Saved
 	if options.state.Load != "" {
@@ -94,6 +96,7 @@ func run(options *options) error {
 		return err
 	}
 	sim.SetDelays(options.delays)
+	debug.SetGCPercent(settled)
 	if err := server.Serve(sim); err != nil {
 		return err
 	}

@@ -26,7 +26,8 @@ type Model struct {
 func Create(options Options) (*Model, error) {
 	model := &Model{Model: simulator.VPX()}
 	model.Autostart = options.Autostart
-	model.Datacenter, model.Cluster, model.ClusterHost = options.Datacenters, options.Clusters, options.ClusterHosts
+	model.Datacenter, model.Cluster = options.Datacenters, options.Clusters
+	model.ClusterHost = min(1, options.ClusterHosts) // addHosts makes the others
 	model.Host, model.Pool, model.Folder, model.Pod = options.StandaloneHosts, options.Pools, options.Folders, options.Pods
 	model.Machine = 0   // addMachines makes them
 	model.Datastore = 1 // virtual machines need it while they are made; the other datastores follow
@@ -39,10 +40,7 @@ func Create(options Options) (*Model, error) {
 		err = os.Chdir(model.Dir)
 	}
 	if err == nil {
-		err = addMachines(model.Model, &options)
-	}
-	if err == nil {
-		err = addDatastores(model.Model, &options)
+		err = fill(model.Model, &options)
 	}
 	if err != nil {
 		model.Remove()
@@ -52,6 +50,21 @@ func Create(options Options) (*Model, error) {
 		setHostVersion(host.(*simulator.HostSystem), &options)
 	}
 	return model, nil
+}
+
+// fill adds what there is much of.
+func fill(model *simulator.Model, options *Options) error {
+	finished := newTaskWatcher()
+	registry := model.Map()
+	registry.AddHandler(finished)
+	defer registry.RemoveHandler(finished)
+	if err := addHosts(model, finished, options); err != nil {
+		return err
+	}
+	if err := addMachines(model, finished, options); err != nil {
+		return err
+	}
+	return addDatastores(model, options)
 }
 
 // home is the folder that the library made for its files.

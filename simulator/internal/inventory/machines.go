@@ -5,7 +5,6 @@ package inventory
 import (
 	"fmt"
 	"path"
-	"runtime/debug"
 	"sync"
 
 	"github.com/vmware/govmomi/object"
@@ -19,12 +18,8 @@ import (
 
 // addMachines makes the virtual machines that vcsim makes, under the same names and with the same devices. The library asks
 // over and over whether its tasks have ended, which takes 40 ms for each machine; here the tasks say so.
-func addMachines(model *simulator.Model, options *Options) error {
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // most of what is made stays
+func addMachines(model *simulator.Model, finished *taskWatcher, options *Options) error {
 	ctx := model.Service.Context
-	finished := newTaskWatcher()
-	ctx.Map.AddHandler(finished)
-	defer ctx.Map.RemoveHandler(finished)
 	starts := newStarter(ctx, finished)
 	for _, datacenter := range datacenters(model.Map()) {
 		for _, place := range placesOf(ctx.Map, datacenter) {
@@ -176,6 +171,12 @@ func (w *taskWatcher) of(task types.ManagedObjectReference) chan types.TaskInfo 
 	return c
 }
 
+func (w *taskWatcher) forget(task types.ManagedObjectReference) {
+	w.lock.Lock()
+	delete(w.ended, task)
+	w.lock.Unlock()
+}
+
 // PutObject implements simulator.RegisterObject.
 func (*taskWatcher) PutObject(*simulator.Context, mo.Reference) {}
 
@@ -209,8 +210,13 @@ func (w *taskWatcher) run(
 		task = body.Res.Returnval
 	case *methods.PowerOnVM_TaskBody:
 		task = body.Res.Returnval
+	case *methods.AddHost_TaskBody:
+		task = body.Res.Returnval
+	case *methods.ReconfigureDvs_TaskBody:
+		task = body.Res.Returnval
 	}
 	info := <-w.of(task)
+	w.forget(task)
 	if info.Error != nil {
 		return nil, fmt.Errorf("%s %T", info.Error.LocalizedMessage, info.Error.Fault)
 	}

@@ -66,7 +66,9 @@ func start(sim *core.Sim) error {
 // that others' files take.
 func (s *Store) adopt(ctx *simulator.Context) error {
 	for _, entity := range ctx.Map.All("Datastore") {
-		s.mount(entity.(*simulator.Datastore))
+		ds := entity.(*simulator.Datastore)
+		s.mount(ds)
+		positions.learn(ds.Self, ds.Vm)
 	}
 	fresh := !s.sim.Settings.Restored // else the disks have their content, and the files are those of before
 	for _, entity := range ctx.Map.All("VirtualMachine") {

@@ -264,7 +264,7 @@ func setReferences(
 	ref types.ManagedObjectReference, there bool,
 ) {
 	ctx.WithLock(obj, func() {
-		if slices.Contains(*list, ref) == there {
+		if positions.contains(obj.Reference(), *list, ref) == there {
 			return
 		}
 		var kept []types.ManagedObjectReference
@@ -275,6 +275,8 @@ func setReferences(
 		}
 		if there {
 			kept = append(kept, ref)
+		} else {
+			positions.forget(obj.Reference(), ref)
 		}
 		ctx.Update(obj, []types.PropertyChange{{Name: property, Val: kept}})
 	})

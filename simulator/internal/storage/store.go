@@ -168,8 +168,9 @@ func (s *Store) countTop(disk string, change int) {
 	if (before > 0) == (before+change > 0) {
 		return
 	}
-	for dir, v := range s.volumes {
-		if !isBelow(disk, dir) {
+	for dir := path.Dir(disk); dir != path.Dir(dir); dir = path.Dir(dir) {
+		v := s.volumes[dir]
+		if v == nil {
 			continue
 		}
 		for _, suffix := range []string{"-flat", "-delta"} {

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inventory
+
+import (
+	"fmt"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// addHosts fills the clusters, which have one host each, under vcsim's names. The library would wait for two tasks per host,
+// 40 ms for each, and reconfigure the switch for each; here the tasks say that they have ended, and all hosts of a datacenter
+// join the switch at once.
+func addHosts(model *simulator.Model, finished *taskWatcher, options *Options) error {
+	ctx := model.Service.Context
+	for _, datacenter := range datacenters(ctx.Map) {
+		local := ctx.Map.Get(datacenter.Datastore[0]).(*simulator.Datastore)
+		var added []*simulator.HostSystem
+		for _, group := range hostsOf(ctx.Map, datacenter) {
+			cluster, ok := ctx.Map.Get(*group[0].Parent).(*simulator.ClusterComputeResource)
+			if !ok {
+				continue // a standalone host
+			}
+			for i := len(group); i < options.ClusterHosts; i++ {
+				host, err := addHost(ctx, finished, cluster, fmt.Sprintf("%s_H%d", cluster.Name, i))
+				if err != nil {
+					return fmt.Errorf("host %d of %s: %w", i, cluster.Name, err)
+				}
+				added = append(added, host)
+			}
+		}
+		if err := join(ctx, finished, datacenter, added); err != nil {
+			return err
+		}
+		for _, host := range added {
+			Mount(ctx, local, host)
+		}
+	}
+	return nil
+}
+
+func addHost(
+	ctx *simulator.Context, finished *taskWatcher, cluster *simulator.ClusterComputeResource, name string,
+) (*simulator.HostSystem, error) {
+	add := &types.AddHost_Task{This: cluster.Self, Spec: types.HostConnectSpec{HostName: name}, AsConnected: true}
+	made, err := finished.run(ctx, cluster, func(ctx *simulator.Context) soap.HasFault { return cluster.AddHostTask(ctx, add) })
+	if err != nil {
+		return nil, err
+	}
+	return ctx.Map.Get(made.(types.ManagedObjectReference)).(*simulator.HostSystem), nil
+}
+
+// join connects hosts to the switches of their datacenter.
+func join(
+	ctx *simulator.Context, finished *taskWatcher, datacenter *simulator.Datacenter, hosts []*simulator.HostSystem,
+) error {
+	spec := types.DVSConfigSpec{}
+	for _, host := range hosts {
+		spec.Host = append(spec.Host, types.DistributedVirtualSwitchHostMemberConfigSpec{
+			Operation: string(types.ConfigSpecOperationAdd), Host: host.Self,
+		})
+	}
+	for _, ref := range switchesBelow(ctx.Map, datacenter.NetworkFolder) {
+		dvs := ctx.Map.Get(ref).(*simulator.DistributedVirtualSwitch)
+		request := &types.ReconfigureDvs_Task{This: ref, Spec: &spec}
+		_, err := finished.run(ctx, dvs, func(ctx *simulator.Context) soap.HasFault {
+			return dvs.ReconfigureDvsTask(ctx, request)
+		})
+		if err != nil {
+			return fmt.Errorf("switch %s: %w", dvs.Name, err)
+		}
+	}
+	return nil
+}
+
+func switchesBelow(registry *simulator.Registry, folder types.ManagedObjectReference) []types.ManagedObjectReference {
+	var found []types.ManagedObjectReference
+	for _, ref := range registry.Get(folder).(*simulator.Folder).ChildEntity {
+		switch registry.Get(ref).(type) {
+		case *simulator.DistributedVirtualSwitch:
+			found = append(found, ref)
+		case *simulator.Folder:
+			found = append(found, switchesBelow(registry, ref)...)
+		}
+	}
+	return found
+}
