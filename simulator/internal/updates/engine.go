@@ -27,7 +27,7 @@ type engine struct {
 	watches    map[ref]*watch
 	collectors map[collectorKey]*collection
 	views      map[ref]*containerView
-	lists      map[ref]string // the sessions of list views
+	lists      map[ref]*list
 }
 
 // watch is what the engine knows about who looks at one object.
@@ -41,7 +41,7 @@ func newEngine(s *core.Sim) *engine {
 	e := &engine{
 		sim: s, tellsAll: s.Lenient("notices"),
 		watches: make(map[ref]*watch), collectors: make(map[collectorKey]*collection),
-		views: make(map[ref]*containerView), lists: make(map[ref]string),
+		views: make(map[ref]*containerView), lists: make(map[ref]*list),
 	}
 	e.Self = ref{Type: "UpdateEngine", Value: "updates"}
 	return e

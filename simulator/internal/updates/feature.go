@@ -183,7 +183,7 @@ func (e *engine) sessionEnded(key string) {
 			delete(e.views, self)
 		}
 	}
-	maps.DeleteFunc(e.lists, func(_ ref, session string) bool { return session == key })
+	maps.DeleteFunc(e.lists, func(_ ref, l *list) bool { return l.session == key })
 	e.lock.Unlock()
 	for _, c := range left {
 		c.close(&types.NotAuthenticated{NoPermission: types.NoPermission{Object: &c.key.obj, PrivilegeId: "System.View"}})

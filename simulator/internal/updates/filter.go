@@ -52,13 +52,13 @@ type nodeKey struct {
 type notes struct {
 	names   map[ref][]string // properties that changed
 	dirty   map[*node]bool   // traversals to read anew
-	touched map[*node][]ref  // traversals that may have won or lost one object
+	touched map[*node]*refs  // traversals that may have won or lost some objects
 	gone    map[ref]bool     // objects that are no more
 }
 
 func newNotes() *notes {
 	return &notes{
-		names: make(map[ref][]string), dirty: make(map[*node]bool), touched: make(map[*node][]ref), gone: make(map[ref]bool),
+		names: make(map[ref][]string), dirty: make(map[*node]bool), touched: make(map[*node]*refs), gone: make(map[ref]bool),
 	}
 }
 
@@ -69,9 +69,21 @@ func (n *notes) property(obj ref, name string) {
 }
 
 func (n *notes) touch(at *node, obj ref) {
-	if touched := n.touched[at]; !slices.Contains(touched, obj) {
-		n.touched[at] = append(touched, obj)
+	touched := n.touched[at]
+	if touched == nil {
+		touched = &refs{has: make(map[ref]bool)}
+		n.touched[at] = touched
 	}
+	if !touched.has[obj] {
+		touched.has[obj] = true
+		touched.order = append(touched.order, obj)
+	}
+}
+
+// refs are different objects, in order.
+type refs struct {
+	order []ref
+	has   map[ref]bool
 }
 
 // notes returns the filter's notes for writing, and wakes who waits. The engine is locked.
@@ -184,11 +196,11 @@ func (f *filter) evaluate(ctx *simulator.Context) {
 			f.retarget(ctx, n)
 		}
 	}
-	for n, objects := range noted.touched {
+	for n, touched := range noted.touched {
 		if f.nodes[nodeKey{n.obj, n.spec}] != n {
 			continue
 		}
-		for _, obj := range objects {
+		for _, obj := range touched.order {
 			if !noted.gone[obj] {
 				f.recheck(ctx, n, obj)
 			}
@@ -367,8 +379,12 @@ func (f *filter) recheck(ctx *simulator.Context, n *node, obj ref) {
 // leadsTo reports whether a traversal leads to an object, without reading the whole list that it goes by.
 func (e *engine) leadsTo(ctx *simulator.Context, n *node, obj ref) bool {
 	e.lock.Lock()
-	view := e.views[n.obj]
+	view, known := e.views[n.obj], e.lists[n.obj]
+	listed := known != nil && known.members[obj]
 	e.lock.Unlock()
+	if known != nil {
+		return n.spec.Path == "view" && listed
+	}
 	if view != nil {
 		return n.spec.Path == "view" && view.has(ctx, obj)
 	}

@@ -14,15 +14,20 @@ import (
 	"vcenter-sim/internal/core"
 )
 
+// list is what the engine knows about a ListView. The engine's lock guards it.
+type list struct {
+	session string
+	members map[ref]bool
+}
+
 // onModifyListView implements ListView.ModifyListView: what is not there is answered and not taken in, and nothing is in a
-// view twice.
+// view twice. It costs what is added; only a removal goes through the whole list.
 func (e *engine) onModifyListView(ctx *simulator.Context, req *types.ModifyListView, next core.Next) soap.HasFault {
 	view, ok := ctx.Session.Get(req.This).(*simulator.ListView)
 	if !ok {
 		return next()
 	}
-	list := slices.DeleteFunc(slices.Clone(view.View), func(obj ref) bool { return slices.Contains(req.Remove, obj) })
-	return &methods.ModifyListViewBody{Res: &types.ModifyListViewResponse{Returnval: setList(ctx, view, list, req.Add)}}
+	return &methods.ModifyListViewBody{Res: &types.ModifyListViewResponse{Returnval: e.changeList(ctx, view, req.Remove, req.Add)}}
 }
 
 // onResetListView implements ListView.ResetListView.
@@ -31,31 +36,62 @@ func (e *engine) onResetListView(ctx *simulator.Context, req *types.ResetListVie
 	if !ok {
 		return next()
 	}
-	return &methods.ResetListViewBody{Res: &types.ResetListViewResponse{Returnval: setList(ctx, view, nil, req.Obj)}}
+	return &methods.ResetListViewBody{Res: &types.ResetListViewResponse{Returnval: e.changeList(ctx, view, view.View, req.Obj)}}
 }
 
-// setList gives a view its objects: those of a list and what is to be added. It returns what could not be found.
-func setList(ctx *simulator.Context, view *simulator.ListView, list, add []ref) []ref {
-	var unresolved []ref
+// changeList takes objects out of a view, then others in, and returns those of them that could not be found. The view is locked.
+func (e *engine) changeList(ctx *simulator.Context, view *simulator.ListView, remove, add []ref) []ref {
+	var found, unresolved []ref
 	for _, obj := range add {
-		if _, value := collector.Managed(ctx, obj); !value.IsValid() {
+		if _, value := collector.Managed(ctx, obj); value.IsValid() {
+			found = append(found, obj)
+		} else {
 			unresolved = append(unresolved, obj)
-		} else if !slices.Contains(list, obj) {
-			list = append(list, obj)
 		}
 	}
-	ctx.Update(view, []types.PropertyChange{{Name: "view", Val: list}})
+	e.lock.Lock()
+	defer e.lock.Unlock()
+	known := e.lists[view.Self]
+	if known == nil { // its session has just ended
+		return unresolved
+	}
+	changed := make([]ref, 0, len(remove)+len(found))
+	for _, obj := range remove {
+		if known.members[obj] {
+			delete(known.members, obj)
+			changed = append(changed, obj)
+		}
+	}
+	if len(changed) > 0 { // a new list: the old one may be on its way to a client
+		view.View = slices.DeleteFunc(slices.Clone(view.View), func(obj ref) bool { return !known.members[obj] })
+	}
+	for _, obj := range found {
+		if !known.members[obj] {
+			known.members[obj] = true
+			view.View = append(view.View, obj)
+			changed = append(changed, obj)
+		}
+	}
+	e.listed(view.Self, changed)
 	return unresolved
 }
 
-// onCreateListView notes whose a list view is.
+// onCreateListView notes whose a list view is, and what is in it.
 func (e *engine) onCreateListView(ctx *simulator.Context, _ *types.CreateListView, next core.Next) soap.HasFault {
 	answer := next()
-	if made, ok := answer.(*methods.CreateListViewBody); ok && made.Res != nil {
-		e.lock.Lock()
-		e.lists[made.Res.Returnval] = ctx.Session.Key
-		e.lock.Unlock()
+	made, ok := answer.(*methods.CreateListViewBody)
+	if !ok || made.Res == nil {
+		return answer
 	}
+	known := &list{session: ctx.Session.Key, members: make(map[ref]bool)}
+	if view, ok := ctx.Session.Get(made.Res.Returnval).(*simulator.ListView); ok {
+		for _, obj := range view.View {
+			known.members[obj] = true
+		}
+	}
+	e.lock.Lock()
+	e.lists[made.Res.Returnval] = known
+	e.lock.Unlock()
 	return answer
 }
 

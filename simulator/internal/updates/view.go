@@ -250,16 +250,23 @@ func (e *engine) viewsOf(kind string) []*containerView {
 func (e *engine) viewChanged(v *containerView, obj ref) {
 	e.lock.Lock()
 	defer e.lock.Unlock()
-	w := e.watches[v.Self]
-	if w == nil {
+	e.listed(v.Self, []ref{obj})
+}
+
+// listed tells all who look at a view that objects came into it, or left it. The engine is locked.
+func (e *engine) listed(view ref, objects []ref) {
+	w := e.watches[view]
+	if w == nil || len(objects) == 0 {
 		return
 	}
 	for n := range w.nodes {
 		if n.spec.Path == "view" {
-			n.filter.notes().touch(n, obj)
+			for _, obj := range objects {
+				n.filter.notes().touch(n, obj)
+			}
 		}
 	}
 	for f := range w.members {
-		f.notes().property(v.Self, "view")
+		f.notes().property(view, "view")
 	}
 }
