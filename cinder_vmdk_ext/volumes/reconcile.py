@@ -695,7 +695,7 @@ class Reconciler:
         """
         pool = self._selection.scheduled_pool(volume)
         return (pool is not None and not volume['provider_id']
-                and not self._selection.has_datastores(pool))
+                and self._resolved(pool) is None)
 
     def _rehome(self, homeless: list[Any]) -> None:
         """Choose pools for volumes that have neither a disk nor a pool."""
@@ -739,9 +739,15 @@ class Reconciler:
         pool = self._selection.pool_of(volume)
         if pool is None or not state.is_promised(volume):
             return None
-        found = pool_names.resolve(pool, self._selection.inventory(),
-                                   self._selection.settings)
+        found = self._resolved(pool)
         return found.name if found else None
+
+    def _resolved(self, pool: str) -> pool_names.Pool | None:
+        """A pool, by the one bulk read that serves all volumes."""
+        assert self._locator is not None
+        return pool_names.resolve(
+            pool, self._locator.look(backing_locator.KEEP_SECONDS).inventory,
+            self._selection.settings)
 
 
 class _Worker:
