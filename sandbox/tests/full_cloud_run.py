@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import unittest
 
 import sandbox
 from sandbox import cloud
@@ -23,6 +22,7 @@ from sandbox import configuration
 from sandbox import servers
 from sandbox.services import environment
 from sandbox.tests.full import case
+from sandbox.tests.full import timed
 
 MODULES = ('sandbox.tests.full.walk', 'sandbox.tests.full.backups',
            'sandbox.tests.full.nova_walk', 'sandbox.tests.full.dashboard',
@@ -33,10 +33,7 @@ PICTURES = configuration.REPOSITORY / 'docs' / 'horizon'
 
 def _test(names):
     """Whether the tests of these names pass on the cloud of case.FOLDER."""
-    if not names:
-        return True
-    suite = unittest.defaultTestLoader.loadTestsFromNames(names)
-    return unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
+    return not names or timed.run(names)
 
 
 def _test_in_browser(names):
@@ -45,7 +42,7 @@ def _test_in_browser(names):
         return True
     done = subprocess.run(
         [environment.BROWSER.program('python'), '-W', 'ignore', '-m',
-         'unittest', '-v', *names],
+         'sandbox.tests.full.timed', *names],
         env={**os.environ, **environment.BROWSER.variables()})
     return not done.returncode
 
