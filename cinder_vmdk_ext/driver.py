@@ -358,7 +358,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         self.backend.extend.extend(volume, new_size)
 
     @hooks.hook(locks_on=('volume',), places=True,
-                reads=(hooks.HARDWARE, 'snapshot', 'datastore'))
+                reads=(hooks.HARDWARE, 'snapshot', 'datastore'),
+                message=refusals.RETYPE)
     def retype(self, ctxt: Any, volume: Any, new_type: Any, diff: Any,
                host: Any) -> Any:
         """Change a volume's type, and perhaps its pool (Cinder hook)."""

@@ -67,7 +67,10 @@ TO_IMAGE = Message(_ACTION.COPY_VOLUME_TO_IMAGE,
 MANAGE = MAKE._replace(errors=(Exception,))
 ATTACH = Message(_ACTION.ATTACH_VOLUME, _DETAIL.ATTACH_ERROR,
                  errors=(Exception,))
-
+# Cinder creates none, and has no action of that name. It is for errors alone
+# that the migration, which Cinder may try next, ends with as well.
+RETYPE = Message(_ACTION.SCHEDULE_ALLOCATE_VOLUME,
+                 _DETAIL.NO_BACKEND_AVAILABLE)
 RESTORE = Message(_ACTION.BACKUP_RESTORE, _DETAIL.BACKUP_RESTORE_ERROR,
                   errors=(Exception,))
 

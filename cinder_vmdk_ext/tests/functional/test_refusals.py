@@ -17,6 +17,8 @@ from cinder_vmdk_ext.volumes import admission
 from sandbox.embedded import database
 
 ACTION, DETAIL = message_field.Action, message_field.Detail
+# The nearest that Cinder has: it has none for a change of type.
+RETYPED = ACTION.SCHEDULE_ALLOCATE_VOLUME, DETAIL.NO_BACKEND_AVAILABLE
 TOO_LARGE = admission.MOST_GIB + 1
 NOVA = {'host': 'compute', 'ip': '127.0.0.1', 'initiator': 'iqn'}
 CHANGES = ('CreateVM_Task', 'CloneVM_Task', 'ReconfigVM_Task',
@@ -113,7 +115,7 @@ class RefusalsTestCase(backend_case.BackendCase):
                                               self.encrypted_type())
         self.refuse(exceptions.EncryptionRefused, self.CANNOT,
                     self.driver.retype, self.context, volume, wanted, {},
-                    self.there('LocalDS_1'))
+                    self.there('LocalDS_1'), message=RETYPED)
 
     def test_one_that_exists_is_not_handed_out(self):
         """As upstream's driver made them."""
@@ -169,7 +171,7 @@ class RefusalsTestCase(backend_case.BackendCase):
         self.refuse(exceptions.InvalidExtraSpec, words, self.driver.retype,
                     self.context, self.create(),
                     volume_types.get_volume_type(self.context, type_id), {},
-                    self.there('LocalDS_1'))
+                    self.there('LocalDS_1'), message=RETYPED)
 
     def type_with_qos(self, consumer, **specs):
         type_id = self.database.volume_type(uuidutils.generate_uuid()).id
@@ -209,7 +211,7 @@ class RefusalsTestCase(backend_case.BackendCase):
         self.refuse(exceptions.InvalidQosSpec, words, self.driver.retype,
                     self.context, self.create(),
                     volume_types.get_volume_type(self.context, type_id), {},
-                    self.there('LocalDS_1'))
+                    self.there('LocalDS_1'), message=RETYPED)
 
     # -- E7, D15: tenants learn what is wrong with an image. --
 

@@ -39,6 +39,13 @@ class ReportTestCase(unittest.TestCase):
         self.assertEqual([message_field.Detail.ATTACH_ERROR],
                          self.report(ValueError('x'), refusals.ATTACH)[1])
 
+    def test_a_retype_has_a_message_where_no_migration_can_help(self):
+        self.assertEqual([message_field.Detail.NO_BACKEND_AVAILABLE],
+                         self.report(exceptions.VolumeRefused('x'),
+                                     refusals.RETYPE)[1])
+        self.assertEqual([], self.report(ValueError('x'),
+                                         refusals.RETYPE)[1])
+
     def test_an_error_that_passes_two_hooks_is_written_once(self):
         error = exceptions.VolumeRefused('it is blue')
         self.report(error, refusals.MAKE)

@@ -145,24 +145,49 @@ class MemberTestCase(PanelCase):
         self.assert_said('Creating volume "letters-monday"')
         self.assert_content(self.named('letters-monday').id)
 
+    def misspelt_type(self):
+        """The name of a volume type that the driver refuses."""
+        types = self.admin.block_storage
+        wrong = types.create_type(name='misspelt')
+        self.addCleanup(types.delete_type, wrong.id)
+        types.update_type_extra_specs(wrong.id, **{
+            'vmware:vmdk_type': 'thinn'})
+        return wrong.name
+
+    def assert_explained(self, volume_id, text, picture):
+        """A volume's page has a message with this text."""
+        self.browser.open(f'{VOLUMES}/{volume_id}')
+        self.browser.tab('Messages', 'volume_messages')
+        self.browser.picture(picture)
+        # The nearest of Cinder's own texts; the log has the sentence.
+        self.assertIn(text, self.browser.text().replace('\n', ' '))
+
     def test_a_creation_that_fails_is_explained(self):
-        wrong = self.admin.block_storage.create_type(name='misspelt')
-        self.addCleanup(self.admin.block_storage.delete_type, wrong.id)
-        self.admin.block_storage.update_type_extra_specs(
-            wrong.id, **{'vmware:vmdk_type': 'thinn'})
         self.browser.open(VOLUMES)
+        wrong = self.misspelt_type()
         self.browser.table_action('volumes', 'create')
-        self.browser.fill(name='in-vain', type='misspelt', size='1')
+        self.browser.fill(name='in-vain', type=wrong, size='1')
         self.browser.submit()
         volume, = self.volumes.volumes(name='in-vain')
         self.addCleanup(self.delete, volume.id)
         self.until('error', lambda: self.volumes.get_volume(volume.id), ())
-        self.browser.open(f'{VOLUMES}/{volume.id}')
-        self.browser.tab('Messages', 'volume_messages')
-        self.browser.picture('failure')
-        # The nearest of Cinder's own texts; the log has the sentence.
-        self.assertIn('Driver failed to create the volume',
-                      self.browser.text().replace('\n', ' '))
+        self.assert_explained(volume.id, 'Driver failed to create the volume',
+                              'failure')
+
+    def test_a_change_of_type_that_fails_is_explained(self):
+        wrong = self.misspelt_type()
+        volume = self.source(name='letters')
+        self.act(volume, 'retype', f'change the volume type to "{wrong}"',
+                 'change-type-in-vain', volume_type=wrong,
+                 migration_policy='Never')
+        self.until('there', lambda: _Message(self.volumes, volume.id), ())
+        self.settled(volume.id)
+        self.assertEqual('thin', self.volumes.get_volume(
+            volume.id).volume_type)
+        self.assert_content(volume.id)
+        self.assert_explained(
+            volume.id, 'Could not find any available weighted backend',
+            'change-type-failure')
 
     # -- changes -----------------------------------------------------------
 
@@ -346,6 +371,16 @@ class AdministratorTestCase(PanelCase):
     def _delete(self, volume_id):
         self.admin.block_storage.delete_volume(volume_id)
         self.gone(self.admin.block_storage.get_volume, volume_id)
+
+
+class _Message:
+    """Whether a volume has a message, as a status."""
+
+    def __init__(self, volumes, volume_id):
+        self.id = volume_id
+        self.status = 'there' if volumes.get(
+            f'/messages?resource_uuid={volume_id}',
+            microversion='3.5').json()['messages'] else 'missing'
 
 
 class _Status:
