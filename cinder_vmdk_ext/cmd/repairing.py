@@ -3,9 +3,12 @@
 
 import argparse
 import contextlib
+import time
 from typing import Any
 
+from cinder import context as cinder_context
 from cinder import exception
+from cinder import objects
 
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
@@ -17,6 +20,9 @@ from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 
+#: How long Cinder may take for what its API has accepted.
+WAIT_SECONDS = 600.0
+POLL_SECONDS = 1.0
 _ERRORS = (exceptions.VMWARE_ERRORS, exception.CinderException)
 
 
@@ -120,4 +126,34 @@ class Repair(command.Listing):
                 opened, lambda: self.app.backends.volume_api(''))
             correction.mend(now[0], reader.volumes([finding.owner]).get(
                 finding.owner), evidence)
+        return self._ended(finding) if by_api else ''
+
+    def _ended(self, finding: compare.Finding) -> str:
+        """Wait until Cinder has done what its API has accepted.
+
+        :returns: why it is left or failed; '': it is done
+        """
+        deadline = time.monotonic() + WAIT_SECONDS
+        status = _status(finding)
+        while status.endswith('ing') and not status.startswith('error'):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_SECONDS)
+            status = _status(finding)
+        if not status or (finding.cause != 'gone'
+                          and status in ('available', 'in-use', 'error')):
+            return ''
+        self.app.failed = True
+        return f'failed: the {finding.thing} is {status}'
+
+
+def _status(finding: compare.Finding) -> str:
+    """The status of a volume or snapshot in its record; '': it has none."""
+    kind = objects.Snapshot if finding.thing == 'snapshot' else objects.Volume
+    wanted = (finding.reference if finding.thing == 'snapshot'
+              else finding.owner)
+    try:
+        return str(kind.get_by_id(cinder_context.get_admin_context(),
+                                  wanted).status)
+    except exception.NotFound:
         return ''

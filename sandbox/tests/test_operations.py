@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 
+from pyVim import task
 from pyVmomi import vim
 
 from sandbox import attachments
@@ -165,14 +166,55 @@ class OperationsTestCase(sandbox_case.SandboxCase):
 
     def _adopted(self, rows):
         """As an operator does it, with openstacksdk."""
+        return self.command('volume', 'adopt', '-', '--yes',
+                            input=json.dumps(rows))[0]
+
+    def command(self, *words, status=0, input=''):
+        """What a command of ours says, in a process beside the services."""
         done = subprocess.run(
             [sys.executable, '-W', 'ignore', '-m', 'cinder_vmdk_ext.cmd.main',
-             'volume', 'adopt', '-', '--yes', '--format', 'json',
-             '--config-file', str(self.sandbox.cinder_conf)],
-            input=json.dumps(rows), capture_output=True, text=True,
-            env=os.environ | self.clients.environments['openstack'])
-        self.assertEqual((0, ''), (done.returncode, done.stderr), done)
-        return json.loads(done.stdout)[0]
+             *words, '--format', 'json', '--config-file',
+             str(self.sandbox.cinder_conf)],
+            input=input, capture_output=True, text=True, env=os.environ
+            | self.clients.environments['openstack'])
+        self.assertEqual((status, ''), (done.returncode, done.stderr), done)
+        return json.loads(done.stdout)
+
+    # -- Records are mended through the API -----------------------------------
+
+    def machine(self, volume):
+        return vim.VirtualMachine(
+            self.inspector.shadow_vms()[volume.id].moref,
+            self.inspector.service._stub)
+
+    def test_the_record_of_what_is_gone_is_removed_by_the_api_alone(self):
+        volume = self.create()
+        task.WaitForTask(self.machine(volume).Destroy_Task())
+        words = ('repair', volume.id, '--yes')
+        self.cinder.volumes.reset_state(volume, 'maintenance')
+        row, = self.command(*words, status=1)
+        self.assertRegex(row['done'], r'\Afailed: .*status')
+        self.assertEqual('maintenance',
+                         self.cinder.volumes.get(volume.id).status)
+        self.cinder.volumes.reset_state(volume, 'available')
+        row, = self.command(*words)
+        self.assertEqual('repaired: its record is removed', row['done'])
+        self.assertEqual([], [each for each in self.cinder.volumes.list()
+                              if each.id == volume.id])
+        self.made.clear()
+
+    def test_a_volume_that_was_relinked_is_whole_by_the_api(self):
+        volume = self.create()
+        machine = self.machine(volume)
+        task.WaitForTask(machine.ReconfigVM_Task(vim.vm.ConfigSpec(
+            name=f'rescued {volume.id[:8]}', instanceUuid=str(uuid.uuid4()))))
+        done = self.command('volume', 'relink', volume.id, '--vm',
+                            machine._moId, '--yes')
+        self.assertEqual('relinked', done['done'])
+        self.cinder.volumes.extend(volume, 2)
+        volume = self.settle(volume, 'available')
+        self.assertEqual((2, 2 * sandbox_case.BYTES_PER_GIB),
+                         (volume.size, self.disk(volume).size_bytes))
 
     def test_unmanage_a_snapshot_and_manage_it_again(self):
         volume = self.create()

@@ -30,6 +30,29 @@ class VolumeApiTestCase(unittest.TestCase):
                                         'no quota$'):
                 call()
 
+    def test_each_answer_of_the_api_has_its_remedy(self):
+        from keystoneauth1 import exceptions as keystone
+        from openstack import exceptions as sdk
+
+        for error, remedy in (
+                (sdk.HttpException('no', http_status=401), 'log in again'),
+                (keystone.Unauthorized('no'), 'log in again'),
+                (sdk.ForbiddenException('no', http_status=403), 'role admin'),
+                (keystone.Forbidden('no'), 'role admin'),
+                (sdk.ConflictException('no', http_status=409), 'later$'),
+                (sdk.NotFoundException('no', http_status=404), 'gone by now'),
+                (keystone.ServiceUnavailable('no'), 'cinder-api'),
+                (keystone.ConnectFailure('no'), 'cinder-api'),
+                (keystone.DiscoveryFailure('no'), 'cinder-api'),
+                (sdk.NotSupported('it is unavailable or misconfigured'),
+                 'cinder-api'),
+                (sdk.BadRequestException('it is in-use', http_status=400),
+                 'in-use$')):
+            with self.subTest(error):
+                said = str(volume_api.failure(error))
+                self.assertRegex(said, remedy)
+                self.assertNotIn('\n', said)
+
     def test_without_a_cloud_in_the_environment_it_is_said(self):
         volume_api.connect.cache_clear()
         with mock.patch.dict(os.environ, {
