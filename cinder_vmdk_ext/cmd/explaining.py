@@ -19,6 +19,11 @@ from cinder_vmdk_ext.scheduling import selector
 from cinder_vmdk_ext.volumes import admission
 
 
+# In what a file may end that has values of other types than were saved.
+_NOT_AS_SAVED = (TypeError, AttributeError, KeyError, IndexError,
+                 ArithmeticError, RecursionError)
+
+
 class ExplainPool(command.Listing):
     """Show for each pool whether it takes a volume, and if not, why.
 
@@ -61,6 +66,18 @@ class ExplainPool(command.Listing):
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Run the scheduler's filters and the driver's placement."""
+        try:
+            return self._rows(parsed_args)
+        except _NOT_AS_SAVED as error:
+            if parsed_args.inventory is None:
+                raise
+            with self.calling(ValueError):
+                raise ValueError(
+                    'the file was changed since "inventory save" wrote it: '
+                    f'{type(error).__name__}: {error}') from error
+            raise
+
+    def _rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         rows = []
         for name, known in self._known(parsed_args):
             with self.calling(exception.NotFound, LookupError):
@@ -84,7 +101,7 @@ class ExplainPool(command.Listing):
         self.app.backends.load(parsed_args.config_file)
         with self.calling(OSError, ValueError):
             with open(parsed_args.inventory, encoding='utf-8') as file:
-                saved = facts.load(file.read())
+                saved = facts.load(file.read(facts.MOST_BYTES + 1))
             if parsed_args.backend not in (None, *saved):
                 raise ValueError(f'the file has no backend '
                                  f'{parsed_args.backend!r}; it has '

@@ -36,6 +36,8 @@ NO_POOL = 'no pool'
 #: VMs with their hosts.
 MOST_VOLUMES = 1000
 MOST_VMS = 20000
+#: A longer file is none of ours.
+MOST_BYTES = 1 << 28
 
 
 class TypeFacts(NamedTuple):
@@ -233,6 +235,8 @@ def load(text: str) -> dict[str, SavedFacts]:
 
     :raises ValueError: it is not such a file, or has another version
     """
+    if len(text) > MOST_BYTES:
+        raise ValueError('the file is too long')
     try:
         found = jsonutils.loads(text)
         if found['format'] != FORMAT:

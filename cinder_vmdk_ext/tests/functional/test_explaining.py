@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`pool explain` names the cause, of a vCenter and of a file alike."""
 
+import json
 import pathlib
 from unittest import mock
 
 import fixtures
 from pyVmomi import vim
+
+from cinder.volume import volume_types
 
 from cinder_vmdk_ext.tests.functional import command_case
 from cinder_vmdk_ext.tests.functional import test_pools
@@ -133,3 +136,46 @@ class ExplainTestCase(test_pools.PoolCase):
                 'pool', 'explain', '--inventory', str(self.saved))
             self.assertEqual((2, ''), (status, out))
             self.assertIn(why, err)
+
+    def test_a_file_that_was_changed_ends_in_one_line(self):
+        self.listed('inventory', 'save', str(self.saved))
+        whole = json.loads(self.saved.read_text())
+        (name, facts), = whole['backends'].items()
+        changed = [whole | {'backends': {name: facts | {key: value}}}
+                   for key in facts
+                   for value in (None, 5, 'x', [], {}, [[1]], {'a': {}})]
+        changed += [None, [], {}, whole | {'backends': 5},
+                    whole | {'backends': {}}]
+        texts = [json.dumps(each) for each in changed] + [
+            self.saved.read_text()[:-200], '[' * 100000, '\0' * 100]
+        for text in texts:
+            self.saved.write_text(text)
+            status, out, err = self.command(
+                'pool', 'explain', '--instance', 'vm-1', '--inventory',
+                str(self.saved))
+            if status in (0, 3):
+                self.assertEqual('', err, text[:200])
+                continue
+            self.assertEqual((2, '', 1), (status, out, err.count('\n')),
+                             (text[:200], err))
+
+    def test_odd_types_and_sizes_are_answered_for_each_pool(self):
+        for specs, takes in (
+                ({'multiattach': '<is> True'}, False),
+                ({'multiattach': '<is> False'}, True),
+                ({'volume_backend_name': '<in> nothing'}, False),
+                ({'volume_backend_name': 's== other'}, False),
+                ({'total_capacity_gb': '>= 5'}, True),
+                ({'total_capacity_gb': '>= 5000000'}, False),
+                ({'total_capacity_gb': '>= many'}, False),
+                ({'thin_provisioning_support': '<is> True'}, True)):
+            with self.subTest(specs):
+                made = volume_types.create(self.context, str(specs), specs)
+                found = self.explained('--type', made['id'],
+                                       status=0 if takes else 3)
+                self.assertEqual(takes, any(
+                    each['takes'] for each in found.values()), found)
+        found = self.explained('--size', '99999999999', status=3)
+        self.assertEqual({False}, {each['takes']
+                                   for each in found.values()})
+        self.explained('--availability-zone', 'no such', status=3)
