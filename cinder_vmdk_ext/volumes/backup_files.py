@@ -186,8 +186,9 @@ class Folder:
         if free < needed_bytes + SPARE_BYTES:
             raise exceptions.BackupRefused(
                 f'too little space in {self._folder} (vmdk_ext_backup_dir): '
-                f'{free >> 20} MiB are free, and '
-                f'{(needed_bytes + SPARE_BYTES) >> 20} needed')
+                f'{free / units.Gi:.2f} GiB are free, and '
+                f'{(needed_bytes + SPARE_BYTES) / units.Gi:.2f} GiB needed; '
+                'make space there, or set the option to a larger folder')
 
 
 @contextlib.contextmanager

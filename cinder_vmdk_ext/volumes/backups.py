@@ -57,6 +57,7 @@ _LOOK_SECONDS, _LOOKS = 1.0, 600
 _TEMPORARY = 'backup-vol-'
 # How often, at most, reports of statistics remove what is left.
 _SWEEP_SECONDS = 600.0
+_OF_BACKUPS = ('backing-up', 'restoring-backup')  # statuses of a volume
 
 
 class Backups:
@@ -219,9 +220,10 @@ class Backups:
         """Return the connection info of a host that backs up or restores.
 
         :raises ConnectorRefused: no backup or restore of the volume is under
-            way, or another host does it
+            way, or another host does it, or Cinder migrates the volume
         :raises BackupRefused: the volume cannot be backed up or restored
         """
+        _check_not_copied(volume)
         self.check(connector)
         self.check_settled(volume)
         folder = self._folder
@@ -539,6 +541,25 @@ class _Import:
     def _set_status(self, status: str, *before: str) -> None:
         _volume(self._volume_id).conditional_update(
             {'status': status}, {'status': before})
+
+
+def _check_not_copied(volume: Any) -> None:
+    """Refuse the attachment of Cinder's generic migration, with the remedy.
+
+    Cinder marks the source "migrating" and the destination "target:ID"
+    (VolumeManager._migrate_volume_generic). A mark that a dead migration left
+    must not hinder a backup, which sets the volume's status.
+
+    :raises ConnectorRefused: Cinder copies the volume for a migration
+    """
+    mark = str(volume.get('migration_status') or '')
+    if ((mark == 'migrating' or mark.startswith('target:'))
+            and volume.get('status') not in _OF_BACKUPS):
+        raise exceptions.ConnectorRefused(
+            f'volume {volume["id"]} cannot be copied by a migration between '
+            "backends without the vCenter's password; back it up and restore "
+            "the backup to a new volume of the other backend's type, or read "
+            '"Migration between vCenters" in docs/backups.md')
 
 
 def is_raw(backup: Any) -> bool:

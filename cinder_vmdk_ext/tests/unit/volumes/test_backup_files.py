@@ -98,6 +98,7 @@ class FolderTestCase(unittest.TestCase):
 
     def test_space_that_is_missing_is_named_with_the_option(self):
         self.folder.check_space()
-        with self.assertRaisesRegex(exceptions.BackupRefused,
-                                    'vmdk_ext_backup_dir'):
+        with self.assertRaisesRegex(
+                exceptions.BackupRefused,
+                r'vmdk_ext_backup_dir.*GiB are free.*GiB needed.*larger'):
             self.folder.check_space(1 << 60)
