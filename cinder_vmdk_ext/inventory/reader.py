@@ -236,13 +236,7 @@ _COMPUTE = frozenset({'ComputeResource', 'ClusterComputeResource'})
 
 def value(kind: str, path: str, element: etree._Element) -> Any:
     """A property in the form that :class:`Assembly` needs, without XML."""
-    if kind == 'Datastore' and path == 'host':
-        return mounts(element)
-    if path == 'customValue':
-        return custom_values(element)
-    if path == 'field':
-        return attributes(element)
-    return soap.value(element)
+    return _VALUES.get((kind, path), soap.value)(element)
 
 
 def datastore(moref: str, seen: dict[str, Any],
@@ -335,11 +329,15 @@ def mounts(array: etree._Element | None
     # A large inventory has tens of thousands of mounts, but most datastores
     # have the same mounts except for the path.
     text = _TEXT(array)
-    path = next((found.text for found in array[0].iter(_PATH)), '')
-    if path and path.startswith('/'):
+    fields = []
+    path = ''
+    for field in array[0].iter():
+        fields.append(field.tag)
+        if field.tag == _PATH and not path:
+            path = field.text or ''
+    if path.startswith('/'):
         text = text.replace(path, '/')
-    fields = tuple(field.tag for field in array[0].iter())
-    return _mounts_alike((fields, text), array)
+    return _mounts_alike((tuple(fields), text), array)
 
 
 def _mounts_alike(form: tuple[tuple[str, ...], str], array: etree._Element
@@ -380,6 +378,12 @@ def _mounts_seen(seen: Any) -> tuple[frozenset[str], frozenset[str]]:
     return seen if isinstance(seen, tuple) else mounts(seen)
 
 
+# How to read properties that are data objects.
+_VALUES: dict[tuple[str, str], Callable[[etree._Element], Any]] = {
+    ('Datastore', 'host'): mounts,
+    ('Datastore', 'customValue'): custom_values,
+    ('CustomFieldsManager', 'field'): attributes,
+}
 _NO_MOUNTS: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 _known_mounts: dict[tuple[tuple[str, ...], str],
                     tuple[frozenset[str], frozenset[str]]] = {}

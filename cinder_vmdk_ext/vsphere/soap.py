@@ -13,6 +13,7 @@ calls that fail, so run each call through
 import base64
 import copy
 import datetime
+import functools
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -474,16 +475,23 @@ def value(element: etree._Element) -> Any:
 
     For data objects, and arrays of them, the element itself is returned.
     """
-    kind = type_of(element)
+    return _reader(element.get(TYPE) or '')(element)
+
+
+@functools.lru_cache(maxsize=1024)
+def _reader(typed: str) -> Callable[[etree._Element], Any]:
+    """What makes the value of elements with that ``xsi:type``."""
+    kind = typed.rpartition(':')[2]
     if kind in SCALARS:
-        return SCALARS[kind](element.text or '')
+        scalar = SCALARS[kind]
+        return lambda element: scalar(element.text or '')
     if kind == 'ManagedObjectReference':
-        return ref(element)
+        return ref
     if kind == 'ArrayOfManagedObjectReference':
-        return [ref(item) for item in element]
-    if len(element) == 0 and not kind.startswith('ArrayOf'):
-        return element.text or ''  # an enumeration
-    return element
+        return lambda array: [ref(item) for item in array]
+    if kind.startswith('ArrayOf'):
+        return lambda array: array
+    return lambda element: element if len(element) else element.text or ''
 
 
 def items(array: Any) -> Iterable[etree._Element]:

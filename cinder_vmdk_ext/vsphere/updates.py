@@ -86,11 +86,12 @@ class ReportedObjects:
         seen = self._seen.setdefault(ref, {})
         hidden = seen.pop(property_collector.UNREADABLE, {})
         for path, value, unreadable in changes:
-            hidden.pop(path, None)
-            if value is None:
-                seen.pop(path, None)
-            else:
+            if hidden:
+                hidden.pop(path, None)
+            if value is not None:
                 seen[path] = self._value(ref, path, value)
+                continue
+            seen.pop(path, None)
             if unreadable:
                 hidden[path] = unreadable
         if hidden:
@@ -394,6 +395,8 @@ class Conversation:
         answered = False
         version = self._version
         begun = self._clock()
+        found = None  # the PropertyFilterUpdate, and who takes its reports
+        sink: Sink | None = None
         for part in self._client.stream(
                 'WaitForUpdatesEx', self._collector,
                 {'version': self._version,
@@ -406,7 +409,11 @@ class Conversation:
             tag = part.tag
             if tag == _OBJECT_SET:
                 answered = True
-                self._pass_on(part)
+                if part.getparent() is not found:
+                    found = part.getparent()
+                    sink = self._sink_of(found)
+                if sink is not None:
+                    _pass_on(part, sink)
             elif part.getparent().tag == _RETURNED:
                 answered = True
                 if tag == _VERSION:
@@ -435,19 +442,11 @@ class Conversation:
     def _abandoned(self) -> bool:
         return self._ended  # by another thread, perhaps just now
 
-    def _pass_on(self, update: etree._Element) -> None:
-        kind, obj, *parts = update
-        ref = soap.ref(obj)
-        changes = []
-        for part in parts:
-            if part.tag == _CHANGE_SET:
-                changes.append(_change(part))
-            elif part.tag == _MISSING_SET:
-                lacking = property_collector.missing(part)
-                changes.append(Change(lacking.path, None, str(lacking)))
-        sink = self._routes.get(update.getparent().findtext(_FILTER) or '')
-        if sink is not None:
-            sink.update(kind.text or '', ref, changes)
+    def _sink_of(self, found: etree._Element) -> Sink | None:
+        """Who takes the reports of a filter; it is named before them."""
+        named = found[0]
+        return (self._routes.get(named.text or '')
+                if named.tag == _FILTER else None)
 
     def _fail(self, error: Exception, failures: int) -> None:
         """Discard the reports, and wait a little."""
@@ -512,6 +511,19 @@ class Conversation:
         except exceptions.VMwareDriverException as error:
             LOG.debug('%s: %s', method, error)
         return True
+
+
+def _pass_on(update: etree._Element, sink: Sink) -> None:
+    """Have a sink take an ObjectUpdate."""
+    kind, obj, *parts = update
+    changes = []
+    for part in parts:
+        if part.tag == _CHANGE_SET:
+            changes.append(_change(part))
+        elif part.tag == _MISSING_SET:
+            lacking = property_collector.missing(part)
+            changes.append(Change(lacking.path, None, str(lacking)))
+    sink.update(kind.text or '', soap.ref(obj), changes)
 
 
 def _change(entry: etree._Element) -> Change:
