@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large bench-start churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench: $(STAMP) $(SIMULATOR) ## figures beside upstream's driver into docs/bench
 
 bench-large: $(STAMP) $(SIMULATOR) ## the same at the largest size of a vCenter, our driver alone; 15 minutes and 10 GB of memory
 	@$(BIN)/python -W ignore -m benchmarks --large
+
+bench-start: $(STAMP) $(SIMULATOR) ## a start with 10,000 volumes, 3,000 of them attached, into docs/benchmarks
+	@$(BIN)/python -W ignore -m benchmarks --start
 
 churn-run: $(STAMP) $(SIMULATOR) ## an hour of operations while others change the vCenter, into docs/churn-run.md; ARGS='--minutes 5 --size 100x32x1000'
 	@$(BIN)/python -W ignore -m benchmarks.churn_run $(ARGS)

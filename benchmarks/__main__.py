@@ -17,6 +17,8 @@ def main() -> None:
                         help='the smaller sizes, no delays: two minutes')
     parser.add_argument('--large', action='store_true',
                         help='the largest size alone, ours alone')
+    parser.add_argument('--start', action='store_true',
+                        help='a start with 10,000 volumes')
     parser.add_argument('--into', type=pathlib.Path,
                         default=ROOT / 'docs' / 'benchmarks',
                         help='folder for the table, the figures and the plot')
@@ -24,6 +26,7 @@ def main() -> None:
     name, measured = (
         ('quick', measuring.quick) if arguments.quick else
         ('large', measuring.large) if arguments.large else
+        ('start', measuring.start) if arguments.start else
         ('full', measuring.full))
     results = []
     try:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pyVmomi import vim
 
 from benchmarks import in_memory
+from benchmarks import many_volumes
 from simulator import client
 from simulator import control
 
@@ -56,14 +57,14 @@ CHURN = ({'machines': 20}, {'machines': 100}, {'datastores': 20},
 
 
 @contextlib.contextmanager
-def vcenter(size: Size) -> Iterator[client.Simulator]:
-    """A simulated vCenter of a size."""
+def vcenter(size: Size, **flags: Any) -> Iterator[client.Simulator]:
+    """A simulated vCenter of a size, with more flags of the simulator."""
     made = client.for_plugin(
         ds=size.datastores, cluster=size.clusters,
         host=size.hosts // size.clusters, standalone_host=0,
         vm=round(size.machines / size.clusters),
         ds_mount_all=size.clusters == 1, ds_mount_cluster=size.clusters > 1,
-        ds_capacity='10TiB', autostart=False)
+        ds_capacity='10TiB', autostart=False, **flags)
     try:
         made.start(timeout_s=START_SECONDS)
         yield made
@@ -207,6 +208,16 @@ def large() -> Iterator[Result]:
         yield from site.compare(
             ('crowd',), drivers=('ours',), crowd=CROWD,
             datastores_named='LocalDS_[1-9].*')
+
+
+def start(volumes: int = 10000, attached: int = 3000) -> Iterator[Result]:
+    """A start with many volumes (``make bench-start``)."""
+    size = Size(100, 32, many_volumes.machines(volumes, attached))
+    # A shadow VM is powered off, and so is its twin here.
+    with vcenter(size, **{'autostart=false': True}) as started:
+        made = many_volumes.make(started, volumes, attached)
+        yield from Site(size, started).compare(
+            (), runtime='eventlet', volumes=made)
 
 
 def _parallel(site: Site) -> Iterator[Result]:

@@ -181,6 +181,9 @@ def _figures(result: measuring.Result | None) -> tuple[str, ...]:
 
 
 def _single_figure(result: measuring.Result) -> str:
+    if 'cpu_ms' in result and 'longest_ms' in result:
+        return (f'{result["cpu_ms"]:.0f} ms CPU, {result["wall_ms"]:.0f} ms; '
+                f'longest wait {result["longest_ms"]:.1f} ms CPU')
     if 'cpu_ms' in result:
         return f'{result["cpu_ms"]:.2f} ms CPU'
     if 'bytes_held' in result:

@@ -34,6 +34,7 @@ from cinder.volume.drivers.vmware import vmdk  # noqa: E402
 from cinder.volume import volume_types  # noqa: E402
 
 from benchmarks import endurance  # noqa: E402
+from benchmarks import start  # noqa: E402
 from cinder_vmdk_ext import driver as ours  # noqa: E402
 from cinder_vmdk_ext import model  # noqa: E402
 from sandbox import service_user  # noqa: E402
@@ -180,6 +181,10 @@ class Bench:
     # -- The operations ------------------------------------------------------
 
     def run(self):
+        if 'volumes' in self.plan:
+            start.Start(self, self.plan['volumes'], _resident_bytes).run()
+            self.end()
+            return
         context = self.context
         self.measure('do_setup', lambda: self.driver.do_setup(context))
         self.driver.check_for_setup_error()
@@ -190,7 +195,11 @@ class Bench:
                 # An error before the measurement; the others still run.
                 self.emit(operation=name, error=f'{type(error).__name__}: '
                           f'{error}')
+        self.end()
+
+    def end(self):
         if self.ours:
+            self.driver.backend.reconciler.stop()
             self.driver.backend.stream.stop()
         self.driver.session.logout()
 

@@ -189,6 +189,11 @@ class Reconciler:
         """Read VMs and datastores by a new session's locator."""
         self._locator = locator
 
+    @property
+    def unchecked(self) -> int:
+        """How many volumes of the start have not been checked yet."""
+        return len(self._unchecked)
+
     # -- The worker ---------------------------------------------------------
 
     def start(self, interval_seconds: float) -> None:
