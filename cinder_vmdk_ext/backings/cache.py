@@ -125,6 +125,7 @@ class BackingView:
             return
         waiting = object()
         self._stream.waiting.add(waiting)
+        self._stream.hurry.set()
         try:
             self._await_report(wanted)
         finally:
@@ -167,6 +168,7 @@ class BackingView:
         stage = self._opened = _BackingStage(self._on_move)
         # Several reports follow one another until all is known.
         self._stream.waiting.add(self)
+        self._stream.hurry.set()
         stage.on_complete = self._completed
         stage.members = members.Members(
             self._list, self._stream.client, self._folder, conversation,

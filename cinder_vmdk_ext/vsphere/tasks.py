@@ -127,6 +127,7 @@ class TaskWaiter:
         with self._lock:
             self._waits.setdefault(key, []).append(wait)
             self._stream.waiting.add(self)
+            self._stream.hurry.set()
         facts: Facts = {}
         try:
             facts = self._until_ended(wait)

@@ -128,36 +128,6 @@ class Listener(Protocol):
         """Note that reports stop; another sink follows later."""
 
 
-class Waiters:
-    """Those who wait for a report; threads, native or green, may share it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: set[object] = set()
-        self._any = threading.Event()
-
-    def add(self, waiter: object) -> None:
-        """Note that one waits; the poll then gathers no changes."""
-        with self._lock:
-            self._waiting.add(waiter)
-            self._any.set()
-
-    def discard(self, waiter: object) -> None:
-        """Note that it waits no longer. May be repeated."""
-        with self._lock:
-            self._waiting.discard(waiter)
-            if not self._waiting:
-                self._any.clear()
-
-    def any(self) -> bool:
-        """Whether one waits."""
-        return self._any.is_set()
-
-    def await_one(self, seconds: float) -> None:
-        """Return as soon as one waits, at the latest after so many seconds."""
-        self._any.wait(seconds)
-
-
 class Stream:
     """Keeps a conversation with the vCenter in the current session."""
 
@@ -177,8 +147,12 @@ class Stream:
         self._conversation: Conversation | None = None
         self._stopped = False
         # While one waits, the poll reports each change at once and does not
-        # gather several.
-        self.waiting = Waiters()
+        # gather several. A caller adds itself before it waits, then sets
+        # `hurry`, which ends a gathering that has begun; afterwards it
+        # removes itself. Sets and events are safe in native and green
+        # threads.
+        self.waiting: set[object] = set()
+        self.hurry = threading.Event()
 
     def conversation(self) -> 'Conversation | None':
         """The running one; starts one if none runs in the current session.
@@ -360,7 +334,10 @@ class Conversation:
 
     def _gather(self) -> None:
         """Let changes add up, unless a caller waits for a report."""
-        self._stream.waiting.await_one(GATHER_SECONDS)
+        self._stream.hurry.clear()
+        # One that adds itself after this look sets the event afterwards.
+        if not self._stream.waiting:
+            self._stream.hurry.wait(GATHER_SECONDS)
 
     def _open(self) -> None:
         self._identity = self._stream.session.cookie

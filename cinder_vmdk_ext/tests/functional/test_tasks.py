@@ -82,12 +82,12 @@ class EndTestCase(TaskCase):
             facts = until_ended(wait)
             if wait.key == first.value:
                 self.waiter(second)
-                seen.append(self.stream.waiting.any())
+                seen.append(bool(self.stream.waiting))
             return facts
         with mock.patch.object(self.waiter, '_until_ended', both):
             self.waiter(first)
         self.assertEqual([True], seen)
-        self.assertFalse(self.stream.waiting.any())
+        self.assertFalse(self.stream.waiting)
 
     def test_a_task_that_has_ended_is_taken_off_the_list(self):
         for number in range(3):

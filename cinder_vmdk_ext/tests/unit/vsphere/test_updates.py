@@ -30,31 +30,35 @@ class GatherTestCase(unittest.TestCase):
         thread.start()
         return thread
 
+    def wait(self, waiter):
+        self.stream.waiting.add(waiter)
+        self.stream.hurry.set()
+
     def assert_ends(self, thread):
         thread.join(LONG_SECONDS)
         self.assertFalse(thread.is_alive())
 
     def test_while_one_waits_nothing_is_gathered(self):
-        self.stream.waiting.add('a task')
+        self.wait('a task')
         self.assert_ends(self.gathering())
 
     def test_one_who_begins_to_wait_ends_the_gathering(self):
         thread = self.gathering()
         self.assertTrue(thread.is_alive())
-        self.stream.waiting.add('a task')
+        self.wait('a task')
         self.assert_ends(thread)
 
     def test_it_goes_on_while_no_other_waits(self):
         for each in ('a task', 'an instance'):
-            self.stream.waiting.add(each)
+            self.wait(each)
         self.stream.waiting.discard('a task')
-        self.assertTrue(self.stream.waiting.any())
+        self.assertTrue(self.stream.waiting)
         self.assert_ends(self.gathering())
         self.stream.waiting.discard('an instance')
-        self.assertFalse(self.stream.waiting.any())
+        self.assertFalse(self.stream.waiting)
         thread = self.gathering()
         self.assertTrue(thread.is_alive())
-        self.stream.waiting.add('another')
+        self.wait('another')
         self.assert_ends(thread)
 
     def test_the_gathering_ends_after_its_time(self):
