@@ -473,6 +473,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return self.backend.manage.list_manageable(
             cinder_volumes, marker, limit, offset, sort_keys, sort_dirs)
 
+    @hooks.hook(message=refusals.MANAGE)
     def manage_existing_get_size(self, volume: Any,
                                  existing_ref: dict[str, str]) -> int:
         """Size of a disk to manage, in GiB, rounded up (Cinder hook)."""
@@ -497,6 +498,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return self.backend.manage_snapshots.list_manageable(
             cinder_snapshots, marker, limit, offset, sort_keys, sort_dirs)
 
+    @hooks.hook()
     def manage_existing_snapshot_get_size(self, snapshot: Any,
                                           existing_ref: dict[str, str]) -> int:
         """Size of a snapshot's disk, in GiB, rounded up (Cinder hook)."""

@@ -47,8 +47,6 @@ NO_HOOK: dict[str, str] = {
     'get_manageable_snapshots': 'reads everything in bulk',
     'get_manageable_volumes': 'reads everything in bulk',
     'get_pool': 'reads one datastore',
-    'manage_existing_snapshot_get_size': 'reads one disk',
-    'manage_existing_get_size': 'reads one disk',
     'set_initialized': 'comes before all operations',
     'snapshot_revert_use_temp_snapshot': 'answers without a call',
     'terminate_connection': 'chooses an operation, which has @hook',

@@ -247,3 +247,26 @@ class RefusalsTestCase(backend_case.BackendCase):
                     self.driver.create_cloned_volume, self.new_volume(),
                     source, message=(ACTION.CREATE_VOLUME_FROM_BACKEND,
                                      DETAIL.DRIVER_FAILED_CREATE))
+
+    # -- E7, E14: the size is the first that meets a wrong reference. --
+
+    def test_of_a_disk_to_manage_that_is_not_there(self):
+        ref = {'source-name': '[LocalDS_0] none/none.vmdk'}
+        known = len(self.messages())
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            self.assertRaises(exception.ManageExistingInvalidReference,
+                              self.driver.manage_existing_get_size,
+                              self.new_volume(), ref)
+        self.assertEqual(1, len(log.output))
+        self.assertIn('none/none.vmdk', log.output[0])
+        self.assertEqual(known + 1, len(self.messages()))
+
+    def test_of_a_snapshot_to_manage_that_is_not_there(self):
+        volume = self.create()
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            self.assertRaises(exception.ManageExistingInvalidReference,
+                              self.driver.manage_existing_snapshot_get_size,
+                              self.new_snapshot(volume),
+                              {'source-name': 'none'})
+        self.assertEqual(1, len(log.output))
+        self.assertIn('none', log.output[0])
