@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large bench-start churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix policies-run upgrade-run tox docs genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large bench-start churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix policies-run upgrade-run tox docs docs-run genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -144,6 +144,9 @@ tox: $(STAMP) ## tox with the environments of ENV, for example ENV=cinder27,cind
 docs: $(STAMP) ## the documentation as HTML, build/docs/html/index.html
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
 	@echo "build/docs/html/index.html"
+
+docs-run: $(STAMP) $(SIMULATOR) ## run the commands of the operator's pages, with a real Cinder and in folders in place of /opt
+	@$(BIN)/python -W ignore -m unittest -v cinder_vmdk_ext.tests.functional.docs_run
 
 genconfig: $(STAMP) ## write etc/cinder_vmdk_ext.conf.sample anew from the options
 	@$(BIN)/oslo-config-generator --config-file etc/config-generator.conf

@@ -18,6 +18,7 @@ from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.contract import commands
 from cinder_vmdk_ext.tests.contract import messages
+from cinder_vmdk_ext.tests.contract import page_commands
 from cinder_vmdk_ext.tests.contract import test_seams
 from cinder_vmdk_ext.tests.contract import test_tree
 
@@ -267,6 +268,34 @@ class CommandsTestCase(unittest.TestCase):
                                  self.problems[len(self.found):],
                                  strict=True):
             self.assertTrue(problem, line)
+
+
+class PageCommandsTestCase(unittest.TestCase):
+    """`make docs-run` runs the commands of the operator's pages."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.found = [line for page in page_commands.PAGES
+                     for line in page_commands.of_page(page)]
+
+    def test_each_command_is_run_or_has_a_reason(self):
+        self.assertEqual([], [line for line in self.found
+                              if not page_commands.has_rule(line)])
+        self.assertLess(50, len(self.found))
+
+    def test_each_rule_is_of_a_command(self):
+        self.assertEqual([], [
+            begin for begin in (*page_commands.RUN, *page_commands.NOT_HERE)
+            if not any(line.startswith(begin) for line in self.found)])
+
+    def test_a_command_without_a_rule_is_noticed(self):
+        found = list(page_commands.lines(
+            '```sh\nsystemctl restart cinder\n```\n\n'
+            '    cinder-vmdk-ext metrics\n    no command\n'))
+        self.assertEqual(
+            ['systemctl restart cinder', 'cinder-vmdk-ext metrics'], found)
+        self.assertFalse(any(map(page_commands.has_rule, found)))
 
 
 def claims(text):
