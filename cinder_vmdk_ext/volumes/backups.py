@@ -441,12 +441,13 @@ class Backups:
 
         Cinder notes one in the backup's record when it is complete, and
         forgets it when it asks for its deletion. If the service ends before
-        the one or after the other, Cinder leaves the volume for ever.
+        the one or after the other, or if the deletion fails, Cinder leaves
+        the volume for ever.
 
         :param given_up: ids of volumes of which this service was making one
         """
         context = cinder_context.get_admin_context()
-        for status in 'creating', 'backing-up':
+        for status in 'creating', 'backing-up', 'error_deleting':
             for volume in objects.VolumeList.get_all(
                     context, filters={'status': status, 'use_quota': False}):
                 source = (volume.display_name or '').partition(_TEMPORARY)[2]

@@ -83,8 +83,14 @@ class VolumeCalls:
 
     def delete_volume(self, context, volume):
         # A message without a reply: the caller does not learn how it ends.
-        with contextlib.suppress(*self.lost):
+        try:
             self._service.driver.delete_volume(volume)
+        except Exception:
+            volume.status = 'error_deleting'
+            volume.save()
+        except self.lost:
+            pass  # the service was killed
+        else:
             volume.destroy()
 
 
