@@ -3,10 +3,10 @@
 
     make image-fuzz
 
-They are VMDKs, OVAs, qcow2 and raw images. Each ends as a volume with the image's
-content, as the readers of ``tests/disk_images.py`` return it, or as one
-sentence that names the image and a remedy, with nothing left. The memory of
-this process, in which the driver runs, grows by at most 64 MiB; an image
+They are VMDKs, OVAs, qcow2 and raw images. Each ends as a volume with the
+image's content, as the readers of ``tests/disk_images.py`` return it, or as
+one sentence that names the image and a remedy, with nothing left. The memory
+of this process, in which the driver runs, grows by at most 64 MiB; an image
 takes at most a minute of its CPU time. It prints the results, and fails if an
 image ends otherwise.
 """
