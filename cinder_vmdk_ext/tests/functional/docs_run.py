@@ -88,6 +88,8 @@ class PageCase(unittest.TestCase):
             self.prepare(line)
             status, said = self.shell.run(line)
             print(f'  [{status}] {line}', file=sys.stderr)
+            if status:
+                print(said, file=sys.stderr)
             with self.subTest(page=page, line=line):
                 self.assertEqual(self.statuses.get(line, 0), status, said)
 
@@ -158,6 +160,8 @@ class InstallTestCase(PageCase):
             self.prepare(line)
             status, said = self.shell.run(line)
             print(f'  [{status}] {line}', file=sys.stderr)
+            if status:
+                print(said, file=sys.stderr)
             self.assertEqual(0, status, said)
             self.look(line)
 
@@ -216,7 +220,8 @@ class OperatingTestCase(sandbox_case.SandboxCase, PageCase):
 
     SIMULATOR = ['-ds', '4', '-ds-capacity', '400GiB',
                  '-policy', 'gold=LocalDS_1,LocalDS_2']
-    arguments = {'options': {'vmware_lazy_create': False}}
+    arguments = {'options': {'vmware_lazy_create': False,
+                             'vmware_snapshot_format': 'COW'}}
 
     @classmethod
     def setUpClass(cls):
@@ -238,10 +243,13 @@ class OperatingTestCase(sandbox_case.SandboxCase, PageCase):
             if not each.is_template and each.name.startswith('DC0_C0'))
         cls.shell.replaced = {
             '--backend vmdk': '--backend vcenter',
+            # What it sweeps here is new.
+            '--yes --also': '--minimum-age 0 --yes --also',
             'cinder-1@vmdk': f'{configuration.HOST}@vcenter',
             'gold-1': 'LocalDS_0', 'gold-2': 'LocalDS_2',
             'gold-3': 'LocalDS_3',
-            '/var/lib/cinder/': f'{folder}/', '/tmp/': f'{folder}/',
+            '/var/lib/cinder/': f'{folder}/',
+            '/tmp/report.tar.gz': f'{folder}/report.tar.gz',
             f'--instance {VOLUME}': f'--instance {cls.instance.instance_uuid}',
             '--cluster compute': '--cluster DC0_C0',
             'gold compute': 'gold DC0_C0',
@@ -342,6 +350,8 @@ class OperatingTestCase(sandbox_case.SandboxCase, PageCase):
             self.prepare(line)
             status, said = self.shell.run(line)
             print(f'  [{status}] {line}', file=sys.stderr)
+            if status:
+                print(said, file=sys.stderr)
             with self.subTest(page=page, line=line):
                 self.assertIn(status, self.allowed(page, line), said)
 
