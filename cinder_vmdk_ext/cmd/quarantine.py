@@ -17,6 +17,8 @@ from cinder_vmdk_ext import locks
 
 _UNMARKED = ('left: it has no mark of this deployment; give its reference '
              'if it is yours')
+_REFERENCE_HELP = ('reference or name, as quarantine list shows it; a name '
+                   'that several objects have is refused')
 _COLUMNS = (
     columns.Column('backend', 'Backend', telling=True),
     columns.Column('thing', 'Thing'),
@@ -81,10 +83,16 @@ class _Acting(command.Listing):
         """Choose, ask, read again, act."""
         rows = []
         missing = set(parsed_args.reference)
+        if missing and len(self.names(parsed_args)) > 1:
+            # Before the first backend is changed.
+            self._refuse_ambiguous(parsed_args, [
+                (name, each) for name, opened in self.opened(parsed_args)
+                for each in aside.items(_reader(opened).read())])
         for name, opened in self.opened(parsed_args):
-            reader = _reader(opened)
-            items = [each for each in aside.items(reader.read())
+            items = [each for each in aside.items(_reader(opened).read())
                      if self.chosen(each, parsed_args)]
+            self._refuse_ambiguous(parsed_args,
+                                   [(name, each) for each in items])
             missing -= {word for word in missing
                         if any(each.is_called(word) for each in items)}
             rows += self._done_to(name, opened, items, parsed_args)
@@ -95,6 +103,25 @@ class _Acting(command.Listing):
                                'with the name or reference %s',
                                exceptions.shortened(sorted(missing)))
         return rows
+
+    def _refuse_ambiguous(self, parsed_args: argparse.Namespace,
+                          found: list[tuple[str, aside.Item]]) -> None:
+        """Refuse an argument that names several items.
+
+        :param found: the items, with their backends; two backends of one
+            vCenter may have the same item
+        """
+        for word in parsed_args.reference:
+            named = {(each.reference, each.name, each.at): backend
+                     for backend, each in found if each.is_called(word)}
+            if len(named) > 1:
+                several = sorted(f'{reference} ({backend})' for (
+                    reference, _name, _at), backend in named.items())
+                with self.calling(LookupError):
+                    raise LookupError(
+                        f'{word!r} names several objects in quarantine: '
+                        f'{exceptions.shortened(several)}; give the '
+                        'reference of one, or its --backend')
 
     def _done_to(self, name: str, opened: Any, items: list[aside.Item],
                  parsed_args: argparse.Namespace) -> list[columns.Row]:
@@ -151,7 +178,7 @@ class RestoreQuarantine(_Acting):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'reference', nargs='+', metavar='REFERENCE',
-            help='reference or name, as quarantine list shows it')
+            help=_REFERENCE_HELP)
         return parser
 
     def act(self, mover: quarantine.Quarantine, item: aside.Item) -> None:
@@ -174,7 +201,7 @@ class PurgeQuarantine(_Acting):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'reference', nargs='*', metavar='REFERENCE', default=[],
-            help='reference or name, as quarantine list shows it')
+            help=_REFERENCE_HELP)
         parser.add_argument(
             '--older-than', metavar='DAYS',
             type=command.number('days', '30, or 0 for all'),

@@ -138,6 +138,27 @@ class QuarantineTestCase(command_case.CommandCase):
         self.assertNotIn(vm._moId, [each._moId for each
                                     in self.shadow_vms().values()])
 
+    def test_a_name_that_two_objects_have_changes_neither(self):
+        vms = [self.orphan(), self.orphan()]
+        name = vms[0].name
+        self.wait(vms[1].ReconfigVM_Task(vim.vm.ConfigSpec(
+            name=f'other {name}')))
+        self.sweep()
+        self.wait(vms[1].ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[
+            vim.option.OptionValue(key=shadow.QUARANTINE_RECORD, value=next(
+                each.value for each in vms[0].config.extraConfig
+                if each.key == shadow.QUARANTINE_RECORD))])))
+        before = list(map(self.state_of, vms))
+        for verb in ('purge', 'restore'):
+            status, out, err = self.command('quarantine', verb, name, '--yes')
+            self.assertEqual((2, ''), (status, out))
+            for vm in vms:
+                self.assertIn(f"'{vm._moId} (vmdk)'", err)
+        self.assertEqual(before, list(map(self.state_of, vms)))
+        purged, = self.listed('quarantine', 'purge', vms[1]._moId, '--yes')
+        self.assertEqual(('purged', name), (purged['done'], purged['name']))
+        self.assertEqual(before[0], self.state_of(vms[0]))
+
     def test_what_a_vm_uses_is_not_destroyed(self):
         vm = self.orphan()
         disk = next(device for device in vm.config.hardware.device
