@@ -27,8 +27,22 @@ def due(findings: list[compare.Finding],
 
     A finding of unknown age counts as new.
     """
-    return [each for each in findings if each.sweepable
-            and (each.age_seconds or 0.0) >= minimum_age_seconds]
+    return [each for each in findings
+            if not why_not(each, minimum_age_seconds)]
+
+
+def why_not(finding: compare.Finding, minimum_age_seconds: float) -> str:
+    """Why a sweep does not move a finding; '': it may move it."""
+    if finding.kind == 'quarantined':
+        return 'it is in quarantine'
+    if not finding.sweepable:
+        return ('it may be needed, or it is not for a sweep: '
+                + finding.detail)
+    if (finding.age_seconds or 0.0) >= minimum_age_seconds:
+        return ''
+    return ('its age is unknown, so it counts as new'
+            if finding.age_seconds is None
+            else 'it is younger than --minimum-age')
 
 
 class Quarantine:

@@ -94,7 +94,8 @@ class Sweep(command.Listing):
 
     Without --act it only lists what it would move. VMs go to the folder
     OpenStack/Quarantine, files to openstack-quarantine on their datastore. No
-    disk is deleted, and nothing that a record may need is moved.
+    disk is deleted, and nothing that a record may need is moved. Exits with 3
+    if something that --also names, or that is needed by now, is left.
     """
 
     COLUMNS = (*_COLUMNS[:-2],
@@ -121,12 +122,15 @@ class Sweep(command.Listing):
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Read and compare, and list or move the findings."""
         rows = []
+        chosen: list[compare.Finding] = []
+        named: list[tuple[str, compare.Finding]] = []
         missing = set(parsed_args.also)
         for name, opened in self.opened(parsed_args):
             reader = collect.EvidenceReader(opened, parsed_args.also)
             found = compare.compare(reader.read())
             missing -= {each.reference for each in found}
             due = quarantine.due(found, parsed_args.minimum_age * 3600)
+            chosen += due
             if parsed_args.act:
                 with self.app.backends.locking():
                     done = [self._move(opened, reader, each, parsed_args)
@@ -135,11 +139,25 @@ class Sweep(command.Listing):
                 done = ['would be moved'] * len(due)
             rows += [(*_row(name, each)[:-1], how)
                      for each, how in zip(due, done)]
+            named += [(name, each) for each in found
+                      if each.reference in parsed_args.also]
+        rows += self._left(named, {each.reference for each in chosen},
+                           parsed_args)
         if missing:
             self.app.failed = True
             self.app.LOG.error('the audit finds nothing about %s',
                                exceptions.shortened(sorted(missing)))
         return rows
+
+    def _left(self, named: list[tuple[str, compare.Finding]],
+              chosen: set[str],
+              parsed_args: argparse.Namespace) -> list[columns.Row]:
+        """Rows of the named findings that are not moved, with the reason."""
+        left = [(name, each) for name, each in named
+                if each.reference not in chosen]
+        self.app.found |= bool(left)
+        return [(*_row(name, each)[:-1], 'left: ' + quarantine.why_not(
+            each, parsed_args.minimum_age * 3600)) for name, each in left]
 
     def _move(self, opened: Any, reader: collect.EvidenceReader,
               finding: compare.Finding,
@@ -156,6 +174,7 @@ class Sweep(command.Listing):
             still = quarantine.due(compare.compare(reader.again(finding)),
                                    parsed_args.minimum_age * 3600)
             if finding.reference not in {each.reference for each in still}:
+                self.app.found = True
                 return 'left: it is needed now'
             try:
                 quarantine.Quarantine(opened).move(finding)

@@ -58,26 +58,40 @@ class Repair(command.Listing):
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Read, choose, ask, read again, correct."""
         rows = []
+        aside = []
         missing = set(parsed_args.named)
+        answered: set[str] = set()
         for name, opened in self.opened(parsed_args):
             reader = collect.EvidenceReader(opened)
             evidence = reader.read()
             for each in compare.compare(evidence):
                 known = {each.reference, each.owner, each.name}
                 missing -= known
-                if each.kind == 'quarantined' or (
-                        parsed_args.named
-                        and known.isdisjoint(parsed_args.named)):
+                if parsed_args.named and known.isdisjoint(parsed_args.named):
                     continue
+                if each.kind == 'quarantined':
+                    aside.append((name, each))
+                    continue
+                answered |= known
                 done = self._done_to(opened, reader, each, evidence,
                                      parsed_args)
-                rows.append((name, each.kind, each.thing, each.name,
-                             each.reference, each.owner, each.detail, done))
+                rows.append(_row(name, each, done))
+        rows += self._in_quarantine(
+            aside, set(parsed_args.named) - answered)
         if missing:
             self.app.failed = True
             self.app.LOG.error('the audit finds nothing about %s',
                                exceptions.shortened(sorted(missing)))
         return rows
+
+    def _in_quarantine(self, found: list[tuple[str, compare.Finding]],
+                       words: set[str]) -> list[columns.Row]:
+        """Rows of what is in quarantine, if a word names nothing else."""
+        left = [(name, each) for name, each in found
+                if words & {each.reference, each.owner, each.name}]
+        self.app.found |= bool(left)
+        return [_row(name, each, f'left: {remedies.remedy(each)}')
+                for name, each in left]
 
     def _done_to(self, opened: Any, reader: collect.EvidenceReader,
                  finding: compare.Finding, evidence: compare.Evidence,
@@ -145,6 +159,11 @@ class Repair(command.Listing):
             return ''
         self.app.failed = True
         return f'failed: the {finding.thing} is {status}'
+
+
+def _row(backend: str, finding: compare.Finding, done: str) -> columns.Row:
+    return (backend, finding.kind, finding.thing, finding.name,
+            finding.reference, finding.owner, finding.detail, done)
 
 
 def _status(finding: compare.Finding) -> str:

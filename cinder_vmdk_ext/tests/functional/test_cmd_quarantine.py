@@ -159,6 +159,20 @@ class QuarantineTestCase(command_case.CommandCase):
         self.assertEqual(('purged', name), (purged['done'], purged['name']))
         self.assertEqual(before[0], self.state_of(vms[0]))
 
+    def test_a_named_thing_that_is_left_is_listed_with_the_reason(self):
+        vm = self.orphan()
+        words = 'sweep', '--act', '--yes', '--also', vm._moId
+        young, = self.listed(*words, status=3)
+        self.assertRegex(young['done'],
+                         'left: (it is younger|its age is unknown)')
+        self.assertNotEqual('Quarantine', vm.parent.name)
+        self.sweep()
+        left, = self.listed(*words, status=3)
+        self.assertEqual('left: it is in quarantine', left['done'])
+        left, = self.listed('repair', vm._moId, '--yes', status=3)
+        self.assertIn(f'quarantine restore or purge {vm._moId}',
+                      left['done'])
+
     def test_what_a_vm_uses_is_not_destroyed(self):
         vm = self.orphan()
         disk = next(device for device in vm.config.hardware.device
