@@ -7,6 +7,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -60,12 +61,17 @@ class OfBackends(command.Command):
             names: list[str] = self.app.backends.names(parsed_args.backend)
             return names
 
-    def opened(self, parsed_args: argparse.Namespace
+    def opened(self, parsed_args: argparse.Namespace,
+               only: Container[str] | None = None
                ) -> Iterator[tuple[str, Any]]:
-        """Connect each selected backend; yield its name and the backend."""
+        """Connect each selected backend; yield its name and the backend.
+
+        :param only: of the selected backends, only these
+        """
         for name in self.names(parsed_args):
-            with self.app.backends.opened(name) as opened:
-                yield name, opened
+            if only is None or name in only:
+                with self.app.backends.opened(name) as opened:
+                    yield name, opened
 
     @contextlib.contextmanager
     def owning(self, parsed_args: argparse.Namespace, volume: Any,

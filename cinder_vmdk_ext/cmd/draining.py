@@ -48,26 +48,40 @@ class _Changing(command.Listing):
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Find the pool, ask, and set the attribute."""
         rows = []
-        known: list[str] = []
-        for name, opened in self.opened(parsed_args):
+        # All are checked before the first one is changed.
+        for name, opened in self.opened(parsed_args,
+                                        self._having(parsed_args)):
             attribute = self._attribute(name, opened.settings)
             inventory = opened.inventory()
             pool = pool_names.resolve(parsed_args.pool, inventory,
                                       opened.settings)
-            known += [each.name for each in pool_names.listed(
-                inventory, opened.settings)] if pool is None else []
             names = pool_names.by_datastore(inventory, opened.settings)
             for datastore in pool_names.with_twins(
                     pool, inventory) if pool else ():
                 row = self._changed(opened, attribute, datastore, inventory,
                                     parsed_args)
                 rows.append((name, names.get(datastore.moref, ''), *row))
-        if not rows:
+        return rows
+
+    def _having(self, parsed_args: argparse.Namespace) -> list[str]:
+        """The backends that have the pool; each has the attribute."""
+        found: list[str] = []
+        known: list[str] = []
+        for name, opened in self.opened(parsed_args):
+            inventory = opened.inventory()
+            if pool_names.resolve(parsed_args.pool, inventory,
+                                  opened.settings) is None:
+                known += [each.name for each in pool_names.listed(
+                    inventory, opened.settings)]
+                continue
+            self._attribute(name, opened.settings)
+            found.append(name)
+        if not found:
             with self.calling(LookupError):
                 raise LookupError(
                     f'there is no pool {parsed_args.pool!r}; the pools are '
                     + exceptions.shortened(known))
-        return rows
+        return found
 
     def _attribute(self, name: str, settings: model.Settings) -> str:
         if not settings.drain_attribute:

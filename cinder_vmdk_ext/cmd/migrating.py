@@ -63,17 +63,12 @@ class PlanMigrate(command.Listing):
                 ) -> Iterator[tuple[str, evacuate.Evacuation,
                                     list[evacuate.Step]]]:
         """The plan of each backend that has the pool."""
-        known: list[str] = []
-        found = False
-        for name, opened in self.opened(parsed_args):
-            named = [_pool(opened, each) for each in (
-                parsed_args.pool, *parsed_args.to)]
-            pools = [each for each in named if each is not None]
-            if len(pools) < len(named):
-                known += [each.name for each in pool_names.listed(
-                    opened.inventory(), opened.settings)]
-                continue
-            found = True
+        # All are checked before the content of the first one is moved.
+        for name, opened in self.opened(parsed_args,
+                                        self._having(parsed_args)):
+            pools = _pools(opened, parsed_args)
+            if not pools:
+                continue  # gone meanwhile
             self.check(opened, pools)
             evacuation = evacuate.Evacuation(opened, pools[0], pools[1:])
             with self.app.backends.locking():
@@ -81,6 +76,19 @@ class PlanMigrate(command.Listing):
                 steps = evacuation.plan()
             self.app.found |= any(step.why_not for step in steps)
             yield name, evacuation, steps
+
+    def _having(self, parsed_args: argparse.Namespace) -> list[str]:
+        """The backends that have the pools; each is checked."""
+        found: list[str] = []
+        known: list[str] = []
+        for name, opened in self.opened(parsed_args):
+            pools = _pools(opened, parsed_args)
+            if pools:
+                self.check(opened, pools)
+                found.append(name)
+            else:
+                known += [each.name for each in pool_names.listed(
+                    opened.inventory(), opened.settings)]
         if not found:
             wanted = [parsed_args.pool, *parsed_args.to]
             with self.calling(LookupError):
@@ -88,6 +96,7 @@ class PlanMigrate(command.Listing):
                     'no backend has all of the pools '
                     f'{exceptions.shortened(wanted)}; the pools are '
                     f'{exceptions.shortened(known)}')
+        return found
 
     def check(self, opened: Any, pools: list[Any]) -> None:
         """Refuse to move the content of a pool to the same pool."""
@@ -203,8 +212,13 @@ def ending() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _pool(opened: Any, name: str) -> pool_names.Pool | None:
-    return pool_names.resolve(name, opened.inventory(), opened.settings)
+def _pools(opened: Any,
+           parsed_args: argparse.Namespace) -> list[pool_names.Pool]:
+    """The pool to empty, and those to move to; empty: one is missing."""
+    named = [pool_names.resolve(each, opened.inventory(), opened.settings)
+             for each in (parsed_args.pool, *parsed_args.to)]
+    found = [each for each in named if each is not None]
+    return found if len(found) == len(named) else []
 
 
 def _row(backend: str, step: evacuate.Step) -> columns.Row:
