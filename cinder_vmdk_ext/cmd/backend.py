@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oslo_config import cfg
+from oslo_db import exception as db_exception
 from tooz import coordination as tooz
 
 from cinder.common import config as cinder_config
@@ -117,6 +118,27 @@ def owner_of(path: str) -> str:
         return 'an operation of Cinder (see audit)'
     found = config.name_patterns().in_path(path)
     return f'volume or snapshot {found} by its name' if found else ''
+
+
+def owner_of_uuid(uuid: str) -> str:
+    """The volume whose disk has a UUID, by Cinder's database.
+
+    The disk of a volume has its id, or the id that its name contains.
+
+    :returns: words for a message, as 'volume 1234'; '': no volume has it
+    :raises StorageRefused: the database does not answer
+    """
+    context = cinder_context.get_admin_context()
+    try:
+        found = [each.id for column in ('id', '_name_id')
+                 for each in objects.VolumeList.get_all(
+                     context, filters={column: uuid})]
+    except db_exception.DBError as error:
+        raise exceptions.StorageRefused(
+            'whether the disk belongs to a volume is unknown, because '
+            "Cinder's database does not answer: "
+            + str(error).partition('\n')[0]) from error
+    return f'volume {found[0]}' if found else ''
 
 
 def _service_of(name: str) -> tuple[str, str | None]:

@@ -33,6 +33,7 @@ class OfVcenter(command.OfBackends):
                 ca_file=options.vmware_ca_file,
                 insecure=options.vmware_insecure,
                 owner_of=self.app.backends.owner_of,
+                owner_of_uuid=self.app.backends.owner_of_uuid,
                 observe=self._show) as api, self.calling(
                     exceptions.UnknownObject):
             yield api
@@ -108,6 +109,24 @@ class VcChanging(VcListing):
         """
         raise NotImplementedError
 
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """What the question names as the object of the change."""
+        return columns.listed([name for name, _ref in things])
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """How the question's sentence ends: into what it is changed."""
+        return ''
+
+    def _question(self, api: storage_api.StorageApi,
+                  things: list[tuple[str, str]],
+                  parsed_args: argparse.Namespace) -> str:
+        return (f'{self.subject(things, parsed_args)} on {api.host} will be '
+                f'{self.DONE}{self.detail(api, things, parsed_args)}. '
+                'Continue?')
+
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Check, ask, act."""
         with self.api(parsed_args) as api:
@@ -117,10 +136,8 @@ class VcChanging(VcListing):
                 done = f'would be {self.DONE}'
             elif not things:
                 done = ''
-            elif self.agreed(
-                    parsed_args,
-                    f'{columns.listed([name for name, _ref in things])} on '
-                    f'{api.host} will be {self.DONE}. Continue?'):
+            elif parsed_args.yes or self.agreed(
+                    parsed_args, self._question(api, things, parsed_args)):
                 things = self.act(api, parsed_args)
                 done = self.DONE
             else:

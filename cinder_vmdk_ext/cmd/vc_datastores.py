@@ -144,6 +144,14 @@ class CreateVcNfs(_DatastoreChanging):
             read_only=parsed_args.read_only, security=parsed_args.security)
         return [(f'{parsed_args.name} on {host}', '') for host in done]
 
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The export."""
+        servers = columns.listed(parsed_args.server)
+        return (f' from {servers}:{parsed_args.path}'
+                + (', read-only' if parsed_args.read_only else ''))
+
 
 class CreateVcNfs41(CreateVcNfs):
     """Mount an NFS 4.1 export on hosts, as a datastore.
@@ -188,6 +196,13 @@ class CreateVcVmfs(_DatastoreChanging):
             parsed_args.name, parsed_args.host, parsed_args.device,
             parsed_args.vmfs_version))]
 
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The disk that is formatted."""
+        return (f' on the disk {parsed_args.device} of host '
+                f'{parsed_args.host}, which will be formatted')
+
 
 class CreateVcLocal(_DatastoreChanging):
     """Create a datastore from a folder on a host."""
@@ -209,6 +224,12 @@ class CreateVcLocal(_DatastoreChanging):
         """Make it."""
         return [(parsed_args.name, api.datastores.create_local(
             parsed_args.name, parsed_args.host, parsed_args.path))]
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The folder."""
+        return f' from {parsed_args.path} on host {parsed_args.host}'
 
 
 class RenameVcDatastore(_DatastoreChanging):
@@ -232,6 +253,17 @@ class RenameVcDatastore(_DatastoreChanging):
         """Rename it."""
         return [(parsed_args.new_name, api.datastores.rename(
             parsed_args.name, parsed_args.new_name))]
+
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The datastore, by its name before the change."""
+        return f'datastore {parsed_args.name}'
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The new name."""
+        return f' to {parsed_args.new_name}'
 
 
 class DeleteVcDatastore(_DatastoreChanging):
@@ -383,6 +415,24 @@ class SetVcIo(_DatastoreChanging):
             parsed_args.name, enabled=parsed_args.enabled,
             percent=parsed_args.automatic,
             threshold_ms=parsed_args.manual))]
+
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The datastore."""
+        return f'Storage I/O Control of datastore {parsed_args.name}'
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The settings."""
+        return ': ' + ', '.join(
+            each for each, given in (
+                ('enabled', parsed_args.enabled),
+                ('disabled', parsed_args.enabled is False),
+                (f'threshold {parsed_args.automatic} % of the peak '
+                 'throughput', parsed_args.automatic is not None),
+                (f'threshold {parsed_args.manual} ms',
+                 parsed_args.manual is not None)) if given)
 
 
 class RescanVcHost(vc_command.VcChanging):

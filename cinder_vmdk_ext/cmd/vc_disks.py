@@ -114,6 +114,17 @@ class CopyVcDisk(_DiskChanging):
             parsed_args.path, parsed_args.to, provisioning=parsed_args.type,
             adapter=parsed_args.adapter)
 
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The disk, by its path before the change."""
+        return str(parsed_args.path)
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """Where the copy will be."""
+        return f' to {parsed_args.to}'
+
 
 class MoveVcDisk(_DiskChanging):
     """Move or rename a disk. Refused if a VM uses the disk."""
@@ -130,6 +141,17 @@ class MoveVcDisk(_DiskChanging):
                parsed_args: argparse.Namespace) -> str:
         """Move it."""
         return api.disks.move(parsed_args.path, parsed_args.to)
+
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The disk, by its path before the change."""
+        return str(parsed_args.path)
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """Where it will be."""
+        return f' to {parsed_args.to}'
 
 
 class ExtendVcDisk(_DiskChanging):
@@ -151,6 +173,12 @@ class ExtendVcDisk(_DiskChanging):
         """Extend it."""
         return api.disks.extend(parsed_args.path, parsed_args.size,
                                 eager_zero=parsed_args.eager_zero)
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The new size."""
+        return f' to {columns.size(parsed_args.size)}'
 
 
 class InflateVcDisk(_DiskChanging):
@@ -236,6 +264,19 @@ class SetVcDiskIo(vc_command.VcChanging):
             parsed_args.vm, parsed_args.path, shares=parsed_args.shares,
             limit=parsed_args.limit, reservation=parsed_args.reservation),
             '')]
+
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The disk and its VM."""
+        return f'I/O of {parsed_args.path} of VM {parsed_args.vm}'
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The values."""
+        return ': ' + ', '.join(
+            f'{name} {value}' for name in ('shares', 'limit', 'reservation')
+            for value in [getattr(parsed_args, name)] if value is not None)
 
 
 def _shares(text: str) -> str | int:

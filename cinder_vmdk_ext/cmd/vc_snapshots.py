@@ -57,6 +57,11 @@ class CreateVcSnapshot(vc_command.VcChanging):
             parsed_args.vm, parsed_args.name, parsed_args.description,
             memory=parsed_args.memory, quiesce=parsed_args.quiesce))]
 
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The snapshot and its VM."""
+        return f'snapshot {parsed_args.name} of VM {parsed_args.vm}'
+
 
 class _SnapshotChanging(vc_command.VcChanging):
     """A command that changes one snapshot."""
@@ -64,6 +69,11 @@ class _SnapshotChanging(vc_command.VcChanging):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         return _named(super().get_parser(prog_name), snapshot=True)
+
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The snapshot and its VM."""
+        return f'snapshot {parsed_args.snapshot} of VM {parsed_args.vm}'
 
 
 class RenameVcSnapshot(_SnapshotChanging):
@@ -86,6 +96,12 @@ class RenameVcSnapshot(_SnapshotChanging):
         return [(parsed_args.new_name, api.snapshots.rename(
             parsed_args.vm, parsed_args.snapshot, parsed_args.new_name,
             parsed_args.description))]
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The new name."""
+        return f' to {parsed_args.new_name}'
 
 
 class DeleteVcSnapshot(_SnapshotChanging):
@@ -111,6 +127,24 @@ class DeleteVcSnapshot(_SnapshotChanging):
             children=parsed_args.children,
             consolidate=not parsed_args.no_consolidate))]
 
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The snapshots that are deleted with it."""
+        if not parsed_args.children:
+            return ''
+        below: list[str] = []
+        depth = 0  # of the snapshot, once it is found
+        for each in api.snapshots.tree(parsed_args.vm):
+            if each.reference == things[0][1]:
+                depth = each.depth
+            elif depth and each.depth <= depth:
+                break
+            elif depth:
+                below.append(each.name)
+        return (f', with all snapshots below it: {columns.listed(below)}'
+                if below else ', which has no snapshots below it')
+
 
 class RevertVcSnapshot(_SnapshotChanging):
     """Revert a VM to a snapshot. Refused if the VM is running.
@@ -125,6 +159,18 @@ class RevertVcSnapshot(_SnapshotChanging):
         """Revert to it."""
         return [(parsed_args.snapshot, api.snapshots.revert(
             parsed_args.vm, parsed_args.snapshot))]
+
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The VM, whose state changes."""
+        return f'VM {parsed_args.vm}'
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """The snapshot."""
+        return (f' the snapshot {parsed_args.snapshot}, and its present state '
+                'will be lost')
 
 
 class ExportVcSnapshot(vc_command.VcListing):

@@ -72,6 +72,7 @@ class StorageApi:
 def connect(host: str, user: str, password: str, *, port: int = 443,
             ca_file: str | None = None, insecure: bool = False,
             owner_of: Callable[[str], str] = lambda path: '',
+            owner_of_uuid: Callable[[str], str] = lambda uuid: '',
             observe: Callable[[vcenter.Progress], None] = (
                 lambda progress: None)) -> Iterator[StorageApi]:
     """Log in, and log out at the end of the block.
@@ -79,6 +80,8 @@ def connect(host: str, user: str, password: str, *, port: int = 443,
     :param ca_file: verifies the vCenter; None: the system's authorities
     :param owner_of: returns the owner of a path within a datastore, such as
         'volume 1234', whose files are left alone; '': no known owner
+    :param owner_of_uuid: the same for the UUID of a disk, which it keeps when
+        its path changes
     :param observe: called with the progress of a long task
     :raises StorageRefused: the vCenter refuses the login
     :raises VimConnectionException: it does not answer
@@ -98,7 +101,8 @@ def connect(host: str, user: str, password: str, *, port: int = 443,
     try:
         yield StorageApi(
             vcenter.Vcenter(session, soap.Client(session.https),
-                            owner_of=owner_of, observe=observe),
+                            owner_of=owner_of, owner_of_uuid=owner_of_uuid,
+                            observe=observe),
             transfers.Transfers(session, host, port, ca_file=ca_file,
                                 insecure=insecure), host)
     finally:

@@ -8,6 +8,7 @@ is checked first; a refusal raises StorageRefused before anything is changed.
 import re
 import time
 import unicodedata
+import uuid as uuids
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -109,17 +110,20 @@ class Vcenter:
 
     def __init__(self, session: Any, client: soap.Client, *,
                  owner_of: Callable[[str], str] = lambda path: '',
+                 owner_of_uuid: Callable[[str], str] = lambda uuid: '',
                  observe: Callable[[Progress], None] = lambda progress: None,
                  sleep: Callable[[float], None] = time.sleep) -> None:
         """Prepare, without a call.
 
         :param owner_of: returns the owner of a path within a datastore, such
             as 'volume 1234'; '': no known owner
+        :param owner_of_uuid: the same for the UUID of a disk
         :param observe: called with the progress of a long task
         """
         self.session = session
         self.client = client
         self.owner_of = owner_of
+        self.owner_of_uuid = owner_of_uuid
         self._observe = observe
         self._sleep = sleep
         #: Make all checks, and change nothing.
@@ -345,10 +349,10 @@ class Vcenter:
     def refuse_volumes_disk(self, at: Located) -> None:
         """Refuse the disk of a volume whose path was changed.
 
-        Its VM still has the old path; but the disk keeps its UUID
-        (VirtualDiskManager.QueryVirtualDiskUuid).
+        Its VM still has the old path, or is no longer in the inventory; but
+        the disk keeps its UUID (VirtualDiskManager.QueryVirtualDiskUuid).
 
-        :raises StorageRefused: naming the VM
+        :raises StorageRefused: naming the VM, or the volume
         """
         reply = self.call('QueryVirtualDiskUuid',
                           self.content.virtualDiskManager, name=at.wire,
@@ -361,6 +365,12 @@ class Vcenter:
                     f'{at.text} has the UUID of the disk of {found.title}, '
                     'which belongs to a volume of Cinder; see '
                     'cinder-vmdk-ext audit')
+        owner = self.owner_of_uuid(str(uuids.UUID(uuid))) if uuid else ''
+        if owner:
+            raise exceptions.StorageRefused(
+                f'{at.text} has the UUID of {owner}, which may have no other '
+                'disk; if the volume is lost, cinder-vmdk-ext volume relink '
+                'gives it this disk again')
 
     # -- Privileges ---------------------------------------------------------
 

@@ -44,6 +44,7 @@ class Backends:
         return self._backend.upstream.configuration
 
     owner_of = staticmethod(backend.owner_of)
+    owner_of_uuid = staticmethod(backend.owner_of_uuid)
     driver_options = staticmethod(backend.driver_options)
     config_files = staticmethod(backend.config_files)
 

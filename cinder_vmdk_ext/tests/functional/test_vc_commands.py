@@ -8,11 +8,16 @@ is then refused, and nothing is changed. The effects are checked with pyVmomi.
 
 import os
 import time
+import uuid
 from unittest import mock
 
 import fixtures
+from oslo_db import exception as db_exception
 from pyVmomi import vim
 
+from cinder import objects
+
+from cinder_vmdk_ext.cmd import backend
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import command_case
 
@@ -326,6 +331,45 @@ class VcTestCase(VcCase):
             f'[LocalDS_1] archive/{name}', self.datacenter, False)))
         self.refused('disk', 'delete', '[LocalDS_1] archive/old.vmdk',
                      needs=FILES, why='has the UUID of the disk of VM')
+
+    def test_a_disk_of_a_lost_volume_is_refused_by_its_uuid(self):
+        volume = self.create(pool='LocalDS_1')
+        vm = self.truth(volume).vm
+        self.wait(vm.Rename_Task('rescued'))
+        self.wait(vm.RelocateVM_Task(vim.vm.RelocateSpec(
+            datastore=self.place('LocalDS_2'))))
+        path = self.truth(volume).path
+        vm.UnregisterVM()
+        self.addCleanup(self._delete_path, path.rpartition('/')[0])
+        self.assertNotIn(volume.id, path)
+        before = self.state()
+        for words in (['delete', path], ['extend', path, '--size', '9GiB'],
+                      ['copy', path, '[LocalDS_2] mine.vmdk'],
+                      ['move', path, '[LocalDS_2] mine.vmdk'],
+                      ['inflate', path], ['eager-zero', path]):
+            self.refused('disk', *words, needs=FILES,
+                         why=f'has the UUID of volume {volume.id},'
+                         '.*volume relink')
+        self.assertEqual(before, self.state())
+        self.assertTrue(self.capacity_and_type(path))
+
+    def test_a_disk_is_kept_while_the_database_does_not_answer(self):
+        path = '[LocalDS_2] unknown.vmdk'
+        self.make_disk(path)
+        with mock.patch.object(objects.VolumeList, 'get_all',
+                               side_effect=db_exception.DBError('down')):
+            self.refused('disk', 'delete', path, needs=FILES,
+                         why='whether the disk belongs .* is unknown.*: down')
+        self.assertTrue(self.capacity_and_type(path))
+        self.delete_disk(path)
+
+    def test_the_volume_of_a_uuid_is_found_by_both_of_its_ids(self):
+        self.assertEqual('', backend.owner_of_uuid(str(uuid.uuid4())))
+        name_id = str(uuid.uuid4())
+        migrated = self.new_volume(_name_id=name_id)
+        for each in migrated.id, name_id:
+            self.assertEqual(f'volume {migrated.id}',
+                             backend.owner_of_uuid(each))
 
     def test_a_datastore_in_use_stays_as_it_is(self):
         needs = ['Datastore.Delete', 'Datastore.Config', 'Datastore.Browse']

@@ -32,6 +32,9 @@ class Backends:
     def owner_of(self, path):
         return ''
 
+    def owner_of_uuid(self, uuid):
+        return ''
+
 
 class VcCase(unittest.TestCase):
 
