@@ -424,6 +424,16 @@ class Inventory:
                 for name, path in split_path(text, self._spellings)
                 for moref in self._spellings[name]]
 
+    def located_on(self, text: str, moref: str) -> tuple[Datastore, str]:
+        """The meaning of '[datastore] folder/name' on this datastore.
+
+        :raises LookupError: the datastore is gone, or has another name
+        """
+        for datastore, path in self.located(text):
+            if datastore.moref == moref:
+                return datastore, path
+        raise LookupError(f'the datastore of {text} is gone, or was renamed')
+
     def attribute(self, datastore: Datastore, name: str) -> str | None:
         """A datastore's custom attribute of that name; None: it has none."""
         return next((value for key, value in datastore.custom_values

@@ -114,15 +114,15 @@ class EvidenceReader:
 
         That is the VM of the finding and the VM of its volume. For a file it
         is the files in its folder, and the VMs on its datastore.
+
+        :raises LookupError: the datastore is gone, or was renamed
         """
         inventory = self._backend.inventory()
         files: list[compare.File] = []
         morefs = {finding.machine or finding.reference}
         if finding.thing == 'file':
-            datastore = inventory.datastores[finding.datastore]
-            _, path = next(each for each
-                           in inventory.located(finding.reference)
-                           if each[0].moref == finding.datastore)
+            datastore, path = inventory.located_on(finding.reference,
+                                                   finding.datastore)
             files = [_file(datastore, found, inventory) for found
                      in self._browser.folder(datastore,
                                              path.rpartition('/')[0])]

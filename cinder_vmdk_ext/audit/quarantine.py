@@ -63,6 +63,7 @@ class Quarantine:
         its datastore. A temporary snapshot is consolidated
         (RemoveSnapshot_Task): the VM's content stays the same.
 
+        :raises QuarantineRefused: the file's datastore is gone
         :raises VimException: by oslo.vmware
         """
         if finding.thing == 'file':
@@ -174,7 +175,8 @@ class Quarantine:
     def purge(self, item: aside.Item) -> None:
         """Destroy an item (Destroy_Task; a file: DeleteVirtualDisk_Task).
 
-        :raises QuarantineRefused: another VM uses one of its files
+        :raises QuarantineRefused: another VM uses one of its files, or its
+            datastore is gone
         :raises VimException: by oslo.vmware
         """
         if item.users:
@@ -192,10 +194,11 @@ class Quarantine:
 
     def _located(self, reference: str,
                  moref: str) -> tuple[model.Datastore, str]:
-        return next(
-            (datastore, path) for datastore, path
-            in self._backend.inventory().located(reference)
-            if datastore.moref == moref)
+        try:
+            return self._backend.inventory().located_on(reference, moref)
+        except LookupError as error:
+            raise exceptions.QuarantineRefused(
+                exceptions.first_line(error)) from error
 
     def _move_disk(self, datastore: model.Datastore, path: str,
                    there: str) -> None:

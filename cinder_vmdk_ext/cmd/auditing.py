@@ -3,10 +3,13 @@
 
 import argparse
 import dataclasses
+import functools
 from typing import Any
 
 from oslo_utils import timeutils
 from oslo_utils import uuidutils
+
+from cinder import exception
 
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import compare
@@ -121,33 +124,49 @@ class Sweep(command.Listing):
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Read and compare, and list or move the findings."""
-        rows = []
+        rows: list[columns.Row] = []
         chosen: list[compare.Finding] = []
         named: list[tuple[str, compare.Finding]] = []
         missing = set(parsed_args.also)
-        for name, opened in self.opened(parsed_args):
-            reader = collect.EvidenceReader(opened, parsed_args.also)
-            found = compare.compare(reader.read())
-            missing -= {each.reference for each in found}
-            due = quarantine.due(found, parsed_args.minimum_age * 3600)
-            chosen += due
-            if parsed_args.act:
-                with self.app.backends.locking():
-                    done = [self._move(opened, reader, each, parsed_args)
-                            for each in due]
-            else:
-                done = ['would be moved'] * len(due)
-            rows += [(*_row(name, each)[:-1], how)
-                     for each, how in zip(due, done)]
-            named += [(name, each) for each in found
-                      if each.reference in parsed_args.also]
+        with self.keeping(rows):
+            for name, opened in self.opened(parsed_args):
+                reader = collect.EvidenceReader(opened, parsed_args.also)
+                found = compare.compare(reader.read())
+                missing -= {each.reference for each in found}
+                due = quarantine.due(found, parsed_args.minimum_age * 3600)
+                chosen += due
+                named += [(name, each) for each in found
+                          if each.reference in parsed_args.also]
+                self._sweep(rows, name, opened, reader, due, parsed_args)
+            if missing:
+                self.app.failed = True
+                self.app.LOG.error('the audit finds nothing about %s',
+                                   exceptions.shortened(sorted(missing)))
         rows += self._left(named, {each.reference for each in chosen},
                            parsed_args)
-        if missing:
-            self.app.failed = True
-            self.app.LOG.error('the audit finds nothing about %s',
-                               exceptions.shortened(sorted(missing)))
         return rows
+
+    def _sweep(self, rows: list[columns.Row], name: str, opened: Any,
+               reader: collect.EvidenceReader, due: list[compare.Finding],
+               parsed_args: argparse.Namespace) -> None:
+        if not parsed_args.act:
+            rows += [(*_row(name, each)[:-1], 'would be moved')
+                     for each in due]
+            return
+        with self.app.backends.locking():
+            for each in due:
+                self.listing(rows, _row(name, each)[:-1], functools.partial(
+                    self._tried, opened, reader, each, parsed_args))
+
+    def _tried(self, opened: Any, reader: collect.EvidenceReader,
+               finding: compare.Finding,
+               parsed_args: argparse.Namespace) -> str:
+        try:
+            return self._move(opened, reader, finding, parsed_args)
+        except (exceptions.VMWARE_ERRORS, exception.CinderException,
+                LookupError) as error:
+            self.app.failed = True
+            return f'failed: {exceptions.first_line(error)}'
 
     def _left(self, named: list[tuple[str, compare.Finding]],
               chosen: set[str],
@@ -176,11 +195,7 @@ class Sweep(command.Listing):
             if finding.reference not in {each.reference for each in still}:
                 self.app.found = True
                 return 'left: it is needed now'
-            try:
-                quarantine.Quarantine(opened).move(finding)
-            except exceptions.VMWARE_ERRORS as error:
-                self.app.failed = True
-                return f'failed: {error}'
+            quarantine.Quarantine(opened).move(finding)
         return 'moved'
 
 

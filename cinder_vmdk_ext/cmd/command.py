@@ -21,7 +21,8 @@ from oslo_utils import units
 from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext import exceptions
 
-
+#: What is listed for a thing that an interrupt or an error ended.
+UNFINISHED = 'not finished: repeat the command'
 _LONGEST_VALUE = 4096
 # Arguments that take any text, and that may be empty.
 _FREE = frozenset({'description'})
@@ -156,6 +157,38 @@ class Listing(_Display, lister.Lister):
         :returns: for each object a value for each of COLUMNS
         """
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def keeping(self, rows: list[columns.Row]) -> Iterator[None]:
+        """List what was done before an error or an interrupt.
+
+        If there are rows, the error is logged, and the command exits with 1.
+        Without rows it is raised.
+        """
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            if not rows:
+                raise
+            self.app.failed, self.app.misused = True, False
+            self.app.LOG.error(
+                '%s', self.app.INTERRUPTED if isinstance(
+                    error, KeyboardInterrupt) else error,
+                exc_info=self.app.options.debug)
+
+    @staticmethod
+    def listing(rows: list[columns.Row], row: columns.Row,
+                act: Callable[[], str]) -> None:
+        """Do one thing, and list it, also if an interrupt ends it.
+
+        :param row: without its last column, which says what was done
+        :param act: returns this
+        """
+        done = UNFINISHED
+        try:
+            done = act()
+        finally:
+            rows.append((*row, done))
 
     def take_action(self, parsed_args: argparse.Namespace
                     ) -> tuple[tuple[str, ...], list[columns.Row]]:

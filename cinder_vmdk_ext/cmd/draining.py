@@ -47,20 +47,21 @@ class _Changing(command.Listing):
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Find the pool, ask, and set the attribute."""
-        rows = []
+        rows: list[columns.Row] = []
         # All are checked before the first one is changed.
-        for name, opened in self.opened(parsed_args,
-                                        self._having(parsed_args)):
-            attribute = self._attribute(name, opened.settings)
-            inventory = opened.inventory()
-            pool = pool_names.resolve(parsed_args.pool, inventory,
-                                      opened.settings)
-            names = pool_names.by_datastore(inventory, opened.settings)
-            for datastore in pool_names.with_twins(
-                    pool, inventory) if pool else ():
-                row = self._changed(opened, attribute, datastore, inventory,
-                                    parsed_args)
-                rows.append((name, names.get(datastore.moref, ''), *row))
+        having = self._having(parsed_args)
+        with self.keeping(rows):
+            for name, opened in self.opened(parsed_args, having):
+                attribute = self._attribute(name, opened.settings)
+                inventory = opened.inventory()
+                pool = pool_names.resolve(parsed_args.pool, inventory,
+                                          opened.settings)
+                names = pool_names.by_datastore(inventory, opened.settings)
+                for datastore in pool_names.with_twins(
+                        pool, inventory) if pool else ():
+                    row = self._changed(opened, attribute, datastore,
+                                        inventory, parsed_args)
+                    rows.append((name, names.get(datastore.moref, ''), *row))
         return rows
 
     def _having(self, parsed_args: argparse.Namespace) -> list[str]:

@@ -126,6 +126,8 @@ class Application(app.App):
     # The same name, however the command is started.
     NAME = 'cinder-vmdk-ext'
     LOG = logging.getLogger(NAME)
+    INTERRUPTED = ('interrupted; what was done so far stays, and the command '
+                   'can be repeated')
 
     def __init__(self, backends: Any = None, **streams: Any) -> None:
         """Prepare, without an import that takes long.
@@ -250,8 +252,7 @@ class Application(app.App):
             status = end.code if isinstance(end.code, int) else 0
             return self._written(status if argv else 2)
         if status == _INTERRUPTED:
-            self.LOG.error('interrupted; what was done so far stays, and the '
-                           'command can be repeated')
+            self.LOG.error(self.INTERRUPTED)
             status = 1
         if status == _NOT_READ:
             # By now the work is done; "head" has seen what it wanted.

@@ -119,6 +119,7 @@ class RunMigrate(PlanMigrate):
     """
 
     COLUMNS = (*_COLUMNS, columns.Column('done', 'Done'))
+    _ended = False  # by an interrupt
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
@@ -128,23 +129,32 @@ class RunMigrate(PlanMigrate):
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Plan, ask, and move."""
-        rows = []
-        for name, evacuation, steps in self.planned(parsed_args):
-            moves = [step for step in steps if not step.why_not]
-            space = columns.size(sum(step.space_bytes for step in moves))
-            done: dict[int, str] = {}
-            if parsed_args.dry_run:
-                done = dict.fromkeys(range(len(moves)), 'would be moved')
-            elif moves and (self.agreed(
-                    parsed_args, f'{len(moves)} objects ({space}) leave '
-                    f'{parsed_args.pool}, {len(steps) - len(moves)} stay. '
-                    'Continue?')):
-                done = self._carried_out(evacuation, moves)
-            rows += [(*_row(name, step), done.get(number, 'left'))
-                     for number, step in enumerate(moves)]
-            rows += [(*_row(name, step), 'stays') for step in steps
-                     if step.why_not]
+        rows: list[columns.Row] = []
+        with self.keeping(rows):
+            for name, evacuation, steps in self.planned(parsed_args):
+                self._empty(rows, name, evacuation, steps, parsed_args)
+                if self._ended:
+                    break
         return rows
+
+    def _empty(self, rows: list[columns.Row], name: str,
+               evacuation: evacuate.Evacuation, steps: list[evacuate.Step],
+               parsed_args: argparse.Namespace) -> None:
+        """Make the moves of a backend, and list them."""
+        moves = [step for step in steps if not step.why_not]
+        space = columns.size(sum(step.space_bytes for step in moves))
+        done: dict[int, str] = {}
+        if parsed_args.dry_run:
+            done = dict.fromkeys(range(len(moves)), 'would be moved')
+        elif moves and (self.agreed(
+                parsed_args, f'{len(moves)} objects ({space}) leave '
+                f'{parsed_args.pool}, {len(steps) - len(moves)} stay. '
+                'Continue?')):
+            done = self._carried_out(evacuation, moves)
+        rows += [(*_row(name, step), done.get(number, 'left'))
+                 for number, step in enumerate(moves)]
+        rows += [(*_row(name, step), 'stays') for step in steps
+                 if step.why_not]
 
     def check(self, opened: Any, pools: list[Any]) -> None:
         """Refuse a pool that still takes new volumes."""
@@ -168,7 +178,7 @@ class RunMigrate(PlanMigrate):
         with self.app.backends.locking(), ending() as ended:
             for number, step in enumerate(moves):
                 if ended:
-                    self.app.failed = True
+                    self._ended = self.app.failed = True
                     self.app.LOG.error('interrupted; %s of %s are left, '
                                        'repeat the command',
                                        len(moves) - number, len(moves))

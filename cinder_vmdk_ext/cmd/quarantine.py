@@ -7,6 +7,8 @@ from typing import Any
 from oslo_utils import timeutils
 from oslo_utils import uuidutils
 
+from cinder import exception
+
 from cinder_vmdk_ext.audit import aside
 from cinder_vmdk_ext.audit import collect
 from cinder_vmdk_ext.audit import quarantine
@@ -17,6 +19,7 @@ from cinder_vmdk_ext import locks
 
 _UNMARKED = ('left: it has no mark of this deployment; give its reference '
              'if it is yours')
+_NOT_BEGUN = 'left: not begun'
 _REFERENCE_HELP = ('reference or name, as quarantine list shows it; a name '
                    'that several objects have is refused')
 _COLUMNS = (
@@ -81,27 +84,28 @@ class _Acting(command.Listing):
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Choose, ask, read again, act."""
-        rows = []
+        rows: list[columns.Row] = []
         missing = set(parsed_args.reference)
         if missing and len(self.names(parsed_args)) > 1:
             # Before the first backend is changed.
             self._refuse_ambiguous(parsed_args, [
                 (name, each) for name, opened in self.opened(parsed_args)
                 for each in aside.items(_reader(opened).read())])
-        for name, opened in self.opened(parsed_args):
-            items = [each for each in aside.items(_reader(opened).read())
-                     if self.chosen(each, parsed_args)]
-            self._refuse_ambiguous(parsed_args,
-                                   [(name, each) for each in items])
-            missing -= {word for word in missing
-                        if any(each.is_called(word) for each in items)}
-            rows += self._done_to(name, opened, items, parsed_args)
-        if missing:
-            self.app.misused = not rows
-            self.app.failed = True
-            self.app.LOG.error('this deployment has nothing in quarantine '
-                               'with the name or reference %s',
-                               exceptions.shortened(sorted(missing)))
+        with self.keeping(rows):
+            for name, opened in self.opened(parsed_args):
+                items = [each for each in aside.items(_reader(opened).read())
+                         if self.chosen(each, parsed_args)]
+                self._refuse_ambiguous(parsed_args,
+                                       [(name, each) for each in items])
+                missing -= {word for word in missing
+                            if any(each.is_called(word) for each in items)}
+                self._do(rows, name, opened, items, parsed_args)
+            if missing:
+                self.app.misused = not rows
+                self.app.failed = True
+                self.app.LOG.error('this deployment has nothing in quarantine '
+                                   'with the name or reference %s',
+                                   exceptions.shortened(sorted(missing)))
         return rows
 
     def _refuse_ambiguous(self, parsed_args: argparse.Namespace,
@@ -123,10 +127,20 @@ class _Acting(command.Listing):
                         f'{exceptions.shortened(several)}; give the '
                         'reference of one, or its --backend')
 
-    def _done_to(self, name: str, opened: Any, items: list[aside.Item],
-                 parsed_args: argparse.Namespace) -> list[columns.Row]:
+    def _do(self, rows: list[columns.Row], name: str, opened: Any,
+            items: list[aside.Item], parsed_args: argparse.Namespace) -> None:
+        """Act on the items, and list each, also after an interrupt."""
         done = {each.reference: self.why_not(each, parsed_args)
                 for each in items}
+        try:
+            self._act_on(opened, items, done, parsed_args)
+        finally:
+            rows += [(*_row(name, each), done[each.reference] or _NOT_BEGUN)
+                     for each in items]
+
+    def _act_on(self, opened: Any, items: list[aside.Item],
+                done: dict[str, str],
+                parsed_args: argparse.Namespace) -> None:
         for each in items:
             if done[each.reference]:
                 continue
@@ -143,9 +157,9 @@ class _Acting(command.Listing):
                    for each in aside.items(_reader(opened).read())}
             with self.app.backends.locking():
                 for reference in [each for each in done if not done[each]]:
+                    done[reference] = command.UNFINISHED
                     done[reference] = self._tried(
                         opened, now.get(reference))
-        return [(*_row(name, each), done[each.reference]) for each in items]
 
     def _tried(self, opened: Any, item: aside.Item | None) -> str:
         if item is None:
@@ -157,7 +171,8 @@ class _Acting(command.Listing):
         except exceptions.QuarantineRefused as why:
             self.app.failed = True
             return f'refused: {why}'
-        except exceptions.VMWARE_ERRORS as error:
+        except (exceptions.VMWARE_ERRORS,
+                exception.CinderException) as error:
             self.app.failed = True
             return f'failed: {exceptions.first_line(error)}'
         return f'{self.VERB}d'

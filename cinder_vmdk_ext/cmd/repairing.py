@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import functools
 import time
 from typing import Any
 
@@ -23,7 +24,7 @@ from cinder_vmdk_ext import locks
 #: How long Cinder may take for what its API has accepted.
 WAIT_SECONDS = 600.0
 POLL_SECONDS = 1.0
-_ERRORS = (exceptions.VMWARE_ERRORS, exception.CinderException)
+_ERRORS = (exceptions.VMWARE_ERRORS, exception.CinderException, LookupError)
 
 
 class Repair(command.Listing):
@@ -57,31 +58,33 @@ class Repair(command.Listing):
 
     def rows(self, parsed_args: argparse.Namespace) -> list[columns.Row]:
         """Read, choose, ask, read again, correct."""
-        rows = []
-        aside = []
+        rows: list[columns.Row] = []
+        aside: list[tuple[str, compare.Finding]] = []
         missing = set(parsed_args.named)
         answered: set[str] = set()
-        for name, opened in self.opened(parsed_args):
-            reader = collect.EvidenceReader(opened)
-            evidence = reader.read()
-            for each in compare.compare(evidence):
-                known = {each.reference, each.owner, each.name}
-                missing -= known
-                if parsed_args.named and known.isdisjoint(parsed_args.named):
-                    continue
-                if each.kind == 'quarantined':
-                    aside.append((name, each))
-                    continue
-                answered |= known
-                done = self._done_to(opened, reader, each, evidence,
-                                     parsed_args)
-                rows.append(_row(name, each, done))
+        with self.keeping(rows):
+            for name, opened in self.opened(parsed_args):
+                reader = collect.EvidenceReader(opened)
+                evidence = reader.read()
+                for each in compare.compare(evidence):
+                    known = {each.reference, each.owner, each.name}
+                    missing -= known
+                    if parsed_args.named and known.isdisjoint(
+                            parsed_args.named):
+                        continue
+                    if each.kind == 'quarantined':
+                        aside.append((name, each))
+                        continue
+                    answered |= known
+                    self.listing(rows, _row(name, each), functools.partial(
+                        self._done_to, opened, reader, each, evidence,
+                        parsed_args))
+            if missing:
+                self.app.failed = True
+                self.app.LOG.error('the audit finds nothing about %s',
+                                   exceptions.shortened(sorted(missing)))
         rows += self._in_quarantine(
             aside, set(parsed_args.named) - answered)
-        if missing:
-            self.app.failed = True
-            self.app.LOG.error('the audit finds nothing about %s',
-                               exceptions.shortened(sorted(missing)))
         return rows
 
     def _in_quarantine(self, found: list[tuple[str, compare.Finding]],
@@ -90,7 +93,7 @@ class Repair(command.Listing):
         left = [(name, each) for name, each in found
                 if words & {each.reference, each.owner, each.name}]
         self.app.found |= bool(left)
-        return [_row(name, each, f'left: {remedies.remedy(each)}')
+        return [(*_row(name, each), f'left: {remedies.remedy(each)}')
                 for name, each in left]
 
     def _done_to(self, opened: Any, reader: collect.EvidenceReader,
@@ -161,9 +164,9 @@ class Repair(command.Listing):
         return f'failed: the {finding.thing} is {status}'
 
 
-def _row(backend: str, finding: compare.Finding, done: str) -> columns.Row:
+def _row(backend: str, finding: compare.Finding) -> columns.Row:
     return (backend, finding.kind, finding.thing, finding.name,
-            finding.reference, finding.owner, finding.detail, done)
+            finding.reference, finding.owner, finding.detail)
 
 
 def _status(finding: compare.Finding) -> str:

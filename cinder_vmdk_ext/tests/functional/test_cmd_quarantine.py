@@ -4,11 +4,14 @@
 The state before and after is read by pyVmomi.
 """
 
+import json
 import re
+from unittest import mock
 
 from oslo_utils import uuidutils
 from pyVmomi import vim
 
+from cinder_vmdk_ext.audit import quarantine
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import command_case
@@ -172,6 +175,26 @@ class QuarantineTestCase(command_case.CommandCase):
         left, = self.listed('repair', vm._moId, '--yes', status=3)
         self.assertIn(f'quarantine restore or purge {vm._moId}',
                       left['done'])
+
+    def test_an_interrupt_leaves_the_report_of_what_was_done(self):
+        self.orphan()
+        self.orphan()
+        for name, *words in (
+                ('move', 'sweep', '--act', '--minimum-age', '0'),
+                ('purge', 'quarantine', 'purge', '--older-than', '0')):
+            act = getattr(quarantine.Quarantine, name)
+            ends = [act, mock.Mock(side_effect=KeyboardInterrupt)]
+            with mock.patch.object(
+                    quarantine.Quarantine, name,
+                    lambda *args: ends.pop(0)(*args)):
+                status, out, err = self.command(*words, '--yes',
+                                                '--format', 'json')
+            self.assertEqual(1, status)
+            self.assertRegex(err, r'\AError: interrupted;[^\n]*\n\Z')
+            self.assertEqual([f'{name.rstrip("e")}ed',
+                              'not finished: repeat the command'],
+                             [each['done'] for each in json.loads(out)])
+            self.sweep()
 
     def test_what_a_vm_uses_is_not_destroyed(self):
         vm = self.orphan()

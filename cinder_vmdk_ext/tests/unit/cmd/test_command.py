@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import types
 import unittest
+from unittest import mock
 
 from cinder_vmdk_ext.cmd import columns
 from cinder_vmdk_ext.cmd import command
@@ -85,6 +86,18 @@ class CommandTestCase(unittest.TestCase):
         with self.assertRaises(OSError), self.thing.calling(ValueError):
             raise OSError
         self.assertFalse(self.app.misused)
+
+    def test_an_error_leaves_the_rows_of_what_was_done_before(self):
+        listing = command.Listing(mock.MagicMock(failed=False), None)
+        rows = []
+        with self.assertRaises(OSError), listing.keeping(rows):
+            raise OSError
+        with listing.keeping(rows):
+            listing.listing(rows, ('first',), lambda: 'moved')
+            raise OSError('the second backend does not answer')
+        self.assertEqual([('first', 'moved')], rows)
+        self.assertTrue(listing.app.failed)
+        listing.app.LOG.error.assert_called_once()
 
     def test_a_wrong_column_is_refused_before_the_work(self):
         with self.assertRaises(ValueError):
