@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Columns of a command's output, for a person and for a program.
 
-A program gets each value unchanged, in the unit that the column's key names
-(``size_bytes``, ``age_seconds``). A person gets it in a suitable unit.
+A program gets each value in the unit that the column's key names
+(``size_bytes``, ``age_seconds``): unchanged, except that CSV and plain values
+(LINES) show control characters as escapes. A person gets it in a suitable
+unit.
 """
 
 import dataclasses
@@ -17,6 +19,10 @@ from oslo_utils import units
 Row = tuple[Any, ...]
 _SIZES = (('TiB', units.Ti), ('GiB', units.Gi), ('MiB', units.Mi),
           ('KiB', units.Ki))
+# The formats in which a line is an object, so that a name must stay on one.
+LINES = ('csv', 'value')
+# With these a spreadsheet begins a formula.
+_FORMULA = ('=', '+', '-', '@')
 _TIMES = (('d', 86400), ('h', 3600), ('min', 60))
 
 
@@ -82,9 +88,12 @@ class Column:
 class Cell(columns.FormattableColumn[Any]):
     """A value, with the function that formats it for a person."""
 
-    def __init__(self, value: Any, show: Callable[[Any], str]) -> None:
+    def __init__(self, value: Any, show: Callable[[Any], str],
+                 form: str = '') -> None:
+        """:param form: the format of the output"""
         super().__init__(value)
         self._show = show
+        self._form = form
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Cell):
@@ -93,6 +102,15 @@ class Cell(columns.FormattableColumn[Any]):
         if self._value is None or other._value is None:
             return self._value is None and other._value is not None
         return bool(self._value < other._value)
+
+    def machine_readable(self) -> Any:
+        """The value as a program reads it (cliff)."""
+        value = self._value
+        if self._form in LINES and isinstance(value, str):
+            value = visible(value)
+            if self._form == 'csv' and value.startswith(_FORMULA):
+                return f"'{value}"
+        return value
 
     def human_readable(self) -> str:
         """The value as a person reads it (cliff)."""

@@ -143,8 +143,10 @@ class _Display(OfBackends):
         return tuple(self.COLUMNS[number].title if human
                      else self.COLUMNS[number].key for number in shown)
 
-    def _cells(self, row: columns.Row, shown: list[int]) -> columns.Row:
-        return tuple(columns.Cell(row[number], self.COLUMNS[number].show)
+    def _cells(self, parsed_args: argparse.Namespace, row: columns.Row,
+               shown: list[int]) -> columns.Row:
+        return tuple(columns.Cell(row[number], self.COLUMNS[number].show,
+                                  parsed_args.formatter)
                      for number in shown)
 
 
@@ -194,15 +196,27 @@ class Listing(_Display, lister.Lister):
                     ) -> tuple[tuple[str, ...], list[columns.Row]]:
         """Do the work, and choose what is shown."""
         self._check_columns(parsed_args)
-        rows = self.rows(parsed_args)
+        with self.app.working():
+            rows = self.rows(parsed_args)
         shown = self._chosen(parsed_args, rows)
         parsed_args.columns = []  # they have been chosen here
         return (self._titles(parsed_args, shown),
-                [self._cells(row, shown) for row in rows])
+                [self._cells(parsed_args, row, shown) for row in rows])
 
 
 class Showing(_Display, show.ShowOne):
     """A command that shows one object, with all columns."""
+
+    def _load_formatter_plugins(self) -> Any:
+        """All formats but "shell" (cliff).
+
+        It does not quote values for a shell: a project that names a volume
+        "$(...)" would run commands as the operator.
+        """
+        found = super()._load_formatter_plugins()
+        found.extensions = [each for each in found.extensions
+                            if each.name != 'shell']
+        return found
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
@@ -221,10 +235,12 @@ class Showing(_Display, show.ShowOne):
                     ) -> tuple[tuple[str, ...], columns.Row]:
         """Do the work, and choose what is shown."""
         self._check_columns(parsed_args)
-        row = self.row(parsed_args)
+        with self.app.working():
+            row = self.row(parsed_args)
         shown = self._chosen(parsed_args, [row])
         parsed_args.columns = []
-        return self._titles(parsed_args, shown), self._cells(row, shown)
+        return self._titles(parsed_args, shown), self._cells(parsed_args,
+                                                             row, shown)
 
 
 def add_confirmation(parser: argparse.ArgumentParser, dry_run: str) -> None:

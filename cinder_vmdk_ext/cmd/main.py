@@ -7,9 +7,11 @@ import getpass
 import io
 import logging
 import os
+import stat
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -153,6 +155,7 @@ class Application(app.App):
         self.failed = False
         self.misused = False
         self._unanswered = False
+        self._is_working = False
 
     @property
     def backends(self) -> Any:
@@ -255,8 +258,8 @@ class Application(app.App):
             self.LOG.error(self.INTERRUPTED)
             status = 1
         if status == _NOT_READ:
-            # By now the work is done; "head" has seen what it wanted.
-            status = 0
+            # If the work is done, "head" has seen what it wanted.
+            status = int(self._is_working)
         if self.misused:
             return self._written(2)
         if status or self.failed:
@@ -292,17 +295,35 @@ class Application(app.App):
 
     @staticmethod
     def write(path: str, content: str) -> None:
-        """Replace a file at once, so that no reader sees half of it."""
-        folder, name = os.path.split(os.path.abspath(path))
+        """Replace a file at once, so that no reader sees half of it.
+
+        A file keeps its mode, and a link stays a link. What is no file
+        (/dev/stdout, a named pipe) is written to.
+        """
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, 'w', encoding='utf-8') as stream:
+                stream.write(content)
+            return
+        path = os.path.realpath(path)
+        mode = (stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path)
+                else 0o644)
+        folder, name = os.path.split(path)
         handle, made = tempfile.mkstemp(prefix=f'.{name}.', dir=folder)
         try:
             with os.fdopen(handle, 'w', encoding='utf-8') as stream:
                 stream.write(content)
-            os.chmod(made, 0o644)
+            os.chmod(made, mode)
             os.replace(made, path)
         except BaseException:
             os.unlink(made)
             raise
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """While a command works, a reader that is gone is a failure."""
+        self._is_working = True
+        yield
+        self._is_working = False
 
     def agreed(self, question: str) -> bool:
         """Ask on the terminal; return whether the answer is yes.
@@ -310,8 +331,12 @@ class Application(app.App):
         With another answer the command exits with 1: it did not do all that
         it was to do.
         """
-        self.stderr.write(f'{columns.visible(question)} [y/N] ')
-        self.stderr.flush()
+        try:
+            self.stderr.write(f'{columns.visible(question)} [y/N] ')
+            self.stderr.flush()
+        except BrokenPipeError:
+            self.failed = True
+            return False
         answer = self.stdin.readline()
         if answer.strip().lower() in ('y', 'yes'):
             return True

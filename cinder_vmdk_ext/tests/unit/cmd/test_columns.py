@@ -57,6 +57,21 @@ class ColumnsTestCase(unittest.TestCase):
             'Größe\u3000\\x1b]0;x\\x07\\r\\n\\u202eb\\udcff',
             cell.human_readable())
 
+    def test_a_name_stays_on_one_line_of_csv_and_of_plain_values(self):
+        for form in columns.LINES:
+            self.assertEqual('a\\nb\\x1b', columns.Cell(
+                'a\nb\x1b', columns.plain, form).machine_readable())
+        for form in 'json', 'yaml':
+            self.assertEqual('a\nb\x1b', columns.Cell(
+                'a\nb\x1b', columns.plain, form).machine_readable())
+
+    def test_a_name_is_no_formula_of_a_spreadsheet(self):
+        for name in '=1+1', '+1', '-1', '@x':
+            self.assertEqual(f"'{name}", columns.Cell(
+                name, columns.plain, 'csv').machine_readable())
+        self.assertEqual(-1, columns.Cell(
+            -1, columns.plain, 'csv').machine_readable())
+
     def test_cells_sort_by_value_and_not_by_what_is_shown(self):
         cells = [columns.Cell(each, columns.size)
                  for each in (2 << 30, None, 3 << 20)]

@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import io
 import types
 import unittest
 from unittest import mock
@@ -55,6 +56,7 @@ class CommandTestCase(unittest.TestCase):
         self.backends = Backends()
         self.app = types.SimpleNamespace(backends=self.backends,
                                          misused=False,
+                                         working=contextlib.nullcontext,
                                          refuse_wrong_usage=lambda each: None)
         self.thing = Thing(self.app, None)
 
@@ -104,6 +106,10 @@ class CommandTestCase(unittest.TestCase):
             self.thing.take_action(self.parsed('-c', 'colour'))
         self.assertTrue(self.app.misused)
         self.assertFalse(self.thing.worked)
+
+    def test_no_format_leaves_a_name_unquoted_to_a_shell(self):
+        with contextlib.redirect_stderr(io.StringIO()):
+            self.assertRaises(SystemExit, self.parsed, '--format', 'shell')
 
     def test_a_table_has_titles_and_a_program_has_keys(self):
         for form, wanted in (('table', ('Name', 'Size')),

@@ -6,7 +6,10 @@ import io
 import json
 import logging
 import os
+import shutil
+import stat
 import sys
+import tempfile
 import unittest
 from unittest import mock
 
@@ -162,6 +165,42 @@ class MainTestCase(unittest.TestCase):
         os.close(reading)
         with open(writing, 'w') as stdout:
             self.assertEqual((0, ''), self.to(stdout))
+
+    def test_a_reader_that_is_gone_before_the_work_is_done_is_a_failure(self):
+        with mock.patch.object(Things, 'rows', side_effect=BrokenPipeError):
+            self.assertEqual(1, run('thing', 'list')[0])
+
+    def test_a_question_that_cannot_be_asked_is_not_agreed_to(self):
+        app = main.Application(Backends(), stdout=io.StringIO(),
+                               stderr=mock.Mock(), stdin=io.StringIO('y\n'))
+        app.stderr.write.side_effect = BrokenPipeError
+        self.assertFalse(app.agreed('Change it?'))
+        self.assertTrue(app.failed)
+
+    def test_a_file_that_is_replaced_keeps_its_mode_and_its_links(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        path, link = f'{folder}/file', f'{folder}/link'
+        main.Application.write(path, 'a')
+        self.assertEqual(0o644, stat.S_IMODE(os.stat(path).st_mode))
+        os.chmod(path, 0o600)
+        os.symlink(path, link)
+        main.Application.write(link, 'b')
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(0o600, stat.S_IMODE(os.stat(path).st_mode))
+        with open(path) as stream:
+            self.assertEqual('b', stream.read())
+        self.assertEqual(['file', 'link'], sorted(os.listdir(folder)))
+
+    def test_what_is_no_file_is_written_to_and_not_replaced(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.mkfifo(f'{folder}/pipe')
+        reader = os.open(f'{folder}/pipe', os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        main.Application.write(f'{folder}/pipe', 'a')
+        self.assertEqual(b'a', os.read(reader, 9))
+        self.assertTrue(stat.S_ISFIFO(os.stat(f'{folder}/pipe').st_mode))
 
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open('/dev/full', 'w') as stdout:
