@@ -16,6 +16,7 @@ A restore changes nothing before its file is complete: then a second disk is
 made of it and exchanged for the volume's, as for a reimage.
 """
 
+import contextlib
 import socket
 import threading
 import time
@@ -394,10 +395,17 @@ class Backups:
                     and note.state == backup_files.EXPORTING]
         self._delete_temporary(delete, {each.volume_id for each in given_up})
         for note in own:
-            if note.state == backup_files.WRITTEN:
-                self._resume_import(note, put)
-            elif note in given_up:
-                self._give_up(note)
+            try:
+                if note.state == backup_files.WRITTEN:
+                    self._resume_import(note, put)
+                elif note in given_up:
+                    self._give_up(note)
+            except Exception as error:
+                # No backup may hinder the start of the service.
+                LOG.warning('What backup %(backup)s of volume %(volume)s has '
+                            'begun was not continued at the start: %(error)s',
+                            {'backup': note.backup_id,
+                             'volume': note.volume_id, 'error': error})
         self.sweep()
 
     def _resume_import(self, note: backup_files.FileNote,
@@ -457,8 +465,7 @@ class Backups:
                                  context, filters={
                                      'temp_volume_id': volume.id,
                                      'status': 'creating'}))):
-                    delete(volume)
-                    volume.destroy()
+                    _delete(volume, delete)
 
     def sweep_at_times(self) -> None:
         """As :meth:`sweep`, but not more often than every ten minutes."""
@@ -599,3 +606,16 @@ def _is_running(note: backup_files.FileNote) -> bool:
     return bool(objects.BackupList.get_all(
         cinder_context.get_admin_context(),
         filters={'id': note.backup_id, 'status': status}))
+
+
+def _delete(volume: Any, delete: Callable[[Any], None]) -> None:
+    """Delete a temporary volume and its record, or log why not."""
+    try:
+        with contextlib.suppress(exceptions.BackingLost):
+            delete(volume)
+        volume.destroy()
+    except Exception as error:
+        # It is tried again at the next start.
+        LOG.warning('Temporary volume %(volume)s of a backup was not '
+                    'deleted at the start: %(error)s',
+                    {'volume': volume.id, 'error': error})

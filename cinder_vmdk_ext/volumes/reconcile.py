@@ -817,7 +817,8 @@ def _changing(instances: Iterable[shadow.Backing]) -> Iterator[None]:
     A VM that is being changed may refuse another change (TaskInProgress).
     """
     with contextlib.ExitStack() as stack:
-        for moref in sorted(vm.moref for vm in instances):
+        # One instance has two attachments while Nova moves it.
+        for moref in sorted({vm.moref for vm in instances}):
             stack.enter_context(lockutils.lock(f'vmdk-ext-instance-{moref}'))
         yield
 

@@ -227,3 +227,21 @@ class BackupsTestCase(backup_case.BackupCase):
             exceptions.BackupRefused, self.driver.initialize_connection,
             volume, {'instance': self.instances()[0]._moId})
         self.assertIn('is being restored', str(caught))
+
+    def test_a_temporary_volume_that_stays_does_not_hinder_a_start(self):
+        def left():
+            volume = self.create()
+            volume.update({'status': 'error_deleting', 'use_quota': False,
+                           'display_name': f'backup-vol-{volume.id}'})
+            volume.save()
+            return volume
+        backups = self.driver.backend.backups
+        volume = left()
+        with self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            backups.resume(self.driver.put_restored,
+                           mock.Mock(side_effect=OSError('no reply')))
+        self.assertIn('no reply', logs.output[0])
+        self.destroy(self.truth(volume).vm)  # by hand
+        self.catch_up()
+        backups.resume(self.driver.put_restored, self.driver.delete_volume)
+        self.assertRaises(exception.VolumeNotFound, self.fresh, volume)

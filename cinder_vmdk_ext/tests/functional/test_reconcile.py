@@ -43,6 +43,10 @@ class FollowTestCase(backend_case.BackendCase):
     def test_an_attached_disk_that_storage_drs_moved_is_followed(self):
         volume = self.create(content=content('kept'))
         instance = self.attach(volume)
+        # Nova makes a second attachment while it moves an instance.
+        objects.VolumeAttachment(
+            self.context, volume_id=volume.id, attach_status='attached',
+            instance_uuid=instance.config.instanceUuid).create()
         self.report()
         disk = self.disk_on(instance, volume)
         self.control.call('POST', '/sdrs/move', {
