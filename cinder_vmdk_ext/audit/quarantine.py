@@ -186,9 +186,13 @@ class Quarantine:
             self._ops.delete_backing(_machine(item.reference))
             return
         datastore, path = self._located(item.reference, item.datastore)
-        self._ops.delete_vmdk_file(
-            f'[{datastore.name}] {path}',
-            references.Ref('Datacenter', datastore.datacenter or ''))
+        file = f'[{datastore.name}] {path}'
+        datacenter = references.Ref('Datacenter', datastore.datacenter or '')
+        try:
+            self._ops.delete_vmdk_file(file, datacenter)
+        except vmware_exceptions.FileNotFoundException:
+            # A descriptor without its extent, or nothing at all.
+            self._ops.delete_file(file, datacenter)
 
     # -- Files --------------------------------------------------------------
 
@@ -210,8 +214,13 @@ class Quarantine:
         for number in range(len(folders)):
             self._ops.create_datastore_folder(
                 place, '/'.join(folders[:number + 1]), datacenter)
-        self._ops.move_vmdk_file(datacenter, f'[{place}] {path}',
-                                 f'[{place}] {there}')
+        files = f'[{place}] {path}', f'[{place}] {there}'
+        try:
+            self._ops.move_vmdk_file(datacenter, *files)
+        except vmware_exceptions.FileNotFoundException:
+            # An upload that was broken off leaves a descriptor without its
+            # extent. To vSphere that is a file, but no disk.
+            self._ops.move_file(datacenter, *files)
 
 
 def _machine(moref: str) -> Any:

@@ -754,6 +754,18 @@ class VolumeOps(folders.PlaceOps):
         self.reconfigure(backing, deviceChange=devices.removal(
             disk.device for disk in devices.disks(self.devices_of(backing))))
 
+    def move_file(self, datacenter: Any, source: str, target: str) -> None:
+        """Move one file within a datacenter (MoveDatastoreFile_Task).
+
+        :param source: its datastore path; also of a disk's descriptor, whose
+            extent stays where it is
+        """
+        self._task('MoveDatastoreFile_Task',
+                   self._session.vim.service_content.fileManager, {
+                       'sourceName': source, 'sourceDatacenter': datacenter,
+                       'destinationName': target,
+                       'destinationDatacenter': datacenter, 'force': False})
+
     def set_disk_mode(self, vm: Any, disk: devices.Disk, mode: str) -> None:
         """Set a disk's mode (ReconfigVM_Task)."""
         self.reconfigure(vm, deviceChange=[devices.change(

@@ -223,17 +223,23 @@ class Bundle(command.Listing):
             handle = os.open(parsed_args.file,
                              os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         rows = []
-        with os.fdopen(handle, 'wb') as stream, tarfile.open(
-                fileobj=stream, mode='w:gz') as archive:
-            for name, content, problem in itertools.chain(
-                    self._of_machine(names, sections),
-                    *(self._of_backend(each, parsed_args)
-                      for each in names),
-                    _logs(parsed_args.service_log or _log_files(sections))):
-                data = _data(secrets.masked(content))
-                _add(archive, name, data)
-                self.app.found |= bool(problem)
-                rows.append((name, len(data), secrets.masked(problem)))
+        try:
+            with os.fdopen(handle, 'wb') as stream, tarfile.open(
+                    fileobj=stream, mode='w:gz') as archive:
+                for name, content, problem in itertools.chain(
+                        self._of_machine(names, sections),
+                        *(self._of_backend(each, parsed_args)
+                          for each in names),
+                        _logs(parsed_args.service_log
+                              or _log_files(sections), secrets)):
+                    data = _data(secrets.masked(content))
+                    _add(archive, name, data)
+                    self.app.found |= bool(problem)
+                    rows.append((name, len(data), secrets.masked(problem)))
+        except BaseException:
+            # A part of a report would refuse the repeat.
+            os.unlink(parsed_args.file)
+            raise
         return rows
 
     def _of_machine(self, names: list[str],
@@ -285,16 +291,23 @@ def _log_files(sections: dict[str, dict[str, list[str]]]) -> list[str]:
     return [os.path.join(folder, name)] if name else []
 
 
-def _logs(paths: Iterable[str]) -> Iterator[tuple[str, Any, str]]:
+def _logs(paths: Iterable[str], secrets: Secrets
+          ) -> Iterator[tuple[str, Any, str]]:
     for number, path in enumerate(paths):
         try:
             with open(path, 'rb') as stream:
-                stream.seek(max(0, os.path.getsize(path) - _LOG_BYTES))
-                text = stream.read(_LOG_BYTES).decode('utf-8', 'replace')
+                begin = max(0, os.path.getsize(path) - _LOG_BYTES)
+                stream.seek(begin)
+                data = stream.read(_LOG_BYTES)
         except OSError as error:
             yield f'log-{number}.txt', str(error), str(error)
             continue
-        lines = deque((line[:_LONGEST_LINE] for line in text.splitlines()
+        if begin:  # half a line may hold half a secret, which is not known
+            data = data.partition(b'\n')[2]
+        text = data.decode('utf-8', 'replace')
+        # Likewise it is cut only after it is masked.
+        lines = deque((secrets.masked(line)[:_LONGEST_LINE]
+                       for line in text.splitlines()
                        if _GRAVE.search(line)), _MOST_LINES)
         yield f'log-{number}.txt', '\n'.join(lines) + '\n', ''
 

@@ -30,6 +30,8 @@ _HOSTS = frozenset({ADDRESS, 'localhost'})
 # A client has so long for its request, and as long again to read the answer.
 _SECONDS = 10.0
 _MOST_BYTES = 16384
+# Of an answer; one pool takes a few hundred bytes.
+MOST_ANSWER_BYTES = 16 << 20
 # The next ones wait in the socket's queue.
 MOST_CLIENTS = 16
 #: The name of each client's thread.
@@ -179,8 +181,19 @@ def ask(port: int) -> figures.Figures:
     :raises OSError: no service answers there
     :raises ValueError: the answer is not from a service of ours
     """
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # While the service is down, any user of this machine may have its port.
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), _NoRedirect())
     with opener.open(f'http://{ADDRESS}:{port}/status',
                      timeout=_SECONDS) as reply:
-        found: figures.Figures = json.load(reply)
+        data = reply.read(MOST_ANSWER_BYTES + 1)
+    if len(data) > MOST_ANSWER_BYTES:
+        raise ValueError(f'the answer has more than {MOST_ANSWER_BYTES} bytes')
+    found: figures.Figures = json.loads(data)
     return found
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Follow none; the answer is an HTTPError then (urllib)."""

@@ -125,6 +125,29 @@ class QuarantineTestCase(command_case.CommandCase):
         self.assertEqual('purged', purged['done'])
         self.assertFalse(self.is_there(purged['reference']))
 
+    def test_a_descriptor_without_its_extent_is_a_file_like_others(self):
+        """An upload that was broken off leaves one."""
+        path = '[LocalDS_0] cinder_temp/broken/image.vmdk'
+        self.make_disk(path)
+        files = self.service.content.fileManager
+        datacenter = self.service.content.rootFolder.childEntity[0]
+        self.wait(files.DeleteDatastoreFile_Task(
+            path.replace('image.', 'image-flat.'), datacenter))
+        self.sweep('--also', path)
+        found, = self.listed('quarantine', 'list')
+        self.listed('quarantine', 'restore', found['reference'], '--yes')
+        self.assertEqual([], self.listed('quarantine', 'list'))
+        self.sweep('--also', path)
+        found, = self.listed('quarantine', 'list')
+        purged, = self.listed('quarantine', 'purge', found['reference'],
+                              '--yes')
+        self.assertEqual('purged', purged['done'])
+        self.assertEqual([], self.listed('quarantine', 'list'))
+        for gone in path, found['reference']:
+            self.assertRaises(
+                vim.fault.FileNotFound, self.wait,
+                files.DeleteDatastoreFile_Task(gone, datacenter))
+
     def test_a_purge_destroys_what_is_old_enough_once_agreed(self):
         vm = self.orphan()
         self.sweep()

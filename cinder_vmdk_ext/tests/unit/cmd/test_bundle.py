@@ -8,6 +8,7 @@ import re
 import tempfile
 import unittest
 import urllib.parse
+from unittest import mock
 
 from cinder_vmdk_ext.cmd import bundle
 
@@ -63,6 +64,21 @@ class SecretsTestCase(unittest.TestCase):
                     self.assertNotIn(write(secret), shown)
                     for length in range(9, len(secret) + 1):
                         self.assertNotIn(secret[:length], shown)
+
+    def test_a_log_is_masked_before_it_is_cut(self):
+        def written(text):
+            with tempfile.NamedTemporaryFile('w') as log:
+                log.write(text)
+                log.flush()
+                (_name, found, _problem), = bundle._logs(
+                    [log.name], self.secrets)
+            return found
+        line = 'ERROR ' + '.' * (bundle._LONGEST_LINE - 9)
+        self.assertNotIn('my@', written(f'{line}my@sql/7,pw'))
+        with mock.patch.object(bundle, '_LOG_BYTES', 60):
+            found = written('ERROR my@sql/7,pw ERROR ' + '.' * 46
+                            + '\nERROR: the last\n')
+        self.assertEqual('ERROR: the last\n', found)
 
     def test_urls_with_users_show_no_user_and_no_password(self):
         for url in (self.sections['database']['connection'][0],

@@ -129,6 +129,12 @@ class EndpointTestCase(unittest.TestCase):
             endpoint._serve(listening, mock.Mock())
         self.assertEqual(3, listening.accept.call_count)
 
+    def test_another_server_at_the_port_leads_nowhere(self):
+        self.assertIsNone(endpoint._NoRedirect().redirect_request())
+        self.endpoint.start(self.port)
+        with mock.patch.object(endpoint, 'MOST_ANSWER_BYTES', 10):
+            self.assertRaises(ValueError, endpoint.ask, self.port)
+
     def test_off_means_no_thread_and_no_port(self):
         before = threading.active_count()
         self.endpoint.start(0)
