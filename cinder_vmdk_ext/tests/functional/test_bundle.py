@@ -102,7 +102,8 @@ class BundleTestCase(command_case.CommandCase):
                 stream.write(f'ERROR {number} {"x" * 3000}\n')
         archive = io.StringIO(dict(
             (name, text) for name, text, _problem
-            in bundle._logs([f'{self.folder}/c.log']))['log-0.txt'])
+            in bundle._logs([f'{self.folder}/c.log'],
+                            bundle.Secrets({})))['log-0.txt'])
         lines = archive.read().splitlines()
         self.assertIn('ERROR 4999', lines[-1])
         self.assertLessEqual(max(map(len, lines)), 2000)
