@@ -483,7 +483,13 @@ class Backups:
                          '%(backup)s does not use it any more.',
                          {'volume': note.volume_id,
                           'backup': note.backup_id})
-                self._folder.remove(note.volume_id)
+                try:
+                    self._folder.remove(note.volume_id)
+                except OSError as error:
+                    # Neither a start nor a report may end here.
+                    LOG.warning('The file of volume %(volume)s was not '
+                                'removed: %(error)s',
+                                {'volume': note.volume_id, 'error': error})
 
     def _own_notes(self) -> list[backup_files.FileNote]:
         return [note for note in self._folder.notes()

@@ -534,12 +534,13 @@ class Reconciler:
         disks = self._disks_to_see([(volume, now)], seen)
         disk = self._true_disk(volume, now, seen, disks)
         backing = references.Ref('VirtualMachine', vm.moref)
+        instances = _instances(volume, seen)
         safe = True
         # The instance in memory may still have its old folder, so its present
         # folder is read: the disk must not stay there.
         if disk is not None and _is_at_risk(
-                disk, [read(each.moref) for each in _instances(volume, seen)]):
-            with _changing(_instances(volume, seen)):
+                disk, [read(each.moref) for each in instances]):
+            with _changing(instances):
                 safe = self._home.bring_to_safety(volume, backing)
             self._note_risk(volume.id, not safe)
             disks = self._disks_to_see([(volume, now)], seen)
@@ -555,8 +556,8 @@ class Reconciler:
         pool = seen.pool_of(now)
         if disk is not None:
             pool = seen.pool_names.get(disk.datastore, pool)
-        if _instances(volume, seen):
-            with _changing(_instances(volume, seen)):
+        if instances:
+            with _changing(instances):
                 safe = self._limits.enforce(volume) and safe
         return safe and (
             pool is None or not self._selection.settings.datastore_pools

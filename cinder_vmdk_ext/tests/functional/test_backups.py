@@ -242,6 +242,15 @@ class BackupsTestCase(backup_case.BackupCase):
             backups.resume(self.driver.put_restored,
                            mock.Mock(side_effect=OSError('no reply')))
         self.assertIn('no reply', logs.output[0])
+        folder = backup_files.Folder(self.folder)
+        folder.save(backup_files.FileNote(
+            volume.id, backup_files.EXPORTED, backend_case.HOST,
+            backend_case.HOST))
+        with mock.patch.object(backup_files.Folder, 'remove',
+                               side_effect=PermissionError('not allowed')):
+            backups.sweep()
+        backups.sweep()
+        self.assertEqual([], folder.notes())
         self.destroy(self.truth(volume).vm)  # by hand
         self.catch_up()
         backups.resume(self.driver.put_restored, self.driver.delete_volume)
