@@ -138,10 +138,7 @@ class Sweep(command.Listing):
                 named += [(name, each) for each in found
                           if each.reference in parsed_args.also]
                 self._sweep(rows, name, opened, reader, due, parsed_args)
-            if missing:
-                self.app.failed = True
-                self.app.LOG.error('the audit finds nothing about %s',
-                                   exceptions.shortened(sorted(missing)))
+            self.log_missing('the audit finds nothing about', missing)
         rows += self._left(named, {each.reference for each in chosen},
                            parsed_args)
         return rows

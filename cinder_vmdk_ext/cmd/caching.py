@@ -133,10 +133,7 @@ class CleanCache(_OfCache):
                 self._clean(opened, done, parsed_args)
             rows += [(*_row(name, each), done[each.volume_id])
                      for each in found]
-        if missing:
-            self.app.failed = True
-            self.app.LOG.error('there is no cached image of %s',
-                               exceptions.shortened(sorted(missing)))
+        self.log_missing('there is no cached image of', missing)
         return rows
 
     def _why_not(self, cached: _Cached,

@@ -7,6 +7,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Container
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -98,6 +99,13 @@ class OfBackends(command.Command):
         Without either, the command exits with 1.
         """
         return bool(parsed_args.yes or self.app.agreed(question))
+
+    def log_missing(self, sentence: str, words: Collection[str]) -> None:
+        """Name the arguments that nothing has; the command exits with 1."""
+        if words:
+            self.app.failed = True
+            self.app.LOG.error('%s %s', sentence,
+                               exceptions.shortened(sorted(words)))
 
     @contextlib.contextmanager
     def calling(self, *errors: type[Exception]) -> Iterator[None]:

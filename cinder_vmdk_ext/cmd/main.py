@@ -297,11 +297,13 @@ class Application(app.App):
     def write(path: str, content: str) -> None:
         """Replace a file at once, so that no reader sees half of it.
 
-        A file keeps its mode, and a link stays a link. What is no file
-        (/dev/stdout, a named pipe) is written to.
+        A file keeps its mode, and a link stays a link. What is no file (a
+        named pipe), and what others have opened (/dev/stdout), is appended to.
         """
-        if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, 'w', encoding='utf-8') as stream:
+        if os.path.exists(path) and not os.path.isfile(path) or (
+                os.path.abspath(path).startswith(
+                    ('/dev/fd/', '/dev/std', '/proc/'))):
+            with open(path, 'a', encoding='utf-8') as stream:
                 stream.write(content)
             return
         path = os.path.realpath(path)

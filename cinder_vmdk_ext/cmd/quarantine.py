@@ -100,12 +100,9 @@ class _Acting(command.Listing):
                 missing -= {word for word in missing
                             if any(each.is_called(word) for each in items)}
                 self._do(rows, name, opened, items, parsed_args)
-            if missing:
-                self.app.misused = not rows
-                self.app.failed = True
-                self.app.LOG.error('this deployment has nothing in quarantine '
-                                   'with the name or reference %s',
-                                   exceptions.shortened(sorted(missing)))
+            self.app.misused |= bool(missing) and not rows
+            self.log_missing('this deployment has nothing in quarantine '
+                             'with the name or reference', missing)
         return rows
 
     def _refuse_ambiguous(self, parsed_args: argparse.Namespace,

@@ -79,10 +79,7 @@ class Repair(command.Listing):
                     self.listing(rows, _row(name, each), functools.partial(
                         self._done_to, opened, reader, each, evidence,
                         parsed_args))
-            if missing:
-                self.app.failed = True
-                self.app.LOG.error('the audit finds nothing about %s',
-                                   exceptions.shortened(sorted(missing)))
+            self.log_missing('the audit finds nothing about', missing)
         rows += self._in_quarantine(
             aside, set(parsed_args.named) - answered)
         return rows

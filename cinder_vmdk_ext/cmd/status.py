@@ -95,10 +95,11 @@ class Metrics(command.OfBackends):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Collect and print."""
-        found = figures.text(list(self._collected(parsed_args)))
-        if parsed_args.output:
-            self.app.write(parsed_args.output, found)
-        else:
+        with self.app.working():
+            found = figures.text(list(self._collected(parsed_args)))
+            if parsed_args.output:
+                self.app.write(parsed_args.output, found)
+        if not parsed_args.output:
             self.app.stdout.write(found)
 
     def _collected(self, parsed_args: argparse.Namespace

@@ -96,16 +96,38 @@ class DeleteVcDisk(_DiskChanging):
         return api.disks.delete(parsed_args.path)
 
 
-class CopyVcDisk(_DiskChanging):
-    """Copy a disk. Refused if a running VM uses the disk."""
+class _ToAnotherPath(_DiskChanging):
+    """A change whose result is a disk at another path."""
 
-    DONE = 'copied'
+    TO = ''  # the help of the argument
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('to', metavar='TO', help='path of the copy')
-        return _laid_out(parser, None)
+        parser.add_argument('to', metavar='TO', help=self.TO)
+        return parser
+
+    def subject(self, things: list[tuple[str, str]],
+                parsed_args: argparse.Namespace) -> str:
+        """The disk, by its path before the change."""
+        return str(parsed_args.path)
+
+    def detail(self, api: storage_api.StorageApi,
+               things: list[tuple[str, str]],
+               parsed_args: argparse.Namespace) -> str:
+        """Where the disk or its copy will be."""
+        return f' to {parsed_args.to}'
+
+
+class CopyVcDisk(_ToAnotherPath):
+    """Copy a disk. Refused if a running VM uses the disk."""
+
+    DONE = 'copied'
+    TO = 'path of the copy'
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The options."""
+        return _laid_out(super().get_parser(prog_name), None)
 
     def change(self, api: storage_api.StorageApi,
                parsed_args: argparse.Namespace) -> str:
@@ -114,44 +136,17 @@ class CopyVcDisk(_DiskChanging):
             parsed_args.path, parsed_args.to, provisioning=parsed_args.type,
             adapter=parsed_args.adapter)
 
-    def subject(self, things: list[tuple[str, str]],
-                parsed_args: argparse.Namespace) -> str:
-        """The disk, by its path before the change."""
-        return str(parsed_args.path)
 
-    def detail(self, api: storage_api.StorageApi,
-               things: list[tuple[str, str]],
-               parsed_args: argparse.Namespace) -> str:
-        """Where the copy will be."""
-        return f' to {parsed_args.to}'
-
-
-class MoveVcDisk(_DiskChanging):
+class MoveVcDisk(_ToAnotherPath):
     """Move or rename a disk. Refused if a VM uses the disk."""
 
     DONE = 'moved'
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The options."""
-        parser = super().get_parser(prog_name)
-        parser.add_argument('to', metavar='TO', help='new path of the disk')
-        return parser
+    TO = 'new path of the disk'
 
     def change(self, api: storage_api.StorageApi,
                parsed_args: argparse.Namespace) -> str:
         """Move it."""
         return api.disks.move(parsed_args.path, parsed_args.to)
-
-    def subject(self, things: list[tuple[str, str]],
-                parsed_args: argparse.Namespace) -> str:
-        """The disk, by its path before the change."""
-        return str(parsed_args.path)
-
-    def detail(self, api: storage_api.StorageApi,
-               things: list[tuple[str, str]],
-               parsed_args: argparse.Namespace) -> str:
-        """Where it will be."""
-        return f' to {parsed_args.to}'
 
 
 class ExtendVcDisk(_DiskChanging):

@@ -202,6 +202,17 @@ class MainTestCase(unittest.TestCase):
         self.assertEqual(b'a', os.read(reader, 9))
         self.assertTrue(stat.S_ISFIFO(os.stat(f'{folder}/pipe').st_mode))
 
+    def test_what_the_shell_has_opened_is_appended_to(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        with open(f'{folder}/file', 'w+') as stream:
+            stream.write('before\n')
+            stream.flush()
+            main.Application.write(f'/dev/fd/{stream.fileno()}', 'now\n')
+        with open(f'{folder}/file') as stream:
+            self.assertEqual('before\nnow\n', stream.read())
+        self.assertEqual(['file'], os.listdir(folder))
+
     def test_output_that_cannot_be_written_is_a_failure(self):
         with open('/dev/full', 'w') as stdout:
             status, err = self.to(stdout)
