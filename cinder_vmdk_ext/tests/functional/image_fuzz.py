@@ -21,7 +21,6 @@ import random
 import struct
 import sys
 import tarfile
-import tempfile
 import time
 import unittest
 import zlib
@@ -30,7 +29,6 @@ from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
-from oslo_config import cfg
 from oslo_utils import units
 
 from cinder_vmdk_ext import exceptions
@@ -513,9 +511,7 @@ class FuzzTestCase(test_transfers.TransfersCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cfg.CONF.set_override('image_conversion_dir', cls.folder)
-        cls.addClassCleanup(cfg.CONF.clear_override, 'image_conversion_dir')
+        cls.folder = cls.conversion_folder()
 
     def test_all_end_as_the_right_volume_or_in_one_sentence(self):
         logging.disable(logging.CRITICAL)

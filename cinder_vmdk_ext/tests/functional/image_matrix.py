@@ -10,14 +10,12 @@ import pathlib
 import random
 import sys
 import tarfile
-import tempfile
 import time
 import unittest
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
-from oslo_config import cfg
 from oslo_utils import units
 
 from cinder_vmdk_ext.tests import disk_images
@@ -186,9 +184,7 @@ class MatrixCase(test_transfers.TransfersCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cfg.CONF.set_override('image_conversion_dir', folder)
-        cls.addClassCleanup(cfg.CONF.clear_override, 'image_conversion_dir')
+        cls.conversion_folder()
 
     def setUp(self):
         super().setUp()

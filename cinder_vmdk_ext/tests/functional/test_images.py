@@ -6,7 +6,6 @@ import pathlib
 import subprocess
 import sys
 import tarfile
-import tempfile
 import unittest
 from unittest import mock
 from urllib import parse
@@ -390,9 +389,7 @@ class ConvertedTestCase(ImagesCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cfg.CONF.set_override('image_conversion_dir', cls.folder)
-        cls.addClassCleanup(cfg.CONF.clear_override, 'image_conversion_dir')
+        cls.folder = cls.conversion_folder()
         cls.signer = signing.Signer()
 
     def image(self, data, disk_format='raw', **kwargs):

@@ -124,6 +124,14 @@ class TransfersCase(backend_case.BackendCase):
 
     known: tuple[str, bytes] | None = None
 
+    @classmethod
+    def conversion_folder(cls):
+        """A folder that is image_conversion_dir until the class ends."""
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cfg.CONF.set_override('image_conversion_dir', folder)
+        cls.addClassCleanup(cfg.CONF.clear_override, 'image_conversion_dir')
+        return folder
+
     def setUp(self):
         super().setUp()
         if TransfersCase.known is None:
