@@ -9,6 +9,7 @@ connection and never changes. The value of a managed object's reference
 import dataclasses
 import functools
 import re
+import weakref
 from collections import Counter
 from collections import deque
 from collections.abc import Container
@@ -499,9 +500,13 @@ class Inventory:
         return (tuple(self.datastores[moref] for moref in same) if same
                 else (datastore,))
 
+    def shares_url(self, datastore: Datastore) -> bool:
+        """Whether another datastore of this inventory has the same URL."""
+        return (datastore.url, datastore.capacity_bytes) in self._shared
+
     @functools.cached_property
     def _shared(self) -> Mapping[tuple[str, int], tuple[str, ...]]:
-        """Datastores by (URL, capacity), if several are one storage."""
+        """Datastores by (URL, capacity), if several have that URL."""
         urls = Counter(each.url for each in self.datastores.values())
         found: dict[tuple[str, int], tuple[str, ...]] = {}
         for each in self.datastores.values():
@@ -535,6 +540,30 @@ class Inventory:
         return {}
 
 
+class VolumesByDatastore(dict[str, tuple[str, ...]]):
+    """Ids of the volumes on each datastore, by its moref.
+
+    It is not changed; a change makes another one, which knows how it differs
+    from this one.
+    """
+
+    def __init__(self, found: Mapping[str, tuple[str, ...]] | None = None,
+                 before: 'VolumesByDatastore | None' = None,
+                 touched: Iterable[str] = ()) -> None:
+        """:param before: equal to this one, except for ``touched``"""
+        super().__init__(found or {})
+        # Without a strong reference, or all that ever were would stay.
+        self._before = None if before is None else weakref.ref(before)
+        self._touched = frozenset(touched)
+
+    def changed_since(self, before: object) -> frozenset[str] | None:
+        """The datastores (morefs) that may differ; None: any."""
+        if before is self:
+            return _NO_MOREFS
+        known = self._before is not None and self._before() is before
+        return self._touched if known else None
+
+
 class _Difference:
     """Compares two inventories; each field once."""
 
@@ -560,8 +589,15 @@ class _Difference:
             return now is before or now == before
         now, before = self._now.datastores, self._before.datastores
         return self._same_datastores and all(
-            getattr(now[moref], part) == getattr(before[moref], part)
+            self._same_part(part, now[moref], before[moref])
             for moref in self.changed for part in parts)
+
+    def _same_part(self, part: str, now: Datastore,
+                   before: Datastore) -> bool:
+        # A capacity matters only where it distinguishes storages.
+        return getattr(now, part) == getattr(before, part) or (
+            part == 'capacity_bytes'
+            and not self._before.shares_url(before))
 
     @functools.cached_property
     def _same_datastores(self) -> bool:

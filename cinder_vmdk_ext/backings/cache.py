@@ -211,6 +211,8 @@ class _BackingStage:
         # and the fields that changed. None: it left.
         self._pending: dict[str, tuple[
             shadow.Backing, dict[str, Any]] | None] = {}
+        # VMs (morefs) that left their folders and will be reported again.
+        self._sought: set[str] = set()
         self._lock = threading.Lock()
         self._listed = False
         self._whole = False
@@ -266,8 +268,7 @@ class _BackingStage:
     def settle(self) -> None:
         """Publish the VMs as reported so far (Sink)."""
         pending, self._pending = self._pending, {}
-        left = {moref: self._known[moref] for moref, now in pending.items()
-                if now is None and moref in self._known}
+        self._seek(pending)
         morefs = list(pending)
         moved = False
         for start in range(0, len(morefs), VMS_A_TURN):
@@ -277,14 +278,39 @@ class _BackingStage:
                 for moref in morefs[start:start + VMS_A_TURN]})
         if moved and self._whole:
             self._on_move()
-        if left and self.watch_list is not None:
-            self.watch_list.keep(left)
         if not self._listed:
             self._listed = True
             if self.members is None:
                 self.complete()
             else:
                 self.members.listed()
+
+    def _seek(self, pending: dict[str, tuple[
+            shadow.Backing, dict[str, Any]] | None]) -> None:
+        """Go on watching VMs that were moved out of their folders.
+
+        They are reported again with the next reply. Until then memory has
+        them as they were reported last.
+
+        :param pending: those that the vCenter still has are removed from it
+        """
+        self._sought -= pending.keys()
+        left = {moref: self._known[moref] for moref, now in pending.items()
+                if now is None and moref in self._known}
+        if not left or self.watch_list is None or self.members is None:
+            return
+        kept = self.watch_list.keep(left)
+        for moref in kept:
+            del pending[moref]
+        self._sought |= kept
+        if kept:
+            self.members.echo(lambda: self._drop(kept))
+
+    def _drop(self, kept: Iterable[str]) -> None:
+        """Remove those that the vCenter has not reported again."""
+        gone = self._sought.intersection(kept)
+        self._sought -= gone
+        self._publish(dict.fromkeys(gone))
 
     def complete(self) -> None:
         """Note that all VMs that are watched have been reported (Stage)."""

@@ -137,7 +137,7 @@ class _Count:
 
     def __init__(self) -> None:
         self.of: shadow.Backings | None = None
-        self.found: Mapping[str, tuple[str, ...]] = {}
+        self.found = model.VolumesByDatastore()
         self._volumes: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._machines: dict[str, dict[str, str]] = {}
 
@@ -168,7 +168,7 @@ class _Count:
                 found[datastore] = tuple(self._machines[datastore].values())
                 if not found[datastore]:
                     del found[datastore]
-            self.found = found
+            self.found = model.VolumesByDatastore(found, self.found, touched)
         self.of = backings
 
 

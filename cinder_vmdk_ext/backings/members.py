@@ -115,9 +115,15 @@ class WatchList:
             dropped, self._dropped = self._dropped, set()
         if view is None or not (refs or dropped):
             return set()
-        reply = self._client.call('ModifyListView', view, {
-            'add': list(refs), 'remove': _refs(
-                _VM, dropped - {each.value for each in refs})})
+        try:
+            reply = self._client.call('ModifyListView', view, {
+                'add': list(refs), 'remove': _refs(
+                    _VM, dropped - {each.value for each in refs})})
+        except Exception:
+            with self._lock:
+                # Those that are followed again meanwhile stay on the list.
+                self._dropped |= dropped - self._instances
+            raise
         return {soap.ref(element) for element in reply}
 
     def follow(self, morefs: Iterable[str]) -> set[str]:
@@ -160,19 +166,24 @@ class WatchList:
         with self._lock:
             self._doomed.discard(moref)
 
-    def keep(self, left: Mapping[str, shadow.Backing]) -> None:
+    def keep(self, left: Mapping[str, shadow.Backing]) -> set[str]:
         """Go on watching VMs that left their folders but still exist.
 
         :param left: as they were reported last, by moref
+        :returns: the morefs of those that the vCenter still has
         """
         with self._lock:
             doomed = self._doomed & left.keys()
             self._doomed -= doomed
+            if self._view is None:
+                return set()
         sought = [moref for moref, vm in left.items() if moref not in doomed
                   and (is_shadow(vm) or self.follows(moref))]
-        if sought:
-            lost = self.add(_refs(_VM, sought))
-            self._forget({each.value for each in lost})
+        if not sought:
+            return set()
+        lost = {each.value for each in self.add(_refs(_VM, sought))}
+        self._forget(lost)
+        return set(sought) - lost
 
     def _forget(self, morefs: set[str]) -> None:
         with self._lock:
@@ -245,7 +256,11 @@ class Members:
             collector.view_filter(view, paths, {view: ('type',)}), sink)
 
     def _found_folders(self) -> None:
-        self._on_folders(self._folders.found, self._folders.take_gone())
+        gone = self._folders.take_gone()
+        self._on_folders(self._folders.found, gone)
+        # The user may have lost the right to see a folder, and get it back:
+        # then it is no longer on the list.
+        self._watched -= gone
         if self._survey is not None:
             self._open()
             return
@@ -281,25 +296,25 @@ class Members:
             lost = self._list.add(_refs(_VM, strays))
             LOG.info('%d shadow VMs are in no folder of volumes.',
                      len(strays) - len(lost))
-            self._echo()
+            self.echo(self._stage.complete)
         else:
             self._stage.complete()
         self._strays = set()
 
-    def _echo(self) -> None:
-        """Complete the stage with the next complete report.
+    def echo(self, then: Callable[[], None]) -> None:
+        """Call a function after the next complete report.
 
         A new filter is always reported, with all that has changed before.
         """
         view = self._views['Folder']
-        echo = _Echo(lambda: self._echoed(made))
-        made = self._conversation.watch(
-            collector.view_filter(view, {}, {view: ('type',)}), echo)
 
-    def _echoed(self, made: references.Ref) -> None:
-        self._conversation.unwatch(made)
-        self._stage.settle()
-        self._stage.complete()
+        def settled() -> None:
+            self._conversation.unwatch(made)
+            self._stage.settle()
+            then()
+        made = self._conversation.watch(
+            collector.view_filter(view, {}, {view: ('type',)}),
+            _Echo(settled))
 
 
 class _Folders:

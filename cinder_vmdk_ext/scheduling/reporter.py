@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from typing import Any
 from typing import NamedTuple
 
@@ -336,12 +337,20 @@ def _changed(before: _Facts, now: _Facts) -> frozenset[str] | None:
     if (changed is None or now.volumes is before.volumes
             or before.volumes is None or now.volumes is None):
         return changed
-    counted = {moref for moref, ids in now.volumes.items()
-               if before.volumes.get(moref) is not ids
-               and before.volumes.get(moref) != ids}
-    if not before.volumes.keys() <= now.volumes.keys():
-        counted |= before.volumes.keys() - now.volumes.keys()
+    counted = _recounted(before.volumes, now.volumes)
     return changed | (counted & now.inventory.datastores.keys())
+
+
+def _recounted(before: Mapping[str, Sequence[str]],
+               now: Mapping[str, Sequence[str]]) -> Set[str]:
+    """The datastores (morefs) whose volumes are others."""
+    if isinstance(now, model.VolumesByDatastore):
+        known = now.changed_since(before)
+        if known is not None:
+            return known
+    counted = {moref for moref, ids in now.items()
+               if before.get(moref) is not ids and before.get(moref) != ids}
+    return counted | (before.keys() - now.keys())
 
 
 def _counts(volumes: Mapping[str, Sequence[str]] | None,

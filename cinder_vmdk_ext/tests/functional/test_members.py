@@ -58,6 +58,20 @@ class MembersTestCase(backend_case.BackendCase):
         self.addCleanup(patch.stop)
         return found
 
+    def forgotten(self):
+        """Collect the VMs that memory drops."""
+        found = []
+        stage = self.stage()
+        real = stage._publish
+
+        def publish(changed):
+            found.extend(moref for moref, vm in changed.items() if vm is None)
+            return real(changed)
+        patch = mock.patch.object(stage, '_publish', publish)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return found
+
     # -- VMs of others --------------------------------------------------------
 
     def test_a_vm_of_others_changes_without_a_report(self):
@@ -85,12 +99,14 @@ class MembersTestCase(backend_case.BackendCase):
         vm = self.truth(volume).vm
         home = vm.parent
         self.await_true(lambda: vm._moId in self.memory())
+        forgotten = self.forgotten()
         for number, folder in enumerate((self.root(), home, self.root())):
             self.move(vm, folder)
             self.rename(vm, f'moved {number}')
             self.await_true(lambda: self.memory().get(vm._moId)
                             and self.memory()[vm._moId].name
                             == f'moved {number}')
+        self.assertNotIn(vm._moId, forgotten)
         self.wait(vm.Destroy_Task())
         self.await_true(lambda: vm._moId not in self.memory())
 

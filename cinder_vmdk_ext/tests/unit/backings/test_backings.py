@@ -113,6 +113,7 @@ class CountTestCase(unittest.TestCase):
     def test_volumes_are_counted_as_though_all_were_looked_at(self, changes):
         machines = Machines()
         one = self.locator(machines)
+        before = one.volumes_by_datastore()
         for changed in changes:
             machines.change(changed)
             expected = self.locator(machines).volumes_by_datastore()
@@ -120,6 +121,11 @@ class CountTestCase(unittest.TestCase):
             self.assertEqual(expected.keys(), found.keys())
             for moref, ids in found.items():
                 self.assertCountEqual(expected[moref], ids)
+            self.assertLessEqual(
+                {moref for moref in found.keys() | before.keys()
+                 if found.get(moref) != before.get(moref)},
+                found.changed_since(before))
+            before = found
 
     def test_what_concerns_no_volume_gives_the_same_object(self):
         machines = Machines()

@@ -92,14 +92,40 @@ class BackingViewTestCase(unittest.TestCase):
         self.stage.settle()
         self.assertEqual('n', self.view.read_backings().by_uuid('u-1').name)
 
-    def test_a_vm_that_leaves_is_sought_by_the_watch_list(self):
-        kept = []
-        self.stage.watch_list = types.SimpleNamespace(keep=kept.append)
+    def seek(self, still_there):
+        """Have a VM leave; returns what asked, and the echoes' functions."""
+        asked, echoes = [], []
+
+        def keep(left):
+            asked.append(list(left))
+            return set(still_there)
+        self.stage.settle()  # the first report is complete
+        self.stage.watch_list = types.SimpleNamespace(keep=keep)
+        self.stage.members = types.SimpleNamespace(echo=echoes.append)
         self.report(**self.uuid('u-1'))
         self.stage.settle()
         self.report('leave')
         self.stage.settle()
-        self.assertEqual([['vm-1']], [list(left) for left in kept])
+        return asked, echoes
+
+    def test_a_vm_that_is_gone_is_forgotten_at_once(self):
+        self.assertEqual(([['vm-1']], []), self.seek(()))
+        self.assertIsNone(self.view.moref_of('u-1'))
+
+    def test_a_vm_that_was_moved_out_is_known_all_the_time(self):
+        _asked, [echo] = self.seek(['vm-1'])
+        self.assertEqual('vm-1', self.view.moref_of('u-1'))
+        self.report(**self.uuid('u-1'), name=self.value('elsewhere'))
+        self.stage.settle()
+        echo()
+        self.assertEqual('elsewhere', self.view.read_backings().by_uuid(
+            'u-1').name)
+
+    def test_a_vm_that_was_moved_and_destroyed_is_forgotten(self):
+        _asked, [echo] = self.seek(['vm-1'])
+        echo()
+        self.assertIsNone(self.view.moref_of('u-1'))
+        self.assertEqual([], self.view.read_backings().all)
 
 
 if __name__ == '__main__':

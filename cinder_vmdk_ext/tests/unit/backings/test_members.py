@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is watched: folders of volumes, instances and lone shadow VMs."""
 
+import types
 import unittest
 
 from lxml import etree
@@ -95,13 +96,30 @@ class WatchListTestCase(unittest.TestCase):
         self.list.follow(['vm-2'])
         self.assertEqual((['vm-2'], ['vm-1']), self.changes()[-1])
 
+    def test_what_a_lost_reply_left_on_the_list_goes_with_the_next(self):
+        self.list.open(LIST, [])
+        self.list.follow(['vm-1'])
+        self.list.unfollow('vm-1')
+        self.client.answers['ModifyListView'] = vcenters.SILENT
+        self.assertRaises(exceptions.VimConnectionException,
+                          self.list.follow, ['vm-2'])
+        self.client.answers['ModifyListView'] = vcenters.reply('')
+        self.list.follow(['vm-3'])
+        self.assertEqual((['vm-3'], ['vm-1']), self.changes()[-1])
+
     def test_a_shadow_vm_that_left_its_folder_is_listed_itself(self):
         self.list.open(LIST, [])
-        self.list.keep({
+        self.client.answers['ModifyListView'] = vcenters.reply(
+            '<returnval type="VirtualMachine">vm-3</returnval>')
+        self.assertEqual({'vm-1'}, self.list.keep({
             'vm-1': shadow.Backing('vm-1', f'volume-{ID}', ()),
             'vm-2': shadow.Backing('vm-2', 'a stranger', ()),
-            'vm-3': shadow.Backing('vm-3', 'old', (), volume_id=ID)})
+            'vm-3': shadow.Backing('vm-3', 'old', (), volume_id=ID)}))
         self.assertEqual([(['vm-1', 'vm-3'], [])], self.changes())
+
+    def test_without_a_list_nothing_is_kept(self):
+        self.assertEqual(set(), self.list.keep({
+            'vm-1': shadow.Backing('vm-1', f'volume-{ID}', ())}))
 
     def test_one_that_the_driver_deletes_is_not_sought(self):
         self.list.open(LIST, [])
@@ -113,6 +131,34 @@ class WatchListTestCase(unittest.TestCase):
         self.list.spare('vm-1')
         self.list.keep(left)
         self.assertEqual([(['vm-1'], [])], self.changes())
+
+
+class MembersTestCase(unittest.TestCase):
+
+    def test_a_folder_that_vanishes_and_returns_is_watched_again(self):
+        added = []
+        watched = members.Members(
+            types.SimpleNamespace(add=lambda refs: added.append(
+                [ref.value for ref in refs])), None, 'Volumes', None, None,
+            {}, None)
+        watched._survey = None  # the list has been made
+        folders = watched._folders
+
+        def report(kind, *morefs):
+            for moref in morefs:
+                name, parent = FoldersTestCase.TREE[moref]
+                folders.update(kind, references.Ref('Folder', moref), [
+                    updates.Change('name', property_of(name)),
+                    updates.Change('parent', property_of(parent))])
+            folders.settle()
+        report('enter', *FoldersTestCase.TREE)
+        report('leave', 'own')
+        report('enter', 'own')
+        self.assertEqual([['own'], ['own']], added)
+
+
+def property_of(text):
+    return etree.fromstring(f'<val>{text}</val>')
 
 
 class SurveyTestCase(unittest.TestCase):

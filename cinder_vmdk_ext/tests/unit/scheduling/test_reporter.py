@@ -2,8 +2,10 @@
 """A report is never an error, and never an empty list."""
 
 import dataclasses
+import gc
 import logging
 import re
+import sys
 import threading
 import unittest
 from unittest import mock
@@ -32,7 +34,9 @@ CHANGES = strategies.tuples(
         {'accessible': False}, {'accessible': True},
         {'maintenance_mode': 'inMaintenance'},
         {'maintenance_mode': 'normal'}, {'name': 'another'},
-        {'capacity_bytes': 1 << 40}, {'type': 'tape'}, {'type': 'vmfs'},
+        {'capacity_bytes': 1 << 40}, {'capacity_bytes': 100 << 30},
+        {'url': 'ds:///nfs/'}, {'url': 'ds:///of-its-own/'},
+        {'type': 'tape'}, {'type': 'vmfs'},
         {'mounted_hosts': frozenset()}]),
     strategies.integers(0, 6), strategies.sampled_from([None, None, (), (
         model.Promise('ds-3', 7),), (model.Promise('ds-3', 7),
@@ -294,8 +298,11 @@ class ReporterTestCase(unittest.TestCase):
                       strategies.booleans())
     def test_reports_after_changes_are_as_though_they_were_made_anew(
             self, changes, pods):
+        # Two of them are one storage.
         datastores = {f'datastore-{number}': worlds.datastore(
-            f'datastore-{number}', f'ds-{number}') for number in range(4)}
+            f'datastore-{number}', f'ds-{number}',
+            url='ds:///nfs/' if number % 3 == 0 else f'ds:///{number}/')
+            for number in range(4)}
         volumes = {'datastore-1': ('a', 'b')}
         seen = self.reader.answer = dataclasses.replace(
             worlds.inventory(*datastores.values()), storage_pods={
@@ -344,16 +351,70 @@ class ReporterTestCase(unittest.TestCase):
             connection_state=what)}} if what else {}
 
     def test_a_change_of_one_datastore_looks_at_no_other(self):
-        reporter = self.reporter()
-        reporter.report()
-        self.reader.answer = self.good.evolved(datastores={
-            **self.good.datastores,
-            'datastore-1': worlds.datastore(free_gib=1)})
-        with mock.patch.object(scheduling_reporter.pool_stats, 'reports',
-                               wraps=pool_stats.reports) as reports:
+        for change in ({'free_bytes': 1 << 30}, {'capacity_bytes': 1 << 40},
+                       {'maintenance_mode': 'inMaintenance'}):
+            self.reader.answer = self.good
+            reporter = self.reporter()
             reporter.report()
-        self.assertEqual([frozenset({'datastore-1'})],
-                         [call.args[-1] for call in reports.mock_calls])
+            self.reader.answer = self.good.evolved(datastores={
+                **self.good.datastores, 'datastore-1': dataclasses.replace(
+                    worlds.datastore(), **change)})
+            with mock.patch.object(scheduling_reporter.pool_stats, 'reports',
+                                   wraps=pool_stats.reports) as reports:
+                reporter.report()
+            self.assertEqual([frozenset({'datastore-1'})],
+                             [call.args[-1] for call in reports.mock_calls],
+                             change)
+
+    def calls_of_reports(self, size):
+        """How many functions a report after each change calls."""
+        seen = worlds.inventory(*(
+            worlds.datastore(f'datastore-{number}', f'ds-{number}',
+                             url=f'ds:///{number}/')
+            for number in range(size)))
+        volumes = model.VolumesByDatastore(
+            {moref: ('a',) for moref in seen.datastores})
+        self.reader.answer, self.promised = seen, ()
+        reporter = scheduling_reporter.Reporter(
+            self.reader, worlds.settings(), lambda: self.promised,
+            volumes=lambda: volumes)
+        reporter.report()
+        found = {}
+
+        def count(what):
+            calls = []
+            with mock.patch.object(scheduling_reporter, 'RENEWAL_REPORTS',
+                                   10 * size):
+                gc.disable()
+                sys.setprofile(lambda frame, event, argument: calls.append(
+                    event) if event in ('call', 'c_call') else None)
+                try:
+                    reporter.report()
+                finally:
+                    sys.setprofile(None)
+                    gc.enable()
+            found[what] = len(calls)
+        for field, value in (('free_bytes', 1 << 30),
+                             ('capacity_bytes', 1 << 40),
+                             ('maintenance_mode', 'inMaintenance'),
+                             ('usable_hosts', frozenset())):
+            before, seen = seen, dataclasses.replace(seen, datastores={
+                **seen.datastores, 'datastore-1': dataclasses.replace(
+                    seen.datastores['datastore-1'], **{field: value})})
+            seen.follow(before, ['datastore-1'])
+            self.reader.answer = seen
+            count(field)
+        volumes = model.VolumesByDatastore(
+            {**volumes, 'datastore-2': ('a', 'b')}, volumes, ['datastore-2'])
+        count('volumes')
+        for size_gib in (7, 8):  # the first one finds out the identities
+            self.promised = (model.Promise('ds-3', size_gib),)
+            count('promises')
+        return found
+
+    def test_one_change_takes_as_many_calls_at_any_size(self):
+        self.assertEqual(self.calls_of_reports(10),
+                         self.calls_of_reports(200))
 
     def test_threads_may_report_at_once(self):
         reporter = self.reporter()
