@@ -8,6 +8,7 @@ and ids that a table does not wrap. ``make session``
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import os
 from pathlib import Path
 import re
@@ -24,6 +25,7 @@ from pyVmomi import vim
 from sandbox import clients
 from sandbox import cloud
 from sandbox import configuration
+from sandbox import errors
 from sandbox import inspection
 
 PAGE = configuration.BUILD.parent / 'docs' / 'session.md'
@@ -108,8 +110,11 @@ def record(sandbox: cloud.Sandbox, folder: Path) -> str:
         _before(made)
         volumes = dict(_create(asked))
         _look(made, volumes)
-        _empty(made)
+        _fail(made, asked)
+        _empty(made, asked, inspector, volumes)
         _lose_and_mend(made, inspector, volumes)
+        _set_aside_and_bring_back(made, inspector)
+        _report(made)
         _vcenters_storage(made)
     return made.text
 
@@ -124,7 +129,7 @@ def _before(made: Recording) -> None:
 
 
 def _create(asked: clients.Clients) -> Iterator[tuple[str, str]]:
-    for name in ('web', 'db', 'old'):
+    for name in ('web', 'db', 'mail', 'old'):
         volume = asked.python.volumes.create(1, name=name,
                                              volume_type='thin')
         asked.settled_volume(volume.id)
@@ -142,13 +147,46 @@ def _look(made: Recording, volumes: dict[str, str]) -> None:
     made.run('pool', 'explain', '--inventory', 'night.json', '--size', '20')
 
 
-def _empty(made: Recording) -> None:
-    made.title('Emptying a datastore')
-    made.run('pool', 'drain', 'LocalDS_0', '--reason', 'array is replaced',
-             '--yes')
-    made.run('migrate', 'plan', 'LocalDS_0')
-    made.run('migrate', 'run', 'LocalDS_0', '--yes')
-    made.run('pool', 'undrain', 'LocalDS_0', '--yes')
+def _fail(made: Recording, asked: clients.Clients) -> None:
+    """A volume that ends in "No valid backend was found"."""
+    made.title('"No valid backend was found"', 'A user asked for a volume of '
+               '5,000 GiB, and then for one of a type whose pools are all of '
+               'another name.')
+    kind = asked.python.volume_types.create('gold')
+    kind.set_keys(asked.python.volume_types.find(name='thin').get_keys()
+                  | {'pool_name': '<in> gold'})
+    for size, name, type_name in ((5000, 'archive', 'thin'),
+                                  (1, 'ledger', 'gold')):
+        volume = asked.python.volumes.create(size, name=name,
+                                             volume_type=type_name)
+        with contextlib.suppress(errors.SandboxError):
+            asked.settled_volume(volume.id)
+        made.run('pool', 'explain', '--volume', volume.id)
+        made.run('pool', 'explain', '--volume', volume.id, '--type', 'thin',
+                 '--size', '20')
+        volume.delete()
+        asked.wait_until_gone(asked.python.volumes, volume.id)
+
+
+def _empty(made: Recording, asked: clients.Clients,
+           inspector: inspection.Inspector,
+           volumes: dict[str, str]) -> None:
+    """The pool of most volumes, one of which has a snapshot."""
+    pools = {name: inspector.shadow_vms()[each].disks[0].datastore
+             for name, each in volumes.items()}
+    pool = pools['db']
+    snapshot = asked.python.volume_snapshots.create(volumes['db'],
+                                                    name='nightly')
+    asked.settled_snapshot(snapshot.id)
+    made.title('Emptying a datastore', 'Its array is replaced. `db` is there, '
+               'with a snapshot.')
+    made.run('pool', 'drain', pool, '--reason', 'array is replaced', '--yes')
+    made.run('pool', 'explain', '--size', '20', '--pool', pool)
+    made.run('migrate', 'plan', pool)
+    made.run('migrate', 'run', pool, '--yes')
+    made.run('migrate', 'plan', pool)
+    made.run('volume', 'list', '--pool', pool)
+    made.run('pool', 'undrain', pool, '--yes')
 
 
 def _lose_and_mend(made: Recording, inspector: inspection.Inspector,
@@ -162,10 +200,32 @@ def _lose_and_mend(made: Recording, inspector: inspection.Inspector,
     made.run('audit')
     made.run('volume', 'relink', 'db', '--vm', 'rescued', '--dry-run')
     made.run('volume', 'relink', 'db', '--vm', 'rescued', '--yes')
+
+
+def _set_aside_and_bring_back(made: Recording,
+                              inspector: inspection.Inspector) -> None:
+    """A copy that no record names goes to quarantine, and comes back."""
+    made.title('Quarantine', 'Somebody has cloned the VM of a volume in the '
+               'folder of volumes. No record names the copy.')
+    found = next(iter(inspector.shadow_vms().values()))
+    machine = vim.VirtualMachine(found.moref, inspector.service._stub)
+    copy = f'volume-{uuid.uuid4()}'
+    task.WaitForTask(machine.CloneVM_Task(
+        folder=machine.parent, name=copy, spec=vim.vm.CloneSpec(
+            location=vim.vm.RelocateSpec(), template=False, powerOn=False)))
+    made.run('audit')
+    made.run('sweep', '--minimum-age', '0')
+    made.run('sweep', '--minimum-age', '0', '--act', '--yes')
+    made.run('quarantine', 'list')
+    made.run('quarantine', 'restore', copy, '--yes')
+    made.run('sweep', '--minimum-age', '0', '--act', '--yes')
+    made.run('quarantine', 'purge', '--older-than', '0', '--yes')
+
+
+def _report(made: Recording) -> None:
     made.title('Figures, and what a report of a fault needs')
     made.run('metrics', most_lines=12)
     made.run('status')
-    made.run('quarantine', 'list')
     made.run('bundle', 'report.tar.gz')
 
 
@@ -178,6 +238,10 @@ def _vcenters_storage(made: Recording) -> None:
     made.run('vc', 'disk', 'delete', '[LocalDS_1] tools/scratch.vmdk',
              '--yes')
     made.run('vc', 'disk', 'delete', '[LocalDS_1] tools/none.vmdk', '--yes')
+    made.run('vc', 'disk', 'list', '--datastore', 'LocalDS_1')
+    made.run('vc', 'datastore', 'io', 'show', 'LocalDS_1')
+    made.run('vc', 'datastore', 'rename', 'LocalDS_1', 'gold', '--yes')
+    made.run('vc', 'snapshot', 'tree', 'DC0_H0_VM0')
     made.title('Nothing is left to mend')
     made.run('audit')
 
