@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
+import subprocess
 import sys
 from typing import Any
 
@@ -109,7 +110,8 @@ class FullCloud(cluster.Cluster):
                 'glance_url': accounts_module.url(self.accounts.ports.glance),
                 'nova_url': accounts_module.url(self.accounts.ports.nova),
                 'dashboard_url': self.dashboard_url,
-                'clouds_yaml': str(self.clouds_yaml)}
+                'clouds_yaml': str(self.clouds_yaml),
+                'commit': commit()}
 
     # -- steps of the start ------------------------------------------------
 
@@ -218,6 +220,20 @@ class FullCloud(cluster.Cluster):
             {account.name: self.accounts.variables(account)
              for account in self.accounts.people},
             self.accounts.member.name, self.folder / 'bin')
+
+
+def commit() -> str:
+    """What the checkout is at, such as "7440ac5" or "7440ac5-dirty".
+
+    :returns: "" outside of a checkout
+    """
+    try:
+        return subprocess.run(
+            ['git', 'describe', '--always', '--dirty', '--exclude', '*'],
+            cwd=configuration.REPOSITORY, check=True, text=True,
+            capture_output=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ''
 
 
 def cinder_options(folder: Path, accounts: accounts_module.Accounts,

@@ -36,6 +36,8 @@ class RunningCloud:
         self.folder = folder
         self.dashboard_url: str = described['dashboard_url']
         self.backends: list[str] = described['backends']
+        # What the checkout was at when it was started.
+        self.commit: str = described.get('commit', '')
         self.vcenter = client.Address(**described['vcenter'], pid=0)
 
     def connection(self, name: str) -> Any:

@@ -146,6 +146,8 @@ class Record:
     :param not_run: how many tests have no outcome, because the run was
         broken off
     :param note: what else a reader has to know of the run
+    :param commits: name of a class -> the commit that its results are of,
+        as far as it is known
     """
 
     date: str
@@ -155,10 +157,11 @@ class Record:
     others: list[Outcome]
     not_run: int = 0
     note: str = ''
+    commits: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, results, planned, **what):
-        """The record of a run; see `of_tests`."""
+    def of(cls, results, planned, commit, **what):
+        """The record of a run of a commit; see `of_tests`."""
         counts = collections.defaultdict(collections.Counter)
         for each in results.values():
             counts[_class_of(each.test)][each.outcome] += 1
@@ -166,7 +169,8 @@ class Record:
             counts={name: dict(counts[name]) for name in sorted(counts)},
             others=sorted(each for each in results.values()
                           if each.outcome != PASSED),
-            not_run=len(set(planned) - set(results)), **what)
+            not_run=len(set(planned) - set(results)),
+            commits=dict.fromkeys(sorted(counts), commit), **what)
 
     def lacking(self, tests):
         """The tests of the classes of which not every test has a result.
@@ -180,29 +184,45 @@ class Record:
                 < sizes[_class_of(name_of(each))]]
 
     def _results_of(self, name):
-        return sum(self.counts.get(name, {}).values())
+        """How many tests of a class have a result."""
+        # What fails after the tests is no test.
+        return sum(self.counts.get(name, {}).values()) - sum(
+            each.test == f'tearDownClass ({name})' for each in self.others)
 
-    def completed(self, planned, more):
-        """This record, with the results of a later run of some classes.
+    def completed(self, more):
+        """This record, with the results of a later run.
 
-        :param planned: the names of the tests of those classes
+        They take the place of what is here, class by class; but those of a
+        class in which that run was broken off, and which has more here.
+
         :param more: the record of that run
         :raises ValueError: it was a run of other releases
         """
         if more.releases != self.releases:
             raise ValueError(f'those results are of {self.releases}, and '
                              f'these of {more.releases}; run all tests')
-        classes = {_class_of(name) for name in planned}
-        known = sum(map(self._results_of, classes))
+        gained = {name: more._results_of(name) - self._results_of(name)
+                  for name in more.counts}
+        later = {name for name, number in gained.items() if number >= 0}
+        kept = set(self.counts) - later
         return Record(
-            date=more.date, minutes=self.minutes + more.minutes,
-            releases=self.releases,
-            counts=dict(sorted((self.counts | more.counts).items())),
-            others=sorted([each for each in self.others
-                           if _class_of(each.test) not in classes]
-                          + more.others),
-            not_run=self.not_run + known - len(planned) + more.not_run,
-            note=self.note)
+            date=more.date, releases=self.releases,
+            minutes=more.minutes + (self.minutes if kept else 0),
+            counts=_chosen(self.counts, kept, more.counts, later),
+            others=sorted(
+                [each for each in self.others if _class_of(each.test) in kept]
+                + [each for each in more.others
+                   if _class_of(each.test) in later]),
+            not_run=self.not_run - sum(gained[name] for name in later),
+            note=self.note if kept else more.note,
+            commits=_chosen(self.commits, kept, more.commits, later))
+
+    def tests_of_commits(self):
+        """Commit -> how many results are of it; "" if it is not known."""
+        found = collections.Counter()
+        for name in self.counts:
+            found[self.commits.get(name, '')] += self._results_of(name)
+        return dict(sorted(found.items()))
 
     def total(self, suite, outcome):
         """How many tests of a suite had an outcome."""
@@ -210,14 +230,21 @@ class Record:
                    in self.counts.items() if name.startswith(suite))
 
 
+def _chosen(first, names, second, others):
+    """Those entries of two dictionaries that have these names, sorted."""
+    return dict(sorted(
+        [(name, value) for name, value in first.items() if name in names]
+        + [(name, value) for name, value in second.items()
+           if name in others]))
+
+
 def _class_of(test):
     whole = _CLASS.match(test)
     return whole['name'] if whole else test.rpartition('.')[0]
 
 
-def load(folder=DOCS):
-    """Mode -> its Record, of those that there are."""
-    path = folder / 'tempest.json'
+def read(path):
+    """Mode -> its Record, of those in a file; none, if it is not there."""
     if not path.exists():
         return {}
     return {mode: Record(**{**values, 'others': [
@@ -225,11 +252,21 @@ def load(folder=DOCS):
             for mode, values in json.loads(path.read_text()).items()}
 
 
-def save(records, folder=DOCS, known=None):
-    """Write docs/tempest.json and docs/tempest.md."""
-    (folder / 'tempest.json').write_text(json.dumps(
+def write(records, path):
+    """Write a file for `read`."""
+    path.write_text(json.dumps(
         {mode: dataclasses.asdict(records[mode]) for mode in MODES
          if mode in records}, indent=1) + '\n')
+
+
+def load(folder=DOCS):
+    """What docs/tempest.json has; see `read`."""
+    return read(folder / 'tempest.json')
+
+
+def save(records, folder=DOCS, known=None):
+    """Write docs/tempest.json and docs/tempest.md."""
+    write(records, folder / 'tempest.json')
     (folder / 'tempest.md').write_text('\n'.join(
         page(records, reasons() if known is None else known)) + '\n')
 
@@ -295,6 +332,9 @@ def _results(records):
                 ' / '.join(str(one.total('', outcome))
                            for outcome in OUTCOMES))),
             ('not run', lambda one: one.not_run or 'none'),
+            ('commit: tests', lambda one: ', '.join(
+                f'{commit or "earlier"}: {number}' for commit, number
+                in one.tests_of_commits().items())),
             ('date', lambda one: one.date),
             ('minutes', lambda one: one.minutes),
             ('releases', lambda one: ', '.join(

@@ -9,10 +9,12 @@ tests, chosen by --regex, are only printed. The exit code is 1 if a test
 failed or was skipped without a reason in tempest_reasons.toml.
 
 The output is kept in build/tempest-full, or build/tempest-lazy with lazy
-creation on, as it comes. A run that was broken off is recorded as well.
---resume runs the tests that have no result yet; --again also those of a
-pattern, whose results it replaces. Where that output is gone, --missing runs
-the classes of which docs/tempest.json has no whole result, and adds them.
+creation on, as it comes. A run that was broken off is recorded as well; of
+the classes that it did not reach, the earlier results stay, if they are of
+the same releases. --resume runs the tests that have no result yet; --again
+also those of a pattern, whose results it replaces. Where that output is gone,
+--missing runs the classes of which docs/tempest.json has no whole result, and
+adds them. Of each class it is recorded of which commit its results are.
 """
 
 import argparse
@@ -38,6 +40,12 @@ from sandbox.tests import tempest_record
 
 ENVIRONMENT = environment.Environment('tempest-venv', '.installed')
 TESTS = '|'.join(f'(^{re.escape(suite)})' for suite in tempest_record.SUITES)
+# For a state; Tempest's own is 300, on a machine that has nothing else to do.
+PATIENCE_SECONDS = 900
+# What the docs had when a run began.
+BEFORE = 'before.json'
+# The files of a run that one which resumes it needs.
+KEPT = ('planned', 'output', 'seconds', 'commits', BEFORE)
 _RELEASES = ('tempest', 'cinder-tempest-plugin', 'cinder', 'nova')
 
 
@@ -85,7 +93,7 @@ def settings(cloud, folder, ids):
             'image_ref': ids['image'], 'image_ref_alt': ids['image'],
             'flavor_ref': ids['tiny'], 'flavor_ref_alt': ids['small'],
             'volume_device_name': 'sdb',
-            'build_timeout': 300, 'build_interval': 1,
+            'build_timeout': PATIENCE_SECONDS, 'build_interval': 1,
             'min_microversion': '2.1', 'max_microversion': 'latest'},
         'compute-feature-enabled': {
             'resize': False, 'suspend': False, 'pause': False,
@@ -99,7 +107,7 @@ def settings(cloud, folder, ids):
             'storage_protocol': 'vmdk', 'vendor_name': 'VMware',
             'backend_names': ','.join(cloud.backends),
             'disk_format': 'vmdk', 'backup_driver': 'posix',
-            'build_timeout': 300, 'build_interval': 1,
+            'build_timeout': PATIENCE_SECONDS, 'build_interval': 1,
             'min_microversion': '3.0',
             'max_microversion': clients.API_VERSION,
             'manage_volume_ref': 'source-id,%s',
@@ -179,8 +187,13 @@ def to_run(folder, again):
             or again and re.search(again, test)]
 
 
-def run(folder, tests, concurrency):
-    """Run tests, and keep what is printed in the folder as it comes."""
+def run(folder, tests, concurrency, commit):
+    """Run tests, and keep what is printed in the folder as it comes.
+
+    :param commit: what the cloud runs
+    """
+    with open(folder / 'commits', 'a') as commits:
+        print(commit, file=commits)
     (folder / 'tests').write_text('\n'.join(tests) + '\n')
     began = time.monotonic()
     with _tempest(folder, 'run', '--load-list', 'tests', '--concurrency',
@@ -208,19 +221,23 @@ def results(folder):
         output.read_text() if output.exists() else ''), names)
 
 
-def record(mode, folder, add=False):
+def record(mode, folder):
     """Write into the docs what the runs of a mode have found.
 
-    :param add: whether earlier results in the docs stay
+    What the docs had before these runs stays, as far as they have no result
+    in its place, and if it is of the same releases.
     """
     names, found = results(folder)
+    commits = (folder / 'commits').read_text().splitlines()
     records = tempest_record.load()
     made = tempest_record.Record.of(
-        found, names, releases=releases(),
+        found, names, ' or '.join(dict.fromkeys(commits)),
+        releases=releases(),
         minutes=round(sum(map(int, (folder / 'seconds').read_text().split()))
                       / 60),
         date=datetime.date.today().isoformat())
-    records[mode] = records[mode].completed(names, made) if add else made
+    before = tempest_record.read(folder / BEFORE).get(mode)
+    records[mode] = before.completed(made) if before else made
     tempest_record.save(records)
 
 
@@ -257,8 +274,10 @@ def plan(folder, options, mode):
     if planned.exists():
         return
     tests = listed(folder, options.regex or TESTS)
+    known = tempest_record.load().get(mode)
+    if known and known.releases == releases():
+        tempest_record.write({mode: known}, folder / BEFORE)
     if options.missing:
-        known = tempest_record.load().get(mode)
         tests = known.lacking(tests) if known else []
         if not tests:
             raise SystemExit('docs/tempest.json lacks no class of this mode, '
@@ -281,13 +300,14 @@ def main():
     folder = folder_of(mode)
     resume = options.resume or options.again
     prepare(cloud, folder,
-            ('planned', 'output', 'seconds') if resume else ())
+            KEPT if resume else ())
     plan(folder, options, mode)
-    run(folder, to_run(folder, options.again), options.concurrency)
+    run(folder, to_run(folder, options.again), options.concurrency,
+        cloud.commit)
     names, found = results(folder)
     print('\n'.join(summary(found.values())))
     if not options.regex:
-        record(mode, folder, options.missing)
+        record(mode, folder)
     strange = tempest_record.unexplained(found.values(), mode,
                                          tempest_record.reasons())
     for each in strange:

@@ -108,8 +108,15 @@ class RecordTestCase(unittest.TestCase):
         super().setUp()
         self.folder = sandbox_case.new_folder(self.addCleanup)
         self.record = tempest_record.Record.of(
-            results(), PLANNED, date='2026-11-28', minutes=7,
+            results(), PLANNED, '1234567', date='2026-11-28', minutes=7,
             releases={'cinder': '29.0.0'})
+
+    def run_of(self, output, planned=PLANNED, **what):
+        """The record of a later run."""
+        return tempest_record.Record.of(
+            tempest_record.of_tests(tempest_record.outcomes(output), planned),
+            planned, '89abcde', date='2026-11-29', minutes=1,
+            releases={'cinder': '29.0.0'}, **what)
 
     def test_what_was_recorded_is_read_again(self):
         tempest_record.save({'lazy': self.record}, self.folder, [])
@@ -119,18 +126,35 @@ class RecordTestCase(unittest.TestCase):
     def test_a_record_that_was_broken_off_is_completed_by_classes(self):
         lacking = self.record.lacking(PLANNED)
         self.assertEqual(PLANNED[-1:], lacking)
-        more = tempest_record.Record.of(
-            tempest_record.of_tests(tempest_record.outcomes(
-                '{0} cinder_tempest_plugin.C.test_one ... ok'), lacking),
-            lacking, date='2026-11-29', minutes=1,
-            releases={'cinder': '29.0.0'})
-        whole = self.record.completed(lacking, more)
+        more = self.run_of('{0} cinder_tempest_plugin.C.test_one ... ok',
+                           lacking)
+        whole = self.record.completed(more)
         self.assertEqual((0, 8, '2026-11-29', self.record.others), (
             whole.not_run, whole.minutes, whole.date, whole.others))
         self.assertEqual(2, whole.total('', 'ok'))
         self.assertEqual([], whole.lacking(PLANNED))
+        self.assertEqual({'1234567': 5, '89abcde': 1},
+                         whole.tests_of_commits())
         more.releases['cinder'] = '30.0.0'
-        self.assertRaises(ValueError, self.record.completed, lacking, more)
+        self.assertRaises(ValueError, self.record.completed, more)
+
+    def test_a_class_that_was_broken_off_keeps_its_earlier_results(self):
+        later = self.record.completed(self.run_of(
+            '{0} tempest.api.volume.A.test_one ... FAILED\n'
+            '{0} tempest.api.volume.B.test_one ... ok\n'
+            '{0} tempest.api.volume.B.test_two ... ok\n'))
+        self.assertEqual(
+            (self.record.counts['tempest.api.volume.A'], {'ok': 2}, 1),
+            (later.counts['tempest.api.volume.A'],
+             later.counts['tempest.api.volume.B'], later.not_run))
+        self.assertEqual([each for each in self.record.others
+                          if '.B.' not in each.test], later.others)
+
+    def test_a_whole_run_leaves_nothing_of_earlier_ones(self):
+        self.record.note = 'It rained.'
+        later = self.run_of('\n'.join(f'{{0}} {name} ... ok'
+                                      for name in PLANNED))
+        self.assertEqual(later, self.record.completed(later))
 
     def test_the_page_counts_and_explains(self):
         self.record.note = 'It rained.'
