@@ -54,6 +54,9 @@ class FileNote(NamedTuple):
     raw: bool = False
     #: The instance UUID of a VM that is being made of the file.
     machine: str = ''
+    #: Of a note without a file, under the id of its backup: the volume of
+    #: which a temporary copy is being made.
+    source: str = ''
 
 
 class Folder:

@@ -32,6 +32,8 @@ from cinder import context as cinder_context
 from cinder.message import api as message_api
 from cinder.message import message_field
 from cinder import objects
+from cinder.objects import fields
+from cinder.volume import volume_utils
 
 from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import exceptions
@@ -73,6 +75,8 @@ class Backups:
         self._restore = restorer
         self._owner = owner
         self._swept_at = time.monotonic()
+        # Volumes whose connection was refused. cinder-backup ends it too.
+        self._refused: set[str] = set()
 
     # -- Which connectors ---------------------------------------------------
 
@@ -134,9 +138,14 @@ class Backups:
         its reason: then cinder-backup sets all statuses and deletes its
         temporary volume.
 
+        A snapshot may be backed up while its volume is backed up or restored.
+        So the volume's own file and note are left alone then.
+
         :param find_device: Cinder's own choice: the volume, or a temporary
             copy of it or of its snapshot
         :returns: what find_device returned
+        :raises Exception: no temporary copy of a snapshot was made; the
+            backup has ended
         """
         if self._gives_credentials() or not self._path:
             return find_device()
@@ -146,15 +155,17 @@ class Backups:
         try:
             self._check_parent(context, backup)
             # To find this backup again if the service ends meanwhile.
-            self._folder.save(self._note(device, backup_files.EXPORTING,
-                                         backup))
-            original = device.id
+            self._folder.save(self._note(
+                device, backup_files.EXPORTING, backup)._replace(
+                    volume_id=backup.id, source=device.id))
             device, is_snapshot = find_device()
-            if device.id != original:
-                self._folder.remove(original)
             self._export(device, backup)
         except Exception as error:
             why = exceptions.first_line(error) or type(error).__name__
+            if backup.snapshot_id and device.id == backup.volume_id:
+                self._folder.remove(backup.id)
+                _end(backup, why)
+                raise
             LOG.error('Volume %(volume)s was not copied for backup '
                       '%(backup)s: %(why)s',
                       {'volume': device.id, 'backup': backup.id, 'why': why},
@@ -163,6 +174,7 @@ class Backups:
             self._folder.remove(device.id)
             self._folder.save(self._note(device, backup_files.FAILED, backup,
                                          why=why))
+            self._folder.remove(backup.id)
         return device, is_snapshot
 
     def _note(self, volume: Any, state: str, backup: Any,
@@ -196,6 +208,7 @@ class Backups:
         folder, began = self._folder, time.monotonic()
         folder.check_space()
         folder.save(self._note(volume, backup_files.EXPORTING, backup))
+        folder.remove(backup.id)
         LOG.info('The copy of volume %(volume)s for backup %(backup)s begins.',
                  {'volume': volume.id, 'backup': backup.id})
         written = 0
@@ -224,6 +237,15 @@ class Backups:
             way, or another host does it, or Cinder migrates the volume
         :raises BackupRefused: the volume cannot be backed up or restored
         """
+        try:
+            info = self._connect(volume, connector)
+        except Exception:
+            self._refused.add(volume['id'])
+            raise
+        self._refused.discard(volume['id'])
+        return info
+
+    def _connect(self, volume: Any, connector: Any) -> dict[str, Any]:
         _check_not_copied(volume)
         self.check(connector)
         self.check_settled(volume)
@@ -284,7 +306,10 @@ class Backups:
         """
         folder = self._folder
         note = folder.note(volume['id'])
-        if note is None or note.state == backup_files.WRITTEN:
+        if note is None:
+            self._check_not_lost(volume, connector)
+            return
+        if note.state == backup_files.WRITTEN:
             return
         host = connector.get('host') or ''
         if note.host not in ('', host):
@@ -308,6 +333,23 @@ class Backups:
         LOG.info('The restored content of volume %s is still being imported; '
                  'its status will show the end.', volume['id'])
         begun.follow_status()
+
+    def _check_not_lost(self, volume: Any, connector: Any) -> None:
+        """Refuse to end a restore whose file somebody has removed.
+
+        :raises BackupRefused: nothing was restored, although Cinder says so
+        """
+        if volume['id'] in self._refused:
+            self._refused.discard(volume['id'])
+            return
+        with contextlib.suppress(exceptions.ConnectorRefused):
+            self.check(connector)
+            if _restored_to(volume['id']) is not None:
+                raise exceptions.BackupRefused(
+                    f'{self._folder.file(volume["id"])}, to which a backup '
+                    f'was restored, is gone; volume {volume["id"]} keeps its '
+                    'content: repeat the restore, and leave the files in '
+                    'vmdk_ext_backup_dir alone')
 
     def _is_restored(self, volume: Any, note: backup_files.FileNote) -> bool:
         """Whether cinder-backup wrote a whole backup to the file.
@@ -393,12 +435,16 @@ class Backups:
                if note.service == self._owner.host]
         given_up = [note for note in own if _is_running(note)
                     and note.state == backup_files.EXPORTING]
-        self._delete_temporary(delete, {each.volume_id for each in given_up})
-        for note in own:
+        self._delete_temporary(delete, {each.source or each.volume_id
+                                        for each in given_up})
+        ended = set()
+        # For a moment a backup has two notes; that of the copy comes first.
+        for note in sorted(own, key=lambda each: bool(each.source)):
             try:
                 if note.state == backup_files.WRITTEN:
                     self._resume_import(note, put)
-                elif note in given_up:
+                elif note in given_up and note.backup_id not in ended:
+                    ended.add(note.backup_id)
                     self._give_up(note)
             except Exception as error:
                 # No backup may hinder the start of the service.
@@ -428,19 +474,23 @@ class Backups:
         """
         backup = objects.Backup.get_by_id(
             cinder_context.get_admin_context(), note.backup_id)
-        # cinder-backup makes user messages with it.
-        context = cinder_context.RequestContext(
-            user_id=backup.user_id, project_id=backup.project_id,
-            is_admin=True, overwrite=False, message_resource_id=backup.id,
-            message_resource_type=message_field.Resource.VOLUME_BACKUP,
-            message_action=message_field.Action.BACKUP_CREATE)
+        volume_id = note.volume_id
+        if note.source:
+            volume_id = backup.temp_volume_id or note.source
+        why = ('repeat the backup: cinder-volume was restarted while it '
+               f'copied volume {volume_id}')
+        if backup.snapshot_id and volume_id == backup.volume_id:
+            self._folder.remove(backup.id)
+            _end(backup, why)
+            return
         self._folder.save(note._replace(
-            state=backup_files.FAILED,
-            why='repeat the backup: cinder-volume was restarted while it '
-            f'copied volume {note.volume_id}'))
+            volume_id=volume_id, source='', state=backup_files.FAILED,
+            why=why))
+        self._folder.remove(backup.id)
+        context = _context_of(backup)
         backup_rpcapi.BackupAPI().continue_backup(
             context, backup, objects.BackupDeviceInfo.from_primitive(
-                {'backup_device': _volume(note.volume_id),
+                {'backup_device': _volume(volume_id),
                  'secure_enabled': False, 'is_snapshot': False}, context))
 
     def _delete_temporary(self, delete: Callable[[Any], None],
@@ -574,6 +624,26 @@ def _check_not_copied(volume: Any) -> None:
             "backends without the vCenter's password; back it up and restore "
             "the backup to a new volume of the other backend's type, or read "
             '"Migration between vCenters" in docs/backups.md')
+
+
+def _context_of(backup: Any) -> Any:
+    """A context with which Cinder creates a backup's user messages."""
+    return cinder_context.RequestContext(
+        user_id=backup.user_id, project_id=backup.project_id,
+        is_admin=True, overwrite=False, message_resource_id=backup.id,
+        message_resource_type=message_field.Resource.VOLUME_BACKUP,
+        message_action=message_field.Action.BACKUP_CREATE)
+
+
+def _end(backup: Any, why: str) -> None:
+    """End the backup of a snapshot with an error, as cinder-backup does."""
+    context = _context_of(backup)
+    message_api.API().create_from_request_context(
+        context, detail=message_field.Detail.BACKUP_CREATE_DEVICE_ERROR)
+    snapshot = objects.Snapshot.get_by_id(context, backup.snapshot_id)
+    snapshot.status = fields.SnapshotStatus.AVAILABLE
+    snapshot.save()
+    volume_utils.update_backup_error(backup, why)
 
 
 def is_raw(backup: Any) -> bool:

@@ -148,6 +148,86 @@ class BackupsTestCase(backup_case.BackupCase):
         self.assertEqual('available', self.fresh(volume).status)
         self.assert_nothing_left(volume)
 
+    def test_a_snapshot_is_backed_up_while_its_volume_is(self):
+        volume = self.filled()
+        snapshot = self.snapshot(volume)
+        connect, made = self.calls.initialize_connection, []
+
+        def later(*args):
+            if not made:
+                made.append(True)
+                self.back_up(volume, snapshot=snapshot)
+            return connect(*args)
+        self.calls.initialize_connection = later
+        self.back_up(volume)
+        self.assertEqual(['available'] * 2, [
+            backup.status for backup
+            in objects.BackupList.get_all(self.context)])
+        self.assertEqual([], self.files())
+
+    def test_a_snapshot_is_backed_up_while_its_volume_is_restored(self):
+        volume = self.filled()
+        snapshot = self.snapshot(volume)
+        for fails, status in ((False, 'available'), (True, 'error')):
+            with self.subTest(fails=fails):
+                backup = self.back_up(volume)
+                self.write(volume, SECOND)
+                self.write(volume, SECOND, LATER)
+                others = []
+                self.restore_meanwhile(backup, volume, lambda: others.append(
+                    self.back_up_or_not(volume, snapshot, fails)))
+                self.assertEqual([status], [each.status for each in others])
+                self.assert_content(FIRST, volume)
+                self.assertEqual('available', objects.Snapshot.get_by_id(
+                    self.context, snapshot.id).status)
+                self.assertEqual([], self.files())
+
+    def restore_meanwhile(self, backup, volume, act):
+        """Restore a backup, and do something in the middle of it once."""
+        left = [act]
+        with mock.patch.object(
+                backup_case.SparseDriver, 'meanwhile',
+                staticmethod(lambda: left and left.pop()())):
+            self.restore(backup, volume)
+
+    def back_up_or_not(self, volume, snapshot, fails):
+        """A backup of a snapshot; one that fails before it has a copy."""
+        if not fails:
+            return self.back_up(volume, snapshot=snapshot)
+        made = self.new_backup(volume, snapshot=snapshot)
+        rule = self.control.fault(method='CloneVM_Task',
+                                  task_fault={'type': 'NoDiskSpace'})
+        self.assertRaises(exceptions.VMWARE_ERRORS,
+                          self.backups.create_backup, self.user_context(),
+                          made)
+        self.control.remove_fault(rule)
+        self.assertIn('not enough space', self.backup(made).fail_reason)
+        return self.backup(made)
+
+    def test_a_copy_of_a_snapshot_that_was_killed_fails_its_backup(self):
+        volume = self.filled()
+        snapshot = self.snapshot(volume)
+        backup = self.new_backup(volume, snapshot=snapshot)
+        folder = backup_files.Folder(self.folder)
+        folder.save(backup_files.FileNote(
+            backup.id, backup_files.EXPORTING, backend_case.HOST,
+            backend_case.HOST, backup.id, source=volume.id))
+        self.driver.backend.backups.resume(self.driver.put_restored,
+                                           self.driver.delete_volume)
+        self.assert_failed('was restarted', self.backup(backup))
+        snapshot.refresh()
+        self.assertEqual('available', snapshot.status)
+        self.assertEqual([], self.files())
+
+    def test_a_file_that_somebody_removes_ends_the_restore_as_failed(self):
+        volume = self.interrupted(lambda backup: [
+            os.unlink(os.path.join(self.folder, name))
+            for name in self.files()])
+        self.assertEqual('error_restoring', volume.status)
+        self.assertIn('leave the files', str(self.error))
+        self.assert_content(SECOND, volume)
+        self.assert_nothing_left(volume)
+
     def test_an_import_longer_than_a_call_ends_with_the_status(self):
         volume = self.filled()
         backup = self.back_up(volume)
