@@ -161,10 +161,15 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def _init_vendor_properties(self) -> tuple[dict[str, Any], str]:
         """The extra specs of volume types (cinder get-capabilities)."""
         properties: dict[str, Any] = {}
-        for spec, (meaning, values) in extra_specs.described().items():
+        for spec, known in extra_specs.described().items():
             title = spec.partition(':')[2].replace('_', ' ').capitalize()
-            self._set_property(properties, spec, title, meaning, 'string',
-                               **({'enum': list(values)} if values else {}))
+            more: dict[str, Any] = {}
+            if known.values:
+                more['enum'] = list(known.values)
+            if known.default:
+                more['default'] = known.default
+            self._set_property(properties, spec, title, known.meaning,
+                               'string', **more)
         self._set_property(
             properties, 'vmware:qos_specs', 'Quality of service',
             'Keys of QoS specs with the consumer back-end or both; not an '

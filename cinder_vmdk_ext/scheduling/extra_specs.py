@@ -4,6 +4,7 @@
 import difflib
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from cinder_vmdk_ext import exceptions
 
@@ -46,16 +47,26 @@ def check(specs: Mapping[str, str],
                 f'{", ".join(known) or "it has none"}')
 
 
-def described() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The meaning of each spec, and its values; no values: free text."""
+class Description(NamedTuple):
+    """What an operator has to know of an extra spec."""
+
+    meaning: str
+    values: tuple[str, ...] = ()  # none: free text
+    default: str | None = None  # None: it depends on the volume
+
+
+def described() -> dict[str, Description]:
+    """The meaning of each spec, its values, and its default."""
     return {
-        'vmware:vmdk_type': ('How the disk takes space on its datastore',
-                             _VALUES['vmware:vmdk_type']),
-        'vmware:adapter_type': ('The controller of the disk',
-                                _VALUES['vmware:adapter_type']),
-        'vmware:clone_type': ('Whether clones share the disk they come from',
-                              _VALUES['vmware:clone_type']),
-        POLICY: ('The name of a storage policy of the vCenter', ()),
+        'vmware:vmdk_type': Description(
+            'How the disk takes space on its datastore',
+            _VALUES['vmware:vmdk_type'], 'thin'),
+        'vmware:adapter_type': Description(
+            'The controller of the disk', _VALUES['vmware:adapter_type']),
+        'vmware:clone_type': Description(
+            'Whether clones share the disk they come from',
+            _VALUES['vmware:clone_type'], 'full'),
+        POLICY: Description('The name of a storage policy of the vCenter'),
     }
 
 

@@ -104,11 +104,13 @@ class Admission:
         """Refuse to hand out a disk that Cinder records as encrypted.
 
         Upstream's driver made such volumes and did not encrypt their content.
+        Cinder's API neither clones them to another type nor unmanages them.
 
         :raises EncryptionRefused: with a way to keep the content
         """
         if volume.get('encryption_key_id'):
             raise exceptions.EncryptionRefused(
                 f'volume {volume["id"]} is recorded as encrypted, but the '
-                'content of its disk is not encrypted', 'clone it to a volume '
-                'of a type without encryption, which keeps the content. ')
+                'content of its disk is not encrypted', 'an administrator can '
+                'copy the disk (cinder-vmdk-ext vc disk copy), and manage the '
+                'copy with a type without encryption (cinder manage). ')

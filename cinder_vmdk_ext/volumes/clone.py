@@ -58,7 +58,8 @@ class Clone:
         if not backing:
             return self._create.promise(volume)
         point = self._snapshots.existing_in_tree(backing, snapshot)
-        if self._may_link(volume, snapshot['volume'], snapshot['volume_size']):
+        if self._may_link(volume, snapshot['volume'], snapshot['volume_size'],
+                          backing):
             self._link(volume, backing, point,
                        self._folder_beside(backing, volume))
         else:
@@ -75,7 +76,7 @@ class Clone:
             return self._create.promise(volume)
         if self._upstream.in_use(source):
             self._copy_attached(volume, source, backing)
-        elif self._may_link(volume, source, source['size']):
+        elif self._may_link(volume, source, source['size'], backing):
             self._link_to_current(volume, backing)
         else:
             self.copy(volume, backing)
@@ -97,7 +98,8 @@ class Clone:
             self._limits.apply_new(volume)
         return {'provider_id': state.BACKED}
 
-    def _may_link(self, volume: Any, source: Any, size_gib: int) -> bool:
+    def _may_link(self, volume: Any, source: Any, size_gib: int,
+                  backing: Any) -> bool:
         """Whether the type asks for a linked clone, and it is possible.
 
         A delta lies on its parent's datastore and has its parent's size.
@@ -112,10 +114,19 @@ class Clone:
         elif (self._selection.pool_of(volume)
                 != self._selection.pool_of(source)):
             why = 'it is scheduled to another pool than its source'
+        elif self._is_barred(volume, backing):
+            why = ("its storage policy does not allow the datastore of its "
+                   'source')
         if why:
             LOG.info('Volume %(volume)s becomes a full clone: %(why)s.',
                      {'volume': volume['id'], 'why': why})
         return why is None
+
+    def _is_barred(self, volume: Any, source: Any) -> bool:
+        policy = self._upstream.storage_profile(volume)
+        return bool(policy) and self._create.bars(
+            policy or '', self._selection.pool_of(volume),
+            lambda: str(self._upstream.volumeops.get_datastore(source).value))
 
     def copy(self, volume: Any, source: Any, *, snapshot: Any = None) -> None:
         """Clone a shadow VM fully, and make the clone the volume's backing."""

@@ -87,6 +87,35 @@ class Compliance:
         self._require_one(policy)
         return True
 
+    def bars(self, policy: str, pool: str | None,
+             datastore: Callable[[], str]) -> bool:
+        """Whether a storage policy keeps a disk from its own datastore.
+
+        Only a pool of several datastores (None: all) can have some that
+        comply and some that do not. Of others, see :meth:`forbids`.
+
+        :param datastore: gives its moref; called only where it matters
+        :raises NoneComplies: no datastore of the backend complies
+        """
+        pinned = self._selection.pinned(pool) if pool is not None else None
+        if ((pinned is not None and len(pinned) == 1)
+                or self._compliant(policy)(datastore())):
+            return False
+        self._require_one(policy)
+        return True
+
+    def pool_for(self, volume: Any, policy: str,
+                 specs: Callable[[], dict[str, str]]) -> str:
+        """A pool that can promise a volume's space under another type.
+
+        :param specs: gives the extra specs of that type
+        :raises NoPlacement: with the reason for each datastore considered
+        """
+        seen = self._selection.inventory()
+        with self._counting_promises(seen):
+            moref = self._chosen(volume, policy, None, specs)
+        return pool_names.by_datastore(seen, self._selection.settings)[moref]
+
     def _require_one(self, policy: str | None) -> None:
         """:raises NoneComplies: no datastore of the backend complies"""
         if not any(map(self._compliant(policy), _belonging(
@@ -142,9 +171,10 @@ class Compliance:
                     True, seen)
             yield
 
-    def _chosen(self, volume: Any, policy: str | None, host: Any) -> str:
+    def _chosen(self, volume: Any, policy: str | None, host: Any,
+                specs: Callable[[], dict[str, str]] | None = None) -> str:
         with self._selection.selecting(
-                None, lambda: self._selection.specs(volume)):
+                None, specs or (lambda: self._selection.specs(volume))):
             _host, _pool, summary = self._upstream.select_datastore_for(
                 volume['size'] * units.Gi, policy, host)
         return str(summary.datastore.value)

@@ -56,6 +56,11 @@ class Create:
         """Call :meth:`compliance.Compliance.settle` for a copy."""
         self._compliance.settle(volume)
 
+    def bars(self, policy: str, pool: str | None,
+             datastore: Callable[[], str]) -> bool:
+        """Call :meth:`compliance.Compliance.bars` for a linked clone."""
+        return self._compliance.bars(policy, pool, datastore)
+
     def create_backing(self, volume: Any, host: Any = None,
                        create_params: Any = None) -> Any:
         """Create a volume's shadow VM, or a temporary one (upstream's seam).

@@ -84,11 +84,14 @@ class Migrate:
 
     def is_on(self, pool: str | None, volume: Any, backing: Any) -> bool:
         """Whether a volume's disk is on a pool; None is any pool."""
-        def datastore() -> str:
-            if self._upstream.in_use(volume):
-                return self._finder.attached_disk(volume)[1].datastore
-            return self._upstream.volumeops.get_datastore(backing).value
-        return self._selection.is_on(pool, datastore)
+        return self._selection.is_on(
+            pool, lambda: self.datastore_of(volume, backing))
+
+    def datastore_of(self, volume: Any, backing: Any) -> str:
+        """The datastore (moref) of a volume's disk, attached or not."""
+        if self._upstream.in_use(volume):
+            return self._finder.attached_disk(volume)[1].datastore
+        return str(self._upstream.volumeops.get_datastore(backing).value)
 
     def move(self, volume: Any, backing: Any, pool: str | None,
              specs: Callable[[], dict[str, str]],

@@ -89,15 +89,44 @@ class Retype:
             volume, backing, volume['volume_type_id'], new_type['id'])
         done: bool | tuple[bool, dict[str, Any]] = False
         try:
-            done = not backing or self._change(volume, backing, new_type,
-                                               host, elsewhere)
+            done = (self._change if backing else self._promise)(
+                volume, backing, new_type, host, elsewhere)
         finally:
             if limited and not done:
                 self._limits.change(volume, backing, new_type['id'],
                                     volume['volume_type_id'])
-        if done and host and state.is_promised(volume):
-            return True, self._selection.promised_place(host)
         return done
+
+    def _promise(self, volume: Any, _backing: None, new_type: Any, host: Any,
+                 elsewhere: bool) -> bool | tuple[bool, dict[str, Any]]:
+        """Promise the space of a volume without a disk where it may be."""
+        if not host or not state.is_promised(volume):
+            return True
+        pool = chosen = self._pool_in(host)
+        policy = self._upstream.storage_profile_of(new_type['id'])
+        if policy and not elsewhere:
+            pool = self._allowed(volume, pool, policy)
+        if pool == chosen or not policy:
+            return True, self._selection.promised_place(host)
+        values = records.on_pool(volume, pool or self._places.pool_for(
+            volume, policy, lambda: self._selection.specs_of(new_type['id'])))
+        self._warn(volume, chosen, policy, values['host'])
+        return True, values | self._selection.promised_place(values)
+
+    def _pool_in(self, host: Any) -> str | None:
+        if not self._selection.settings.datastore_pools or not host:
+            return None
+        pool: str | None = volume_utils.extract_host(host['host'], 'pool')
+        return pool
+
+    @staticmethod
+    def _warn(volume: Any, chosen: str | None, policy: str | None,
+              host: str) -> None:
+        LOG.warning('Volume %(volume)s: pool %(chosen)s was requested, which '
+                    'does not comply with storage policy %(policy)r; the '
+                    'volume is on %(host)s.',
+                    {'volume': volume['id'], 'chosen': chosen,
+                     'policy': policy, 'host': host})
 
     def _change(self, volume: Any, backing: Any, new_type: Any,
                 host: Any, elsewhere: bool
@@ -108,14 +137,14 @@ class Retype:
         after = self._form(new_type['id'])
         if after.adapter is None:
             after = after._replace(adapter=before.adapter)
-        pool = None
-        if self._selection.settings.datastore_pools and host:
-            pool = volume_utils.extract_host(host['host'], 'pool')
-        chosen = pool
+        pool = chosen = self._pool_in(host)
         if after.policy and not elsewhere:
             pool = self._allowed(volume, pool, after.policy)
         moving = pool != chosen and pool is None or (
-            not self._migrate.is_on(pool, volume, backing))
+            not self._migrate.is_on(pool, volume, backing)) or (
+                bool(after.policy) and not elsewhere and self._places.bars(
+                    after.policy or '', pool,
+                    lambda: self._migrate.datastore_of(volume, backing)))
         obstacle = self._obstacle(volume, backing, before, after, moving)
         if obstacle:
             LOG.warning('Volume %(volume)s cannot be retyped by this driver: '
@@ -132,11 +161,7 @@ class Retype:
         if pool == chosen:
             return True
         self._host_record.follow_disk(volume, backing)
-        LOG.warning('Volume %(volume)s: pool %(chosen)s was requested, which '
-                    'does not comply with storage policy %(policy)r; the '
-                    'volume is on %(host)s.',
-                    {'volume': volume['id'], 'chosen': chosen,
-                     'policy': after.policy, 'host': volume['host']})
+        self._warn(volume, chosen, after.policy, volume['host'])
         return True, {field: volume[field]
                       for field in ('host', 'cluster_name') if volume[field]}
 

@@ -29,10 +29,12 @@ class PolicyTestCase(backend_case.BackendCase):
         place = self.truth(volume).datastore
         self.assertIn(place, self.GOLD)
         self.assert_on(place, volume)
+        self.assertEqual(['gold'], self.policies(volume))
+
+    def policies(self, volume):
         service = observer.policy_service(self.vcenter, self.service)
         truth = self.truth(volume)
-        self.assertEqual(['gold'], observer.policies_of_disk(
-            service, truth.vm, truth.disk))
+        return observer.policies_of_disk(service, truth.vm, truth.disk)
 
     def test_pools_name_the_policies_of_types_that_they_comply_with(self):
         self.volume_type('silver', storage_profile='silver')
@@ -142,6 +144,41 @@ class PolicyTestCase(backend_case.BackendCase):
             'instance': self.instances()[0]._moId, 'ip': '127.0.0.1',
             'host': 'compute', 'initiator': 'iqn'})
         self.assert_complies(volume)
+
+    def test_a_promise_is_retyped_to_where_its_disk_may_be(self):
+        driver = self.make_driver(vmware_lazy_create=True)
+        volume = self.new_volume('LocalDS_0')
+        self.made(volume, driver.create_volume(volume))
+        self.driver = driver
+        volume = self.retyped(volume, 'LocalDS_0', self.gold)
+        pool = volume.host.partition('#')[2]
+        self.assertIn(pool, self.GOLD)
+        driver.initialize_connection(volume, {
+            'instance': self.instances()[0]._moId, 'ip': '127.0.0.1',
+            'host': 'compute', 'initiator': 'iqn'})
+        self.assert_complies(volume)
+        self.assert_on(pool, volume)
+
+    def test_no_promise_is_retyped_to_what_no_datastore_meets(self):
+        driver = self.make_driver(vmware_lazy_create=True,
+                                  vmware_datastore_regex='LocalDS_[0-2]')
+        volume = self.new_volume('LocalDS_0')
+        self.made(volume, driver.create_volume(volume))
+        kind = self.volume_type('silver', storage_profile='silver')
+        self.assertRaises(exceptions.NoneComplies, driver.retype,
+                          self.context, volume, kind, {},
+                          self.there('LocalDS_0'))
+
+    def test_with_one_pool_a_retype_moves_the_disk_to_one_that_complies(self):
+        volume = self.create('LocalDS_0', content=b'kept' * 128)
+        before = self.checksum(volume)
+        driver = self.make_driver(vmdk_ext_datastore_pools=False)
+        kind = volume_types.get_volume_type(self.context, self.gold)
+        self.assertIs(True, driver.retype(
+            self.context, volume, kind, {}, self.there('vmdk')))
+        self.assertIn(self.truth(volume).datastore, self.GOLD)
+        self.assertEqual(['gold'], self.policies(volume))
+        self.assertEqual(before, self.checksum(volume))
 
     def test_copies_land_on_a_pool_that_complies(self):
         source = self.create('LocalDS_0', content=b'copied')

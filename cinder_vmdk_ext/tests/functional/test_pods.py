@@ -5,6 +5,7 @@ from pyVmomi import vim
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
+from simulator import observer
 
 MEMBERS = ('LocalDS_0', 'LocalDS_1')
 
@@ -12,7 +13,8 @@ MEMBERS = ('LocalDS_0', 'LocalDS_1')
 class PodTestCase(backend_case.BackendCase):
 
     VCENTER = backend_case.BackendCase.VCENTER | {
-        'datastore_cluster': 'tier=LocalDS_0,LocalDS_1:automated'}
+        'datastore_cluster': 'tier=LocalDS_0,LocalDS_1:automated',
+        'policy': ['gold=LocalDS_0']}
     OPTIONS = {'vmdk_ext_storage_pods': True, 'vmware_snapshot_format': 'COW'}
 
     def setUp(self):
@@ -74,6 +76,29 @@ class PodTestCase(backend_case.BackendCase):
         self.driver.extend_volume(volume, 2)
         self.assertEqual(2, self.truth(volume).size_gib)
         self.driver.delete_volume(volume)
+
+    def test_a_policy_that_one_member_meets(self):
+        def outside():
+            volume = self.create('tier')
+            if self.truth(volume).datastore == 'LocalDS_0':
+                self.move(volume)
+                self.report()
+            return volume
+        source = outside()
+        kind = self.volume_type('linked', storage_profile='gold',
+                                clone_type='linked')
+        clone = self.new_volume('tier', type_id=kind['id'])
+        self.made(clone, self.driver.create_cloned_volume(clone, source))
+        self.assertIs(True, self.driver.retype(
+            self.context, source, kind, {}, self.there('tier')))
+        service = observer.policy_service(self.vcenter, self.service)
+        for volume in clone, source:
+            truth = self.truth(volume)
+            self.assertEqual(
+                ('LocalDS_0', ['gold']),
+                (truth.datastore, observer.policies_of_disk(
+                    service, truth.vm, truth.disk)))
+            self.assert_in_pod(volume)
 
     def test_in_and_out_of_it(self):
         volume = self.create('LocalDS_2', content=backend_case.content(2))

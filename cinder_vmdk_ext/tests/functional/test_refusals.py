@@ -122,7 +122,7 @@ class RefusalsTestCase(backend_case.BackendCase):
         volume = self.create()
         volume.encryption_key_id = self.context.request_id[4:]
         volume.save()
-        words = ('not encrypted', 'clone it to a volume of a type without')
+        words = ('not encrypted', 'vc disk copy', 'a type without encryption')
         self.refuse(exceptions.EncryptionRefused, words,
                     self.driver.initialize_connection, volume,
                     NOVA | {'instance': self.instances()[0]._moId},
@@ -131,11 +131,24 @@ class RefusalsTestCase(backend_case.BackendCase):
         self.refuse(exceptions.EncryptionRefused, words,
                     self.driver.copy_volume_to_image, self.context, volume,
                     target, target.metadata)
-        # The remedy works.
-        clone = self.new_volume()
-        self.made(clone, self.driver.create_cloned_volume(clone, volume))
+        self.assert_a_copy_can_be_managed(volume)
+
+    def assert_a_copy_can_be_managed(self, volume):
+        """The remedy works. Cinder refuses to clone to another type."""
+        content = self.service.content
+        path = '[LocalDS_1] plain.vmdk'
+        self.wait(content.virtualDiskManager.CopyVirtualDisk_Task(
+            self.truth(volume).path, content.rootFolder.childEntity[0], path,
+            content.rootFolder.childEntity[0], None, False))
+        managed = self.new_volume()
+        self.made(managed, self.driver.manage_existing(
+            managed, {'source-name': path}))
         self.driver.initialize_connection(
-            clone, NOVA | {'instance': self.instances()[0]._moId})
+            managed, NOVA | {'instance': self.instances()[0]._moId})
+        self.assertEqual(self.checksum(volume), self.checksum(managed))
+        encrypted = self.encrypted_type('once')
+        self.assertTrue(volume_types.volume_types_encryption_changed(
+            self.context, encrypted, self.database.volume_type('of none').id))
 
     # -- E11: sizes that no virtual disk can have. --
 

@@ -24,6 +24,10 @@ class VendorPropertiesTestCase(unittest.TestCase):
         self.assertEqual(['full', 'linked'],
                          properties['vmware:clone_type']['enum'])
         self.assertNotIn('enum', properties['vmware:storage_profile'])
+        self.assertEqual(
+            {'vmware:vmdk_type': 'thin', 'vmware:clone_type': 'full'},
+            {key: each['default'] for key, each in properties.items()
+             if 'default' in each})
         self.assertEqual({*extra_specs._KNOWN, 'vmware:qos_specs'},
                          set(properties))
 
