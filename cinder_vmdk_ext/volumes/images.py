@@ -100,12 +100,18 @@ class Images:
         If the volume has a disk (reimage), it keeps it until the image's disk
         is complete.
 
+        :raises VolumeRefused: it has COW snapshots, which would be lost
         :raises UnusableImage: the image is unsound, or larger than the volume
         :raises TransferFailed: the data does not arrive; after either error
             nothing of the image remains in the vCenter
         """
         old = (self._finder.existing(volume)
                if state.is_backed(volume) else None)
+        if old and self._upstream.volumeops.snapshot_exists(old):
+            raise exceptions.VolumeRefused(
+                f'volume {volume["id"]} has COW snapshots, which an image in '
+                'its place would destroy; delete them, or make a new volume '
+                'of the image')
         target = replace.Aside(volume, 'reimage') if old else volume
         with source_image.opened(
                 context, image_service, image_id, self._limits,

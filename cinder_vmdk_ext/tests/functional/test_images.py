@@ -428,6 +428,21 @@ class ConvertedTestCase(ImagesCase):
         self.assertEqual(self.wanted, self.checksum(volume))
         self.assertEqual([volume.name], list(self.shadow_vms()))
 
+    def test_a_volume_with_cow_snapshots_keeps_its_disk_and_them(self):
+        self.driver = self.make_driver(vmware_snapshot_format='COW')
+        volume = self.create(content=b'old')
+        snapshot = self.snapshot(volume)
+        volume.previous_status, volume.status = 'available', 'downloading'
+        volume.save()
+        caught = self.assertRaises(exceptions.VolumeRefused, self.fill,
+                                   self.image(CONTENT), volume)
+        self.assertIn('COW snapshots', str(caught))
+        self.assertEqual(b'old', self.read(volume, 3))
+        copy = self.new_volume()
+        self.made(copy, self.driver.create_volume_from_snapshot(copy,
+                                                                snapshot))
+        self.assertEqual(b'old', self.read(copy, 3))
+
     def test_what_needs_another_file_is_refused(self):
         for data, words in (
                 (disk_images.qcow2(CONTENT, backing=b'/etc/shadow'),
