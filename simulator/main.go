@@ -19,6 +19,9 @@ import (
 	"vcenter-sim/internal/supervisor"
 )
 
+// startBytes is the memory above which garbage is collected more often while the inventory is made.
+const startBytes = 3 << 29
+
 func main() {
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	options, err := parse(os.Args[1:])
@@ -51,7 +54,8 @@ func run(options *options) error {
 	}
 	defer server.Close()
 
-	settled := debug.SetGCPercent(300) // most of what is made at the start stays
+	// Most of what is made at the start stays. Of an inventory as large as a vCenter may have, 0.7 GB do.
+	settled, limit := debug.SetGCPercent(300), debug.SetMemoryLimit(startBytes)
 	shape := options.inventory
 	var saved *state.Saved
 	if options.state.Load != "" {
@@ -97,6 +101,7 @@ func run(options *options) error {
 	}
 	sim.SetDelays(options.delays)
 	debug.SetGCPercent(settled)
+	debug.SetMemoryLimit(limit)
 	if err := server.Serve(sim); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/esx"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -28,6 +29,7 @@ func addHosts(model *simulator.Model, finished *taskWatcher, options *Options) e
 				if err != nil {
 					return fmt.Errorf("host %d of %s: %w", i, cluster.Name, err)
 				}
+				configureLike(ctx, host, group[0])
 				added = append(added, host)
 			}
 		}
@@ -44,12 +46,34 @@ func addHosts(model *simulator.Model, finished *taskWatcher, options *Options) e
 func addHost(
 	ctx *simulator.Context, finished *taskWatcher, cluster *simulator.ClusterComputeResource, name string,
 ) (*simulator.HostSystem, error) {
+	defer shorten()()
 	add := &types.AddHost_Task{This: cluster.Self, Spec: types.HostConnectSpec{HostName: name}, AsConnected: true}
 	made, err := finished.run(ctx, cluster, func(ctx *simulator.Context) soap.HasFault { return cluster.AddHostTask(ctx, add) })
 	if err != nil {
 		return nil, err
 	}
 	return ctx.Map.Get(made.(types.ManagedObjectReference)).(*simulator.HostSystem), nil
+}
+
+// shorten has the library make hosts with what it needs of their configuration alone, until what is returned is called. It would
+// copy all of it by XML; configureLike adds the rest.
+func shorten() (restore func()) {
+	whole := esx.HostSystem.Config
+	esx.HostSystem.Config = &types.HostConfigInfo{
+		Network: &types.HostNetworkInfo{Portgroup: whole.Network.Portgroup}, Product: whole.Product,
+	}
+	return func() { esx.HostSystem.Config = whole }
+}
+
+// configureLike gives a host the configuration of another one, but for what the library's other objects of the host share.
+func configureLike(ctx *simulator.Context, host, other *simulator.HostSystem) {
+	own := copyOf(other.Config)
+	own.Host, own.Option, own.Network.Portgroup = host.Self, host.Config.Option, host.Config.Network.Portgroup
+	*host.Config = *own // the manager of its options has a pointer to it
+	certificates := func(of *simulator.HostSystem) *simulator.HostCertificateManager {
+		return ctx.Map.Get(*of.ConfigManager.CertificateManager).(*simulator.HostCertificateManager)
+	}
+	certificates(host).CertificateInfo = *copyOf(&certificates(other).CertificateInfo)
 }
 
 // join connects hosts to the switches of their datacenter.

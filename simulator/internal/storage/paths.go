@@ -74,18 +74,19 @@ func escapes(name string) bool {
 	return false
 }
 
-func datastoreNamed(ctx *simulator.Context, dc *simulator.Datacenter, name string) *simulator.Datastore {
+func datastoreNamed(ctx *simulator.Context, dc *simulator.Datacenter, name string) (found *simulator.Datastore) {
 	if dc == nil {
 		return nil
 	}
-	var refs []types.ManagedObjectReference
-	ctx.WithLock(dc, func() { refs = append(refs, dc.Datastore...) })
-	for _, ref := range refs {
-		if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok && places.Name(ds) == name {
-			return ds
+	ctx.WithLock(dc, func() {
+		for _, ref := range dc.Datastore {
+			if ds, ok := ctx.Map.Get(ref).(*simulator.Datastore); ok && places.Name(ds) == name {
+				found = ds
+				return
+			}
 		}
-	}
-	return nil
+	})
+	return found
 }
 
 // datacenterArgument is the datacenter of a request; without one, the only one there is.
