@@ -25,10 +25,12 @@ from cinder_vmdk_ext.vsphere import updates
 
 LOG = logging.getLogger(__name__)
 
-# How long a reader waits for the first report of all VMs before it reads
-# them itself.
+# How long the first reports of VMs may be silent before a reader reads all
+# VMs itself.
 FILL_SECONDS = 30.0
 POLL_SECONDS = 0.02
+# How often a reader that waits for them looks if they still come.
+LOOK_SECONDS = 1.0
 # Publishing so many takes a few milliseconds; then other greenthreads run.
 VMS_A_TURN = 200
 # How long a caller waits for the first report of instances that it follows.
@@ -152,12 +154,16 @@ class BackingView:
     def _whole_stage(self, conversation: updates.Conversation
                      ) -> '_BackingStage | None':
         """The VMs, once all are reported; None: memory cannot be used."""
-        deadline = time.monotonic() + FILL_SECONDS
-        while conversation.live and time.monotonic() < deadline:
+        while conversation.live:
             stage = conversation.sink('VirtualMachine')
             if isinstance(stage, _BackingStage) and stage.whole:
                 return stage
-            time.sleep(POLL_SECONDS)
+            if conversation.idle_seconds >= FILL_SECONDS:
+                break
+            if isinstance(stage, _BackingStage):
+                stage.filled.wait(LOOK_SECONDS)
+            else:
+                time.sleep(POLL_SECONDS)
         return None
 
     # -- As a listener ------------------------------------------------------
@@ -215,7 +221,8 @@ class _BackingStage:
         self._sought: set[str] = set()
         self._lock = threading.Lock()
         self._listed = False
-        self._whole = False
+        #: Set when all VMs have been reported.
+        self.filled = threading.Event()
         self._index = shadow.BackingIndex(threading.Lock())
         self._known: dict[str, shadow.Backing] = {}
         self._morefs: dict[str, str] = {}  # by instance UUID
@@ -234,7 +241,7 @@ class _BackingStage:
     @property
     def whole(self) -> bool:
         """Whether all VMs have been reported."""
-        return self._whole
+        return self.filled.is_set()
 
     def backings(self) -> shadow.Backings:
         with self._lock:
@@ -276,7 +283,7 @@ class _BackingStage:
             moved |= self._publish({
                 moref: _changed(pending[moref])
                 for moref in morefs[start:start + VMS_A_TURN]})
-        if moved and self._whole:
+        if moved and self.whole:
             self._on_move()
         if not self._listed:
             self._listed = True
@@ -314,7 +321,7 @@ class _BackingStage:
 
     def complete(self) -> None:
         """Note that all VMs that are watched have been reported (Stage)."""
-        self._whole = True
+        self.filled.set()
         self.on_complete()
 
     def _publish(self, changed: dict[str, shadow.Backing | None]) -> bool:

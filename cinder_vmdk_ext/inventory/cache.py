@@ -16,7 +16,8 @@ LOG = logging.getLogger(__name__)
 
 # Takes an inventory, and whether a notice of the vCenter brought it.
 Observe = Callable[[model.Inventory, bool], None]
-# How long a reader waits for the first view before it reads the vCenter.
+# How long the first view may be silent before a reader makes sure that the
+# vCenter answers at all.
 SYNC_SECONDS = 10.0
 
 
@@ -85,7 +86,10 @@ class LiveView:
     def known(self) -> model.Inventory | None:
         """The inventory in memory, without policies; None: out of date.
 
-        The first call waits until the vCenter has reported everything.
+        The first call waits until the vCenter has reported everything, as
+        long as it answers.
+
+        :raises VimConnectionException: it does not answer
         """
         conversation = self._stream.conversation()
         if conversation is None:

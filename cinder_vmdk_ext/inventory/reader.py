@@ -329,14 +329,12 @@ def mounts(array: etree._Element | None
     # A large inventory has tens of thousands of mounts, but most datastores
     # have the same mounts except for the path.
     text = _TEXT(array)
-    fields = []
-    path = ''
-    for field in array[0].iter():
-        fields.append(field.tag)
-        if field.tag == _PATH and not path:
-            path = field.text or ''
-    if path.startswith('/'):
+    first = list(array[0])  # its fields, and those of the last one
+    first += first[-1] if first else ()
+    path = next((each.text for each in first if each.tag == _PATH), None)
+    if path and path.startswith('/'):
         text = text.replace(path, '/')
+    fields = [each.tag for each in first]
     return _mounts_alike((tuple(fields), text), array)
 
 
@@ -353,20 +351,17 @@ def _mounts_alike(form: tuple[tuple[str, ...], str], array: etree._Element
 
 def _read_mounts(array: etree._Element
                  ) -> tuple[frozenset[str], frozenset[str]]:
-    mounted = _host_set(key for mount in array for key in _texts(mount, _KEY))
-    usable = _host_set(key for mount in array if _usable(mount)
-                       for key in _texts(mount, _KEY))
-    return mounted, mounted if usable == mounted else usable
-
-
-def _usable(mount: etree._Element) -> bool:
-    return (_texts(mount, _ACCESS_MODE) == ['readWrite']
-            and _texts(mount, _ACCESSIBLE) == ['true']
-            and _texts(mount, _MOUNTED) in ([], ['true']))
-
-
-def _texts(element: etree._Element, tag: str) -> list[str | None]:
-    return [found.text for found in element.iter(tag)]
+    mounted, usable = [], []
+    for mount in array:
+        found = {field.tag: field.text for field in mount.iter()}
+        key = found.get(_KEY)
+        mounted.append(key)
+        if (found.get(_ACCESS_MODE) == 'readWrite'
+                and found.get(_ACCESSIBLE) == 'true'
+                and found.get(_MOUNTED, 'true') == 'true'):
+            usable.append(key)
+    hosts = _host_set(mounted)
+    return hosts, hosts if len(usable) == len(mounted) else _host_set(usable)
 
 
 def _host_set(keys: Iterable[str | None]) -> frozenset[str]:

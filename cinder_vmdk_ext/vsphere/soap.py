@@ -65,6 +65,11 @@ OBJECT_TYPE = 'object.type'
 _LOST_SESSION = (exceptions.SECURITY_ERROR, exceptions.NOT_AUTHENTICATED,
                  'AuthenticationRequired', 'SessionNotFound', 'InvalidToken')
 _MISSING_SET = tag('missingSet')
+_ENVELOPE_TAG = f'{{{_ENVELOPE}}}Envelope'
+_FAULTS = frozenset({_FAULT, _MISSING_SET})
+# Elements within the envelope that may have an element that is asked for:
+# the body, the response, the returned value and a filter's updates.
+_DEPTH = 4
 _PROP_SET = tag('propSet')
 
 READ_SECONDS = transport.READ_SECONDS
@@ -167,29 +172,13 @@ class Client:
         if reply.status != 200:
             _body(method, self._url, reply)
             raise _no_answer(method, self._url, reply.status, reply.data)
-        parser = etree.XMLPullParser(
-            events=('end',), tag=[tag(name) for name in names] + [
-                _FAULT, _MISSING_SET], **_PARSING)
-        complete = False
-        begun = False
+        arriving = _Arriving(reply.stream(SLICE_BYTES),
+                             self._cooperative_yield)
         try:
-            for piece in reply.stream(SLICE_BYTES):
-                if begun:
-                    self._cooperative_yield()
-                else:
-                    _refuse_document_type(piece)
-                    begun = True
-                parser.feed(piece)
-                for _event, element in parser.read_events():
-                    if element.tag == _FAULT:
-                        raise _fault(method, element)
-                    if element.tag == _MISSING_SET:
-                        _refuse_lost_session(method, element)
-                        continue
+            for element in arriving.named(frozenset(map(tag, names))):
+                _refuse_fault(method, element)
+                if element.tag != _MISSING_SET:
                     yield element
-                    element.clear()
-            parser.close()
-            complete = True
         except (urllib3.exceptions.HTTPError, OSError, ValueError,
                 etree.XMLSyntaxError) as error:
             raise exceptions.VimConnectionException(
@@ -197,7 +186,7 @@ class Client:
                 error)
         finally:
             # A connection with half an unread reply cannot be used again.
-            if complete:
+            if arriving.complete:
                 reply.release_conn()
             else:
                 reply.close()
@@ -375,6 +364,107 @@ def _body(method: str, url: str,
     if reply.status not in (200, 500):
         raise _no_answer(method, url, reply.status, content)
     return returned(method, url, content)
+
+
+class _Arriving:
+    """A reply that arrives in pieces, as elements that are complete.
+
+    The parser reports the envelope alone, when it begins; below it, the tree
+    grows while the pieces arrive. An element is complete as soon as another
+    one follows it, or an element around it. A parser that reports the end of
+    each element takes half as long again.
+    """
+
+    def __init__(self, pieces: Iterable[bytes],
+                 cooperative_yield: Callable[[], None]) -> None:
+        """:param cooperative_yield: called between two pieces"""
+        self._pieces = iter(pieces)
+        self._cooperative_yield = cooperative_yield
+        self._parser = etree.XMLPullParser(
+            events=('start',), tag=_ENVELOPE_TAG, **_PARSING)
+        self._begun = False
+        #: Whether all has been read.
+        self.complete = False
+
+    def named(self, tags: frozenset[str]) -> Iterator[etree._Element]:
+        """The complete elements of these tags, faults and missing sets.
+
+        Elements within them are not searched. An element is emptied when the
+        caller asks for the next one.
+
+        :raises ValueError, XMLSyntaxError: the reply is no SOAP message, or
+            not a whole one; or an error of the pieces
+        """
+        envelope = None
+        while envelope is None and not self.complete:
+            self._read()
+            envelope = next((element for _event, element
+                             in self._parser.read_events()), None)
+        if envelope is None:
+            raise ValueError('it has no envelope')
+        yield from self._below(envelope, tags | _FAULTS, _DEPTH)
+        while not self.complete:
+            self._read()
+
+    def _below(self, parent: etree._Element, tags: frozenset[str],
+               depth: int) -> Iterator[etree._Element]:
+        child = self._next(parent, None)
+        while child is not None:
+            if child.tag in tags:
+                following = self._next(parent, child)
+                yield child
+                child.clear()
+                child = following
+            else:
+                if depth:
+                    yield from self._below(child, tags, depth - 1)
+                child = self._next(parent, child)
+
+    def _next(self, parent: etree._Element, child: etree._Element | None
+              ) -> etree._Element | None:
+        """The child after this one, or the first; None: there is no other.
+
+        Then the child before it is complete.
+        """
+        while True:
+            if child is not None:
+                found = child.getnext()
+            else:
+                found = parent[0] if len(parent) else None
+            if found is not None or self._ended(parent):
+                return found
+            self._read()
+
+    def _ended(self, element: etree._Element | None) -> bool:
+        while element is not None:
+            if element.getnext() is not None:
+                return True
+            element = element.getparent()
+        return self.complete
+
+    def _read(self) -> None:
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._parser.close()
+            self.complete = True
+            return
+        if self._begun:
+            self._cooperative_yield()
+        else:
+            _refuse_document_type(piece)
+            self._begun = True
+        self._parser.feed(piece)
+
+
+def _refuse_fault(method: str, element: etree._Element) -> None:
+    """Raise the fault of a reply, or of an object in it."""
+    if element.tag == _FAULT:
+        raise _fault(method, element)
+    if element.tag == _MISSING_SET:
+        _refuse_lost_session(method, element)
+    elif len(element) and element[-1].tag == _MISSING_SET:  # they come last
+        for missing in element.iterchildren(_MISSING_SET):
+            _refuse_lost_session(method, missing)
 
 
 def _no_answer(method: str, url: str, status: int, body: bytes) -> Exception:

@@ -208,7 +208,11 @@ class Conversation:
         self._wake = threading.Event()
         # Set when the first reply has arrived or failed.
         self.decided = threading.Event()
-        self.started_at = self._clock()
+        # When something of the first reports arrived last.
+        self._advanced_at = self._clock()
+        self._checking = threading.Lock()
+        # The error of the last probe, if it failed, and when it ended.
+        self._unanswered: tuple[float, Exception] | None = None
         self._heard_at = 0.0
         self._synced = False
         self._identity: str | None = None
@@ -243,11 +247,45 @@ class Conversation:
         """
         return self._identity is not None and self._identity != identity
 
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds since the vCenter reported something."""
+        return self._clock() - self._advanced_at
+
     def await_decision(self, seconds: float) -> None:
-        """Wait for the first reply, until so many seconds after the start."""
-        left = self.started_at + seconds - self._clock()
-        if left > 0:
-            self.decided.wait(left)
+        """Wait until the first reports are complete, or have failed.
+
+        A large inventory, or a slow vCenter, takes long. To read it by other
+        calls meanwhile would only make it take longer.
+
+        :param seconds: after a silence so long, and after each further one,
+            one of the waiting threads asks whether the vCenter answers at all
+        :raises VimConnectionException: it does not
+        """
+        begun = self._clock()
+        while not self.decided.is_set():
+            left = seconds - self.idle_seconds
+            if left > 0:
+                self.decided.wait(left)
+            else:
+                self._check_answer(begun, seconds)
+
+    def _check_answer(self, begun: float, seconds: float) -> None:
+        """Probe the vCenter, unless another thread has just done so.
+
+        :param begun: when this thread began to wait
+        """
+        with self._checking:
+            if self.decided.is_set() or self.idle_seconds < seconds:
+                return
+            if self._unanswered is not None and self._unanswered[0] >= begun:
+                raise self._unanswered[1]
+            try:
+                self._stream.probe()
+            except exceptions.VimConnectionException as error:
+                self._unanswered = self._clock(), error
+                raise
+            self._advanced_at = self._clock()
 
     def nudge(self) -> None:
         """Retry at once: another call has just reached the vCenter."""
@@ -383,6 +421,7 @@ class Conversation:
                 else FIRST_ANSWER_SECONDS):
             if self._abandoned():
                 return
+            self._advanced_at = self._clock()
             tag = part.tag
             if tag == _OBJECT_SET:
                 answered = True
@@ -507,9 +546,10 @@ def _change(entry: etree._Element) -> Change:
     """A PropertyChange; its elements are in the schema's order."""
     path, operation, *value = entry
     return Change(path.text or '', value[0] if value and operation.text
-                  not in ('remove', 'indirectRemove') else None)
+                  not in _REMOVALS else None)
 
 
+_REMOVALS = ('remove', 'indirectRemove')
 _SERVICE_INSTANCE = references.Ref('ServiceInstance', 'ServiceInstance')
 _OBJECT_SET = f'{{{soap.VIM}}}objectSet'
 _VERSION = f'{{{soap.VIM}}}version'

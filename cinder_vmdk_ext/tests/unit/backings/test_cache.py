@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VMs in memory are used only while they are known to be complete."""
 
+import threading
 import types
 import unittest
 
@@ -20,6 +21,7 @@ class Conversation:
     def __init__(self, stage):
         self.stage = stage
         self.live = True
+        self.idle_seconds = 0.0
 
     def await_decision(self, seconds):
         pass
@@ -68,6 +70,22 @@ class BackingViewTestCase(unittest.TestCase):
         self.assertEqual('read', self.view.read_backings())
         # One that has frozen would have a bulk read wait for minutes.
         self.assertEqual(['probe', 'read'] * 2, self.calls)
+
+    def test_as_long_as_vms_are_reported_no_other_read_is_made(self):
+        found = []
+        reader = threading.Thread(
+            target=lambda: found.append(self.view.read_backings()))
+        self.conversation.idle_seconds = cache.FILL_SECONDS - 1
+        reader.start()
+        self.report(**self.uuid('u-1'))
+        self.stage.settle()
+        reader.join(60)
+        self.assertEqual('vm-1', found[0].by_uuid('u-1').moref)
+        self.assertEqual([], self.calls)
+
+    def test_vms_that_are_not_reported_are_read(self):
+        self.conversation.idle_seconds = cache.FILL_SECONDS
+        self.assertEqual('read', self.view.read_backings())
 
     def test_a_vm_is_found_by_the_uuid_that_it_has_now(self):
         self.report(**self.uuid('u-1'))

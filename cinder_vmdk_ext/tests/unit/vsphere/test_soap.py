@@ -418,6 +418,30 @@ class StreamTestCase(ClientCase):
         self.assertEqual([str(number) for number in range(5000)],
                          self.stream('returnval'))
 
+    def test_they_are_whole_wherever_the_pieces_end(self):
+        content = response(
+            '<returnval><version>1</version><filterSet><filter>f</filter>'
+            '<objectSet><obj>a</obj><version>no</version></objectSet>'
+            '<!-- --><objectSet><obj>b</obj></objectSet></filterSet>'
+            '<truncated>true</truncated></returnval>').encode()
+        for size in (1, 2, 3, 7, 50, len(content)):
+            arriving = soap._Arriving(
+                [content[at:at + size]
+                 for at in range(0, len(content), size)], int)
+            self.assertEqual(
+                [('version', '1'), ('objectSet', 'a'), ('objectSet', 'b'),
+                 ('truncated', 'true')],
+                [(etree.QName(each).localname,
+                  each[0].text if len(each) else each.text)
+                 for each in arriving.named(frozenset(map(soap.tag, (
+                     'version', 'objectSet', 'truncated'))))], size)
+            self.assertTrue(arriving.complete)
+
+    def test_a_reply_that_is_no_soap_message(self):
+        self.answer('<html/>')
+        self.assertRaises(exceptions.VimConnectionException,
+                          self.stream, 'returnval')
+
     def test_the_connection_is_used_again(self):
         for _ in range(3):
             self.assertEqual([], self.stream('returnval'))

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes are gathered only while no caller waits for a report."""
+"""How the first reports are awaited, and when changes are gathered."""
 
 import threading
 import types
 import unittest
 from unittest import mock
+
+from oslo_vmware import exceptions
 
 from cinder_vmdk_ext.vsphere import updates
 
@@ -64,6 +66,93 @@ class GatherTestCase(unittest.TestCase):
     def test_the_gathering_ends_after_its_time(self):
         with mock.patch.object(updates, 'GATHER_SECONDS', 0.001):
             self.assert_ends(self.gathering())
+
+
+class FirstReportsTestCase(unittest.TestCase):
+    """Readers wait for them, however long they take."""
+
+    SECONDS = 10.0
+    READERS = 20
+
+    def setUp(self):
+        super().setUp()
+        self.now = 0.0
+        self.probes = []
+        self.stream = updates.Stream(
+            types.SimpleNamespace(cookie='session'), client=None,
+            clock=lambda: self.now)
+        self.stream.probe = self.probe
+        self.conversation = updates.Conversation(self.stream)
+        self.answers = True
+        self.errors = []
+
+    def probe(self):
+        self.probes.append(self.now)
+        if not self.answers:
+            raise exceptions.VimConnectionException('no reply')
+
+    def wait(self, *steps):
+        """Await the first reports; each wait takes one of these steps."""
+        left = iter(steps)
+        with mock.patch.object(self.conversation.decided, 'wait',
+                               lambda seconds: next(left)(seconds)):
+            self.conversation.await_decision(self.SECONDS)
+        self.assertEqual([], list(left))
+
+    def silence(self, seconds):
+        self.now += seconds
+
+    def report(self, seconds):
+        self.now += seconds / 2
+        self.conversation._advanced_at = self.now
+
+    def end(self, seconds):
+        self.conversation.decided.set()
+
+    def test_while_they_arrive_the_vcenter_is_asked_nothing(self):
+        self.wait(*[self.report] * 100, self.end)
+        self.assertGreater(self.now, 20 * self.SECONDS)
+        self.assertEqual([], self.probes)
+
+    def test_a_vcenter_that_works_on_them_is_asked_after_each_silence(self):
+        self.wait(self.silence, self.silence, self.report, self.silence,
+                  self.end)
+        self.assertEqual([10, 20, 35], self.probes)
+
+    def test_a_vcenter_that_does_not_answer_is_an_error(self):
+        self.answers = False
+        self.assertRaises(exceptions.VimConnectionException, self.wait,
+                          self.silence)
+
+    def readers(self):
+        """Many threads that wait at once."""
+        def read():
+            try:
+                self.conversation.await_decision(self.SECONDS)
+            except exceptions.VimConnectionException as error:
+                self.errors.append(error)
+        threads = [threading.Thread(target=read, daemon=True)
+                   for _ in range(self.READERS)]
+        self.now = self.SECONDS
+        for each in threads:
+            each.start()
+        return threads
+
+    def test_one_of_many_readers_asks_for_all(self):
+        threads = self.readers()
+        while not self.probes:
+            threads[0].join(0.01)
+        self.conversation.decided.set()
+        for each in threads:
+            each.join(LONG_SECONDS)
+        self.assertEqual(([10], []), (self.probes, self.errors))
+
+    def test_all_get_the_error_of_the_one_that_asked(self):
+        self.answers = False
+        for each in self.readers():
+            each.join(LONG_SECONDS)
+        self.assertEqual(([10], self.READERS),
+                         (self.probes, len(self.errors)))
 
 
 if __name__ == '__main__':
