@@ -10,6 +10,7 @@ from unittest import mock
 
 from pyVmomi import vim
 
+from cinder_vmdk_ext.inventory import cache
 from cinder_vmdk_ext.tests.functional import live_view_case
 from cinder_vmdk_ext.vsphere import updates
 
@@ -31,6 +32,15 @@ class ReadTestCase(live_view_case.LiveViewCase):
         self.sim.reset_journal()
         self.view.read()
         self.assertNotIn('RetrievePropertiesEx', self.calls())
+
+    def test_a_slow_first_read_takes_no_other_read(self):
+        self.sim.reset_journal()
+        self.sim.fault(method='WaitForUpdatesEx', delay_ms=1500)
+        with mock.patch.object(cache, 'SYNC_SECONDS', 0.1):
+            found = self.view.read()
+        self.assertNotIn('RetrievePropertiesEx', self.calls())
+        self.sim.reset_faults()
+        self.assertEqual(self.reader.read(), found)
 
     def test_further_reads_take_no_call_and_give_the_same_object(self):
         first = self.view.read()
