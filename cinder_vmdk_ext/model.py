@@ -644,16 +644,53 @@ class _Difference:
                 now.get(name, _NO_MOREFS) ^ before.get(name, _NO_MOREFS)
                 for name in _differing(now, before)))
         if not self.same('hosts'):
-            changed = self.changed_hosts
-            found = found.union(
-                moref for moref, each in self._now.datastores.items()
-                if not each.mounted_hosts.isdisjoint(changed))
+            found = found.union(self._disturbed_by_hosts())
         return found & self._now.datastores.keys()
+
+    def _disturbed_by_hosts(self) -> list[str]:
+        """Datastores whose use may depend on the hosts that changed.
+
+        It does not depend on a host's state as long as another host of the
+        same cluster could register VMs there all the time.
+        """
+        changed = self.changed_hosts
+        steady = self._steady_peers()
+        return [
+            moref for moref, each in self._now.datastores.items()
+            if not each.mounted_hosts.isdisjoint(changed)
+            and any(each.usable_hosts.isdisjoint(steady[host])
+                    for host in each.mounted_hosts & changed)]
+
+    def _steady_peers(self) -> dict[str, frozenset[str]]:
+        """Hosts that can register VMs, in both, by a changed host.
+
+        These are of the same cluster; none if the host came, left or moved.
+        """
+        now, before = self._now, self._before
+        steady = (now.registering_hosts & before.registering_hosts
+                  ) - self.changed_hosts
+        found, of_cluster = {}, {}
+        for moref in self.changed_hosts:
+            places = {each.hosts[moref].parent if moref in each.hosts else ''
+                      for each in (now, before)}
+            place = places.pop()
+            if place not in of_cluster:
+                cluster = now.clusters.get(place)
+                of_cluster[place] = (cluster.hosts if cluster
+                                     else _NO_MOREFS)
+            members = of_cluster[place]
+            found[moref] = (members & steady if not places
+                            and moref in members else _NO_MOREFS)
+        return found
 
 
 def _differing(now: Mapping[str, Any],
                before: Mapping[str, Any]) -> frozenset[str]:
     """The keys whose values differ."""
+    if now.keys() == before.keys():
+        return frozenset([
+            key for key, value in now.items()
+            if before[key] is not value and before[key] != value])
     return frozenset([
         key for key in now.keys() | before.keys()
         if now.get(key) is not before.get(key)

@@ -83,8 +83,10 @@ class WatchList:
         self._view: references.Ref | None = None
         # Morefs of the instances that are to be on it.
         self._instances: set[str] = set()
-        # Those to be taken off it with the next call.
+        # Those to be taken off it with the next call, and whether that call
+        # has to be made although nothing is added.
         self._dropped: set[str] = set()
+        self._overdue = False
         # Morefs of VMs that the driver is deleting.
         self._doomed: set[str] = set()
 
@@ -113,6 +115,7 @@ class WatchList:
         with self._lock:
             view = self._view
             dropped, self._dropped = self._dropped, set()
+            self._overdue = False
         if view is None or not (refs or dropped):
             return set()
         try:
@@ -129,13 +132,18 @@ class WatchList:
     def follow(self, morefs: Iterable[str]) -> set[str]:
         """Watch instances from now on, also in later conversations.
 
+        Also takes off the list what is on it for too long.
+
         :returns: those that were not watched before and exist
         :raises VimFaultException, VimConnectionException: as :meth:`add`
         """
         with self._lock:
             new = set(morefs) - self._instances
             self._instances |= new
+            overdue = self._overdue
         if not new:
+            if overdue:
+                self.add(())
             return new
         try:
             lost = {each.value for each in self.add(_refs(_VM, new))}
@@ -146,11 +154,16 @@ class WatchList:
         return new - lost
 
     def unfollow(self, moref: str) -> None:
-        """Watch an instance no longer, from the next change of the list."""
+        """Watch an instance no longer, from the next change of the list.
+
+        If it changes once more before that, :meth:`follow` changes the list.
+        """
         with self._lock:
             if moref in self._instances:
                 self._instances.discard(moref)
                 self._dropped.add(moref)
+            else:
+                self._overdue |= moref in self._dropped
 
     def follows(self, moref: str) -> bool:
         """Whether an instance is to be watched."""

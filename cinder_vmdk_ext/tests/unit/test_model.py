@@ -126,7 +126,8 @@ class InventoryTestCase(unittest.TestCase):
         worlds.inventories(),
         strategies.lists(strategies.tuples(
             strategies.integers(0, 9),
-            strategies.sampled_from(['disk', 'host', 'none']),
+            strategies.sampled_from(['disk', 'host', 'mount', 'one host',
+                                     'moved', 'gone', 'none']),
             strategies.booleans()), max_size=6),
         worlds.SETTINGS)
     def test_a_series_knows_what_changed_and_inherits_the_rest(
@@ -136,15 +137,15 @@ class InventoryTestCase(unittest.TestCase):
         for number, what, branch in changes:
             before = seen[-1]
             morefs = sorted(before.datastores)
-            changed = set(morefs[number:number + 1] if what == 'disk' else ())
+            changed = set(morefs[number:number + 1]
+                          if what in ('disk', 'mount') else ())
             now = dataclasses.replace(before, datastores={
-                moref: dataclasses.replace(each, free_bytes=each.free_bytes
-                                           + 1) if moref in changed else each
-                for moref, each in before.datastores.items()}, hosts={
-                    moref: dataclasses.replace(
-                        each, in_maintenance=not each.in_maintenance)
-                    if what == 'host' and number % 3 == 0 else each
-                    for moref, each in before.hosts.items()})
+                moref: (dataclasses.replace(each, usable_hosts=frozenset())
+                        if what == 'mount' else dataclasses.replace(
+                            each, free_bytes=each.free_bytes + 1))
+                if moref in changed else each
+                for moref, each in before.datastores.items()},
+                hosts=self.hosts_after(before.hosts, what, number))
             (now.inherit if branch else now.follow)(before, changed)
             self.assertEqual(self.derived(dataclasses.replace(now), settings),
                              self.derived(now, settings))
@@ -155,6 +156,41 @@ class InventoryTestCase(unittest.TestCase):
                     dataclasses.replace(now).changed_datastores(
                         dataclasses.replace(before)),
                     now.changed_datastores(before))
+
+    @staticmethod
+    def hosts_after(hosts, what, number):
+        """The hosts after a change of all, or of one."""
+        chosen = set(sorted(hosts)[number % 3:][:1])
+        if what == 'gone':
+            return {moref: each for moref, each in hosts.items()
+                    if moref not in chosen}
+        if what == 'host' and number % 3 == 0:
+            chosen = set(hosts)
+        if what == 'moved':
+            return {moref: dataclasses.replace(
+                each, parent=f'cluster-{1 + number % 2}')
+                if moref in chosen else each for moref, each in hosts.items()}
+        return {moref: dataclasses.replace(
+            each, in_maintenance=not each.in_maintenance)
+            if moref in chosen and 'host' in what else each
+            for moref, each in hosts.items()}
+
+    def test_a_host_that_another_stands_in_for_concerns_no_datastore(self):
+        hosts = ('host-1', 'host-2')
+        before = worlds.inventory(
+            worlds.datastore(hosts=hosts),
+            worlds.datastore('datastore-2', 'lead', hosts=hosts,
+                             usable=('host-2',)),
+            hosts=(worlds.host(), worlds.host('host-2')))
+
+        def after(now, **more):
+            return now.evolved(hosts=now.hosts | {'host-2': worlds.host(
+                'host-2', **more)})
+        down = after(before, connection_state='disconnected')
+        self.assertEqual({'datastore-2'}, down.changed_datastores(before))
+        moved = after(before, cluster='cluster-2')
+        self.assertEqual({'datastore-1', 'datastore-2'},
+                         moved.changed_datastores(before))
 
     def test_a_host_concerns_the_datastores_that_it_mounts(self):
         before = worlds.inventory(

@@ -96,6 +96,17 @@ class WatchListTestCase(unittest.TestCase):
         self.list.follow(['vm-2'])
         self.assertEqual((['vm-2'], ['vm-1']), self.changes()[-1])
 
+    def test_one_that_changes_again_goes_without_another_change(self):
+        self.list.open(LIST, [])
+        self.list.follow(['vm-1'])
+        self.list.unfollow('vm-1')
+        self.list.follow([])
+        self.assertEqual([(['vm-1'], [])], self.changes())
+        self.list.unfollow('vm-1')
+        self.list.follow([])
+        self.list.follow([])
+        self.assertEqual([(['vm-1'], []), ([], ['vm-1'])], self.changes())
+
     def test_what_a_lost_reply_left_on_the_list_goes_with_the_next(self):
         self.list.open(LIST, [])
         self.list.follow(['vm-1'])
