@@ -245,7 +245,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return self.backend.images.clone_image(
             context, volume, image_location, image_meta, image_service)
 
-    @hooks.hook(locks_on=('volume',), places=True, makes=True,
+    @hooks.hook(locks_on=('volume',), places=True, makes=True, keeps=True,
                 message=refusals.FROM_IMAGE)
     def copy_image_to_volume(self, context: Any, volume: Any,
                              image_service: Any, image_id: str,
@@ -484,7 +484,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Size of a disk to manage, in GiB, rounded up (Cinder hook)."""
         return self.backend.manage.get_size(existing_ref)
 
-    @hooks.hook(places=True, makes=True, message=refusals.MANAGE)
+    @hooks.hook(places=True, makes=True, keeps=True,
+                message=refusals.MANAGE)
     def manage_existing(self, volume: Any, existing_ref: dict[str, str]
                         ) -> dict[str, Any]:
         """Make an existing disk the volume's disk (Cinder hook)."""

@@ -37,10 +37,11 @@ class Hook(NamedTuple):
     reads: tuple[str, ...]
     places: bool
     makes: bool = False
+    keeps: bool = False
 
 
 def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
-         places: bool = False, makes: bool = False,
+         places: bool = False, makes: bool = False, keeps: bool = False,
          message: refusals.Message | None = None
          ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run a method of the driver as one operation.
@@ -58,10 +59,13 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
     :param makes: whether the method creates its parameter ``volume``; the
         volume is then checked before anything else
         (:mod:`cinder_vmdk_ext.volumes.admission`)
+    :param keeps: whether a volume that the method makes may have content of
+        before, so that it must outlast a failure of the last step, in which
+        the volume's quality of service is set
     :param message: the user message for a request that is refused or fails,
         if Cinder creates none itself
     """
-    declared = Hook(locks_on, reads, places, makes)
+    declared = Hook(locks_on, reads, places, makes, keeps)
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(method)
@@ -76,7 +80,9 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                     with _explained(self.backend, declared, given):
                         results.append(method(self, *args, **kwargs))
                     if limited:
-                        self.backend.limits.apply_new(given['volume'])
+                        limits = self.backend.limits
+                        (limits.apply if keeps else limits.apply_new)(
+                            given['volume'])
                     return results[0]
             except Exception as error:
                 refusals.report(method.__name__, _about(_thing(given)),

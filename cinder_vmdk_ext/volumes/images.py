@@ -105,8 +105,7 @@ class Images:
         :raises TransferFailed: the data does not arrive; after either error
             nothing of the image remains in the vCenter
         """
-        old = (self._finder.existing(volume)
-               if state.is_backed(volume) else None)
+        old = self._replaced(volume)
         if old and self._upstream.volumeops.snapshot_exists(old):
             raise exceptions.VolumeRefused(
                 f'volume {volume["id"]} has COW snapshots, which an image in '
@@ -126,6 +125,15 @@ class Images:
         elif self._is_converted(volume, source):
             self._replacement.finish_image(volume, new)
         state.remember(volume, state.BACKED)
+
+    def _replaced(self, volume: Any) -> Any:
+        """The backing that an image replaces; None: the volume has none."""
+        if state.is_promised(volume):
+            return None
+        if state.is_backed(volume):
+            return self._finder.existing(volume)
+        # Upstream's driver may have made it.
+        return self._finder.find(volume)
 
     def _is_converted(self, volume: Any,
                       source: source_image.SourceImage) -> bool:

@@ -428,6 +428,15 @@ class ConvertedTestCase(ImagesCase):
         self.assertEqual(self.wanted, self.checksum(volume))
         self.assertEqual([volume.name], list(self.shadow_vms()))
 
+    def test_one_of_upstreams_driver_gets_them(self):
+        volume = self.create(content=b'old')
+        volume.provider_id = None
+        volume.status = 'downloading'
+        volume.save()
+        self.fill(self.image(CONTENT), volume)
+        self.assertEqual(self.wanted, self.checksum(volume))
+        self.assertEqual([volume.name], list(self.shadow_vms()))
+
     def test_a_volume_with_cow_snapshots_keeps_its_disk_and_them(self):
         self.driver = self.make_driver(vmware_snapshot_format='COW')
         volume = self.create(content=b'old')

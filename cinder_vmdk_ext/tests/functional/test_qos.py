@@ -109,6 +109,39 @@ class QosTestCase(attached_case.AttachedCase):
             self.assertEqual('high', self.of_shadow(volume)[1])
             known |= {volume.name}
 
+    def test_a_failure_to_set_it_costs_no_content_of_before(self):
+        gold = self.qos_type('kept', disk_io_shares_level='high')
+        path = '[LocalDS_1] precious.vmdk'
+        source = self.create(content=b'precious')
+        content = self.service.content
+        self.wait(content.virtualDiskManager.CopyVirtualDisk_Task(
+            self.truth(source).path, content.rootFolder.childEntity[0], path,
+            content.rootFolder.childEntity[0], None, False))
+        managed = self.new_volume(type_id=gold)
+        ref = {'source-name': path}
+        image = test_transfers.ImageService(disk_images.stream_optimized(
+            test_images.CONTENT))
+        made = self.create(type_id=gold)
+        rule = self.control.fault(
+            method='ReconfigVM_Task', argument='^high$',
+            task_fault={'type': 'InvalidState'})
+        for hook, *args in (
+                (self.driver.manage_existing, managed, ref),
+                (self.driver.copy_image_to_volume, self.context, made, image,
+                 image.metadata['id'])):
+            self.assertRaises(vmware_exceptions.VimFaultException, hook,
+                              *args)
+        self.control.remove_fault(rule)
+        self.assertEqual(b'precious', self.read(managed, 8))
+        self.assertEqual(test_images.CONTENT[:8], self.read(made, 8))
+        # Cinder's record of a manage that failed is deleted.
+        managed.status = 'error_managing_deleting'
+        managed.save()
+        self.driver.delete_volume(managed)
+        [vm] = [vm for name, vm in self.shadow_vms().items()
+                if managed.id in name]
+        self.assertEqual(b'precious', self.read_from(self.file_of(vm), 8))
+
     def test_an_attached_volume_has_it_on_its_instance_once_in_use(self):
         silver = self.qos_type('silver', 'both', disk_io_limit='300',
                                disk_io_shares_share='700')
