@@ -64,7 +64,8 @@ class BackingView:
         self._on_move = on_move
         self._folder = folder
         self._list = members.WatchList(stream.client)
-        self._opened: _BackingStage | None = None
+        # Stages whose first filters have been made, by conversation.
+        self._opened: dict[updates.Conversation, _BackingStage] = {}
         stream.listeners.append(self)
 
     def read_backings(self) -> shadow.Backings:
@@ -171,10 +172,11 @@ class BackingView:
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
         """None at first: what to watch is found out by watching (Listener)."""
-        stage = self._opened = _BackingStage(self._on_move)
+        stage = _BackingStage(self._on_move)
         # Several reports follow one another until all is known.
-        self._stream.waiting.add(self)
-        self._stream.hurry.set()
+        with conversation.turn():
+            self._stream.waiting.add(self)
+            self._stream.hurry.set()
         stage.on_complete = self._completed
         stage.members = members.Members(
             self._list, self._stream.client, self._folder, conversation,
@@ -182,12 +184,13 @@ class BackingView:
             self._ops.check_folders)
         stage.watch_list = self._list
         stage.members.begin()
+        self._opened[conversation] = stage
         return []
 
-    def sink(self) -> updates.Sink:
+    def sink(self, conversation: updates.Conversation) -> updates.Sink:
         """An empty view, to be filled (Listener)."""
-        stage, self._opened = self._opened, None
-        return stage or _BackingStage(self._on_move)
+        return (self._opened.pop(conversation, None)
+                or _BackingStage(self._on_move))
 
     def lost(self) -> None:
         """Note that the list is gone (Listener).

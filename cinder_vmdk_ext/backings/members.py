@@ -12,12 +12,14 @@ places. A shadow VM that leaves a watched folder later is added to the list, as
 long as the vCenter still has it.
 """
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 from typing import Protocol
 
@@ -90,9 +92,14 @@ class WatchList:
         # Morefs of VMs that the driver is deleting.
         self._doomed: set[str] = set()
 
-    def open(self, view: references.Ref, folders: Iterable[str]) -> None:
-        """Fill a new ListView with the folders and the instances."""
-        with self._lock:
+    def open(self, view: references.Ref, folders: Iterable[str],
+             turn: AbstractContextManager[None] = contextlib.nullcontext()
+             ) -> None:
+        """Fill a new ListView with the folders and the instances.
+
+        :param turn: of the conversation that has made the ListView
+        """
+        with turn, self._lock:
             self._view = view
             self._dropped.clear()
             self._doomed.clear()
@@ -297,7 +304,7 @@ class Members:
         view = collector.list_view(self._client, self._content)
         self._conversation.own('DestroyView', view)
         self._watched = volume_folders(self._folders.found, self._own_folder)
-        self._list.open(view, self._watched)
+        self._list.open(view, self._watched, self._conversation.turn())
         self._conversation.watch(collector.list_filter(
             view, self._paths,
             {self._views['Folder']: ('type',)}), self._stage)

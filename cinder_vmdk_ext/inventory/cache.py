@@ -118,7 +118,7 @@ class LiveView:
             view, inventory_reader.PATHS,
             collector.named(content, inventory_reader.MANAGERS))]
 
-    def sink(self) -> updates.Sink:
+    def sink(self, conversation: updates.Conversation) -> updates.Sink:
         """An empty view, to be filled (Listener)."""
         return _InventoryStage(self._observe)
 

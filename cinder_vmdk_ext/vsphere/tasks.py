@@ -300,7 +300,7 @@ class TaskWaiter:
         """One filter, over a list of the awaited tasks (Listener)."""
         view = collector.list_view(self._stream.client, content)
         conversation.own('DestroyView', view)
-        with self._lock:
+        with conversation.turn(), self._lock:
             self._view = view
             self._ended.clear()
             self._to_add += [wait for waits in self._waits.values()
@@ -309,7 +309,7 @@ class TaskWaiter:
             self._change_list()
         return [collector.view_filter(view, {'Task': _TOLD})]
 
-    def sink(self) -> 'TaskWaiter':
+    def sink(self, conversation: updates.Conversation) -> 'TaskWaiter':
         """The waiter itself: an ended task stays ended (Listener)."""
         self._lose()
         return self

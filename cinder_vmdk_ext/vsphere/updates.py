@@ -8,10 +8,13 @@ to the parent process. Under eventlet's monkey patching the thread is green
 and its waits are cooperative.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -121,11 +124,22 @@ class Listener(Protocol):
         :param content: the ServiceContent
         """
 
-    def sink(self) -> Sink:
-        """A new sink for the reports of these filters from the beginning."""
+    def sink(self, conversation: 'Conversation') -> Sink:
+        """A new sink for the reports of these filters from the beginning.
+
+        For a time two conversations may begin, of which one was replaced.
+        """
 
     def lost(self) -> None:
-        """Note that reports stop; another sink follows later."""
+        """Note that reports stop; another sink follows later.
+
+        It must not wait, and is not called for a conversation that another
+        one has replaced.
+        """
+
+
+class Replaced(Exception):
+    """Another conversation has begun, or the stream was stopped."""
 
 
 class Stream:
@@ -143,6 +157,8 @@ class Stream:
         self.client = client
         self.clock = clock
         self.listeners = list(listeners)
+        # Held while a conversation begins, and while one changes what the
+        # listeners know; it is never held during a call.
         self._lock = threading.Lock()
         self._conversation: Conversation | None = None
         self._stopped = False
@@ -166,14 +182,29 @@ class Stream:
             old = self._conversation
             if old is not None and not old.outdated(identity):
                 return old
+            if old is not None:
+                old.abandon()
             new = self._conversation = Conversation(self)
         if old is not None:
             # Its collector ended with its session.
             LOG.info('The session changed; the vCenter is asked anew for all '
                      'that is watched.')
-            old.abandon()
         new.start()
         return new
+
+    @contextlib.contextmanager
+    def turn_of(self, conversation: 'Conversation') -> Iterator[None]:
+        """Let a conversation change what the listeners know.
+
+        Otherwise one that has been replaced, and is still busy with a call,
+        could undo what its successor has begun.
+
+        :raises Replaced: it was replaced or stopped
+        """
+        with self._lock:
+            if conversation.ended:
+                raise Replaced
+            yield
 
     def probe(self) -> None:
         """Check that the vCenter answers at all (RetrieveServiceContent).
@@ -230,6 +261,11 @@ class Conversation:
         """Whether the reports are complete and recent enough for use."""
         return (self._synced and not self._ended and
                 self.silent_seconds < WAIT_SECONDS + GRACE_SECONDS)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was replaced or stopped."""
+        return self._ended
 
     @property
     def silent_seconds(self) -> float:
@@ -301,7 +337,11 @@ class Conversation:
         if not self._quietly(destroy, made):
             self.own(destroy, made)
 
-    # -- For sinks, in the thread -------------------------------------------
+    # -- For listeners and sinks, in the thread -----------------------------
+
+    def turn(self) -> AbstractContextManager[None]:
+        """As :meth:`Stream.turn_of`."""
+        return self._stream.turn_of(self)
 
     def watch(self, spec: soap.Typed, sink: Sink) -> references.Ref:
         """Have a sink take the reports of a new filter (CreateFilter).
@@ -397,7 +437,7 @@ class Conversation:
         for listener in self._stream.listeners:
             if listener.late == late:
                 specs = listener.filters(self, content)
-                sink = listener.sink()
+                sink = listener.sink(self)
                 for spec in specs:
                     self.watch(spec, sink)
                 sinks.update((kind, sink) for kind in listener.types)
@@ -470,8 +510,12 @@ class Conversation:
         self._collector = None
         self._wake.clear()
         self.decided.set()
-        for listener in self._stream.listeners:
-            listener.lost()
+        try:
+            with self.turn():
+                for listener in self._stream.listeners:
+                    listener.lost()
+        except Replaced:
+            return
         log = LOG.warning if failures == 1 else LOG.debug
         log('The vCenter reports no changes, so it is read each time: %s',
             error)

@@ -95,6 +95,29 @@ class EndTestCase(TaskCase):
             self.waiter(self.create(f'listed-{number}'))
         self.assertEqual(1, len(self.waiter._ended))
 
+    def test_a_poll_that_was_replaced_takes_no_tasks(self):
+        began, let_go = threading.Event(), threading.Event()
+        real = tasks.collector.list_view
+
+        def list_view(*args):
+            if not began.is_set():
+                began.set()
+                let_go.wait(60)
+            return real(*args)
+        replaced = self.stream.conversation()
+        with mock.patch.object(tasks.collector, 'list_view', list_view):
+            self.sim.kill_sessions(self.login.user)
+            self.assertTrue(began.wait(60))
+            self.sim.kill_sessions(self.login.user)
+            self.session.ensure_logged_in()
+            present = self.stream.conversation()
+            self.assertIsNot(replaced, present)
+            self.assertTrue(present.decided.wait(60))
+            let_go.set()
+            replaced._thread.join(60)
+        self.assertIn(('DestroyView', self.waiter._view),
+                      present._belongings)
+
     def test_an_end_before_the_wait_is_not_missed(self):
         for number in range(10):  # a busy machine may be slow once
             self.remove(f'early-{number}')

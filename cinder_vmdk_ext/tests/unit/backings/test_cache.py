@@ -43,7 +43,7 @@ class BackingViewTestCase(unittest.TestCase):
             read_all_backings=lambda: self.calls.append('read') or 'read')
         self.view = cache.BackingView(stream, ops)
         self.assertEqual([self.view], stream.listeners)
-        self.stage = self.view.sink()
+        self.stage = self.view.sink(None)
         self.conversation = Conversation(self.stage)
 
     def report(self, kind='enter', **values):

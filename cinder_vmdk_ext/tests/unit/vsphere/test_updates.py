@@ -68,6 +68,34 @@ class GatherTestCase(unittest.TestCase):
             self.assert_ends(self.gathering())
 
 
+class ReplacedTestCase(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.lost = []
+        self.stream = updates.Stream(
+            types.SimpleNamespace(cookie='session'), client=None,
+            listeners=[types.SimpleNamespace(
+                lost=lambda: self.lost.append(True))])
+        self.conversation = updates.Conversation(self.stream)
+
+    def break_off(self, conversation):
+        conversation._wake = types.SimpleNamespace(
+            clear=lambda: None, set=lambda: None, wait=lambda seconds: None)
+        conversation._fail(ValueError('no reply'), 0)
+
+    def test_one_that_fails_tells_the_listeners(self):
+        self.break_off(self.conversation)
+        self.assertEqual([True], self.lost)
+
+    def test_one_that_was_replaced_tells_them_nothing(self):
+        self.conversation.abandon()
+        self.break_off(self.conversation)
+        self.assertEqual([], self.lost)
+        with self.assertRaises(updates.Replaced), self.conversation.turn():
+            pass
+
+
 class FirstReportsTestCase(unittest.TestCase):
     """Readers wait for them, however long they take."""
 
