@@ -27,6 +27,7 @@ from sandbox import cloud
 from sandbox import configuration
 from sandbox import errors
 from sandbox import inspection
+from sandbox import servers
 
 PAGE = configuration.BUILD.parent / 'docs' / 'session.md'
 _HEAD = '''\
@@ -35,11 +36,13 @@ _HEAD = '''\
 Made by `make session`: a real Cinder with a simulated vCenter (`sandbox/`),
 and each command with its true output. Only paths, times, ports, and ids that a
 table does not wrap are replaced, so that two recordings differ in little. The
-last line is the exit status, if it is not 0.
+last line is the exit status, if it is not 0. Where there is nothing to list,
+nothing is printed.
 [The command line](cli.md) explains the commands.
 '''
 _UUID = re.compile(r'\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b')
 _TIME = re.compile(r'\b20\d\d-\d\d-\d\d([T ]\d\d:\d\d:\d\d(\.\d+)?)?')
+_MARKS = ('cinder.volume.id', 'vmdk-ext.')
 _PORT = re.compile(r'(?<=127\.0\.0\.1:)\d+')
 
 
@@ -113,7 +116,7 @@ def record(sandbox: cloud.Sandbox, folder: Path) -> str:
         _fail(made, asked)
         _empty(made, asked, inspector, volumes)
         _lose_and_mend(made, inspector, volumes)
-        _set_aside_and_bring_back(made, inspector)
+        _set_aside_and_bring_back(made, inspector, volumes)
         _report(made)
         _vcenters_storage(made)
     return made.text
@@ -203,22 +206,29 @@ def _lose_and_mend(made: Recording, inspector: inspection.Inspector,
 
 
 def _set_aside_and_bring_back(made: Recording,
-                              inspector: inspection.Inspector) -> None:
-    """A copy that no record names goes to quarantine, and comes back."""
-    made.title('Quarantine', 'Somebody has cloned the VM of a volume in the '
-               'folder of volumes. No record names the copy.')
-    found = next(iter(inspector.shadow_vms().values()))
+                              inspector: inspection.Inspector,
+                              volumes: dict[str, str]) -> None:
+    """A copy of a volume's VM goes to quarantine, and comes back."""
+    made.title('Quarantine', 'Somebody has cloned the VM of `mail` in the '
+               'folder of volumes, with its marks.')
+    found = inspector.shadow_vms()[volumes['mail']]
     machine = vim.VirtualMachine(found.moref, inspector.service._stub)
-    copy = f'volume-{uuid.uuid4()}'
-    task.WaitForTask(machine.CloneVM_Task(
-        folder=machine.parent, name=copy, spec=vim.vm.CloneSpec(
-            location=vim.vm.RelocateSpec(), template=False, powerOn=False)))
+    configured = machine.config
+    assert configured is not None
+    cloned = machine.CloneVM_Task(
+        folder=machine.parent, name='mail-copy', spec=vim.vm.CloneSpec(
+            location=vim.vm.RelocateSpec(), template=False, powerOn=False,
+            config=vim.vm.ConfigSpec(extraConfig=[
+                each for each in configured.extraConfig
+                if each.key.startswith(_MARKS)])))
+    task.WaitForTask(cloned)
+    copy = cloned.info.result._moId
     made.run('audit')
-    made.run('sweep', '--minimum-age', '0')
-    made.run('sweep', '--minimum-age', '0', '--act', '--yes')
+    made.run('sweep', '--minimum-age', '0', '--also', copy, '--act', '--yes')
     made.run('quarantine', 'list')
     made.run('quarantine', 'restore', copy, '--yes')
-    made.run('sweep', '--minimum-age', '0', '--act', '--yes')
+    made.run('audit')
+    made.run('sweep', '--minimum-age', '0', '--also', copy, '--act', '--yes')
     made.run('quarantine', 'purge', '--older-than', '0', '--yes')
 
 
@@ -241,7 +251,9 @@ def _vcenters_storage(made: Recording) -> None:
     made.run('vc', 'disk', 'list', '--datastore', 'LocalDS_1')
     made.run('vc', 'datastore', 'io', 'show', 'LocalDS_1')
     made.run('vc', 'datastore', 'rename', 'LocalDS_1', 'gold', '--yes')
+    made.run('vc', 'snapshot', 'create', 'DC0_H0_VM0', 'before', '--yes')
     made.run('vc', 'snapshot', 'tree', 'DC0_H0_VM0')
+    made.run('vc', 'snapshot', 'delete', 'DC0_H0_VM0', 'before', '--yes')
     made.title('Nothing is left to mend')
     made.run('audit')
 
@@ -252,7 +264,9 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix='session-'))
     try:
         with cloud.Sandbox(
-                folder / 'sandbox', options={'vmware_lazy_create': False},
+                folder / 'sandbox', options={
+                    'vmware_lazy_create': False,
+                    'vmdk_ext_status_port': servers.free_ports(1)[0]},
                 simulator_arguments=('-ds', '3', '-ds-capacity', '100GiB'),
                 progress=print) as sandbox:
             text = record(sandbox, folder)
