@@ -35,7 +35,8 @@ UNREADABLE = '(unreadable)'
 RETRIEVE = 'RetrievePropertiesEx'
 CONTINUE = 'ContinueRetrievePropertiesEx'
 _CANCEL = 'CancelRetrievePropertiesEx'
-_GONE = 'ManagedObjectNotFound'
+#: The fault in place of the properties of an object that was deleted.
+GONE = 'ManagedObjectNotFound'
 _BAD_TOKEN = 'InvalidArgument'
 
 
@@ -163,6 +164,19 @@ def read_objects(session: Any, client: soap.Client,
     return {ref: found[ref] for ref in refs if ref in found}
 
 
+def look_at(client: soap.Client, content: Any, refs: list[references.Ref],
+            paths: Iterable[str]) -> Properties:
+    """As :func:`read_objects` with ``keep_unreadable``; never repeated.
+
+    :param content: the ServiceContent
+    :param refs: of one type
+    :raises VimException, VimConnectionException: as :func:`properties`
+    """
+    return Retrieval(client, content.propertyCollector,
+                     _objects(refs, tuple(paths), may_be_gone=True), refs,
+                     may_be_gone=True, keep_unreadable=True).read()
+
+
 def read_selected(session: Any, client: soap.Client, start: references.Ref,
                   start_paths: tuple[str, ...], walk: soap.Typed,
                   kind: str, paths: tuple[str, ...]) -> Properties:
@@ -207,7 +221,7 @@ def read_all(session: Any, client: soap.Client,
         return read()
     except exceptions.VimFaultException as fault:
         # A view ends with its session, which another thread may replace.
-        if not {exceptions.NOT_AUTHENTICATED, _GONE} & {*fault.fault_list}:
+        if not {exceptions.NOT_AUTHENTICATED, GONE} & {*fault.fault_list}:
             raise
     # The vCenter has just answered, so this login does not wait for ever.
     session.ensure_logged_in()
@@ -435,10 +449,10 @@ class Retrieval:
                 lacking = missing(entry)
             except soap.MALFORMED as error:
                 raise soap.malformed(method, error) from error
-            if lacking.fault == _GONE and about not in self._asked:
+            if lacking.fault == GONE and about not in self._asked:
                 del self._found[about]
                 return
-            if lacking.fault == _GONE or not self._keep_unreadable:
+            if lacking.fault == GONE or not self._keep_unreadable:
                 raise lacking.raised(about)
             self._found[about].setdefault(UNREADABLE, {})[
                 lacking.path] = str(lacking)
@@ -463,7 +477,7 @@ class Retrieval:
                 Retrieval(self._client, self._collector,
                           _objects([ref], ('name',)), (ref,)).read()
             except exceptions.VimFaultException as fault:
-                if _GONE in fault.fault_list:
+                if GONE in fault.fault_list:
                     return
                 raise
         raise soap.empty_reply(RETRIEVE, tuple(self._asked))

@@ -23,6 +23,7 @@ from lxml import etree
 from oslo_log import log as logging
 from oslo_vmware import exceptions
 
+from cinder_vmdk_ext.vsphere import denied
 from cinder_vmdk_ext.vsphere import property_collector
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
@@ -142,6 +143,10 @@ class Replaced(Exception):
     """Another conversation has begun, or the stream was stopped."""
 
 
+class Granted(Exception):
+    """The user may read what was denied before."""
+
+
 class Stream:
     """Keeps a conversation with the vCenter in the current session."""
 
@@ -253,6 +258,7 @@ class Conversation:
         self._routes: dict[str, Sink] = {}  # by the filter's reference
         self._begun: set[Sink] = set()
         self._belongings: list[tuple[str, references.Ref]] = []
+        self._denied = denied.Denied(self._clock)
 
     # -- For callers --------------------------------------------------------
 
@@ -395,9 +401,7 @@ class Conversation:
                 while not self._ended:
                     self._follow()
                     failures = 0
-                    property_collector.destroy_lost_views(
-                        self._client,
-                        self._stream.session.vim.service_content)
+                    self._look_after()
                     self._gather()
             except Exception as error:
                 # Any error: without this thread every read would go to the
@@ -409,6 +413,16 @@ class Conversation:
         self._synced = False
         # If the session changed meanwhile, it was opened in the new one.
         self._destroy()
+
+    def _look_after(self) -> None:
+        """Look for what the vCenter does not report by itself.
+
+        :raises Granted: what was denied has to be reported anew
+        """
+        content = self._stream.session.vim.service_content
+        property_collector.destroy_lost_views(self._client, content)
+        if self._denied.any_granted(self._client, content):
+            raise Granted('the user was granted a privilege')
 
     def _gather(self) -> None:
         """Let changes add up, unless a caller waits for a report."""
@@ -429,6 +443,7 @@ class Conversation:
         self._sinks = {}
         self._routes = {}
         self._begun = set()
+        self._denied.clear()
         self._listen(late=False)
 
     def _listen(self, late: bool) -> None:
@@ -469,7 +484,7 @@ class Conversation:
                     found = part.getparent()
                     sink = self._sink_of(found)
                 if sink is not None:
-                    _pass_on(part, sink)
+                    _pass_on(part, sink, self._denied)
             elif part.getparent().tag == _RETURNED:
                 answered = True
                 if tag == _VERSION:
@@ -573,17 +588,28 @@ class Conversation:
         return True
 
 
-def _pass_on(update: etree._Element, sink: Sink) -> None:
+def _pass_on(update: etree._Element, sink: Sink,
+             hidden: denied.Denied) -> None:
     """Have a sink take an ObjectUpdate."""
     kind, obj, *parts = update
+    ref = soap.ref(obj)
     changes = []
+    refused = []
     for part in parts:
         if part.tag == _CHANGE_SET:
             changes.append(_change(part))
         elif part.tag == _MISSING_SET:
             lacking = property_collector.missing(part)
+            if lacking.fault == property_collector.GONE:
+                # It was deleted while it was being reported.
+                sink.update('leave', ref, ())
+                return
+            if lacking.fault == denied.FAULT:
+                refused.append(lacking.path)
             changes.append(Change(lacking.path, None, str(lacking)))
-    sink.update(kind.text or '', soap.ref(obj), changes)
+    sink.update(kind.text or '', ref, changes)
+    hidden.note(kind.text or '', ref, [each.path for each in changes],
+                refused)
 
 
 def _change(entry: etree._Element) -> Change:

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A property that the user may not read is the reason of its pool."""
 
+import time
+from unittest import mock
+
 from pyVmomi import vim
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.vsphere import denied
 
 USER = 'cinder'
 
@@ -47,6 +51,30 @@ class DeniedPoolsTestCase(backend_case.BackendCase):
         self.assertDenied(pools['LocalDS_1']['pool_state_reason'], datastore,
                           'summary.uncommitted')
         self.assertEqual('available', pools['LocalDS_2']['pool_state'])
+
+    def test_what_is_granted_later_is_used_without_a_restart(self):
+        datastore = self.datastore('LocalDS_1')
+        self.control.grant(permissions=[
+            {'entity': datastore._moId, 'user': USER, 'role': 'View',
+             'propagate': False}])
+        with mock.patch.object(denied, 'PAUSE_SECONDS', 0):
+            made = self.make_driver()
+            self.assertEqual('permission', self.state_of(made, 'LocalDS_1'))
+            self.service.content.authorizationManager.RemoveEntityPermission(
+                datastore, USER, False)
+            # A change of another object ends the wait of the poll.
+            other = self.datastore('LocalDS_2')
+            self.addCleanup(other.RenameDatastore, 'LocalDS_2')
+            other.RenameDatastore('another')
+            deadline = time.monotonic() + 60
+            while self.state_of(made, 'LocalDS_1') != 'available':
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.05)
+
+    @staticmethod
+    def state_of(made, name):
+        return {pool['pool_name']: pool['pool_state'] for pool
+                in made.get_volume_stats(refresh=True)['pools']}[name]
 
     def test_nothing_is_placed_where_nothing_can_be_read(self):
         datastore = self.datastore('LocalDS_1')
