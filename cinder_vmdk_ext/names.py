@@ -47,6 +47,12 @@ class Names:
         """The id of the volume of a temporary VM, or ''."""
         return _found(self._temporary.fullmatch(name))
 
+    def is_volumes(self, name: str) -> bool:
+        """Whether it is a volume's name, or that of a temporary VM of one."""
+        # Both begin alike; almost all names of a vCenter begin otherwise.
+        return bool(self._volume.match(name) and (
+            self._volume.fullmatch(name) or self._temporary.fullmatch(name)))
+
     def in_path(self, path: str) -> str:
         """The id of the volume or snapshot that a path names, or ''.
 

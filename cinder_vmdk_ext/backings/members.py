@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from typing import Protocol
 
+from lxml import etree
 from oslo_log import log as logging
 
 from cinder_vmdk_ext.backings import model as shadow
@@ -70,8 +71,7 @@ def volume_folders(folders: Mapping[str, tuple[str, str]],
 def is_shadow(vm: shadow.Backing) -> bool:
     """Whether a VM seems to be a shadow VM, or a template of a snapshot."""
     named = config.name_patterns()
-    return bool(vm.volume_id or vm.template or named.volume_id(vm.name)
-                or named.temporary_of(vm.name))
+    return bool(vm.volume_id or vm.template or named.is_volumes(vm.name))
 
 
 class WatchList:
@@ -387,6 +387,17 @@ class _Survey:
         self.done = False
         self.shadows: set[str] = set()
 
+    def skips(self, update: etree._Element) -> bool:
+        """Whether an ObjectUpdate has nothing but the name of another VM.
+
+        Almost all of them are such.
+        """
+        if len(update) != _NAME_ALONE:
+            return False
+        entry = update[-1]
+        return (entry.tag == _CHANGE_SET and entry[0].text == 'name'
+                and not self._named.is_volumes(entry[-1].text or ''))
+
     def update(self, kind: str, ref: references.Ref,
                changes: Iterable[updates.Change]) -> None:
         """Take a reported object (Sink)."""
@@ -401,9 +412,7 @@ class _Survey:
         if value is None:
             return bool(unreadable)
         if path == 'name':
-            name = value.text or ''
-            return bool(self._named.volume_id(name)
-                        or self._named.temporary_of(name))
+            return self._named.is_volumes(value.text or '')
         return bool(value.findtext(_VALUE))
 
     def settle(self) -> None:
@@ -428,3 +437,6 @@ def _refs(kind: str, morefs: Iterable[str]) -> list[references.Ref]:
 
 
 _VALUE = soap.tag('value')
+_CHANGE_SET = soap.tag('changeSet')
+# The elements of an ObjectUpdate with one property: kind, object, property.
+_NAME_ALONE = 3

@@ -239,6 +239,11 @@ def value(kind: str, path: str, element: etree._Element) -> Any:
     return _VALUES.get((kind, path), soap.value)(element)
 
 
+def reported(ref: references.Ref, path: str, element: etree._Element) -> Any:
+    """:func:`value` of a property of an object."""
+    return _VALUES.get((ref[0], path), soap.value)(element)
+
+
 def datastore(moref: str, seen: dict[str, Any],
               datacenter: str | None) -> model.Datastore:
     """A datastore from its properties; a missing one makes it unusable."""
@@ -328,7 +333,8 @@ def mounts(array: etree._Element | None
         return _NO_MOUNTS
     # A large inventory has tens of thousands of mounts, but most datastores
     # have the same mounts except for the path.
-    text = _TEXT(array)
+    text = etree.tostring(array, method='text', encoding='unicode',
+                          with_tail=False)
     first = list(array[0])  # its fields, and those of the last one
     first += first[-1] if first else ()
     path = next((each.text for each in first if each.tag == _PATH), None)
@@ -373,17 +379,41 @@ def _mounts_seen(seen: Any) -> tuple[frozenset[str], frozenset[str]]:
     return seen if isinstance(seen, tuple) else mounts(seen)
 
 
-# How to read properties that are data objects.
+def _text(element: etree._Element) -> str:
+    return element.text or ''
+
+
+def _number(element: etree._Element) -> int:
+    return int(element.text or '')
+
+
+def _truth(element: etree._Element) -> bool:
+    return element.text in ('true', '1')
+
+
+# How to read properties: data objects, and those of which there are many,
+# whose types the API declares.
 _VALUES: dict[tuple[str, str], Callable[[etree._Element], Any]] = {
+    ('Datastore', 'name'): _text,
+    ('Datastore', 'summary.capacity'): _number,
+    ('Datastore', 'summary.freeSpace'): _number,
+    ('Datastore', 'summary.uncommitted'): _number,
+    ('Datastore', 'summary.accessible'): _truth,
+    ('Datastore', 'summary.maintenanceMode'): _text,
+    ('Datastore', 'summary.type'): _text,
+    ('Datastore', 'summary.url'): _text,
     ('Datastore', 'host'): mounts,
     ('Datastore', 'customValue'): custom_values,
+    ('HostSystem', 'name'): _text,
+    ('HostSystem', 'parent'): soap.ref,
+    ('HostSystem', 'runtime.connectionState'): _text,
+    ('HostSystem', 'runtime.inMaintenanceMode'): _truth,
     ('CustomFieldsManager', 'field'): attributes,
 }
 _NO_MOUNTS: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 _known_mounts: dict[tuple[tuple[str, ...], str],
                     tuple[frozenset[str], frozenset[str]]] = {}
 _MOST_FORMS = 1000
-_TEXT = etree.XPath('string()', smart_strings=False)
 _KEY = soap.tag('key')
 _NAME = soap.tag('name')
 _VALUE = soap.tag('value')

@@ -38,6 +38,10 @@ class Denied:
         self._pause_seconds = PAUSE_SECONDS
         self._looked_at = clock()
 
+    def __bool__(self) -> bool:
+        """Whether anything is denied."""
+        return bool(self._paths)
+
     def clear(self) -> None:
         """Forget all, because all is about to be reported anew."""
         self._paths.clear()

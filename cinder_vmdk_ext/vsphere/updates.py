@@ -54,7 +54,11 @@ class Change(NamedTuple):
 
 
 class Sink(Protocol):
-    """Takes all reports since the filters were made."""
+    """Takes all reports since the filters were made.
+
+    One with a method ``skips`` is asked first about each ObjectUpdate, as it
+    was sent; if it returns true, it is not told of it by ``update``.
+    """
 
     def update(self, kind: str, ref: references.Ref,
                changes: Iterable[Change]) -> None:
@@ -467,6 +471,7 @@ class Conversation:
         begun = self._clock()
         found = None  # the PropertyFilterUpdate, and who takes its reports
         sink: Sink | None = None
+        skips: Callable[[etree._Element], bool] | None = None
         for part in self._client.stream(
                 'WaitForUpdatesEx', self._collector,
                 {'version': self._version,
@@ -483,7 +488,9 @@ class Conversation:
                 if part.getparent() is not found:
                     found = part.getparent()
                     sink = self._sink_of(found)
-                if sink is not None:
+                    skips = getattr(sink, 'skips', None)
+                if sink is not None and not (
+                        skips and not self._denied and skips(part)):
                     _pass_on(part, sink, self._denied)
             elif part.getparent().tag == _RETURNED:
                 answered = True

@@ -32,6 +32,13 @@ class NamesTestCase(unittest.TestCase):
             self.assertEqual(ID, known.temporary_of(f'volume-{ID}-{purpose}'))
         self.assertEqual('', known.temporary_of(f'volume-{ID}'))
 
+    def test_names_of_volumes_and_their_temporary_vms_are_volumes(self):
+        known = names.Names()
+        for name in (f'volume-{ID}', f'volume-{ID}-moved'):
+            self.assertTrue(known.is_volumes(name), name)
+        for name in (f'volume-{ID}-Copy', f'my-volume-{ID}', 'web', ''):
+            self.assertFalse(known.is_volumes(name), name)
+
     def test_a_path_names_what_its_folder_is_of(self):
         known = names.Names()
         for path in (f'volume-{ID}_1/disk.vmdk', f'a/snapshot-{ID}/x.vmdk'):

@@ -11,6 +11,7 @@ from cinder_vmdk_ext.backings import members
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.tests.unit import vcenters
 from cinder_vmdk_ext.vsphere import references
+from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
 
 ID = '01234567-89ab-cdef-0123-456789abcdef'
@@ -191,6 +192,23 @@ class SurveyTestCase(unittest.TestCase):
                 (members._MARK, mark.format(''), False)):
             with self.subTest(path=path, text=text):
                 self.assertEqual(expected, self.found(path, text))
+
+    def test_it_skips_vms_that_have_nothing_but_another_name(self):
+        change = ('<changeSet><name>{}</name><op>assign</op>'
+                  '<val>{}</val></changeSet>')
+        lacking = '<missingSet><path>name</path><fault/></missingSet>'
+        mark = change.format(members._MARK, f'<key/><value>{ID}</value>')
+        for parts, expected in (
+                (change.format('name', 'web-1'), True),
+                (change.format('name', f'volume-{ID}'), False),
+                (change.format('name', f'volume-{ID}-moved'), False),
+                (change.format('name', 'web-1') + mark, False),
+                (mark, False), (lacking, False), ('', False)):
+            survey = members._Survey(lambda: None)
+            with self.subTest(parts=parts):
+                self.assertIs(expected, survey.skips(etree.fromstring(
+                    f'<objectSet xmlns="{soap.VIM}"><kind>enter</kind><obj '
+                    f'type="VirtualMachine">vm-1</obj>{parts}</objectSet>')))
 
     def test_one_that_cannot_be_read_may_be_one(self):
         self.assertTrue(self.found('name', None, 'NoPermission'))
