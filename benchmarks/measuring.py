@@ -204,6 +204,8 @@ def large() -> Iterator[Result]:
         yield from site.compare((*HOT, 'load', 'busy'), drivers=('ours',),
                                 churn=CHURN)
         yield from site.compare(('memory',), drivers=('ours',))
+        yield from site.compare(('stall',), drivers=('ours',),
+                                runtime='eventlet')
         # All hosts mount the first datastore, which would be preferred.
         yield from site.compare(
             ('crowd',), drivers=('ours',), crowd=CROWD,
