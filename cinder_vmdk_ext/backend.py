@@ -96,9 +96,9 @@ class Backend:
         self.owner = reconcile.Owner(driver.host, driver.cluster_name)
         self.reservations = reservations.Reservations()
         self.promised = promises.Promises(
-            functools.partial(promises.read, *self.owner,
-                              self.reservations.volumes),
-            shared=bool(self.owner.cluster_name))
+            functools.partial(promises.share, *self.owner),
+            self.reservations.volumes)
+        weakref.finalize(driver, self.promised.stop)
         self.client: soap.Client | None = None
         self._tags: tagging.Tagged | None = None
         self.volumeops: verified_ops.VerifiedOps | None = None
@@ -345,7 +345,7 @@ class Backend:
         self.reconciler.connect(located)
         self.reporter = reporter.Reporter(
             self.inventory_source, self.settings,
-            self.promised.all, age=live.age_seconds,
+            self.promised.of_report, age=live.age_seconds,
             refresh=types.refresh,
             volumes=located.volumes_by_datastore,
             expected=self.reservations.expected,

@@ -95,6 +95,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def set_initialized(self) -> None:
         """Begin to serve (Cinder hook)."""
         super().set_initialized()
+        self.backend.promised.start()
         self.backend.backups.resume(self.put_restored,
                                     self.delete_volume)
         self.backend.reconciler.start(

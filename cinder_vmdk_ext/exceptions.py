@@ -12,6 +12,7 @@
     NoPlacement(NoValidDatastoreException)  no datastore fits; a reason each
       UnknownPool                           volume.host names no datastore
       PromiseLost                           the promised datastore is gone
+    PromisesUnknown(CinderException)        Cinder's database does not answer
     OutcomeUnknown(VimConnectionException)  a change may have been executed
     PrivilegeMissing(NoPermissionException)  the user lacks a privilege
     TransferFailed(ImageTransferException)  an upload or download failed
@@ -146,6 +147,18 @@ class PromiseLost(NoPlacement):
             f'was promised on pool {pool!r} ({place}), which is gone; a '
             'datastore of that name is another one. Move the volume to '
             'another pool (cinder migrate), or delete it.')
+
+
+class PromisesUnknown(exception.CinderException):
+    """The space promised to volumes without a disk was not read for long."""
+
+    def __init__(self, age_seconds: float, cause: Exception | None) -> None:
+        """:param cause: the last error; None: there was no reply"""
+        why = first_line(cause) if cause else 'it does not answer'
+        super().__init__(
+            'The space that is promised to volumes without a disk is unknown: '
+            f"it was last read from Cinder's database {age_seconds:.0f} s ago "
+            f'({why}); check that the database answers cinder-volume')
 
 
 class OutcomeUnknown(vmware_exceptions.VimConnectionException):

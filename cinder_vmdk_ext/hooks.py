@@ -14,6 +14,7 @@ from typing import NamedTuple
 from oslo_log import log as logging
 from oslo_vmware import exceptions as vmware_exceptions
 
+from cinder_vmdk_ext.backings import promises
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
@@ -76,6 +77,8 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
             try:
                 with _logged(method.__name__, given) as results, \
                         contextlib.ExitStack() as stack:
+                    _note_promise(stack, self.backend.promised, declared,
+                                  given, results)
                     limited = _prepare(stack, self.backend, declared, given)
                     with _explained(self.backend, declared, given):
                         results.append(method(self, *args, **kwargs))
@@ -203,7 +206,6 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
         # First, so that the checks and all later steps are one operation.
         held = stack.enter_context(claims)
     limited = hook.makes and backend.admission.check_new(given['volume'])
-    stack.callback(backend.promised.touch)
     if hook.locks_on:
         changed = [volume for name in hook.locks_on
                    for volume in _changed(name, given[name])]
@@ -215,7 +217,6 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
             prefetch=_prefetch(hook.reads, given.get('connector'))))
     if claims is not None and held is None:
         stack.enter_context(claims)
-    backend.promised.touch()
     if hook.makes:
         backend.compliance.settle(given['volume'])
         if held is not None:
@@ -223,6 +224,37 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
     if limited:
         backend.limits.check(given['volume'])
     return limited
+
+
+def _note_promise(stack: contextlib.ExitStack, promised: promises.Promises,
+                  hook: Hook, given: dict[str, Any],
+                  results: list[Any]) -> None:
+    """Note what the operation makes of the promise to its volume.
+
+    The end is noted when the stack unwinds.
+    """
+    volume = given.get('volume')
+    before = promised.of(volume)
+    promised.begin(_id(volume), before if hook.makes else None)
+    stack.callback(lambda: promised.end(_id(volume), before, promised.of(
+        volume, _written(given, results[0]) if results else {})))
+
+
+def _written(given: dict[str, Any], result: Any) -> dict[str, Any]:
+    """What Cinder writes to the volume's record after an operation."""
+    parts = result if isinstance(result, tuple) else (result,)
+    found: dict[str, Any] = {}
+    host = given.get('host')
+    if parts[0] and isinstance(host, dict):  # it was moved there
+        found |= {'host': host.get('host'),
+                  'cluster_name': host.get('cluster_name')}
+    if given.get('new_size'):
+        found['size'] = given['new_size']
+    for part in parts:
+        if isinstance(part, dict):
+            found |= {name: part[name] for name in promises.FIELDS
+                      if name in part}
+    return found
 
 
 def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:

@@ -42,6 +42,9 @@ VOLUME = ('id', '_name_id', 'display_name', 'project_id', 'host',
           'provider_location', 'volume_type_id', 'created_at', 'updated_at')
 #: The columns that are read of the table of attachments.
 ATTACHMENT = ('volume_id', 'instance_uuid')
+#: Those of :func:`without_disk`.
+DISKLESS = ('id', 'status', 'host', 'cluster_name', 'provider_id',
+            'provider_location', 'size')
 #: The columns that only choose rows.
 CHOOSING = ('deleted', 'attach_status')
 # Reading so many rows takes about 8 ms.
@@ -92,16 +95,6 @@ class VolumeRow:
         return getattr(self, field, default)
 
 
-class Space(NamedTuple):
-    """Volumes of one host and place, together."""
-
-    host: str | None
-    cluster_name: str | None
-    provider_location: str | None
-    size_gib: int
-    number: int
-
-
 def volumes(ids: Collection[str] | None = None,
             **fields: str) -> Iterator[VolumeRow]:
     """Yield volumes that are not deleted, ordered by id.
@@ -122,34 +115,37 @@ def volumes(ids: Collection[str] | None = None,
         yield from _pages(ordered[start:start + ROWS_A_PAGE], fields)
 
 
-def space(**fields: str) -> list[Space]:
-    """The volumes that are not deleted, summed by host and place.
+def without_disk(provider_id: str) -> Iterator[dict[str, Any]]:
+    """Yield the volumes that have no disk, or may have none yet.
 
-    One query, whose result has one row for each host and place.
+    As :func:`volumes`, with the columns ``DISKLESS`` only.
 
-    :param fields: values of columns that they must have
+    :param provider_id: of those that have none; all that are being created
+        are yielded as well
     """
     if not has_columns():
-        return _summed(volumes(**fields))
-    # MySQL's sum is a decimal number.
-    return [Space(host, cluster, place, int(size_gib), count)
-            for host, cluster, place, size_gib, count
-            in _select(sums(fields, db.get_engine().dialect.name))]
-
-
-def sums(fields: dict[str, str], dialect: str) -> Any:
-    """The query of :func:`space`, for a kind of database.
-
-    MySQL takes names that differ in case, or in accents, for one; they are
-    different pools. So there the names are compared as bytes, too.
-    """
+        # First those that are created: one that gets the id meanwhile is
+        # then among both, and never left out.
+        yield from {row.id: {name: row[name] for name in DISKLESS}
+                    for fields in ({'status': 'creating'},
+                                   {'provider_id': provider_id})
+                    for row in volumes(None, **fields)}.values()
+        return
     table = models.Volume
-    by: list[Any] = [table.host, table.cluster_name, table.provider_location]
-    as_bytes = [sqlalchemy.cast(column, sqlalchemy.LargeBinary)
-                for column in by if dialect in ('mysql', 'mariadb')]
-    return sqlalchemy.select(
-        *by, sqlalchemy.func.sum(table.size), sqlalchemy.func.count()
-    ).where(*_conditions(fields)).group_by(*by, *as_bytes)
+    chosen = [*_conditions({}), (table.provider_id == provider_id)
+              | (table.status == 'creating')]
+    marker: list[Any] = []
+    while True:
+        page = _select(sqlalchemy.select(
+            *(getattr(table, column) for column in DISKLESS)).where(
+                *chosen, *(table.id > last for last in marker)
+        ).order_by(table.id).limit(ROWS_A_PAGE))
+        for row in page:
+            yield dict(zip(DISKLESS, row, strict=True))
+        if len(page) < ROWS_A_PAGE:
+            return
+        marker = [page[-1][0]]
+        concurrency.cooperative_yield()
 
 
 def attached_to(instances: Iterable[str]) -> dict[str, set[str]]:
@@ -278,14 +274,3 @@ def _row(volume: Any) -> VolumeRow:
         *(volume[column] for column in VOLUME[2:]),
         tuple(AttachmentRow(each.instance_uuid)
               for each in volume.volume_attachment)))
-
-
-def _summed(found: Iterable[VolumeRow]) -> list[Space]:
-    sums: dict[tuple[str | None, str | None, str | None],
-               tuple[int, int]] = {}
-    for row in found:
-        key = row.host, row.cluster_name, row.provider_location
-        size_gib, count = sums.get(key, (0, 0))
-        sums[key] = size_gib + row.size, count + 1
-    return [Space(*key, size_gib, count)
-            for key, (size_gib, count) in sums.items()]

@@ -93,7 +93,7 @@ def of(backend: Any) -> Figures:
             in sorted(backend.reservations.by_datastore().items())],
         'promised': [
             {'pool': each.pool, 'size_bytes': each.size_gib * units.Gi,
-             'volumes': each.count}
+             'volumes': each.volumes}
             for each in backend.promised.latest() if each.own],
         'volumes_at_risk': len(backend.reconciler.at_risk),
         'pools': list(map(_pool, report.get('pools', ()))),

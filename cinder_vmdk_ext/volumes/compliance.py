@@ -137,10 +137,13 @@ class Compliance:
         pool = pool_names.by_datastore(
             seen, self._selection.settings)[moref]
         before = volume['host']
+        promised = self._promised.of(volume)
         values = records.on_pool(volume, pool)
         if state.is_promised(volume):
             values |= self._selection.promised_place(values)
         if records.change(volume, values):
+            self._promised.end(volume['id'], promised,
+                               self._promised.of(volume))
             LOG.warning(
                 'Volume %(volume)s: pool %(before)s was requested, which '
                 '%(why)s; pool %(after)s is used.',

@@ -448,6 +448,29 @@ class LazyTestCase(backend_case.BackendCase):
             'LocalDS_2']
         self.assertGreaterEqual(pool['provisioned_capacity_gb'], 9)
 
+    def test_a_service_that_serves_counts_its_own_and_others_promises(self):
+        driver = self.make_driver()
+        driver.backend.promised.start()
+        self.addCleanup(driver.backend.promised.stop)
+
+        def provisioned():
+            return by_name(driver.get_volume_stats(refresh=True))[
+                'LocalDS_3']['provisioned_capacity_gb']
+        before = provisioned()
+        volume = self.new_volume('LocalDS_3', 7)
+        update = driver.create_volume(volume)
+        self.assertEqual(before + 7, provisioned())
+        self.made(volume, update)
+        other = self.create('LocalDS_3', 9)
+        other.host = 'cinder-1@other#LocalDS_3'
+        other.save()
+        driver.delete_volume(volume)
+        volume.destroy()
+        until = time.monotonic() + 60
+        while provisioned() != before + 9:
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.05)
+
     def test_a_volume_of_upstreams_default_backend_name_is_attached(self):
         instance = self.instances()[0]
         volume = self.new_volume('VMwareVcVmdkDriver')

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The locks, claims, reads and log lines of a hook."""
 
+import functools
 import unittest
 from unittest import mock
 
 from cinder import objects
 
+from cinder_vmdk_ext.backings import promises
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import hooks
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
@@ -21,6 +24,9 @@ class _Backend:
     def __init__(self):
         self.reservations = reservations.Reservations()
         self.promised = mock.Mock()
+        self.admission = mock.Mock()
+        self.compliance = mock.Mock()
+        self.limits = mock.Mock()
 
 
 class _Driver:
@@ -37,6 +43,15 @@ class _Driver:
     def extend(self, volume):
         """Extend."""
         return operation.current(), self.attach(volume, {})
+
+    @hooks.hook()
+    def change(self, volume, host=None, new_size=None):
+        """Change."""
+        return operation.current()
+
+    @hooks.hook(makes=True)
+    def make(self, volume):
+        """Make."""
 
     @hooks.hook()
     def of_group(self, group, error=None):
@@ -139,10 +154,54 @@ class HookTestCase(unittest.TestCase):
     def test_a_template_stands_for_no_other_vm(self):
         self.assertEqual(('v',), self.locked_by(VOLUME, TEMPLATE))
 
-    def test_promises_may_change_from_its_begin_to_its_end(self):
+    def noted(self, result=None, **given):
+        """What the promises of a volume learn from an operation on it."""
         driver = _Driver()
-        driver.attach('volume', {})
-        self.assertEqual(2, driver.backend.promised.touch.call_count)
+        known = driver.backend.promised = promises.Promises(
+            functools.partial(promises.share, 'h@b', None), rows=list)
+        with mock.patch.object(promises.threading, 'Thread'):
+            known.start()
+        known.read()
+        volume = dict.fromkeys(promises.FIELDS) | {
+            'id': 'v', 'size': 2, 'host': 'h@b#one'} | given.pop('volume', {})
+        with mock.patch.object(operation, 'current', return_value=result):
+            driver.change(volume, **given)
+        return [(each.pool, each.place, each.size_gib)
+                for each in known.all()]
+
+    def test_what_it_made_of_a_promise_counts_before_cinder_writes_it(self):
+        promised = {'provider_id': state.PROMISED}
+        there = {'host': 'h@b#two'}
+        for result, given, wanted in (
+                ({'provider_id': state.PROMISED}, {}, [('one', '', 2)]),
+                (({'provider_id': state.PROMISED}, True), {},
+                 [('one', '', 2)]),
+                (None, {'volume': promised}, []),  # nothing changed
+                (None, {'volume': promised, 'new_size': 7},
+                 [('one', '', 7)]),
+                (True, {'volume': promised, 'host': there}, [('two', '', 2)]),
+                ((True, {'provider_location': 'place'}),
+                 {'volume': promised, 'host': there}, [('two', 'place', 2)]),
+                ((False, None), {'volume': promised, 'host': there}, [])):
+            with self.subTest(result=result, **given):
+                self.assertEqual(wanted, self.noted(result, **given))
+
+    def test_a_volume_that_is_made_is_promised_from_the_begin(self):
+        driver = _Driver()
+        driver.make({'id': 'v'})
+        self.assertEqual(
+            mock.call('v', driver.backend.promised.of.return_value),
+            driver.backend.promised.begin.call_args)
+        driver.attach({'id': 'v'}, {})
+        self.assertEqual(mock.call('v', None),
+                         driver.backend.promised.begin.call_args)
+
+    def test_the_end_is_noted_after_an_error_too(self):
+        driver = _Driver()
+        with mock.patch.object(operation, 'current',
+                               side_effect=ZeroDivisionError),                 self.assertRaises(ZeroDivisionError):
+            driver.attach({'id': 'v'}, {})
+        self.assertEqual(1, driver.backend.promised.end.call_count)
 
     def test_a_hook_says_what_it_was_given(self):
         self.assertEqual(hooks.Hook((), ('snapshot',), True),

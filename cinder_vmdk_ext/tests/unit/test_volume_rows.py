@@ -5,8 +5,6 @@ import unittest
 from unittest import mock
 
 from sqlalchemy import event
-from sqlalchemy.dialects import mysql
-from sqlalchemy.dialects import postgresql
 
 from cinder import objects
 
@@ -85,29 +83,35 @@ class FactsCase(RowsCase):
             each.id for each in volume_rows.volumes({*made, INSTANCE})])
 
     def test_deleted_volumes_and_attachments_are_left_out(self):
-        kept = self.database.volume()
+        kept = self.database.volume(status='available')
         self.attach(kept).destroy()
         gone = self.database.volume(provider_id='x')
         gone.destroy()
         row, = volume_rows.volumes()
         self.assertEqual((kept.id, ()), (row.id, row.volume_attachment))
-        self.assertEqual([], volume_rows.space(provider_id='x'))
+        self.assertEqual([], list(volume_rows.without_disk('x')))
         self.assertEqual({}, volume_rows.attached_to([INSTANCE]))
 
     def test_no_ids_are_no_volumes(self):
         self.database.volume()
         self.assertEqual([], list(volume_rows.volumes(())))
 
-    def test_space_is_summed_by_host_and_place(self):
-        for size_gib, host, place in ((1, 'a', None), (2, 'a', None),
-                                      (4, 'A', None), (8, 'a', 'there')):
-            self.database.volume(size_gib, host, provider_id='x',
-                                 provider_location=place)
-        self.database.volume(16, 'a', provider_id='y')
-        self.assertEqual(
-            {('a', None, None, 3, 2), ('A', None, None, 4, 1),
-             ('a', None, 'there', 8, 1)},
-            set(volume_rows.space(provider_id='x')))
+    def test_volumes_without_a_disk_and_those_that_are_created(self):
+        self.pages_of(2)
+        wanted = {}
+        for size_gib, fields in enumerate((
+                {'provider_id': 'x'}, {'status': 'creating'},
+                {'provider_id': 'x', 'status': 'creating'},
+                {'provider_id': 'x', 'provider_location': 'there'},
+                {'provider_id': 'x', 'cluster_name': 'ha@vmdk#gold'}), 1):
+            made = self.database.volume(size_gib, f'{HOST}#gold', **fields)
+            made = objects.Volume.get_by_id(self.database.context, made.id)
+            wanted[made.id] = {name: made[name]
+                               for name in volume_rows.DISKLESS}
+        self.database.volume(16, provider_id='y', status='available')
+        found = list(volume_rows.without_disk('x'))
+        self.assertEqual(wanted, {row['id']: row for row in found})
+        self.assertEqual(len(wanted), len(found))
 
     def test_instances_lead_to_their_volumes(self):
         one, two = self.database.volume(), self.database.volume()
@@ -142,7 +146,7 @@ class ColumnsTestCase(FactsCase):
         event.listen(engine, 'before_cursor_execute', note)
         self.addCleanup(event.remove, engine, 'before_cursor_execute', note)
         list(volume_rows.volumes())
-        volume_rows.space(provider_id='x')
+        list(volume_rows.without_disk('x'))
         volume_rows.attached_to([INSTANCE])
         self.assertEqual(4, len(statements), statements)
         for statement in statements:
@@ -155,15 +159,6 @@ class ColumnsTestCase(FactsCase):
             {f'volumes.{column}' for column in volume_rows.VOLUME},
             {each.strip().partition(' ')[0] for each in statements[0]
              .removeprefix('SELECT ').partition(' FROM ')[0].split(',')})
-
-    def test_names_that_differ_in_case_are_two_in_mysql(self):
-        fields = {'provider_id': 'x'}
-        statement = str(volume_rows.sums(fields, 'mysql').compile(
-            dialect=mysql.dialect()))
-        self.assertIn('CAST(volumes.host AS BINARY)',
-                      statement.partition('GROUP BY')[2])
-        self.assertNotIn('CAST', str(volume_rows.sums(
-            fields, 'postgresql').compile(dialect=postgresql.dialect())))
 
 
 class LackingTestCase(unittest.TestCase):
