@@ -215,8 +215,7 @@ def large() -> Iterator[Result]:
 def start(volumes: int = 10000, attached: int = 3000) -> Iterator[Result]:
     """A start with many volumes (``make bench-start``)."""
     size = Size(100, 32, many_volumes.machines(volumes, attached))
-    # A shadow VM is powered off, and so is its twin here.
-    with vcenter(size, **{'autostart=false': True}) as started:
+    with vcenter(size) as started:
         made = many_volumes.make(started, volumes, attached)
         yield from Site(size, started).compare(
             (), runtime='eventlet', volumes=made)

@@ -109,8 +109,8 @@ class Simulator:
     """A simulated vCenter in a process of its own.
 
     A context manager: ``with Simulator(ds=3, ds_capacity='100GiB') as vcenter``. The keyword arguments are the flags of
-    ``build/vcenter-sim`` (``api_version='8.0.3.0'`` for ``-api-version 8.0.3.0``); a list repeats a flag, True gives a flag
-    without a value, None leaves it out. It takes free ports on loopback. The program is ``build/vcenter-sim``, or what the
+    ``build/vcenter-sim`` (``api_version='8.0.3.0'`` for ``-api-version 8.0.3.0``); a list repeats a flag, True and False set a
+    flag (``autostart=False`` for ``-autostart=false``), None leaves it out. It takes free ports on loopback. The program is ``build/vcenter-sim``, or what the
     environment variable VCENTER_SIM names; it is not built here (``make simulator`` does).
 
     After the start: host, port, user, password, cacert (a file that verifies the TLS), control_url, pid.
@@ -225,7 +225,10 @@ def for_plugin(**flags):
 def _as_arguments(flags: Mapping[str, Any]) -> Iterator[str]:
     for name, value in flags.items():
         flag = '-' + name.replace('_', '-')
-        if value is None or value is False:
+        if value is None:
+            continue
+        if value is False:
+            yield f'{flag}=false'
             continue
         for item in value if isinstance(value, (list, tuple)) else [value]:
             yield flag

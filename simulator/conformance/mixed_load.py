@@ -482,7 +482,7 @@ def main():
         os.environ['GORACE'] = f'log_path={folder}/race history_size=3'
         with client.Simulator(
                 ds=arguments.datastores, host=arguments.hosts, cluster=1, standalone_host=0, vm=arguments.machines,
-                ds_mount_all=True, ds_capacity='1TiB', policy='gold=*', **{'autostart=false': True}).start(timeout_s=600) as vcenter:
+                ds_mount_all=True, ds_capacity='1TiB', policy='gold=*', autostart=False).start(timeout_s=600) as vcenter:
             outcomes, broken = run(vcenter, arguments.clients, arguments.seconds)
             space = 'right'
             try:

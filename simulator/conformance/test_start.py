@@ -37,6 +37,12 @@ class StartTestCase(unittest.TestCase):
                 about = vcenter.connect().content.about
                 self.assertEqual((version, version[:5]), (about.apiVersion, about.version))
 
+    def test_a_flag_that_is_false_is_off(self):
+        with simulator_client.Simulator(vm=1, autostart=False) as vcenter:
+            client = vcenter.connect()
+            view = client.content.viewManager.CreateContainerView(client.content.rootFolder, [vim.VirtualMachine], True)
+            self.assertEqual({'poweredOff'}, {vm.runtime.powerState for vm in view.view})
+
     def test_capacity_of_all_and_of_one(self):
         with simulator_client.Simulator(ds=3, ds_capacity=['100GiB', 'LocalDS_2=1TiB']) as vcenter:
             sizes = {name: ds.summary.capacity // GIB for name, ds in datastores(vcenter.connect()).items()}
