@@ -160,7 +160,8 @@ class Backend:
         self.groups = groups.Groups(port, driver, self.finder, self.snapshots,
                                     self.clone)
         self.disk_home = disk_home.DiskHome(port, self.selection, self.finder,
-                                            self.migrate, self.disk_scan)
+                                            self.migrate, self.reservations,
+                                            self.disk_scan)
         self.manage = manage.Manage(port, self.selection, self.finder,
                                     self.replacement, self.disk_home,
                                     self.disk_scan, self._manage_lock)

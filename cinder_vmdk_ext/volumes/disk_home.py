@@ -18,6 +18,7 @@ from cinder_vmdk_ext.backings import disk_scan
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.scheduling import reservations as space
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import migrate as migration
@@ -34,9 +35,11 @@ class DiskHome:
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
                  migrate: migration.Migrate,
+                 reservations: space.Reservations,
                  scan: Callable[[], disk_scan.DiskScan]) -> None:
         """:param scan: returns the reader of the vCenter's disks"""
         self._scan = scan
+        self._reservations = reservations
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
@@ -64,8 +67,11 @@ class DiskHome:
         if not self.is_at_risk(instance, disk):
             return True
         try:
-            self._migrate.move_attached(
-                volume, backing, instance, disk, excluded=(disk.datastore,))
+            # Creations meanwhile see the space that the move takes.
+            with self._reservations.operation(volume_id=volume['id']):
+                self._migrate.move_attached(
+                    volume, backing, instance, disk,
+                    excluded=(disk.datastore,))
         except (exceptions.NoPlacement,
                 vmware_exceptions.VMwareDriverException) as error:
             LOG.warning(

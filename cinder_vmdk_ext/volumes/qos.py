@@ -222,6 +222,13 @@ class DiskLimits:
                 elif not found or time.monotonic() > until:
                     self._expected.pop(volume_id, None)
 
+    def may_apply(self, volume: Any) -> bool:
+        """Whether :meth:`enforce` may have to change a volume's instance."""
+        try:
+            return wanted(volume.volume_type_id) is not None
+        except Exception:
+            return True  # enforce says why
+
     def enforce(self, volume: Any) -> bool:
         """Set an attached volume's allocation; the caller holds its lock.
 

@@ -404,7 +404,7 @@ class Reconciler:
 
         def correct(found: tuple[Any, shadow.Backing]) -> None:
             with _repeating(*found, unsettled):
-                if not self._correct_if_free(*found, seen):
+                if not self._correct_in_turn(*found, seen):
                     unsettled.add(found[1].moref)
         concurrency.at_once(correct, wrong, AT_ONCE)
         return unsettled
@@ -515,15 +515,36 @@ class Reconciler:
                     or records.says(volume, records.on_pool(volume, pool)))
         return recorded and not strayed
 
-    def _correct_if_free(self, volume: Any, vm: shadow.Backing,
+    def _correct_in_turn(self, volume: Any, vm: shadow.Backing,
                          seen: backing_locator.Seen) -> bool:
+        """Correct a volume, once no other thread changes its instances.
+
+        The wait for another volume's move may be long. Operations on this
+        volume need not wait for it: the volume's lock is free meanwhile.
+
+        :returns: False: an operation is under way; check again later
+        """
+        try:
+            return self._correct_if_free(volume, vm, seen)
+        except _InstanceBusy as busy:
+            with _changing(busy.morefs, wait=True):
+                return self._correct_if_free(volume, vm, seen, busy.morefs)
+
+    def _correct_if_free(self, volume: Any, vm: shadow.Backing,
+                         seen: backing_locator.Seen,
+                         changing: frozenset[str] = frozenset()) -> bool:
         """:returns: False: an operation is under way; check again later"""
         with locks.volume_if_free(volume.id) as alone:
-            return alone and self._correct(volume, vm, seen)
+            return alone and self._correct(volume, vm, seen, changing)
 
     def _correct(self, volume: Any, vm: shadow.Backing,
-                 seen: backing_locator.Seen) -> bool:
-        """Correct a volume by its present state, under its lock."""
+                 seen: backing_locator.Seen,
+                 changing: frozenset[str]) -> bool:
+        """Correct a volume by its present state, under its lock.
+
+        :param changing: instances (morefs) that this thread alone changes
+        :raises _InstanceBusy: another thread changes one of its instances
+        """
         volume = objects.Volume.get_by_id(
             cinder_context.get_admin_context(), volume.id)
         read = self._upstream.volumeops.read_backing
@@ -535,12 +556,13 @@ class Reconciler:
         disk = self._true_disk(volume, now, seen, disks)
         backing = references.Ref('VirtualMachine', vm.moref)
         instances = _instances(volume, seen)
+        others = frozenset(each.moref for each in instances) - changing
         safe = True
         # The instance in memory may still have its old folder, so its present
         # folder is read: the disk must not stay there.
         if disk is not None and _is_at_risk(
                 disk, [read(each.moref) for each in instances]):
-            with _changing(instances):
+            with _changing(others):
                 safe = self._home.bring_to_safety(volume, backing)
             self._note_risk(volume.id, not safe)
             disks = self._disks_to_see([(volume, now)], seen)
@@ -556,8 +578,8 @@ class Reconciler:
         pool = seen.pool_of(now)
         if disk is not None:
             pool = seen.pool_names.get(disk.datastore, pool)
-        if instances:
-            with _changing(instances):
+        if instances and self._limits.may_apply(volume):
+            with _changing(others):
                 safe = self._limits.enforce(volume) and safe
         return safe and (
             pool is None or not self._selection.settings.datastore_pools
@@ -811,16 +833,30 @@ def _repeating(volume: Any, vm: shadow.Backing,
                     {'volume': volume.id, 'error': error})
 
 
+class _InstanceBusy(Exception):
+    """Another thread changes an instance."""
+
+    def __init__(self, morefs: frozenset[str]) -> None:
+        super().__init__(', '.join(sorted(morefs)))
+        self.morefs = morefs
+
+
 @contextlib.contextmanager
-def _changing(instances: Iterable[shadow.Backing]) -> Iterator[None]:
+def _changing(morefs: frozenset[str], wait: bool = False) -> Iterator[None]:
     """Change instances from one thread of this process at a time.
 
     A VM that is being changed may refuse another change (TaskInProgress).
+
+    :param morefs: of the instances
+    :raises _InstanceBusy: another thread changes one, and ``wait`` is False
     """
     with contextlib.ExitStack() as stack:
-        # One instance has two attachments while Nova moves it.
-        for moref in sorted({vm.moref for vm in instances}):
-            stack.enter_context(lockutils.lock(f'vmdk-ext-instance-{moref}'))
+        for moref in sorted(morefs):
+            try:
+                stack.enter_context(lockutils.lock(
+                    f'vmdk-ext-instance-{moref}', blocking=wait))
+            except lockutils.AcquireLockFailedException:
+                raise _InstanceBusy(morefs) from None
         yield
 
 

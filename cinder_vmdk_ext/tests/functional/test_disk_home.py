@@ -4,6 +4,7 @@
 docs/decisions/10-attached-disks.md; findings B2, B9.
 """
 
+import threading
 import time
 from unittest import mock
 
@@ -12,6 +13,7 @@ from pyVmomi import vim
 
 from cinder import exception
 
+from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.tests.functional import attached_case
 from cinder_vmdk_ext.volumes import reconcile
 from simulator.actors import backup
@@ -66,6 +68,62 @@ class InstanceFolderTestCase(attached_case.AttachedCase):
             time.sleep(0.05)
         self.assertFalse(self.of_volume(volume).startswith(
             self.folder(self.instance)))
+
+    def moving(self, count=1):
+        """Volumes that are at risk; the first of them hangs in its move."""
+        volumes = [self.attached() for _each in range(count)]
+        self.live_migrate('LocalDS_2')
+        rule = self.control.fault(method='RelocateVM_Task', count=1,
+                                  task_hang=True)
+        worker = threading.Thread(target=self.reconcile)
+        worker.start()
+        self.addCleanup(worker.join)
+        self.addCleanup(self.control.release, rule)
+        self.wait_for(lambda: self.control.faults()[0]['hits'])
+        return volumes, lambda: (self.control.release(rule),
+                                 worker.join(60))
+
+    def is_free(self, volume):
+        with locks.volume_if_free(volume.id) as free:
+            return free
+
+    def wait_for(self, reached):
+        deadline = time.monotonic() + 60
+        while not reached():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+    def claims(self):
+        """Whether each claim of this moment is of an operation that runs."""
+        return {claim.number: claim.ended_at is None for claim
+                in list(self.driver.backend.reservations._all())}
+
+    def test_a_move_claims_its_space_until_it_ends(self):
+        [volume], release = self.moving()
+        self.assertEqual([True], [runs for runs in self.claims().values()
+                                  if runs])
+        release()
+        self.assertNotIn(True, self.claims().values())
+        self.assertEqual(self.of_volume(volume), self.truth(volume).path)
+
+    def test_a_move_that_fails_keeps_no_claim(self):
+        self.attached()
+        self.live_migrate('LocalDS_2')
+        before = self.claims()
+        self.control.fault(method='RelocateVM_Task',
+                           task_fault={'type': 'NoDiskSpace'})
+        self.reconcile()
+        self.assertLessEqual(self.claims().keys(), before.keys())
+
+    def test_operations_do_not_wait_for_the_move_of_another_volume(self):
+        volumes, release = self.moving(3)
+        # Two wait for their instance, each with its lock free.
+        self.wait_for(lambda: sum(map(self.is_free, volumes)) == 2)
+        release()
+        self.report()
+        for volume in volumes:
+            self.assertFalse(self.of_volume(volume).startswith(
+                self.folder(self.instance)))
 
     def test_where_it_cannot_be_moved_it_comes_home_when_detached(self):
         volume = self.attached()
