@@ -114,12 +114,14 @@ class Reporter:
         change by a caller ends within ``RENEWAL_REPORTS`` reports.
         """
         try:
+            # First the promises: one whose disk is begun meanwhile counts
+            # twice in this report; the other way round it would not count.
+            promises = tuple(self._promises())
             inventory = self._reader.read()
             if self._refresh():
                 inventory = self._reader.read()
             inventory = self._expected(inventory)
             read_at = self._clock() - self._age()
-            promises = tuple(self._promises())
             with self._making:
                 good = self._fresh(_Facts(inventory, promises,
                                           self._look_at_volumes()), read_at)
@@ -127,7 +129,7 @@ class Reporter:
         except Exception as error:
             # Every error is caught: without a report the scheduler would keep
             # a list that is not marked as old.
-            LOG.warning('The vCenter gave no statistics; the last ones are '
+            LOG.warning('There are no new statistics; the last ones are '
                         'reported again: %s', error)
             return self._stale(exceptions.first_line(error)
                                or type(error).__name__)

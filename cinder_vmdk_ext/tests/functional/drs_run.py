@@ -66,6 +66,9 @@ class StormTestCase(backend_case.BackendCase):
         gc.collect()
         gc.freeze()
         self.control.reset_journal()
+        # As set_initialized does.
+        self.driver.backend.promised.start()
+        self.addCleanup(self.driver.backend.promised.stop)
         self.driver.backend.reconciler.start(60)
         self.addCleanup(self.driver.backend.reconciler.stop)
         mover = threading.Thread(target=self.move, args=(self.moves(volumes),))

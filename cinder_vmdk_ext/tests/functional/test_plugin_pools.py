@@ -10,6 +10,7 @@ from pyVmomi import vim
 from cinder_vmdk_ext.backings import cache
 from cinder_vmdk_ext.backings import state as backings_state
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.monitoring import figures
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.unit import scheduler
 from cinder_vmdk_ext.vsphere import updates
@@ -439,6 +440,9 @@ class LazyTestCase(backend_case.BackendCase):
         self.assertTrue(backings_state.is_promised(self.fresh(volume)))
         pool = by_name(self.report())['LocalDS_1']
         self.assertEqual(7, pool['provisioned_capacity_gb'])
+        self.assertEqual([{'pool': 'LocalDS_1', 'size_bytes': 7 << 30,
+                           'volumes': 1}],
+                         figures.of(self.driver.backend)['promised'])
 
     def test_what_another_backend_promised_on_the_datastore_counts(self):
         volume = self.create('LocalDS_2', 9)

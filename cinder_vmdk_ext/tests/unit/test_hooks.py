@@ -198,8 +198,9 @@ class HookTestCase(unittest.TestCase):
 
     def test_the_end_is_noted_after_an_error_too(self):
         driver = _Driver()
-        with mock.patch.object(operation, 'current',
-                               side_effect=ZeroDivisionError),                 self.assertRaises(ZeroDivisionError):
+        failing = mock.patch.object(operation, 'current',
+                                    side_effect=ZeroDivisionError)
+        with failing, self.assertRaises(ZeroDivisionError):
             driver.attach({'id': 'v'}, {})
         self.assertEqual(1, driver.backend.promised.end.call_count)
 

@@ -91,6 +91,21 @@ class ReporterTestCase(unittest.TestCase):
             stats['stats_age_seconds']))
         self.assertEqual(['gold', 'lead'], self.names(stats))
 
+    def test_promises_are_read_before_the_claims(self):
+        """A disk that is begun in between must not be lost to both."""
+        order = []
+
+        def promises():
+            order.append('promises')
+            return ()
+
+        def expected(seen):
+            order.append('claims')
+            return seen
+        scheduling_reporter.Reporter(self.reader, worlds.settings(), promises,
+                                     expected=expected).report()
+        self.assertEqual(['promises', 'claims'], order)
+
     def test_a_datastore_that_is_down_does_not_make_the_backend_down(self):
         """Cinder shows the last pool's state as the service's."""
         stats = self.reporter().report()
