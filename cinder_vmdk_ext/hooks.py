@@ -14,7 +14,6 @@ from typing import NamedTuple
 from oslo_log import log as logging
 from oslo_vmware import exceptions as vmware_exceptions
 
-from cinder_vmdk_ext.backings import promises
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
@@ -77,9 +76,8 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
             try:
                 with _logged(method.__name__, given) as results, \
                         contextlib.ExitStack() as stack:
-                    _note_promise(stack, self.backend.promised, declared,
-                                  given, results)
-                    limited = _prepare(stack, self.backend, declared, given)
+                    limited = _prepare(stack, self.backend, declared, given,
+                                       results)
                     with _explained(self.backend, declared, given):
                         results.append(method(self, *args, **kwargs))
                     if limited:
@@ -192,19 +190,24 @@ def _new_place(results: list[Any]) -> str:
 
 
 def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
-             given: dict[str, Any]) -> bool:
+             given: dict[str, Any], results: list[Any]) -> bool:
     """Do the checks, and take the locks, reads and claims, of a hook.
 
     They are held until the stack unwinds.
 
+    :param results: has the hook's result then, unless it failed
     :returns: whether a volume is to be made that has QoS specs
     """
     claims = backend.reservations.operation(
         volume_id=_id(given.get('volume'))) if hook.places else None
+    noting = backend.promised.noting(given, hook.makes, results)
     held = None
     if hook.makes and claims is not None:
         # First, so that the checks and all later steps are one operation.
         held = stack.enter_context(claims)
+    if hook.makes:
+        # Its space counts while it waits for a lock.
+        stack.enter_context(noting)
     limited = hook.makes and backend.admission.check_new(given['volume'])
     if hook.locks_on:
         changed = [volume for name in hook.locks_on
@@ -217,44 +220,15 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
             prefetch=_prefetch(hook.reads, given.get('connector'))))
     if claims is not None and held is None:
         stack.enter_context(claims)
-    if hook.makes:
+    if not hook.makes:
+        stack.enter_context(noting)
+    else:
         backend.compliance.settle(given['volume'])
         if held is not None:
             held.settled = True
     if limited:
         backend.limits.check(given['volume'])
     return limited
-
-
-def _note_promise(stack: contextlib.ExitStack, promised: promises.Promises,
-                  hook: Hook, given: dict[str, Any],
-                  results: list[Any]) -> None:
-    """Note what the operation makes of the promise to its volume.
-
-    The end is noted when the stack unwinds.
-    """
-    volume = given.get('volume')
-    before = promised.of(volume)
-    promised.begin(_id(volume), before if hook.makes else None)
-    stack.callback(lambda: promised.end(_id(volume), before, promised.of(
-        volume, _written(given, results[0]) if results else {})))
-
-
-def _written(given: dict[str, Any], result: Any) -> dict[str, Any]:
-    """What Cinder writes to the volume's record after an operation."""
-    parts = result if isinstance(result, tuple) else (result,)
-    found: dict[str, Any] = {}
-    host = given.get('host')
-    if parts[0] and isinstance(host, dict):  # it was moved there
-        found |= {'host': host.get('host'),
-                  'cluster_name': host.get('cluster_name')}
-    if given.get('new_size'):
-        found['size'] = given['new_size']
-    for part in parts:
-        if isinstance(part, dict):
-            found |= {name: part[name] for name in promises.FIELDS
-                      if name in part}
-    return found
 
 
 def _prefetch(paths: tuple[str, ...], connector: Any) -> operation.Prefetch:

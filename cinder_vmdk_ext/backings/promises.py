@@ -18,6 +18,7 @@ import time
 import types
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
@@ -163,15 +164,30 @@ class Promises:
         :param volume: one of Cinder's objects, which may lack a field
         :param changes: what Cinder will write to the record
         """
-        record = dict.fromkeys(FIELDS)
-        for name in FIELDS:
-            # An operation must not fail because a record is incomplete.
-            with contextlib.suppress(Exception):
-                record[name] = (changes[name] if name in changes
-                                else volume[name])
-        return self._share(record)
+        return self._share({
+            name: changes[name] if name in changes else _field(volume, name)
+            for name in FIELDS})
 
     # -- What operations do -------------------------------------------------
+
+    @contextlib.contextmanager
+    def noting(self, given: Mapping[str, Any], makes: bool,
+               results: Sequence[Any]) -> Iterator[None]:
+        """Note what the operation in this block makes of a promise.
+
+        :param given: the arguments of Cinder's hook; those without a volume
+            may concern any
+        :param makes: whether the operation creates its volume
+        :param results: has the hook's result at the end, unless it failed
+        """
+        volume = given.get('volume')
+        before = self.of(volume)
+        self.begin(_id(volume), before if makes else None)
+        try:
+            yield
+        finally:
+            self.end(_id(volume), before, self.of(volume, _written(
+                given, results[0]) if results else {}))
 
     def begin(self, volume_id: str, makes: Share | None = None) -> None:
         """Note that an operation on a volume begins.
@@ -303,6 +319,33 @@ class Promises:
         due, ahead = tried_at + KEEP_SECONDS, (
             self._next_report_at - AHEAD_SECONDS)
         return ahead if tried_at < ahead < due else due
+
+
+def _field(volume: Any, name: str) -> Any:
+    # An operation must not fail because a record is incomplete.
+    with contextlib.suppress(Exception):
+        return volume[name]
+    return None
+
+
+def _id(volume: Any) -> str:
+    return str(_field(volume, 'id') or '')
+
+
+def _written(given: Mapping[str, Any], result: Any) -> dict[str, Any]:
+    """What Cinder writes to the volume's record after an operation."""
+    parts = result if isinstance(result, tuple) else (result,)
+    found: dict[str, Any] = {}
+    host = given.get('host')
+    if parts[0] and isinstance(host, dict):  # it was moved there
+        found |= {'host': host.get('host'),
+                  'cluster_name': host.get('cluster_name')}
+    if given.get('new_size'):
+        found['size'] = given['new_size']
+    for part in parts:
+        if isinstance(part, dict):
+            found |= {name: part[name] for name in FIELDS if name in part}
+    return found
 
 
 def _add(sums: dict[tuple[str, str, bool], tuple[int, int]],

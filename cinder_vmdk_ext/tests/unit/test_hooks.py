@@ -23,7 +23,8 @@ class _Backend:
 
     def __init__(self):
         self.reservations = reservations.Reservations()
-        self.promised = mock.Mock()
+        self.promised = promises.Promises(
+            functools.partial(promises.share, 'h@b', None), rows=list)
         self.admission = mock.Mock()
         self.compliance = mock.Mock()
         self.limits = mock.Mock()
@@ -62,6 +63,11 @@ class _Driver:
     @hooks.hook(locks_on=('volume', 'snapshot'))
     def revert(self, volume, snapshot=None):
         """Revert."""
+
+
+def _volume(**fields):
+    return dict.fromkeys(promises.FIELDS) | {
+        'id': 'v', 'size': 2, 'host': 'h@b#one'} | fields
 
 
 class LinesTestCase(unittest.TestCase):
@@ -154,20 +160,23 @@ class HookTestCase(unittest.TestCase):
     def test_a_template_stands_for_no_other_vm(self):
         self.assertEqual(('v',), self.locked_by(VOLUME, TEMPLATE))
 
-    def noted(self, result=None, **given):
-        """What the promises of a volume learn from an operation on it."""
-        driver = _Driver()
-        known = driver.backend.promised = promises.Promises(
-            functools.partial(promises.share, 'h@b', None), rows=list)
+    def setUp(self):
+        super().setUp()
+        self.driver = _Driver()
+        known = self.driver.backend.promised
         with mock.patch.object(promises.threading, 'Thread'):
             known.start()
         known.read()
-        volume = dict.fromkeys(promises.FIELDS) | {
-            'id': 'v', 'size': 2, 'host': 'h@b#one'} | given.pop('volume', {})
-        with mock.patch.object(operation, 'current', return_value=result):
-            driver.change(volume, **given)
+
+    def promised(self):
         return [(each.pool, each.place, each.size_gib)
-                for each in known.all()]
+                for each in self.driver.backend.promised.all()]
+
+    def noted(self, result=None, **given):
+        """What is promised after an operation on a volume."""
+        with mock.patch.object(operation, 'current', return_value=result):
+            self.driver.change(_volume(**given.pop('volume', {})), **given)
+        return self.promised()
 
     def test_what_it_made_of_a_promise_counts_before_cinder_writes_it(self):
         promised = {'provider_id': state.PROMISED}
@@ -184,25 +193,25 @@ class HookTestCase(unittest.TestCase):
                  {'volume': promised, 'host': there}, [('two', 'place', 2)]),
                 ((False, None), {'volume': promised, 'host': there}, [])):
             with self.subTest(result=result, **given):
+                self.setUp()
                 self.assertEqual(wanted, self.noted(result, **given))
 
-    def test_a_volume_that_is_made_is_promised_from_the_begin(self):
-        driver = _Driver()
-        driver.make({'id': 'v'})
-        self.assertEqual(
-            mock.call('v', driver.backend.promised.of.return_value),
-            driver.backend.promised.begin.call_args)
-        driver.attach({'id': 'v'}, {})
-        self.assertEqual(mock.call('v', None),
-                         driver.backend.promised.begin.call_args)
+    def test_a_volume_that_is_made_counts_from_the_begin(self):
+        self.driver.change(_volume(status='creating'))
+        self.assertEqual([], self.promised())
+        for _each in range(2):
+            self.driver.make(_volume(status='creating'))
+            self.assertEqual([('one', '', 2)], self.promised())
 
-    def test_the_end_is_noted_after_an_error_too(self):
-        driver = _Driver()
-        failing = mock.patch.object(operation, 'current',
-                                    side_effect=ZeroDivisionError)
+    def test_a_promise_that_an_operation_changed_and_then_failed_counts(self):
+        def fail():
+            volume['host'] = 'h@b#two'
+            raise ZeroDivisionError
+        volume = _volume(provider_id=state.PROMISED)
+        failing = mock.patch.object(operation, 'current', fail)
         with failing, self.assertRaises(ZeroDivisionError):
-            driver.attach({'id': 'v'}, {})
-        self.assertEqual(1, driver.backend.promised.end.call_count)
+            self.driver.change(volume)
+        self.assertEqual([('two', '', 2)], self.promised())
 
     def test_a_hook_says_what_it_was_given(self):
         self.assertEqual(hooks.Hook((), ('snapshot',), True),

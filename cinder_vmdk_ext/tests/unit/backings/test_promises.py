@@ -410,6 +410,12 @@ class AgeTestCase(AnsweredCase):
 
 class ThreadTestCase(AnsweredCase):
 
+    def setUp(self):
+        super().setUp()
+        brief = mock.patch.object(promises, 'REST_SECONDS', 0.01)
+        brief.start()
+        self.addCleanup(brief.stop)
+
     def start(self):
         self.addCleanup(self.promises.stop)
         self.promises.start()
