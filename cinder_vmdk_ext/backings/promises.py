@@ -284,18 +284,20 @@ class Promises:
         """Read the database from now on in a thread; may be repeated."""
         if self._thread is None:
             self._read_at = None
+            self._ended = threading.Event()
             self._thread = threading.Thread(
-                target=self._keep_reading, name='vmdk-ext-promises',
-                daemon=True)
+                target=self._keep_reading, args=(self._ended,),
+                name='vmdk-ext-promises', daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread; each answer is then read from the database."""
         self._ended.set()
         self._wake.set()
+        self._thread = None
 
-    def _keep_reading(self) -> None:
-        while not self._ended.is_set():
+    def _keep_reading(self, ended: threading.Event) -> None:
+        while not ended.is_set():
             self._wake.clear()
             tried_at = self._clock()
             try:
@@ -305,7 +307,7 @@ class Promises:
                     LOG.warning('The space promised to volumes without a '
                                 'disk was not read: %s', error)
                 self._failed = error
-            self._ended.wait(REST_SECONDS)
+            ended.wait(REST_SECONDS)
             while not self._wake.is_set():
                 left = self.due_at(tried_at) - self._clock()
                 if left <= 0:

@@ -463,6 +463,12 @@ class ThreadTestCase(AnsweredCase):
         for each in threads:
             each.join(60)
             self.assertFalse(each.is_alive())
+        self.now += promises.UNKNOWN_SECONDS + 1
+        before = self.queries
+        self.assertEqual(1, len(self.promises.all()))
+        self.assertEqual(before + 1, self.queries)
+        self.start()
+        self.assertEqual(1, len(self.promises.all()))
 
 
 if __name__ == '__main__':
