@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from typing import Any
+from typing import NamedTuple
 
 from oslo_log import log as logging
 
@@ -18,6 +19,7 @@ from cinder_vmdk_ext.backings import members
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext import concurrency
+from cinder_vmdk_ext import config
 from cinder_vmdk_ext.inventory import cache
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
@@ -33,9 +35,22 @@ POLL_SECONDS = 0.02
 LOOK_SECONDS = 1.0
 # Publishing so many takes a few milliseconds; then other greenthreads run.
 VMS_A_TURN = 200
+# Shadow VMs that vanished are sought again after pauses that double, from the
+# first to the last one; at most so many at a time.
+FIRST_PAUSE_SECONDS = 60.0
+LAST_PAUSE_SECONDS = 16 * 3600.0
+SOUGHT_AT_ONCE = 20
 # How long a caller waits for the first report of instances that it follows.
 # It takes as long as the long poll gathers changes, and a round trip.
 FOLLOW_SECONDS = 30.0
+
+
+class _Lost(NamedTuple):
+    """A shadow VM that vanished without the driver."""
+
+    volume_id: str
+    due_at: float
+    pause_seconds: float
 
 
 class BackingView:
@@ -66,6 +81,8 @@ class BackingView:
         self._list = members.WatchList(stream.client)
         # Stages whose first filters have been made, by conversation.
         self._opened: dict[updates.Conversation, _BackingStage] = {}
+        # By instance UUID.
+        self._lost: dict[str, _Lost] = {}
         stream.listeners.append(self)
 
     def read_backings(self) -> shadow.Backings:
@@ -113,6 +130,46 @@ class BackingView:
     def not_deleted(self, moref: str) -> None:
         """Note that such a VM may still exist."""
         self._list.spare(moref)
+
+    # -- VMs that vanished --------------------------------------------------
+
+    def _note_lost(self, vms: Iterable[shadow.Backing]) -> None:
+        """Note shadow VMs that another client destroyed or unregistered."""
+        named = config.name_patterns()
+        for vm in vms:
+            volume_id = vm.volume_id or named.volume_id(vm.name)
+            if vm.uuid and volume_id:
+                self._lost[vm.uuid] = _Lost(
+                    volume_id, self._stream.clock() + FIRST_PAUSE_SECONDS,
+                    FIRST_PAUSE_SECONDS)
+
+    def lost_backings(self) -> dict[str, str]:
+        """Shadow VMs that vanished and are to be sought now; no call.
+
+        An administrator may register such a VM in another folder, where no
+        filter selects it.
+
+        :returns: the volumes' ids by the VMs' instance UUIDs
+        """
+        now = self._stream.clock()
+        due = [uuid for uuid, each in list(self._lost.items())
+               if each.due_at <= now][:SOUGHT_AT_ONCE]
+        found = {}
+        for uuid in due:
+            lost = self._lost.pop(uuid)
+            if self.moref_of(uuid) is not None:
+                continue
+            found[uuid] = lost.volume_id
+            pause_seconds = 2 * lost.pause_seconds
+            if pause_seconds <= LAST_PAUSE_SECONDS:
+                self._lost[uuid] = lost._replace(
+                    due_at=now + pause_seconds, pause_seconds=pause_seconds)
+        return found
+
+    def forget_lost(self, uuids: Iterable[str]) -> None:
+        """Seek shadow VMs no longer, by their instance UUIDs."""
+        for uuid in uuids:
+            self._lost.pop(uuid, None)
 
     # -- Which VMs are in memory --------------------------------------------
 
@@ -173,6 +230,7 @@ class BackingView:
                 content: Any) -> list[soap.Typed]:
         """None at first: what to watch is found out by watching (Listener)."""
         stage = _BackingStage(self._on_move)
+        stage.on_lost = self._note_lost
         # Several reports follow one another until all is known.
         with conversation.turn():
             self._stream.waiting.add(self)
@@ -216,6 +274,10 @@ class _BackingStage:
         self.members: members.Members | None = None
         self.watch_list: members.WatchList | None = None
         self.on_complete: Callable[[], None] = lambda: None
+        # Called with shadow VMs that are gone though the driver did not
+        # delete them.
+        self.on_lost: Callable[[Iterable[shadow.Backing]], None] = (
+            lambda vms: None)
         # What was reported since the last settling, by moref: the VM before,
         # and the fields that changed. None: it left.
         self._pending: dict[str, tuple[
@@ -309,7 +371,8 @@ class _BackingStage:
                 if now is None and moref in self._known}
         if not left or self.watch_list is None or self.members is None:
             return
-        kept = self.watch_list.keep(left)
+        kept, lost = self.watch_list.keep(left)
+        self.on_lost([left[moref] for moref in lost])
         for moref in kept:
             del pending[moref]
         self._sought |= kept

@@ -186,24 +186,26 @@ class WatchList:
         with self._lock:
             self._doomed.discard(moref)
 
-    def keep(self, left: Mapping[str, shadow.Backing]) -> set[str]:
+    def keep(self, left: Mapping[str, shadow.Backing]
+             ) -> tuple[set[str], set[str]]:
         """Go on watching VMs that left their folders but still exist.
 
         :param left: as they were reported last, by moref
-        :returns: the morefs of those that the vCenter still has
+        :returns: the morefs of those that the vCenter still has, and of those
+            that it has no longer and that the driver does not delete
         """
         with self._lock:
             doomed = self._doomed & left.keys()
             self._doomed -= doomed
             if self._view is None:
-                return set()
+                return set(), set()
         sought = [moref for moref, vm in left.items() if moref not in doomed
                   and (is_shadow(vm) or self.follows(moref))]
         if not sought:
-            return set()
+            return set(), set()
         lost = {each.value for each in self.add(_refs(_VM, sought))}
         self._forget(lost)
-        return set(sought) - lost
+        return set(sought) - lost, lost
 
     def _forget(self, morefs: set[str]) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ import re
 import sys
 import uuid as uuids
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
@@ -79,6 +80,12 @@ class BackingReader(Protocol):
     def not_deleted(self, moref: str) -> None:
         """Note that such a VM may still exist."""
 
+    def lost_backings(self) -> dict[str, str]:
+        """Vanished shadow VMs to be sought: volume ids by instance UUID."""
+
+    def forget_lost(self, uuids: Iterable[str]) -> None:
+        """Seek shadow VMs no longer, by their instance UUIDs."""
+
 
 class VolumeOps(folders.PlaceOps):
     """Volume operations; calls that differ from upstream's."""
@@ -133,6 +140,25 @@ class VolumeOps(folders.PlaceOps):
                  for uuid in uuids}
         self.follow([vm.value for vm in found.values() if vm])
         return frozenset(uuid for uuid, vm in found.items() if not vm)
+
+    def seek_lost(self, exist: Callable[[Iterable[str]], Container[str]]
+                  ) -> None:
+        """Seek shadow VMs that vanished, and know those that are found.
+
+        Makes one search for each whose volume exists, at most 20 at a time.
+
+        :param exist: returns which of these volumes (ids) exist
+        :raises VimFaultException, VimConnectionException: as oslo.vmware does
+        """
+        lost = self.backing_view.lost_backings() if self.backing_view else {}
+        if self.backing_view is None or not lost:
+            return
+        existing = exist(lost.values())
+        sought = [uuid for uuid, volume_id in lost.items()
+                  if volume_id in existing]
+        self.backing_view.forget_lost(lost.keys() - set(sought))
+        gone = self.follow_by_uuid(sought)
+        self.backing_view.forget_lost(set(sought) - gone)
 
     def read_all_backings(self) -> shadow.Backings:
         """All shadow VMs in one bulk read.

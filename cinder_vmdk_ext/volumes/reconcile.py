@@ -269,6 +269,8 @@ class Reconciler:
         try:
             self._settle_detached()
             self._follow_instances()
+            self._upstream.volumeops.seek_lost(lambda ids: {
+                volume.id for volume in volume_rows.volumes(set(ids))})
             self._limits.settle_expected()
             if self._worker is not None:
                 self._worker.soon = self._limits.expecting

@@ -6,6 +6,7 @@ from unittest import mock
 
 from pyVmomi import vim
 
+from cinder_vmdk_ext.backings import cache
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.volumes import reconcile
 from cinder_vmdk_ext.vsphere import soap
@@ -119,6 +120,19 @@ class MembersTestCase(backend_case.BackendCase):
         self.rename(vm, 'outside')
         self.await_true(
             lambda: self.memory(other)[vm._moId].name == 'outside')
+
+    def test_a_vm_that_is_registered_elsewhere_is_known_again(self):
+        vm = self.truth(self.create()).vm
+        moref, name = vm._moId, vm.name
+        self.await_true(lambda: moref in self.memory())
+        place = vm.config.files.vmPathName, name, False, vm.resourcePool
+        with mock.patch.object(cache, 'FIRST_PAUSE_SECONDS', 0):
+            vm.UnregisterVM()
+            self.await_true(lambda: moref not in self.memory())
+            self.driver.backend.reconciler.run()  # it is nowhere
+            found = self.wait(self.root().RegisterVM_Task(*place, None))
+            self.driver.backend.reconciler.run()
+        self.await_true(lambda: found._moId in self.memory())
 
     def test_a_vm_in_a_folder_made_later_is_known(self):
         self.await_true(lambda: self.driver.volumeops.backings_known())

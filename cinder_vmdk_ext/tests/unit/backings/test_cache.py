@@ -36,9 +36,10 @@ class BackingViewTestCase(unittest.TestCase):
         super().setUp()
         stream = types.SimpleNamespace(
             listeners=[], conversation=lambda: self.conversation,
-            client=vcenters.Client(),
+            client=vcenters.Client(), clock=lambda: self.now,
             probe=lambda: self.calls.append('probe'))
         self.calls = []
+        self.now = 1000.0
         ops = types.SimpleNamespace(
             read_all_backings=lambda: self.calls.append('read') or 'read')
         self.view = cache.BackingView(stream, ops)
@@ -116,15 +117,44 @@ class BackingViewTestCase(unittest.TestCase):
 
         def keep(left):
             asked.append(list(left))
-            return set(still_there)
+            return set(still_there), set(left) - set(still_there)
         self.stage.settle()  # the first report is complete
         self.stage.watch_list = types.SimpleNamespace(keep=keep)
+        self.stage.on_lost = self.view._note_lost
         self.stage.members = types.SimpleNamespace(echo=echoes.append)
-        self.report(**self.uuid('u-1'))
+        self.report(**self.uuid('u-1'), **self.marked('v-1'))
         self.stage.settle()
         self.report('leave')
         self.stage.settle()
         return asked, echoes
+
+    @staticmethod
+    def marked(volume_id):
+        return {'config.extraConfig["cinder.volume.id"]': etree.fromstring(
+            f'<val xmlns="urn:vim25"><key>cinder.volume.id</key>'
+            f'<value>{volume_id}</value></val>')}
+
+    def test_a_vm_that_vanished_is_sought_after_pauses_for_a_day(self):
+        self.seek(())
+        self.assertEqual({}, self.view.lost_backings())
+        begun, sought_at = self.now, []
+        while self.now < begun + 3 * 86400:
+            self.now += cache.FIRST_PAUSE_SECONDS
+            if self.view.lost_backings() == {'u-1': 'v-1'}:
+                sought_at.append((self.now - begun) / 60)
+        self.assertEqual([1, 3, 7, 15, 31, 63, 127, 255, 511, 1023],
+                         sought_at)
+
+    def test_a_vm_that_returned_or_has_no_volume_is_not_sought(self):
+        self.seek(())
+        self.view.forget_lost(['u-1', 'unknown'])
+        self.now += cache.FIRST_PAUSE_SECONDS
+        self.assertEqual({}, self.view.lost_backings())
+        self.seek(())
+        self.report(**self.uuid('u-1'))
+        self.stage.settle()
+        self.now += cache.FIRST_PAUSE_SECONDS
+        self.assertEqual({}, self.view.lost_backings())
 
     def test_a_vm_that_is_gone_is_forgotten_at_once(self):
         self.assertEqual(([['vm-1']], []), self.seek(()))

@@ -123,14 +123,14 @@ class WatchListTestCase(unittest.TestCase):
         self.list.open(LIST, [])
         self.client.answers['ModifyListView'] = vcenters.reply(
             '<returnval type="VirtualMachine">vm-3</returnval>')
-        self.assertEqual({'vm-1'}, self.list.keep({
+        self.assertEqual(({'vm-1'}, {'vm-3'}), self.list.keep({
             'vm-1': shadow.Backing('vm-1', f'volume-{ID}', ()),
             'vm-2': shadow.Backing('vm-2', 'a stranger', ()),
             'vm-3': shadow.Backing('vm-3', 'old', (), volume_id=ID)}))
         self.assertEqual([(['vm-1', 'vm-3'], [])], self.changes())
 
     def test_without_a_list_nothing_is_kept(self):
-        self.assertEqual(set(), self.list.keep({
+        self.assertEqual((set(), set()), self.list.keep({
             'vm-1': shadow.Backing('vm-1', f'volume-{ID}', ())}))
 
     def test_one_that_the_driver_deletes_is_not_sought(self):

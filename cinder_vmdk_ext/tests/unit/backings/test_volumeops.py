@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shadow VMs of a whole vCenter in one read."""
 
+import types
 import unittest
+from unittest import mock
 
 from cinder_vmdk_ext.backings import volumeops
 from cinder_vmdk_ext.tests.unit import vcenters
@@ -58,3 +60,31 @@ class ReadBackingsTestCase(unittest.TestCase):
         self.read(*(vm(f'vm-{number}', config__instanceUuid=str(number))
                     for number in range(500)))
         self.assertEqual(3, len(self.client.calls))
+
+
+class SeekTestCase(unittest.TestCase):
+    """Shadow VMs that vanished are sought while their volumes exist."""
+
+    def test_what_is_found_or_has_no_volume_is_sought_no_longer(self):
+        forgotten = []
+        ops = volumeops.VolumeOps(vcenters.Session(), 100, 'key', 'type',
+                                  client=vcenters.Client())
+        ops.backing_view = types.SimpleNamespace(
+            lost_backings=lambda: {'u-1': 'v-1', 'u-2': 'v-2', 'u-3': 'v-3'},
+            forget_lost=forgotten.extend)
+        with mock.patch.object(ops, 'follow_by_uuid',
+                               return_value=frozenset({'u-2'})) as follow:
+            ops.seek_lost(lambda ids: {'v-1', 'v-2'} & set(ids))
+        follow.assert_called_once_with(['u-1', 'u-2'])
+        self.assertEqual(['u-3', 'u-1'], forgotten)
+
+    def test_while_nothing_is_lost_the_database_is_not_asked(self):
+        ops = volumeops.VolumeOps(vcenters.Session(), 100, 'key', 'type',
+                                  client=vcenters.Client())
+        ops.seek_lost(self.fail)
+        ops.backing_view = types.SimpleNamespace(lost_backings=dict)
+        ops.seek_lost(self.fail)
+
+
+if __name__ == '__main__':
+    unittest.main()
