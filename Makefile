@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large bench-start churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix policies-run upgrade-run tox docs docs-run genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large bench-start churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix migration-run policies-run upgrade-run tox docs docs-run genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ privileges: $(STAMP) $(SIMULATOR) ## what each operation needs the vCenter's use
 
 cluster-run: $(STAMP) $(SIMULATOR) ## 300 operations on three cinder-volume that are killed in turn, into docs/cluster-run.md
 	@$(BIN)/python -W ignore -m sandbox.tests.cluster_run $(ARGS)
+
+migration-run: $(STAMP) $(SIMULATOR) ## volumes migrated between two vCenters by real services of Cinder, and killed meanwhile
+	@$(BIN)/python -W ignore -m unittest -v sandbox.tests.migration_run
 
 policies-run: $(STAMP) $(SIMULATOR) ## 50 volumes of a type with a storage policy by Cinder's stock scheduler, made at once and lazily
 	@$(BIN)/python -W ignore -m unittest -v sandbox.tests.policies_run

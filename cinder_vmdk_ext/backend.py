@@ -49,12 +49,14 @@ from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import delete
 from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import extend
+from cinder_vmdk_ext.volumes import generic_migration
 from cinder_vmdk_ext.volumes import groups
 from cinder_vmdk_ext.volumes import images
 from cinder_vmdk_ext.volumes import instance_copy
 from cinder_vmdk_ext.volumes import manage
 from cinder_vmdk_ext.volumes import manage_snapshots
 from cinder_vmdk_ext.volumes import migrate
+from cinder_vmdk_ext.volumes import migration_recovery
 from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import reconcile
 from cinder_vmdk_ext.volumes import records
@@ -143,10 +145,7 @@ class Backend:
                                     self.replacement, self.attach,
                                     self.admission,
                                     lambda: self.deployment())
-        self.backups = backups.Backups(
-            port, self.admission, restore.Restore(
-                port, self.selection, self.finder, self.replacement,
-                self.images), self.owner)
+        self._build_copies()
         self.migrate = migrate.Migrate(port, self.selection, self.finder,
                                        self.location_info)
         self.extend = extend.Extend(port, self.selection, self.finder,
@@ -170,10 +169,29 @@ class Backend:
                                     self._manage_lock)
         self.manage_snapshots = manage_snapshots.ManageSnapshots(
             port, self.finder, self.disk_scan, self._manage_lock)
-        self.delete = delete.Delete(port, self.finder, self.manage)
+        self.delete = delete.Delete(port, self.finder, self.manage,
+                                    self.owner.owns,
+                                    self.migration.files.forget)
         self.reconciler = reconcile.Reconciler(
             port, self.selection, self.migrate, self.disk_home,
             self.compliance, self.limits, self.owner)
+
+    def _build_copies(self) -> None:
+        """Build the parts that copy volumes to and from files."""
+        port = self.upstream
+        restorer = restore.Restore(port, self.selection, self.finder,
+                                   self.replacement, self.images)
+        self.backups = backups.Backups(port, self.admission, restorer,
+                                       self.owner)
+        files = generic_migration.Files(self.backups, self.owner)
+        self.migration = generic_migration.GenericMigration(
+            generic_migration.Source(port, self.admission, self.finder,
+                                     restorer, files),
+            generic_migration.Destination(port, self.admission, self.finder,
+                                          restorer, self.selection.specs,
+                                          files), files)
+        self.broken_off = migration_recovery.BrokenOff(files, restorer)
+        self.backups.sweep_others = self.broken_off.sweep
 
     # -- Used by the parts, the audit and the command line ------------------
 

@@ -117,27 +117,29 @@ vmdk_ext_opts = [
         'vmdk_ext_backup_dir',
         default='$state_path/vmdk-ext-backup',
         help='Folder through which cinder-backup gets and restores the '
-             'content of a volume: a raw file with holes, as large as the '
-             "volume's data, as long as the backup or restore lasts. The "
+             'content of a volume, and through which volumes are migrated '
+             'between vCenters: a raw file with holes, as large as the '
+             "volume's data, as long as that lasts. The "
              'service creates the folder, for its own user alone. '
              'cinder-backup must see it under the same path, and run as the '
-             'same user. Empty: no backups through files.'),
+             'same user. Empty: no backups or migrations through files.'),
     cfg.BoolOpt(
         'vmdk_ext_backup_dir_shared',
         default=False,
-        help='Whether the cinder-backup services of other hosts, and the '
-             'other cinder-volume services of a cluster, see '
+        help='Whether the cinder-backup services of other hosts, the '
+             'cinder-volume services from which volumes are migrated here, '
+             'and the other cinder-volume services of a cluster, see '
              'vmdk_ext_backup_dir too, on a file system that they share (NFS, '
-             'for example). If false, a backup by another host is refused.'),
+             'for example). If false, a backup by another host, and a '
+             'migration from it, is refused.'),
     cfg.BoolOpt(
         'vmdk_ext_connector_credentials',
         default=False,
         help="Give the vCenter's address, user and password to os-brick's "
              'vmdk connector, in place of a file in vmdk_ext_backup_dir. Then '
              'every member of a project can read them through the Volume API, '
-             'and the database stores them with the attachment. Backups do '
-             'not need this; host-assisted migration does. Nova needs no '
-             'credentials.'),
+             'and the database stores them with the attachment. Backups, '
+             'host-assisted migration and Nova do not need this.'),
 ]
 
 

@@ -98,6 +98,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         self.backend.promised.start()
         self.backend.backups.resume(self.put_restored,
                                     self.delete_volume)
+        self.backend.broken_off.resume()
         self.backend.reconciler.start(
             self.configuration.vmdk_ext_reconcile_interval)
         self.backend.endpoint.start(
@@ -153,6 +154,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             'shared_targets': False,
             'multiattach': False,
             'online_extend_support': True,
+            # Migrations copy to files that are holes at first.
+            'sparse_copy_volume': True,
             'clone_across_pools': True,
             'volumes_at_risk': len(self.backend.reconciler.at_risk),
             'filter_function': self.get_filter_function(),
@@ -289,9 +292,13 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                 message=refusals.ATTACH)
     def initialize_connection(self, volume: Any, connector: Any) -> Any:
         """Return the connection info for an attachment (Cinder hook)."""
+        if self.backend.migration.serves(volume, connector):
+            return self.backend.migration.connect(volume, connector,
+                                                  self.put_migrated)
         if self.backend.backups.serves(connector):
             return self.backend.backups.connect(volume, connector)
         self.backend.backups.check_settled(volume)
+        self.backend.migration.source.check_settled(volume)
         found = self.backend.attach.initialize_connection(volume, connector)
         self.backend.reconciler.expect(volume, connector)
         return found
@@ -299,7 +306,9 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def terminate_connection(self, volume: Any, connector: Any,
                              **kwargs: Any) -> None:
         """End an attachment, a backup or a restore (Cinder hook)."""
-        if self.backend.backups.serves(connector):
+        if self.backend.migration.serves(volume, connector):
+            self.backend.migration.disconnect(volume)
+        elif self.backend.backups.serves(connector):
             self.backend.backups.disconnect(volume, connector,
                                             self.put_restored)
         else:
@@ -378,11 +387,31 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Move a volume to another pool of this vCenter (Cinder hook)."""
         return self.backend.migrate.migrate(volume, host)
 
+    @hooks.hook()
+    def before_volume_copy(self, context: Any, volume: Any, new_volume: Any,
+                           remote: Any = None) -> None:
+        """Note that Cinder copies a volume to another backend (hook)."""
+        self.backend.broken_off.sweep()
+        self.backend.migration.source.begin(volume, new_volume)
+
+    @hooks.hook()
+    def after_volume_copy(self, context: Any, volume: Any, new_volume: Any,
+                          remote: Any = None) -> None:
+        """Wait until the other backend has imported the copy (hook)."""
+        self.backend.migration.source.finish(context, volume, new_volume)
+
+    @hooks.hook(locks_on=('volume',), places=True)
+    def put_migrated(self, volume: Any) -> None:
+        """Make what was copied from another backend the volume's content."""
+        self.backend.migration.destination.put(volume)
+        self.backend.limits.apply(volume)
+
     @hooks.hook(locks_on=('volume', 'new_volume'))
     def update_migrated_volume(self, ctxt: Any, volume: Any, new_volume: Any,
                                original_volume_status: str
                                ) -> dict[str, Any]:
         """Finish a generic migration: the copy becomes the volume (hook)."""
+        self.backend.migration.destination.check_imported(new_volume)
         return self.backend.migrate.update_migrated(volume, new_volume,
                                                     original_volume_status)
 

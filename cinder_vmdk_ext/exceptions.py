@@ -18,6 +18,7 @@
     TransferFailed(ImageTransferException)  an upload or download failed
     ConnectorRefused(InvalidConnectorException)  no host can use it so
     BackupRefused(CinderException)          a backup cannot be made or restored
+    MigrationRefused(CinderException)       a volume cannot be copied elsewhere
     LockUnavailable(LockCreationFailed)     the lock service does not answer
     UnusableImage(ImageUnacceptable)        its data is not as described
     QuarantineRefused(CinderException)      it must stay in quarantine
@@ -217,6 +218,13 @@ class ConnectorRefused(exception.InvalidConnectorException):
 
 class BackupRefused(exception.CinderException):
     """A volume cannot be backed up, or restored; the message says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+
+
+class MigrationRefused(exception.CinderException):
+    """A volume cannot be copied to another backend; the message says why."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

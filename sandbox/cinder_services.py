@@ -31,6 +31,7 @@ from wsgiref import simple_server
 
 from eventlet import patcher
 import os_brick
+import os_brick.privileged
 from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_privsep import priv_context
@@ -142,8 +143,7 @@ def configure(arguments: list[str]) -> None:
     config.set_middleware_defaults()
     logging.setup(CONF, 'cinder')
     python_logging.captureWarnings(True)
-    if CONF.glance_api_servers:
-        do_without_privileges()
+    do_without_privileges()
     priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
     os_brick.setup(CONF)
     # Once, here; a service that is stopped would else stop it for all.
@@ -152,11 +152,12 @@ def configure(arguments: list[str]) -> None:
 
 
 def do_without_privileges() -> None:
-    """Inspect images as the user of this process, not as root by sudo.
+    """Read files as the user of this process, not as root by sudo.
 
     Cinder's own way needs a configured sudo; here the user owns all files.
     """
-    privsep.sys_admin_pctxt.set_client_mode(False)
+    for each in privsep.sys_admin_pctxt, os_brick.privileged.default:
+        each.set_client_mode(False)
     utils.get_root_helper = lambda: 'env'
 
 

@@ -28,6 +28,10 @@ SOURCE_VOLUME = 'vmdk-ext.source-volume'
 REPLACED = 'vmdk-ext.replaced-volume'
 #: The volume as which Cinder is taking over a disk (manage).
 TAKING = 'vmdk-ext.taking-for-volume'
+#: The volume as which Cinder will delete a migrated disk (its source).
+MIGRATED_AS = 'vmdk-ext.migrated-as-volume'
+#: The volume that Cinder made as the destination of a migration.
+MIGRATED_TO = 'vmdk-ext.migrated-to-volume'
 #: The path that a disk is being moved to within its datastore.
 MOVING_TO = 'vmdk-ext.moving-disk-to'
 #: The deployment of Cinder that created a VM.

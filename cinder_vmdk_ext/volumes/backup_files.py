@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the raw files that the backup service reads and writes.
+"""Keeps the raw files that backups and migrations read and write.
 
 A volume has at most one such file, and beside it a note in JSON that says what
 it is for. Both have the volume's id as their name, so that every service that
@@ -27,6 +27,9 @@ LOG = logging.getLogger(__name__)
 #: volume.
 EXPORTING, EXPORTED, FAILED = 'exporting', 'exported', 'failed'
 OFFERED, WRITTEN = 'offered', 'written'
+#: Of a migration: its copy has not begun, or has been read; what was written
+#: is on the volume.
+ASKED, READ, IMPORTED = 'asked', 'read', 'imported'
 
 #: Less free space than this is left to the host.
 SPARE_BYTES = 256 * units.Mi
@@ -42,7 +45,8 @@ class FileNote(NamedTuple):
     owner: str  # the host or cluster of the volume's backend
     service: str  # the host of the service that works on it
     backup_id: str = ''
-    #: The host that reads or writes the file; '': none yet.
+    #: The host that reads or writes the file; '': none yet. Of the source of
+    #: a migration: the host (with the pool) of its record.
     host: str = ''
     #: Of a failed copy: why it failed.
     why: str = ''
@@ -57,6 +61,12 @@ class FileNote(NamedTuple):
     #: Of a note without a file, under the id of its backup: the volume of
     #: which a temporary copy is being made.
     source: str = ''
+    #: Of a migration: the volume on the other side, and what is copied, as
+    #: :func:`raw.digest` returns it.
+    peer: str = ''
+    digest: str = ''
+    #: The adapter type of the disk that is copied.
+    adapter: str = ''
 
 
 class Folder:
@@ -64,6 +74,13 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self._folder = pathlib.Path(path)
+        self._above: Folder | None = None
+
+    def within(self, name: str) -> 'Folder':
+        """A folder in this one, with files and notes of its own."""
+        found = Folder(str(self._folder / name))
+        found._above = self
+        return found
 
     def file(self, volume_id: str) -> str:
         """The path of a volume's file."""
@@ -128,8 +145,12 @@ class Folder:
 
     def remove(self, volume_id: str) -> None:
         """Remove a volume's file and its note; they may be gone already."""
-        for suffix in (_RAW, _NOTE):
-            self._path(volume_id, suffix).unlink(missing_ok=True)
+        self.empty(volume_id)
+        self._path(volume_id, _NOTE).unlink(missing_ok=True)
+
+    def empty(self, volume_id: str) -> None:
+        """Remove a volume's file, and keep its note."""
+        self._path(volume_id, _RAW).unlink(missing_ok=True)
 
     # -- Files --------------------------------------------------------------
 
@@ -176,6 +197,8 @@ class Folder:
         return found.st_mtime_ns != changed_ns
 
     def _create(self) -> None:
+        if self._above is not None:
+            self._above._create()  # with the same mode
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def check_space(self, needed_bytes: int = 0) -> None:

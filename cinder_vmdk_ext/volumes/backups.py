@@ -35,7 +35,6 @@ from cinder import objects
 from cinder.objects import fields
 from cinder.volume import volume_utils
 
-from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import upstream
@@ -49,8 +48,6 @@ LOG = logging.getLogger(__name__)
 
 #: Key of a backup's metadata; its value says what the backup contains.
 CONTENT, RAW = 'vmdk-ext-content', 'raw'
-# The free space is looked up after so many bytes.
-_A_CHECK_BYTES = 64 * units.Mi
 # The part of rpc_response_timeout for which a call waits for an import.
 _PART = 0.7
 _RPC_SECONDS = 60
@@ -60,7 +57,6 @@ _LOOK_SECONDS, _LOOKS = 1.0, 600
 _TEMPORARY = 'backup-vol-'
 # How often, at most, reports of statistics remove what is left.
 _SWEEP_SECONDS = 600.0
-_OF_BACKUPS = ('backing-up', 'restoring-backup')  # statuses of a volume
 
 
 class Backups:
@@ -75,6 +71,8 @@ class Backups:
         self._restore = restorer
         self._owner = owner
         self._swept_at = time.monotonic()
+        #: Removes what others than backups have left in the folder.
+        self.sweep_others: Callable[[], None] = lambda: None
         # Volumes whose connection was refused. cinder-backup ends it too.
         self._refused: set[str] = set()
 
@@ -86,45 +84,51 @@ class Backups:
         It is that of a service of Cinder (os-brick's), and the operator does
         not want it to get the vCenter's credentials.
         """
-        return attach.is_os_brick(connector) and not self._gives_credentials()
+        return attach.is_os_brick(connector) and not self.gives_credentials
 
     def check(self, connector: Any) -> None:
         """Check whether a host can use a file in our folder.
 
         :raises ConnectorRefused: it cannot; the message names the remedy
         """
-        if not self._path:
+        if not self.path:
             raise exceptions.ConnectorRefused(
                 "os-brick's vmdk connector would need the vCenter's password, "
                 'which this backend does not give out, and '
                 'vmdk_ext_backup_dir is empty, so that a backup cannot use a '
                 'file either; set that option')
         host = connector.get('host')
-        if not self._is_shared and host != socket.gethostname():
+        if not self.is_shared and host != socket.gethostname():
             raise exceptions.ConnectorRefused(
                 f'host {host} is not this one ({socket.gethostname()}), so '
                 'that it cannot open files in vmdk_ext_backup_dir '
-                f'({self._path}); run cinder-backup here, or mount a shared '
-                'file system there on both hosts and set '
+                f'({self.path}); run the service that asks (cinder-backup, or '
+                'the cinder-volume from which a volume is migrated) here, or '
+                'mount a shared file system there on both hosts and set '
                 'vmdk_ext_backup_dir_shared')
 
-    def _gives_credentials(self) -> bool:
+    @property
+    def gives_credentials(self) -> bool:
+        """Whether os-brick gets the vCenter's credentials."""
         return bool(self._upstream.configuration.safe_get(
             'vmdk_ext_connector_credentials'))
 
     @property
-    def _path(self) -> str:
+    def path(self) -> str:
+        """The folder for files; '': there is none."""
         return self._upstream.configuration.safe_get(
             'vmdk_ext_backup_dir') or ''
 
     @property
-    def _is_shared(self) -> bool:
+    def is_shared(self) -> bool:
+        """Whether other hosts see the folder."""
         return bool(self._upstream.configuration.safe_get(
             'vmdk_ext_backup_dir_shared'))
 
     @property
-    def _folder(self) -> backup_files.Folder:
-        return backup_files.Folder(self._path)
+    def folder(self) -> backup_files.Folder:
+        """The folder for files of backups."""
+        return backup_files.Folder(self.path)
 
     # -- Backup -------------------------------------------------------------
 
@@ -147,7 +151,7 @@ class Backups:
         :raises Exception: no temporary copy of a snapshot was made; the
             backup has ended
         """
-        if self._gives_credentials() or not self._path:
+        if self.gives_credentials or not self.path:
             return find_device()
         self.sweep()
         device, is_snapshot = objects.Volume.get_by_id(
@@ -155,7 +159,7 @@ class Backups:
         try:
             self._check_parent(context, backup)
             # To find this backup again if the service ends meanwhile.
-            self._folder.save(self._note(
+            self.folder.save(self._note(
                 device, backup_files.EXPORTING, backup)._replace(
                     volume_id=backup.id, source=device.id))
             device, is_snapshot = find_device()
@@ -163,7 +167,7 @@ class Backups:
         except Exception as error:
             why = exceptions.first_line(error) or type(error).__name__
             if backup.snapshot_id and device.id == backup.volume_id:
-                self._folder.remove(backup.id)
+                self.folder.remove(backup.id)
                 _end(backup, why)
                 raise
             LOG.error('Volume %(volume)s was not copied for backup '
@@ -171,20 +175,21 @@ class Backups:
                       {'volume': device.id, 'backup': backup.id, 'why': why},
                       exc_info=not isinstance(
                           error, exceptions.BackupRefused))
-            self._folder.remove(device.id)
-            self._folder.save(self._note(device, backup_files.FAILED, backup,
-                                         why=why))
-            self._folder.remove(backup.id)
+            self.folder.remove(device.id)
+            self.folder.save(self._note(device, backup_files.FAILED, backup,
+                                        why=why))
+            self.folder.remove(backup.id)
         return device, is_snapshot
 
     def _note(self, volume: Any, state: str, backup: Any,
               **more: Any) -> backup_files.FileNote:
         return backup_files.FileNote(
-            volume.id, state, self._owned_by, self._owner.host or '',
+            volume.id, state, self.owned_by, self._owner.host or '',
             backup.id, **more)
 
     @property
-    def _owned_by(self) -> str:
+    def owned_by(self) -> str:
+        """The cluster or host whose files are ours."""
         return self._owner.cluster_name or self._owner.host or ''
 
     def _check_parent(self, context: Any, backup: Any) -> None:
@@ -201,25 +206,18 @@ class Backups:
 
     def _export(self, volume: Any, backup: Any) -> None:
         self._admission.check_plain(volume)
-        if self._owner.cluster_name and not self._is_shared:
+        if self._owner.cluster_name and not self.is_shared:
             raise exceptions.BackupRefused(
                 'share vmdk_ext_backup_dir among the services of the '
                 'cluster, and set vmdk_ext_backup_dir_shared')
-        folder, began = self._folder, time.monotonic()
+        folder, began = self.folder, time.monotonic()
         folder.check_space()
         folder.save(self._note(volume, backup_files.EXPORTING, backup))
         folder.remove(backup.id)
         LOG.info('The copy of volume %(volume)s for backup %(backup)s begins.',
                  {'volume': volume.id, 'backup': backup.id})
-        written = 0
-        with locks.volumes(volume.id), folder.created(
-                volume.id) as descriptor:
-            for count in self._restore.exported(volume, descriptor):
-                if (written // _A_CHECK_BYTES
-                        != (written + count) // _A_CHECK_BYTES):
-                    folder.check_space()
-                written += count
-                concurrency.cooperative_yield()
+        with locks.volumes(volume.id):
+            written = self._restore.export_to(folder, volume)
         backup.metadata = dict(backup.metadata or {}) | {CONTENT: RAW}
         backup.save()
         folder.save(self._note(volume, backup_files.EXPORTED, backup))
@@ -234,7 +232,7 @@ class Backups:
         """Return the connection info of a host that backs up or restores.
 
         :raises ConnectorRefused: no backup or restore of the volume is under
-            way, or another host does it, or Cinder migrates the volume
+            way, or another host does it
         :raises BackupRefused: the volume cannot be backed up or restored
         """
         try:
@@ -246,10 +244,9 @@ class Backups:
         return info
 
     def _connect(self, volume: Any, connector: Any) -> dict[str, Any]:
-        _check_not_copied(volume)
         self.check(connector)
         self.check_settled(volume)
-        folder = self._folder
+        folder = self.folder
         note = folder.note(volume['id'])
         if note is None or not _is_running(note):
             note = self._offer(volume)
@@ -281,7 +278,7 @@ class Backups:
         self._admission.check_plain(volume)
         self._restore.check(volume)
         self.sweep()
-        folder = self._folder
+        folder = self.folder
         folder.check_space()
         note = self._note(volume, backup_files.OFFERED, found,
                           raw=is_raw(found),
@@ -304,7 +301,7 @@ class Backups:
         :raises Exception: the content cannot be put on the volume, which
             stays as it was
         """
-        folder = self._folder
+        folder = self.folder
         note = folder.note(volume['id'])
         if note is None:
             self._check_not_lost(volume, connector)
@@ -325,8 +322,7 @@ class Backups:
             return
         folder.save(note._replace(state=backup_files.WRITTEN))
         begun = self._begin(volume, put)
-        if begun.ended.wait(_PART * getattr(
-                cfg.CONF, 'rpc_response_timeout', _RPC_SECONDS)):
+        if begun.ended.wait(call_seconds()):
             if begun.error is not None:
                 raise begun.error
             return
@@ -346,7 +342,7 @@ class Backups:
             self.check(connector)
             if _restored_to(volume['id']) is not None:
                 raise exceptions.BackupRefused(
-                    f'{self._folder.file(volume["id"])}, to which a backup '
+                    f'{self.folder.file(volume["id"])}, to which a backup '
                     f'was restored, is gone; volume {volume["id"]} keeps its '
                     'content: repeat the restore, and leave the files in '
                     'vmdk_ext_backup_dir alone')
@@ -361,11 +357,11 @@ class Backups:
             why = 'it was cancelled'
         elif set(_failures(note.backup_id)) - set(note.messages):
             why = 'cinder-backup reported a failure'
-        elif not self._folder.is_changed(volume['id'], note.changed_ns):
-            self._folder.remove(volume['id'])
+        elif not self.folder.is_changed(volume['id'], note.changed_ns):
+            self.folder.remove(volume['id'])
             raise exceptions.BackupRefused(
                 'cinder-backup has not written to '
-                f'{self._folder.file(volume["id"])}; it must see that folder '
+                f'{self.folder.file(volume["id"])}; it must see that folder '
                 'under the same path (vmdk_ext_backup_dir)')
         else:
             return True
@@ -378,7 +374,7 @@ class Backups:
     # -- Import -------------------------------------------------------------
 
     def _begin(self, volume: Any, put: Callable[[Any], None]) -> '_Import':
-        folder = self._folder
+        folder = self.folder
 
         def done() -> None:
             # What fails once would fail again, and the backup still exists.
@@ -392,7 +388,7 @@ class Backups:
 
         :raises BackupRefused: the file is no content of this volume
         """
-        folder = self._folder
+        folder = self.folder
         note = folder.note(volume['id'])
         if note is None or note.state != backup_files.WRITTEN:
             return
@@ -412,9 +408,9 @@ class Backups:
 
         :raises BackupRefused: it does
         """
-        if not self._path:
+        if not self.path:
             return
-        note = self._folder.note(volume['id'])
+        note = self.folder.note(volume['id'])
         if note is not None and note.state == backup_files.WRITTEN:
             raise exceptions.BackupRefused(
                 f'wait until volume {volume["id"]} is available: it is being '
@@ -429,7 +425,7 @@ class Backups:
         :param put: as of :meth:`disconnect`
         :param delete: deletes a volume's disk
         """
-        if self._gives_credentials() or not self._path:
+        if self.gives_credentials or not self.path:
             return
         own = [note for note in self._own_notes()
                if note.service == self._owner.host]
@@ -460,7 +456,7 @@ class Backups:
             cinder_context.get_admin_context(),
             filters={'id': note.volume_id})
         if not found:
-            self._folder.remove(note.volume_id)
+            self.folder.remove(note.volume_id)
             return
         LOG.info('The import of backup %(backup)s to volume %(volume)s was '
                  'broken off and begins again.',
@@ -480,13 +476,13 @@ class Backups:
         why = ('repeat the backup: cinder-volume was restarted while it '
                f'copied volume {volume_id}')
         if backup.snapshot_id and volume_id == backup.volume_id:
-            self._folder.remove(backup.id)
+            self.folder.remove(backup.id)
             _end(backup, why)
             return
-        self._folder.save(note._replace(
+        self.folder.save(note._replace(
             volume_id=volume_id, source='', state=backup_files.FAILED,
             why=why))
-        self._folder.remove(backup.id)
+        self.folder.remove(backup.id)
         context = _context_of(backup)
         backup_rpcapi.BackupAPI().continue_backup(
             context, backup, objects.BackupDeviceInfo.from_primitive(
@@ -520,10 +516,11 @@ class Backups:
     def sweep_at_times(self) -> None:
         """As :meth:`sweep`, but not more often than every ten minutes."""
         now = time.monotonic()
-        if (not self._gives_credentials() and self._path
-                and now - self._swept_at > _SWEEP_SECONDS):
+        if (now - self._swept_at > _SWEEP_SECONDS
+                and not self.gives_credentials and self.path):
             self._swept_at = now
             self.sweep()
+            self.sweep_others()
 
     def sweep(self) -> None:
         """Remove the files of backups and restores that have ended."""
@@ -534,7 +531,7 @@ class Backups:
                          {'volume': note.volume_id,
                           'backup': note.backup_id})
                 try:
-                    self._folder.remove(note.volume_id)
+                    self.folder.remove(note.volume_id)
                 except OSError as error:
                     # Neither a start nor a report may end here.
                     LOG.warning('The file of volume %(volume)s was not '
@@ -542,8 +539,14 @@ class Backups:
                                 {'volume': note.volume_id, 'error': error})
 
     def _own_notes(self) -> list[backup_files.FileNote]:
-        return [note for note in self._folder.notes()
-                if note.owner == self._owned_by]
+        return [note for note in self.folder.notes()
+                if note.owner == self.owned_by]
+
+
+def call_seconds() -> float:
+    """For how long a call of another service may wait for an import."""
+    return float(_PART * getattr(cfg.CONF, 'rpc_response_timeout',
+                                 _RPC_SECONDS))
 
 
 class _Import:
@@ -605,25 +608,6 @@ class _Import:
     def _set_status(self, status: str, *before: str) -> None:
         _volume(self._volume_id).conditional_update(
             {'status': status}, {'status': before})
-
-
-def _check_not_copied(volume: Any) -> None:
-    """Refuse the attachment of Cinder's generic migration, with the remedy.
-
-    Cinder marks the source "migrating" and the destination "target:ID"
-    (VolumeManager._migrate_volume_generic). A mark that a dead migration left
-    must not hinder a backup, which sets the volume's status.
-
-    :raises ConnectorRefused: Cinder copies the volume for a migration
-    """
-    mark = str(volume.get('migration_status') or '')
-    if ((mark == 'migrating' or mark.startswith('target:'))
-            and volume.get('status') not in _OF_BACKUPS):
-        raise exceptions.ConnectorRefused(
-            f'volume {volume["id"]} cannot be copied by a migration between '
-            "backends without the vCenter's password; back it up and restore "
-            "the backup to a new volume of the other backend's type, or read "
-            '"Migration between vCenters" in docs/backups.md')
 
 
 def _context_of(backup: Any) -> Any:

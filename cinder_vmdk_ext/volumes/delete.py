@@ -2,17 +2,23 @@
 """Deletes volumes; reports lost disks, keeps disks that are not its own."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log as logging
 from oslo_utils import excutils
 from oslo_vmware import exceptions as vmware_exceptions
 
+from cinder import context as cinder_context
+from cinder import objects
+
 from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import manage
+from cinder_vmdk_ext.vsphere import references
 
 LOG = logging.getLogger(__name__)
 
@@ -25,8 +31,14 @@ class Delete:
 
     def __init__(self, cinder: upstream.Upstream,
                  finder: backing_finder.Finder,
-                 managed: manage.Manage) -> None:
+                 managed: manage.Manage, owns: Callable[[Any], bool],
+                 forget: Callable[[Any], None]) -> None:
+        """:param owns: whether a volume belongs to this backend
+        :param forget: removes the files of a volume's migration
+        """
         self._upstream = cinder
+        self._owns = owns
+        self._forget = forget
         self._finder = finder
         self._manage = managed
 
@@ -42,10 +54,19 @@ class Delete:
         if volume.get('status') == _NOT_MANAGED:
             self._manage.give_back(volume)
             return
+        if volume.get('migration_status'):
+            self._forget(volume)
         if state.is_lent(volume) and self._delete_diskless(volume):
             return
-        backing = (self._finder.find(volume) if state.is_deleting(volume)
-                   else self._finder.existing(volume))
+        try:
+            backing = (self._finder.find(volume) if state.is_deleting(volume)
+                       else self._finder.existing(volume))
+        except exceptions.BackingLost:
+            backing = self._left_by_migration(volume)
+            if not backing:
+                raise
+        if not backing and state.is_deleting(volume):
+            backing = self._left_by_migration(volume)
         if not backing:
             return
         # If the reply is lost, a repeated delete needs to know this.
@@ -55,6 +76,31 @@ class Delete:
         except Exception:
             with excutils.save_and_reraise_exception():
                 self._put_back(volume, backing)
+
+    def _left_by_migration(self, volume: Any) -> Any:
+        """The VM that a generic migration left to a volume's record.
+
+        Cinder deletes the source by the id of the volume that it made as the
+        destination. If the migration fails at its end, the destination may
+        have the source's identity.
+        """
+        ops = self._upstream.volumeops
+        is_source = (volume.get('name_id') or volume['id']) != volume['id']
+        for moref, name in ops.marked(
+                shadow.MIGRATED_AS if is_source else shadow.MIGRATED_TO,
+                volume['id']):
+            found = references.Ref('VirtualMachine', moref)
+            holder = ops.mark(found, shadow.VOLUME_ID)
+            if holder and any(map(self._owns, objects.VolumeList.get_all(
+                    cinder_context.get_admin_context(),
+                    filters={'id': holder}))):
+                LOG.warning('VM %(vm)s is not deleted with volume '
+                            '%(volume)s: it holds volume %(holder)s.',
+                            {'vm': name, 'volume': volume['id'],
+                             'holder': holder})
+                continue
+            return found
+        return None
 
     def _delete_diskless(self, volume: Any) -> bool:
         """Delete a shadow VM whose disk os-brick has destroyed.

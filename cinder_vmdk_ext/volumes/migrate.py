@@ -17,6 +17,7 @@ from cinder.volume import volume_utils
 
 from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
+from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
@@ -267,26 +268,47 @@ class Migrate:
 
         Cinder then deletes the source by the new volume's id. So the two
         shadow VMs exchange their identities if both are in this vCenter.
+
+        May be repeated, also after Cinder has exchanged what the records say
+        of the disks.
+
+        :raises BackingLost: the copy is gone
         """
-        ops = self._upstream.volumeops
-        new = self._finder.existing(new_volume)
-        old = self._finder.find(volume)
+        new, old = (self._finder.find(each) for each in (new_volume, volume))
         if new:
-            if original_volume_status != 'in-use':
-                ops.reconfigure_disk(
-                    new, disk_uuid=volume['id'], adapter=copy_policy.adapter(
-                        self._selection.specs(new_volume),
-                        ops.adapter_of(old)
-                        if old and ops.has_disk(old) else None))
-            if old:
-                ops.set_identity(
-                    old, replace.temporary_name(volume, 'migrated'), {
-                        upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
-                        upstream.VOLUME_ID_KEY: ''})
-            ops.set_identity(new, volume['name'],
-                             self._upstream.extra_config(volume))
-            if old:
-                ops.set_identity(old, new_volume['name'],
-                                 self._upstream.extra_config(new_volume))
+            self._exchange(volume, new_volume, old, new,
+                           original_volume_status != 'in-use')
+        elif not old and (state.is_promised(volume)
+                          or state.is_promised(new_volume)):
+            return {'_name_id': None, 'provider_location': None,
+                    'provider_id': state.PROMISED,
+                    **self._selection.promised_place(new_volume)}
+        elif not old:
+            raise exceptions.BackingLost('volume', new_volume['id'],
+                                         new_volume.get('host'))
         return {'_name_id': None, 'provider_location': None,
-                'provider_id': new_volume['provider_id']}
+                'provider_id': state.BACKED}
+
+    def _exchange(self, volume: Any, new_volume: Any, old: Any, new: Any,
+                  detached: bool) -> None:
+        ops = self._upstream.volumeops
+        if detached:
+            ops.reconfigure_disk(
+                new, disk_uuid=volume['id'], adapter=copy_policy.adapter(
+                    self._selection.specs(new_volume),
+                    ops.adapter_of(old)
+                    if old and ops.has_disk(old) else None))
+        if not old:
+            # Should the migration fail now, Cinder keeps both records.
+            ops.set_identity(new, volume['name'],
+                             self._upstream.extra_config(volume)
+                             | {shadow.MIGRATED_TO: new_volume['id']})
+            return
+        ops.set_identity(
+            old, replace.temporary_name(volume, 'migrated'), {
+                upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
+                upstream.VOLUME_ID_KEY: ''})
+        ops.set_identity(new, volume['name'],
+                         self._upstream.extra_config(volume))
+        ops.set_identity(old, new_volume['name'],
+                         self._upstream.extra_config(new_volume))

@@ -18,6 +18,7 @@ from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import images as image_operations
 from cinder_vmdk_ext.volumes import replace
@@ -30,6 +31,8 @@ from cinder_vmdk_ext.vsphere import references
 LOG = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 20
+# The free space is looked up after so many bytes.
+_A_CHECK_BYTES = 64 * units.Mi
 
 
 class RestoredContent(NamedTuple):
@@ -79,6 +82,25 @@ class Restore:
         # A promised volume has no disk yet: it is empty.
         os.truncate(descriptor, size_bytes)
         os.fsync(descriptor)
+
+    def export_to(self, folder: backup_files.Folder, volume: Any) -> int:
+        """Copy a detached volume's disk to its file in a folder.
+
+        The caller holds the volume's lock, and has written its note.
+
+        :returns: how many bytes of data it has
+        :raises BackupRefused: too little space is left
+        :raises BackingLost, TransferFailed: as :meth:`exported`
+        """
+        written = 0
+        with folder.created(volume['id']) as descriptor:
+            for count in self.exported(volume, descriptor):
+                if (written // _A_CHECK_BYTES
+                        != (written + count) // _A_CHECK_BYTES):
+                    folder.check_space()
+                written += count
+                concurrency.cooperative_yield()
+        return written
 
     # -- To the vCenter -----------------------------------------------------
 
@@ -130,8 +152,7 @@ class Restore:
         :raises BackingLost, BackupRefused: as :meth:`check`
         """
         self.check(volume)
-        if left:
-            self._replacement.discard_by_uuid(left)
+        self.discard(left)
         data = content(descriptor, volume['size'] * units.Gi, is_raw)
         old = self._old(volume)
         target = replace.Aside(volume, 'restore') if old else volume
@@ -151,6 +172,14 @@ class Restore:
             self._replacement.replace(volume, old, new)
         state.remember(volume, state.BACKED)
         self._discard_replaced(volume)
+
+    def discard(self, left: str) -> None:
+        """Delete the VM that an attempt which was broken off may have left.
+
+        :param left: its instance UUID; ''
+        """
+        if left:
+            self._replacement.discard_by_uuid(left)
 
     def _imported(self, volume: Any, target: Any, old: Any,
                   data: RestoredContent) -> Any:

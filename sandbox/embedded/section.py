@@ -2,6 +2,7 @@
 """Reads a backend's section of a cinder.conf by Cinder's own code."""
 
 import tempfile
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,19 +24,38 @@ def read(**options: Any) -> configuration.Configuration:
 
     :param options: a list repeats an option, None leaves it out
     """
-    lines = [f'[{NAME}]']
-    for name, value in options.items():
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            if each is not None:
-                # oslo.config reads a $ as the name of another option.
-                lines.append(f'{name} = {str(each).replace("$", "$$")}')
+    return read_all({NAME: options})[NAME]
+
+
+def read_all(sections: Mapping[str, Mapping[str, Any]]
+             ) -> dict[str, configuration.Configuration]:
+    """The sections of several backends.
+
+    :param sections: the options of each, as those of :func:`read`
+    """
+    lines = []
+    for section, options in sections.items():
+        lines.append(f'[{section}]')
+        lines += [line for name, value in options.items()
+                  for line in _lines(name, value)]
     with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
         file.write('\n'.join(lines) + '\n')
         file.flush()
         cfg.CONF(['--config-file', file.name], project='cinder',
                  default_config_dirs=[])
+    return {section: _section(section) for section in sections}
+
+
+def _lines(name: str, value: Any) -> Iterator[str]:
+    for each in value if isinstance(value, (list, tuple)) else [value]:
+        if each is not None:
+            # oslo.config reads a $ as the name of another option.
+            yield f'{name} = {str(each).replace("$", "$$")}'
+
+
+def _section(name: str) -> configuration.Configuration:
     found = configuration.Configuration(volume_driver.volume_opts,
-                                        config_group=NAME)
+                                        config_group=name)
     found.append_config_values(config.vmdk_ext_opts)
     return found
 

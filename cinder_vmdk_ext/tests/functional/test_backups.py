@@ -271,16 +271,6 @@ class BackupsTestCase(backup_case.BackupCase):
         self.driver.terminate_connection(volume, self.connector)
         self.assertEqual([], self.files())
 
-    def test_a_generic_migration_is_refused_with_the_remedy(self):
-        volume = self.create()
-        for mark in 'migrating', f'target:{volume.id}':
-            volume.migration_status = mark
-            caught = self.assertRaises(
-                exceptions.ConnectorRefused,
-                self.driver.initialize_connection, volume, self.connector)
-            self.assertIn('back it up and restore', str(caught))
-        self.assertEqual([], self.files())
-
     def test_a_mark_of_a_dead_migration_does_not_hinder_a_backup(self):
         volume = self.filled()
         volume.migration_status = 'migrating'

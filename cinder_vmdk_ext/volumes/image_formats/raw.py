@@ -6,7 +6,9 @@ and the data there, by ascending offsets.
 """
 
 import errno
+import hashlib
 import os
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -14,6 +16,9 @@ from cinder_vmdk_ext.volumes.image_formats import stream_vmdk
 
 _READ_BYTES = 1 << 20
 _ZEROS = bytes(_READ_BYTES)
+_GRAIN_BYTES = 1 << 16
+#: The digest of content that is nothing but zeros.
+NO_DATA = hashlib.sha256().hexdigest()
 
 
 def write(pieces: Iterable[stream_vmdk.Piece],
@@ -51,6 +56,28 @@ def read(descriptor: int) -> Iterator[stream_vmdk.Piece]:
             if data != _ZEROS[:len(data)]:
                 yield at, data
             at += len(data)
+
+
+def digest(descriptor: int, pause: Callable[[], None]) -> str:
+    """A checksum (SHA-256) of the content of a raw file.
+
+    It is the same wherever the file has holes.
+
+    :param descriptor: of the file, open for reading
+    :param pause: called now and then
+    """
+    found, at = hashlib.sha256(), 0
+    for start, end in _data_ranges(descriptor):
+        at = max(at, start - start % _GRAIN_BYTES)
+        while at < end:
+            data = os.pread(descriptor, _GRAIN_BYTES, at)
+            if data != _ZEROS[:len(data)]:
+                found.update(at.to_bytes(8, 'big'))
+                found.update(data)
+            at += _GRAIN_BYTES
+            if not at % _READ_BYTES:
+                pause()
+    return found.hexdigest()
 
 
 def _data_ranges(descriptor: int) -> Iterator[tuple[int, int]]:

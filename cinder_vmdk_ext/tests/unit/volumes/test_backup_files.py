@@ -52,6 +52,17 @@ class FolderTestCase(unittest.TestCase):
         self.assertEqual(NOTE, self.folder.note(ID))
         self.assertEqual([f'{ID}.json'], os.listdir(self.path))
 
+    def test_a_folder_within_is_as_private_and_has_its_own_files(self):
+        inner = self.folder.within('more')
+        inner.save(NOTE)
+        inner.offer(ID, 1000)
+        self.assertEqual([], self.folder.notes())
+        for path in self.path, os.path.join(self.path, 'more'):
+            self.assertEqual(0o700, os.stat(path).st_mode & 0o777)
+        inner.empty(ID)
+        self.assertEqual([f'{ID}.json'],
+                         os.listdir(os.path.join(self.path, 'more')))
+
     def test_a_file_is_removed_with_its_note(self):
         self.folder.save(NOTE)
         self.folder.offer(ID, 1000)

@@ -80,3 +80,21 @@ class RawTestCase(unittest.TestCase):
         self.write(pieces)
         os.truncate(self.file, size)
         self.assertEqual(CONTENT, self.content())
+
+    def test_a_digest_does_not_depend_on_the_holes(self):
+        def digest():
+            return raw.digest(self.file, lambda: None)
+        os.truncate(self.file, 34 * MIB)
+        self.assertEqual(raw.NO_DATA, digest())
+        os.pwrite(self.file, bytes(MIB), 5 * MIB)
+        self.assertEqual(raw.NO_DATA, digest())
+        self.write([(0, CONTENT)])
+        whole = digest()
+        os.truncate(self.file, 0)
+        os.truncate(self.file, 34 * MIB)
+        for at in range(0, 34 * MIB, 4096):
+            if any(CONTENT[at:at + 4096]):
+                os.pwrite(self.file, CONTENT[at:at + 4096], at)
+        self.assertEqual(whole, digest())
+        os.pwrite(self.file, b'x', 33 * MIB)
+        self.assertNotEqual(whole, digest())

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes are copied to a backend of another vCenter without the password."""
+
+import contextlib
+import json
+import os
+from unittest import mock
+
+import oslo_messaging
+
+from cinder import exception
+
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests.functional import migration_case
+from cinder_vmdk_ext.volumes import backup_files
+from cinder_vmdk_ext.volumes import backups
+from cinder_vmdk_ext.volumes import generic_migration
+
+
+class Killed(BaseException):
+    """The process is killed: no ``except Exception`` catches it."""
+
+
+class GenericMigrationTestCase(migration_case.MigrationCase):
+
+    def connector(self, **more):
+        return migration_case.backup_case.volume_manager.volume_utils \
+            .brick_get_connector_properties() | more
+
+    def meanwhile(self, method, act):
+        """Do something once, before a call is made."""
+        left = [act]
+
+        def look(name):
+            if name == method and left:
+                left.pop()()
+        self.calls.meanwhile = look
+
+    @property
+    def destination(self):
+        """The volume that Cinder has made at the destination."""
+        return next(each for each in migration_case.objects.VolumeList
+                    .get_all(self.context)
+                    if generic_migration.source_of(each))
+
+    def test_a_volume_with_its_content_form_and_adapter(self):
+        kind = self.volume_type('thick', vmdk_type='thick',
+                                adapter_type='busLogic')['id']
+        volume = self.filled(type_id=kind)
+        before, adapter = self.checksum(volume), self.truth(volume).adapter
+        # Calls that do not wait; the source asks again.
+        with mock.patch.object(backups, '_PART', 0):
+            moved = self.migrate(volume)
+        self.assertEqual('success', moved.migration_status)
+        truth = self.assert_only(moved, self.far)
+        self.assertEqual(('thick', adapter),
+                         (truth.provisioning, truth.adapter))
+        self.assertEqual(before, self.far.checksum(moved))
+        self.assertEqual({'local'}, {info['driver_volume_type']
+                                     for info in self.calls.infos})
+        self.assertNotIn(self.far.vcenter.password,
+                         json.dumps(self.calls.infos))
+        # It is a volume like others there.
+        self.far.driver.extend_volume(moved, 2)
+        self.far.driver.delete_volume(moved)
+        self.assertEqual({}, self.far.shadow_vms())
+
+    def test_a_volume_without_a_disk_yet(self):
+        for side in self, self.far:
+            self.set_options(side, vmware_lazy_create=True)
+        moved = self.migrate(self.create())
+        self.assertEqual(
+            ('success', state.PROMISED, migration_case.FAR_HOST),
+            (moved.migration_status, moved.provider_id,
+             moved.host.partition('#')[0]))
+        self.assertEqual(({}, {}, []), (
+            self.shadow_vms(), self.far.shadow_vms(), self.files()))
+
+    # -- What is refused, or fails -------------------------------------------
+
+    def test_a_host_that_does_not_see_the_folder(self):
+        connector = self.connector(host='elsewhere')
+        with mock.patch.object(
+                migration_case.backup_case.volume_manager.volume_utils,
+                'brick_get_connector_properties', lambda *args: connector):
+            self.assert_stays(self.filled(), 'vmdk_ext_backup_dir_shared')
+
+    def test_a_copy_that_is_not_complete(self):
+        volume = self.filled()
+
+        def truncate():
+            file, = self.folder.glob('migrations/*.raw')
+            os.truncate(file, 1 << 20)
+        self.meanwhile('initialize_connection', lambda: self.meanwhile(
+            'initialize_connection', truncate))
+        self.assert_stays(volume, 'is not what was copied')
+
+    def test_an_import_that_fails(self):
+        self.far.control.fault(method='ImportVApp',
+                               fault={'type': 'NoDiskSpace'})
+        self.assert_stays(self.filled(), 'could not be imported')
+
+    def test_a_snapshot_taken_meanwhile(self):
+        volume = self.filled()
+        self.meanwhile('terminate_connection',
+                       lambda: self.new_snapshot(volume))
+        self.assert_stays(volume, 'has snapshots')
+
+    def test_no_instance_gets_a_disk_that_has_been_copied(self):
+        volume = self.filled()
+
+        def attach():
+            caught = self.assertRaises(
+                exceptions.MigrationRefused,
+                self.driver.initialize_connection, self.fresh(volume),
+                {'instance': self.instances()[0]._moId})
+            self.assertIn('has been copied', str(caught))
+        self.meanwhile('terminate_connection', attach)
+        self.assert_only(self.migrate(volume), self.far)
+
+    def test_a_member_cannot_have_half_a_copy_imported(self):
+        volume = self.filled()
+
+        def forge():
+            # After the file was offered, before anything is copied.
+            new = self.destination
+            self.far.driver.terminate_connection(new, self.connector())
+            with contextlib.suppress(exceptions.MigrationRefused):
+                self.far.driver.initialize_connection(
+                    new, self.connector(**{generic_migration.ASKS: 'guess'}))
+        real = self.driver.initialize_connection
+
+        def connect(*args):
+            forge()
+            return real(*args)
+        with mock.patch.object(self.driver, 'initialize_connection', connect):
+            self.assert_stays(volume, 'something else is on volume')
+
+    def test_a_source_of_another_driver(self):
+        volume = self.create()
+        volume.provider_id = None
+        volume.save()
+        new = self.database.volume(
+            host=f'{migration_case.FAR_HOST}#LocalDS_1',
+            migration_status=f'target:{volume.id}')
+        caught = self.assertRaises(
+            exceptions.ConnectorRefused,
+            self.far.driver.initialize_connection, new, self.connector())
+        self.assertIn('from another driver', str(caught))
+
+    # -- Killed --------------------------------------------------------------
+
+    def kill(self, volume, method):
+        """The source's service is killed before a call."""
+        def die():
+            raise Killed
+        self.meanwhile(method, die)
+        self.assertRaises(Killed, self.migrate, volume)
+        self.meanwhile(method, lambda: None)
+
+    def test_a_source_that_is_killed_gives_the_migration_up(self):
+        volume = self.filled()
+        self.kill(volume, 'terminate_connection')
+        self.restart(self)
+        found = self.fresh(volume)
+        self.assertEqual('error', found.migration_status)
+        self.assert_only(found, self)
+
+    def test_a_source_that_is_killed_at_the_end_completes_it(self):
+        volume = self.filled()
+        before = self.checksum(volume)
+        self.kill(volume, 'delete_volume')
+        self.restart(self)
+        self.assert_only(volume, self.far)
+        self.assertEqual(before, self.far.checksum(volume))
+
+    def test_a_destination_that_is_killed_imports_nothing(self):
+        volume = self.filled()
+        note = []
+
+        def killed(made):
+            note.append(self.far.driver.backend.migration.files.note(made.id))
+            self.restart(self.far)
+        self.enterContext(mock.patch.object(
+            self.far.driver, 'put_migrated', killed))
+        self.assert_stays(volume, 'was restarted')
+        self.assertEqual([backup_files.WRITTEN],
+                         [each.state for each in note])
+
+    def test_a_copy_whose_migration_fails_at_the_end_is_deleted(self):
+        volume = self.filled()
+        update = self.far.driver.update_migrated_volume
+
+        def lost(*args):
+            update(*args)
+            raise oslo_messaging.MessagingTimeout('no reply')
+        with mock.patch.object(self.far.driver, 'update_migrated_volume',
+                               lost):
+            self.assertRaises(oslo_messaging.MessagingTimeout, self.migrate,
+                              volume)
+        self.assertEqual([volume.name], list(self.far.shadow_vms()))
+        self.sweep()
+        self.assert_only(volume, self)
+
+    def test_a_repeated_deletion_of_the_source_spares_the_volume(self):
+        volume = self.filled()
+        self.kill(volume, 'delete_volume')
+        new = next(each for each in migration_case.objects.VolumeList.get_all(
+            self.context) if each.id != volume.id)
+        self.driver.delete_volume(new)
+        self.driver.delete_volume(new)
+        self.assertEqual([volume.name], list(self.far.shadow_vms()))
+        # In one vCenter, the volume's own disk could bear such a mark.
+        copy = self.create()
+        self.driver.volumeops.set_mark(
+            self.driver.backend.finder.find(copy), shadow.MIGRATED_AS, new.id)
+        self.driver.delete_volume(new)
+        self.assertIn(copy.name, self.shadow_vms())
+        new.provider_id = state.BACKED
+        self.assertRaises(exception.CinderException,
+                          self.driver.delete_volume, new)
