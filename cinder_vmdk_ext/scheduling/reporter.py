@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from collections.abc import Set
 from typing import Any
 from typing import NamedTuple
 
@@ -339,20 +338,19 @@ def _changed(before: _Facts, now: _Facts) -> frozenset[str] | None:
     if (changed is None or now.volumes is before.volumes
             or before.volumes is None or now.volumes is None):
         return changed
-    counted = _recounted(before.volumes, now.volumes)
+    counted = (now.volumes.changed_since(before.volumes)
+               if isinstance(now.volumes, model.VolumesByDatastore) else None)
+    if counted is None:
+        counted = _recounted(before.volumes, now.volumes)
     return changed | (counted & now.inventory.datastores.keys())
 
 
 def _recounted(before: Mapping[str, Sequence[str]],
-               now: Mapping[str, Sequence[str]]) -> Set[str]:
+               now: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """The datastores (morefs) whose volumes are others."""
-    if isinstance(now, model.VolumesByDatastore):
-        known = now.changed_since(before)
-        if known is not None:
-            return known
     counted = {moref for moref, ids in now.items()
                if before.get(moref) is not ids and before.get(moref) != ids}
-    return counted | (before.keys() - now.keys())
+    return frozenset(counted | (before.keys() - now.keys()))
 
 
 def _counts(volumes: Mapping[str, Sequence[str]] | None,
