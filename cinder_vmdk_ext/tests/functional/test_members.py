@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The long poll reports what concerns volumes, wherever it is put."""
 
+import random
 import time
 from unittest import mock
 
 from pyVmomi import vim
 
 from cinder_vmdk_ext.backings import cache
+from cinder_vmdk_ext.backings import model
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.volumes import reconcile
 from cinder_vmdk_ext.vsphere import soap
@@ -177,6 +179,41 @@ class MembersTestCase(backend_case.BackendCase):
             self.await_true(lambda: later._moId in self.memory())
         self.assertNotIn(vm._moId, [
             ref.value for call in add.mock_calls for ref in call.args[0]])
+
+    def test_after_random_changes_memory_equals_a_fresh_read(self):
+        dice = random.Random(15)
+        for number in range(4):
+            self.create()
+        folders = [self.root().CreateFolder('aside'),
+                   next(iter(self.shadow_vms().values())).parent]
+        self.addCleanup(lambda: self.wait(folders[0].Destroy_Task()))
+
+        def move(vm):
+            folder = dice.choice([*folders, self.root()])
+            if vm.parent != folder:
+                self.move(vm, folder)
+
+        def register(vm):
+            place = (vm.config.files.vmPathName, vm.name, False,
+                     self.instances()[0].resourcePool, None)
+            vm.UnregisterVM()
+            self.wait(folders[1].RegisterVM_Task(*place))
+
+        def mark(vm):
+            self.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[
+                vim.option.OptionValue(key=model.VOLUME_ID,
+                                       value=str(dice.random()))])))
+        changes = (move, move, register, mark,
+                   lambda vm: self.rename(vm, f'volume-{dice.random()}'),
+                   lambda vm: self.rename(folders[1].parent,
+                                          f'was {dice.random()}'),
+                   lambda vm: self.wait(vm.Destroy_Task()))
+        for step in range(10):
+            for change in dice.sample(changes, 3):
+                vms = sorted(self.shadow_vms().items())
+                if vms:
+                    change(dice.choice(vms)[1])
+            self.await_true(self.knows_vms)
 
     # -- Instances ------------------------------------------------------------
 
