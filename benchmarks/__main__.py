@@ -2,6 +2,7 @@
 """Measure upstream's driver and ours side by side (``make bench``)."""
 
 import argparse
+import functools
 import os
 import pathlib
 
@@ -19,6 +20,9 @@ def main() -> None:
                         help='the largest size alone, ours alone')
     parser.add_argument('--start', action='store_true',
                         help='a start with 10,000 volumes')
+    parser.add_argument('--prepared', type=pathlib.Path,
+                        help='folder that keeps what --start has prepared, '
+                        'for another run')
     parser.add_argument('--into', type=pathlib.Path,
                         default=ROOT / 'docs' / 'benchmarks',
                         help='folder for the table, the figures and the plot')
@@ -26,7 +30,9 @@ def main() -> None:
     name, measured = (
         ('quick', measuring.quick) if arguments.quick else
         ('large', measuring.large) if arguments.large else
-        ('start', measuring.start) if arguments.start else
+        ('start', functools.partial(
+            measuring.start, prepared=arguments.prepared))
+        if arguments.start else
         ('full', measuring.full))
     results = []
     try:

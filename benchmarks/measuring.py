@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import pathlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ WARM = ('attach', 'clone', 'linked_clone', 'extend', 'retype')
 TIMEOUT_SECONDS = 900
 START_SECONDS = 1200
 CROWD = 500
+# Of a start: volumes, and how many of them are attached.
+VOLUMES, ATTACHED = 10000, 3000
 
 Result = dict[str, Any]
 
@@ -212,13 +215,34 @@ def large() -> Iterator[Result]:
             datastores_named='LocalDS_[1-9].*')
 
 
-def start(volumes: int = 10000, attached: int = 3000) -> Iterator[Result]:
-    """A start with many volumes (``make bench-start``)."""
-    size = Size(100, 32, many_volumes.machines(volumes, attached))
-    with vcenter(size) as started:
-        made = many_volumes.make(started, volumes, attached)
-        yield from Site(size, started).compare(
-            (), runtime='eventlet', volumes=made)
+def start(volumes: int = VOLUMES, attached: int = ATTACHED,
+          prepared: pathlib.Path | None = None) -> Iterator[Result]:
+    """A start with many volumes (``make bench-start``).
+
+    :param prepared: a folder that keeps the simulated vCenter with its
+        volumes, so that another run need not make them
+    """
+    size = started_with(volumes, attached)
+    known = prepared and prepared / 'volumes.json'
+    flags = {'state_load': prepared} if known and known.exists() else {}
+    with vcenter(size, **flags) as started:
+        if known and known.exists():
+            made = json.loads(known.read_text())
+        else:
+            made = many_volumes.make(started, volumes, attached)
+            if known:
+                control.Control(started.control_url).save_state(prepared)
+                known.write_text(json.dumps(made))
+        site = Site(size, started)
+        for driver, runtime in (('upstream', 'eventlet'),
+                                ('ours', 'eventlet'), ('ours', 'native')):
+            yield from site.compare((), drivers=(driver,), runtime=runtime,
+                                    volumes=made)
+
+
+def started_with(volumes: int, attached: int) -> Size:
+    """The inventory of a start with so many volumes."""
+    return Size(100, 32, many_volumes.machines(volumes, attached))
 
 
 def _parallel(site: Site) -> Iterator[Result]:

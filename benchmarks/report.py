@@ -54,6 +54,8 @@ def markdown(results: list[measuring.Result], whole: bool = False,
     load = _load(results)
     if load:
         parts += ['\n## The load on the vCenter\n', _LOAD_LEGEND, load]
+    if any(each['operation'].startswith('start: ') for each in results):
+        parts.append(_START_LEGEND)
     for condition in _distinct(_condition(each) for each in results):
         here = [each for each in results if _condition(each) == condition]
         parts.append(f'\n## {_title(condition)}\n')
@@ -72,6 +74,18 @@ memory, and Cinder's writes are not included. Counts can be compared between
 machines, times only within one table. Some figures of ours are medians of
 several repetitions; upstream's are single measurements, because each takes
 seconds.
+'''
+
+
+_START_LEGEND = '''
+A start calls what Cinder's manager calls in `init_host`, over a database that
+has all volumes, and then makes the first report. CPU is that of the driver's
+process, with its queries. What Cinder does for any driver, to load the
+records, is not in the sum and has a row of its own. The longest wait is that
+of another thread, native or green, for its turn: in CPU of the process, which
+other programs do not lengthen, and in time. Python's garbage collection is
+part of it and is also given alone, its longest run. Memory is that of the
+process since before the start, without that of Cinder's records.
 '''
 
 
@@ -183,7 +197,9 @@ def _figures(result: measuring.Result | None) -> tuple[str, ...]:
 def _single_figure(result: measuring.Result) -> str:
     if 'cpu_ms' in result and 'longest_ms' in result:
         return (f'{result["cpu_ms"]:.0f} ms CPU, {result["wall_ms"]:.0f} ms; '
-                f'longest wait {result["longest_ms"]:.1f} ms CPU')
+                f'longest wait {result["longest_ms"]:.1f} ms CPU, '
+                f'{result["longest_wall_ms"]:.1f} ms; '
+                f'garbage collection {result["collector_ms"]:.1f}')
     if 'cpu_ms' in result:
         return f'{result["cpu_ms"]:.2f} ms CPU'
     if 'bytes_held' in result:

@@ -26,33 +26,59 @@ POLL_SECONDS = 0.5
 
 
 class Ticker:
-    """The longest CPU time that a greenthread had to wait for its turn."""
+    """How long another thread, native or green, had to wait for its turn.
+
+    In CPU time of the process, which other programs do not lengthen, and in
+    time. Python's garbage collector stops all threads; its longest run is
+    noted too, since most objects that it looks at are Cinder's.
+    """
 
     def __init__(self):
-        self.longest_ms = 0.0
+        self._reset()
         self._going = True
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self):
+        gc.callbacks.append(self._collecting)
         self._thread.start()
         return self
 
     def __exit__(self, *error):
         self._going = False
         self._thread.join()
+        gc.callbacks.remove(self._collecting)
 
-    def reset(self):
+    def begin(self):
         """Begin anew, after this turn."""
         time.sleep(0.02)
-        self.longest_ms = 0.0
+        self._reset()
+
+    def found(self):
+        """The longest waits since then."""
+        time.sleep(0.01)  # the last wait ends
+        return {'longest_ms': self._cpu_ms, 'longest_wall_ms': self._wall_ms,
+                'collector_ms': self._collector_ms}
+
+    def _reset(self):
+        self._cpu_ms = self._wall_ms = self._collector_ms = 0.0
 
     def _tick(self):
-        before = time.thread_time()
+        before, cpu_before = time.monotonic(), time.process_time()
         while self._going:
-            time.sleep(0.001)
-            now = time.thread_time()
-            self.longest_ms = max(self.longest_ms, (now - before) * 1000)
-            before = now
+            # More often would itself be a large part of the CPU time.
+            time.sleep(0.004)
+            now, cpu = time.monotonic(), time.process_time()
+            self._cpu_ms = max(self._cpu_ms, (cpu - cpu_before) * 1000)
+            self._wall_ms = max(self._wall_ms, (now - before) * 1000)
+            before, cpu_before = now, cpu
+
+    def _collecting(self, phase, info):
+        now = time.thread_time()
+        if phase == 'start':
+            self._collecting_since = now
+        else:
+            self._collector_ms = max(
+                self._collector_ms, (now - self._collecting_since) * 1000)
 
 
 class Start:
@@ -66,54 +92,68 @@ class Start:
         self._bench = bench
         self._driver = bench.driver
         self._resident_bytes = resident_bytes
-        self._ours_ms = self._wall_ms = 0.0
+        self._total = {'cpu_ms': 0.0, 'wall_ms': 0.0, 'longest_ms': 0.0,
+                       'longest_wall_ms': 0.0, 'collector_ms': 0.0}
+        self._cinders_bytes = 0
+        self._volumes = None
         self._write(volumes)
         self._ticker = Ticker()
 
     def run(self):
         """Report the cost of each step, and of all that is not Cinder's."""
-        context = self._bench.context
         gc.collect()
         gc.freeze()
         before = self._resident_bytes()
         with self._ticker:
-            self._step('do_setup', lambda: self._driver.do_setup(context))
-            self._step('check_for_setup_error',
-                       self._driver.check_for_setup_error)
-            volumes = self._step(
-                "Cinder's own load of the volumes",
-                lambda: objects.VolumeList.get_all_by_host(
-                    context, self._driver.host), cinders=True)
-            self._step('update_provider_info', lambda:
-                       self._driver.update_provider_info(volumes, []))
-            self._step('ensure_export', lambda: self._export(volumes))
-            self._step('set_initialized', self._driver.set_initialized)
+            self._serve()
+            self._bench.emit(operation='start: until it serves', error=None,
+                             **self._total)
+            self._memory('memory until it serves', before)
             if self._bench.ours:
-                self._step('first report', lambda:
-                           self._driver.get_volume_stats(refresh=True))
-                self._step('until all volumes are checked', self._checked,
-                           serving=False)
-        if self._bench.ours:
-            self._bench.emit(operation='start', error=None,
-                             cpu_ms=self._ours_ms, wall_ms=self._wall_ms)
-        self._bench.emit(operation='memory after the start', error=None,
-                         volumes=len(volumes),
-                         bytes_held=self._resident_bytes() - before)
+                self._step('in the background, until all are checked',
+                           self._checked)
+                self._memory('memory after the start', before)
 
-    def _step(self, name, action, cinders=False, serving=True):
-        self._ticker.reset()
+    def _serve(self):
+        """What Cinder's manager calls before it serves."""
+        context = self._bench.context
+        self._step('do_setup', lambda: self._driver.do_setup(context))
+        self._step('check_for_setup_error',
+                   self._driver.check_for_setup_error)
+        before = self._resident_bytes()
+        # Kept, so that their memory can be subtracted.
+        volumes = self._volumes = self._step(
+            "Cinder's own load of the volumes",
+            lambda: objects.VolumeList.get_all_by_host(
+                context, self._driver.host), cinders=True)
+        self._cinders_bytes = self._resident_bytes() - before
+        self._step('update_provider_info', lambda:
+                   self._driver.update_provider_info(volumes, []))
+        self._step('ensure_export', lambda: self._export(volumes))
+        self._step('set_initialized', self._driver.set_initialized)
+        self._step('first report', lambda:
+                   self._driver.get_volume_stats(refresh=True))
+
+    def _memory(self, name, before):
+        """The memory of the process, without that of Cinder's records."""
+        self._bench.emit(
+            operation=name, error=None, bytes_held=self._resident_bytes()
+            - before - self._cinders_bytes)
+
+    def _step(self, name, action, cinders=False):
+        self._ticker.begin()
         wall, cpu = time.monotonic(), time.process_time()
         result = action()
         cpu_ms = (time.process_time() - cpu) * 1000
         wall_ms = (time.monotonic() - wall) * 1000
-        longest_ms = self._ticker.longest_ms
+        found = {'cpu_ms': cpu_ms, 'wall_ms': wall_ms,
+                 **self._ticker.found()}
         if not cinders:
-            self._ours_ms += cpu_ms
-            if serving:
-                self._wall_ms += wall_ms
-        self._bench.emit(operation=f'start: {name}', error=None,
-                         cpu_ms=cpu_ms, wall_ms=wall_ms,
-                         longest_ms=longest_ms)
+            for key, value in found.items():
+                self._total[key] = (
+                    self._total[key] + value if key in ('cpu_ms', 'wall_ms')
+                    else max(self._total[key], value))
+        self._bench.emit(operation=f'start: {name}', error=None, **found)
         return result
 
     def _export(self, volumes):

@@ -200,6 +200,30 @@ def _crowd(run: Run) -> _Found:
     return '', text, text, _rate(found) >= 30 and not found['failures']
 
 
+def _serving(run: Run) -> _Found:
+    """Until a driver serves, without Cinder's load of its records."""
+    upstream, ours = (run.get(driver, 'start: until it serves', _START,
+                              runtime='eventlet')
+                      for driver in measuring.DRIVERS)
+    texts = [f'{each["wall_ms"] / 1000:,.1f} s, '
+             f'{each["cpu_ms"] / 1000:,.2f} s of CPU'
+             for each in (upstream, ours)]
+    return (*texts, texts[1],
+            ours['wall_ms'] <= 10000 and ours['cpu_ms'] <= 3000)
+
+
+def _waits(run: Run) -> _Found:
+    """The longest in a start, and in what it leaves to the background."""
+    steps = ('until it serves', 'in the background, until all are checked')
+    waits = [run.get('ours', f'start: {step}', _START,
+                     runtime='eventlet')['longest_ms'] for step in steps]
+    upstream = run.get('upstream', f'start: {steps[0]}', _START,
+                       runtime='eventlet')['longest_ms']
+    text = ', then '.join(f'{each:.1f} ms' for each in waits)
+    return f'{upstream:,.1f} ms', text, text, max(waits) <= 20
+
+
+_START = measuring.started_with(measuring.VOLUMES, measuring.ATTACHED)
 _CHANGES = ('a VM of another user', 'a datastore', "a volume's VM, moved",
             'promised space')
 _BUSY = 'busy, 20 machines a second'
@@ -258,6 +282,14 @@ _TARGETS: tuple[tuple[str, str, _Look], ...] = (
      'at most 20 ms', _ours(
          'longest wait, first view and all that is ours', 'longest_ms', 20,
          'ms', runtime='eventlet', size=measuring.LARGEST)),
+    (f'start with {measuring.VOLUMES} volumes, {measuring.ATTACHED} attached, '
+     f"at {_START}, without Cinder's own load of them",
+     'serving within 10 s, at most 3 s of CPU', _serving),
+    ('longest wait of another greenthread in it, CPU', 'at most 20 ms',
+     _waits),
+    ('memory after it', 'at most 60 MB',
+     _ours('memory after the start', 'bytes_held', 60, 'MB', 1e6,
+           runtime='eventlet', size=_START)),
     (f'{measuring.CROWD} parallel creates at {measuring.LARGEST}',
      'at least 30 a second, all made', _crowd),
 )

@@ -71,8 +71,7 @@ class Locator:
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         seen = self.look(0.0 if fresh else KEEP_SECONDS)
-        backings = {volume['id']: seen.backings.find(volume['id'],
-                                                     volume['name'])
+        backings = {volume['id']: seen.backings.of(volume)
                     for volume in concurrency.in_turns(volumes, VMS_A_TURN)}
         spread = [vm.moref for vm in backings.values()
                   if vm is not None and len(vm.datastores) > 1]

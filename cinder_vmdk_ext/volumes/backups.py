@@ -38,6 +38,7 @@ from cinder.volume import volume_utils
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext import volume_rows
 from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import attach
 from cinder_vmdk_ext.volumes import backup_files
@@ -500,18 +501,24 @@ class Backups:
 
         :param given_up: ids of volumes of which this service was making one
         """
-        context = cinder_context.get_admin_context()
         for status in 'creating', 'backing-up', 'error_deleting':
-            for volume in objects.VolumeList.get_all(
-                    context, filters={'status': status, 'use_quota': False}):
-                source = (volume.display_name or '').partition(_TEMPORARY)[2]
-                if (source and self._owner.owns(volume)
-                        and (source in given_up if status == 'creating'
-                             else not objects.BackupList.get_all(
-                                 context, filters={
-                                     'temp_volume_id': volume.id,
-                                     'status': 'creating'}))):
-                    _delete(volume, delete)
+            # Few have such a name; Cinder's objects of all would take long.
+            for row in volume_rows.volumes(status=status):
+                source = (row.display_name or '').partition(_TEMPORARY)[2]
+                if source and self._owner.owns(row) and (
+                        status != 'creating' or source in given_up):
+                    self._delete_if_temporary(row.id, status, delete)
+
+    @staticmethod
+    def _delete_if_temporary(volume_id: str, status: str,
+                             delete: Callable[[Any], None]) -> None:
+        context = cinder_context.get_admin_context()
+        for volume in objects.VolumeList.get_all(context, filters={
+                'id': volume_id, 'status': status, 'use_quota': False}):
+            if status == 'creating' or not objects.BackupList.get_all(
+                    context, filters={'temp_volume_id': volume.id,
+                                      'status': 'creating'}):
+                _delete(volume, delete)
 
     def sweep_at_times(self) -> None:
         """As :meth:`sweep`, but not more often than every ten minutes."""

@@ -18,6 +18,7 @@ records of attachments name, and those of other services of the cluster.
 
 import contextlib
 import dataclasses
+import itertools
 import threading
 import time
 import weakref
@@ -89,31 +90,45 @@ class _On(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Record:
-    """What a check needs of an attached volume's record.
+    """What the start, and the first check, need of a volume's record.
 
-    Thousands are kept between the start of the service and their check; the
-    records themselves are too large, and reading them again takes long.
+    Reading a field of Cinder's object takes several times as long. Those of
+    thousands of attached volumes are kept between the start of the service
+    and their check; Cinder's objects are too large, and reading them again
+    takes long.
     """
 
     id: str
-    name: str
+    name_id: str
     status: str
     migration_status: str | None
     host: str | None
     cluster_name: str | None
+    provider_id: str | None
+    provider_location: str | None
     volume_type_id: str | None
     volume_attachment: tuple[_On, ...]
 
     @classmethod
     def of(cls, volume: Any) -> '_Record':
         return cls(
-            volume.id, volume.name, volume.status, volume.migration_status,
-            volume.host, volume.cluster_name, volume.volume_type_id,
-            tuple(_On(each.instance_uuid, {
-                'instance': attachments.moref_in(each.connector)})
-                for each in volume.volume_attachment))
+            volume.id, volume.name_id, volume.status, volume.migration_status,
+            volume.host, volume.cluster_name, volume.provider_id,
+            volume.provider_location, volume.volume_type_id, tuple([
+                _On(each.instance_uuid, {
+                    'instance': attachments.moref_in(each.connector)})
+                for each in attachments.of(volume)]))
+
+    @property
+    def name(self) -> str:
+        """The name of the shadow VM, by Cinder's template of names."""
+        return config.name_patterns().volume_name(self.name_id)
 
     def __getitem__(self, field: str) -> Any:
+        return getattr(self, field)
+
+    def get(self, field: str) -> Any:
+        """A field, as Cinder's object returns it; others are an error."""
         return getattr(self, field)
 
 
@@ -333,18 +348,19 @@ class Reconciler:
         Those that are not right or not at rest are left to a later pass.
         """
         assert self._locator is not None
-        records_now = list(self._unchecked.values())[:VMS_A_PASS]
+        records_now = list(itertools.islice(self._unchecked.values(),
+                                            VMS_A_PASS))
         # The start did not wait until they were reported.
         self._upstream.volumeops.follow(attachments.morefs_of(records_now))
         seen = self._with_instances(records_now, self._locator.look())
         resting = []
-        for record in records_now:
-            vm = seen.backings.find(record.id, record.name)
+        for record in concurrency.in_turns(records_now, _RECORDS_A_TURN):
+            vm = seen.backings.of(record)
             if vm is not None and state.is_at_rest(record) and (
                     not self._unknown(record, seen)):
                 resting.append((record, vm))
         unsettled = self._check_all(resting, seen)
-        for record, vm in resting:
+        for record, vm in concurrency.in_turns(resting, _RECORDS_A_TURN):
             if vm.moref not in unsettled:
                 self._settled |= {
                     each.moref: _mark(each, seen)
@@ -382,7 +398,7 @@ class Reconciler:
         volumes = self._volumes_on(vms)
         seen = self._with_instances(volumes, seen)
         for volume in volumes:
-            vm = seen.backings.find(volume.id, volume.name)
+            vm = seen.backings.of(volume)
             if vm is None:
                 continue
             if state.is_at_rest(volume) and not self._unknown(volume, seen):
@@ -648,45 +664,65 @@ class Reconciler:
         if self._locator is None or not volumes:
             return
         try:
-            self._upstream.volumeops.follow(attachments.morefs_of(volumes),
+            found = [_Record.of(volume) for volume
+                     in concurrency.in_turns(volumes, _RECORDS_A_TURN)]
+            self._upstream.volumeops.follow(attachments.morefs_of(found),
                                             wait=False)
-            known = self._locator.locate(volumes, fresh=True)
+            known = self._locator.locate(found, fresh=True)
+            seen = self._locator.look(backing_locator.KEEP_SECONDS)
         except vmware_exceptions.VMwareDriverException as error:
             LOG.warning('The pools of existing volumes were not checked: %s',
                         error)
             return
-        for volume in concurrency.in_turns(
-                filter(state.is_at_rest, volumes), _RECORDS_A_TURN):
-            try:
-                self._correct_at_start(volume, known.get(volume['id']))
-            except Exception as error:
-                # Deleted by another service, for example.
-                LOG.warning('The pool of volume %(volume)s was not checked: '
-                            '%(error)s', {'volume': volume['id'],
-                                          'error': error})
-        self._rehome([volume for volume in filter(state.is_at_rest, volumes)
-                      if volume['id'] not in known
-                      and self._is_homeless(volume)])
-        self._spare_queries(volumes, known)
+        homeless = []
+        for volume, record in concurrency.in_turns(
+                zip(volumes, found, strict=True), _RECORDS_A_TURN):
+            pool = known.get(record.id)
+            record, right = self._corrected_at_start(volume, record, pool)
+            self._spare_queries(record, pool if right else None, seen)
+            if (pool is None and state.is_at_rest(record)
+                    and self._is_homeless(record)):
+                homeless.append(volume)
+        self._rehome(homeless)
 
-    def _spare_queries(self, volumes: Any, known: dict[str, str]) -> None:
+    def _corrected_at_start(self, volume: Any, record: _Record,
+                            pool: str | None) -> tuple[_Record, bool]:
+        """Correct a volume at rest; never fails.
+
+        :param pool: the pool that has its disk; None: unknown
+        :returns: the volume's record after that, and whether it is right
+        """
+        if not state.is_at_rest(record):
+            return record, False
+        try:
+            values = self._values_at_start(record, pool)
+            if records.says(record, values):
+                return record, True
+            records.correct(volume, values)
+            record = _Record.of(volume)
+        except Exception as error:
+            # Deleted by another service, for example.
+            LOG.warning('The pool of volume %(volume)s was not checked: '
+                        '%(error)s', {'volume': record.id, 'error': error})
+            return record, False
+        return record, records.says(record, values)
+
+    def _spare_queries(self, record: _Record, right_pool: str | None,
+                       seen: backing_locator.Seen) -> None:
         """Note what the start knows, so that a pass need not read it again.
 
-        :param known: pools by volume id, as the vCenter has them
+        :param right_pool: the pool that has the disk, which a volume at rest
+            names; None: no such pool is known
         """
-        assert self._locator is not None
-        seen = self._locator.look(backing_locator.KEEP_SECONDS)
-        for volume in concurrency.in_turns(volumes, _RECORDS_A_TURN):
-            vm = seen.backings.find(volume['id'], volume['name'])
-            if vm is None:
-                continue
-            if volume.volume_attachment:
-                self._unchecked[volume['id']] = _Record.of(volume)
-            elif (len(vm.datastores) == 1 and volume['id'] in known
-                    and state.is_at_rest(volume) and records.says(
-                        volume, self._values_at_start(
-                            volume, known[volume['id']]))):
-                self._settled[vm.moref] = _mark(vm, seen)
+        vm = seen.backings.of(record)
+        if vm is None:
+            return
+        if record.volume_attachment:
+            self._unchecked[record.id] = record
+        elif (len(vm.datastores) == 1 and right_pool is not None
+                # It may have been moved since.
+                and seen.pool_of(vm) == right_pool):
+            self._settled[vm.moref] = _mark(vm, seen)
 
     def foretell(self, volumes: Any) -> list['Foretold']:
         """What :meth:`correct_at_start` would write; changes nothing.
@@ -743,11 +779,6 @@ class Reconciler:
                     LOG.warning('Volume %(volume)s has no disk yet, and no '
                                 'pool could be found for it: %(error)s',
                                 {'volume': volume['id'], 'error': error})
-
-    def _correct_at_start(self, volume: Any, found: str | None) -> None:
-        values = self._values_at_start(volume, found)
-        if not records.says(volume, values):
-            records.correct(volume, values)
 
     def _values_at_start(self, volume: Any,
                          found: str | None) -> dict[str, Any]:

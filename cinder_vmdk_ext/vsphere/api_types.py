@@ -55,59 +55,75 @@ class DataObject(NamedTuple):
 
 
 class Types:
-    """The content of a table in the form of ``api_types.txt``."""
+    """The content of a table in the form of ``api_types.txt``.
+
+    A driver uses a small part of it. So only the names are read at once, in a
+    few milliseconds, and each entry when it is looked up first.
+    """
 
     def __init__(self, text: str) -> None:
-        #: Methods by name; looking up another name raises AttributeError.
-        self.methods: dict[str, Method] = _Methods()
-        #: Data objects by type; None for other types, such as enumerations.
-        self.objects: dict[str, DataObject | None] = _Objects()
-        derived: dict[str, tuple[str, str]] = {}
+        methods: dict[str, tuple[str, str]] = {}
+        objects: dict[str, tuple[str, str]] = {}
         for line in text.splitlines():
             if line.startswith('#'):
                 continue
             head, _, rest = line.partition(' ')
             name, of_object, base = head.partition('<')
             if of_object:
-                derived[name] = base, rest
+                objects[name] = base, rest
             else:
                 name, _, kind = head.partition('(')
-                self.methods[name] = Method(
-                    {'_this': _THIS, **_fields(rest)},
-                    _field(f'returnval={kind}') if kind else None)
-        for name in derived:
-            self._add(name, derived)
-
-    def _add(self, name: str, derived: dict[str, tuple[str, str]]) -> None:
-        if name in self.objects:
-            return
-        base, rest = derived[name]
-        fields = _fields(rest)
-        kinds = frozenset({name})
-        if base:
-            self._add(base, derived)
-            above = self.objects[base]
-            assert above is not None
-            fields, kinds = above.fields | fields, above.kinds | kinds
-        self.objects[name] = DataObject(fields, kinds)
+                methods[name] = kind, rest
+        #: Methods by name; looking up another name raises AttributeError.
+        self.methods: dict[str, Method] = _Methods(methods)
+        #: Data objects by type; None for other types, such as enumerations.
+        self.objects: dict[str, DataObject | None] = _Objects(objects)
 
 
 class _Methods(dict[str, Method]):
-    """Methods by name."""
+    """Methods by name; threads may share it."""
+
+    def __init__(self, lines: dict[str, tuple[str, str]]) -> None:
+        """:param lines: by name: the result's type, and the parameters"""
+        super().__init__()
+        self._lines = lines
 
     def __missing__(self, name: str) -> Method:
-        raise AttributeError(f'The vSphere API has no method {name}.')
+        if name not in self._lines:
+            raise AttributeError(f'The vSphere API has no method {name}.')
+        kind, parameters = self._lines[name]
+        made = self[name] = Method(
+            {'_this': _THIS, **_fields(parameters)},
+            _field(f'returnval={kind}') if kind else None)
+        return made
 
 
 class _Objects(dict[str, DataObject | None]):
-    """Data objects by type, arrays included."""
+    """Data objects by type, arrays included; threads may share it."""
+
+    def __init__(self, lines: dict[str, tuple[str, str]]) -> None:
+        """:param lines: by type: its base, and its own fields"""
+        super().__init__()
+        self._lines = lines
 
     def __missing__(self, kind: str) -> DataObject | None:
+        if kind in self._lines:
+            made = self[kind] = self._derived(kind)
+            return made
         if not kind.startswith(_ARRAY):
             return None
         item = kind.removeprefix(_ARRAY)
         item = _SIMPLE_ITEMS.get(item, item)
         return DataObject({item: Field(item, item, True)}, frozenset({kind}))
+
+    def _derived(self, kind: str) -> DataObject:
+        base, rest = self._lines[kind]
+        fields, kinds = _fields(rest), frozenset({kind})
+        if base:
+            above = self[base]
+            assert above is not None
+            fields, kinds = above.fields | fields, above.kinds | kinds
+        return DataObject(fields, kinds)
 
 
 _THIS = Field('_this', REFERENCE, False)
@@ -125,6 +141,6 @@ def _field(text: str) -> Field:
 
 @functools.cache
 def known() -> Types:
-    """The types of vim and pbm; the table is read once, in about 30 ms."""
+    """The types of vim and pbm; the table is read once."""
     return Types(importlib.resources.files(__package__).joinpath(
         'api_types.txt').read_text('utf-8'))

@@ -7,6 +7,7 @@ vCenter adds to a device.
 """
 
 import copy
+from collections.abc import Callable
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -123,16 +124,26 @@ class Disk(NamedTuple):
 
 def parse(array: etree._Element | None) -> list[Device]:
     """The devices of ``config.hardware.device``."""
+    return _parse(array, lambda kind: True)
+
+
+def _parse(array: etree._Element | None,
+           wanted: Callable[[str], bool]) -> list[Device]:
     if not isinstance(array, etree._Element):
         return []
     try:
-        return [Device(element,
-                       (element.get(soap.TYPE) or '').rpartition(':')[2],
-                       _number(element, _KEY) or 0,
+        return [Device(element, kind, _number(element, _KEY) or 0,
                        _number(element, _CONTROLLER_KEY),
-                       _number(element, _BUS_NUMBER)) for element in array]
+                       _number(element, _BUS_NUMBER))
+                for element in array if wanted(
+                    kind := (element.get(soap.TYPE) or '').rpartition(':')[2])]
     except soap.MALFORMED as error:
         raise soap.malformed('config.hardware.device', error) from error
+
+
+def disks_in(array: etree._Element | None) -> list[Disk]:
+    """The disks of ``config.hardware.device``; reads no other device."""
+    return disks(_parse(array, _DISK.__eq__))
 
 
 def disks(devices: Iterable[Device]) -> list[Disk]:

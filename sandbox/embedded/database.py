@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Provides Cinder's database for a test, in a file of SQLite."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -11,6 +12,7 @@ import fixtures
 from oslo_config import cfg
 from oslo_db.sqlalchemy import engines
 from oslo_utils import uuidutils
+import sqlalchemy
 from sqlalchemy import event
 
 from cinder import context
@@ -98,6 +100,21 @@ class Database(fixtures.Fixture):
             return volume_types.get_by_name_or_id(self.context, 'plain')['id']
         except exception.VolumeTypeNotFoundByName:
             return self.volume_type('plain')['id']
+
+
+@contextlib.contextmanager
+def statements():
+    """The statements that are executed in this block, as a list."""
+    found = []
+
+    def note(connection, cursor, statement, *more):
+        if statement != 'BEGIN':
+            found.append(statement)
+    event.listen(sqlalchemy.Engine, 'before_cursor_execute', note)
+    try:
+        yield found
+    finally:
+        event.remove(sqlalchemy.Engine, 'before_cursor_execute', note)
 
 
 def _make_engine(path):

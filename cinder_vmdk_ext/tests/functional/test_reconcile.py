@@ -15,6 +15,7 @@ from cinder import objects
 from cinder_vmdk_ext.tests.functional import attached_case
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext import volume_rows
+from sandbox.embedded import database
 
 content = backend_case.content
 
@@ -107,6 +108,36 @@ class FollowTestCase(backend_case.BackendCase):
             self.reconcile()
         self.assertEqual(([], [], []), (
             volumes.mock_calls, rows.mock_calls, attached.mock_calls))
+
+    def cost_of_a_start(self):
+        """Queries, and calls by method, from the load to the first report."""
+        self.driver = self.make_driver()
+        self.catch_up()
+        volumes = list(objects.VolumeList.get_all(self.context))
+        self.control.reset_journal()
+        with database.statements() as queries:
+            self.driver.update_provider_info(volumes, [])
+            while not self.driver.backend.reconciler.run():
+                pass
+            self.driver.get_volume_stats(refresh=True)
+        self.assertEqual(0, self.driver.backend.reconciler.unchecked)
+        return queries, {
+            method: each['calls'] for method, each
+            in self.control.journal()['methods'].items()
+            # They come at times of their own.
+            if method not in ('WaitForUpdatesEx',
+                              'RefreshDatastoreStorageInfo')}
+
+    def test_a_start_asks_as_often_whatever_the_number_of_volumes(self):
+        self.attach(self.create())
+        self.create()
+        queries, calls = self.cost_of_a_start()
+        for _each in range(3):
+            self.attach(self.create())
+            self.create()
+        more_queries, more_calls = self.cost_of_a_start()
+        self.assertEqual(queries, more_queries)
+        self.assertEqual(calls, more_calls)
 
 
 class SnapshotOfInstanceTestCase(attached_case.AttachedCase):

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An operation reads a volume type once from Cinder's database."""
 
-import contextlib
 import unittest
-
-import sqlalchemy
 
 from cinder import exception
 from cinder.volume import qos_specs as cinder_qos
@@ -14,22 +11,6 @@ from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import qos
 from sandbox.embedded import database
-
-
-@contextlib.contextmanager
-def statements():
-    """The statements that are executed in this block."""
-    found = []
-
-    def note(connection, cursor, statement, *more):
-        if statement != 'BEGIN':
-            found.append(statement)
-    sqlalchemy.event.listen(sqlalchemy.Engine, 'before_cursor_execute', note)
-    try:
-        yield found
-    finally:
-        sqlalchemy.event.remove(sqlalchemy.Engine, 'before_cursor_execute',
-                                note)
 
 
 class TypesTestCase(unittest.TestCase):
@@ -61,7 +42,7 @@ class TypesTestCase(unittest.TestCase):
 
     def test_an_operation_reads_a_type_once(self):
         with operation.scope():
-            with statements() as found:
+            with database.statements() as found:
                 first, second = self.read(), self.read()
             volume_types.update(self.database.context, self.type_id, 'b',
                                 'changed')
@@ -73,7 +54,8 @@ class TypesTestCase(unittest.TestCase):
         self.associate()
         with operation.scope():
             first = self.read()
-            with statements() as found, operation.scope(selection=None):
+            with database.statements() as found, (
+                    operation.scope(selection=None)):
                 self.assertEqual(first, self.read())
         self.assertEqual([], found)
 
