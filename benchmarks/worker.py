@@ -87,7 +87,8 @@ class Bench:
             vmware_datastore_regex=plan.get('datastores_named'))),
             host=BACKEND)
 
-        if self.ours:
+        # A start is measured with its queries.
+        if self.ours and 'volumes' not in plan:
             promised = self.driver.backend.promised
             read = promised._rows
             promised._rows = functools.cache(lambda: list(read()))

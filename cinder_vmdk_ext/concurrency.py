@@ -3,6 +3,8 @@
 """
 
 import collections
+import contextlib
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +41,40 @@ def in_turns(items: Iterable[_Item], turn: int) -> Iterator[_Item]:
         if not count % turn:
             cooperative_yield()
         yield item
+
+
+class _Collections:
+    """Postpones Python's full garbage collections; threads may share it."""
+
+    # Of a threshold; it counts collections of the younger objects.
+    _NEVER = (1 << 31) - 1
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._postponing = 0
+        self._usual = gc.get_threshold()
+
+    @contextlib.contextmanager
+    def postponed(self) -> Iterator[None]:
+        with self._lock:
+            if not self._postponing:
+                self._usual = gc.get_threshold()
+                gc.set_threshold(*self._usual[:2], self._NEVER)
+            self._postponing += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._postponing -= 1
+                if not self._postponing:
+                    gc.set_threshold(*self._usual)
+
+
+#: Postpone Python's full garbage collections during a block. Such a collection
+#: looks at all objects of the process and stops all threads meanwhile: with
+#: Cinder's records of 10,000 volumes for 120 ms. Younger objects are collected
+#: as usual.
+full_collections_postponed = _Collections().postponed
 
 
 def at_once(work: Callable[[_Item], object], items: Iterable[_Item],

@@ -174,7 +174,8 @@ class Backings:
         """:param index: holds the VMs, and keeps following their changes"""
         self._index = index or BackingIndex()
         if index is None:
-            self._index.update({vm.moref: vm for vm in vms})
+            for vm in vms:  # one by one: they may come in turns
+                self._index.update({vm.moref: vm})
         self._count = self._index.count
 
     @property

@@ -50,6 +50,8 @@ BACKING_PATHS = {
 
 # Reading the devices of so many takes a few milliseconds, if each has many.
 _VMS_A_TURN = 3
+# Putting so many into an index takes a few milliseconds.
+_ALL_A_TURN = 100
 # Nova notes the UUID of a volume's disk under this and the volume's id.
 _NOVAS_NOTE = 'volume-'
 _KEY = soap.tag('key')
@@ -169,8 +171,9 @@ class VolumeOps(folders.PlaceOps):
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         found = collector.read_all(self._session, self._client, BACKING_PATHS)
-        return shadow.Backings(backing_of(moref, seen)
-                               for (_kind, moref), seen in found.items())
+        return shadow.Backings(
+            backing_of(moref, seen) for (_kind, moref), seen
+            in concurrency.in_turns(found.items(), _ALL_A_TURN))
 
     def read_backing(self, moref: str) -> shadow.Backing | None:
         """A shadow VM as the vCenter has it now; None: it is gone."""
@@ -318,25 +321,31 @@ class VolumeOps(folders.PlaceOps):
             self._session, self._client,
             references.Ref(entity._type, entity.value), paths)
 
-    def read_vms(self, morefs: Iterable[str],
-                 paths: tuple[str, ...]) -> collector.Properties:
+    def read_vms(self, morefs: Iterable[str], paths: tuple[str, ...],
+                 value: collector.Value | None = None
+                 ) -> collector.Properties:
         """Properties of many VMs, by their moref values, in one read.
 
         VMs that no longer exist are left out.
+
+        :param value: converts each property when it arrives
         """
         return collector.read_objects(
             self._session, self._client,
             [references.Ref('VirtualMachine', moref) for moref in morefs],
-            paths)
+            paths, value)
 
     def disks_of(self, morefs: Iterable[str]) -> dict[str, list[devices.Disk]]:
         """The disks of many VMs in one call, by the VMs' moref values.
 
-        VMs that no longer exist are left out.
+        They can be compared, not edited (:func:`devices.disks_in`). VMs that
+        no longer exist are left out.
         """
-        found = self.read_vms(morefs, (_DEVICES,))
-        return {vm.value: devices.disks_in(seen.get(_DEVICES)) for vm, seen
-                in concurrency.in_turns(found.items(), _VMS_A_TURN)}
+        found = self.read_vms(
+            morefs, (_DEVICES,),
+            lambda _kind, _path, element: devices.disks_in(element))
+        return {vm.value: seen.get(_DEVICES, []) for vm, seen
+                in found.items()}
 
     def volume_ids_on(self, morefs: Iterable[str]) -> dict[str, set[str]]:
         """Ids of volumes whose disks instances may have, by the VMs' morefs.

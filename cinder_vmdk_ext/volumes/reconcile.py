@@ -360,11 +360,13 @@ class Reconciler:
                     not self._unknown(record, seen)):
                 resting.append((record, vm))
         unsettled = self._check_all(resting, seen)
+        marks: dict[str, _Mark] = {}  # an instance has many volumes
         for record, vm in concurrency.in_turns(resting, _RECORDS_A_TURN):
             if vm.moref not in unsettled:
-                self._settled |= {
-                    each.moref: _mark(each, seen)
-                    for each in (vm, *_instances(record, seen))}
+                marks |= {each.moref: _mark(each, seen)
+                          for each in (vm, *_instances(record, seen))
+                          if each.moref not in marks}
+        self._settled |= marks
         for record in records_now:
             del self._unchecked[record.id]
 
@@ -663,13 +665,19 @@ class Reconciler:
         """
         if self._locator is None or not volumes:
             return
+        # Cinder holds all records now, and drops them soon.
+        with concurrency.full_collections_postponed():
+            self._correct_at_start(volumes, self._locator)
+
+    def _correct_at_start(self, volumes: Any,
+                          locate: backing_locator.Locator) -> None:
         try:
             found = [_Record.of(volume) for volume
                      in concurrency.in_turns(volumes, _RECORDS_A_TURN)]
             self._upstream.volumeops.follow(attachments.morefs_of(found),
                                             wait=False)
-            known = self._locator.locate(found, fresh=True)
-            seen = self._locator.look(backing_locator.KEEP_SECONDS)
+            known = locate.locate(found, fresh=True)
+            seen = locate.look(backing_locator.KEEP_SECONDS)
         except vmware_exceptions.VMwareDriverException as error:
             LOG.warning('The pools of existing volumes were not checked: %s',
                         error)

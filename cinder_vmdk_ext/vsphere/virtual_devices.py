@@ -142,8 +142,13 @@ def _parse(array: etree._Element | None,
 
 
 def disks_in(array: etree._Element | None) -> list[Disk]:
-    """The disks of ``config.hardware.device``; reads no other device."""
-    return disks(_parse(array, _DISK.__eq__))
+    """The disks of ``config.hardware.device``, to be compared, not edited.
+
+    Reads no other device, and keeps no XML: that of thousands of VMs takes
+    much memory, and long to be freed.
+    """
+    return [disk._replace(device=disk.device._replace(element=_NOT_KEPT))
+            for disk in disks(_parse(array, _DISK.__eq__))]
 
 
 def disks(devices: Iterable[Device]) -> list[Disk]:
@@ -390,6 +395,7 @@ def _number(element: etree._Element, tag: str) -> int | None:
 
 
 _DISK = 'VirtualDisk'
+_NOT_KEPT = etree.Element('not-kept')
 _KEY = soap.tag('key')
 _CONTROLLER_KEY = soap.tag('controllerKey')
 _BUS_NUMBER = soap.tag('busNumber')

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Greenthreads run where the plugin yields; threads share work."""
 
+import gc
 import subprocess
 import sys
 import textwrap
@@ -44,6 +45,18 @@ class YieldTestCase(unittest.TestCase):
         # Before Cinder 29 there are none.
         self.assertEqual(
             str(hasattr(utils, 'concurrency_mode_threading')), known)
+
+
+class CollectionsTestCase(unittest.TestCase):
+
+    def test_full_collections_are_postponed_until_the_last_block_ends(self):
+        usual = gc.get_threshold()
+        with concurrency.full_collections_postponed():
+            with concurrency.full_collections_postponed():
+                pass
+            self.assertEqual(usual[:2], gc.get_threshold()[:2])
+            self.assertGreater(gc.get_threshold()[2], 1 << 30)
+        self.assertEqual(usual, gc.get_threshold())
 
 
 class AtOnceTestCase(unittest.TestCase):

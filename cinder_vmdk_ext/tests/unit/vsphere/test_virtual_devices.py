@@ -40,6 +40,17 @@ class ReadTestCase(unittest.TestCase):
              disk.capacity_bytes, disk.provisioning, disk.parent))
         self.assertEqual('paraVirtual', devices.adapter_of(disk, found))
 
+    def test_disks_to_compare_are_the_same_without_their_xml(self):
+        array = vcenters.reply((IDE + SCSI + DISK).format(key=2000,
+                                                          size='2048'))
+        [whole] = devices.disks(devices.parse(array))
+        [disk] = devices.disks_in(array)
+        self.assertEqual(whole._replace(device=None),
+                         disk._replace(device=None))
+        self.assertEqual((2000, 0), (disk.device.key,
+                                     len(disk.device.element)))
+        self.assertEqual([], devices.disks_in(None))
+
     def test_a_size_that_is_no_number_is_the_vcenters_error(self):
         with self.assertRaisesRegex(exceptions.VimConnectionException,
                                     'VirtualDisk'):
