@@ -440,6 +440,20 @@ class VolumeOps(folders.PlaceOps):
         # It comes as '60 00 c2 9e ... -...'.
         return str(uuids.UUID(re.sub('[^0-9a-fA-F]', '', reply[0].text)))
 
+    def most_data_bytes(self, backing: Any, size_bytes: int) -> int:
+        """What of a shadow VM's disk is not zeros, at most, in bytes.
+
+        A thin disk's data takes no more than the VM's files do
+        (``summary.storage.committed``, after RefreshStorageInfo).
+
+        :param size_bytes: the disk's capacity, which is the most of others
+        """
+        # The vCenter's own figure of a VM that does not run may be old.
+        self._call('RefreshStorageInfo', backing)
+        taken = self.properties(backing, 'summary.storage.committed').get(
+            'summary.storage.committed')
+        return size_bytes if taken is None else min(size_bytes, taken)
+
     def adapter_of(self, backing: Any) -> str | None:
         """The adapter of a shadow VM's disk; None: an unknown kind.
 

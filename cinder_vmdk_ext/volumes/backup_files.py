@@ -19,6 +19,7 @@ from oslo_utils import units
 from oslo_utils import uuidutils
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.volumes import host_space
 
 LOG = logging.getLogger(__name__)
 
@@ -201,20 +202,63 @@ class Folder:
             self._above._create()  # with the same mode
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def check_space(self, needed_bytes: int = 0) -> None:
-        """Check that the folder has space for so many bytes.
+    # -- Space --------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def claimed(self, needed_bytes: int, descriptor: int) -> Iterator[None]:
+        """Claim space for a file that the block writes.
+
+        :param needed_bytes: what it takes at most; holes take nothing
+        :raises BackupRefused: the folder has not so much, also later
+        """
+        with _refusing(), host_space.claimed(self._place, needed_bytes,
+                                             descriptor):
+            yield
+
+    def claim_offered(self, volume_id: str, needed_bytes: int
+                      ) -> host_space.SpaceClaim | None:
+        """Claim space for a file that another process will write.
+
+        :returns: to be ended with the restore; None: it could not be noted
+        :raises BackupRefused: the folder has not so much
+        """
+        self._create()
+        with _refusing():
+            return host_space.claim(self._place, needed_bytes,
+                                    self.file(volume_id))
+
+    def check_space(self, needed_bytes: int) -> None:
+        """Check that the folder has space for a file that is written later.
+
+        :param needed_bytes: what it takes at most; holes take nothing
+        :raises BackupRefused: the folder has not so much
+        """
+        self._create()
+        with _refusing():
+            found = host_space.claim(self._place, needed_bytes, '')
+        if found is not None:
+            found.end()
+
+    def check_spare(self) -> None:
+        """Check that the host has still some space, while a file grows.
 
         :raises BackupRefused: it has not
         """
-        self._create()
-        found = os.statvfs(self._folder)
-        free = found.f_bavail * found.f_frsize
-        if free < needed_bytes + SPARE_BYTES:
-            raise exceptions.BackupRefused(
-                f'too little space in {self._folder} (vmdk_ext_backup_dir): '
-                f'{free / units.Gi:.2f} GiB are free, and '
-                f'{(needed_bytes + SPARE_BYTES) / units.Gi:.2f} GiB needed; '
-                'make space there, or set the option to a larger folder')
+        with _refusing():
+            host_space.check_spare(self._place)
+
+    @property
+    def _place(self) -> host_space.HostFolder:
+        return host_space.HostFolder(
+            str(self._folder), 'vmdk_ext_backup_dir', SPARE_BYTES)
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except host_space.TooLittleSpace as error:
+        raise exceptions.BackupRefused(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from typing import Any
 
 from oslo_config import cfg
 from oslo_log import log as logging
+from oslo_utils import excutils
 from oslo_utils import units
 
 from cinder.backup import rpcapi as backup_rpcapi
@@ -42,6 +43,7 @@ from cinder_vmdk_ext import volume_rows
 from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import attach
 from cinder_vmdk_ext.volumes import backup_files
+from cinder_vmdk_ext.volumes import host_space
 from cinder_vmdk_ext.volumes import restore
 from cinder_vmdk_ext.volumes.image_formats import stream
 
@@ -76,6 +78,10 @@ class Backups:
         self.sweep_others: Callable[[], None] = lambda: None
         # Volumes whose connection was refused. cinder-backup ends it too.
         self._refused: set[str] = set()
+        # Space that cinder-backup may still write to, by volumes' ids.
+        self._claims: dict[str, host_space.SpaceClaim] = {}
+        # Why volumes were not copied, where no note could be written.
+        self._unnoted: dict[str, str] = {}
 
     # -- Which connectors ---------------------------------------------------
 
@@ -176,11 +182,22 @@ class Backups:
                       {'volume': device.id, 'backup': backup.id, 'why': why},
                       exc_info=not isinstance(
                           error, exceptions.BackupRefused))
-            self.folder.remove(device.id)
-            self.folder.save(self._note(device, backup_files.FAILED, backup,
+            self._note_failure(device, backup, why)
+        return device, is_snapshot
+
+    def _note_failure(self, volume: Any, backup: Any, why: str) -> None:
+        """Keep why a volume was not copied, for the connection to say so."""
+        try:
+            self.folder.remove(volume.id)
+            self.folder.save(self._note(volume, backup_files.FAILED, backup,
                                         why=why))
             self.folder.remove(backup.id)
-        return device, is_snapshot
+        except OSError as error:
+            # The folder itself may be the cause.
+            self._unnoted[volume.id] = why
+            LOG.warning('That backup %(backup)s failed is noted nowhere but '
+                        'in the memory of this service: %(error)s',
+                        {'backup': backup.id, 'error': error})
 
     def _note(self, volume: Any, state: str, backup: Any,
               **more: Any) -> backup_files.FileNote:
@@ -212,7 +229,6 @@ class Backups:
                 'share vmdk_ext_backup_dir among the services of the '
                 'cluster, and set vmdk_ext_backup_dir_shared')
         folder, began = self.folder, time.monotonic()
-        folder.check_space()
         folder.save(self._note(volume, backup_files.EXPORTING, backup))
         folder.remove(backup.id)
         LOG.info('The copy of volume %(volume)s for backup %(backup)s begins.',
@@ -246,6 +262,9 @@ class Backups:
 
     def _connect(self, volume: Any, connector: Any) -> dict[str, Any]:
         self.check(connector)
+        why = self._unnoted.pop(volume['id'], None)
+        if why and _restored_to(volume['id']) is None:
+            raise exceptions.BackupRefused(why)
         self.check_settled(volume)
         folder = self.folder
         note = folder.note(volume['id'])
@@ -280,15 +299,39 @@ class Backups:
         self._restore.check(volume)
         self.sweep()
         folder = self.folder
-        folder.check_space()
         note = self._note(volume, backup_files.OFFERED, found,
                           raw=is_raw(found),
                           messages=tuple(_failures(found.id)))
         folder.save(note)
-        note = note._replace(changed_ns=folder.offer(
-            volume['id'], volume['size'] * units.Gi))
-        folder.save(note)
+        try:
+            self._claim(volume['id'], found)
+            note = note._replace(changed_ns=folder.offer(
+                volume['id'], volume['size'] * units.Gi))
+            folder.save(note)
+        except Exception:
+            with excutils.save_and_reraise_exception():
+                self._remove(volume['id'])
         return note
+
+    def _claim(self, volume_id: str, backup: Any) -> None:
+        """Claim the space that a restore may take in the folder.
+
+        :raises BackupRefused: the folder has not so much
+        """
+        # Into a volume that exists, cinder-backup writes the zeros too.
+        found = self.folder.claim_offered(volume_id, backup.size * units.Gi)
+        if found is not None:
+            self._claims[volume_id] = found
+
+    def _remove(self, volume_id: str) -> None:
+        """Remove a volume's file, and give up its space."""
+        self._end_claim(volume_id)
+        self.folder.remove(volume_id)
+
+    def _end_claim(self, volume_id: str) -> None:
+        found = self._claims.pop(volume_id, None)
+        if found is not None:
+            found.end()
 
     def disconnect(self, volume: Any, connector: Any,
                    put: Callable[[Any], None]) -> None:
@@ -315,6 +358,7 @@ class Backups:
                         '%(volume)s, which is another host\'s.',
                         {'host': host, 'volume': volume['id']})
             return
+        self._end_claim(volume['id'])  # all is written
         if note.state != backup_files.OFFERED:
             folder.remove(volume['id'])
             return
@@ -443,6 +487,8 @@ class Backups:
                 elif note in given_up and note.backup_id not in ended:
                     ended.add(note.backup_id)
                     self._give_up(note)
+                elif note.state == backup_files.OFFERED:
+                    self._claim_again(note)
             except Exception as error:
                 # No backup may hinder the start of the service.
                 LOG.warning('What backup %(backup)s of volume %(volume)s has '
@@ -463,6 +509,14 @@ class Backups:
                  'broken off and begins again.',
                  {'backup': note.backup_id, 'volume': note.volume_id})
         self._begin(found[0], put).follow_status()
+
+    def _claim_again(self, note: backup_files.FileNote) -> None:
+        """Claim space for a restore that cinder-backup is at work on."""
+        found = _restored_to(note.volume_id)
+        if found is not None and found.id == note.backup_id:
+            with contextlib.suppress(exceptions.BackupRefused):
+                # It cannot be stopped; others are refused anyway.
+                self._claim(note.volume_id, found)
 
     def _give_up(self, note: backup_files.FileNote) -> None:
         """Let cinder-backup end a backup whose copy was broken off.
@@ -531,14 +585,19 @@ class Backups:
 
     def sweep(self) -> None:
         """Remove the files of backups and restores that have ended."""
-        for note in self._own_notes():
+        claimed = set(self._claims)  # each has a note, written before
+        noted = self._own_notes()
+        for volume_id in claimed - {each.volume_id for each in noted}:
+            # Another service of the cluster has ended it.
+            self._end_claim(volume_id)
+        for note in noted:
             if note.state != backup_files.WRITTEN and not _is_running(note):
                 LOG.info('The file of volume %(volume)s is removed: backup '
                          '%(backup)s does not use it any more.',
                          {'volume': note.volume_id,
                           'backup': note.backup_id})
                 try:
-                    self.folder.remove(note.volume_id)
+                    self._remove(note.volume_id)
                 except OSError as error:
                     # Neither a start nor a report may end here.
                     LOG.warning('The file of volume %(volume)s was not '

@@ -6,7 +6,6 @@ has no name, so that it is gone when the process ends, however it ends.
 """
 
 import contextlib
-import errno
 import tempfile
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -16,31 +15,32 @@ from oslo_config import cfg
 from oslo_utils import fileutils
 
 from cinder import exception
-from cinder.image import image_utils
+
+from cinder_vmdk_ext.volumes import host_space
 
 CONF = cfg.CONF
+CONF.import_opt('image_conversion_dir', 'cinder.image.image_utils')
 
 
 @contextlib.contextmanager
 def opened(image_id: str, size_bytes: int) -> Iterator[BinaryIO]:
     """A file without a name, open for reading and writing.
 
-    :param size_bytes: the space that it will take, as far as it is known
+    :param size_bytes: the space that it will take at most
     :raises ImageTooBig: the folder has less space, also later while the file
         is written
     """
-    folder = CONF.image_conversion_dir
-    fileutils.ensure_tree(folder)
-    image_utils.check_available_space(folder, size_bytes, image_id)
+    place = host_space.HostFolder(CONF.image_conversion_dir,
+                                  'image_conversion_dir')
+    fileutils.ensure_tree(place.path)
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with host_space.explained(place, size_bytes), \
+                tempfile.TemporaryFile(dir=place.path) as file, \
+                host_space.claimed(place, size_bytes, file.fileno()):
             yield file
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise exception.ImageTooBig(
-            image_id=image_id, reason=f'{folder} (image_conversion_dir) has '
-            f'no space left ({error.strerror})') from error
+    except host_space.TooLittleSpace as error:
+        raise exception.ImageTooBig(image_id=image_id,
+                                    reason=str(error)) from error
 
 
 def fill(file: BinaryIO, chunks: Iterable[bytes]) -> None:

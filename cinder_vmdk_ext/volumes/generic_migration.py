@@ -154,7 +154,7 @@ class Source:
         self._admission.check_plain(volume)
         _check_at_rest(volume)
         self._files.transport.check_settled(volume)
-        self._files.folder.check_space()
+        self._files.folder.check_space(self._restore.most_data_bytes(volume))
         self._files.folder.remove(volume['id'])
         self._files.folder.save(self._files.new_note(
             volume, backup_files.ASKED, new_volume['id'],
@@ -298,7 +298,8 @@ class Destination:
         with locks.volumes(volume['id']):
             note = folder.note(volume['id'])
             if note is None:
-                folder.check_space()
+                # Cinder copies the zeros, too.
+                folder.check_space(volume['size'] * units.Gi)
                 note = self._files.new_note(volume, backup_files.OFFERED,
                                             source['id'])
                 folder.save(note)

@@ -312,7 +312,8 @@ class Images:
             make images of the requested format
         :raises ImageConversionNotAllowed: before anything is made: the
             operator allows no conversion
-        :raises ImageTooBig: ``image_conversion_dir`` has no space left
+        :raises ImageTooBig: ``image_conversion_dir`` has not the space that
+            the image may take, or becomes full
         """
         self._admission.check_plain(volume)
         self._attach.with_backing(volume, lambda: self._upload(
@@ -339,7 +340,9 @@ class Images:
                 content = target_image.streamed(target, data, size)
                 send(content)
         else:
-            with target_image.stored(target) as image:
+            with target_image.stored(
+                    target, self._upstream.volumeops.most_data_bytes(
+                        backing, size), size) as image:
                 with self._transfers.export_disk(backing, size) as data:
                     image.fill(data, size)
                 content = image.content()

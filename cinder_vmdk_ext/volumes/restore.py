@@ -58,6 +58,17 @@ class Restore:
 
     # -- From the vCenter ---------------------------------------------------
 
+    def most_data_bytes(self, volume: Any) -> int:
+        """What a copy of a volume's disk takes at most, without its zeros.
+
+        :raises BackingLost: the disk is gone
+        """
+        backing = self._finder.with_file(volume)
+        if not backing:
+            return 0  # it is promised
+        return self._upstream.volumeops.most_data_bytes(
+            backing, volume['size'] * units.Gi)
+
     def exported(self, volume: Any, descriptor: int) -> Iterator[int]:
         """Copy a detached volume's disk to an empty file.
 
@@ -89,15 +100,16 @@ class Restore:
         The caller holds the volume's lock, and has written its note.
 
         :returns: how many bytes of data it has
-        :raises BackupRefused: too little space is left
+        :raises BackupRefused: there is too little space, also later
         :raises BackingLost, TransferFailed: as :meth:`exported`
         """
         written = 0
-        with folder.created(volume['id']) as descriptor:
+        with folder.created(volume['id']) as descriptor, folder.claimed(
+                self.most_data_bytes(volume), descriptor):
             for count in self.exported(volume, descriptor):
                 if (written // _A_CHECK_BYTES
                         != (written + count) // _A_CHECK_BYTES):
-                    folder.check_space()
+                    folder.check_spare()
                 written += count
                 concurrency.cooperative_yield()
         return written

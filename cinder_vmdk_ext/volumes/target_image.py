@@ -32,6 +32,8 @@ CONF.import_opt('image_compress_on_upload', 'cinder.image.image_utils')
 OVA = ('vmdk', 'ova')
 _STREAMED = (('vmdk', 'bare'), ('raw', 'bare'))
 _STORED = (('qcow2', 'bare'), OVA)
+# The header, the descriptor and what of the tables is for any disk.
+_MOST_HEADERS_BYTES = 1 << 20
 
 
 class Requested(NamedTuple):
@@ -119,14 +121,29 @@ def streamed(target: Requested, data: Iterable[bytes],
 
 
 @contextlib.contextmanager
-def stored(target: Requested) -> Iterator['Stored']:
+def stored(target: Requested, data_bytes: int,
+           size_bytes: int) -> Iterator['Stored']:
     """A place for an image that is made of a disk when it is complete.
 
-    :raises ImageTooBig: ``image_conversion_dir`` has no space left
+    :param data_bytes: what of the disk is not zeros, at most
+    :param size_bytes: the disk's capacity
+    :raises ImageTooBig: ``image_conversion_dir`` has not the space that the
+        image may take
     """
-    # How much it takes, only the export shows.
-    with conversion_file.opened(target.id, 0) as file:
+    with conversion_file.opened(target.id, most_bytes(
+            data_bytes, size_bytes)) as file:
         yield Stored(target, file)
+
+
+def most_bytes(data_bytes: int, size_bytes: int) -> int:
+    """What a stored image takes at most.
+
+    Data that cannot be compressed becomes larger by 1/128 in a VMDK (a grain
+    has a marker and fills whole sectors), and by less in a qcow2 image. Both
+    have tables of the whole disk, of which each entry stands for 64 KiB.
+    """
+    return (data_bytes + data_bytes // 128 + size_bytes // 4096
+            + _MOST_HEADERS_BYTES)
 
 
 class Stored:

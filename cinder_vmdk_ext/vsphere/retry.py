@@ -36,7 +36,7 @@ _HARMLESS = frozenset({
     'CreateFilter', 'CreateFolder', 'CreateListView', 'DestroyView',
     'DestroyPropertyFilter', 'HttpNfcLeaseAbort', 'HttpNfcLeaseProgress',
     'MakeDirectory', 'ModifyListView', 'RefreshDatastore',
-    'RefreshDatastoreStorageInfo', 'SessionIsActive'})
+    'RefreshDatastoreStorageInfo', 'RefreshStorageInfo', 'SessionIsActive'})
 
 # The texts with which the proxy of a vCenter (Envoy; before 8.0.3 rhttpproxy)
 # answers HTTP 503 if it could not pass the call on. It uses every other text

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes are backed up and restored without the vCenter's password."""
 
+import errno
 import json
 import os
 import stat
@@ -8,6 +9,8 @@ import time
 from unittest import mock
 
 from cinder import exception
+from cinder.message import api as message_api
+from cinder.message import message_field
 from cinder import objects
 
 from cinder_vmdk_ext import exceptions
@@ -16,6 +19,7 @@ from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import backup_case
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import backups
+from cinder_vmdk_ext.volumes import host_space
 
 FIRST, SECOND = backup_case.FIRST, backup_case.SECOND
 LATER = backup_case.LATER
@@ -103,6 +107,94 @@ class BackupsTestCase(backup_case.BackupCase):
         self.assert_content(FIRST, volume)
         self.assertEqual(1, self.truth(volume).size_gib)
         self.assert_nothing_left(volume)
+
+    # -- Space of the folder -------------------------------------------------
+
+    def with_free(self, count_bytes):
+        """While the file system has so much beside what is left to it."""
+        return mock.patch.object(
+            host_space, 'free_bytes',
+            return_value=backup_files.SPARE_BYTES + count_bytes)
+
+    def failing(self, volume, error=exception.VolumeBackendAPIException):
+        """A backup that fails, and the ERROR lines of it."""
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            self.assertRaises(error, self.back_up, volume)
+        [backup] = objects.BackupList.get_all(self.context)
+        self.assertEqual('available', self.fresh(volume).status)
+        self.assert_content(FIRST, volume)
+        return backup, log.output[0]
+
+    def test_a_volume_that_does_not_fit_is_not_copied(self):
+        volume = self.filled()
+        self.control.reset_journal()
+        with self.with_free(1 << 16):
+            backup, line = self.failing(volume)
+        words = f'{self.folder} (vmdk_ext_backup_dir) has too little space'
+        self.assert_failed(words, backup)
+        self.assertRegex(backup.fail_reason, r': .* needed, .* free; make')
+        self.assertIn(words, line)
+        self.assertNotIn('ExportVm', self.control.journal()['methods'])
+        self.assertIn(('attach volume', volume.id), [
+            (message_field.translate_action(each['action_id']),
+             each['resource_uuid']) for each in
+            message_api.API().get_all(self.context)])
+        self.assert_nothing_left(volume)
+
+    def test_what_a_thin_disk_has_not_taken_need_not_be_free(self):
+        thick = self.volume_type('thick', vmdk_type='eagerZeroedThick')['id']
+        find = self.driver.backend.finder.find
+        most = self.driver.backend.volumeops.most_data_bytes
+        thin, full = self.filled(), self.filled(type_id=thick)
+        self.assertLess(most(find(thin), 1 << 30), 1 << 24)
+        self.assertEqual(1 << 30, most(find(full), 1 << 30))
+        with self.with_free(1 << 24):
+            self.assertEqual('available', self.back_up(thin).status)
+
+    def test_a_folder_that_becomes_full_ends_a_copy_with_the_reason(self):
+        volume = self.filled()
+        with mock.patch.object(backup_case.raw.os, 'pwrite',
+                               side_effect=OSError(errno.ENOSPC, 'full')):
+            backup, line = self.failing(volume)
+        for text in backup.fail_reason, line:
+            self.assertIn(f'{self.folder} (vmdk_ext_backup_dir) became full',
+                          text)
+        self.assert_nothing_left(volume)
+
+    def test_a_folder_that_cannot_be_used_ends_a_backup_too(self):
+        """Cinder would leave it in "creating" for ever."""
+        volume = self.filled()
+        self.set_options(vmdk_ext_backup_dir='/dev/null/folder')
+        backup, line = self.failing(volume)
+        self.assert_failed('/dev/null/folder', backup)
+        self.assertIn('/dev/null/folder', line)
+        self.set_options(vmdk_ext_backup_dir=self.folder)
+        self.back_up(volume)
+
+    def test_a_restore_claims_the_space_that_its_backup_may_take(self):
+        volume, other = self.filled(), self.create()
+        backup = self.back_up(volume)
+        refused = []
+
+        def meanwhile():
+            self.begin_restore(backup, other)
+            refused.append(self.assertRaises(
+                exceptions.BackupRefused, self.driver.initialize_connection,
+                other, self.connector))
+            self.begin_restore(backup, volume)
+        with mock.patch.object(
+                backup_case.SparseDriver, 'meanwhile',
+                staticmethod(meanwhile)), self.with_free(3 << 29):
+            self.restore(backup, volume)
+        self.assertRegex(
+            str(refused), r'1\.25 GiB needed, 1\.75 GiB free, of which other '
+            r'operations of this host will take 1\d{3}\.\d MiB')
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume, other)
+        # It has ended its claim.
+        with self.with_free(3 << 29):
+            self.restore(backup, other)
+        self.assert_content(FIRST, other)
 
     # -- Broken off ----------------------------------------------------------
 

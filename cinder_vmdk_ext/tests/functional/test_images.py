@@ -24,6 +24,7 @@ from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import test_transfers
 from cinder_vmdk_ext.tests import signing
+from cinder_vmdk_ext.volumes import host_space
 from cinder_vmdk_ext.volumes import image_signature
 from simulator import observer
 
@@ -612,6 +613,25 @@ class UploadTestCase(ImagesCase):
             self.assertEqual([], os.listdir(folder))
             if asked[0] != 'raw':
                 self.assertEqual(b'', target.data)
+
+    def test_too_little_space_for_one_is_said_before_its_export(self):
+        folder = self.enter_folder()
+        volume = self.create(content=CONTENT)
+        self.control.reset_journal()
+        with mock.patch.object(host_space, 'free_bytes', return_value=4096):
+            for asked in (('qcow2', 'bare'), ('vmdk', 'ova')):
+                target = self.target(*asked)
+                with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+                    self.assertRaises(
+                        exception.ImageTooBig,
+                        self.driver.copy_volume_to_image, self.context,
+                        volume, target, target.metadata)
+                self.assertRegex(
+                    log.output[0], rf'{folder} \(image_conversion_dir\) has '
+                    r'too little space: .* needed, .* free; make space there')
+            self.assertNotIn('ExportVm', self.control.journal()['methods'])
+            # These are not stored.
+            self.image_as(volume, 'vmdk')
 
     def test_none_is_converted_without_the_operators_leave(self):
         cfg.CONF.set_override('image_conversion_disable', True)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files for cinder-backup, and what is noted of them."""
 
+import errno
 import os
 import shutil
 import tempfile
 import unittest
 from unittest import mock
 
+from oslo_config import cfg
 from oslo_utils import uuidutils
 
 from cinder_vmdk_ext import exceptions
@@ -24,6 +26,9 @@ class FolderTestCase(unittest.TestCase):
         parent = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, parent)
         self.path = os.path.join(parent, 'made', 'by it')
+        cfg.CONF.set_override('lock_path', parent, 'oslo_concurrency')
+        self.addCleanup(cfg.CONF.clear_override, 'lock_path',
+                        'oslo_concurrency')
         self.folder = backup_files.Folder(self.path)
 
     def test_what_is_noted_is_found_again(self):
@@ -108,8 +113,17 @@ class FolderTestCase(unittest.TestCase):
         self.assertRaises(ValueError, self.folder.file, '../../etc/passwd')
 
     def test_space_that_is_missing_is_named_with_the_option(self):
-        self.folder.check_space()
+        self.folder.claim_offered(ID, 1).end()
+        self.folder.check_spare()
         with self.assertRaisesRegex(
                 exceptions.BackupRefused,
-                r'vmdk_ext_backup_dir.*GiB are free.*GiB needed.*larger'):
-            self.folder.check_space(1 << 60)
+                r'by it \(vmdk_ext_backup_dir\) has too little space: '
+                r'.* GiB needed, .* free; make space there.*larger'):
+            self.folder.claim_offered(ID, 1 << 60)
+
+    def test_a_file_system_that_becomes_full_is_named_too(self):
+        with self.folder.created(ID) as descriptor, self.assertRaisesRegex(
+                exceptions.BackupRefused,
+                r'\(vmdk_ext_backup_dir\) became full: .* needed'):
+            with self.folder.claimed(1, descriptor):
+                raise OSError(errno.EDQUOT, 'Disk quota exceeded')

@@ -2,10 +2,12 @@
 """An exported disk becomes an image of the requested format."""
 
 import io
+import random
 import tempfile
 import unittest
 
 from oslo_config import cfg
+from oslo_utils import units
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests import disk_images
@@ -20,9 +22,10 @@ STREAM = disk_images.stream_optimized(CONTENT)
 def setUpModule():
     folder = tempfile.TemporaryDirectory()
     unittest.addModuleCleanup(folder.cleanup)
-    cfg.CONF.set_override('image_conversion_dir', folder.name)
-    unittest.addModuleCleanup(cfg.CONF.clear_override,
-                              'image_conversion_dir')
+    for name, group in (('image_conversion_dir', None),
+                        ('lock_path', 'oslo_concurrency')):
+        cfg.CONF.set_override(name, folder.name, group)
+        unittest.addModuleCleanup(cfg.CONF.clear_override, name, group)
 
 
 def target(disk_format='vmdk', container_format='bare'):
@@ -89,10 +92,21 @@ class StreamedTestCase(unittest.TestCase):
 
 class StoredTestCase(unittest.TestCase):
 
-    def stored(self, *asked):
-        with target_image.stored(target(*asked)) as image:
-            image.fill(cut(STREAM), len(CONTENT))
+    def stored(self, *asked, stream=STREAM, size=len(CONTENT)):
+        with target_image.stored(target(*asked), 0, size) as image:
+            image.fill(cut(stream), size)
             return read(image.content())
+
+    def test_none_takes_more_than_was_asked_for_at_the_beginning(self):
+        # Data that cannot be compressed, as scattered as tables can be.
+        content = random.Random(1).randbytes(units.Mi)
+        content += bytes(31 * units.Mi) + content
+        for asked in (('qcow2', 'bare'), ('vmdk', 'ova')):
+            image = self.stored(*asked, stream=disk_images.stream_optimized(
+                content, units.Gi), size=units.Gi)
+            self.assertGreater(len(image), 2 * units.Mi)
+            self.assertLess(len(image), target_image.most_bytes(
+                2 * units.Mi, units.Gi))
 
     def test_a_qcow2_image(self):
         found = qcow2.open_qcow2(io.BytesIO(self.stored('qcow2')))
@@ -111,7 +125,7 @@ class StoredTestCase(unittest.TestCase):
 
     def test_a_disk_that_is_cut_is_no_image(self):
         for asked in (('qcow2', 'bare'), ('vmdk', 'ova')):
-            with target_image.stored(target(*asked)) as image:
+            with target_image.stored(target(*asked), 0, 0) as image:
                 with self.assertRaisesRegex(exceptions.TransferFailed,
                                             'cut off'):
                     image.fill(cut(STREAM[:-512]), len(CONTENT))
