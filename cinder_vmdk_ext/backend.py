@@ -64,6 +64,7 @@ from cinder_vmdk_ext.volumes import relink
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import restore
 from cinder_vmdk_ext.volumes import retype
+from cinder_vmdk_ext.volumes import retype_messages
 from cinder_vmdk_ext.volumes import snapshots
 from cinder_vmdk_ext.volumes import transfer
 from cinder_vmdk_ext.volumes import written_back
@@ -127,7 +128,8 @@ class Backend:
         self.compliance = compliance.Compliance(
             port, self.selection, self.reservations, self.promised)
         self.create = create.Create(port, self.selection, self.replacement,
-                                    self.reservations, self.compliance)
+                                    self.reservations, self.compliance,
+                                    self.limits)
         copies = instance_copy.InstanceCopy(port, self.replacement)
         self.snapshots = snapshots.Snapshots(port, self.finder,
                                              self.replacement, copies,
@@ -151,10 +153,11 @@ class Backend:
         self.extend = extend.Extend(port, self.selection, self.finder,
                                     self.replacement, self.migrate,
                                     self.host_record, self.admission)
+        messages = retype_messages.RetypeMessages()
         self.retype = retype.Retype(port, self.selection, self.finder,
                                     self.replacement, self.migrate,
                                     self.admission, self.compliance,
-                                    self.host_record, self.limits)
+                                    self.host_record, self.limits, messages)
         self.transfer = transfer.Transfer(port, self.finder, self.snapshots)
         self.groups = groups.Groups(port, driver, self.finder, self.snapshots,
                                     self.clone)
@@ -174,7 +177,7 @@ class Backend:
                                     self.migration.files.forget)
         self.reconciler = reconcile.Reconciler(
             port, self.selection, self.migrate, self.disk_home,
-            self.compliance, self.limits, self.owner)
+            self.compliance, self.limits, self.owner, messages)
 
     def _build_copies(self) -> None:
         """Build the parts that copy volumes to and from files."""

@@ -79,18 +79,22 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         except exceptions.InvalidSettings as error:
             self.backend.end_session()
             self._refuse(error)
-        except Exception:
+        except Exception as error:
             # Cinder drops this object, or calls do_setup again: a new login.
             self.backend.end_session()
+            self._log_once(error)
             raise
 
     def _refuse(self, error: exceptions.InvalidSettings) -> NoReturn:
         """Raise it without its traceback, which Cinder would log each time."""
-        sentence = str(error)
+        self._log_once(error)
+        raise error.with_traceback(None) from None
+
+    def _log_once(self, error: Exception) -> None:
+        sentence = refusals.sentence(error)
         if sentence != self._refused:
             self._refused = sentence
             LOG.error('The backend does not start: %s', sentence)
-        raise error.with_traceback(None) from None
 
     def set_initialized(self) -> None:
         """Begin to serve (Cinder hook)."""
@@ -250,7 +254,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             context, volume, image_location, image_meta, image_service)
 
     @hooks.hook(locks_on=('volume',), places=True, makes=True, keeps=True,
-                message=refusals.FROM_IMAGE)
+                message=refusals.COPY_IMAGE)
     def copy_image_to_volume(self, context: Any, volume: Any,
                              image_service: Any, image_id: str,
                              disable_sparse: bool = False) -> None:
@@ -303,6 +307,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         self.backend.reconciler.expect(volume, connector)
         return found
 
+    @hooks.hook(message=refusals.DETACH)
     def terminate_connection(self, volume: Any, connector: Any,
                              **kwargs: Any) -> None:
         """End an attachment, a backup or a restore (Cinder hook)."""
@@ -314,7 +319,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         else:
             self.settle_detached(volume, connector)
 
-    @hooks.hook(locks_on=('volume',), places=True)
+    @hooks.hook(locks_on=('volume',), places=True, is_part=True)
     def settle_detached(self, volume: Any, connector: Any) -> None:
         """Settle a volume after its last detachment.
 
@@ -323,6 +328,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         self.backend.attach.terminate_connection(volume, connector)
         self.backend.reconciler.after_detach(volume)
 
+    @hooks.hook()
     def validate_connector(self, connector: Any) -> None:
         """Refuse a connector that cannot be served (Cinder hook)."""
         if self.backend.backups.serves(connector):
@@ -501,6 +507,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
 
     # -- Managing existing disks and snapshots ------------------------------
 
+    @hooks.hook()
     def get_manageable_volumes(self, cinder_volumes: Any, marker: Any,
                                limit: int, offset: int, sort_keys: list[str],
                                sort_dirs: list[str]) -> list[dict[str, Any]]:
@@ -521,11 +528,13 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Make an existing disk the volume's disk (Cinder hook)."""
         return self.backend.manage.manage(volume, existing_ref)
 
-    @hooks.hook(locks_on=('volume',), places=True)
+    @hooks.hook(locks_on=('volume',), places=True,
+                message=refusals.UNMANAGE)
     def unmanage(self, volume: Any) -> None:
         """Leave the shadow VM to the administrator (Cinder hook)."""
         self.backend.manage.unmanage(volume)
 
+    @hooks.hook()
     def get_manageable_snapshots(self, cinder_snapshots: Any, marker: Any,
                                  limit: int, offset: int,
                                  sort_keys: list[str], sort_dirs: list[str]
@@ -534,13 +543,13 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         return self.backend.manage_snapshots.list_manageable(
             cinder_snapshots, marker, limit, offset, sort_keys, sort_dirs)
 
-    @hooks.hook()
+    @hooks.hook(message=refusals.MANAGE_SNAPSHOT)
     def manage_existing_snapshot_get_size(self, snapshot: Any,
                                           existing_ref: dict[str, str]) -> int:
         """Size of a snapshot's disk, in GiB, rounded up (Cinder hook)."""
         return self.backend.manage_snapshots.get_size(snapshot, existing_ref)
 
-    @hooks.hook()
+    @hooks.hook(message=refusals.MANAGE_SNAPSHOT)
     def manage_existing_snapshot(self, snapshot: Any,
                                  existing_ref: dict[str, str]
                                  ) -> dict[str, Any]:

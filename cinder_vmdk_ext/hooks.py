@@ -38,10 +38,12 @@ class Hook(NamedTuple):
     places: bool
     makes: bool = False
     keeps: bool = False
+    message: refusals.Message | None = None
 
 
 def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
          places: bool = False, makes: bool = False, keeps: bool = False,
+         is_part: bool = False,
          message: refusals.Message | None = None
          ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run a method of the driver as one operation.
@@ -62,10 +64,12 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
     :param keeps: whether a volume that the method makes may have content of
         before, so that it must outlast a failure of the last step, in which
         the volume's quality of service is set
+    :param is_part: whether another hook calls the method, and logs begin and
+        end
     :param message: the user message for a request that is refused or fails,
         if Cinder creates none itself
     """
-    declared = Hook(locks_on, reads, places, makes, keeps)
+    declared = Hook(locks_on, reads, places, makes, keeps, message)
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(method)
@@ -74,8 +78,8 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             given = signature.bind(self, *args, **kwargs).arguments
             try:
-                with _logged(method.__name__, given) as results, \
-                        contextlib.ExitStack() as stack:
+                with _logged(method.__name__, {} if is_part else given
+                             ) as results, contextlib.ExitStack() as stack:
                     limited = _prepare(stack, self.backend, declared, given,
                                        results)
                     with _explained(self.backend, declared, given):
@@ -86,7 +90,7 @@ def hook(*, locks_on: tuple[str, ...] = (), reads: tuple[str, ...] = (),
                             given['volume'])
                     return results[0]
             except Exception as error:
-                refusals.report(method.__name__, _about(_thing(given)),
+                refusals.report(method.__name__, _about(self.backend, given),
                                 error, message)
                 if not isinstance(error, refusals.ERRORS):
                     raise
@@ -156,6 +160,20 @@ def _thing(given: dict[str, Any]) -> Any:
     return None
 
 
+def _about(backend: Any, given: dict[str, Any]) -> refusals.About:
+    thing = _thing(given)
+    if thing is None:
+        return refusals.About('backend', _field(
+            _field(backend, 'settings'), 'backend_name'), None, None)
+    return about(thing)
+
+
+def about(thing: Any) -> refusals.About:
+    """Describe one of Cinder's objects, which may be a dict."""
+    return refusals.About(type(thing).__name__.lower(), *(
+        _field(thing, name) for name in refusals.About._fields[1:]))
+
+
 def _field(thing: Any, name: str) -> Any:
     """A field of one of Cinder's objects, which may be a dict; or None."""
     # An operation must not fail because a line about it is incomplete.
@@ -163,11 +181,6 @@ def _field(thing: Any, name: str) -> Any:
         with contextlib.suppress(Exception):
             return read(thing, name)
     return None
-
-
-def _about(thing: Any) -> refusals.About:
-    return refusals.About(type(thing).__name__.lower(), *(
-        _field(thing, name) for name in refusals.About._fields[1:]))
 
 
 def _place(thing: Any) -> str:

@@ -55,7 +55,10 @@ MAKE = Message(_ACTION.CREATE_VOLUME_FROM_BACKEND,
 MAKE_EMPTY = MAKE._replace(errors=(exceptions.EncryptionRefused,))
 FROM_IMAGE = Message(_ACTION.COPY_IMAGE_TO_VOLUME,
                      _DETAIL.DRIVER_FAILED_CREATE)
-REIMAGE = FROM_IMAGE._replace(action=_ACTION.REIMAGE_VOLUME)
+# Whatever fails while the data is copied, Cinder tries it nowhere else.
+COPY_IMAGE = FROM_IMAGE._replace(errors=(Exception,))
+REIMAGE = FROM_IMAGE._replace(action=_ACTION.REIMAGE_VOLUME,
+                              errors=(Exception,))
 # Cinder's own message says that the upload failed, but not that the format is
 # the cause.
 TO_IMAGE = Message(_ACTION.COPY_VOLUME_TO_IMAGE,
@@ -71,8 +74,23 @@ ATTACH = Message(_ACTION.ATTACH_VOLUME, _DETAIL.ATTACH_ERROR,
 # that the migration, which Cinder may try next, ends with as well.
 RETYPE = Message(_ACTION.SCHEDULE_ALLOCATE_VOLUME,
                  _DETAIL.NO_BACKEND_AVAILABLE)
+RETYPE_ENDED = RETYPE._replace(errors=(Exception,))
 RESTORE = Message(_ACTION.BACKUP_RESTORE, _DETAIL.BACKUP_RESTORE_ERROR,
                   errors=(Exception,))
+# Cinder creates none for these either. Of the actions in its list, none is a
+# detachment; that of an attachment's record is the closest.
+DETACH = Message(_ACTION.UPDATE_ATTACHMENT, _DETAIL.DETACH_ERROR,
+                 errors=(Exception,))
+UNMANAGE = Message(_ACTION.UNMANAGE_VOLUME, _DETAIL.UNKNOWN_ERROR,
+                   errors=(Exception,))
+MANAGE_SNAPSHOT = Message(_ACTION.SNAPSHOT_CREATE,
+                          _DETAIL.SNAPSHOT_CREATE_ERROR, errors=(Exception,))
+# For a snapshot of its own Cinder creates one, but not for one of a group.
+GROUP_SNAPSHOT = MANAGE_SNAPSHOT
+DELETE_GROUP_SNAPSHOT = Message(_ACTION.SNAPSHOT_DELETE,
+                                _DETAIL.SNAPSHOT_DELETE_ERROR,
+                                errors=(Exception,))
+GROUP_VOLUME = MANAGE
 
 
 class About(NamedTuple):
@@ -98,18 +116,23 @@ def report(what: str, about: About, error: Exception,
     LOG.error('%(what)s of %(kind)s %(id)s %(how)s: %(why)s',
               {'what': what, 'kind': about.kind, 'id': about.id,
                'how': 'was refused' if isinstance(error, ERRORS)
-               else 'failed', 'why': _sentence(error)})
-    if message is not None and isinstance(error, message.errors):
-        _create_message(about, error, message)
+               else 'failed', 'why': sentence(error)})
+    if message is not None:
+        inform(about, error, message)
 
 
-def _create_message(about: About, error: Exception, message: Message) -> None:
-    if message == FROM_IMAGE and about.previous_status:
+def inform(about: About, error: Exception, message: Message) -> None:
+    """Create a user message, once for each error and object. Never raises."""
+    if message in (FROM_IMAGE, COPY_IMAGE) and about.previous_status:
         message = REIMAGE
         if isinstance(error, exception.ImageConversionNotAllowed):
             return  # Cinder creates this one
-    if not about.project_id:
+    if not about.project_id or not isinstance(error, message.errors):
         return
+    informed = vars(error).setdefault('vmdk_ext_informed', set())
+    if about.id in informed:
+        return
+    informed.add(about.id)
     current = oslo_context.get_current()
     # If it fails, it logs that and does not raise.
     message_api.API().create(
@@ -117,10 +140,13 @@ def _create_message(about: About, error: Exception, message: Message) -> None:
             project_id=about.project_id, is_admin=True, overwrite=False,
             request_id=current.request_id if current else None),
         message.action, resource_uuid=about.id,
+        resource_type=(message_field.Resource.VOLUME_SNAPSHOT
+                       if about.kind == 'snapshot'
+                       else message_field.Resource.VOLUME),
         detail=next((detail for kind, detail in _OF_IMAGES
                      if isinstance(error, kind)), message.detail))
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """What an error says, on one line; its class, if it says nothing."""
     return ' '.join(str(error).split()) or type(error).__name__

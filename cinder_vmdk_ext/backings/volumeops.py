@@ -402,6 +402,18 @@ class VolumeOps(folders.PlaceOps):
                      if etree.iselement(each))
         return devices.disks(devices.parse(array))
 
+    def limits_of(self, backing: Any) -> devices.Allocation:
+        """What a shadow VM's disk has other than vSphere's defaults.
+
+        Makes no call if the VM's devices were read in advance, and keeps
+        them.
+        """
+        wanted = operation.current().prefetch
+        known = (wanted.peek(backing.value) if wanted else {}).get(_DEVICES)
+        found = (devices.parse(known) if known is not None
+                 else self.devices_of(backing))
+        return _chosen(found, None).limits.unusual()
+
     def missing_file(self, source: Any) -> str | None:
         """The path of a file that a disk needs and that is missing.
 

@@ -72,7 +72,7 @@ def parse(name: str, consumer: str,
         raise exceptions.InvalidQosSpec(
             name, f'vSphere has no {", ".join(unknown)} for a disk',
             _remedy(unknown))
-    asked = {key: specs[key] for key in KEYS if key in specs}
+    asked = {key: specs[key].strip() for key in KEYS if key in specs}
     found = devices.Allocation(
         _limit(name, asked), _number(name, asked, RESERVATION, 0, MOST),
         *_shares(name, asked))
@@ -91,7 +91,7 @@ def _limit(name: str, asked: Mapping[str, str]) -> int | None:
             name, f'{LIMIT} and {SAME_LIMIT} are the same limit, with two '
             'values', 'remove one')
     key = LIMIT if LIMIT in asked else SAME_LIMIT
-    if asked.get(key, '').strip() == '-1':
+    if asked.get(key) == '-1':
         return -1
     return _number(name, asked, key, LEAST_LIMIT, MOST, ', or -1 for none')
 
@@ -121,7 +121,7 @@ def _number(name: str, asked: Mapping[str, str], key: str, least: int,
             most: int, more: str = '') -> int | None:
     if key not in asked:
         return None
-    text = asked[key].strip()
+    text = asked[key]
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise exceptions.InvalidQosSpec(
             name, f'{key} has the value {asked[key]!r}',

@@ -174,8 +174,9 @@ class Backups:
         except Exception as error:
             why = exceptions.first_line(error) or type(error).__name__
             if backup.snapshot_id and device.id == backup.volume_id:
-                self.folder.remove(backup.id)
                 _end(backup, why)
+                with contextlib.suppress(OSError):
+                    self.folder.remove(backup.id)
                 raise
             LOG.error('Volume %(volume)s was not copied for backup '
                       '%(backup)s: %(why)s',

@@ -14,6 +14,7 @@ from cinder_vmdk_ext.scheduling import reservations as space
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import compliance as compliances
 from cinder_vmdk_ext.volumes import datastore_selection
+from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import replace
 
 LOG = logging.getLogger(__name__)
@@ -26,12 +27,14 @@ class Create:
                  selection: datastore_selection.DatastoreSelection,
                  replacement: replace.Replacement,
                  reservations: space.Reservations,
-                 compliance: compliances.Compliance) -> None:
+                 compliance: compliances.Compliance,
+                 limits: qos.DiskLimits) -> None:
         self._upstream = cinder
         self._selection = selection
         self._replacement = replacement
         self._reservations = reservations
         self._compliance = compliance
+        self._limits = limits
 
     def create(self, volume: Any) -> dict[str, Any]:
         """Create a volume on a datastore of the pool in its host field.
@@ -94,6 +97,7 @@ class Create:
         backing = self.where_space_is(volume, make)
         if state.is_promised(volume) and not temporary:
             state.remember(volume, state.BACKED)
+            self._limits.note(volume, backing)
         return backing
 
     def _discard_unfinished(self, volume: Any) -> None:

@@ -26,7 +26,9 @@ from cinder.volume import volume_utils
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import hooks as hook_reports
 from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import refusals
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import clone as cloning
 from cinder_vmdk_ext.volumes import snapshots as volume_snapshots
@@ -104,7 +106,8 @@ class Groups:
         if not volume_utils.is_group_a_cg_snapshot_type(group_snapshot):
             updates = [self._update(snapshot, self._hooks.create_snapshot,
                                     'available', 'error',
-                                    self._forget_snapshot)
+                                    self._forget_snapshot,
+                                    refusals.GROUP_SNAPSHOT)
                        for snapshot in snapshots]
             return _of_group(updates, 'available', 'error'), updates
         try:
@@ -114,9 +117,11 @@ class Groups:
                 made = [(snapshot, self._snapshot_at(snapshot, moment))
                         for snapshot in snapshots]
         except Exception as error:
-            LOG.error('Group snapshot %(id)s was not taken: %(error)s',
-                      {'id': group_snapshot.id, 'error': error})
+            refusals.report('create_group_snapshot',
+                            hook_reports.about(group_snapshot), error, None)
             for snapshot in snapshots:
+                refusals.inform(hook_reports.about(snapshot), error,
+                                refusals.GROUP_SNAPSHOT)
                 self._forget_snapshot(snapshot)
             return {'status': 'error'}, [
                 {'id': each.id, 'status': 'error'} for each in snapshots]
@@ -135,7 +140,8 @@ class Groups:
                       _moment(group_snapshot))
         with locks.snapshots(*(each.id for each in snapshots)):
             updates = [self._update(snapshot, self._hooks.delete_snapshot,
-                                    'deleted', 'error_deleting')
+                                    'deleted', 'error_deleting',
+                                    message=refusals.DELETE_GROUP_SNAPSHOT)
                        for snapshot in snapshots]
         return _of_group(updates, group_snapshot.status,
                          'error_deleting'), updates
@@ -169,8 +175,10 @@ class Groups:
             else:
                 updates = self._from_volumes(context, group, volumes,
                                              source_vols or ())
-        except Exception:
+        except Exception as error:
             for volume in volumes:
+                refusals.inform(hook_reports.about(volume), error,
+                                refusals.GROUP_VOLUME)
                 self._forget_volume(volume)
             raise
         return {'status': 'available'}, updates
@@ -308,17 +316,20 @@ class Groups:
 
     def _update(self, record: Any, act: Callable[[Any], Update | None],
                 done: str, failed: str,
-                undo: Callable[[Any], None] = lambda record: None) -> Update:
+                undo: Callable[[Any], None] = lambda record: None,
+                message: refusals.Message | None = None) -> Update:
         """Act on one volume or snapshot, and return its update.
 
         On failure the error is logged, and the update has status ``failed``.
+
+        :param act: a hook, which logs why it fails
+        :param message: for the user, if it fails
         """
         try:
             update = act(record) or {}
         except Exception as error:
-            LOG.error('%(kind)s %(id)s of a group: %(error)s',
-                      {'kind': type(record).__name__, 'id': record.id,
-                       'error': error})
+            if message is not None:
+                refusals.inform(hook_reports.about(record), error, message)
             undo(record)
             return {'id': record.id, 'status': failed}
         return update | {'id': record.id, 'status': done}

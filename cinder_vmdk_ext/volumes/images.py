@@ -407,7 +407,8 @@ class Images:
             properties |= {'vmware_image_version': '1',
                            source_image.DISK_TYPE: upstream.STREAM_OPTIMIZED}
         record = image_service.show(context, target.id)
-        if target.adapter and not (record.get('properties') or {}).get(
-                source_image.ADAPTER_TYPE):
+        # With another value no volume could be made of the image.
+        if target.adapter and (record.get('properties') or {}).get(
+                source_image.ADAPTER_TYPE) not in source_image.ADAPTERS:
             properties[source_image.ADAPTER_TYPE] = target.adapter
         return properties

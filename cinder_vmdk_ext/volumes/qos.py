@@ -53,6 +53,14 @@ def wanted(type_id: str | None) -> devices.Allocation | None:
     return qos_specs.of_type(specs(type_id))
 
 
+def _wanted_once(type_id: str | None) -> devices.Allocation | None:
+    """What a type asked for that a volume leaves; it may be wrong by now."""
+    try:
+        return wanted(type_id)
+    except exceptions.InvalidQosSpec:
+        return None
+
+
 def specs(type_id: str | None) -> dict[str, Any] | None:
     """The QoS specs of a volume type, as Cinder has them."""
     if not type_id:
@@ -149,6 +157,22 @@ class DiskLimits:
             with excutils.save_and_reraise_exception():
                 self._replacement.discard_by_uuid(volume['id'])
 
+    def note(self, volume: Any, backing: Any) -> None:
+        """Set a volume's allocation on a disk that is made at first use.
+
+        It is the record alone; an instance gets its own. So a failure does
+        not hinder that use: a warning is logged.
+        """
+        try:
+            asked = wanted(volume.get('volume_type_id'))
+            if asked is not None:
+                self._upstream.volumeops.reconfigure_disk(backing,
+                                                          limits=asked)
+        except Exception as error:
+            LOG.warning('The I/O limits of volume %(volume)s were not noted '
+                        'on its shadow VM: %(error)s',
+                        {'volume': volume['id'], 'error': error})
+
     def apply(self, volume: Any) -> None:
         """Set a volume's allocation on its shadow VM's disk, if it has one."""
         asked = wanted(volume.get('volume_type_id'))
@@ -162,19 +186,21 @@ class DiskLimits:
                new_type_id: str | None) -> bool:
         """Change a volume's allocation from one type's to another's.
 
-        A value that only the old type specifies gets its default. A value
-        that neither specifies stays, because an administrator may have set
-        it.
+        A value that only the old type specifies gets its default, and so does
+        one that it specified when the disk got it. A value that neither
+        specifies stays, because an administrator may have set it.
 
         :returns: whether the types differ in it
         :raises VolumeRefused: the disk's datastore cannot reserve
         """
-        before, after = wanted(type_id), wanted(new_type_id)
+        ops = self._upstream.volumeops
+        none = devices.Allocation()
+        # The specs may have changed since; the shadow VM's disk is a record.
+        before = (_wanted_once(type_id) or none).over(ops.limits_of(backing))
+        after = wanted(new_type_id) or none
         if before == after:
             return False
-        target = (after or devices.Allocation()).over(
-            (before or devices.Allocation()).reset())
-        ops = self._upstream.volumeops
+        target = after.over(before.reset())
         if target.reservation:
             name, why = self._no_reservation(ops.get_datastore(backing).value)
             if why:

@@ -53,6 +53,7 @@ from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import disk_home
 from cinder_vmdk_ext.volumes import migrate as migration
 from cinder_vmdk_ext.volumes import qos
+from cinder_vmdk_ext.volumes import retype_messages
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
@@ -163,13 +164,15 @@ class Reconciler:
                  selection: datastore_selection.DatastoreSelection,
                  migrate: migration.Migrate, home: disk_home.DiskHome,
                  places: compliance.Compliance, limits: qos.DiskLimits,
-                 owner: Owner) -> None:
+                 owner: Owner,
+                 retypes: retype_messages.RetypeMessages) -> None:
         self._upstream = cinder
         self._selection = selection
         self._migrate = migrate
         self._home = home
         self._places = places
         self._limits = limits
+        self._retypes = retypes
         # Ids of volumes whose disks still have to be moved into their shadow
         # VMs' folders after a detachment.
         self._detached: set[str] = set()
@@ -282,6 +285,7 @@ class Reconciler:
                 or not self._upstream.volumeops.backings_known()):
             return True  # they are being read; a later pass checks them
         try:
+            self._retypes.settle()
             self._settle_detached()
             self._follow_instances()
             self._upstream.volumeops.seek_lost(lambda ids: {

@@ -13,6 +13,8 @@ from cinder.volume import volume_utils
 from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
+from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import refusals
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import compliance
@@ -21,6 +23,7 @@ from cinder_vmdk_ext.volumes import migrate as migration
 from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
+from cinder_vmdk_ext.volumes import retype_messages
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +48,8 @@ class Retype:
                  admission: admissions.Admission,
                  places: compliance.Compliance,
                  host_record: records.HostRecord,
-                 limits: qos.DiskLimits) -> None:
+                 limits: qos.DiskLimits,
+                 messages: retype_messages.RetypeMessages) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
@@ -55,6 +59,7 @@ class Retype:
         self._places = places
         self._host_record = host_record
         self._limits = limits
+        self._messages = messages
 
     def retype(self, volume: Any, new_type: Any, diff: Any, host: Any
                ) -> bool | tuple[bool, dict[str, Any]]:
@@ -79,13 +84,27 @@ class Retype:
         :raises InvalidQosSpec: a QoS spec of it does
         :raises BackingLost: the volume's disk is gone
         """
+        try:
+            done = self._retype(volume, new_type, diff, host)
+        except refusals.ERRORS:
+            raise  # they have a message at once
+        except Exception as error:
+            self._messages.expect(volume, error)
+            raise
+        if not done:
+            self._messages.expect(volume, exceptions.VolumeRefused(
+                'it cannot be retyped by this driver'))
+        return done
+
+    def _retype(self, volume: Any, new_type: Any, diff: Any, host: Any
+                ) -> bool | tuple[bool, dict[str, Any]]:
         self._admission.check_type(new_type['id'])
         elsewhere = bool(host) and self._selection.is_elsewhere(volume, host)
         if elsewhere and not self._migrate.reaches(volume, host):
             return False
         backing = self._finder.existing(volume)
         # First, as it is quickly undone.
-        limited = backing and diff.get('qos_specs') and self._limits.change(
+        limited = backing and self._limits.change(
             volume, backing, volume['volume_type_id'], new_type['id'])
         done: bool | tuple[bool, dict[str, Any]] = False
         try:

@@ -66,6 +66,16 @@ class Allocation(NamedTuple):
             None if self.level is None else UNLIMITED.level,
             None if self.level is None else UNLIMITED.shares)
 
+    def unusual(self) -> 'Allocation':
+        """What of it is not a disk's default."""
+        level, shares = (
+            (None, None) if self.level in (None, UNLIMITED.level)
+            else (self.level, self.shares))
+        return Allocation(
+            None if self.limit == UNLIMITED.limit else self.limit,
+            None if self.reservation == UNLIMITED.reservation
+            else self.reservation, level, shares)
+
 
 #: The least limit of a disk that vSphere takes, and the range of its shares.
 LEAST_LIMIT = 16

@@ -44,14 +44,10 @@ NO_HOOK: dict[str, str] = {
     'create_group': 'changes nothing',
     'do_setup': 'comes before all operations',
     'get_driver_options': 'says what options there are',
-    'get_manageable_snapshots': 'reads everything in bulk',
-    'get_manageable_volumes': 'reads everything in bulk',
     'get_pool': 'reads one datastore',
     'set_initialized': 'comes before all operations',
     'snapshot_revert_use_temp_snapshot': 'answers without a call',
-    'terminate_connection': 'chooses an operation, which has @hook',
     'update_group': 'changes nothing',
-    'validate_connector': 'reads what it is given',
 }
 #: Names that say nothing of what is inside.
 VAGUE = frozenset({'utils', 'helpers', 'manager', 'common', 'misc'})

@@ -211,10 +211,15 @@ class BackupsTestCase(backup_case.BackupCase):
         backup = self.back_up(volume)
         self.begin_restore(backup, volume)
         self.driver.initialize_connection(volume, self.connector)
-        caught = self.assertRaises(
-            exceptions.BackupRefused, self.driver.terminate_connection,
-            volume, self.connector)
-        self.assertIn('must see that folder', str(caught))
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            caught = self.assertRaises(
+                exceptions.BackupRefused, self.driver.terminate_connection,
+                volume, self.connector)
+        for text in str(caught), log.output[0]:
+            self.assertIn('must see that folder', text)
+        self.assertEqual([message_field.Detail.DETACH_ERROR[0]], [
+            each['detail_id'] for each in
+            message_api.API().get_all(self.context)])
         self.assert_content(FIRST, volume)
         self.assert_nothing_left(volume)
 

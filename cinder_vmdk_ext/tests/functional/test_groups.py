@@ -4,11 +4,14 @@
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder import exception
+from cinder.message import api as message_api
+from cinder.message import message_field
 from cinder import objects
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 
+SNAPSHOT_CREATE = message_field.Action.SNAPSHOT_CREATE
 CONSISTENT = {'consistent_group_snapshot_enabled': '<is> True'}
 
 
@@ -118,11 +121,23 @@ class GroupTestCase(GroupCase):
         self.control.fault(method='CreateSnapshot_Task', name=first.name,
                            count=1, after_work=True,
                            task_fault={'type': 'SystemError'})
-        status, made, snapshots = self.take(group, [first, second])
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            status, made, snapshots = self.take(group, [first, second])
         self.assertEqual(('error', 'error', 'available'), (
             status, snapshots[0].status, snapshots[1].status))
+        self.assertEqual(1, len(log.output), log.output)
+        self.assertIn(f'create_snapshot of snapshot {snapshots[0].id} failed',
+                      log.output[0])
+        self.assertEqual([('VOLUME_SNAPSHOT', snapshots[0].id)],
+                         self.informed_of(SNAPSHOT_CREATE))
         self.assertIsNone(self.truth(first).vm.snapshot)
         self.assertIsNotNone(self.truth(second).vm.snapshot)
+
+    def informed_of(self, action):
+        """The kinds and ids of what failed, in a user's messages."""
+        return [(each['resource_type'], each['resource_uuid'])
+                for each in message_api.API().get_all(self.context)
+                if each['action_id'] == action[0]]
 
     def test_a_group_from_a_group_snapshot(self):
         group = self.group()
@@ -165,6 +180,9 @@ class GroupTestCase(GroupCase):
             group, targets, source_group=group, source_vols=volumes)
         self.assertEqual({volume.name for volume in volumes},
                          set(self.shadow_vms()))
+        self.assertCountEqual(
+            [('VOLUME', each.id) for each in targets], self.informed_of(
+                message_field.Action.CREATE_VOLUME_FROM_BACKEND))
 
     def test_of_one_with_a_lost_volume_no_group_is_made(self):
         for specs in ({}, CONSISTENT):
@@ -250,6 +268,9 @@ class ConsistentGroupTestCase(GroupCase):
         self.assertEqual(('error', ['error', 'error']), (
             status, [each.status for each in snapshots]))
         self.assertEqual(before, set(self.shadow_vms()))
+        self.assertEqual(2, len([
+            each for each in message_api.API().get_all(self.context)
+            if each['action_id'] == SNAPSHOT_CREATE[0]]))
 
     def test_all_or_none(self):
         group = self.group(**CONSISTENT)

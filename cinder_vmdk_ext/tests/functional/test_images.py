@@ -530,6 +530,19 @@ class UploadTestCase(ImagesCase):
         self.assertEqual(kept, {name: properties.get(name) for name in kept})
         self.assertEqual('streamOptimized', properties['vmware_disktype'])
 
+    def test_an_adapter_that_no_volume_can_have_is_replaced(self):
+        volume = self.create()
+        target = ImageService()
+        target.metadata['properties'] = {'vmware_adaptertype': 'nonsense',
+                                         'hw_disk_bus': 'nonsense'}
+        self.driver.copy_volume_to_image(self.context, volume, target,
+                                         target.metadata)
+        self.assertEqual(('lsiLogic', 'nonsense'), tuple(
+            target.metadata['properties'][name]
+            for name in ('vmware_adaptertype', 'hw_disk_bus')))
+        # Of a hw_* property this driver asks nothing.
+        self.fill(target)
+
     def test_the_adapter_is_added_where_the_record_has_none(self):
         source = ImageService(self.made_stream())
         source.metadata['properties']['vmware_adaptertype'] = 'paraVirtual'

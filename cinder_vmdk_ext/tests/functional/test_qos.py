@@ -142,6 +142,70 @@ class QosTestCase(attached_case.AttachedCase):
                 if managed.id in name]
         self.assertEqual(b'precious', self.read_from(self.file_of(vm), 8))
 
+    def test_a_retype_undoes_what_specs_said_that_are_gone(self):
+        silver = self.qos_type('silver', disk_io_limit='300',
+                               disk_io_shares_level='high')
+        plain = self.volume_type('plain again')['id']
+        volume = self.attached(type_id=silver)
+        self.reconcile()
+        specs = volume_types.get_volume_type_qos_specs(silver)['qos_specs']
+        qos_specs.disassociate_qos_specs(self.context, specs['id'], silver)
+        self.assertTrue(self.retype(volume, plain))
+        self.assertEqual(DEFAULT, self.on_instance(volume))
+        self.assertEqual(DEFAULT, self.of_shadow(volume))
+
+    def test_a_type_with_specs_that_are_wrong_can_be_left(self):
+        volume = self.create()
+        volume.volume_type_id = self.qos_type('odd', burst='1')
+        volume.save()
+        plain = self.volume_type('plain again')['id']
+        self.assertTrue(self.retype(volume, plain))
+
+    def test_a_lazy_volume_has_it_with_its_disk(self):
+        silver = self.qos_type('silver', disk_io_limit='300')
+        self.driver = self.make_driver(vmware_lazy_create=True)
+        volume = self.new_volume(type_id=silver)
+        self.made(volume, self.driver.create_volume(volume))
+        self.assertEqual({}, self.shadow_vms())
+        self.attach(volume, self.instance)
+        self.reconcile()
+        self.assertEqual(300, self.on_instance(volume)[0])
+        self.assertEqual(300, self.of_shadow(volume)[0])
+
+    def test_each_disk_of_an_instance_has_that_of_its_type(self):
+        first = self.attached(type_id=self.qos_type(
+            'silver', disk_io_limit='300'))
+        second = self.attached(type_id=self.qos_type(
+            'gold', total_iops_sec='500', disk_io_shares_level='high'))
+        self.reconcile()
+        self.assertEqual((300, 'normal', 1000, 0), self.on_instance(first))
+        self.assertEqual((500, 'high', 2000, 0), self.on_instance(second))
+
+    def test_specs_that_change_come_with_the_next_attachment(self):
+        silver = self.qos_type('silver', disk_io_limit='300')
+        volume = self.attached(type_id=silver)
+        self.reconcile()
+        specs = volume_types.get_volume_type_qos_specs(silver)['qos_specs']
+        qos_specs.update(self.context, specs['id'], {'disk_io_limit': '200'})
+        self.reconcile()
+        self.assertEqual(300, self.on_instance(volume)[0])
+        self.detach(volume, self.instance)
+        volume = self.fresh(volume)
+        self.attach(volume, self.instance)
+        self.reconcile()
+        self.assertEqual(200, self.on_instance(volume)[0])
+
+    def test_a_template_snapshot_keeps_none(self):
+        silver = self.qos_type('silver', disk_io_limit='300')
+        self.driver = self.make_driver(vmware_snapshot_format='template')
+        volume = self.create(type_id=silver)
+        snapshot = self.snapshot(volume)
+        plain = self.new_volume()
+        self.made(plain, self.driver.create_volume_from_snapshot(
+            plain, snapshot))
+        self.assertEqual(DEFAULT, self.of_shadow(plain))
+        self.assertEqual(300, self.of_shadow(volume)[0])
+
     def test_an_attached_volume_has_it_on_its_instance_once_in_use(self):
         silver = self.qos_type('silver', 'both', disk_io_limit='300',
                                disk_io_shares_share='700')

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that the driver cannot serve are refused with the reason."""
 
+import random
+
 from oslo_utils import uuidutils
+from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder import exception
 from cinder.message import message_field
@@ -243,6 +246,49 @@ class RefusalsTestCase(backend_case.BackendCase):
                     message=(ACTION.REIMAGE_VOLUME,
                              DETAIL.IMAGE_FORMAT_UNACCEPTABLE))
 
+    def test_of_an_image_that_is_deleted_or_breaks_off_meanwhile(self):
+        """Cinder tries no other pool, and has no message for them."""
+        for error in (exception.ImageNotFound(image_id='i'),
+                      exception.GlanceConnectionFailed(reason='gone')):
+            def download(context, image_id):
+                yield image.data[:65536]
+                raise error
+            image = test_transfers.ImageService(disk_images.stream_optimized(
+                random.Random(1).randbytes(1 << 18)))
+            image.download = download
+            volume = self.new_volume()
+            with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+                self.assertRaises(
+                    exceptions.TransferFailed,
+                    self.driver.copy_image_to_volume, self.context, volume,
+                    image, image.metadata['id'])
+            self.assertEqual(1, len(log.output))
+            self.assertIn(str(error), log.output[0])
+            self.assertEqual(
+                (volume.id, ACTION.COPY_IMAGE_TO_VOLUME[0],
+                 DETAIL.DRIVER_FAILED_CREATE[0]), tuple(
+                     self.messages()[0][each] for each in (
+                         'resource_uuid', 'action_id', 'detail_id')))
+            self.assertEqual({}, self.shadow_vms())
+
+    def test_of_a_new_image_that_is_deleted_meanwhile(self):
+        volume = self.create()
+        target = test_transfers.ImageService()
+        shown = iter([target.metadata])
+
+        def show(context, image_id):
+            try:
+                return next(shown)
+            except StopIteration:
+                raise exception.ImageNotFound(image_id=image_id)
+        target.show = show
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            self.assertRaises(
+                exception.ImageNotFound, self.driver.copy_volume_to_image,
+                self.context, volume, target, target.metadata)
+        self.assertIn('could not be found', log.output[0])
+        self.assertEqual([volume.name], list(self.shadow_vms()))
+
     def test_of_a_format_that_is_not_written(self):
         target = test_transfers.ImageService()
         target.metadata['disk_format'] = 'vhd'
@@ -274,6 +320,30 @@ class RefusalsTestCase(backend_case.BackendCase):
         self.assertIn('none/none.vmdk', log.output[0])
         self.assertEqual(known + 1, len(self.messages()))
 
+    def test_of_a_connector_that_cannot_be_served(self):
+        """The API waits for it and answers with it, so it has no message."""
+        known = len(self.messages())
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            caught = self.assertRaises(
+                exception.InvalidConnectorException,
+                self.driver.validate_connector, {
+                    'platform': 'x', 'os_type': 'y', 'host': 'elsewhere'})
+        self.assertEqual(1, len(log.output))
+        self.assertIn('validate_connector of backend', log.output[0])
+        self.assertIn(str(caught), log.output[0])
+        self.assertEqual(known, len(self.messages()))
+
+    def test_of_what_is_managed_no_longer_though_it_should_be(self):
+        volume = self.create()
+        self.control.fault(method='Rename_Task|ReconfigVM_Task', count=9,
+                           task_fault={'type': 'SystemError'})
+        self.assertRaises(vmware_exceptions.VimException,
+                          self.driver.unmanage, volume)
+        self.assertEqual(
+            (ACTION.UNMANAGE_VOLUME[0], DETAIL.UNKNOWN_ERROR[0]),
+            (self.messages()[0]['action_id'],
+             self.messages()[0]['detail_id']))
+
     def test_of_a_snapshot_to_manage_that_is_not_there(self):
         volume = self.create()
         with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
@@ -283,3 +353,7 @@ class RefusalsTestCase(backend_case.BackendCase):
                               {'source-name': 'none'})
         self.assertEqual(1, len(log.output))
         self.assertIn('none', log.output[0])
+        self.assertEqual(
+            ('VOLUME_SNAPSHOT', DETAIL.SNAPSHOT_CREATE_ERROR[0]),
+            (self.messages()[0]['resource_type'],
+             self.messages()[0]['detail_id']))

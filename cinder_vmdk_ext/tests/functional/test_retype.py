@@ -3,6 +3,9 @@
 
 from oslo_vmware import exceptions as vmware_exceptions
 
+from cinder.message import api as message_api
+from cinder.message import message_field
+
 from cinder_vmdk_ext.tests.functional import backend_case
 
 content = backend_case.content
@@ -78,5 +81,29 @@ class RetypeTestCase(backend_case.BackendCase):
         self.driver = self.make_driver(vmware_snapshot_format='COW')
         volume = self.create(type_id=self.thin['id'])
         self.snapshot(volume)
+        volume.status = 'retyping'
+        volume.save()
         self.assertFalse(self.retype(volume, self.eager))
         self.assertEqual('thin', self.truth(volume).provisioning)
+        # The user learns it, once it is clear that Cinder does not migrate.
+        self.assertEqual([], self.messages_after_a_pass())
+        volume.status = 'available'
+        volume.save()
+        for _twice in range(2):
+            self.assertEqual(
+                [(volume.id, message_field.Detail.NO_BACKEND_AVAILABLE[0])],
+                self.messages_after_a_pass())
+
+    def messages_after_a_pass(self):
+        self.assertTrue(self.driver.backend.reconciler.run())
+        return [(each['resource_uuid'], each['detail_id'])
+                for each in message_api.API().get_all(self.context)]
+
+    def test_no_message_says_that_a_retype_failed_which_a_migration_did(self):
+        self.driver = self.make_driver(vmware_snapshot_format='COW')
+        volume = self.create(type_id=self.thin['id'])
+        self.snapshot(volume)
+        self.assertFalse(self.retype(volume, self.eager))
+        volume.volume_type_id = self.eager['id']
+        volume.save()
+        self.assertEqual([], self.messages_after_a_pass())

@@ -40,6 +40,13 @@ class ParseTestCase(unittest.TestCase):
                 ({'disk_io_limit': '0'}, 'disk_io_limit .*-1 for none'),
                 ({'disk_io_limit': '1e3'}, "'1e3'"),
                 ({'disk_io_limit': '2147483648'}, 'to 2147483647'),
+                ({'disk_io_limit': '9' * 255}, 'to 2147483647'),
+                ({'disk_io_limit': '-2'}, '-1 for none'),
+                ({'disk_io_limit': ''}, "''"),
+                ({'disk_io_limit': '100.0'}, 'a whole number'),
+                ({'disk_io_limit': '\u0967\u0966\u0966'}, 'a whole number'),
+                ({'disk_io_shares_share': '-300'}, '200 to 4000'),
+                ({'disk_io_shares_level': ''}, "''.*low, normal"),
                 ({'disk_io_reservation': '-1'}, 'from 0'),
                 ({'disk_io_limit': '100', 'disk_io_reservation': '101'},
                  'above the limit 100'),
@@ -55,6 +62,11 @@ class ParseTestCase(unittest.TestCase):
                     exceptions.InvalidQosSpec, f'QoS specs gold: .*{words}'):
                 parse(**specs)
 
+    def test_spaces_around_values_have_no_meaning(self):
+        self.assertEqual(devices.Allocation(100, None, 'high', 2000), parse(
+            disk_io_limit='100', total_iops_sec=' 100 ',
+            disk_io_shares_level=' high'))
+
     def test_all_unknown_keys_are_named_at_once_with_what_was_meant(self):
         with self.assertRaisesRegex(
                 exceptions.InvalidQosSpec,
@@ -66,7 +78,10 @@ class ParseTestCase(unittest.TestCase):
         with self.assertRaises(exceptions.InvalidQosSpec):
             parse(read_iops_sec='1')
         self.assertEqual(devices.Allocation(100), parse(
-            'both', read_iops_sec='50', total_iops_sec='100'))
+            'both', read_iops_sec='50', total_iops_sec='100',
+            total_bytes_sec_per_gb='1', write_iops_sec_max='1'))
+        with self.assertRaisesRegex(exceptions.InvalidQosSpec, 'no qos for'):
+            parse('both', qos='1', read_iops_sec='50')
 
 
 class IgnoredTestCase(unittest.TestCase):
