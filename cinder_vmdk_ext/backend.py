@@ -145,7 +145,7 @@ class Backend:
                                         self.replacement))
         self.images = images.Images(port, self.selection, self.finder,
                                     self.replacement, self.attach,
-                                    self.admission,
+                                    self.admission, self.host_record,
                                     lambda: self.deployment())
         self._build_copies()
         self.migrate = migrate.Migrate(port, self.selection, self.finder,
@@ -183,7 +183,8 @@ class Backend:
         """Build the parts that copy volumes to and from files."""
         port = self.upstream
         restorer = restore.Restore(port, self.selection, self.finder,
-                                   self.replacement, self.images)
+                                   self.replacement, self.images,
+                                   self.host_record)
         self.backups = backups.Backups(port, self.admission, restorer,
                                        self.owner)
         files = generic_migration.Files(self.backups, self.owner)

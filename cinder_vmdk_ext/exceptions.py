@@ -9,6 +9,7 @@
         EncryptionRefused                   Cinder's encryption is unsupported
         NoneComplies                        no datastore meets the policy
       BackingLost(VolumeBackendAPIException)  a volume's disk is missing
+    UnknownPolicy(ProfileNotFoundException) a type's policy is not there
     NoPlacement(NoValidDatastoreException)  no datastore fits; a reason each
       UnknownPool                           volume.host names no datastore
       PromiseLost                           the promised datastore is gone
@@ -111,6 +112,17 @@ class NoneComplies(VolumeRefused):
             f'no datastore of this backend complies with storage policy '
             f'{policy!r}, which vmware:storage_profile of the volume type '
             'names; change the policy so that some comply, or name another')
+
+
+class UnknownPolicy(vmdk_exceptions.ProfileNotFoundException):
+    """The vCenter has no storage policy of the name that a type gives."""
+
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        super().__init__(
+            f'The vCenter has no storage policy {policy!r} (was it renamed or '
+            'removed?); retype the volume, or set vmware:storage_profile of '
+            'its type to a policy that exists.')
 
 
 class NoPlacement(vmdk_exceptions.NoValidDatastoreException):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from oslo_log import log as logging
 
 from cinder.volume.drivers.vmware import datastore as upstream
+from cinder.volume.drivers.vmware import exceptions as upstream_errors
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.inventory import reader as inventory_reader
@@ -134,10 +135,15 @@ class DatastoreSelector(upstream.DatastoreSelector):
         Upstream's method is called only for a policy that the directory does
         not know, because it keeps each answer for ever.
 
-        :raises ProfileNotFoundException: it does not exist
+        :raises UnknownPolicy: it does not exist
         """
-        return (self._directory.policy_id(profile_name)
-                or super().get_profile_id(profile_name))
+        found = self._directory.policy_id(profile_name)
+        if found is not None:
+            return found
+        try:
+            return super().get_profile_id(profile_name)
+        except upstream_errors.ProfileNotFoundException:
+            raise exceptions.UnknownPolicy(profile_name) from None
 
     def requirement(self, req: dict[str, Any],
                     hosts: Any = None) -> model.Requirement:

@@ -26,6 +26,7 @@ from cinder_vmdk_ext.volumes import attach as attachment
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import image_signature
 from cinder_vmdk_ext.volumes import image_stream
+from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import source_image
 from cinder_vmdk_ext.volumes import target_image
@@ -46,6 +47,7 @@ class Images:
                  replacement: replace.Replacement,
                  attach: attachment.Attach,
                  admission: admissions.Admission,
+                 host_record: records.HostRecord,
                  deployment: Callable[[], str]) -> None:
         """:param deployment: returns the mark of this deployment"""
         self._upstream = cinder
@@ -54,6 +56,7 @@ class Images:
         self._replacement = replacement
         self._attach = attach
         self._admission = admission
+        self._host_record = host_record
         self._deployment = deployment
 
     @property
@@ -98,7 +101,8 @@ class Images:
         """Write an image to a volume on its pool (Cinder's hook).
 
         If the volume has a disk (reimage), it keeps it until the image's disk
-        is complete.
+        is complete. If no datastore of its pool takes the new disk, the
+        volume moves to another pool.
 
         :raises VolumeRefused: it has COW snapshots, which would be lost
         :raises UnusableImage: the image is unsound, or larger than the volume
@@ -111,17 +115,21 @@ class Images:
                 f'volume {volume["id"]} has COW snapshots, which an image in '
                 'its place would destroy; delete them, or make a new volume '
                 'of the image')
-        target = replace.Aside(volume, 'reimage') if old else volume
         with source_image.opened(
                 context, image_service, image_id, self._limits,
                 volume['size'] * units.Gi) as source:
-            self._write(context, target, source, image_id, disable_sparse)
-        new = self._finder.find(target)
+            def write(target: Any) -> Any:
+                self._write(context, target, source, image_id, disable_sparse)
+                return self._finder.find(target)
+            new = self._replacement.beside(
+                volume, 'reimage', write,
+                lambda: not source.is_taken) if old else write(volume)
         if old:
             self._replacement.replace(
                 volume, old, new,
                 None if source.adapter else self._adapter(volume, old),
                 self._upstream.storage_profile_id(volume))
+            self._host_record.follow_disk(volume, new)
         elif self._is_converted(volume, source):
             self._replacement.finish_image(volume, new)
         state.remember(volume, state.BACKED)

@@ -3,8 +3,10 @@
 
 import contextlib
 import secrets
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
+from typing import TypeVar
 
 from oslo_log import log as logging
 from oslo_utils import units
@@ -17,6 +19,8 @@ from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
+
+_Made = TypeVar('_Made')
 
 
 class Replacement:
@@ -110,6 +114,31 @@ class Replacement:
             LOG.warning('VM %(vm)s is left over in the vCenter: '
                         '%(error)s', {'vm': backing.value,
                                       'error': error})
+
+    @staticmethod
+    def beside(volume: Any, purpose: str,
+               make: Callable[['Aside'], _Made],
+               can_repeat: Callable[[], bool] = lambda: True) -> _Made:
+        """Make a second disk for a volume, on its pool if possible.
+
+        If no datastore of its pool takes the disk, which may be drained or
+        no longer comply with its storage policy, any other of the backend is
+        tried.
+
+        :param make: makes the disk where the pool of its argument is
+        :param can_repeat: whether ``make`` can be called once more
+        :returns: what ``make`` returns
+        :raises NoPlacement: with the reason for each datastore considered
+        """
+        try:
+            return make(Aside(volume, purpose))
+        except exceptions.NoPlacement as error:
+            if not can_repeat():
+                raise
+            LOG.info('Volume %(volume)s: the disk that replaces its own may '
+                     'go to another pool: %(error)s',
+                     {'volume': volume['id'], 'error': error})
+            return make(Aside(volume, purpose, host=''))  # any pool
 
     def discard_by_uuid(self, uuid: str) -> None:
         """Delete a VM that belongs to no volume, if it exists.

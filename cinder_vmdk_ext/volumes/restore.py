@@ -21,6 +21,7 @@ from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import images as image_operations
+from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes.image_formats import raw
 from cinder_vmdk_ext.volumes.image_formats import stream
@@ -49,12 +50,14 @@ class Restore:
                  selection: datastore_selection.DatastoreSelection,
                  finder: backing_finder.Finder,
                  replacement: replace.Replacement,
-                 images: image_operations.Images) -> None:
+                 images: image_operations.Images,
+                 host_record: records.HostRecord) -> None:
         self._upstream = cinder
         self._selection = selection
         self._finder = finder
         self._replacement = replacement
         self._images = images
+        self._host_record = host_record
 
     # -- From the vCenter ---------------------------------------------------
 
@@ -122,7 +125,9 @@ class Restore:
         :raises BackingLost: the disk is gone
         :raises BackupRefused: it has COW snapshots, which would be lost, or
             it is attached
+        :raises UnknownPolicy: the storage policy of its type does not exist
         """
+        self._selection.policy_id(self._upstream.storage_profile(volume))
         backing = self._old(volume)
         if not backing:
             return
@@ -151,8 +156,9 @@ class Restore:
             begin: Callable[[str], None]) -> None:
         """Make a file the content of a volume.
 
-        The disk type, adapter, UUID and size stay. A failure leaves the
-        volume as it was.
+        The disk type, adapter, UUID and size stay. If no datastore of its
+        pool takes the new disk, the volume moves to another pool. A failure
+        leaves the volume as it was.
 
         :param descriptor: of the file, open for reading
         :param is_raw: the content is certainly raw; otherwise it may be a
@@ -165,16 +171,23 @@ class Restore:
         """
         self.check(volume)
         self.discard(left)
-        data = content(descriptor, volume['size'] * units.Gi, is_raw)
         old = self._old(volume)
-        target = replace.Aside(volume, 'restore') if old else volume
-        begin(target['id'])
-        try:
-            new = self._imported(volume, target, old, data)
-        except Exception:
-            # The import may have made a VM though it reported an error.
-            self._replacement.discard_by_uuid(target['id'])
-            raise
+
+        def make(target: Any) -> Any:
+            begin(target['id'])
+            try:
+                return self._imported(volume, target, old, content(
+                    descriptor, volume['size'] * units.Gi, is_raw))
+            except Exception:
+                # The import may have made a VM though it reported an error.
+                self._replacement.discard_by_uuid(target['id'])
+                raise
+
+        # The target of a migration stays on the pool that was asked for.
+        new = self._replacement.beside(
+            volume, 'restore', make,
+            lambda: not volume.get('migration_status')
+            ) if old else make(volume)
         with self._replacement.discarding(new):
             self._replacement.grow(new, volume['size'])
             if not old:
@@ -182,6 +195,7 @@ class Restore:
                     new, volume['id'])
         if old:
             self._replacement.replace(volume, old, new)
+            self._host_record.follow_disk(volume, new)
         state.remember(volume, state.BACKED)
         self._discard_replaced(volume)
 
@@ -200,7 +214,7 @@ class Restore:
         adapter = copy_policy.adapter(self._selection.specs(volume),
                                       ops.adapter_of(old) if disk else None)
         with self._selection.selecting(
-                self._selection.pool_of(volume),
+                self._selection.pool_of(target),
                 lambda: self._selection.specs(volume)):
             return self._images.imported(
                 target, concurrency.in_turns(data.chunks, 1),

@@ -54,7 +54,8 @@ class SourceImage:
         self.disk = disk
         self.vsphere_url = vsphere_url
         self._record = record
-        self._taken = False
+        #: Whether the data has been read, so that it cannot be read again.
+        self.is_taken = False
 
     @property
     def size_bytes(self) -> int:
@@ -82,16 +83,18 @@ class SourceImage:
     def take(self) -> Iterator[bytes]:
         """Return the disk's data, which is checked during the iteration.
 
-        :raises UnusableImage: (while iterating) the data is unsound
-        :raises TransferFailed: this was called before, or (while iterating)
-            the data does not arrive
+        It counts as read from the first step of the iteration, in which all
+        errors are raised.
+
+        :raises UnusableImage: the data is unsound
+        :raises TransferFailed: it does not arrive, or was read before
         """
-        if self._taken:
+        if self.is_taken:
             raise exceptions.TransferFailed(
                 f'the data of image {self.id} has been read already',
                 'repeat the request')
-        self._taken = True
-        return self.disk.chunks
+        self.is_taken = True
+        yield from self.disk.chunks
 
     def check_copy(self, size_bytes: int, data: Iterator[bytes]) -> None:
         """Check a copy that the vCenter made of the image's location.

@@ -27,6 +27,40 @@ LATER = backup_case.LATER
 
 class BackupsTestCase(backup_case.BackupCase):
 
+    VCENTER = backup_case.BackupCase.VCENTER | {
+        'policy': ['gold=LocalDS_0,LocalDS_1']}
+
+    def set_policy(self, *datastores):
+        self.control.call('POST', '/policies', {'Name': 'gold',
+                                                'Datastores': datastores})
+        self.driver.backend.directory.forget()
+
+    def test_a_volume_goes_to_where_the_restored_disk_may_be(self):
+        self.addCleanup(self.set_policy, 'LocalDS_0', 'LocalDS_1')
+        kind = self.volume_type('gold', storage_profile='gold')['id']
+        volume = self.filled(type_id=kind)
+        backup = self.back_up(volume)
+        self.write(volume, SECOND)
+        self.assert_on('LocalDS_1', volume)
+        self.set_policy('LocalDS_0')
+        self.assertEqual('available', self.restore(backup, volume).status)
+        self.assert_on('LocalDS_0', volume)
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
+    def test_a_policy_that_is_gone_is_named_before_anything_is_read(self):
+        self.addCleanup(self.set_policy, 'LocalDS_0', 'LocalDS_1')
+        kind = self.volume_type('gold', storage_profile='gold')['id']
+        volume = self.create(type_id=kind)
+        self.control.call('DELETE', '/policies', name='gold')
+        self.driver.backend.directory.forget()
+        self.begin_restore(self.new_backup(volume), volume)
+        caught = self.assertRaises(
+            exceptions.UnknownPolicy, self.driver.initialize_connection,
+            volume, self.connector)
+        self.assertIn("'gold'", str(caught))
+        self.assertEqual([], self.files())
+
     def test_a_restore_gives_the_volume_its_content_back(self):
         kind = self.volume_type('thick', vmdk_type='thick')['id']
         volume = self.filled(type_id=kind)

@@ -4,7 +4,10 @@
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import backend_case
+from cinder_vmdk_ext.tests.functional import test_images
+from cinder_vmdk_ext.tests.functional import test_transfers
 from simulator import observer
 
 HOST = backend_case.HOST
@@ -190,6 +193,18 @@ class PolicyTestCase(backend_case.BackendCase):
             restored, snapshot))
         for volume in clone, restored:
             self.assert_complies(volume)
+
+    def test_a_reimaged_disk_goes_to_a_pool_that_complies(self):
+        volume = self.create('LocalDS_3', content=b'old')
+        volume.volume_type_id = self.gold
+        volume.save()
+        image = test_transfers.ImageService(disk_images.stream_optimized(
+            test_images.CONTENT))
+        self.driver.copy_image_to_volume(
+            self.context, volume, image, image.metadata['id'])
+        self.assert_complies(volume)
+        self.assertEqual(test_images.CONTENT[:8], self.read(volume, 8))
+        self.assertEqual([volume.name], list(self.shadow_vms()))
 
     def test_a_full_pool_that_complies_is_left_to_cinders_retry(self):
         kind = self.volume_type('thick', vmdk_type='thick',

@@ -21,7 +21,7 @@ def place_of(folder, own, *names):
     return images.Images(
         types.SimpleNamespace(volumeops=ops),
         types.SimpleNamespace(inventory=lambda: inventory),
-        None, None, None, None, str).place_of(None)
+        None, None, None, None, None, str).place_of(None)
 
 
 class CacheTestCase(unittest.TestCase):
@@ -37,7 +37,7 @@ class CacheTestCase(unittest.TestCase):
         with mock.patch.object(images.concurrency, 'on_native_threads',
                                lambda: is_native):
             _, done = images.Images(
-                cinder, None, None, None, None, None, str).clone_image(
+                cinder, None, None, None, None, None, None, str).clone_image(
                     None, None, None, record, service)
         return not done, service.download is not print
 

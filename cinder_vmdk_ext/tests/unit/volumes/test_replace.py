@@ -3,17 +3,40 @@
 
 import types
 import unittest
+from unittest import mock
 
 from oslo_utils import units
 from oslo_vmware import exceptions
 
 from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import exceptions as errors
 from cinder_vmdk_ext.tests.unit import vcenters
 from cinder_vmdk_ext.volumes import replace
 
 VOLUME = {'id': 'id-1', 'name': 'volume-1', 'size': 2}
 OLD, NEW = (vcenters.moref('VirtualMachine', each) for each in ('old', 'new'))
 REFUSED = exceptions.VimException('refused')
+
+
+class BesideTestCase(unittest.TestCase):
+    """A second disk goes to another pool where its own takes none."""
+
+    def setUp(self):
+        self.make = mock.Mock(side_effect=[
+            errors.NoPlacement('a disk', {'ds': 'it is drained'}), 'made'])
+
+    def test_a_second_attempt_may_be_on_any_pool(self):
+        volume = VOLUME | {'host': 'cinder-1@vmdk#ds'}
+        self.assertEqual('made', replace.Replacement.beside(
+            volume, 'restore', self.make))
+        self.assertEqual(['cinder-1@vmdk#ds', ''],
+                         [call.args[0]['host'] for call
+                          in self.make.call_args_list])
+
+    def test_what_was_read_already_is_not_tried_again(self):
+        self.assertRaises(
+            errors.NoPlacement, replace.Replacement.beside, VOLUME,
+            'reimage', self.make, lambda: False)
 
 
 class Cinder:

@@ -74,8 +74,8 @@ class SourceImageTestCase(unittest.TestCase):
 
     def test_the_data_can_be_had_once(self):
         with opened(Service(CONTENT)) as source:
-            source.take()
-            self.assertRaises(exceptions.TransferFailed, source.take)
+            next(source.take())
+            self.assertRaises(exceptions.TransferFailed, next, source.take())
 
     def test_upstream_is_told_of_no_location(self):
         with opened(Service(CONTENT, URL)) as source:
