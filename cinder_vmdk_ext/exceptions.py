@@ -9,7 +9,7 @@
         EncryptionRefused                   Cinder's encryption is unsupported
         NoneComplies                        no datastore meets the policy
       BackingLost(VolumeBackendAPIException)  a volume's disk is missing
-    UnknownPolicy(ProfileNotFoundException) a type's policy is not there
+    UnknownPolicy(ProfileNotFoundException)  a type's policy is not there
     NoPlacement(NoValidDatastoreException)  no datastore fits; a reason each
       UnknownPool                           volume.host names no datastore
       PromiseLost                           the promised datastore is gone

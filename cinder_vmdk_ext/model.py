@@ -767,6 +767,9 @@ class Requirement:
     # Datastores that comply with the storage policy; None: no policy.
     policy: str | None = None
     compliant: frozenset[str] | None = None
+    # Whether the over-subscription ratio counts for any datastore, because
+    # the scheduler did not choose the pool.
+    within_ratio: bool = False
 
     def __str__(self) -> str:
         text = (f'a {"thin" if self.thin else "thick"} disk of '

@@ -91,6 +91,8 @@ class Selection:
     excluded: tuple[str, ...] = ()  # morefs of datastores
     # Whether the pool is another backend's, so our options do not apply.
     elsewhere: bool = False
+    # Whether the over-subscription ratio counts in the place of the scheduler.
+    within_ratio: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

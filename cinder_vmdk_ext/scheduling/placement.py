@@ -45,12 +45,13 @@ def _overcommitted(datastore: model.Datastore, requirement: model.Requirement,
                    settings: model.Settings) -> str | None:
     """Why a thin disk would provision too much on a datastore.
 
-    Checked in pools of several datastores only: the scheduler knows their
-    sums alone. For a pool of one datastore it has checked this itself.
+    Checked in pools of several datastores, of which the scheduler knows the
+    sums alone, and where the scheduler did not choose the pool. For a pool of
+    one datastore it has checked this itself.
     """
     ratio = settings.max_over_subscription_ratio
-    if not requirement.thin or ratio is None or len(
-            requirement.pinned or ()) < 2:
+    if not requirement.thin or ratio is None or not (
+            requirement.within_ratio or len(requirement.pinned or ()) > 1):
         return None
     usable = datastore.capacity_bytes * (
         100 - settings.reserved_percentage) / 100

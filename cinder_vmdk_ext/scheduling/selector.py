@@ -34,6 +34,7 @@ LOG = logging.getLogger(__name__)
 POOL = 'pool'
 THIN = 'thinProvisioned'
 ELSEWHERE = 'poolOfAnotherBackend'
+WITHIN_RATIO = 'withinOverSubscriptionRatio'
 
 
 class Summary(NamedTuple):
@@ -68,7 +69,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
         """Choose the datastore and the host for a disk, and claim the space.
 
         :param req: upstream's keys, and :data:`POOL` (the pool's name),
-            :data:`THIN` and :data:`ELSEWHERE`
+            :data:`THIN`, :data:`ELSEWHERE` and :data:`WITHIN_RATIO`
         :param hosts: references of hosts, at least one of which must be able
             to use the datastore
         :returns: references of the host and its resource pool, and the
@@ -166,7 +167,8 @@ class DatastoreSelector(upstream.DatastoreSelector):
             if hosts else None,
             excluded=frozenset(req.get(self.HARD_ANTI_AFFINITY_DS) or ()),
             types=frozenset(types) if types is not None else None,
-            policy=policy, compliant=compliant)
+            policy=policy, compliant=compliant,
+            within_ratio=req.get(WITHIN_RATIO, False))
 
 
 def pinned(pool: str, inventory: model.Inventory,

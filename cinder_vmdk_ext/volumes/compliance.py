@@ -157,8 +157,10 @@ class Compliance:
 
         Its space is claimed or promised once the record names the pool.
         """
+        choose = (self._promised_before if state.is_promised(volume)
+                  else self._chosen)
         with self._counting_promises(seen):
-            return self._chosen(volume, policy, host)
+            return choose(volume, policy, host)
 
     @contextlib.contextmanager
     def _counting_promises(self, seen: model.Inventory) -> Iterator[None]:
@@ -175,12 +177,27 @@ class Compliance:
             yield
 
     def _chosen(self, volume: Any, policy: str | None, host: Any,
-                specs: Callable[[], dict[str, str]] | None = None) -> str:
+                specs: Callable[[], dict[str, str]] | None = None,
+                must_fit: bool = True) -> str:
+        """:param must_fit: whether the over-subscription ratio must be met"""
         with self._selection.selecting(
-                None, specs or (lambda: self._selection.specs(volume))):
+                None, specs or (lambda: self._selection.specs(volume)),
+                within_ratio=must_fit):
             _host, _pool, summary = self._upstream.select_datastore_for(
                 volume['size'] * units.Gi, policy, host)
         return str(summary.datastore.value)
+
+    def _promised_before(self, volume: Any, policy: str | None,
+                         host: Any) -> str:
+        """Choose for a volume whose space was promised long ago.
+
+        It was made within the over-subscription ratio, which must not hinder
+        its first attachment.
+        """
+        try:
+            return self._chosen(volume, policy, host)
+        except exceptions.NoPlacement:
+            return self._chosen(volume, policy, host, must_fit=False)
 
     @contextlib.contextmanager
     def rehoming(self) -> Iterator[Callable[[Any], str]]:
@@ -194,7 +211,7 @@ class Compliance:
         seen = self._selection.inventory()
         names = pool_names.by_datastore(seen, self._selection.settings)
         with self._counting_promises(seen):
-            yield lambda volume: names[self._chosen(
+            yield lambda volume: names[self._promised_before(
                 volume, self._upstream.storage_profile(volume), None)]
 
 

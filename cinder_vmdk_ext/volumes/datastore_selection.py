@@ -163,16 +163,20 @@ class DatastoreSelection:
 
     @staticmethod
     def selecting(pool: str | None, specs: Callable[[], dict[str, str]],
-                  excluded: tuple[str, ...] = (), elsewhere: bool = False
+                  excluded: tuple[str, ...] = (), elsewhere: bool = False,
+                  within_ratio: bool = False
                   ) -> AbstractContextManager[operation.Operation]:
         """Make every selection in this block obey a pool and a type.
 
         :param specs: gives the extra specs of the type
         :param excluded: datastores (morefs) that must not be selected
         :param elsewhere: the pool belongs to another backend
+        :param within_ratio: whether a thin disk must not exceed the
+            over-subscription ratio of its datastore, as the scheduler ensures
+            for the pool that it chooses
         """
         return operation.scope(selection=operation.Selection(
-            pool, specs, excluded, elsewhere))
+            pool, specs, excluded, elsewhere, within_ratio))
 
     def select_for_volume(self, volume: Any, host: Any = None,
                           create_params: Any = None) -> Any:
@@ -200,7 +204,8 @@ class DatastoreSelection:
         """
         wanted = operation.current().selection
         if wanted is not None and self._reader is not None:
-            req = req | {selector.THIN: extra_specs.is_thin(wanted.specs())}
+            req = req | {selector.THIN: extra_specs.is_thin(wanted.specs()),
+                         selector.WITHIN_RATIO: wanted.within_ratio}
             if wanted.excluded:
                 req[upstream.EXCLUDED_DATASTORES] = list(wanted.excluded)
             if wanted.pool is not None:

@@ -214,6 +214,15 @@ class PolicyTestCase(backend_case.BackendCase):
                           self.driver.create_volume, volume)
         self.assertEqual(f'{HOST}#LocalDS_1', self.fresh(volume).host)
 
+    def test_a_pool_that_complies_is_not_over_subscribed(self):
+        driver = self.make_driver(max_over_subscription_ratio='1.0')
+        large = self.new_volume('LocalDS_0', 150, self.gold)
+        caught = self.assertRaises(exceptions.NoPlacement,
+                                   driver.create_volume, large)
+        self.assertIn('would be provisioned', str(caught))
+        self.assertEqual(f'{HOST}#LocalDS_0', self.fresh(large).host)
+        self.assertIsNone(self.truth(large))
+
     def test_the_target_of_a_migration_stays_where_it_was_asked_for(self):
         volume = self.new_volume('LocalDS_0', type_id=self.gold,
                                  migration_status='target:0')
