@@ -5,10 +5,12 @@ import email
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
+from urllib import parse
 import zipfile
 
 from cinder_vmdk_ext import driver
@@ -85,6 +87,14 @@ class WheelTestCase(unittest.TestCase):
         for each in found:
             self.assertRegex(each, r'^[\w \']+, https://\S+$')
 
+    def test_no_address_is_that_of_a_host_which_is_not_ours(self):
+        """The project has none of its own yet: those of what it extends."""
+        found = [each for name in ('Project-URL', 'Home-page', 'Download-URL')
+                 for each in self.metadata().get_all(name) or ()]
+        self.assertEqual({'docs.openstack.org'}, {
+            parse.urlsplit(each.rpartition(' ')[2]).hostname
+            for each in found})
+
     def test_one_version_is_everywhere(self):
         version = release_notes.version()
         built = re.sub(r'\.dev\d+$', '', self.metadata()['Version'])
@@ -131,3 +141,49 @@ class WheelTestCase(unittest.TestCase):
 
 if __name__ == '__main__':
     unittest.main()
+
+    def test_an_image_of_kolla_gets_it_as_the_page_says(self):
+        """The image's file, whose command is run in a folder in place of /.
+
+        What cannot be tried without a container: that Kolla's image has this
+        user, this first `python3`, and Cinder beside it.
+        """
+        page = (ROOT / 'docs/install.md').read_text()
+        steps = [line.split(' ', 1) for line in re.search(
+            r'^```dockerfile\n(.*?)^```', page, re.MULTILINE | re.DOTALL
+        )[1].splitlines()]
+        self.assertEqual(
+            ['ARG', 'FROM', 'USER', 'COPY', 'RUN', 'USER'],
+            [step for step, _rest in steps])
+        rest = [each for _step, each in steps]
+        self.assertEqual(('${BASE}', 'root', 'cinder'),
+                         (rest[1], rest[2], rest[5]))
+        self.assertEqual('BASE', rest[0])
+        origin, there = rest[3].split()
+        # As the page builds it, and as the image's folder of files has it.
+        self.assertIn(f'--wheel-dir {origin.rstrip("/")} .', page)
+        with tempfile.TemporaryDirectory(prefix='kolla-') as root:
+            wheels = pathlib.Path(root, there.strip('/'))
+            wheels.mkdir(parents=True)
+            shutil.copy(self.wheel.filename, wheels)
+            subprocess.run(
+                ['sh', '-ec', rest[4].replace(there.rstrip('/'),
+                                              str(wheels))],
+                check=True, env={
+                    **os.environ, 'PATH': ':'.join((
+                        os.path.dirname(sys.executable), os.environ['PATH'])),
+                    'PIP_NO_DEPS': '1',
+                    'PIP_NO_INDEX': '1', 'PIP_TARGET': f'{root}/venv',
+                    'PIP_NO_COMPILE': '1', 'PIP_QUIET': '1'})
+            self.assertFalse(wheels.exists())
+            self.assertTrue(pathlib.Path(
+                root, 'venv/bin/cinder-vmdk-ext').exists())
+            # What `docker exec` of the page runs.
+            [command] = re.findall(r'^docker exec \w+ (.*)$', page,
+                                   re.MULTILINE)
+            ran = subprocess.run(
+                [f'{root}/venv/bin/{command.split()[0]}',
+                 *command.split()[1:], '--help'], env={
+                     **os.environ, 'PYTHONPATH': f'{root}/venv'}, cwd=root,
+                capture_output=True, text=True)
+            self.assertEqual(0, ran.returncode, ran.stderr)
