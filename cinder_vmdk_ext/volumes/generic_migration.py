@@ -298,8 +298,8 @@ class Destination:
         with locks.volumes(volume['id']):
             note = folder.note(volume['id'])
             if note is None:
-                # Cinder copies the zeros, too.
-                folder.check_space(volume['size'] * units.Gi)
+                # Only the source knows what it will copy: no zeros.
+                folder.check_space(0)
                 note = self._files.new_note(volume, backup_files.OFFERED,
                                             source['id'])
                 folder.save(note)

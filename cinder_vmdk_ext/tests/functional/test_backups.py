@@ -230,6 +230,21 @@ class BackupsTestCase(backup_case.BackupCase):
             self.restore(backup, other)
         self.assert_content(FIRST, other)
 
+    def test_a_service_that_starts_claims_what_a_restore_still_needs(self):
+        volume = self.filled()
+        self.begin_restore(self.back_up(volume), volume)
+        self.driver.initialize_connection(volume, self.connector)
+        parts = self.driver.backend.backups
+        parts._end_claim(volume.id)  # the process ended
+        self.assertEqual({}, parts._claims)
+        parts.resume(self.driver.put_restored, self.driver.delete_volume)
+        self.assertEqual([volume.id], list(parts._claims))
+        self.assertRaises(exceptions.BackupRefused,
+                          self.driver.terminate_connection, volume,
+                          self.connector)
+        self.assertEqual({}, parts._claims)
+        self.assert_nothing_left(volume)
+
     # -- Broken off ----------------------------------------------------------
 
     def test_a_restore_that_cinder_backup_gives_up(self):
