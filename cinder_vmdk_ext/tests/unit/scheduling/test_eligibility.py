@@ -20,6 +20,27 @@ def why_not(datastore=None, settings=None, hosts=None, compliant=None):
     return found.code if found else ''
 
 
+class Unlisted(dict):
+    """A mapping in which one may look, but whose keys nobody lists."""
+
+    def __iter__(self):
+        raise AssertionError('all hosts were listed')
+
+
+class CostTestCase(unittest.TestCase):
+
+    def test_a_verdict_looks_at_no_host_that_does_not_mount(self):
+        known = worlds.datastore()
+        seen = worlds.inventory(known)
+
+        def verdict():
+            return eligibility.ineligibility(known, seen, worlds.settings())
+        self.assertIsNone(verdict())  # makes what all datastores share
+        seen.verdicts.clear()
+        object.__setattr__(seen, 'hosts', Unlisted(seen.hosts))
+        self.assertIsNone(verdict())
+
+
 class PermissionTestCase(unittest.TestCase):
     """What the vCenter refuses to show is never taken for unset."""
 
