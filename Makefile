@@ -94,7 +94,7 @@ sandbox-stop: ## stop what `make sandbox` started
 bench: $(STAMP) $(SIMULATOR) ## figures beside upstream's driver into docs/benchmarks; QUICK=1 for counts only, in two minutes
 	@$(if $(QUICK),,$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt &&) $(BIN)/python -W ignore -m benchmarks $(if $(QUICK),--quick)
 
-bench-large: $(STAMP) $(SIMULATOR) ## the same at the largest size of a vCenter, our driver alone; 15 minutes and 10 GB of memory
+bench-large: $(STAMP) $(SIMULATOR) ## the same at the largest size of a vCenter, our driver alone; 15 minutes and 4 GB of memory
 	@$(BIN)/python -W ignore -m benchmarks --large
 
 bench-start: $(STAMP) $(SIMULATOR) ## a start with 10,000 volumes, 3,000 of them attached, into docs/benchmarks
