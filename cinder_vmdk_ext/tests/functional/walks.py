@@ -151,6 +151,19 @@ def _returns(modules: Iterable[str]) -> Iterator[tuple[str, str]]:
             last = module
 
 
+def look_up_types() -> None:
+    """Look up all types of the API: once in a process, in no operation."""
+    try:
+        from cinder_vmdk_ext.vsphere import api_types
+    except ImportError:
+        return  # a tree of before this module
+    known = api_types.known()
+    for table in (known.methods, known.objects):
+        # A tree of before reads all at once.
+        for name in getattr(table, '_lines', ()):
+            assert table[name]
+
+
 class Walks(backend_case.BackendCase):
     """Every operation once, as Cinder's manager asks for it."""
 
@@ -166,6 +179,7 @@ class Walks(backend_case.BackendCase):
 
     def test_operations(self) -> None:
         driver = self.driver
+        look_up_types()
         self.report()
         volume = self.new_volume()
         self.made(volume, self.walk('create', driver.create_volume, volume))
