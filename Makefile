@@ -98,7 +98,7 @@ bench-large: $(STAMP) $(SIMULATOR) ## the same at the largest size of a vCenter,
 	@$(BIN)/python -W ignore -m benchmarks --large
 
 bench-start: $(STAMP) $(SIMULATOR) ## a start with 10,000 volumes, 3,000 of them attached, into docs/benchmarks
-	@$(BIN)/python -W ignore -m benchmarks --start
+	@$(BIN)/python -W ignore -m benchmarks --start $(ARGS)
 
 churn-run: $(STAMP) $(SIMULATOR) ## an hour of operations while others change the vCenter, into docs/churn-run.md; ARGS='--minutes 5 --size 100x32x1000'
 	@$(BIN)/python -W ignore -m benchmarks.churn_run $(ARGS)

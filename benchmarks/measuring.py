@@ -239,8 +239,8 @@ def start(volumes: int = VOLUMES, attached: int = ATTACHED,
                 control.Control(started.control_url).save_state(prepared)
                 known.write_text(json.dumps(made))
         site = Site(size, started)
-        for driver, runtime in (('upstream', 'eventlet'),
-                                ('ours', 'eventlet'), ('ours', 'native')):
+        for driver, runtime in (('ours', 'eventlet'), ('ours', 'native'),
+                                ('upstream', 'eventlet')):
             yield from site.compare((), drivers=(driver,), runtime=runtime,
                                     volumes=made)
 

@@ -54,6 +54,14 @@ class Run:
                           for driver in measuring.DRIVERS)
         return upstream, ours
 
+    def upstreams(self, operation: str) -> Result | None:
+        """Upstream's result of a start; None: there is none."""
+        try:
+            return self.get('upstream', operation, _START,
+                            runtime='eventlet')
+        except _Missing:
+            return None
+
 
 def rows(results: list[Result]) -> list[Row]:
     """Every target, with the figures of the results."""
@@ -202,27 +210,30 @@ def _crowd(run: Run) -> _Found:
 
 def _serving(run: Run) -> _Found:
     """Until a driver serves, without Cinder's load of its records."""
-    upstream, ours = (run.get(driver, 'start: until it serves', _START,
-                              runtime='eventlet')
-                      for driver in measuring.DRIVERS)
-    texts = [f'{each["wall_ms"] / 1000:,.1f} s, '
-             f'{each["cpu_ms"] / 1000:,.2f} s of CPU'
-             for each in (upstream, ours)]
-    return (*texts, texts[1],
+    ours = run.get('ours', _SERVES, _START, runtime='eventlet')
+    text = _seconds(ours)
+    return (_seconds(run.upstreams(_SERVES)), text, text,
             ours['wall_ms'] <= 10000 and ours['cpu_ms'] <= 3000)
+
+
+def _seconds(result: Result | None) -> str:
+    return '' if result is None else (
+        f'{result["wall_ms"] / 1000:,.1f} s, '
+        f'{result["cpu_ms"] / 1000:,.2f} s of CPU')
 
 
 def _waits(run: Run) -> _Found:
     """The longest in a start, and in what it leaves to the background."""
-    steps = ('until it serves', 'in the background, until all are checked')
-    waits = [run.get('ours', f'start: {step}', _START,
-                     runtime='eventlet')['longest_ms'] for step in steps]
-    upstream = run.get('upstream', f'start: {steps[0]}', _START,
-                       runtime='eventlet')['longest_ms']
+    waits = [run.get('ours', step, _START, runtime='eventlet')['longest_ms']
+             for step in (_SERVES, _CHECKED)]
+    upstream = run.upstreams(_SERVES)
     text = ', then '.join(f'{each:.1f} ms' for each in waits)
-    return f'{upstream:,.1f} ms', text, text, max(waits) <= 20
+    return (f'{upstream["longest_ms"]:,.1f} ms' if upstream else '',
+            text, text, max(waits) <= 20)
 
 
+_SERVES = 'start: until it serves'
+_CHECKED = 'start: in the background, until all are checked'
 _START = measuring.started_with(measuring.VOLUMES, measuring.ATTACHED)
 _CHANGES = ('a VM of another user', 'a datastore', "a volume's VM, moved",
             'promised space')

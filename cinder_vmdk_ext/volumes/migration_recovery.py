@@ -17,6 +17,7 @@ from cinder import objects
 from cinder.volume import rpcapi as volume_rpcapi
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import volume_rows
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import generic_migration
 from cinder_vmdk_ext.volumes import restore
@@ -66,10 +67,16 @@ class BrokenOff:
     def _own_volumes(self, migration_status: str) -> list[Any]:
         """Volumes that this service was migrating."""
         owner = self._files.owner
-        return [volume for volume in objects.VolumeList.get_all(
-            cinder_context.get_admin_context(),
-            filters={'migration_status': migration_status})
-            if owner.owns(volume) and self._was_mine(volume)]
+        # Nearly always none; Cinder's own query for its objects takes 15 ms
+        # to be prepared, in one piece.
+        ids = [row.id for row in volume_rows.volumes(
+            migration_status=migration_status) if owner.owns(row)]
+        return [volume for volume_id in ids
+                for volume in objects.VolumeList.get_all(
+                    cinder_context.get_admin_context(), filters={
+                        'id': volume_id,
+                        'migration_status': migration_status})
+                if self._was_mine(volume)]
 
     def _was_mine(self, volume: Any) -> bool:
         owner = self._files.owner
