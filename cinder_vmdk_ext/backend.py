@@ -227,7 +227,7 @@ class Backend:
 
     def location_info(self) -> str:
         """The text that identifies this vCenter in pools' capabilities."""
-        return f'VmdkExtDriver:{self._vcenter_id()}'
+        return f'{generic_migration.OURS}{self._vcenter_id()}'
 
     def _vcenter_id(self) -> str:
         return self.session.vim.service_content.about.instanceUuid

@@ -63,7 +63,10 @@ class Delete:
                        else self._finder.existing(volume))
         except exceptions.BackingLost:
             backing = self._left_by_migration(volume)
-            if not backing:
+            # Cinder copies the source's record to the destination's before
+            # there is a disk, and the source has the content.
+            if not backing and not str(volume.get('migration_status') or ''
+                                       ).startswith('target:'):
                 raise
         if not backing and state.is_deleting(volume):
             backing = self._left_by_migration(volume)

@@ -36,7 +36,6 @@ from cinder.volume import rpcapi as volume_rpcapi
 from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
-from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
@@ -50,6 +49,8 @@ from cinder_vmdk_ext.volumes.image_formats import raw
 
 LOG = logging.getLogger(__name__)
 
+#: How the location_info of each backend of this driver begins.
+OURS = 'VmdkExtDriver:'
 #: Keys of the connector by which the source asks for the import: what the
 #: content is, and the adapter type of the source's disk.
 ASKS, ADAPTER = 'vmdk_ext_copied', 'vmdk_ext_adapter'
@@ -228,7 +229,6 @@ class Source:
             says what was copied
         :raises VolumeBackendAPIException: the destination failed
         """
-        new_volume.refresh()
         backing = self._finder.find(volume)
         if _is_ours(new_volume):
             self._wait_for_import(context, volume, new_volume, backing)
@@ -477,9 +477,20 @@ def source_of(volume: Any) -> str:
 
 
 def _is_ours(volume: Any) -> bool:
-    """Whether this driver made a volume, in any backend."""
-    return str(volume.get('provider_id') or '') in (
-        state.PROMISED, state.BACKED, state.LENT)
+    """Whether a backend of this driver serves a volume.
+
+    Its record does not say so: Cinder copies the source's fields to it.
+
+    :raises MigrationRefused: the backend does not say what it is
+    """
+    found = volume_rpcapi.VolumeAPI().get_capabilities(
+        cinder_context.get_admin_context(), volume.service_topic_queue,
+        False)
+    if not found:
+        raise exceptions.MigrationRefused(
+            f'the backend of volume {volume["id"]} ({volume["host"]}) does '
+            'not report its capabilities yet; migrate again')
+    return str(found.get('location_info') or '').startswith(OURS)
 
 
 def _check_at_rest(volume: Any) -> None:

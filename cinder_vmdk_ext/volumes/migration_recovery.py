@@ -17,7 +17,11 @@ from cinder import objects
 from cinder.volume import rpcapi as volume_rpcapi
 
 from cinder_vmdk_ext import exceptions
+<<<<<<< HEAD
 from cinder_vmdk_ext import volume_rows
+=======
+from cinder_vmdk_ext import locks
+>>>>>>> eef18d5 (volumes: end broken-off migrations at every call)
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import generic_migration
 from cinder_vmdk_ext.volumes import restore
@@ -58,7 +62,10 @@ class BrokenOff:
         for note in self._files.own_notes():
             if (note.state == backup_files.WRITTEN
                     and note.service == self._files.owner.host):
-                self._restore.discard(note.machine)
+                volume = generic_migration.volume_or_none(note.volume_id)
+                if volume is not None:
+                    with locks.volumes(note.volume_id):
+                        self._restore.undo(volume, note.machine)
                 self._files.folder.empty(note.volume_id)
                 self._files.folder.save(note._replace(
                     state=backup_files.FAILED,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies a volume's disk to a raw file, and makes a disk of such a file."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -197,6 +198,17 @@ class Restore:
             self._replacement.replace(volume, old, new)
             self._host_record.follow_disk(volume, new)
         state.remember(volume, state.BACKED)
+        self._discard_replaced(volume)
+
+    def undo(self, volume: Any, left: str) -> None:
+        """Delete what a :meth:`put` that was broken off has left.
+
+        :param left: the instance UUID that it has begun a VM with; ''
+        """
+        with contextlib.suppress(exceptions.BackingLost):
+            # It gets its own VM back, if that was set aside already.
+            self._old(volume)
+        self.discard(left)
         self._discard_replaced(volume)
 
     def discard(self, left: str) -> None:

@@ -83,6 +83,8 @@ class Calls:
         self.made, self.infos = [], []
         #: Called with the name of each call before it is made.
         self.meanwhile = lambda name: None
+        #: What each driver reports of its place.
+        self.location = 'VmdkExtDriver:somewhere'
         #: Errors of messages without a reply.
         self.lost = (Exception,)
 
@@ -117,7 +119,7 @@ class Calls:
 
     def get_capabilities(self, context, host, discover):
         """What matters of the capabilities of a driver."""
-        return {'sparse_copy_volume': True}
+        return {'sparse_copy_volume': True, 'location_info': self.location}
 
     def update_migrated_volume(self, context, volume, new_volume, status):
         self._service(new_volume, 'update_migrated_volume'

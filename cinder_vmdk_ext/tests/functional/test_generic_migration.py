@@ -140,8 +140,7 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
 
     def test_a_source_of_another_driver(self):
         volume = self.create()
-        volume.provider_id = None
-        volume.save()
+        self.calls.location = 'LVMVolumeDriver:somewhere'
         new = self.database.volume(
             host=f'{migration_case.FAR_HOST}#LocalDS_1',
             migration_status=f'target:{volume.id}')

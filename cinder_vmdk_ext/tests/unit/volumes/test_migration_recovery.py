@@ -4,6 +4,7 @@
 Cinder's database is real; the messages that are sent are recorded.
 """
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -150,8 +151,12 @@ class StartTestCase(RecoveryCase):
         volume = self.volume(OTHER, migration_status='migrating')
         new = self.target(volume, HOST)
         self.note(new, backup_files.WRITTEN, volume, machine='a VM')
-        self.broken_off.resume()
-        self.restorer.discard.assert_called_once_with('a VM')
+        with mock.patch.object(migration_recovery.locks, 'volumes',
+                               lambda *ids: contextlib.nullcontext()):
+            self.broken_off.resume()
+        (undone, left), = (call.args for call
+                           in self.restorer.undo.call_args_list)
+        self.assertEqual((new.id, 'a VM'), (undone.id, left))
         self.assertEqual(backup_files.FAILED,
                          self.files.note(new.id).state)
 
