@@ -17,11 +17,8 @@ from cinder import objects
 from cinder.volume import rpcapi as volume_rpcapi
 
 from cinder_vmdk_ext import exceptions
-<<<<<<< HEAD
-from cinder_vmdk_ext import volume_rows
-=======
 from cinder_vmdk_ext import locks
->>>>>>> eef18d5 (volumes: end broken-off migrations at every call)
+from cinder_vmdk_ext import volume_rows
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import generic_migration
 from cinder_vmdk_ext.volumes import restore
