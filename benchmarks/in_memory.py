@@ -22,6 +22,7 @@ from cinder_vmdk_ext.inventory import reader
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import reporter
 from cinder_vmdk_ext.scheduling import reservations
+from cinder_vmdk_ext.vsphere import references
 
 HOSTS_A_CLUSTER = 32
 VOLUMES = 10000
@@ -110,6 +111,31 @@ class World:
             known, free_bytes=known.free_bytes - 1000000000))
         self.publish()
 
+    def rename_datastore(self, number: int) -> None:
+        moref = f'datastore-{number % len(self.inventory.datastores)}'
+        self._put('datastores', dataclasses.replace(
+            self.inventory.datastores[moref], name=f'renamed-{number}'))
+        self.publish()
+
+    def add_datastore(self, number: int) -> None:
+        number = len(self.inventory.datastores)
+        self._put('datastores', dataclasses.replace(
+            self.inventory.datastores['datastore-0'],
+            moref=f'datastore-{number}', name=f'ds-{number}',
+            url=f'ds:///{number}/'))
+        self.publish()
+
+    def remove_datastore(self, number: int) -> None:
+        moref = f'datastore-{len(self.inventory.datastores) - 1}'
+        self._assembly.drop(references.Ref('Datastore', moref))
+        self.publish()
+
+    def change_cluster(self, number: int) -> None:
+        known = self.inventory.clusters['domain-c0']
+        self._put('clusters', dataclasses.replace(
+            known, name=f'cluster {number}'))
+        self.publish()
+
     def change_host(self, number: int) -> None:
         known = self.inventory.hosts['host-1']
         self._put('hosts', dataclasses.replace(
@@ -117,8 +143,9 @@ class World:
         self.publish()
 
     def change_promise(self, number: int) -> None:
+        number %= len(self.inventory.datastores)
         self.promises = (model.Promise(
-            f'ds-{number % len(self.inventory.datastores)}', 10),)
+            f'ds-{number}', 10, f'ds:///{number}/ datastore-{number}'),)
 
     def move_volume(self, number: int) -> None:
         vm = self.index.by_moref[f'vm-{number}']
@@ -150,7 +177,11 @@ def measure(datastores: int, hosts: int, machines: int
             ('a datastore', world.change_datastore),
             ("a volume's VM, moved", world.move_volume),
             ('promised space', world.change_promise),
-            ('a host', world.change_host)):
+            ('a host', world.change_host),
+            ("a datastore's name", world.rename_datastore),
+            ('a new datastore', world.add_datastore),
+            ('a datastore is gone', world.remove_datastore),
+            ('a cluster', world.change_cluster)):
         yield _result(f'memory: report, changed: {name}', _costs(
             change, reports.report))
     yield from _placements(world, settings, books)

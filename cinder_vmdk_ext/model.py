@@ -12,6 +12,7 @@ import re
 import weakref
 from collections import Counter
 from collections import deque
+from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -254,6 +255,38 @@ class _Line(NamedTuple):
             noted | self.besides | before.besides)
 
 
+class Alteration(NamedTuple):
+    """How names differ from earlier ones."""
+
+    # The earlier ones, weakly referenced.
+    since: Callable[[], 'DistinctNames | None']
+    # Morefs that lost their names, and those that got one, maybe the same.
+    lost: frozenset[str]
+    found: Mapping[str, str]
+
+
+class DistinctNames(dict[str, str]):
+    """Morefs of datastores and datastore clusters by distinct names."""
+
+    # Plain names of those that have another name: their own was taken.
+    taken: tuple[str, ...] = ()
+    altered: Alteration | None = None
+
+
+class Former(NamedTuple):
+    """What was derived from an earlier inventory, and what differs from it.
+
+    Both have the same datacenters and datastore clusters.
+    """
+
+    names: DistinctNames
+    pools: dict[Any, Any]
+    identities: dict[Any, Any]
+    # Those whose name, datacenter or URL differs, as they were, by moref.
+    # None: the earlier inventory had no such datastore.
+    datastores: Mapping[str, Datastore | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Inventory:
     """The vCenter's objects, as they were when they were read."""
@@ -306,6 +339,7 @@ class Inventory:
                 self.__dict__[name] = getattr(before, name)
         if not difference.same('hosts'):
             self._inherit_of_hosts(before, difference)
+        self._inherit_of_datastores(before, difference)
         self._inherit_verdicts(before, difference)
 
     def follow(self, before: 'Inventory', changed: Iterable[str]) -> None:
@@ -338,12 +372,38 @@ class Inventory:
                 before.registering_hosts - changed) | self._registering(
                     self.live_hosts & changed)
 
+    def _inherit_of_datastores(self, before: 'Inventory',
+                               difference: '_Difference') -> None:
+        """Keep what has to be changed for few datastores only."""
+        known, replaced = self.__dict__, difference.replaced
+        if '_spellings' not in known and '_spellings' in before.__dict__:
+            found = _respelled(before._spellings, replaced, self.datastores)
+            if found is not None:
+                known['_spellings'] = found
+        if ('_shared' not in known and '_shared' in before.__dict__
+                and difference.unshared):
+            known['_shared'] = before._shared
+        if 'former' in known or not all(map(
+                difference.same, ('datacenters', 'storage_pods'))):
+            return
+        former = before.former
+        if not replaced:
+            known['former'] = former
+        elif former is not None and not before.pools:
+            # The one before has not been used: skip it.
+            known['former'] = former._replace(
+                datastores={**replaced, **former.datastores})
+        else:
+            known['former'] = Former(before.names, before.pools,
+                                     before.identities, replaced)
+
     def _inherit_verdicts(self, before: 'Inventory',
                           difference: '_Difference') -> None:
         """Reuse the verdicts on datastores for which nothing changed."""
         disturbed = difference.disturbed
         if 'verdicts' in self.__dict__ or disturbed is None:
             return
+        disturbed |= difference.gone
         if not disturbed:
             self.__dict__['verdicts'] = before.verdicts
             return
@@ -356,18 +416,24 @@ class Inventory:
 
     def changed_datastores(self, before: 'Inventory'
                            ) -> frozenset[str] | None:
-        """Datastores (morefs) whose change affects no other datastore.
+        """Datastores (morefs) that are new, gone or have changed.
 
         Those whose hosts, storage policies or tag have changed count as well.
+        Other datastores may have got another name as pools.
 
-        :returns: None: something differs on which other datastores depend,
-            such as a cluster, a name or the set of datastores
+        :returns: None: something differs on which all datastores depend, such
+            as a cluster
         """
         difference = _Difference(self, before)
         disturbed = difference.disturbed
-        return difference.changed | disturbed if (
+        return difference.changed | difference.gone | disturbed if (
             disturbed is not None and all(
-                map(difference.same, _CONCERNS_OTHERS))) else None
+                map(difference.same, _CONCERNS_ALL))) else None
+
+    def places_as(self, before: 'Inventory') -> bool:
+        """Whether both have the same datastores, names and storages."""
+        return self is before or all(map(
+            _Difference(self, before).same, ('names', 'storages')))
 
     @functools.cached_property
     def live_hosts(self) -> frozenset[str]:
@@ -516,9 +582,14 @@ class Inventory:
         return found
 
     @functools.cached_property
-    def names(self) -> dict[str, str]:
+    def former(self) -> Former | None:
+        """From what :mod:`pool_names` may derive what it fills."""
+        return None
+
+    @functools.cached_property
+    def names(self) -> DistinctNames:
         """Morefs by pool names; :mod:`pool_names` fills it."""
-        return {}
+        return DistinctNames()
 
     @functools.cached_property
     def pools(self) -> dict[Any, Any]:
@@ -622,6 +693,49 @@ class _Difference:
             and before.get(moref) != now[moref]])
 
     @functools.cached_property
+    def gone(self) -> frozenset[str]:
+        """Datastores (morefs) that only ``before`` has."""
+        now, before = self._now.datastores, self._before.datastores
+        if now is before:
+            return frozenset()
+        return frozenset([moref for moref in (
+            before if self._candidates is None else self._candidates)
+            if moref in before and moref not in now])
+
+    @functools.cached_property
+    def replaced(self) -> Mapping[str, Datastore | None]:
+        """Datastores that have another name, datacenter or URL, as they were.
+
+        By moref, also of those that are gone, and of new ones: None.
+        """
+        now, before = self._now.datastores, self._before.datastores
+        return {
+            moref: before.get(moref) for moref in self.changed | self.gone
+            if moref not in now or moref not in before
+            or _place(now[moref]) != _place(before[moref])}
+
+    @property
+    def unshared(self) -> bool:
+        """Whether each datastore in ``replaced`` has a URL of its own.
+
+        And nothing else differs on which shared storages depend.
+        """
+        now, before = self._now.datastores, self._before.datastores
+        replaced = self.replaced
+        if not all(moref in replaced or self._same_part(
+                'capacity_bytes', now[moref], before[moref])
+                for moref in self.changed):
+            return False
+        urls = [found[moref].url for found in (now, before)
+                for moref in replaced if moref in found]
+        rest = {each.url for moref, each in now.items()
+                if moref not in replaced}
+        new = [now[moref].url for moref in replaced if moref in now]
+        old = [before[moref].url for moref in replaced if moref in before]
+        return rest.isdisjoint(urls) and all(
+            len(set(found)) == len(found) for found in (new, old))
+
+    @functools.cached_property
     def changed_hosts(self) -> frozenset[str]:
         """Hosts (morefs) that are new, have changed or are gone."""
         return _differing(self._now.hosts, self._before.hosts)
@@ -697,11 +811,36 @@ def _differing(now: Mapping[str, Any],
         and now.get(key) != before.get(key)])
 
 
+def _place(datastore: Datastore) -> tuple[str, str | None, str]:
+    return datastore.name, datastore.datacenter, datastore.url
+
+
+def _respelled(known: Mapping[str, tuple[str, ...]],
+               replaced: Mapping[str, Datastore | None],
+               now: Mapping[str, Datastore]
+               ) -> dict[str, tuple[str, ...]] | None:
+    """The spellings after some datastores were replaced.
+
+    :returns: None: a name was or is that of several datastores
+    """
+    found = dict(known)
+    for moref, old in replaced.items():
+        for name in {old.name, old.plain_name} if old else ():
+            if found.pop(name, None) != (moref,):
+                return None
+    for moref in replaced.keys() & now.keys():
+        for name in {now[moref].name, now[moref].plain_name}:
+            if name in found:
+                return None
+            found[name] = (moref,)
+    return found
+
+
 # Parts of datastores on which derived values depend.
 _PARTS = {'names': ('name', 'datacenter'),
           'storages': ('url', 'capacity_bytes')}
 # The fields that Inventory.changed_datastores compares.
-_CONCERNS_OTHERS = ('names', 'storages', 'datacenters', 'storage_pods')
+_CONCERNS_ALL = ('datacenters', 'storage_pods')
 # The derived values of an Inventory, and the fields on which each depends.
 # Verdicts are inherited one by one, each as long as its datastore is the same.
 _DERIVED_OF = {
@@ -713,7 +852,7 @@ _DERIVED_OF = {
     'policies_by_datastore': ('compliant',),
     'names': ('names', 'datacenters', 'storage_pods'),
     'pools': ('names', 'datacenters', 'storage_pods'),
-    'identities': ('names', 'datacenters', 'storage_pods', 'storages'),
+    'identities': ('storages', 'storage_pods'),
     '_spellings': ('names',),
     '_shared': ('storages',),
 }

@@ -37,12 +37,14 @@ def alter(refused: dict[str, model.Ineligibility], changed: Iterable[str],
           inventory: model.Inventory, settings: model.Settings) -> bool:
     """Update the result of :func:`refusals` for datastores that changed.
 
-    :param changed: morefs of the datastores
+    :param changed: morefs of the datastores, also of those that are gone
     :returns: whether any verdict changed
     """
     altered = False
     for moref in changed:
-        why = ineligibility(inventory.datastores[moref], inventory, settings)
+        datastore = inventory.datastores.get(moref)
+        why = (ineligibility(datastore, inventory, settings)
+               if datastore else None)
         if why == refused.get(moref):
             continue
         altered = True

@@ -3,12 +3,19 @@
 
 import functools
 import re
+import weakref
+from collections.abc import Collection
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import NamedTuple
+from typing import TypeVar
 
 from cinder_vmdk_ext import model
+
+
+_Value = TypeVar('_Value')
 
 
 class Pool(NamedTuple):
@@ -28,16 +35,50 @@ def listed(inventory: model.Inventory,
     the scheduler chose. Each datastore of any other cluster is a pool.
     """
     return [_pool(each, inventory)
-            for each in _arranged(inventory, settings).pools]
+            for each in _arranged(inventory, settings).pools.values()]
 
 
 def holding(datastores: Iterable[str], inventory: model.Inventory,
             settings: model.Settings) -> list[Pool]:
     """The pools that hold these datastores (morefs), each pool once."""
     arranged = _arranged(inventory, settings)
-    found = {arranged.by_datastore[moref] for moref in datastores}
-    return [_pool(arranged.pools[number], inventory)
-            for number in sorted(found)]
+    found = {(place := arranged.by_datastore[moref]).name: place
+             for moref in datastores}
+    return [_pool(found[name], inventory) for name in sorted(found)]
+
+
+def rearranged(before: model.Inventory, now: model.Inventory,
+               settings: model.Settings) -> frozenset[str] | None:
+    """The datastores (morefs) whose pool has changed, but for its figures.
+
+    The pool has another name or other datastores, or is new.
+
+    :param before: has the same datastore clusters
+    :returns: only datastores of ``now``; None: all pools are the same
+    """
+    old, new = (_arranged(each, settings) for each in (before, now))
+    if old is new:
+        return None
+    if new.since is old.mark:
+        return _members_of(new.changed, new)
+    was, names = old.names, new.names
+    changed = {names[moref] for moref in names
+               if moref not in was or was[moref] != names[moref]}
+    changed |= {was[moref] for moref in was
+                if moref not in names or was[moref] != names[moref]}
+    return _members_of(changed, new)
+
+
+def _members_of(names: Iterable[str],
+                arranged: '_Arrangement') -> frozenset[str]:
+    return frozenset([moref for name in names if name in arranged.pools
+                      for moref in arranged.pools[name].datastores])
+
+
+def ordered(inventory: model.Inventory, settings: model.Settings
+            ) -> Collection[str]:
+    """The pools' names, in the order of :func:`listed`."""
+    return _arranged(inventory, settings).pools.keys()
 
 
 class _Place(NamedTuple):
@@ -51,15 +92,19 @@ class _Place(NamedTuple):
 class _Arrangement(NamedTuple):
     """The pools, and the pool of each datastore."""
 
-    pools: list[_Place]
-    by_datastore: dict[str, int]  # number of the pool, by moref
-    by_name: dict[str, int]  # the same, by the pool's name
-    by_pod: dict[str, int]  # the same, by the datastore cluster's moref
+    pools: dict[str, _Place]  # by name
+    by_datastore: dict[str, _Place]  # by moref
+    by_pod: dict[str, _Place]  # by the datastore cluster's moref
     names: dict[str, str]  # name of the pool, by moref
+    mark: object  # of this arrangement alone
+    # The mark of the one that this one was made from, and the names of the
+    # pools that are not the same in both.
+    since: object = None
+    changed: frozenset[str] = frozenset()
 
     def holding(self, moref: str, inventory: model.Inventory) -> Pool:
         """The pool of a datastore of the inventory."""
-        return _pool(self.pools[self.by_datastore[moref]], inventory)
+        return _pool(self.by_datastore[moref], inventory)
 
 
 def _pool(place: _Place, inventory: model.Inventory) -> Pool:
@@ -71,20 +116,15 @@ def _arranged(inventory: model.Inventory,
               settings: model.Settings) -> _Arrangement:
     known: _Arrangement | None = inventory.pools.get(settings.storage_pods)
     if known is None:
-        pools = _arrange(inventory, settings)
-        known = inventory.pools[settings.storage_pods] = _Arrangement(
-            pools,
-            {moref: number for number, each in enumerate(pools)
-             for moref in each.datastores},
-            {each.name: number for number, each in enumerate(pools)},
-            {each.pod.moref: number for number, each in enumerate(pools)
-             if each.pod},
-            {moref: each.name for each in pools for moref in each.datastores})
+        known = _altered_arrangement(inventory, settings)
+        if known is None:
+            known = _arrange(inventory, settings)
+        inventory.pools[settings.storage_pods] = known
     return known
 
 
 def _arrange(inventory: model.Inventory,
-             settings: model.Settings) -> list[_Place]:
+             settings: model.Settings) -> _Arrangement:
     pooled = _pooled(inventory, settings)
     found = []
     for name, moref in _named(inventory).items():
@@ -96,7 +136,100 @@ def _arrange(inventory: model.Inventory,
         members = tuple(each.moref for each in _members(pod, inventory))
         if members and pooled.get(members[0]) is pod:
             found.append(_Place(name, members, pod))
-    return found
+    return _Arrangement(
+        {each.name: each for each in found},
+        {moref: each for each in found for moref in each.datastores},
+        {each.pod.moref: each for each in found if each.pod},
+        {moref: each.name for each in found for moref in each.datastores},
+        object())
+
+
+def _altered_arrangement(inventory: model.Inventory,
+                         settings: model.Settings) -> _Arrangement | None:
+    """The former arrangement, with the changes of names.
+
+    :returns: None: there is none, or it takes more to change it
+    """
+    former = inventory.former
+    old: _Arrangement | None = (
+        former and former.pools.get(settings.storage_pods))
+    if former is None or old is None or not former.names:
+        return None
+    named = _named(inventory)
+    lost, found = _difference(former.names, named)
+    # A member of another pool has no pool of its own to rename.
+    inside = {moref for moref in lost & found.keys()
+              if moref in old.by_datastore and old.by_datastore[moref].pod}
+    lost -= inside
+    found = {moref: found[moref] for moref in found if moref not in inside}
+    if not _are_pools(lost | found.keys(), inventory, settings):
+        return None
+    new = found.keys() - lost
+    if new and new != set(list(named.values())[-len(new):]):
+        return None
+    return _with_pools(old, lost - found.keys(), found, new)
+
+
+def _with_pools(old: _Arrangement, gone: Collection[str],
+                found: Mapping[str, str], new: Collection[str]
+                ) -> _Arrangement:
+    """An arrangement without some pools of one datastore, and with others.
+
+    :param gone: morefs of the datastores without a pool
+    :param found: names by moref; a renamed pool keeps its place in the order
+    :param new: those of ``found`` that come last
+    """
+    places = {moref: _Place(name, (moref,), None)
+              for moref, name in found.items()}
+    pools = old.pools.copy()
+    by_datastore = old.by_datastore | places
+    for moref in gone:
+        del pools[old.names[moref]], by_datastore[moref]
+    renamed = {old.names[moref]: place for moref, place in places.items()
+               if moref not in new}
+    if renamed:
+        pools = _with_keys(pools, {
+            name: place.name for name, place in renamed.items()})
+    pools |= {place.name: place for place in places.values()}
+    names = {**old.names, **found}
+    for moref in gone:
+        del names[moref]
+    changed = frozenset([*found.values(), *renamed, *[
+        old.names[moref] for moref in gone]])
+    return _Arrangement(pools, by_datastore, old.by_pod, names, object(),
+                        old.mark, changed)
+
+
+def _with_keys(found: dict[str, _Value],
+               renamed: Mapping[str, str]) -> dict[str, _Value]:
+    """The same values in the same order, some with another key."""
+    keys = list(found)
+    changed = {keys.index(old): new for old, new in renamed.items()}
+    for number, new in changed.items():
+        keys[number] = new
+    return dict(zip(keys, found.values(), strict=True))
+
+
+def _difference(was: model.DistinctNames, now: model.DistinctNames
+                ) -> tuple[frozenset[str], Mapping[str, str]]:
+    """The morefs that lost their names, and those that got others."""
+    if now.altered is not None and now.altered.since() is was:
+        return now.altered.lost, now.altered.found
+    return (frozenset([was[name] for name in was
+                       if name not in now or now[name] != was[name]]),
+            {now[name]: name for name in now
+             if name not in was or was[name] != now[name]})
+
+
+def _are_pools(morefs: Iterable[str], inventory: model.Inventory,
+               settings: model.Settings) -> bool:
+    """Whether these are datastores that are no part of another pool."""
+    if not inventory.storage_pods:
+        return True
+    pooled = _pooled_pods(inventory, settings)
+    return not any(moref in inventory.storage_pods
+                   or any(moref in pod.datastores for pod in pooled)
+                   for moref in morefs)
 
 
 def promised(promises: Iterable[model.Promise],
@@ -114,13 +247,12 @@ def promised(promises: Iterable[model.Promise],
     arranged = _arranged(inventory, settings)
     identities = _identities(inventory, settings)
 
-    def known(number: int | None) -> Pool | None:
-        return (None if number is None
-                else _pool(arranged.pools[number], inventory))
+    def known(moref: str | None) -> Pool | None:
+        return None if moref is None else arranged.holding(moref, inventory)
     for promise in promises:
         url = promise.place.rpartition(' ')[0]
         pool = known(identities.pools.get(promise.place)) or (
-            known(arranged.by_name.get(promise.pool))
+            _known(promise.pool, arranged, inventory)
             if not promise.place else None)
         if promise.own:
             # Former names are rare, and finding them takes longer.
@@ -136,11 +268,17 @@ def promised(promises: Iterable[model.Promise],
             yield promise, pool
 
 
-class _Identities(NamedTuple):
-    """Numbers of the pools, by their identities and by datastores' URLs."""
+def _known(name: str, arranged: _Arrangement,
+           inventory: model.Inventory) -> Pool | None:
+    place = arranged.pools.get(name)
+    return _pool(place, inventory) if place else None
 
-    pools: dict[str, int]
-    by_url: dict[str, int]
+
+class _Identities(NamedTuple):
+    """A datastore (moref) of each pool, by identities and by URLs."""
+
+    pools: dict[str, str]
+    by_url: dict[str, str]
 
 
 def _identities(inventory: model.Inventory,
@@ -148,13 +286,51 @@ def _identities(inventory: model.Inventory,
     known: _Identities | None = inventory.identities.get(
         settings.storage_pods)
     if known is None:
-        pools = listed(inventory, settings)
-        known = inventory.identities[settings.storage_pods] = _Identities(
-            {identity(pool): number for number, pool in enumerate(pools)},
-            {each.url: number
-             for number, pool in reversed(list(enumerate(pools)))
-             for each in pool.datastores})
+        known = _altered_identities(inventory, settings)
+        if known is None:
+            pools = listed(inventory, settings)
+            known = _Identities(
+                {identity(pool): pool.datastores[0].moref for pool in pools},
+                {each.url: each.moref for pool in reversed(pools)
+                 for each in pool.datastores})
+        inventory.identities[settings.storage_pods] = known
     return known
+
+
+def _altered_identities(inventory: model.Inventory,
+                        settings: model.Settings) -> _Identities | None:
+    """The former identities, without pools that are gone, with new ones.
+
+    :returns: None: there are none, or it takes more to change them
+    """
+    former = inventory.former
+    old: _Identities | None = (
+        former and former.identities.get(settings.storage_pods))
+    if former is None or old is None or not _are_pools(
+            former.datastores, inventory, settings):
+        return None
+    found = _Identities(old.pools.copy(), old.by_url.copy())
+    present = [inventory.datastores[moref] for moref in former.datastores
+               if moref in inventory.datastores]
+    for each in former.datastores.values():
+        if each is not None:
+            found.pools.pop(_identity(each), None)
+            if found.by_url.pop(each.url, None) != each.moref:
+                return None  # it is that of several
+    for each in present:
+        found.pools[_identity(each)] = each.moref
+        if found.by_url.setdefault(each.url, each.moref) != each.moref:
+            return None
+    urls = {each.url for each in former.datastores.values() if each}
+    return None if urls and _others_have(
+        urls, former.datastores, inventory) else found
+
+
+def _others_have(urls: Container[str], morefs: Container[str],
+                 inventory: model.Inventory) -> bool:
+    """Whether other datastores than these have one of these URLs."""
+    return bool([moref for moref, each in inventory.datastores.items()
+                 if each.url in urls and moref not in morefs])
 
 
 def by_datastore(inventory: model.Inventory,
@@ -172,9 +348,9 @@ def resolve(name: str, inventory: model.Inventory,
     cluster that is a pool no longer: it then stands for all its members.
     """
     arranged = _arranged(inventory, settings)
-    number = arranged.by_name.get(name)
-    if number is not None:
-        return _pool(arranged.pools[number], inventory)
+    known = _known(name, arranged, inventory)
+    if known is not None:
+        return known
     datastore = find(name, inventory)
     if datastore is not None:
         return arranged.holding(datastore.moref, inventory)
@@ -203,7 +379,11 @@ def identity(pool: Pool) -> str:
     """
     if pool.pod is not None:
         return pool.pod.moref
-    return f'{pool.datastores[0].url} {pool.datastores[0].moref}'.strip()
+    return _identity(pool.datastores[0])
+
+
+def _identity(datastore: model.Datastore) -> str:
+    return f'{datastore.url} {datastore.moref}'.strip()
 
 
 def identified(place: str, inventory: model.Inventory,
@@ -213,11 +393,10 @@ def identified(place: str, inventory: model.Inventory,
     arranged = _arranged(inventory, settings)
     pod = inventory.storage_pods.get(moref)
     if pod is not None:
-        number = arranged.by_pod.get(moref)
+        known = arranged.by_pod.get(moref)
         # Its members may now be pools of their own.
-        return (Pool(pod.name, _members(pod, inventory), pod)
-                if number is None else _pool(arranged.pools[number],
-                                             inventory))
+        return (_pool(known, inventory) if known else
+                Pool(pod.name, _members(pod, inventory), pod))
     found = inventory.datastores.get(moref)
     if url and (found is None or found.url != url):
         found = next((each for each in inventory.datastores.values()
@@ -260,27 +439,83 @@ def name_of(datastore: model.Datastore, inventory: model.Inventory) -> str:
                 if moref == datastore.moref)
 
 
-def _named(inventory: model.Inventory) -> dict[str, str]:
+def _named(inventory: model.Inventory) -> model.DistinctNames:
     """Morefs of datastores and of datastore clusters by distinct names.
 
     The names do not depend on whether clusters are pools: an operator who
     changes that option must not change the meaning of a name.
     """
     if not inventory.names:
-        inventory.names.update(_make_names(inventory))
+        found = _altered_names(inventory) or _make_names(inventory)
+        inventory.names.taken = found.taken
+        inventory.names.altered = found.altered
+        inventory.names.update(found)
     return inventory.names
 
 
-def _make_names(inventory: model.Inventory) -> dict[str, str]:
-    named: dict[str, str] = {}
+def _make_names(inventory: model.Inventory) -> model.DistinctNames:
+    named = model.DistinctNames()
     things: list[model.Datastore | model.StoragePod] = [
         *inventory.datastores.values(), *inventory.storage_pods.values()]
     for thing in sorted(things, key=lambda thing: _age(thing.moref)):
         name = _plain(thing)
         if name in named:  # rare; only then is the costly part needed
+            named.taken += (name,)
             name = _told_apart(thing, inventory, named)
         named[name] = thing.moref
     return named
+
+
+def _altered_names(inventory: model.Inventory) -> model.DistinctNames | None:
+    """The former names, with the changes of few datastores.
+
+    A datastore whose name is neither that of another nor begins with the
+    name of several changes no other's name.
+
+    :returns: None: there are none, or names of others may change
+    """
+    former = inventory.former
+    if former is None or not former.names:
+        return None
+    was, before = former.names, former.datastores
+    new = {moref: _plain(inventory.datastores[moref])
+           for moref in sorted(before, key=_age)
+           if moref in inventory.datastores}
+    if len(set(new.values())) < len(new) or any(
+            name.startswith(was.taken) for name in (
+                *new.values(), *[_plain(each) for each in before.values()
+                                 if each])):
+        return None
+    if any(was.get(name, moref) not in before
+           for moref, name in new.items()):
+        return None
+    if was.taken and any(was.get(_plain(pod)) != pod.moref
+                         for pod in inventory.storage_pods.values()):
+        return None  # its name depends on its members' datacenter
+    added = [moref for moref in new if before[moref] is None]
+    if added and _age(added[0]) < _age(next(reversed(was.values()))):
+        return None
+    return _with_names(was, before, new, added)
+
+
+def _with_names(was: model.DistinctNames,
+                before: Mapping[str, model.Datastore | None],
+                new: Mapping[str, str], added: Iterable[str]
+                ) -> model.DistinctNames:
+    """:param added: those of ``new`` that come last"""
+    lost = {moref: _plain(each) for moref, each in before.items() if each}
+    renamed = {name: new[moref] for moref, name in lost.items()
+               if moref in new}
+    found = model.DistinctNames(was)
+    for moref, name in lost.items():
+        if moref not in new:
+            del found[name]
+    if renamed:
+        found = model.DistinctNames(_with_keys(found, renamed))
+    found.update({new[moref]: moref for moref in added})
+    found.taken = was.taken
+    found.altered = model.Alteration(weakref.ref(was), frozenset(lost), new)
+    return found
 
 
 def _told_apart(thing: model.Datastore | model.StoragePod,
@@ -299,11 +534,14 @@ def _told_apart(thing: model.Datastore | model.StoragePod,
 def _pooled(inventory: model.Inventory, settings: model.Settings
             ) -> dict[str, model.StoragePod]:
     """The datastore clusters that are pools, by their members' morefs."""
-    if not settings.storage_pods:
-        return {}
-    return {moref: pod for pod in inventory.storage_pods.values()
-            if pod.balances_itself for moref in pod.datastores
-            if moref in inventory.datastores}
+    return {moref: pod for pod in _pooled_pods(inventory, settings)
+            for moref in pod.datastores if moref in inventory.datastores}
+
+
+def _pooled_pods(inventory: model.Inventory, settings: model.Settings
+                 ) -> list[model.StoragePod]:
+    return [pod for pod in inventory.storage_pods.values()
+            if pod.balances_itself] if settings.storage_pods else []
 
 
 def _members(pod: model.StoragePod,

@@ -5,8 +5,10 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from typing import Any
 from typing import NamedTuple
 
@@ -165,12 +167,15 @@ class Reporter:
             last.made_of = facts
             self._last = last
             return good._replace(read_at=read_at)
-        changed = self._count_promises(facts, last, changed)
+        same = last.made_of is not None and facts.inventory.places_as(
+            last.made_of.inventory)
+        changed = self._count_promises(facts, last, changed, same)
         if changed is None:
             last.refused = eligibility.refusals(facts.inventory,
                                                 self._settings)
         if changed is None or eligibility.alter(
-                last.refused, changed, facts.inventory, self._settings):
+                last.refused, changed, facts.inventory, self._settings
+                ) or not same:
             self._log_changes(facts, last.refused)
         self._log_what_is_left(facts, last.refused)
         state = _UP | {'backend_state_reason': self._why_none
@@ -183,18 +188,22 @@ class Reporter:
         return _Good(figures, read_at)
 
     def _count_promises(self, facts: _Facts, last: '_Last',
-                        changed: frozenset[str] | None
+                        changed: frozenset[str] | None, same: bool
                         ) -> frozenset[str] | None:
-        """:returns: ``changed``, and where the promised space changed"""
+        """:param same: whether all names and storages are the same
+
+        :returns: ``changed``, and where the promised space changed
+        """
         if changed is None or last.made_of is None:
             last.promised = pool_stats.promised_by_datastore(
                 facts.promises, facts.inventory, self._settings)
             return None
-        if facts.promises == last.made_of.promises:
+        if same and facts.promises == last.made_of.promises:
             return changed
+        known, made_for = ((last.promised, last.made_of.promises) if same
+                           else ({}, ()))
         before, last.promised = last.promised, pool_stats.recount(
-            last.promised, last.made_of.promises, facts.promises,
-            facts.inventory, self._settings)
+            known, made_for, facts.promises, facts.inventory, self._settings)
         return changed | {
             moref for moref in before.keys() | last.promised.keys()
             if before.get(moref) != last.promised.get(moref)}
@@ -226,7 +235,9 @@ class Reporter:
             return pool_stats.report_backend(
                 facts.inventory, self._settings, facts.promises,
                 _counts(facts.volumes)) | last.state
-        if changed is None or not self._make_some(facts, last, changed):
+        if changed is not None and last.made_of is not None:
+            self._make_some(facts, last, last.made_of.inventory, changed)
+        else:
             last.pools = self._made(facts, last, None)
             last.copies = {name: pool.copy()
                            for name, pool in last.pools.items()}
@@ -235,20 +246,27 @@ class Reporter:
         return {'pools': list(last.pools.values())} | last.state
 
     def _make_some(self, facts: _Facts, last: '_Last',
-                   changed: frozenset[str]) -> bool:
+                   before: model.Inventory, changed: frozenset[str]) -> None:
         """Report the pools of the changed datastores anew.
 
-        :returns: False: a pool was added to this backend or removed from it,
-            so all pools must be reported anew
+        :param before: what the pools so far were made of
         """
-        pools = pool_names.holding(changed, facts.inventory, self._settings)
+        now = facts.inventory
+        rearranged = pool_names.rearranged(before, now, self._settings)
+        changed = (changed & now.datastores.keys()) | (rearranged or set())
+        pools = pool_names.holding(changed, now, self._settings)
         made = self._made(facts, last, frozenset(
             each.moref for pool in pools for each in pool.datastores))
-        if made.keys() != {pool.name for pool in pools} & last.pools.keys():
-            return False
+        concerned = {pool.name for pool in pools}
+        shown = concerned & last.pools.keys()
         last.pools |= made
         last.copies |= {name: pool.copy() for name, pool in made.items()}
-        return True
+        if rearranged is not None or made.keys() != shown:
+            names = pool_names.ordered(now, self._settings)
+            if len(last.known) > len(names):
+                for name in last.known.keys() - names:
+                    del last.known[name]
+            last.keep(names, concerned - made.keys())
 
     def _made(self, facts: _Facts, last: '_Last',
               changed: frozenset[str] | None) -> dict[str, dict[str, Any]]:
@@ -322,6 +340,23 @@ class _Last:
     copies: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=dict)
     turn: int = 0
+
+    def keep(self, names: Collection[str], besides: Set[str]) -> None:
+        """Forget all but these pools, and bring them into this order.
+
+        :param besides: those of ``names`` that are not reported any more
+        """
+        for name in (self.pools.keys() - names) | besides:
+            self.pools.pop(name, None)
+            self.copies.pop(name, None)
+        if len(self.pools) < len(names):
+            names = [name for name in names if name in self.pools]
+        if list(self.pools) == list(names):
+            return
+        # These are no loops of Python: there may be 1,500 pools.
+        self.pools, self.copies = (
+            dict(zip(names, map(found.__getitem__, names), strict=True))
+            for found in (self.pools, self.copies))
 
 
 def _changed(before: _Facts, now: _Facts) -> frozenset[str] | None:

@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 import unittest
+from typing import Any
 from unittest import mock
 
 import hypothesis
@@ -16,6 +17,7 @@ from hypothesis import strategies
 from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder_vmdk_ext import model
+from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.scheduling import reporter as scheduling_reporter
 from cinder_vmdk_ext.tests.unit import scheduler
@@ -25,15 +27,17 @@ NO_ANSWER = vmware_exceptions.VimConnectionException(
     'RetrievePropertiesEx: no reply\nand more that is not for a list')
 
 
-# Which of four datastores changes, what of it, how many volumes it has then
-# and how much is promised on another.
-CHANGES = strategies.tuples(
-    strategies.sampled_from([f'datastore-{number}' for number in range(4)]),
+# Which of six datastores changes, what of it, how many volumes it has then
+# and how much is promised on another. Nothing of it: it goes, or it returns.
+CHANGES: Any = strategies.tuples(
+    strategies.sampled_from([f'datastore-{number}' for number in range(6)]),
     strategies.sampled_from([
         {'free_bytes': 1 << 31}, {'free_bytes': 1 << 35}, {'free_bytes': 0},
         {'accessible': False}, {'accessible': True},
         {'maintenance_mode': 'inMaintenance'},
         {'maintenance_mode': 'normal'}, {'name': 'another'},
+        {'name': 'ds-1'}, {'name': 'ds-1 (DC1)'}, {'name': 'no pool'},
+        {'name': 'pod'}, {'datacenter': 'datacenter-2'}, {}, {},
         {'capacity_bytes': 1 << 40}, {'capacity_bytes': 100 << 30},
         {'url': 'ds:///nfs/'}, {'url': 'ds:///of-its-own/'},
         {'type': 'tape'}, {'type': 'vmfs'},
@@ -43,6 +47,8 @@ CHANGES = strategies.tuples(
                                      model.Promise('ds-0', 2, volumes=2))]),
     strategies.sampled_from([None, None, None, 'disconnected', 'connected',
                              'gone', 'tagged', 'compliant']))
+# Several changes may come before a report.
+REPORTED = strategies.tuples(CHANGES, strategies.booleans())
 
 
 class Reader:
@@ -308,25 +314,27 @@ class ReporterTestCase(unittest.TestCase):
         self.clock.now += 3
         self.assertEqual(3, reporter.report()['stats_age_seconds'])
 
-    @hypothesis.settings(max_examples=50)
-    @hypothesis.given(strategies.lists(CHANGES, max_size=8),
-                      strategies.booleans())
+    @hypothesis.settings(max_examples=60)
+    @hypothesis.given(strategies.lists(REPORTED, max_size=8),
+                      strategies.booleans(), strategies.booleans())
     def test_reports_after_changes_are_as_though_they_were_made_anew(
-            self, changes, pods):
-        # Two of them are one storage.
+            self, changes, pods, namesake):
+        # Two of them are one storage; two are not there at first.
         datastores = {f'datastore-{number}': worlds.datastore(
             f'datastore-{number}', f'ds-{number}',
-            url='ds:///nfs/' if number % 3 == 0 else f'ds:///{number}/')
-            for number in range(4)}
+            url='ds:///nfs/' if number == 3 or (namesake and number == 0)
+            else f'ds:///{number}/') for number in range(6)}
         volumes = {'datastore-1': ('a', 'b')}
         seen = self.reader.answer = dataclasses.replace(
-            worlds.inventory(*datastores.values()), storage_pods={
-                'group-p9': model.StoragePod(
-                    'group-p9', 'pod', frozenset({'datastore-1',
+            worlds.inventory(*list(datastores.values())[:4], datacenters={
+                'datacenter-2': 'DC2'}), storage_pods={
+                'group-p1': model.StoragePod(
+                    'group-p1', 'pod', frozenset({'datastore-1',
                                                   'datastore-2'}),
-                    True, 'automated')})
+                    True, 'automated')} if namesake or pods else {})
         settings = worlds.settings(storage_pods=pods, min_free_gib=5,
-                                   drain_tag='drain')
+                                   drain_tag='drain',
+                                   datastore_regex=re.compile('(?!no pool)'))
 
         def reporter():
             return scheduling_reporter.Reporter(
@@ -334,11 +342,17 @@ class ReporterTestCase(unittest.TestCase):
                 volumes=lambda: volumes)
         one = reporter()
         one.report()
-        for moref, values, count, promised, other in changes:
-            before, seen = seen, dataclasses.replace(seen, datastores={
-                **seen.datastores, moref: dataclasses.replace(
-                    seen.datastores[moref], **values)},
-                **self.changed(seen, moref, other))
+        for (moref, values, count, promised, other), reported in changes:
+            before, known = seen, seen.datastores
+            if not values:
+                known = {key: each for key, each in known.items()
+                         if key != moref} if moref in known else {
+                             **known, moref: datastores[moref]}
+            elif moref in known:
+                known = {**known, moref: dataclasses.replace(
+                    known[moref], **values)}
+            seen = dataclasses.replace(
+                seen, datastores=known, **self.changed(seen, moref, other))
             if count % 2:
                 seen.follow(before, {moref})
             else:
@@ -347,10 +361,28 @@ class ReporterTestCase(unittest.TestCase):
             volumes = {**volumes, moref: tuple('abcdef'[:count])}
             if promised is not None:
                 self.promised = promised
+            if not reported:
+                continue
             found = one.report()
             self.reader.answer = dataclasses.replace(seen)
             self.assertEqual(reporter().report(), found)
+            self.assert_as_anew(settings, seen)
             self.reader.answer = seen
+
+    def assert_as_anew(self, settings, seen):
+        """What an inventory has from others is as though derived anew."""
+        anew = dataclasses.replace(seen)
+        self.assertEqual(
+            list(pool_names.names(anew).items()),
+            list(pool_names.names(seen).items()))
+        self.assertEqual(anew._spellings, seen._spellings)
+        self.assertEqual(anew._shared, seen._shared)
+        arranged, expected = (pool_names._arranged(each, settings)
+                              for each in (seen, anew))
+        self.assertEqual(expected[:4], arranged[:4])
+        self.assertEqual(list(expected.pools), list(arranged.pools))
+        self.assertEqual(pool_names._identities(anew, settings),
+                         pool_names._identities(seen, settings))
 
     @staticmethod
     def changed(seen, moref, what):
@@ -391,8 +423,9 @@ class ReporterTestCase(unittest.TestCase):
             {moref: ('a',) for moref in seen.datastores})
         self.reader.answer, self.promised = seen, ()
         reporter = scheduling_reporter.Reporter(
-            self.reader, worlds.settings(), lambda: self.promised,
-            volumes=lambda: volumes)
+            self.reader, worlds.settings(
+                datastore_regex=re.compile('(?!out of it)')),
+            lambda: self.promised, volumes=lambda: volumes)
         reporter.report()
         found = {}
 
@@ -412,12 +445,10 @@ class ReporterTestCase(unittest.TestCase):
         for field, value in (('free_bytes', 1 << 30),
                              ('capacity_bytes', 1 << 40),
                              ('maintenance_mode', 'inMaintenance'),
-                             ('usable_hosts', frozenset())):
-            before, seen = seen, dataclasses.replace(seen, datastores={
-                **seen.datastores, 'datastore-1': dataclasses.replace(
-                    seen.datastores['datastore-1'], **{field: value})})
-            seen.follow(before, ['datastore-1'])
-            self.reader.answer = seen
+                             ('usable_hosts', frozenset()),
+                             ('name', 'renamed'), ('name', 'out of it')):
+            seen = self.after(seen, 'datastore-1', dataclasses.replace(
+                seen.datastores['datastore-1'], **{field: value}))
             count(field)
         volumes = model.VolumesByDatastore(
             {**volumes, 'datastore-2': ('a', 'b')}, volumes, ['datastore-2'])
@@ -425,10 +456,25 @@ class ReporterTestCase(unittest.TestCase):
         for size_gib in (7, 8):  # the first one finds out the identities
             self.promised = (model.Promise('ds-3', size_gib),)
             count('promises')
+        for what, value in (('added', worlds.datastore(
+                'datastore-999', 'new', url='ds:///new/')), ('gone', None)):
+            seen = self.after(seen, 'datastore-999', value)
+            count(what)
         return found
 
+    def after(self, before, moref, datastore):
+        """The next inventory of a series; None: the datastore is gone."""
+        known = {**before.datastores, moref: datastore}
+        if datastore is None:
+            del known[moref]
+        seen = self.reader.answer = dataclasses.replace(
+            before, datastores=known)
+        seen.follow(before, [moref])
+        return seen
+
     def test_one_change_takes_as_many_calls_at_any_size(self):
-        self.assertEqual(self.calls_of_reports(10),
+        self.calls_of_reports(30)  # caches the ages of references
+        self.assertEqual(self.calls_of_reports(30),
                          self.calls_of_reports(200))
 
     def test_threads_may_report_at_once(self):
