@@ -81,7 +81,7 @@ class CannedTestCase(unittest.TestCase):
 
     def test_a_template_does_not_keep_its_volume_busy(self):
         class Taker:
-            backend = mock.Mock()
+            backend = mock.MagicMock()
 
             @hooks.hook(locks_on=('snapshot', 'volume'))
             def take(self, volume, snapshot):
