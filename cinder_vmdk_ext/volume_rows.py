@@ -17,8 +17,10 @@ from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
+from oslo_db import exception as db_exception
 from oslo_log import log as logging
 import sqlalchemy
+from sqlalchemy import exc as sqlalchemy_exc
 
 from cinder import context as cinder_context
 from cinder import objects
@@ -34,6 +36,10 @@ from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import config
 
 LOG = logging.getLogger(__name__)
+
+#: What Cinder's database raises. oslo.db passes some errors of SQLAlchemy on,
+#: such as that of a database that is locked.
+DATABASE_ERRORS = (db_exception.DBError, sqlalchemy_exc.SQLAlchemyError)
 
 #: The columns that are read of the table of volumes. ``_name_id`` is that of
 #: a volume that has another volume's disk, after a migration.

@@ -15,7 +15,6 @@ from typing import Any
 from typing import NamedTuple
 
 from oslo_db import api as oslo_db_api
-from oslo_db import exception as db_exception
 from oslo_utils import strutils
 from oslo_utils import timeutils
 from oslo_utils import units
@@ -30,6 +29,7 @@ from cinder_vmdk_ext.cmd import command
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext import volume_rows
 
 #: Admin metadata of an adopted volume: the reference by which it was adopted.
 #: A project can write a volume's metadata, but not its admin metadata.
@@ -414,7 +414,7 @@ class _Row:
                 bootable=self.wanted.bootable)
             self._mark()
             status = self._ended(api, wait_seconds)
-        except db_exception.DBError as error:
+        except volume_rows.DATABASE_ERRORS as error:
             self.refuse(f'volume {self.id} is being managed, but the database '
                         'did not record its disk, so that a repeat does not '
                         'know it; wait until it is available, and take it '
@@ -444,8 +444,8 @@ class _Row:
 
     @oslo_db_api.wrap_db_retry(
         max_retries=6, retry_interval=0.5,
-        exception_checker=lambda error: isinstance(error,
-                                                   db_exception.DBError))
+        exception_checker=lambda error: isinstance(
+            error, volume_rows.DATABASE_ERRORS))
     def _mark(self) -> None:
         """Record the source at the volume, so that a later run finds it.
 

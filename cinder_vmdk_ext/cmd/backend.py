@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from oslo_config import cfg
-from oslo_db import exception as db_exception
 from tooz import coordination as tooz
 
 from cinder.common import config as cinder_config
@@ -28,6 +27,7 @@ from cinder_vmdk_ext import config
 from cinder_vmdk_ext import driver
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import names as patterns
+from cinder_vmdk_ext import volume_rows
 
 # The command's own, whose warnings are always shown.
 LOG = logging.getLogger('cinder-vmdk-ext')
@@ -133,7 +133,7 @@ def owner_of_uuid(uuid: str) -> str:
         found = [each.id for column in ('id', '_name_id')
                  for each in objects.VolumeList.get_all(
                      context, filters={column: uuid})]
-    except db_exception.DBError as error:
+    except volume_rows.DATABASE_ERRORS as error:
         raise exceptions.StorageRefused(
             'whether the disk belongs to a volume is unknown, because '
             "Cinder's database does not answer: "

@@ -11,6 +11,7 @@ from unittest import mock
 
 from oslo_db import exception as db_exception
 from oslo_utils import units
+from sqlalchemy import exc as sqlalchemy_exc
 
 from cinder import exception
 
@@ -125,7 +126,10 @@ class AdoptTestCase(manage_case.ManageCase, command_case.CommandCase):
     def test_a_database_that_is_busy_is_asked_again(self):
         row = {'source_name': self.leave_file('busy')}
         update = backend_case.objects.Volume.admin_metadata_update
-        answers = iter((db_exception.DBError('locked'), None))
+        # oslo.db passes the second on as it is.
+        answers = iter((db_exception.DBError('locked'),
+                        sqlalchemy_exc.OperationalError('', {}, 'locked'),
+                        None))
 
         def answer(volume, *args):
             error = next(answers)

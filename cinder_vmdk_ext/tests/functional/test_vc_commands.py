@@ -14,6 +14,7 @@ from unittest import mock
 import fixtures
 from oslo_db import exception as db_exception
 from pyVmomi import vim
+from sqlalchemy import exc as sqlalchemy_exc
 
 from cinder import objects
 
@@ -356,10 +357,13 @@ class VcTestCase(VcCase):
     def test_a_disk_is_kept_while_the_database_does_not_answer(self):
         path = '[LocalDS_2] unknown.vmdk'
         self.make_disk(path)
-        with mock.patch.object(objects.VolumeList, 'get_all',
-                               side_effect=db_exception.DBError('down')):
-            self.refused('disk', 'delete', path, needs=FILES,
-                         why='whether the disk belongs .* is unknown.*: down')
+        for error in (db_exception.DBError('down'),
+                      sqlalchemy_exc.OperationalError('', {}, 'down')):
+            with mock.patch.object(objects.VolumeList, 'get_all',
+                                   side_effect=error):
+                self.refused(
+                    'disk', 'delete', path, needs=FILES,
+                    why='whether the disk belongs .* is unknown.*down')
         self.assertTrue(self.capacity_and_type(path))
         self.delete_disk(path)
 
