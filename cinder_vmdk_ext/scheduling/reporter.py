@@ -109,10 +109,11 @@ class Reporter:
         and ``backend_state_reason`` the cause. Never raises.
 
         Cinder may change the report. A pool that has not changed has the
-        dictionary of the report before, because Cinder's manager writes the
-        same keys into each report (allocated_capacity_gb, and those of
-        extra_capabilities) before it sends a copy to the scheduler. Any other
-        change by a caller ends within ``RENEWAL_REPORTS`` reports.
+        dictionary of the report before, with the age of this one, because
+        Cinder's manager writes the same keys into each report
+        (allocated_capacity_gb, and those of extra_capabilities) before it
+        sends a copy to the scheduler. Any other change by a caller ends
+        within ``RENEWAL_REPORTS`` reports.
         """
         try:
             # First the promises: one whose disk is begun meanwhile counts
@@ -126,7 +127,7 @@ class Reporter:
             with self._making:
                 good = self._fresh(_Facts(inventory, promises,
                                           self._look_at_volumes()), read_at)
-                handed = self._handed(good)
+                handed = self._handed(good, int(self._clock() - good.read_at))
         except Exception as error:
             # Every error is caught: without a report the scheduler would keep
             # a list that is not marked as old.
@@ -136,9 +137,7 @@ class Reporter:
                                or type(error).__name__)
         with self._lock:
             self._good = good
-        age = int(self._clock() - good.read_at)
-        return _with_state(good.figures, {
-            'stats_age_seconds': age}) if age else handed
+        return handed
 
     def latest(self) -> tuple[dict[str, Any], float] | None:
         """The last report that the vCenter answered for, without a call.
@@ -208,15 +207,22 @@ class Reporter:
             moref for moref in before.keys() | last.promised.keys()
             if before.get(moref) != last.promised.get(moref)}
 
-    def _handed(self, good: _Good) -> dict[str, Any]:
-        """A report that Cinder may change."""
-        last = self._last
+    def _handed(self, good: _Good, age: int) -> dict[str, Any]:
+        """A report that Cinder may change.
+
+        :param age: of its figures, in seconds
+        """
+        last, aged = self._last, {'stats_age_seconds': age}
         if not last.pools or good.figures.get('pools') is None:
-            return _with_state(good.figures, {})
+            return _with_state(good.figures, aged if age else {})
         last.turn = (last.turn + 1) % RENEWAL_REPORTS
         for name in list(last.pools)[last.turn::RENEWAL_REPORTS]:
             last.copies[name] = last.pools[name].copy()
-        return good.figures | {'pools': list(last.copies.values())}
+        if age or last.age:
+            for pool in last.copies.values():
+                pool['stats_age_seconds'] = age
+        last.age = age
+        return good.figures | aged | {'pools': list(last.copies.values())}
 
     def _stale(self, cause: str) -> dict[str, Any]:
         with self._lock:
@@ -340,6 +346,8 @@ class _Last:
     copies: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=dict)
     turn: int = 0
+    # In the copies, in seconds.
+    age: int = 0
 
     def keep(self, names: Collection[str], besides: Set[str]) -> None:
         """Forget all but these pools, and bring them into this order.

@@ -133,6 +133,23 @@ class ReporterTestCase(unittest.TestCase):
             self.assertEqual(old['free_capacity_gb'],
                              new['free_capacity_gb'])
 
+    def test_the_age_costs_no_copies_of_the_pools(self):
+        reporter = self.reporter(age=lambda: self.clock.now - 2)
+        self.clock.now = 2
+        before = reporter.report()['pools']
+        for now, changed, ages in ((20, False, {18}), (31, True, {29}),
+                                   (2, False, {0}), (2, True, {0})):
+            self.clock.now = now
+            if changed:
+                self.reader.answer = worlds.inventory(
+                    worlds.datastore(free_gib=now),
+                    worlds.datastore('datastore-2', 'lead',
+                                     accessible=False))
+            pools = reporter.report()['pools']
+            self.assertEqual(ages, {pool['stats_age_seconds']
+                                    for pool in pools})
+            self.assertIs(before[1], pools[1])
+
     def test_the_age_grows_while_a_reply_is_waited_for(self):
         reporter = self.reporter(age=lambda: self.clock.now - 2)
         self.clock.now = 2
