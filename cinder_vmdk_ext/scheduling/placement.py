@@ -2,7 +2,9 @@
 """Chooses the datastore and the host for a disk, from plain values."""
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 from cinder_vmdk_ext import model
@@ -74,19 +76,23 @@ def place(requirement: model.Requirement, inventory: model.Inventory,
 
     :returns: a placement, or ``{datastore name: reason}``
     """
-    reasons: dict[str, str] = {}
-    fitting: list[model.Datastore] = []
     reach = _reach(requirement, inventory, settings)
-    for datastore in _considered(requirement, inventory):
+    considered = _considered(requirement, inventory)
+    equals: list[str] = []
+    best: tuple[int, float] | None = None
+    unfit_for: dict[str, str] = {}
+    # The first that fits is the best one, so most are not looked at.
+    for datastore in sorted(considered, key=_rank):
+        if best is not None and _rank(datastore) != best:
+            break
         reason = unfit(datastore, requirement, inventory, settings, reach)
         if reason is None:
-            fitting.append(datastore)
+            best = _rank(datastore)
+            equals.append(datastore.moref)
         else:
-            reasons[_distinct_name(datastore, inventory, reasons)] = reason
-    if not fitting:
-        return reasons
-    best = min(_rank(datastore) for datastore in fitting)
-    equals = [d.moref for d in fitting if _rank(d) == best]
+            unfit_for[datastore.moref] = reason
+    if not equals:
+        return _by_name(considered, unfit_for)
     datastore = inventory.datastores[tie_break(sorted(equals))]
     host = inventory.hosts[tie_break(sorted(datastore.usable_hosts & reach))]
     pool = inventory.clusters[host.parent].resource_pool
@@ -110,7 +116,7 @@ def register_on(datastore: model.Datastore, inventory: model.Inventory,
 
 
 def _considered(requirement: model.Requirement,
-                inventory: model.Inventory) -> Iterable[model.Datastore]:
+                inventory: model.Inventory) -> Collection[model.Datastore]:
     if requirement.pinned is None:
         return inventory.datastores.values()
     return [inventory.datastores[moref] for moref in requirement.pinned
@@ -118,7 +124,9 @@ def _considered(requirement: model.Requirement,
 
 
 def _rank(datastore: model.Datastore) -> tuple[int, float]:
-    used = 1.0 - datastore.free_bytes / datastore.capacity_bytes
+    # Without a capacity it is ineligible.
+    used = (1.0 - datastore.free_bytes / datastore.capacity_bytes
+            if datastore.capacity_bytes else 1.0)
     return -len(datastore.mounted_hosts), used
 
 
@@ -141,8 +149,15 @@ def _out_of_reach(requirement: model.Requirement,
     return 'no host that may be chosen can use it'
 
 
-def _distinct_name(datastore: model.Datastore, inventory: model.Inventory,
-                   taken: dict[str, str]) -> str:
-    if datastore.plain_name not in taken:
-        return datastore.plain_name
-    return f'{datastore.plain_name} ({datastore.moref})'
+def _by_name(datastores: Iterable[model.Datastore],
+             reasons: Mapping[str, str]) -> dict[str, str]:
+    """Reasons by names of datastores, in this order.
+
+    :param reasons: by morefs
+    """
+    found: dict[str, str] = {}
+    for each in datastores:
+        name = (each.plain_name if each.plain_name not in found
+                else f'{each.plain_name} ({each.moref})')
+        found[name] = reasons[each.moref]
+    return found

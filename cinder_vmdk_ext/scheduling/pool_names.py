@@ -16,6 +16,7 @@ from cinder_vmdk_ext import model
 
 
 _Value = TypeVar('_Value')
+_Thing = TypeVar('_Thing', model.Datastore, model.StoragePod)
 
 
 class Pool(NamedTuple):
@@ -428,9 +429,7 @@ def find(pool: str, inventory: model.Inventory) -> model.Datastore | None:
     named = _named(inventory)
     if pool in named:
         return inventory.datastores.get(named[pool])
-    matching = [datastore for datastore in inventory.datastores.values()
-                if pool in _possible_names(datastore, inventory)]
-    return matching[0] if len(matching) == 1 else None
+    return _of_longer_name(pool, inventory.datastores, inventory)
 
 
 def name_of(datastore: model.Datastore, inventory: model.Inventory) -> str:
@@ -556,8 +555,25 @@ def _find_pod(name: str,
     named = _named(inventory)
     if name in named:
         return inventory.storage_pods.get(named[name])
-    matching = [pod for pod in inventory.storage_pods.values()
-                if name in _possible_names(pod, inventory)]
+    return _of_longer_name(name, inventory.storage_pods, inventory)
+
+
+def _of_longer_name(name: str, things: Mapping[str, _Thing],
+                    inventory: model.Inventory) -> _Thing | None:
+    """The only one that has this name as a plain name with an addition.
+
+    Looks at those alone whose plain name the name begins with, however many
+    there are: a name that nothing has is looked up by each selection for a
+    volume without a pool.
+    """
+    named = _named(inventory)
+    begins = [name[:found.start()] for found in re.finditer(r' \(', name)]
+    # Of several with one plain name, the oldest alone is found by it.
+    of: Collection[str] = (
+        things if any(each in named.taken for each in begins)
+        else {named.get(each, '') for each in begins} & things.keys())
+    matching = [things[moref] for moref in of
+                if name in _possible_names(things[moref], inventory)]
     return matching[0] if len(matching) == 1 else None
 
 

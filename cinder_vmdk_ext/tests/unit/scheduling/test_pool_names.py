@@ -100,6 +100,23 @@ class NamesTestCase(unittest.TestCase):
         self.assertEqual('datastore-2',
                          pool_names.find('gold (DC2)', alone).moref)
 
+    @hypothesis.given(worlds.inventories(most_datastores=12))
+    def test_a_longer_name_is_that_of_the_only_one_that_may_have_it(
+            self, inventory):
+        named = pool_names.names(inventory)
+        possible = {each.moref: pool_names._possible_names(each, inventory)
+                    for each in inventory.datastores.values()}
+        for name in {' (', *(name for names in possible.values()
+                             for name in names if name)} - named.keys():
+            having = [moref for moref, names in possible.items()
+                      if name in names]
+            found = pool_names.find(name, inventory)
+            if name in inventory.names:
+                continue  # a datastore cluster's
+            self.assertEqual(
+                having[0] if len(having) == 1 else None,
+                found.moref if found else None, name)
+
     def test_an_unknown_name_finds_nothing(self):
         self.assertIsNone(pool_names.find('lead', self.names_of('gold')))
 
