@@ -109,11 +109,16 @@ class MigrationTestCase(sandbox_case.SandboxCase):
     # -- Volumes -------------------------------------------------------------
 
     def create(self, **arguments):
-        volume = self.cinder.volumes.create(
-            1, metadata={'a': 'key'}, name='moves',
-            **{'volume_type': 'anywhere'} | arguments)
-        self.addCleanup(self.delete, volume.id)
-        volume = self.clients.settled_volume(volume.id)
+        """Make a volume of the first backend with content."""
+        while True:
+            volume = self.cinder.volumes.create(
+                1, metadata={'a': 'key'}, name='moves',
+                **{'volume_type': 'anywhere'} | arguments)
+            self.addCleanup(self.delete, volume.id)
+            volume = self.clients.settled_volume(volume.id)
+            if '@vcenter#' in getattr(volume, 'os-vol-host-attr:host'):
+                break
+            self.delete(volume.id)  # both backends have the type
         self.cinder.volumes.set_image_metadata(volume, {'os': 'kept'})
         for offset in PLACES:
             self.request('vcenter', 'PUT', '', volume.id, DATA,
