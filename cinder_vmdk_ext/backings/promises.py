@@ -308,7 +308,8 @@ class Promises:
                                 'disk was not read: %s', error)
                 self._failed = error
             ended.wait(REST_SECONDS)
-            while not self._wake.is_set():
+            # The wake of `stop` may have been cleared above.
+            while not (self._wake.is_set() or ended.is_set()):
                 left = self.due_at(tried_at) - self._clock()
                 if left <= 0:
                     break

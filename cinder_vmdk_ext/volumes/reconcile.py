@@ -855,9 +855,11 @@ class _Worker:
                     self._interval_seconds, qos.EXPECTING_SECONDS)
                     if self.soon else self._interval_seconds)
             # Changes that come shortly after one another share one pass.
-            if self._ended.wait(PAUSE_SECONDS):
-                return
+            self._ended.wait(PAUSE_SECONDS)
             self._noticed.clear()
+            # Looked at last: what `stop` has set may have been cleared.
+            if self._ended.is_set():
+                return
             run = self._run()
             if run is None:
                 return

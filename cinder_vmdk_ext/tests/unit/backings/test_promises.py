@@ -455,14 +455,32 @@ class ThreadTestCase(AnsweredCase):
             return 'the disk is full' in str(error)
         return False
 
-    def test_it_ends_when_it_is_stopped(self):
-        self.start()
-        threads = [each for each in threading.enumerate()
-                   if each.name == 'vmdk-ext-promises']
-        self.promises.stop()
+    def threads(self):
+        return [each for each in threading.enumerate()
+                if each.name == 'vmdk-ext-promises']
+
+    def assert_ends(self, threads):
         for each in threads:
             each.join(60)
             self.assertFalse(each.is_alive())
+
+    def test_it_ends_when_it_is_stopped_as_it_is_woken(self):
+        self.start()
+        threads = self.threads()
+
+        def clear():
+            self.promises.stop()
+            threading.Event.clear(self.promises._wake)
+
+        with mock.patch.object(self.promises._wake, 'clear', clear):
+            self.promises.begin('v')
+            self.assert_ends(threads)
+
+    def test_it_ends_when_it_is_stopped(self):
+        self.start()
+        threads = self.threads()
+        self.promises.stop()
+        self.assert_ends(threads)
         self.now += promises.UNKNOWN_SECONDS + 1
         before = self.queries
         self.assertEqual(1, len(self.promises.all()))
