@@ -49,6 +49,7 @@ class _Good(NamedTuple):
 
     figures: dict[str, Any]
     read_at: float
+    inventory: model.Inventory
 
 
 class Reporter:
@@ -151,9 +152,9 @@ class Reporter:
             good.figures, max(0.0, self._clock() - good.read_at))
 
     def inventory(self) -> model.Inventory | None:
-        """What the last report was made of, without a call."""
-        made_of = self._last.made_of
-        return made_of.inventory if made_of else None
+        """What the figures of :meth:`latest` were made of, without a call."""
+        with self._lock:
+            return self._good.inventory if self._good else None
 
     def _fresh(self, facts: _Facts, read_at: float) -> _Good:
         with self._lock:
@@ -165,26 +166,38 @@ class Reporter:
                 and last.made_of and last.made_of.promises == facts.promises):
             last.made_of = facts
             self._last = last
-            return good._replace(read_at=read_at)
+            return good._replace(read_at=read_at, inventory=facts.inventory)
         same = last.made_of is not None and facts.inventory.places_as(
             last.made_of.inventory)
         changed = self._count_promises(facts, last, changed, same)
-        if changed is None:
-            last.refused = eligibility.refusals(facts.inventory,
-                                                self._settings)
-        if changed is None or eligibility.alter(
-                last.refused, changed, facts.inventory, self._settings
-                ) or not same:
+        if self._judge(facts, last, changed) or not same:
             self._log_changes(facts, last.refused)
         self._log_what_is_left(facts, last.refused)
         state = _UP | {'backend_state_reason': self._why_none
                        } | self._everywhere()
         if state != last.state:
             last.state, changed = state, None
+        # Naming and arranging all pools takes some milliseconds in one piece.
+        concurrency.cooperative_yield()
         figures = self._figures(facts, last, changed)
         last.made_of = facts
         self._last = last
-        return _Good(figures, read_at)
+        return _Good(figures, read_at, facts.inventory)
+
+    def _judge(self, facts: _Facts, last: '_Last',
+               changed: frozenset[str] | None) -> bool:
+        """Bring the verdicts on datastores up to date, in turns.
+
+        :param changed: morefs; None: judge all datastores anew
+        :returns: whether any verdict may have changed
+        """
+        altered = changed is None
+        if changed is None:
+            last.refused, changed = {}, frozenset(facts.inventory.datastores)
+        for moref in concurrency.in_turns(changed, POOLS_A_TURN):
+            altered |= eligibility.alter(last.refused, (moref,),
+                                         facts.inventory, self._settings)
+        return altered
 
     def _count_promises(self, facts: _Facts, last: '_Last',
                         changed: frozenset[str] | None, same: bool

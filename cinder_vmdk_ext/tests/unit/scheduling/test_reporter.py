@@ -494,6 +494,59 @@ class ReporterTestCase(unittest.TestCase):
         self.assertEqual(self.calls_of_reports(30),
                          self.calls_of_reports(200))
 
+    def pieces_of_a_report(self, size, meanwhile=lambda: None):
+        """A first report, and how many functions it calls between yields."""
+        self.reader.answer = worlds.inventory(*(
+            worlds.datastore(f'datastore-{number}', f'ds-{number}',
+                             url=f'ds:///{number}/')
+            for number in range(size)))
+        reporter, pieces = self.reporter(), [0]
+
+        def count(frame, event, argument):
+            pieces[-1] += event in ('call', 'c_call')
+
+        def give_way():
+            sys.setprofile(None)
+            meanwhile()
+            pieces.append(0)
+            sys.setprofile(count)
+        with mock.patch.object(scheduling_reporter.concurrency,
+                               'cooperative_yield', give_way):
+            sys.setprofile(count)
+            try:
+                found = reporter.report()
+            finally:
+                sys.setprofile(None)
+        return found, pieces
+
+    def test_a_first_report_lets_others_run_in_between(self):
+        self.pieces_of_a_report(1500)  # caches the ages of references
+        found, pieces = self.pieces_of_a_report(1500)
+        self.assertEqual(1500, len(found['pools']))
+        self.assertLess(max(pieces), sum(pieces) / 4)
+
+    def test_what_changes_meanwhile_is_not_in_it(self):
+        expected, _pieces = self.pieces_of_a_report(200)
+
+        def change():
+            self.reader.answer = worlds.inventory(worlds.datastore())
+            self.promised = (model.Promise('ds-3', 7),)
+        found, pieces = self.pieces_of_a_report(200, change)
+        self.assertEqual(expected, found)
+        self.assertLess(3, len(pieces))
+
+    def test_the_last_reports_inventory_is_known_while_one_is_made(self):
+        reporter, seen = self.reporter(), []
+        self.assertIsNone(reporter.inventory())
+        reporter.report()
+        self.reader.answer = worlds.inventory(worlds.datastore(free_gib=5))
+        with mock.patch.object(
+                scheduling_reporter.concurrency, 'cooperative_yield',
+                lambda: seen.append(reporter.inventory())):
+            reporter.report()
+        self.assertEqual([self.good] * len(seen), seen)
+        self.assertIs(self.reader.answer, reporter.inventory())
+
     def test_threads_may_report_at_once(self):
         reporter = self.reporter()
         reports = []
