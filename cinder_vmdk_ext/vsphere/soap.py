@@ -44,12 +44,14 @@ NIL = f'{{{XSI}}}nil'
 _FAULT = f'{{{_ENVELOPE}}}Fault'
 _PARSING = {'encoding': 'UTF-8', 'resolve_entities': False,
             'no_network': True, 'huge_tree': True}
-# Each part can match in one way only: otherwise the whole reply would be
-# searched for another end of the XML declaration.
-_DOCUMENT_TYPE = re.compile(
+# What may come before the envelope. Each part can match in one way only:
+# otherwise all would be searched for another end of the XML declaration.
+_PROLOG = re.compile(
     rb'(?:\xef\xbb\xbf)?\s*'
-    rb'(?:(?:<\?(?:[^?]|\?(?!>))*\?>|<!--(?:[^-]|-(?!->))*-->)\s*)*'
-    rb'<!DOCTYPE')
+    rb'(?:(?:<\?(?:[^?]|\?(?!>))*\?>|<!--(?:[^-]|-(?!->))*-->)\s*)*')
+_DOCUMENT_TYPE = b'<!DOCTYPE'
+# A prolog that arrives in pieces is searched again after each of them.
+_PROLOG_BYTES = 1 << 12
 
 
 def tag(name: str) -> str:
@@ -382,7 +384,9 @@ class _Arriving:
         self._cooperative_yield = cooperative_yield
         self._parser = etree.XMLPullParser(
             events=('start',), tag=_ENVELOPE_TAG, **_PARSING)
+        # Whether an element has begun, and what came before it.
         self._begun = False
+        self._held = b''
         #: Whether all has been read.
         self.complete = False
 
@@ -451,9 +455,11 @@ class _Arriving:
         if self._begun:
             self._cooperative_yield()
         else:
-            _refuse_document_type(piece)
-            self._begun = True
-        self._parser.feed(piece)
+            piece = self._held + piece
+            self._begun = _has_begun(piece)
+            self._held = b'' if self._begun else piece
+        if self._begun:
+            self._parser.feed(piece)
 
 
 def _refuse_fault(method: str, element: etree._Element) -> None:
@@ -479,7 +485,8 @@ def returned(method: str, url: str, content: bytes) -> etree._Element:
     :raises VimConnectionException: the reply is not a SOAP message
     """
     try:
-        _refuse_document_type(content)
+        if not _has_begun(content):
+            raise ValueError('it has no element')
         root = etree.fromstring(content, etree.XMLParser(**_PARSING))
         response = root.find(f'{{{_ENVELOPE}}}Body')[0]
     except (ValueError, etree.XMLSyntaxError, TypeError,
@@ -514,10 +521,25 @@ def is_lost_session(name: str) -> bool:
     return name.endswith(_LOST_SESSION)
 
 
-def _refuse_document_type(beginning: bytes) -> None:
-    """Refuse a document type: SOAP has none, and it could change content."""
-    if _DOCUMENT_TYPE.match(beginning):
+def _has_begun(content: bytes) -> bool:
+    """Whether an element begins in the first bytes of a reply.
+
+    Only after that may a parser see them: SOAP has no document type, and one
+    could change the content, or have it grow without end.
+
+    :raises ValueError: a document type comes first, or none of both
+    """
+    prolog = content[:_PROLOG_BYTES]
+    found = _PROLOG.match(prolog)
+    rest = prolog[found.end() if found else 0:]
+    if rest.startswith(_DOCUMENT_TYPE):
         raise ValueError('it has a document type')
+    if rest[:1] == b'<' and rest[1:2] not in (b'', b'!', b'?'):
+        return True
+    if len(content) >= _PROLOG_BYTES:
+        raise ValueError(f'no element begins in its first {_PROLOG_BYTES} '
+                         'bytes')
+    return False
 
 
 def _fault(method: str, fault: etree._Element

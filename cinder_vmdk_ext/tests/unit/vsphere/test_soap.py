@@ -2,6 +2,7 @@
 """Calls over a real socket to a server with any answer."""
 
 import datetime
+import itertools
 import os
 import threading
 import time
@@ -479,6 +480,41 @@ class StreamTestCase(ClientCase):
                     .partition('?>')[2])
         self.assertRaises(exceptions.VimConnectionException,
                           self.stream, 'returnval')
+
+    def named(self, pieces):
+        """The values of a reply in pieces."""
+        return [each.text for each in soap._Arriving(pieces, int).named(
+            frozenset({soap.tag('returnval')}))]
+
+    def test_a_document_type_is_refused_wherever_the_pieces_end(self):
+        content = response('<returnval>&who;</returnval>').partition('?>')[2]
+        for before in ('', '\ufeff', '<?xml version="1.0"?>\n<!-- <a> -->\n',
+                       '<?xml version="1.0"?><?a <b>? ?><!-- -c- ?> -->'):
+            reply = (before + '<!DOCTYPE x [<!ENTITY who "me">]>'
+                     + content).encode()
+            ends = len(reply) - len(content)
+            for at in range(ends + 1):
+                for pieces in ([reply[:at], reply[at:]],
+                               [reply[:at], reply[at:at + 1],
+                                reply[at + 1:]]):
+                    with self.assertRaisesRegex(ValueError, 'document type'):
+                        self.named(pieces)
+
+    def test_what_comes_before_the_envelope_is_bounded(self):
+        for filler in (b' ', b'<!-- x -->', b'<?x?>', b'<!--', b'<?', b'<!'):
+            taken = []
+            with self.assertRaises((ValueError, etree.XMLSyntaxError)):
+                self.named(filter(None, map(
+                    lambda piece: taken.append(piece) or piece,
+                    itertools.repeat(filler * 100, 1000))))
+            self.assertLess(sum(map(len, taken)), 2 * soap.SLICE_BYTES)
+
+    def test_a_comment_before_the_envelope_may_come_in_pieces(self):
+        reply = response('<returnval>1</returnval>').replace(
+            '?>', '?>\n<!-- a <!DOCTYPE x> -->\n<?b <!DOCTYPE ?>', 1).encode()
+        for size in range(1, 60):
+            self.assertEqual(['1'], self.named(
+                reply[at:at + size] for at in range(0, len(reply), size)))
 
 
 class ValueTestCase(unittest.TestCase):
