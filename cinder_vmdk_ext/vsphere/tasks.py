@@ -112,6 +112,9 @@ class TaskWaiter:
         self._changing = threading.Lock()
         self._to_add: list[_Wait] = []
         self._ended: list[str] = []
+        # Whether a call that changes the list failed, so that the vCenter may
+        # have tasks on it that have ended. The next one names all anew.
+        self._uncertain = False
         stream.listeners.append(self)
 
     def __call__(self, task: Any) -> TaskInfo:
@@ -198,6 +201,7 @@ class TaskWaiter:
         """Put a task on the conversation's list (ModifyListView).
 
         Tasks that other threads add during the call share the next call.
+        After a call that failed, ResetListView names all awaited tasks.
 
         :returns: False: the vCenter refuses the task
         """
@@ -214,26 +218,37 @@ class TaskWaiter:
         with self._lock:
             view = self._view
             waits, self._to_add = self._to_add, []
-            ended, self._ended = self._ended, []
             for wait in waits:
                 wait.view = view
-        if view is None or not waits:
-            return
+            if view is None or not waits:
+                return
+            ended, self._ended = self._ended, []
+            # Until the reply is there.
+            uncertain, self._uncertain = self._uncertain, True
+            known = [key for key, each in self._waits.items()
+                     if any(wait.view == view for wait in each)]
+        add = dict.fromkeys(wait.key for wait in waits)
         refused: set[str] | None = None
         try:
-            refused = self._modify(view, [wait.key for wait in waits], ended)
+            refused = (
+                self._change('ResetListView', view, obj=known) if uncertain
+                else self._change('ModifyListView', view, add=add, remove=[
+                    key for key in ended if key not in add]))
         except vmware_exceptions.VMwareDriverException as error:
             LOG.debug('Tasks are read at intervals: %s', error)
+        else:
+            with self._lock:
+                if view == self._view:
+                    self._uncertain = False
         for wait in waits:
             wait.refused = refused is None or wait.key in refused
 
-    def _modify(self, view: references.Ref, add: Iterable[str],
-                remove: Iterable[str]) -> set[str]:
+    def _change(self, method: str, view: references.Ref,
+                **keys: Iterable[str]) -> set[str]:
         """:returns: the tasks that the vCenter does not know"""
-        reply = self._stream.client.call('ModifyListView', view, {
-            'add': [references.Ref('Task', key) for key in dict.fromkeys(add)],
-            'remove': [references.Ref('Task', key) for key in remove]},
-            read_seconds=_LIST_SECONDS)
+        reply = self._stream.client.call(method, view, {
+            name: [references.Ref('Task', key) for key in each]
+            for name, each in keys.items()}, read_seconds=_LIST_SECONDS)
         return {element.text or '' for element in reply}
 
     def _facts(self, key: str) -> Facts:
@@ -303,6 +318,7 @@ class TaskWaiter:
         with conversation.turn(), self._lock:
             self._view = view
             self._ended.clear()
+            self._uncertain = False
             self._to_add += [wait for waits in self._waits.values()
                              for wait in waits if wait not in self._to_add]
         with self._changing:

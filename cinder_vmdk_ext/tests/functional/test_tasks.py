@@ -12,6 +12,7 @@ from pyVmomi import vim
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import live_view_case
+from cinder_vmdk_ext.vsphere import property_collector
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import tasks
@@ -94,6 +95,50 @@ class EndTestCase(TaskCase):
             self.remove(f'listed-{number}')
             self.waiter(self.create(f'listed-{number}'))
         self.assertEqual(1, len(self.waiter._ended))
+
+    def listed(self):
+        """The tasks that the vCenter has on the list."""
+        view = self.waiter._view
+        return {each.value for each in property_collector.properties(
+            self.session, self.http, view, ['view']).get('view', ())}
+
+    def test_a_call_that_failed_leaves_no_task_on_the_list(self):
+        for cut in ('before', 'after'):
+            for number in range(2):
+                self.remove(f'{cut}-{number}')
+                if number:
+                    self.sim.fault(method='ModifyListView', count=1, cut=cut)
+                self.waiter(self.create(f'{cut}-{number}'))
+            self.remove(f'{cut}-last')
+            last = self.create(f'{cut}-last')
+            self.waiter(last)
+            self.assertEqual({last.value}, self.listed())
+
+    def test_tasks_are_listed_after_a_call_that_failed(self):
+        self.remove('slow')
+        hang = self.sim.fault(method='CreateVM_Task', count=1, task_hang=True)
+        self.sim.fault(method='ModifyListView', count=1, cut='before')
+        slow = self.create('slow')
+        thread = threading.Thread(target=self.waiter, args=(slow,))
+        thread.start()
+        self.addCleanup(thread.join, 60)
+        self.addCleanup(self.sim.release, hang)
+        self.until(lambda: self.sim.journal()['methods'].get(
+            'ModifyListView'))
+        self.remove('next')
+        following = self.create('next')
+        self.waiter(following)
+        self.assertEqual({slow.value, following.value}, self.listed())
+
+    def test_a_thread_without_a_task_to_list_forgets_none(self):
+        """Another thread has listed its task with its own."""
+        self.remove('ended')
+        self.waiter(self.create('ended'))
+        self.waiter._change_list()
+        self.remove('next')
+        following = self.create('next')
+        self.waiter(following)
+        self.assertEqual({following.value}, self.listed())
 
     def test_a_poll_that_was_replaced_takes_no_tasks(self):
         began, let_go = threading.Event(), threading.Event()
