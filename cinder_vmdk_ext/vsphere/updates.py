@@ -389,7 +389,9 @@ class Conversation:
     def stop(self, timeout_seconds: float) -> None:
         self.abandon()
         self._destroy()
-        if self._thread is not threading.current_thread():
+        # One that another thread is about to start ends at once.
+        if (self._thread is not threading.current_thread()
+                and self._thread.is_alive()):
             self._thread.join(timeout_seconds)
 
     # -- The thread ---------------------------------------------------------
@@ -516,6 +518,7 @@ class Conversation:
             if not truncated or sink in self._begun:
                 sink.settle()
                 self._begun.add(sink)
+        self._begun.intersection_update(self._routes.values())
 
     def _abandoned(self) -> bool:
         return self._ended  # by another thread, perhaps just now
@@ -610,6 +613,7 @@ def _pass_on(update: etree._Element, sink: Sink,
             if lacking.fault == property_collector.GONE:
                 # It was deleted while it was being reported.
                 sink.update('leave', ref, ())
+                hidden.note('leave', ref, (), ())
                 return
             if lacking.fault == denied.FAULT:
                 refused.append(lacking.path)

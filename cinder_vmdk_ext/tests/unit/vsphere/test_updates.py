@@ -6,11 +6,16 @@ import types
 import unittest
 from unittest import mock
 
+from lxml import etree
 from oslo_vmware import exceptions
 
+from cinder_vmdk_ext.tests.unit import vcenters
+from cinder_vmdk_ext.vsphere import references
+from cinder_vmdk_ext.vsphere import soap
 from cinder_vmdk_ext.vsphere import updates
 
 LONG_SECONDS = 60
+start = updates.Conversation.start
 
 
 class GatherTestCase(unittest.TestCase):
@@ -94,6 +99,76 @@ class ReplacedTestCase(unittest.TestCase):
         self.assertEqual([], self.lost)
         with self.assertRaises(updates.Replaced), self.conversation.turn():
             pass
+
+
+class StopTestCase(unittest.TestCase):
+
+    def test_one_may_be_stopped_before_its_thread_has_started(self):
+        """Another thread is about to start it (Stream.conversation)."""
+        stream = updates.Stream(types.SimpleNamespace(cookie='session'),
+                                client=None)
+        with mock.patch.object(
+                updates.Conversation, 'start',
+                lambda conversation: (stream.stop(), start(conversation))):
+            conversation = stream.conversation()
+        conversation._thread.join(LONG_SECONDS)
+        self.assertFalse(conversation._thread.is_alive())
+
+
+class SinksTestCase(unittest.TestCase):
+    """What a conversation knows of sinks and of objects."""
+
+    def setUp(self):
+        super().setUp()
+        self.client = vcenters.Client(
+            CreateFilter=[vcenters.reply(
+                f'<returnval type="PropertyFilter">{number}</returnval>')
+                for number in range(100)],
+            DestroyPropertyFilter=vcenters.reply(''))
+        self.conversation = updates.Conversation(updates.Stream(
+            types.SimpleNamespace(cookie='session'), self.client))
+        self.conversation._collector = references.Ref('PropertyCollector', 'c')
+
+    def update(self, kind, content):
+        element = etree.fromstring(
+            f'<objectSet xmlns="{soap.VIM}" xmlns:xsi="{soap.XSI}">'
+            f'<kind>{kind}</kind><obj type="Datastore">d</obj>{content}'
+            '</objectSet>')
+        updates._pass_on(element, mock.Mock(), self.conversation._denied)
+
+    @staticmethod
+    def missing(fault):
+        return (f'<missingSet><path>name</path><fault><fault xsi:type='
+                f'"{fault}"/></fault></missingSet>')
+
+    def test_those_without_a_filter_are_forgotten(self):
+        class Once:
+            """Unwatched as soon as it is settled."""
+
+            def settle(once):
+                self.conversation.unwatch(once.made)
+
+        for _ in range(3):
+            once = Once()
+            once.made = self.conversation.watch(soap.Typed('', {}), once)
+            self.conversation._settle(False)
+        self.assertEqual((set(), {}), (self.conversation._begun,
+                                       self.conversation._routes))
+
+    def test_one_of_which_only_a_part_was_reported_waits(self):
+        first, second = mock.Mock(), mock.Mock()
+        self.conversation.watch(soap.Typed('', {}), first)
+        self.conversation._settle(False)
+        self.conversation.watch(soap.Typed('', {}), second)
+        self.conversation._settle(True)
+        self.assertEqual((2, 0), (first.settle.call_count,
+                                  second.settle.call_count))
+
+    def test_an_object_that_went_as_it_was_reported_is_denied_no_longer(self):
+        self.update('enter', self.missing('NoPermission'))
+        self.assertTrue(self.conversation._denied)
+        self.update('modify', self.missing('ManagedObjectNotFound'))
+        self.assertFalse(self.conversation._denied)
 
 
 class FirstReportsTestCase(unittest.TestCase):
