@@ -21,11 +21,12 @@ LOG = logging.getLogger(__name__)
 
 #: The fault in place of a property that the user may not read.
 FAULT = 'NoPermission'
-# The pause between two looks. If a look was in vain, because the poll did not
-# report what could be read, the pause is doubled, up to the longest one.
+# The pause between two looks. If a look was in vain, because the poll does not
+# report what can be read, the pause is doubled, up to the longest one.
 PAUSE_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 3600.0
-# At most so many objects are looked at; a grant mostly concerns many.
+# At most so many objects are looked at, the others next time; a grant mostly
+# concerns many.
 MOST_OBJECTS = 100
 
 
@@ -37,6 +38,8 @@ class Denied:
         self._paths: dict[references.Ref, set[str]] = {}
         self._pause_seconds = PAUSE_SECONDS
         self._looked_at = clock()
+        # What the last look found that it could read.
+        self._granted: set[tuple[references.Ref, str]] = set()
 
     def __bool__(self) -> bool:
         """Whether anything is denied."""
@@ -73,32 +76,44 @@ class Denied:
 
         :param content: the ServiceContent
         """
-        now = self._clock()
+        since_seconds = self._clock() - self._looked_at
         if not self._paths:
             self._pause_seconds = PAUSE_SECONDS
             return False
-        if now - self._looked_at < self._pause_seconds:
+        if since_seconds < PAUSE_SECONDS:
             return False
-        self._looked_at = now
+        if not any(path in self._paths.get(ref, ())
+                   for ref, path in self._granted):
+            self._pause_seconds = PAUSE_SECONDS
+        if since_seconds < self._pause_seconds:
+            return False
+        self._looked_at += since_seconds
         try:
             granted = self._look(client, content)
         except exceptions.VMwareDriverException as error:
             LOG.debug('What is denied was not read again: %s', error)
             return False
         if granted:
+            self._granted = granted
             self._pause_seconds = min(2 * self._pause_seconds,
                                       LONGEST_PAUSE_SECONDS)
-        return granted
+        return bool(granted)
 
-    def _look(self, client: soap.Client, content: Any) -> bool:
+    def _look(self, client: soap.Client, content: Any
+              ) -> set[tuple[references.Ref, str]]:
+        """:returns: what can be read, of objects of one type"""
         refs = list(self._paths)[:MOST_OBJECTS]
+        for ref in refs:  # the next look begins with others
+            self._paths[ref] = self._paths.pop(ref)
         for kind in dict.fromkeys(ref.type for ref in refs):
             alike = [ref for ref in refs if ref.type == kind]
             found = property_collector.look_at(
                 client, content, alike,
                 sorted(set().union(*(self._paths[ref] for ref in alike))))
-            if any(ref in found and self._paths[ref].difference(
-                    found[ref].get(property_collector.UNREADABLE, ()))
-                   for ref in alike):
-                return True
-        return False
+            granted = {
+                (ref, path) for ref in alike if ref in found
+                for path in self._paths[ref].difference(
+                    found[ref].get(property_collector.UNREADABLE, ()))}
+            if granted:
+                return granted
+        return set()

@@ -104,6 +104,30 @@ class DeniedTestCase(unittest.TestCase):
         self.assertEqual([denied.MOST_OBJECTS],
                          [len(refs) for refs, _paths in self.looks])
 
+    def test_all_objects_are_looked_at_in_turn(self):
+        refs = [references.Ref('Datastore', f'datastore-{number}')
+                for number in range(2 * denied.MOST_OBJECTS + 5)]
+        for ref in refs:
+            self.denied.note('enter', ref, [], ['name'])
+        self.found = {ref: self.still('name') for ref in refs}
+        self.found[refs[-1]] = {'name': 'gold'}
+        self.assertEqual([False, False, True],
+                         [self.look() for _ in range(3)])
+
+    def test_a_grant_that_was_not_in_vain_makes_no_later_one_wait(self):
+        """While another client's object stays denied for ever."""
+        for _ in range(10):
+            self.denied.clear()
+            self.denied.note('enter', HOST, [], ['name'])
+            self.denied.note('enter', DATASTORE, [], ['name'])
+            self.found = {HOST: self.still('name'),
+                          DATASTORE: {'name': 'gold'}}
+            self.assertTrue(self.look())
+            self.denied.clear()
+            self.denied.note('enter', HOST, [], ['name'])
+            self.denied.note('enter', DATASTORE, ['name'], [])
+            self.assertFalse(self.look(2 * denied.PAUSE_SECONDS))
+
 
 if __name__ == '__main__':
     unittest.main()
