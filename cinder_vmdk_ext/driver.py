@@ -259,6 +259,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                              image_service: Any, image_id: str,
                              disable_sparse: bool = False) -> None:
         """Write an image to a volume (Cinder hook)."""
+        self.backend.migration.source.check_settled(volume)
         self.backend.images.copy_to_volume(context, volume, image_service,
                                            image_id, disable_sparse)
 
@@ -300,7 +301,9 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
             return self.backend.migration.connect(volume, connector,
                                                   self.put_migrated)
         if self.backend.backups.serves(connector):
-            return self.backend.backups.connect(volume, connector)
+            return self.backend.backups.connect(
+                volume, connector, self.backend.migration.source
+                .check_settled)
         self.backend.backups.check_settled(volume)
         self.backend.migration.source.check_settled(volume)
         found = self.backend.attach.initialize_connection(volume, connector)
@@ -368,7 +371,6 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def put_restored(self, volume: Any) -> None:
         """Make what cinder-backup has restored the volume's content."""
         self.backend.backups.put(volume)
-        self.backend.limits.apply(volume)
 
     # -- Changing -----------------------------------------------------------
 
@@ -376,6 +378,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                 reads=(hooks.HARDWARE, 'snapshot'))
     def extend_volume(self, volume: Any, new_size: int) -> None:
         """Extend a volume to a size in GiB (Cinder hook)."""
+        self.backend.migration.source.check_settled(volume)
         self.backend.extend.extend(volume, new_size)
 
     @hooks.hook(locks_on=('volume',), places=True,
@@ -410,7 +413,6 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def put_migrated(self, volume: Any) -> None:
         """Make what was copied from another backend the volume's content."""
         self.backend.migration.destination.put(volume)
-        self.backend.limits.apply(volume)
 
     @hooks.hook(locks_on=('volume', 'new_volume'))
     def update_migrated_volume(self, ctxt: Any, volume: Any, new_volume: Any,

@@ -106,19 +106,24 @@ def report(what: str, about: About, error: Exception,
            message: Message | None) -> None:
     """Log one ERROR line and, if ``message`` is given, a user message.
 
-    An error that passes several hooks is reported once. Never raises.
+    An error that passes several hooks is logged once, and the message is that
+    of the first one that has any. Never raises.
 
     :param what: the hook's name in Cinder
     """
-    if getattr(error, 'vmdk_ext_reported', False):
-        return
-    error.vmdk_ext_reported = True  # type: ignore[attr-defined]
-    LOG.error('%(what)s of %(kind)s %(id)s %(how)s: %(why)s',
-              {'what': what, 'kind': about.kind, 'id': about.id,
-               'how': 'was refused' if isinstance(error, ERRORS)
-               else 'failed', 'why': sentence(error)})
+    if not getattr(error, 'vmdk_ext_reported', False):
+        mark_reported(error)
+        LOG.error('%(what)s of %(kind)s %(id)s %(how)s: %(why)s',
+                  {'what': what, 'kind': about.kind, 'id': about.id,
+                   'how': 'was refused' if isinstance(error, ERRORS)
+                   else 'failed', 'why': sentence(error)})
     if message is not None:
         inform(about, error, message)
+
+
+def mark_reported(error: Exception) -> None:
+    """Note that the log has an ERROR line about an error already."""
+    error.vmdk_ext_reported = True  # type: ignore[attr-defined]
 
 
 def inform(about: About, error: Exception, message: Message) -> None:

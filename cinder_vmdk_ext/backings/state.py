@@ -23,6 +23,8 @@ _AT_REST = frozenset({
     'error_extending', 'error_restoring', 'error_managing',
     'error_deleting', 'awaiting-transfer'})
 _NOT_MIGRATING = (None, '', 'success', 'error')
+# How the migration_status of the destination of a migration begins.
+_TARGET = 'target:'
 
 
 def is_promised(volume: Any) -> bool:
@@ -62,6 +64,15 @@ def is_at_rest(volume: Any) -> bool:
     """Whether no operation is creating, moving or deleting the disk."""
     return (volume.status in _AT_REST
             and volume.migration_status in _NOT_MIGRATING)
+
+
+def migrates_from(volume: Any) -> str:
+    """The volume of which Cinder makes this one a copy; '': of none.
+
+    Other values of ``migration_status`` stay when a migration has ended.
+    """
+    mark = str(volume.get('migration_status') or '')
+    return mark.partition(_TARGET)[2] if mark.startswith(_TARGET) else ''
 
 
 def remember(volume: Any, state: str) -> None:

@@ -38,6 +38,7 @@ from cinder.volume import volume_utils
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import refusals
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext import volume_rows
 from cinder_vmdk_ext.volumes import admission as admissions
@@ -54,6 +55,8 @@ CONTENT, RAW = 'vmdk-ext-content', 'raw'
 # The part of rpc_response_timeout for which a call waits for an import.
 _PART = 0.7
 _RPC_SECONDS = 60
+# A volume has one of these while a backup is restored to it.
+_RESTORED_IN = ('restoring-backup', 'creating')
 # How often, and how long, the status is awaited that cinder-backup sets.
 _LOOK_SECONDS, _LOOKS = 1.0, 600
 # How the name of a temporary copy begins, before the id of its volume.
@@ -178,21 +181,26 @@ class Backups:
                 with contextlib.suppress(OSError):
                     self.folder.remove(backup.id)
                 raise
-            LOG.error('Volume %(volume)s was not copied for backup '
-                      '%(backup)s: %(why)s',
-                      {'volume': device.id, 'backup': backup.id, 'why': why},
-                      exc_info=not isinstance(
-                          error, exceptions.BackupRefused))
+            # The refusal of the connection is the ERROR line.
+            LOG.warning('Volume %(volume)s was not copied for backup '
+                        '%(backup)s: %(why)s',
+                        {'volume': device.id, 'backup': backup.id,
+                         'why': why},
+                        exc_info=not isinstance(
+                            error, exceptions.BackupRefused))
             self._note_failure(device, backup, why)
         return device, is_snapshot
 
     def _note_failure(self, volume: Any, backup: Any, why: str) -> None:
         """Keep why a volume was not copied, for the connection to say so."""
         try:
+            self.folder.remove(backup.id)
+            if self._is_imported(volume):
+                self._unnoted[volume.id] = why
+                return
             self.folder.remove(volume.id)
             self.folder.save(self._note(volume, backup_files.FAILED, backup,
                                         why=why))
-            self.folder.remove(backup.id)
         except OSError as error:
             # The folder itself may be the cause.
             self._unnoted[volume.id] = why
@@ -225,6 +233,8 @@ class Backups:
 
     def _export(self, volume: Any, backup: Any) -> None:
         self._admission.check_plain(volume)
+        # cinder-backup may say too early that a restore has ended.
+        self.check_settled(volume)
         if self._owner.cluster_name and not self.is_shared:
             raise exceptions.BackupRefused(
                 'share vmdk_ext_backup_dir among the services of the '
@@ -246,22 +256,25 @@ class Backups:
 
     # -- Connections --------------------------------------------------------
 
-    def connect(self, volume: Any, connector: Any) -> dict[str, Any]:
+    def connect(self, volume: Any, connector: Any,
+                check_restored: Callable[[Any], None]) -> dict[str, Any]:
         """Return the connection info of a host that backs up or restores.
 
+        :param check_restored: refuses a restore to a volume
         :raises ConnectorRefused: no backup or restore of the volume is under
             way, or another host does it
         :raises BackupRefused: the volume cannot be backed up or restored
         """
         try:
-            info = self._connect(volume, connector)
+            info = self._connect(volume, connector, check_restored)
         except Exception:
             self._refused.add(volume['id'])
             raise
         self._refused.discard(volume['id'])
         return info
 
-    def _connect(self, volume: Any, connector: Any) -> dict[str, Any]:
+    def _connect(self, volume: Any, connector: Any,
+                 check_restored: Callable[[Any], None]) -> dict[str, Any]:
         self.check(connector)
         why = self._unnoted.pop(volume['id'], None)
         if why and _restored_to(volume['id']) is None:
@@ -269,7 +282,10 @@ class Backups:
         self.check_settled(volume)
         folder = self.folder
         note = folder.note(volume['id'])
-        if note is None or not _is_running(note):
+        if (note is None or not _is_running(note)
+                or (volume['status'] in _RESTORED_IN
+                    and note.state != backup_files.OFFERED)):
+            check_restored(volume)
             note = self._offer(volume)
         elif note.state == backup_files.FAILED:
             raise exceptions.BackupRefused(note.why)
@@ -347,7 +363,12 @@ class Backups:
             stays as it was
         """
         folder = self.folder
-        note = folder.note(volume['id'])
+        try:
+            note = folder.note(volume['id'])
+        except OSError:
+            if self._was_refused(volume):
+                return  # with this reason
+            raise
         if note is None:
             self._check_not_lost(volume, connector)
             return
@@ -376,13 +397,18 @@ class Backups:
                  'its status will show the end.', volume['id'])
         begun.follow_status()
 
+    def _was_refused(self, volume: Any) -> bool:
+        """Whether the connection that ends was refused; forgets that."""
+        found = volume['id'] in self._refused
+        self._refused.discard(volume['id'])
+        return found
+
     def _check_not_lost(self, volume: Any, connector: Any) -> None:
         """Refuse to end a restore whose file somebody has removed.
 
         :raises BackupRefused: nothing was restored, although Cinder says so
         """
-        if volume['id'] in self._refused:
-            self._refused.discard(volume['id'])
+        if self._was_refused(volume):
             return
         with contextlib.suppress(exceptions.ConnectorRefused):
             self.check(connector)
@@ -396,26 +422,30 @@ class Backups:
     def _is_restored(self, volume: Any, note: backup_files.FileNote) -> bool:
         """Whether cinder-backup wrote a whole backup to the file.
 
-        :raises BackupRefused: it wrote nothing, and reports no failure
+        :raises BackupRefused: it reports no failure, but wrote nothing, or
+            the restore was cancelled
         """
+        if set(_failures(note.backup_id)) - set(note.messages):
+            LOG.warning('Backup %(backup)s is not put on volume %(volume)s, '
+                        'which keeps its content: cinder-backup reported a '
+                        'failure.',
+                        {'backup': note.backup_id, 'volume': volume['id']})
+            return False
         found = _restored_to(volume['id'])
         if found is None or found.id != note.backup_id:
-            why = 'it was cancelled'
-        elif set(_failures(note.backup_id)) - set(note.messages):
-            why = 'cinder-backup reported a failure'
-        elif not self.folder.is_changed(volume['id'], note.changed_ns):
+            # The whole backup may have been written before. Then
+            # cinder-backup would say that it was restored.
+            self.folder.remove(volume['id'])
+            raise exceptions.BackupRefused(
+                f'the restore of backup {note.backup_id} to volume '
+                f'{volume["id"]} was cancelled; the volume keeps its content')
+        if not self.folder.is_changed(volume['id'], note.changed_ns):
             self.folder.remove(volume['id'])
             raise exceptions.BackupRefused(
                 'cinder-backup has not written to '
                 f'{self.folder.file(volume["id"])}; it must see that folder '
                 'under the same path (vmdk_ext_backup_dir)')
-        else:
-            return True
-        LOG.warning('Backup %(backup)s is not put on volume %(volume)s, which '
-                    'keeps its content: %(why)s.',
-                    {'backup': note.backup_id, 'volume': volume['id'],
-                     'why': why})
-        return False
+        return True
 
     # -- Import -------------------------------------------------------------
 
@@ -454,13 +484,15 @@ class Backups:
 
         :raises BackupRefused: it does
         """
-        if not self.path:
-            return
-        note = self.folder.note(volume['id'])
-        if note is not None and note.state == backup_files.WRITTEN:
+        if self.path and self._is_imported(volume):
             raise exceptions.BackupRefused(
-                f'wait until volume {volume["id"]} is available: it is being '
-                f'restored from backup {note.backup_id}')
+                f'wait until volume {volume["id"]} is available: a backup is '
+                'being restored to it')
+
+    def _is_imported(self, volume: Any) -> bool:
+        """Whether restored content of a volume waits for its import."""
+        note = self.folder.note(volume['id'])
+        return note is not None and note.state == backup_files.WRITTEN
 
     # -- What broken-off backups leave --------------------------------------
 
@@ -637,10 +669,8 @@ class _Import:
             self._put(_volume(self._volume_id))
         except Exception as error:
             self.error = error
-            LOG.error('Volume %(volume)s keeps its content, because the '
-                      'restored one could not be imported: %(error)s',
-                      {'volume': self._volume_id,
-                       'error': exceptions.first_line(error)})
+            refusals.report('put_restored', refusals.About(
+                'volume', self._volume_id, None, None), error, None)
         try:
             self._done()
         finally:
@@ -708,10 +738,17 @@ def _volume(volume_id: str) -> Any:
 
 
 def _restored_to(volume_id: str) -> Any:
-    """The backup that is being restored to a volume; None: none is."""
+    """The backup that is being restored to a volume; None: none is.
+
+    :raises BackupRefused: several are, so that it is unknown which one
+    """
     found = objects.BackupList.get_all(
         cinder_context.get_admin_context(), filters={
             'restore_volume_id': volume_id, 'status': 'restoring'})
+    if len(found) > 1:
+        raise exceptions.BackupRefused(
+            f'backups {" and ".join(sorted(each.id for each in found))} are '
+            'being restored at once; reset the status of those that are not')
     return found[0] if found else None
 
 

@@ -65,8 +65,7 @@ class Delete:
             backing = self._left_by_migration(volume)
             # Cinder copies the source's record to the destination's before
             # there is a disk, and the source has the content.
-            if not backing and not str(volume.get('migration_status') or ''
-                                       ).startswith('target:'):
+            if not backing and not state.migrates_from(volume):
                 raise
         if not backing and state.is_deleting(volume):
             backing = self._left_by_migration(volume)

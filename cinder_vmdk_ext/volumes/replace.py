@@ -156,7 +156,8 @@ class Replacement:
 
     def replace(self, volume: Any, old: Any, new: Any,
                 adapter: str | None = None,
-                profile_id: str | None = None) -> None:
+                profile_id: str | None = None,
+                limits: devices.Allocation | None = None) -> None:
         """Make ``new`` the volume's backing, and delete ``old``.
 
         The old backing stays complete until the last step. On failure it gets
@@ -164,6 +165,7 @@ class Replacement:
 
         :param adapter: adapter type of the new one; None: unchanged
         :param profile_id: storage policy of the new one; None: unchanged
+        :param limits: quality of service of the new one; None: unchanged
         :raises VimException: by oslo.vmware
         """
         ops = self._upstream.volumeops
@@ -171,7 +173,7 @@ class Replacement:
             former = ops.mark(old, shadow.FORMERLY)
             kept = {shadow.FORMERLY: former} if former else {}
             ops.reconfigure_disk(new, disk_uuid=volume['id'], adapter=adapter,
-                                 profile_id=profile_id)
+                                 profile_id=profile_id, limits=limits)
         try:
             self.set_aside(volume, old)
             # The new VM keeps the volume's former ids.

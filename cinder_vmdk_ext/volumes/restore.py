@@ -22,6 +22,7 @@ from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import images as image_operations
+from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes.image_formats import raw
@@ -157,9 +158,10 @@ class Restore:
             begin: Callable[[str], None]) -> None:
         """Make a file the content of a volume.
 
-        The disk type, adapter, UUID and size stay. If no datastore of its
-        pool takes the new disk, the volume moves to another pool. A failure
-        leaves the volume as it was.
+        The disk type, adapter, UUID and size stay, and the quality of service
+        is that of its type. If no datastore of its pool takes the new disk,
+        the volume moves to another pool. A failure leaves the volume as it
+        was.
 
         :param descriptor: of the file, open for reading
         :param is_raw: the content is certainly raw; otherwise it may be a
@@ -169,8 +171,10 @@ class Restore:
         :param begin: called with such an UUID before a VM is made
         :raises FormatError: the file does not fit the volume
         :raises BackingLost, BackupRefused: as :meth:`check`
+        :raises InvalidQosSpec: as :func:`qos.wanted`
         """
         self.check(volume)
+        limits = qos.wanted(volume['volume_type_id'])
         self.discard(left)
         old = self._old(volume)
 
@@ -187,15 +191,14 @@ class Restore:
         # The target of a migration stays on the pool that was asked for.
         new = self._replacement.beside(
             volume, 'restore', make,
-            lambda: not volume.get('migration_status')
-            ) if old else make(volume)
+            lambda: not state.migrates_from(volume)) if old else make(volume)
         with self._replacement.discarding(new):
             self._replacement.grow(new, volume['size'])
             if not old:
-                self._upstream.volumeops.update_backing_disk_uuid(
-                    new, volume['id'])
+                self._upstream.volumeops.reconfigure_disk(
+                    new, disk_uuid=volume['id'], limits=limits)
         if old:
-            self._replacement.replace(volume, old, new)
+            self._replacement.replace(volume, old, new, limits=limits)
             self._host_record.follow_disk(volume, new)
         state.remember(volume, state.BACKED)
         self._discard_replaced(volume)

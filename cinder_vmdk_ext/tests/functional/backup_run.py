@@ -150,7 +150,8 @@ class MoreBrokenOffTestCase(backup_case.BackupCase):
             backup.save()
             raise exception.BackupRestoreCancel(back_id='b', vol_id='v')
         volume = self.interrupted(cancel)
-        self.assertEqual('error', volume.status)
+        self.assertEqual('error_restoring', volume.status)
+        self.assertIn('was cancelled', str(self.error))
         self.assert_content(SECOND, volume)
         self.assert_nothing_left(volume)
 

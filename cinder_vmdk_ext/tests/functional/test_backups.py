@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes are backed up and restored without the vCenter's password."""
 
+import contextlib
 import errno
 import json
 import os
 import stat
+import threading
 import time
 from unittest import mock
 
@@ -12,6 +14,7 @@ from cinder import exception
 from cinder.message import api as message_api
 from cinder.message import message_field
 from cinder import objects
+from cinder.volume import qos_specs
 
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests import disk_images
@@ -42,6 +45,9 @@ class BackupsTestCase(backup_case.BackupCase):
         backup = self.back_up(volume)
         self.write(volume, SECOND)
         self.assert_on('LocalDS_1', volume)
+        # Cinder leaves this for ever.
+        volume.migration_status = 'success'
+        volume.save()
         self.set_policy('LocalDS_0')
         self.assertEqual('available', self.restore(backup, volume).status)
         self.assert_on('LocalDS_0', volume)
@@ -157,6 +163,7 @@ class BackupsTestCase(backup_case.BackupCase):
         [backup] = objects.BackupList.get_all(self.context)
         self.assertEqual('available', self.fresh(volume).status)
         self.assert_content(FIRST, volume)
+        self.assertEqual(1, len(log.output), log.output)
         return backup, log.output[0]
 
     def test_a_volume_that_does_not_fit_is_not_copied(self):
@@ -388,6 +395,91 @@ class BackupsTestCase(backup_case.BackupCase):
         self.until('available', volume)
         self.assert_content(FIRST, volume)
         self.assert_nothing_left(volume)
+
+    def test_a_backup_does_not_discard_what_is_still_imported(self):
+        volume = self.filled()
+        backup = self.back_up(volume)
+        self.write(volume, SECOND)
+        self.write(volume, SECOND, LATER)
+        self.enterContext(mock.patch.object(backups, '_PART', 0))
+        go = threading.Event()
+        put = self.driver.put_restored
+
+        def later(found):
+            go.wait(60)
+            put(found)
+        with mock.patch.object(self.driver, 'put_restored', later):
+            self.restore(backup, volume)
+        try:
+            with contextlib.suppress(exception.CinderException):
+                self.back_up(volume)
+        finally:
+            go.set()
+        deadline = time.monotonic() + 60
+        while self.files() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.until('available', volume)
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
+    def test_a_restore_that_is_cancelled_at_its_end_is_no_success(self):
+        def cancel(backup):
+            backup.status = 'available'
+            backup.save()
+        volume = self.interrupted(cancel)
+        self.assertNotEqual('available', volume.status)
+        self.assert_content(SECOND, volume)
+        self.assert_nothing_left(volume)
+
+    def test_a_dead_backup_does_not_hinder_a_restore(self):
+        volume = self.filled()
+        backup = self.back_up(volume)
+        self.write(volume, SECOND)
+        self.write(volume, SECOND, LATER)
+        dead = self.new_backup(volume)
+        self.driver.get_backup_device(self.context, dead)
+        self.assertEqual(2, len(self.files()))
+        self.assertEqual('available', self.restore(backup, volume).status)
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
+    def test_a_dead_restore_does_not_hide_that_another_one_fails(self):
+        volume = self.filled()
+        dead, backup = self.back_up(volume), self.back_up(volume)
+        self.write(volume, SECOND)
+        self.write(volume, SECOND, LATER)
+        self.begin_restore(dead, volume)
+
+        def fail():
+            raise OSError('the store is gone')
+        with mock.patch.object(backup_case.SparseDriver, 'meanwhile',
+                               staticmethod(fail)):
+            self.assertRaises(exception.CinderException, self.restore,
+                              backup, volume)
+        self.assertEqual('error_restoring', self.fresh(volume).status)
+        self.assert_content(SECOND, volume)
+        self.assert_nothing_left(volume)
+
+    def test_a_restore_whose_quality_of_service_is_not_set(self):
+        kind = self.volume_type('gold')['id']
+        specs = qos_specs.create(self.context, 'gold', {
+            'consumer': 'back-end', 'disk_io_limit': '500'})
+        qos_specs.associate_qos_with_type(self.context, specs['id'], kind)
+        volume = self.filled(type_id=kind)
+        backup = self.back_up(volume)
+        self.write(volume, SECOND)
+        self.write(volume, SECOND, LATER)
+        qos_specs.update(self.context, specs['id'], {'disk_io_limit': 'odd'})
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            self.assertRaises(exception.CinderException, self.restore,
+                              backup, volume)
+        self.assertEqual(1, len(log.output), log.output)
+        self.assert_content(SECOND, volume)
+        qos_specs.update(self.context, specs['id'], {'disk_io_limit': '300'})
+        self.restore(backup, volume)
+        self.assert_content(FIRST, volume)
+        self.assertEqual(
+            300, self.truth(volume).disk.storageIOAllocation.limit)
 
     # -- Who is given a file ------------------------------------------------
 
