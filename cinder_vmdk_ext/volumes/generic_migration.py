@@ -36,9 +36,11 @@ from cinder.volume import rpcapi as volume_rpcapi
 from cinder_vmdk_ext.backings import copy_policy
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
+from cinder_vmdk_ext import refusals
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import attach
@@ -58,7 +60,6 @@ ASKS, ADAPTER = 'vmdk_ext_copied', 'vmdk_ext_adapter'
 DONE = 'vmdk_ext_imported'
 # The name of the folder in vmdk_ext_backup_dir.
 _NAME = 'migrations'
-_TARGET = 'target:'
 _OF_BACKUPS = ('backing-up', 'restoring-backup')  # statuses of a volume
 #: States of notes of the source.
 AT_SOURCE = (backup_files.ASKED, backup_files.EXPORTING,
@@ -153,13 +154,19 @@ class Source:
         if not self._files.is_used:
             return
         self._admission.check_plain(volume)
-        _check_at_rest(volume)
-        self._files.transport.check_settled(volume)
-        self._files.folder.check_space(self._restore.most_data_bytes(volume))
-        self._files.folder.remove(volume['id'])
-        self._files.folder.save(self._files.new_note(
+        folder = self._files.folder
+        folder.check_space(self._restore.most_data_bytes(volume))
+        folder.remove(volume['id'])
+        folder.save(self._files.new_note(
             volume, backup_files.ASKED, new_volume['id'],
             host=volume['host']))
+        try:
+            # From now on others are refused, or have changed the record.
+            _check_unchanged(_existing(volume['id']), new_volume)
+            self._files.transport.check_settled(volume)
+        except Exception:
+            folder.remove(volume['id'])
+            raise
 
     def connect(self, volume: Any) -> dict[str, Any]:
         """Copy the disk to a file, and name it; once for each migration.
@@ -208,14 +215,18 @@ class Source:
             self._files.folder.save(note._replace(state=backup_files.READ))
 
     def check_settled(self, volume: Any) -> None:
-        """Check that no migration has copied the volume's disk.
+        """Check that no migration is copying the volume's disk.
 
-        What an instance writes now would be lost.
+        What is written to it, or extended, now would be lost.
 
-        :raises MigrationRefused: one has
+        :raises MigrationRefused: one is
         """
-        if (volume.get('migration_status') in ('migrating', 'completing')
-                and self._files.note(volume['id']) is not None):
+        note = self._files.note(volume['id'])
+        if note is None or note.state not in AT_SOURCE:
+            return
+        # The caller's record may be one of before the migration.
+        found = volume_or_none(volume['id'])
+        if found and found.migration_status in ('migrating', 'completing'):
             raise exceptions.MigrationRefused(
                 f'wait until the migration of volume {volume["id"]} has '
                 'ended: its disk has been copied')
@@ -232,8 +243,7 @@ class Source:
         backing = self._finder.find(volume)
         if _is_ours(new_volume):
             self._wait_for_import(context, volume, new_volume, backing)
-        _check_at_rest(objects.Volume.get_by_id(
-            context.elevated(), volume['id']))
+        _check_unchanged(_existing(volume['id']), new_volume)
         if backing:
             # Cinder will delete the disk by the id of the new volume.
             self._upstream.volumeops.set_mark(backing, shadow.MIGRATED_AS,
@@ -278,6 +288,8 @@ class Destination:
         self._restore = restorer
         self._specs = specs
         self._files = files
+        # Volumes whose failed import is in this process's log.
+        self._reported: set[str] = set()
 
     def offer(self, volume: Any) -> dict[str, Any]:
         """Make a file to which the source's host copies.
@@ -285,7 +297,7 @@ class Destination:
         :raises ConnectorRefused: another driver serves the source
         :raises BackupRefused: there is too little space
         """
-        source = volume_or_none(source_of(volume))
+        source = volume_or_none(state.migrates_from(volume))
         if source is None or not _is_ours(source):
             raise exceptions.ConnectorRefused(
                 f'volume {volume["id"]} cannot be the destination of a '
@@ -329,9 +341,13 @@ class Destination:
             note = self._files.note(volume['id']) or note._replace(
                 state=backup_files.FAILED, why='the volume was deleted')
         if note.state == backup_files.FAILED:
-            raise exceptions.MigrationRefused(
+            error = exceptions.MigrationRefused(
                 f'the content of volume {note.peer} could not be imported: '
                 f'{note.why}')
+            if volume['id'] in self._reported:
+                self._reported.discard(volume['id'])
+                refusals.mark_reported(error)
+            raise error
         if note.state == backup_files.WRITTEN:
             _check_alive(note)
         return self._files.info(
@@ -342,7 +358,7 @@ class Destination:
         with locks.volumes(volume['id']):
             note = self._files.note(volume['id'])
             if (note is None or not connector[ASKS]
-                    or note.peer != source_of(volume)):
+                    or note.peer != state.migrates_from(volume)):
                 raise exceptions.MigrationRefused(
                     'vmdk_ext_connector_credentials must be the same in both '
                     f'backends: volume {volume["id"]} has no file that was '
@@ -368,9 +384,9 @@ class Destination:
             put(_existing(volume_id))
         except Exception as error:
             why = exceptions.first_line(error) or type(error).__name__
-            LOG.error('Volume %(volume)s does not get the content of the '
-                      'migrated volume: %(why)s',
-                      {'volume': volume_id, 'why': why})
+            refusals.report('put_migrated', refusals.About(
+                'volume', volume_id, None, None), error, None)
+            self._reported.add(volume_id)
             with contextlib.suppress(OSError):
                 self._fail(volume_id, why)
 
@@ -444,8 +460,8 @@ class GenericMigration:
         """
         if not attach.is_os_brick(connector):
             return False
-        mark = str(volume.get('migration_status') or '')
-        return ((mark == 'migrating' or mark.startswith(_TARGET))
+        return ((volume.get('migration_status') == 'migrating'
+                 or bool(state.migrates_from(volume)))
                 and volume.get('status') not in _OF_BACKUPS
                 and (ASKS in connector
                      or not self.files.transport.gives_credentials))
@@ -460,20 +476,14 @@ class GenericMigration:
         self.files.transport.check(connector)
         if ASKS in connector:
             return self.destination.answer(volume, connector, put)
-        if source_of(volume):
+        if state.migrates_from(volume):
             return self.destination.offer(volume)
         return self.source.connect(volume)
 
     def disconnect(self, volume: Any) -> None:
         """End a connection; imports nothing."""
-        if not source_of(volume):
+        if not state.migrates_from(volume):
             self.source.disconnect(volume)
-
-
-def source_of(volume: Any) -> str:
-    """The volume of which Cinder makes this one a copy; '': of none."""
-    mark = str(volume.get('migration_status') or '')
-    return mark.partition(_TARGET)[2] if mark.startswith(_TARGET) else ''
 
 
 def _is_ours(volume: Any) -> bool:
@@ -493,11 +503,17 @@ def _is_ours(volume: Any) -> bool:
     return str(found.get('location_info') or '').startswith(OURS)
 
 
-def _check_at_rest(volume: Any) -> None:
+def _check_unchanged(volume: Any, new_volume: Any) -> None:
     """Check that a volume does not change while it is copied.
 
-    :raises MigrationRefused: it is attached or has snapshots
+    :raises MigrationRefused: it is attached, has snapshots, or differs from
+        the new volume, whose size and project Cinder will give it
     """
+    if (volume.size, volume.project_id) != (new_volume['size'],
+                                            new_volume['project_id']):
+        raise exceptions.MigrationRefused(
+            f'volume {volume["id"]} was extended or transferred meanwhile; '
+            'migrate it again')
     if (volume.status not in _COPIED_IN or volume.volume_attachment
             or objects.SnapshotList.get_all_for_volume(
                 cinder_context.get_admin_context(), volume['id'])):

@@ -16,6 +16,7 @@ from cinder import context as cinder_context
 from cinder import objects
 from cinder.volume import rpcapi as volume_rpcapi
 
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import volume_rows
@@ -25,6 +26,8 @@ from cinder_vmdk_ext.volumes import restore
 
 LOG = logging.getLogger(__name__)
 
+# A volume has one of these while Cinder migrates it.
+_UNDER_WAY = ('starting', 'migrating', 'completing')
 # How often a completion is asked for that finds no service yet.
 _TRIES = 10
 
@@ -104,7 +107,7 @@ class BrokenOff:
             if (volume is not None and new is not None
                     and not volume.migration_status
                     and not self._files.owner.owns(volume)
-                    and generic_migration.source_of(new) == volume.id):
+                    and state.migrates_from(new) == volume.id):
                 new.update({
                     '_name_id': volume.id, 'host': note.host,
                     'cluster_name': self._files.owner.cluster_name,
@@ -154,7 +157,7 @@ class BrokenOff:
         if note.state not in generic_migration.AT_SOURCE:
             volume = generic_migration.volume_or_none(note.volume_id)
             return volume is not None and bool(
-                generic_migration.source_of(volume))
+                state.migrates_from(volume))
         volume, new = (generic_migration.volume_or_none(each)
                        for each in (note.volume_id, note.peer))
         return bool(
@@ -171,8 +174,13 @@ class BrokenOff:
                        for each in (note.peer, note.volume_id))
         if (note.state != backup_files.IMPORTED or volume is None
                 or new is None or new.migration_status
-                or volume.migration_status != 'error'
-                or owner.owns(volume) or not owner.owns(new)):
+                or new.name_id != new.id or not owner.owns(new)):
+            return False
+        if volume.migration_status in _UNDER_WAY:
+            return True  # it is migrated again; until then the copy waits
+        # The volume stayed at the source, or another try has brought it here.
+        if volume.migration_status != (
+                'success' if owner.owns(volume) else 'error'):
             return False
         if new.status == 'available':
             LOG.warning('Volume %(new)s is deleted: the migration of volume '

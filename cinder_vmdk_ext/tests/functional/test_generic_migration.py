@@ -9,14 +9,23 @@ from unittest import mock
 import oslo_messaging
 
 from cinder import exception
+from cinder.volume import qos_specs
 
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import migration_case
+from cinder_vmdk_ext.tests.functional import test_transfers
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import backups
 from cinder_vmdk_ext.volumes import generic_migration
+
+
+OTHER_PROJECT = 'b' * 32
+
+
+FIRST = migration_case.FIRST
 
 
 class Killed(BaseException):
@@ -43,7 +52,7 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
         """The volume that Cinder has made at the destination."""
         return next(each for each in migration_case.objects.VolumeList
                     .get_all(self.context)
-                    if generic_migration.source_of(each))
+                    if state.migrates_from(each))
 
     def test_a_volume_with_its_content_form_and_adapter(self):
         kind = self.volume_type('thick', vmdk_type='thick',
@@ -100,13 +109,88 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
     def test_an_import_that_fails(self):
         self.far.control.fault(method='ImportVApp',
                                fault={'type': 'NoDiskSpace'})
-        self.assert_stays(self.filled(), 'could not be imported')
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            self.assert_stays(self.filled(), 'could not be imported')
+        # One line of each of the two services.
+        self.assertEqual(['put_migrated', 'after_volume_copy'], [
+            line.split(':')[2].split()[0] for line in log.output])
+
+    def test_an_export_that_fails_is_one_line_in_the_log(self):
+        self.control.fault(method='ExportVm', fault={'type': 'NoDiskSpace'})
+        with self.assertLogs('cinder_vmdk_ext', 'ERROR') as log:
+            self.assert_stays(self.filled(), 'space')
+        self.assertEqual(1, len(log.output), log.output)
 
     def test_a_snapshot_taken_meanwhile(self):
         volume = self.filled()
         self.meanwhile('terminate_connection',
                        lambda: self.new_snapshot(volume))
         self.assert_stays(volume, 'has snapshots')
+
+    def extend(self, volume):
+        found = self.fresh(volume)
+        self.driver.extend_volume(found, 2)
+        found.size = 2
+        found.save()
+
+    def restore(self, volume):
+        """Restore a backup, as cinder-api and cinder-backup do."""
+        backup = migration_case.objects.Backup(
+            self.context, user_id='user', project_id=volume.project_id,
+            volume_id=volume.id, status='restoring', size=volume.size,
+            restore_volume_id=volume.id, host='backup-host',
+            metadata={backups.CONTENT: backups.RAW})
+        backup.create()
+        found = self.fresh(volume)
+        found.status = 'restoring-backup'
+        self.driver.initialize_connection(found, self.connector())
+
+    def reimage(self, volume):
+        image = test_transfers.ImageService(disk_images.stream_optimized(
+            FIRST))
+        self.driver.copy_image_to_volume(self.context, self.fresh(volume),
+                                         image, image.metadata['id'])
+
+    def test_what_would_be_lost_is_refused_while_a_volume_is_copied(self):
+        changes = self.extend, self.restore, self.reimage
+        for call in 'terminate_connection', 'update_migrated_volume':
+            volume = self.filled()
+            before = self.checksum(volume)
+
+            def change(volume=volume):
+                for change in changes:
+                    caught = self.assertRaises(
+                        exceptions.MigrationRefused, change, volume)
+                    self.assertIn('has been copied', str(caught))
+            self.meanwhile(call, change)
+            moved = self.migrate(volume)
+            with self.subTest(call):
+                self.assert_only(moved, self.far)
+                self.assertEqual(before, self.far.checksum(moved))
+                self.far.driver.delete_volume(moved)
+                moved.destroy()
+
+    def test_a_volume_that_changed_while_the_new_one_was_made(self):
+        volume = self.filled()
+        self.meanwhile('create_volume', lambda: self.extend(volume))
+        caught = self.assertRaises(exceptions.MigrationRefused, self.migrate,
+                                   volume)
+        self.assertIn('was extended', str(caught))
+        self.assertEqual(2, self.assert_only(self.fresh(volume),
+                                             self).size_gib)
+
+    def test_a_volume_that_was_transferred_meanwhile(self):
+        volume = self.filled()
+
+        def transfer():
+            self.driver.accept_transfer(self.context, self.fresh(volume),
+                                        'user', OTHER_PROJECT)
+            found = self.fresh(volume)
+            found.project_id = OTHER_PROJECT
+            found.save()
+        self.meanwhile('terminate_connection', transfer)
+        self.assert_stays(volume, 'transferred')
+        self.assertEqual(OTHER_PROJECT, self.fresh(volume).project_id)
 
     def test_no_instance_gets_a_disk_that_has_been_copied(self):
         volume = self.filled()
@@ -202,6 +286,36 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
         self.assertEqual([volume.name], list(self.far.shadow_vms()))
         self.sweep()
         self.assert_only(volume, self)
+
+    def test_a_copy_of_a_failed_migration_goes_with_the_next_one(self):
+        volume = self.filled()
+        before = self.checksum(volume)
+        update = self.far.driver.update_migrated_volume
+
+        def lost(*args):
+            update(*args)
+            raise oslo_messaging.MessagingTimeout('no reply')
+        with mock.patch.object(self.far.driver, 'update_migrated_volume',
+                               lost):
+            self.assertRaises(oslo_messaging.MessagingTimeout, self.migrate,
+                              volume)
+        self.meanwhile('terminate_connection', self.sweep)
+        moved = self.migrate(self.fresh(volume))
+        self.assertEqual('success', moved.migration_status)
+        self.assertEqual(before, self.far.checksum(moved))
+        self.sweep()
+        self.assert_only(moved, self.far)
+
+    def test_a_quality_of_service_that_is_not_set(self):
+        kind = self.volume_type('gold')['id']
+        specs = qos_specs.create(self.context, 'gold', {
+            'consumer': 'back-end', 'disk_io_limit': '500'})
+        qos_specs.associate_qos_with_type(self.context, specs['id'], kind)
+        volume = self.filled(type_id=kind)
+        # The first one is that of the new, empty volume.
+        self.meanwhile('terminate_connection', lambda: self.far.control.fault(
+            method='ReconfigVM_Task', task_fault={'type': 'NoDiskSpace'}))
+        self.assert_stays(volume, 'could not be imported')
 
     def test_a_repeated_deletion_of_the_source_spares_the_volume(self):
         volume = self.filled()

@@ -201,6 +201,16 @@ class SweepTestCase(RecoveryCase):
         self.broken_off.sweep()
         self.assertEqual(1, len(self.deleted()))
 
+    def test_a_copy_waits_while_the_volume_is_migrated_again(self):
+        for status in 'starting', 'migrating', 'completing':
+            self.left(migration_status=status)
+            self.assertEqual([], self.deleted())
+        self.assertEqual(3, len(self.notes()))
+
+    def test_a_copy_of_a_volume_that_came_with_another_try_is_deleted(self):
+        self.left(host=HOST, migration_status='success')
+        self.assertEqual(1, len(self.deleted()))
+
     def test_a_volume_that_was_migrated_here_is_not_deleted(self):
         for fields in {'host': HOST}, {'migration_status': 'success'}:
             self.left(**fields)
