@@ -51,6 +51,12 @@ class ReportTestCase(unittest.TestCase):
         self.report(error, refusals.MAKE)
         self.assertEqual(([], []), self.report(error, refusals.MAKE))
 
+    def test_the_outer_hook_has_the_message_if_the_inner_one_has_none(self):
+        error = ValueError('x')
+        self.assertEqual([], self.report(error)[1])
+        self.assertEqual(([], [message_field.Detail.DETACH_ERROR]),
+                         self.report(error, refusals.DETACH))
+
     def test_an_image_that_is_refused_has_a_message_of_its_own(self):
         self.assertEqual(
             [message_field.Detail.IMAGE_FORMAT_UNACCEPTABLE],
