@@ -346,7 +346,8 @@ def resolve(name: str, inventory: model.Inventory,
 
     Volumes keep the name of a datastore after its cluster became a pool: the
     name then stands for the cluster's pool. They also keep the name of a
-    cluster that is a pool no longer: it then stands for all its members.
+    cluster that is a pool no longer: it then stands for all its members, if
+    it has any.
     """
     arranged = _arranged(inventory, settings)
     known = _known(name, arranged, inventory)
@@ -356,7 +357,14 @@ def resolve(name: str, inventory: model.Inventory,
     if datastore is not None:
         return arranged.holding(datastore.moref, inventory)
     pod = _find_pod(name, inventory)
-    return Pool(name, _members(pod, inventory), pod) if pod else None
+    return _of_members(name, pod, inventory) if pod else None
+
+
+def _of_members(name: str, pod: model.StoragePod,
+                inventory: model.Inventory) -> Pool | None:
+    """The members of a cluster that is no pool; None: it has none."""
+    members = _members(pod, inventory)
+    return Pool(name, members, pod) if members else None
 
 
 def with_twins(pool: Pool, inventory: model.Inventory
@@ -389,7 +397,10 @@ def _identity(datastore: model.Datastore) -> str:
 
 def identified(place: str, inventory: model.Inventory,
                settings: model.Settings) -> Pool | None:
-    """The pool with this :func:`identity`; None: it no longer exists."""
+    """The pool with this :func:`identity`; None: it no longer exists.
+
+    Or it is a datastore cluster without members.
+    """
     url, _, moref = place.rpartition(' ')
     arranged = _arranged(inventory, settings)
     pod = inventory.storage_pods.get(moref)
@@ -397,7 +408,7 @@ def identified(place: str, inventory: model.Inventory,
         known = arranged.by_pod.get(moref)
         # Its members may now be pools of their own.
         return (_pool(known, inventory) if known else
-                Pool(pod.name, _members(pod, inventory), pod))
+                _of_members(pod.name, pod, inventory))
     found = inventory.datastores.get(moref)
     if url and (found is None or found.url != url):
         found = next((each for each in inventory.datastores.values()

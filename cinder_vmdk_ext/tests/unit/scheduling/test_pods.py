@@ -99,6 +99,24 @@ class PodPoolsTestCase(unittest.TestCase):
     def test_an_empty_cluster_is_no_pool(self):
         self.assertNotIn('tier', reported(two_and_one(pod(members=()))))
 
+    def test_a_cluster_without_members_holds_no_promise(self):
+        """Its volumes are promised where no datastore is left."""
+        for settings in (ON, OFF):
+            for automation in ('automated', 'manual'):
+                inventory = two_and_one(pod(members=('datastore-99',),
+                                            automation=automation))
+                for place in ('', 'group-p9'):
+                    promises = [model.Promise('tier', 5, place)]
+                    self.assertEqual([], list(pool_names.promised(
+                        promises, inventory, settings)))
+                    self.assertEqual(
+                        pool_stats.report(inventory, settings),
+                        pool_stats.report(inventory, settings, promises))
+                self.assertIsNone(pool_names.resolve('tier', inventory,
+                                                     settings))
+                self.assertIsNone(pool_names.identified(
+                    'group-p9', inventory, settings))
+
     def test_its_figures_are_sums_and_its_free_space_the_largest_gap(self):
         pool = reported(two_and_one(pod()))['tier']
         self.assertEqual(200, pool['total_capacity_gb'])
