@@ -234,19 +234,26 @@ class DiskLimits:
         return bool(self._expected)
 
     def settle_expected(self) -> None:
-        """Set the allocations of those that are attached by now."""
+        """Set the allocations of those that are attached by now.
+
+        What takes too long is left to the check of the instance's VM.
+        """
         for volume_id, until in list(self._expected.items()):
             with locks.volume_if_free(volume_id) as alone:
-                found = objects.VolumeList.get_all(
-                    cinder_context.get_admin_context(),
-                    filters={'id': volume_id}) if alone else None
-                if found is None:
-                    continue
-                if found and found[0].status == 'in-use':
-                    if state.is_at_rest(found[0]) and self.enforce(found[0]):
-                        self._expected.pop(volume_id, None)
-                elif not found or time.monotonic() > until:
+                if (alone and self._is_settled(volume_id)
+                        or time.monotonic() > until):
                     self._expected.pop(volume_id, None)
+
+    def _is_settled(self, volume_id: str) -> bool:
+        """Set the allocation of a volume if it is attached by now.
+
+        :returns: whether that is done, or the volume is gone
+        """
+        found = objects.VolumeList.get_all(
+            cinder_context.get_admin_context(), filters={'id': volume_id})
+        return not found or (
+            found[0].status == 'in-use' and state.is_at_rest(found[0])
+            and self.enforce(found[0]))
 
     def may_apply(self, volume: Any) -> bool:
         """Whether :meth:`enforce` may have to change a volume's instance."""

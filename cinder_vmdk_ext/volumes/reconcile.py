@@ -273,6 +273,7 @@ class Reconciler:
                     context, filters={'id': volume_id})
                 if not found or self._home.after_detach(found[0]):
                     self._detached.discard(volume_id)
+                    self._note_risk(volume_id, False)
 
     def run(self) -> bool:
         """One pass: check up to ``VMS_A_PASS`` VMs that changed.
@@ -423,7 +424,9 @@ class Reconciler:
         for volume, vm in resting:
             concurrency.cooperative_yield()
             with _repeating(volume, vm, unsettled):
-                if not self._seems_right(volume, vm, seen, disks, is_right):
+                # Where a disk at risk is now, is seen under the lock only.
+                if volume.id in self.at_risk or not self._seems_right(
+                        volume, vm, seen, disks, is_right):
                     wrong.append((volume, vm))
 
         def correct(found: tuple[Any, shadow.Backing]) -> None:
@@ -591,6 +594,8 @@ class Reconciler:
             self._note_risk(volume.id, not safe)
             disks = self._disks_to_see([(volume, now)], seen)
             disk = self._true_disk(volume, now, seen, disks)
+        elif volume.id not in self._detached:
+            self._note_risk(volume.id, False)
         if disk is not None and _is_another(disk, disks.get(vm.moref)):
             LOG.info("Volume %(volume)s: the instance's disk is now "
                      '%(path)s; the shadow VM is changed to name it.',

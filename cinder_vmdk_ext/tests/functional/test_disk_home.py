@@ -142,6 +142,44 @@ class InstanceFolderTestCase(attached_case.AttachedCase):
         self.delete_as_nova_does(self.instance)
         self.assertEqual(before, self.checksum(self.fresh(volume)))
 
+    def at_risk(self):
+        """A volume whose disk could not be moved out of the folder."""
+        volume = self.attached()
+        self.live_migrate('LocalDS_2')
+        rule = self.control.fault(method='RelocateVM_Task',
+                                  task_fault={'type': 'NoDiskSpace'})
+        self.assertEqual(1, self.report()['volumes_at_risk'])
+        self.control.remove_fault(rule)
+        return volume
+
+    def test_it_is_at_risk_no_longer_than_it_is_there(self):
+        volume = self.at_risk()
+        # Storage DRS, or an administrator, moves it alone.
+        disk = self.disk_on(self.instance, volume)
+        self.wait(self.instance.RelocateVM_Task(vim.vm.RelocateSpec(disk=[
+            vim.vm.RelocateSpec.DiskLocator(
+                diskId=disk.key, datastore=self.datastore('LocalDS_3'))])))
+        self.assertEqual(0, self.report()['volumes_at_risk'])
+
+    def test_what_another_service_detached_is_at_risk_no_longer(self):
+        volume = self.at_risk()
+        other = self.make_driver()
+        self.detach(volume, self.instance)
+        other.terminate_connection(self.fresh(volume), {})
+        self.assert_home(volume)
+        self.assertEqual(0, self.report()['volumes_at_risk'])
+
+    def test_what_comes_home_later_is_at_risk_no_longer(self):
+        volume = self.at_risk()
+        rule = self.control.fault(method='MoveVirtualDisk_Task',
+                                  task_fault={'type': 'InvalidState'})
+        self.terminate(volume)
+        self.assertEqual(1, self.report()['volumes_at_risk'])
+        self.control.remove_fault(rule)
+        self.report()
+        self.assert_home(volume)
+        self.assertEqual(0, self.report()['volumes_at_risk'])
+
     def test_migrate_to_the_instances_own_datastore_is_refused(self):
         volume = self.attached()
         self.assertRaisesRegex(

@@ -3,6 +3,7 @@
 
 import time
 import unittest
+from unittest import mock
 
 from oslo_vmware import exceptions as vmware_exceptions
 from pyVmomi import vim
@@ -15,6 +16,7 @@ from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import attached_case
 from cinder_vmdk_ext.tests.functional import test_images
 from cinder_vmdk_ext.tests.functional import test_transfers
+from cinder_vmdk_ext.volumes import qos
 
 DEFAULT = (-1, 'normal', 1000, 0)
 
@@ -233,6 +235,24 @@ class QosTestCase(attached_case.AttachedCase):
         while (self.on_instance(volume)[0] != 300
                 and time.monotonic() < deadline):
             time.sleep(0.1)
+        self.assertEqual(300, self.on_instance(volume)[0])
+
+    def test_one_that_cannot_have_it_is_not_waited_for_for_ever(self):
+        silver = self.qos_type('silver', disk_io_limit='300')
+        volume = self.attached(type_id=silver)
+        limits = self.driver.backend.limits
+        rule = self.control.fault(
+            method='ReconfigVM_Task', task_fault={'type': 'InvalidState'})
+        self.reconcile()
+        self.assertTrue(limits.expecting)
+        now = time.monotonic()
+        with mock.patch.object(qos.time, 'monotonic', lambda: (
+                now + qos.LONGEST_ATTACH_SECONDS + 1)):
+            self.reconcile()
+        self.assertFalse(limits.expecting)
+        # The pass after the interval sets it.
+        self.control.remove_fault(rule)
+        self.reconcile()
         self.assertEqual(300, self.on_instance(volume)[0])
 
     def test_a_retype_changes_it_live_and_back(self):
