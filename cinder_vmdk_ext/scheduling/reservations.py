@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cinder_vmdk_ext import exceptions
@@ -30,12 +32,20 @@ KEEP_SECONDS = 1800.0
 # How long the notice of new figures may take after a datastore's refresh.
 NOTICE_SECONDS = 10.0
 
+# Claims by their datastores (morefs).
+_Claimed = Mapping[str, Sequence[claims.Claim]]
+_NO_CLAIMS: _Claimed = {}
+
 
 class Claims:
     """The space that one operation of the driver has claimed."""
 
-    def __init__(self, parent: 'Claims | None', volume_id: str = '') -> None:
+    def __init__(self, parent: 'Claims | None', volume_id: str = '',
+                 is_trial: bool = False) -> None:
         self.parent = parent
+        # Whether the claims count for this operation alone.
+        self.is_trial: bool = is_trial or (parent is not None
+                                           and parent.is_trial)
         self.volume_id: str = volume_id or (parent.volume_id if parent
                                             else '')
         self.claims: list[claims.Claim] = []
@@ -49,6 +59,17 @@ class Claims:
     def datastores(self) -> frozenset[str]:
         """The datastores (morefs) on which it has claimed space."""
         return frozenset(claim.datastore for claim in self.claims)
+
+    def tried(self) -> dict[str, list[claims.Claim]]:
+        """The claims of a trial by their datastores (morefs), oldest first.
+        """
+        found: dict[str, list[claims.Claim]] = {}
+        if self.is_trial:
+            if self.parent is not None:
+                found = self.parent.tried()
+            for claim in self.claims:
+                found.setdefault(claim.datastore, []).append(claim)
+        return found
 
 
 class _Looked(NamedTuple):
@@ -107,13 +128,13 @@ class Reservations:
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[None]:
-        """Select datastores in this block without taking their space."""
-        held = Claims(operation.current().claims)
-        try:
-            with operation.scope(claims=held):
-                yield
-        finally:
-            self._cancel(held)
+        """Select datastores in this block without taking their space.
+
+        What is selected here counts until its end, for this block alone.
+        """
+        with operation.scope(claims=Claims(operation.current().claims,
+                                           is_trial=True)):
+            yield
 
     def place(self, requirement: model.Requirement,
               inventory: model.Inventory, settings: model.Settings,
@@ -132,8 +153,9 @@ class Reservations:
         with self._lock:
             self._drop_old()
             chosen = placement.place(
-                requirement, self._for_placement(inventory, requirement,
-                                                 settings),
+                requirement, self._for_placement(
+                    inventory, requirement, settings,
+                    held.tried() if held is not None else {}),
                 settings, tie_break)
             if not isinstance(chosen, model.Placement):
                 return chosen
@@ -162,6 +184,9 @@ class Reservations:
                              known.free_bytes, known.provisioned_bytes,
                              held.volume_id if held else '',
                              number=next(self._numbers))
+        if held is not None and held.is_trial:
+            held.claims.append(claim)
+            return
         self._claims.setdefault(datastore.moref, []).append(claim)
         self._looked.setdefault(datastore.moref, _Looked(known, now))
         if held is None:
@@ -304,18 +329,22 @@ class Reservations:
         if old:
             self._remove(old)
 
-    def _on(self, datastore: model.Datastore,
-            inventory: model.Inventory) -> list[claims.Claim]:
-        """The claims on the storage of a datastore."""
+    def _on(self, datastore: model.Datastore, inventory: model.Inventory,
+            tried: _Claimed = _NO_CLAIMS) -> list[claims.Claim]:
+        """The claims on the storage of a datastore.
+
+        :param tried: those of a trial, as well
+        """
         same = inventory.same_storage(datastore)
-        if len(same) == 1:
+        if len(same) == 1 and not tried:
             return list(self._claims.get(datastore.moref, ()))
-        found = [claim for each in same
-                 for claim in self._claims.get(each.moref, ())]
+        found = [claim for each in same for known in (self._claims, tried)
+                 for claim in known.get(each.moref, ())]
         return sorted(found, key=operator.attrgetter('number'))
 
     def _expected(self, inventory: model.Inventory,
-                  pinned: frozenset[str] | None = None
+                  pinned: frozenset[str] | None = None,
+                  tried: _Claimed = _NO_CLAIMS
                   ) -> dict[str, model.Datastore]:
         """Datastores whose expected figures differ from the vCenter's.
 
@@ -324,44 +353,49 @@ class Reservations:
         changed = {each.moref: claims.storage(each, inventory)
                    for each in inventory.shared_datastores
                    if pinned is None or each.moref in pinned}
-        for each in self._claimed(inventory, pinned):
+        for each in self._claimed(inventory, pinned, tried):
             changed[each.moref] = claims.expected(
-                claims.storage(each, inventory), self._on(each, inventory))
+                claims.storage(each, inventory),
+                self._on(each, inventory, tried))
         return changed
 
     def _claimed(self, inventory: model.Inventory,
-                 pinned: frozenset[str] | None
-                 ) -> Iterator[model.Datastore]:
+                 pinned: frozenset[str] | None,
+                 tried: _Claimed) -> Iterator[model.Datastore]:
         """Yield the datastores on whose storage there are claims."""
-        if not self._claims:
+        claimed = self._claims.keys() | tried.keys()
+        if not claimed:
             return
-        for moref in self._claims if pinned is None else pinned:
+        for moref in claimed if pinned is None else pinned:
             datastore = inventory.datastores.get(moref)
             if datastore is None:
                 continue
             same = inventory.same_storage(datastore)
             if pinned is None:
                 yield from same
-            elif any(each.moref in self._claims for each in same):
+            elif any(each.moref in claimed for each in same):
                 yield datastore
 
     def _for_placement(self, inventory: model.Inventory,
                        requirement: model.Requirement,
-                       settings: model.Settings) -> model.Inventory:
-        changed = self._expected(inventory, requirement.pinned)
+                       settings: model.Settings,
+                       tried: _Claimed) -> model.Inventory:
+        changed = self._expected(inventory, requirement.pinned, tried)
         if requirement.thin:
-            changed |= {moref: self._for_ranking(each, inventory, settings)
+            changed |= {moref: self._for_ranking(each, inventory, settings,
+                                                 tried)
                         for moref, each in changed.items()}
         return _with(inventory, changed)
 
     def _for_ranking(self, known: model.Datastore, inventory: model.Inventory,
-                     settings: model.Settings) -> model.Datastore:
+                     settings: model.Settings,
+                     tried: _Claimed) -> model.Datastore:
         """Count thin claims as used, for the choice among datastores.
 
         The free space stays large enough that none is refused for it.
         """
         thin_bytes = sum(claim.size_bytes for claim
-                         in self._on(known, inventory) if claim.thin)
+                         in self._on(known, inventory, tried) if claim.thin)
         enough = max(settings.floor_bytes(known.capacity_bytes), 1)
         free_bytes = max(known.free_bytes - thin_bytes,
                          min(known.free_bytes, enough))

@@ -152,6 +152,28 @@ class ReservationsTestCase(unittest.TestCase):
             self.assertIsInstance(found[0], dict)
             self.assertEqual(1, len(operation.claims))
 
+    def test_a_trial_takes_no_space_from_others(self):
+        """Neither from their disks nor in the figures of a report."""
+        seen = self.seen(60, 60)
+        others = contextvars.copy_context()
+        others.run(self.placed, seen, 10, pinned=frozenset({'datastore-2'}))
+        expected = others.run(self.books.expected, seen).datastores
+        with self.books.trial():
+            self.placed(seen, 40)
+            with self.books.operation(volume_id='its volume'):
+                self.books.claim('datastore-2', 80 * GIB, True, seen)
+            # It sees its own, and those of others.
+            self.assertEqual('datastore-2', self.placed(seen, 30))
+            self.assertIsInstance(self.place(seen, 30), dict)
+            self.assertEqual({'': 10 * GIB}, {
+                claim.volume_id: claim.size_bytes
+                for claim in self.books._all()})
+            self.assertEqual({'datastore-2': 10 * GIB},
+                             self.books.by_datastore())
+            self.assertEqual(
+                expected, others.run(self.books.expected, seen).datastores)
+            self.assertEqual('datastore-1', others.run(self.placed, seen, 60))
+
     def test_what_an_operation_refused_is_not_chosen(self):
         with self.books.operation(frozenset({'datastore-1'})):
             self.assertEqual('datastore-2',
