@@ -617,7 +617,17 @@ class Backups:
             self.sweep_others()
 
     def sweep(self) -> None:
-        """Remove the files of backups and restores that have ended."""
+        """Remove the files of backups and restores that have ended.
+
+        A failure is logged: neither a start, a backup nor a report ends by
+        it.
+        """
+        try:
+            self._sweep()
+        except Exception as error:
+            LOG.warning('What backups left was not removed: %s', error)
+
+    def _sweep(self) -> None:
         claimed = set(self._claims)  # each has a note, written before
         noted = self._own_notes()
         for volume_id in claimed - {each.volume_id for each in noted}:
@@ -632,7 +642,7 @@ class Backups:
                 try:
                     self._remove(note.volume_id)
                 except OSError as error:
-                    # Neither a start nor a report may end here.
+                    # The others may be removable.
                     LOG.warning('The file of volume %(volume)s was not '
                                 'removed: %(error)s',
                                 {'volume': note.volume_id, 'error': error})

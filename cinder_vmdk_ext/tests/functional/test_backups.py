@@ -4,11 +4,14 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import stat
 import threading
 import time
 from unittest import mock
+
+from oslo_db import exception as db_exception
 
 from cinder import exception
 from cinder.message import api as message_api
@@ -536,6 +539,24 @@ class BackupsTestCase(backup_case.BackupCase):
             exceptions.BackupRefused, self.driver.initialize_connection,
             volume, {'instance': self.instances()[0]._moId})
         self.assertIn('is being restored', str(caught))
+
+    def test_a_report_does_not_need_the_database_for_backups(self):
+        volume = self.create()
+        folder = backup_files.Folder(self.folder)
+        folder.save(backup_files.FileNote(
+            volume.id, backup_files.EXPORTED, backend_case.HOST,
+            backend_case.HOST))
+        backups = self.driver.backend.backups
+        with mock.patch.object(backups, '_swept_at', -math.inf), \
+                mock.patch.object(objects.BackupList, 'get_all',
+                                  side_effect=db_exception.DBError('away')), \
+                self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            stats = self.driver.get_volume_stats(refresh=True)
+        self.assertEqual('up', stats['backend_state'])
+        self.assertIn('away', logs.output[0])
+        self.assertEqual(1, len(folder.notes()))
+        backups.sweep()
+        self.assertEqual([], folder.notes())
 
     def test_a_temporary_volume_that_stays_does_not_hinder_a_start(self):
         def left():
