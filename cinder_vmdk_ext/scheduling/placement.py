@@ -48,8 +48,9 @@ def _overcommitted(datastore: model.Datastore, requirement: model.Requirement,
     """Why a thin disk would provision too much on a datastore.
 
     Checked in pools of several datastores, of which the scheduler knows the
-    sums alone, and where the scheduler did not choose the pool. For a pool of
-    one datastore it has checked this itself.
+    sums alone, and where the driver chooses the pool for a new volume or a
+    new type. For a pool of one datastore the scheduler has checked this. A
+    disk that has to leave its datastore goes to where it is possible.
     """
     ratio = settings.max_over_subscription_ratio
     if not requirement.thin or ratio is None or not (

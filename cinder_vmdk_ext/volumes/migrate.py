@@ -100,6 +100,9 @@ class Migrate:
              elsewhere: bool = False, sharing: bool = True) -> None:
         """Move a volume's disk to a pool, attached or not.
 
+        :param pool: None: any; a thin disk then goes only to where it is
+            within the over-subscription ratio, as the scheduler ensures for
+            the pool that it chooses
         :param specs: gives the extra specs to obey
         :param provisioning: disk type there; None: unchanged
         :param policy: storage policy there; None: that of the volume's type
@@ -108,8 +111,8 @@ class Migrate:
         wanted = policy or self._upstream.storage_profile(volume)
         profile_id = self._selection.policy_id(policy)
         if not self._upstream.in_use(volume):
-            with self._selection.selecting(pool, specs,
-                                           elsewhere=elsewhere):
+            with self._selection.selecting(pool, specs, elsewhere=elsewhere,
+                                           within_ratio=pool is None):
                 (host, resource_pool, summary) = (
                     self._upstream.select_datastore_for(
                         volume['size'] * units.Gi, wanted))
@@ -125,7 +128,8 @@ class Migrate:
                 'there is put into that folder and deleted with the instance. '
                 'Detach the volume first, or choose another pool')
         with self._selection.selecting(
-                pool, specs, (home,) if home else (), elsewhere):
+                pool, specs, (home,) if home else (), elsewhere,
+                within_ratio=pool is None):
             (_host, _resource_pool, summary) = (
                 self._upstream.select_datastore_for(
                     volume['size'] * units.Gi, wanted,

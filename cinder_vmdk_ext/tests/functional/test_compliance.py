@@ -97,6 +97,21 @@ class PolicyTestCase(backend_case.BackendCase):
         self.assertEqual(['gold'], observer.policies_of_disk(
             service, instance, self.disk_on(instance, volume)))
 
+    def test_a_disk_is_moved_within_the_over_subscription_ratio(self):
+        self.driver = self.make_driver(max_over_subscription_ratio=1)
+        volume = self.create('LocalDS_0', 20)
+        attached = self.create('LocalDS_0', 20)
+        instance = self.attach(attached)
+        for pool in sorted(self.GOLD):
+            self.create(pool, 90)
+        for each in (volume, attached):
+            with self.assertRaisesRegex(exceptions.NoPlacement,
+                                        'would be provisioned'):
+                self.retyped(each, 'LocalDS_0', self.gold)
+        self.assert_on('LocalDS_0', volume)
+        self.assertEqual('LocalDS_0', self.disk_on(
+            instance, attached).backing.datastore.name)
+
     def test_a_pool_that_the_new_type_forbids_is_not_moved_to(self):
         volume = self.create('LocalDS_2')
         self.retyped(volume, 'LocalDS_0', self.gold)
