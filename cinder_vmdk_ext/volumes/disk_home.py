@@ -55,16 +55,20 @@ class DiskHome:
         """Whether Nova deletes a volume's disk with an instance."""
         return disk.folder == self._ops.home_folder(instance)
 
-    def bring_to_safety(self, volume: Any, backing: Any) -> bool:
+    def bring_to_safety(self, volume: Any, backing: Any,
+                        anew: bool = False) -> bool:
         """Move an attached disk out of its instance's folder, if it is there.
 
         The disk goes to another datastore. The vCenter makes a folder for it
         there, which Nova does not delete.
 
+        :param anew: whether it was attached before it came home, so that it
+            may be in the folder of its former instance
         :returns: whether the disk is safe now
         """
         instance, disk = self._finder.attached_disk(volume)
-        if not self.is_at_risk(instance, disk):
+        if not (self.is_at_risk(instance, disk) or (
+                anew and disk.folder != self._ops.home_folder(backing))):
             return True
         try:
             # Creations meanwhile see the space that the move takes.
@@ -76,14 +80,14 @@ class DiskHome:
                 vmware_exceptions.VMwareDriverException) as error:
             LOG.warning(
                 'The disk of volume %(volume)s is at risk: %(path)s is in '
-                'the folder of the instance that it is attached to, and is '
-                'deleted with that instance. It cannot be moved to another '
+                'the folder of an instance that it is or was attached to, and '
+                'is deleted with that instance. It cannot be moved to another '
                 'datastore: %(error)s. Detach the volume before the instance '
                 'is deleted.',
                 {'volume': volume['id'], 'path': disk.path, 'error': error})
             return False
         LOG.info('The disk of volume %(volume)s was moved out of the folder '
-                 'of its instance, %(folder)s.',
+                 'of an instance, %(folder)s.',
                  {'volume': volume['id'], 'folder': disk.folder})
         return True
 
@@ -180,15 +184,20 @@ class DiskHome:
                                self._upstream.storage_profile_id(volume))
         self._ops.set_mark(backing, shadow.MOVING_TO, '')
 
-    def after_detach(self, volume: Any) -> bool:
+    def after_detach(self, volume: Any, again: bool = False) -> bool:
         """Do what remains to do after a detachment; never fails.
 
+        :param again: whether this call repeats one that did not do everything
         :returns: whether everything was done; False: call it again later
         """
         try:
             backing = self._finder.find(volume)
-            if backing and not self._is_attached(volume):
-                return self.settle(volume, backing)
+            if not backing:
+                return True
+            if self._is_attached(volume):
+                return not again or self.bring_to_safety(volume, backing,
+                                                         anew=True)
+            return self.settle(volume, backing)
         except Exception as error:
             LOG.warning(
                 'The disk of volume %(volume)s was not moved to the shadow '
@@ -196,7 +205,6 @@ class DiskHome:
                 'later: %(error)s',
                 {'volume': volume['id'], 'error': error})
             return False
-        return True
 
     def _is_attached(self, volume: Any) -> bool:
         """Whether Cinder says that it is attached, and an instance has it."""

@@ -271,7 +271,7 @@ class Reconciler:
                     continue
                 found = objects.VolumeList.get_all(
                     context, filters={'id': volume_id})
-                if not found or self._home.after_detach(found[0]):
+                if not found or self._home.after_detach(found[0], again=True):
                     self._detached.discard(volume_id)
                     self._note_risk(volume_id, False)
 

@@ -13,9 +13,9 @@ class AttachedCase(backend_case.BackendCase):
         super().setUp()
         self.instance = self.make_instance()
 
-    def make_instance(self, datastore='LocalDS_0'):
+    def make_instance(self, datastore='LocalDS_0', name='DC0_server'):
         """A running VM as Nova makes it, with a folder of its own."""
-        [name] = {'DC0_server'} - {vm.name for vm in self.instances()}
+        self.assertNotIn(name, [vm.name for vm in self.instances()])
         host = self.all(vim.HostSystem)[0]
         vm = self.wait(self.service.content.rootFolder.childEntity[0].vmFolder
                        .CreateVM_Task(vim.vm.ConfigSpec(

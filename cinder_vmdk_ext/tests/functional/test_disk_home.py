@@ -180,6 +180,29 @@ class InstanceFolderTestCase(attached_case.AttachedCase):
         self.assert_home(volume)
         self.assertEqual(0, self.report()['volumes_at_risk'])
 
+    def test_what_is_attached_again_before_it_came_home_is_safe(self):
+        volume = self.at_risk()
+        before = self.checksum(volume)
+        rule = self.control.fault(method='MoveVirtualDisk_Task',
+                                  task_fault={'type': 'InvalidState'})
+        self.terminate(volume)
+        former, self.instance = self.instance, self.make_instance(
+            'LocalDS_3', 'DC0_other')
+        volume = self.fresh(volume)
+        time.sleep(1.1)  # as long as the former host keeps its lock
+        self.attach(volume, self.instance)
+        self.assertTrue(self.of_volume(volume).startswith(
+            self.folder(former)))
+        self.control.remove_fault(rule)
+        self.report()
+        # While it runs, it locks the file.
+        self.wait(self.instance.PowerOffVM_Task())
+        time.sleep(1.1)
+        self.delete_as_nova_does(former)
+        self.assertEqual(before, self.checksum(self.fresh(volume)))
+        self.assertEqual(self.of_volume(volume), self.truth(volume).path)
+        self.assertEqual(0, self.report()['volumes_at_risk'])
+
     def test_migrate_to_the_instances_own_datastore_is_refused(self):
         volume = self.attached()
         self.assertRaisesRegex(
