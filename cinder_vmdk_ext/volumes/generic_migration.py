@@ -113,7 +113,19 @@ class Files:
         return self.folder.note(volume_id) if self.transport.path else None
 
     def forget(self, volume: Any) -> None:
-        """Remove what a deleted volume has left."""
+        """Remove what a deleted volume has left.
+
+        A failure is logged: :meth:`migration_recovery.BrokenOff.sweep` finds
+        it when the volume is gone.
+        """
+        try:
+            self._forget(volume)
+        except OSError as error:
+            LOG.warning('What the migration of volume %(volume)s left was '
+                        'not removed with it: %(error)s',
+                        {'volume': volume['id'], 'error': error})
+
+    def _forget(self, volume: Any) -> None:
         if not self.transport.path:
             return
         if self.folder.note(volume['id']) is not None:
@@ -221,12 +233,11 @@ class Source:
 
         :raises MigrationRefused: one is
         """
-        note = self._files.note(volume['id'])
-        if note is None or note.state not in AT_SOURCE:
+        # A migration that has begun since sees the status of this request.
+        if volume.get('migration_status') not in ('migrating', 'completing'):
             return
-        # The caller's record may be one of before the migration.
-        found = volume_or_none(volume['id'])
-        if found and found.migration_status in ('migrating', 'completing'):
+        note = self._files.note(volume['id'])
+        if note is not None and note.state in AT_SOURCE:
             raise exceptions.MigrationRefused(
                 f'wait until the migration of volume {volume["id"]} has '
                 'ended: its disk has been copied')
@@ -288,8 +299,8 @@ class Destination:
         self._restore = restorer
         self._specs = specs
         self._files = files
-        # Volumes whose failed import is in this process's log.
-        self._reported: set[str] = set()
+        # Why imports failed whose ERROR line is in this process's log.
+        self._failed: dict[str, str] = {}
 
     def offer(self, volume: Any) -> dict[str, Any]:
         """Make a file to which the source's host copies.
@@ -336,16 +347,18 @@ class Destination:
         note = self._begun(volume, connector, put)
         until = time.monotonic() + backups.call_seconds()
         while (note.state == backup_files.WRITTEN
+               and volume['id'] not in self._failed
                and time.monotonic() < until):
             time.sleep(_LOOK_SECONDS)
             note = self._files.note(volume['id']) or note._replace(
                 state=backup_files.FAILED, why='the volume was deleted')
-        if note.state == backup_files.FAILED:
+        # Its note may not say so: the folder may be the cause.
+        why = self._failed.pop(volume['id'], None)
+        if why or note.state == backup_files.FAILED:
             error = exceptions.MigrationRefused(
                 f'the content of volume {note.peer} could not be imported: '
-                f'{note.why}')
-            if volume['id'] in self._reported:
-                self._reported.discard(volume['id'])
+                f'{why or note.why}')
+            if why:
                 refusals.mark_reported(error)
             raise error
         if note.state == backup_files.WRITTEN:
@@ -386,9 +399,9 @@ class Destination:
             why = exceptions.first_line(error) or type(error).__name__
             refusals.report('put_migrated', refusals.About(
                 'volume', volume_id, None, None), error, None)
-            self._reported.add(volume_id)
             with contextlib.suppress(OSError):
                 self._fail(volume_id, why)
+            self._failed[volume_id] = why
 
     def _fail(self, volume_id: str, why: str) -> None:
         note = self._files.note(volume_id)

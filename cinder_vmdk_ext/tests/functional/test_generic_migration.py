@@ -2,6 +2,7 @@
 """Volumes are copied to a backend of another vCenter without the password."""
 
 import contextlib
+import errno
 import json
 import os
 from unittest import mock
@@ -114,6 +115,28 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
         # One line of each of the two services.
         self.assertEqual(['put_migrated', 'after_volume_copy'], [
             line.split(':')[2].split()[0] for line in log.output])
+
+    def test_an_import_whose_failure_cannot_be_noted(self):
+        save = backup_files.Folder.save
+
+        def unless_failed(folder, note):
+            if note.state == backup_files.FAILED:
+                raise OSError(errno.EROFS, 'read-only')
+            save(folder, note)
+        self.far.control.fault(method='ImportVApp',
+                               fault={'type': 'NoDiskSpace'})
+        self.enterContext(mock.patch.object(
+            backup_files.Folder, 'save', unless_failed))
+        # Calls that do not wait; the source asks again.
+        self.enterContext(mock.patch.object(backups, '_PART', 0))
+        self.assert_stays(self.filled(), 'could not be imported')
+
+    def test_a_volume_is_deleted_though_the_folder_cannot_be_used(self):
+        volume = self.create()
+        volume.migration_status = 'error'
+        self.set_options(self, vmdk_ext_backup_dir='/dev/null/folder')
+        self.driver.delete_volume(volume)
+        self.assertEqual({}, self.shadow_vms())
 
     def test_an_export_that_fails_is_one_line_in_the_log(self):
         self.control.fault(method='ExportVm', fault={'type': 'NoDiskSpace'})
