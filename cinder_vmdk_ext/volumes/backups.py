@@ -413,11 +413,14 @@ class Backups:
         with contextlib.suppress(exceptions.ConnectorRefused):
             self.check(connector)
             if _restored_to(volume['id']) is not None:
-                raise exceptions.BackupRefused(
-                    f'{self.folder.file(volume["id"])}, to which a backup '
-                    f'was restored, is gone; volume {volume["id"]} keeps its '
-                    'content: repeat the restore, and leave the files in '
-                    'vmdk_ext_backup_dir alone')
+                raise self._lost(volume)
+
+    def _lost(self, volume: Any) -> exceptions.BackupRefused:
+        return exceptions.BackupRefused(
+            f'{self.folder.file(volume["id"])}, to which a backup was '
+            f'restored, is gone; volume {volume["id"]} keeps its content: '
+            'repeat the restore, and leave the files in vmdk_ext_backup_dir '
+            'alone')
 
     def _is_restored(self, volume: Any, note: backup_files.FileNote) -> bool:
         """Whether cinder-backup wrote a whole backup to the file.
@@ -462,12 +465,13 @@ class Backups:
     def put(self, volume: Any) -> None:
         """Make a volume's file its content; called under its lock.
 
-        :raises BackupRefused: the file is no content of this volume
+        :raises BackupRefused: the file is no content of this volume, or
+            somebody has removed it
         """
         folder = self.folder
         note = folder.note(volume['id'])
         if note is None or note.state != backup_files.WRITTEN:
-            return
+            raise self._lost(volume)
         try:
             with folder.opened(volume['id']) as descriptor:
                 self._restore.put(
@@ -634,7 +638,9 @@ class Backups:
             # Another service of the cluster has ended it.
             self._end_claim(volume_id)
         for note in noted:
-            if note.state != backup_files.WRITTEN and not _is_running(note):
+            # The second look: it may have been written since the first one.
+            if (note.state != backup_files.WRITTEN and not _is_running(note)
+                    and self.folder.note(note.volume_id) == note):
                 LOG.info('The file of volume %(volume)s is removed: backup '
                          '%(backup)s does not use it any more.',
                          {'volume': note.volume_id,

@@ -67,6 +67,7 @@ class Delete:
             # there is a disk, and the source has the content.
             if not backing and not state.migrates_from(volume):
                 raise
+            backing = backing or self._finder.find(volume)
         if not backing and state.is_deleting(volume):
             backing = self._left_by_migration(volume)
         if not backing:

@@ -384,6 +384,35 @@ class BackupsTestCase(backup_case.BackupCase):
         self.assert_content(SECOND, volume)
         self.assert_nothing_left(volume)
 
+    def test_a_note_that_somebody_removes_ends_the_restore_as_failed(self):
+        put = self.driver.put_restored
+        folder = backup_files.Folder(self.folder)
+
+        def removed(volume):
+            folder.remove(volume.id)
+            put(volume)
+        with mock.patch.object(self.driver, 'put_restored', removed):
+            volume = self.interrupted(lambda backup: None)
+        self.assertEqual('error_restoring', volume.status)
+        self.assertIn('leave the files', str(self.error))
+        self.assert_content(SECOND, volume)
+        self.assert_nothing_left(volume)
+
+    def test_a_sweep_spares_what_was_written_since_it_looked(self):
+        folder = backup_files.Folder(self.folder)
+        note = backup_files.FileNote(
+            self.create().id, backup_files.OFFERED, backend_case.HOST,
+            backend_case.HOST, backend_case.HOST)
+        folder.save(note)
+
+        def ended(_note):
+            folder.save(note._replace(state=backup_files.WRITTEN))
+            return False
+        with mock.patch.object(backups, '_is_running', ended):
+            self.driver.backend.backups.sweep()
+        self.assertEqual(backup_files.WRITTEN,
+                         folder.note(note.volume_id).state)
+
     def test_an_import_longer_than_a_call_ends_with_the_status(self):
         volume = self.filled()
         backup = self.back_up(volume)

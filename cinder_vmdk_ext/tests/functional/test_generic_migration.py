@@ -8,6 +8,7 @@ import os
 from unittest import mock
 
 import oslo_messaging
+from pyVmomi import vim
 
 from cinder import exception
 from cinder.volume import qos_specs
@@ -130,6 +131,18 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
         # Calls that do not wait; the source asks again.
         self.enterContext(mock.patch.object(backups, '_PART', 0))
         self.assert_stays(self.filled(), 'could not be imported')
+
+    def test_a_destination_without_its_disk_is_deleted(self):
+        volume = self.create()
+        volume.migration_status = f'target:{volume.id}'
+        truth = self.truth(volume)
+        self.wait(truth.vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[
+            vim.vm.device.VirtualDeviceSpec(
+                operation='remove', fileOperation='destroy',
+                device=truth.disk)])))
+        self.catch_up()
+        self.driver.delete_volume(volume)
+        self.assertEqual({}, self.shadow_vms())
 
     def test_a_volume_is_deleted_though_the_folder_cannot_be_used(self):
         volume = self.create()
