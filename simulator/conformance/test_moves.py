@@ -289,6 +289,34 @@ class NamesTestCase(MovesCase):
         self.assertIsInstance(fault, vmodl.fault.InvalidArgument)
         self.assertEqual([vm], self.content.searchIndex.FindAllByUuid(uuid=uuid, vmSearch=True, instanceUuid=True))
 
+    def test_an_instance_uuid_leads_to_who_has_it_now(self):
+        first, second, third = ('5008a5ae-0b0a-4d83-a4cb-00000000000%d' % number for number in range(3))
+
+        def found(uuid):
+            index = self.content.searchIndex
+            alone = index.FindByUuid(uuid=uuid, vmSearch=True, instanceUuid=True)
+            machines = index.FindAllByUuid(uuid=uuid, vmSearch=True, instanceUuid=True)
+            self.assertEqual([alone] if alone else [], machines)
+            return alone
+        vm, _ = self.vm_with_disk()
+        self.wait(vm.Reconfigure(vim.vm.ConfigSpec(instanceUuid=first)))
+        clone, _ = self.clone(vm, 'has-second', config=vim.vm.ConfigSpec(instanceUuid=second))
+        self.assertEqual([vm, clone, None], [found(each) for each in (first, second, third)])
+        self.wait(vm.Reconfigure(vim.vm.ConfigSpec(instanceUuid=third)))
+        self.wait(clone.Reconfigure(vim.vm.ConfigSpec(instanceUuid=first)))
+        self.assertEqual([clone, None, vm], [found(each) for each in (first, second, third)])
+        path = vm.config.files.vmPathName
+        vm.UnregisterVM()
+        self.wait(clone.Destroy())
+        self.assertEqual([None] * 3, [found(each) for each in (first, second, third)])
+        again = self.wait(self.datacenter.vmFolder.RegisterVM_Task(path=path, asTemplate=False, pool=self.pool))
+        self.addCleanup(self.gone, again)
+        new = self.wait(self.create('has-first', instanceUuid=first))
+        self.addCleanup(self.gone, new)
+        self.assertEqual([new, None, again], [found(each) for each in (first, second, third)])
+        self.assertEqual(new, self.content.searchIndex.FindByUuid(
+            uuid=new.config.uuid, vmSearch=True, instanceUuid=False))
+
     def test_of_many_who_want_an_instance_uuid_one_gets_it(self):
         uuid = '5008a5ae-0b0a-4d83-a4cb-1d5f1f6b4321'
         machines = [self.wait(task) for task in [self.create(f'uuid-{i}', instanceUuid=uuid) for i in range(6)]]

@@ -102,7 +102,7 @@ func (c *cloning) prepare() types.BaseMethodFault {
 		c.config = *c.req.Spec.Config
 		if c.config.InstanceUuid != "" {
 			var fault types.BaseMethodFault
-			if c.config.InstanceUuid, c.release, fault = c.store.newInstanceUUID(c.ctx, c.config.InstanceUuid); fault != nil {
+			if c.config.InstanceUuid, c.release, fault = c.store.newInstanceUUID(c.config.InstanceUuid); fault != nil {
 				return fault
 			}
 		}

@@ -41,6 +41,7 @@ func start(sim *core.Sim) error {
 	s := newStore(sim)
 	s.overrideMachines()
 	s.overrideRegister()
+	s.overrideSearch()
 	s.overrideDiskManager()
 	s.overrideDiskInfo()
 	s.overrideFileManager()

@@ -88,7 +88,7 @@ func (s *Store) register(
 		return nil, fault
 	}
 	defer release()
-	instance, release, fault := s.newInstanceUUID(ctx, file.Config.InstanceUuid)
+	instance, release, fault := s.newInstanceUUID(file.Config.InstanceUuid)
 	if fault != nil {
 		return nil, fault
 	}

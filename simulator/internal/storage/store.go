@@ -45,6 +45,8 @@ type Store struct {
 	claims     map[string]bool // names that somebody is about to use
 	working    keyedLocks
 	leases     leases
+
+	instances *instances
 }
 
 // volume is the files of one datastore.
@@ -104,6 +106,7 @@ func newStore(s *core.Sim) *Store {
 		tops: make(map[string]int), users: make(map[string]map[types.ManagedObjectReference]bool), claims: make(map[string]bool),
 		lingering: make(map[string]lingering), mounted: make(map[string][]types.ManagedObjectReference),
 	}
+	store.instances = followInstances(s.Map())
 	storesLock.Lock()
 	stores[s] = store
 	storesLock.Unlock()

@@ -98,7 +98,7 @@ func (s *Store) createMachine(
 		return nil, fault
 	}
 	defer release()
-	if spec.InstanceUuid, release, fault = s.newInstanceUUID(ctx, spec.InstanceUuid); fault != nil {
+	if spec.InstanceUuid, release, fault = s.newInstanceUUID(spec.InstanceUuid); fault != nil {
 		return nil, fault
 	}
 	defer release()
@@ -161,13 +161,12 @@ func (s *Store) claimMachine(
 }
 
 // uuidsFree refuses an instance uuid that another virtual machine has: vCenter keeps them unique.
-func (s *Store) uuidsFree(ctx *simulator.Context, instance string, except types.ManagedObjectReference) types.BaseMethodFault {
+func (s *Store) uuidsFree(instance string, except types.ManagedObjectReference) types.BaseMethodFault {
 	if instance == "" {
 		return nil
 	}
-	for _, entity := range ctx.Map.All("VirtualMachine") {
-		vm := entity.(*simulator.VirtualMachine)
-		if vm.Self != except && vm.Config != nil && strings.EqualFold(vm.Config.InstanceUuid, instance) {
+	for _, ref := range s.instances.find(instance) {
+		if ref != except {
 			return &types.InvalidArgument{InvalidProperty: "configSpec.instanceUuid"}
 		}
 	}
@@ -176,12 +175,12 @@ func (s *Store) uuidsFree(ctx *simulator.Context, instance string, except types.
 
 // newInstanceUUID is the instance uuid of a new virtual machine, and keeps it from others until it is released. One that
 // another machine has, a vCenter changes.
-func (s *Store) newInstanceUUID(ctx *simulator.Context, asked string) (uuid string, release func(), fault types.BaseMethodFault) {
+func (s *Store) newInstanceUUID(asked string) (uuid string, release func(), fault types.BaseMethodFault) {
 	if asked == "" {
 		return newUUID(), func() {}, nil
 	}
 	release, free := s.claim("instanceUuid " + strings.ToLower(asked))
-	if free && s.uuidsFree(ctx, asked, types.ManagedObjectReference{}) == nil {
+	if free && s.uuidsFree(asked, types.ManagedObjectReference{}) == nil {
 		return asked, release, nil
 	}
 	release()
@@ -329,7 +328,7 @@ func (s *Store) reconfigure(
 			defer release()
 		}
 	}
-	if fault := s.uuidsFree(ctx, spec.InstanceUuid, vm.Self); fault != nil {
+	if fault := s.uuidsFree(spec.InstanceUuid, vm.Self); fault != nil {
 		return fault
 	}
 	plain := *spec
