@@ -22,7 +22,8 @@ def main() -> None:
                         help='a start with 10,000 volumes')
     parser.add_argument('--prepared', type=pathlib.Path,
                         help='folder that keeps what --start has prepared, '
-                        'for another run')
+                        'for another run; delete it if the simulator refuses '
+                        'it')
     parser.add_argument('--into', type=pathlib.Path,
                         default=ROOT / 'docs' / 'benchmarks',
                         help='folder for the table, the figures and the plot')

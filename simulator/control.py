@@ -30,8 +30,10 @@ class Control:
         payload = {}
         if body is not None:
             payload['data' if isinstance(body, bytes) else 'json'] = body
+        # A large state takes long to be saved.
         reply = requests.request(method, self.url + path, params=query,
-                                 timeout=60, **payload)
+                                 timeout=600 if path == '/state' else 60,
+                                 **payload)
         content_type = reply.headers.get('Content-Type', '')
         is_json = content_type.startswith('application/json')
         answer = reply.json() if is_json else reply.text

@@ -2,6 +2,7 @@
 """A simulator that starts from a saved state is the same vCenter."""
 
 import hashlib
+import json
 import os
 import pathlib
 import tempfile
@@ -221,6 +222,17 @@ class SaveTestCase(unittest.TestCase):
             assert control.process()['pid'] != before['pid']
         test_supervision.eventually(loaded)
         self.assertEqual({'DC0', 'saved'}, self.names(vcenter))
+
+    def test_a_state_of_another_version_is_refused_with_what_to_do(self):
+        """Another version may number the hosts of the same flags otherwise."""
+        vcenter, control = self.start()
+        control.save_state(self.folder / 'state')
+        (host, *_) = (self.folder / 'state' / 'objects').glob('HostSystem-host-*.json')
+        record = json.loads(host.read_text())
+        host.with_name('HostSystem-host-9999.json').write_text(json.dumps(record | {'value': 'host-9999'}))
+        with self.assertRaisesRegex(simulator_client.SimulatorError,
+                                    r'host-9999 .* without -state-load, and save the state anew'):
+            self.start(state_load=self.folder / 'state')
 
     def test_bad_folders_are_refused(self):
         vcenter, control = self.start()

@@ -162,7 +162,8 @@ func (s *Saved) apply(ctx *simulator.Context, again bool) error {
 func (s *Saved) make(ctx *simulator.Context, self ref, r *record) error {
 	create := kept[self.Type].make
 	if create == nil {
-		return fmt.Errorf("%s was added to the inventory later, and cannot be made again", self)
+		return fmt.Errorf("%s holds %s, which an inventory of the same flags does not have: another version of this program saved it, "+
+			"or %s was added later; begin without -state-load, and save the state anew", s.dir, self, self.Value)
 	}
 	obj := create()
 	if err := r.decode(obj); err != nil {
