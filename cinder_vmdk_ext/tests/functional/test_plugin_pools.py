@@ -193,10 +193,11 @@ class VolumesTestCase(backend_case.BackendCase):
                 self.control.kill_session(session)
         begun = time.monotonic()
         stats = self.report()
-        self.assertEqual(('up', 0), (stats['backend_state'],
-                                     stats['stats_age_seconds']))
+        took = time.monotonic() - begun
+        self.assertEqual('up', stats['backend_state'])
+        self.assertLessEqual(stats['stats_age_seconds'], took)
         self.assertEqual(before, sorted(by_name(stats)))
-        self.assertLess(time.monotonic() - begun, 8)
+        self.assertLess(took, updates.WAIT_SECONDS)
 
     def test_a_vcenter_that_refuses_everything_leaves_the_last_good_list(
             self):

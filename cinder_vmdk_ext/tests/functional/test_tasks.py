@@ -69,8 +69,14 @@ class EndTestCase(TaskCase):
             self.remove(name)
             task = self.create(name)
             self.sim.reset_journal()
-            self.waiter(task)
+            with self.patience():
+                self.waiter(task)
             self.assertEqual({'ModifyListView': 1}, self.calls())
+
+    @staticmethod
+    def patience():
+        """On a busy machine, a notice may take longer than a second."""
+        return mock.patch.object(tasks, 'UNSEEN_SECONDS', 60)
 
     def test_while_any_task_is_waited_for_no_news_are_gathered(self):
         for name in ('first', 'second'):
@@ -164,17 +170,15 @@ class EndTestCase(TaskCase):
                       present._belongings)
 
     def test_an_end_before_the_wait_is_not_missed(self):
-        for number in range(10):  # a busy machine may be slow once
-            self.remove(f'early-{number}')
-            task = self.create(f'early-{number}')
-            time.sleep(0.5)
-            self.sim.reset_journal()
-            begun = time.monotonic()
+        self.remove('early')
+        task = self.create('early')
+        self.until(lambda: self.all(vim.VirtualMachine))
+        time.sleep(0.5)  # and its task ends
+        self.sim.reset_journal()
+        begun = time.monotonic()
+        with self.patience():
             self.waiter(task)
-            took = time.monotonic() - begun
-            if took < 0.5:
-                break
-        self.assertLess(took, 0.5)
+        self.assertLess(time.monotonic() - begun, 60)
         self.assertEqual({'ModifyListView': 1}, self.calls())
 
     def test_a_failure_is_the_exception_of_oslo_vmware(self):
@@ -249,7 +253,7 @@ class QuietTestCase(TaskCase):
             [self.session._session_id])
         begun = time.monotonic()
         self.assertEqual('success', self.waiter(task).state)
-        self.assertLess(time.monotonic() - begun, 3)
+        self.assertLess(time.monotonic() - begun, tasks.PROGRESS_SECONDS)
 
     def test_a_task_that_runs_long_tells_its_progress(self):
         self.remove('slow')

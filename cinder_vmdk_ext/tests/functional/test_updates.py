@@ -22,7 +22,7 @@ class LossTestCase(live_view_case.LiveViewCase):
         begun = time.monotonic()
         self.sim.kill_sessions(self.login.user)
         fresh = self.view.read()
-        self.assertLess(time.monotonic() - begun, 10)
+        self.assertLess(time.monotonic() - begun, updates.WAIT_SECONDS)
         self.assertEqual(5, len(fresh.datastores))
         self.assertFollows()
 
@@ -160,7 +160,8 @@ class FrozenTestCase(live_view_case.LiveViewCase):
         begun = time.monotonic()
         with self.assertRaises(exceptions.VimConnectionException):
             self.view.read()
-        self.assertLess(time.monotonic() - begun, 4)
+        # Another read would wait for minutes.
+        self.assertLess(time.monotonic() - begun, 30)
         os.kill(self.vcenter.pid, signal.SIGCONT)
         self.until(lambda: self.view.known() is not None
                    and self.view.age_seconds() < 2)

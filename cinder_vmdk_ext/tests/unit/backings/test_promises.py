@@ -412,6 +412,7 @@ class ThreadTestCase(AnsweredCase):
 
     def setUp(self):
         super().setUp()
+        self.others = set(threading.enumerate())
         brief = mock.patch.object(promises, 'REST_SECONDS', 0.01)
         brief.start()
         self.addCleanup(brief.stop)
@@ -457,7 +458,8 @@ class ThreadTestCase(AnsweredCase):
 
     def threads(self):
         return [each for each in threading.enumerate()
-                if each.name == 'vmdk-ext-promises']
+                if each.name == 'vmdk-ext-promises'
+                and each not in self.others]
 
     def assert_ends(self, threads):
         for each in threads:

@@ -7,7 +7,7 @@ Cinder's database is real; the messages that are sent are recorded.
 import contextlib
 import shutil
 import tempfile
-import time
+import threading
 import types
 import unittest
 from unittest import mock
@@ -128,10 +128,14 @@ class StartTestCase(RecoveryCase):
             found.migration_status = 'success'
             found.save()
         self.calls.migrate_volume_completion.side_effect = answer
-        self.broken_off.resume()
-        deadline = time.monotonic() + 60
-        while answers and time.monotonic() < deadline:
-            time.sleep(0.02)
+        threads, make = [], threading.Thread
+        with mock.patch.object(
+                migration_recovery.threading, 'Thread',
+                lambda **more: threads.append(make(**more)) or threads[-1]):
+            self.broken_off.resume()
+        [thread] = threads
+        thread.join(60)
+        self.assertFalse(thread.is_alive())
         self.assertEqual([], answers)
         self.assertEqual([], self.deleted())
 

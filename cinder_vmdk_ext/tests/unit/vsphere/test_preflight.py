@@ -43,7 +43,7 @@ class CheckTestCase(unittest.TestCase):
         begun = time.monotonic()
         with self.assertRaises(exceptions.InvalidSettings) as caught:
             self.check(**options)
-        self.assertLess(time.monotonic() - begun, 5)
+        self.assertLess(time.monotonic() - begun, 60)
         message = str(caught.exception)
         self.assertEqual(option, caught.exception.option, message)
         self.assertEqual(1, len(message.splitlines()), message)

@@ -283,9 +283,9 @@ class NoAnswerTestCase(ClientCase):
         self.answer(f'<!DOCTYPE x [<!ENTITY a "{"x" * 1000}">{entities}]>'
                     + response('<returnval y="&x;">&x;</returnval>')
                     .partition('?>')[2])
-        begun = time.monotonic()
+        begun = time.process_time()
         self.assertNoAnswer('document type')
-        self.assertLess(time.monotonic() - begun, 5)
+        self.assertLess(time.process_time() - begun, 5)
 
     def test_files_of_this_machine_are_not_read(self):
         self.answer(f'<!DOCTYPE x [<!ENTITY f SYSTEM "file://{__file__}">]>'
