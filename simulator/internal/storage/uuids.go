@@ -41,7 +41,7 @@ func followInstances(registry *simulator.Registry) *instances {
 func (i *instances) find(uuid string) []types.ManagedObjectReference {
 	i.lock.Lock()
 	defer i.lock.Unlock()
-	return slices.Clone(i.machines[strings.ToLower(uuid)])
+	return slices.Clone(i.machines[strings.ToLower(uuid)]) // "" is none's
 }
 
 // exactly returns the machines whose instance uuid is written so.
@@ -55,50 +55,57 @@ func (i *instances) exactly(uuid string) []types.ManagedObjectReference {
 // PutObject implements simulator.RegisterObject.
 func (i *instances) PutObject(_ *simulator.Context, obj mo.Reference) {
 	if vm, ok := obj.(*simulator.VirtualMachine); ok {
-		i.learn(&vm.VirtualMachine)
+		i.lock.Lock()
+		defer i.lock.Unlock()
+		i.note(vm.Self, instanceUUID(&vm.VirtualMachine))
 	}
 }
 
-// UpdateObject implements simulator.RegisterObject. The object is locked by whoever updates it.
+// UpdateObject implements simulator.RegisterObject. The object is locked by whoever updates it; it may have been removed just now.
 func (i *instances) UpdateObject(_ *simulator.Context, obj mo.Reference, _ []types.PropertyChange) {
-	if vm, ok := obj.(*mo.VirtualMachine); ok {
-		i.learn(vm)
+	vm, ok := obj.(*mo.VirtualMachine)
+	if !ok {
+		return
+	}
+	i.lock.Lock()
+	defer i.lock.Unlock()
+	if _, known := i.uuids[vm.Self]; known {
+		i.note(vm.Self, instanceUUID(vm))
 	}
 }
 
 // RemoveObject implements simulator.RegisterObject.
 func (i *instances) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
-	i.note(ref, "")
-}
-
-func (i *instances) learn(vm *mo.VirtualMachine) {
-	if vm.Config != nil {
-		i.note(vm.Self, vm.Config.InstanceUuid)
-	}
-}
-
-// note notes the instance uuid of a machine; "": it has none.
-func (i *instances) note(ref types.ManagedObjectReference, uuid string) {
-	if ref.Type != "VirtualMachine" {
-		return
-	}
 	i.lock.Lock()
 	defer i.lock.Unlock()
+	if _, known := i.uuids[ref]; known {
+		i.note(ref, "")
+		delete(i.uuids, ref)
+	}
+}
+
+func instanceUUID(vm *mo.VirtualMachine) string {
+	if vm.Config == nil {
+		return ""
+	}
+	return vm.Config.InstanceUuid
+}
+
+// note notes the instance uuid of a machine; "": it has none. The lock is held.
+func (i *instances) note(ref types.ManagedObjectReference, uuid string) {
 	old := i.uuids[ref]
+	i.uuids[ref] = uuid
 	if old == uuid {
 		return
 	}
-	if old != "" {
-		key := strings.ToLower(old)
+	if key := strings.ToLower(old); key != "" {
 		i.machines[key] = slices.DeleteFunc(i.machines[key], func(each types.ManagedObjectReference) bool { return each == ref })
 		if len(i.machines[key]) == 0 {
 			delete(i.machines, key)
 		}
-		delete(i.uuids, ref)
 	}
-	if uuid != "" {
-		key := strings.ToLower(uuid)
-		i.machines[key], i.uuids[ref] = append(i.machines[key], ref), uuid
+	if key := strings.ToLower(uuid); key != "" {
+		i.machines[key] = append(i.machines[key], ref)
 	}
 }
 
