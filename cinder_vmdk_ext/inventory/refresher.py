@@ -81,7 +81,8 @@ class Refresher:
             at, moref = min(due)
             left = at - self._clock()
             if left > 0:
-                self._stopped.wait(left)
+                # Another one that changes meanwhile is due no sooner.
+                self._stopped.wait(min(left, DELAY_SECONDS))
             else:
                 self.refresh(moref)
 

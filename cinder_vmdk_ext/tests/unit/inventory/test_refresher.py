@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of changed datastores are refreshed, at a limited rate."""
 
+import functools
 import unittest
 
 from oslo_vmware import exceptions
@@ -68,6 +69,23 @@ class RefresherTestCase(unittest.TestCase):
         self.pending = {'datastore-1': self.now + 1}
         [_first, (second, _moref)] = self.run_until_it_ends()
         self.assertEqual(refresher.INTERVAL_SECONDS, second - first)
+
+    def test_another_one_that_changes_meanwhile_does_not_wait_for_it(self):
+        self.pending = {'datastore-1': 1000.0}
+        self.run_until_it_ends()
+        begun = self.now
+        self.pending = {'datastore-1': begun}
+        self.wait = self.change_and_wait
+        self.run_until_it_ends()
+        self.assertEqual(
+            [(begun + refresher.DELAY_SECONDS, 'datastore-2'),
+             (begun + refresher.INTERVAL_SECONDS, 'datastore-1')],
+            [(at, moref) for at, _method, moref in self.calls[1:]])
+
+    def change_and_wait(self, seconds):
+        self.wait = functools.partial(type(self).wait, self)
+        self.pending['datastore-2'] = self.now
+        self.wait(seconds)
 
     def test_one_that_refuses_is_asked_again_after_the_interval(self):
         self.error = exceptions.VimFaultException(
