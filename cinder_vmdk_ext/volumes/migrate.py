@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_utils import excutils
 from oslo_utils import units
 from oslo_utils import uuidutils
 
@@ -273,12 +274,15 @@ class Migrate:
         Cinder then deletes the source by the new volume's id. So the two
         shadow VMs exchange their identities if both are in this vCenter.
 
-        May be repeated, also after Cinder has exchanged what the records say
-        of the disks.
+        A failure leaves them as they were. May be repeated, also after Cinder
+        has exchanged what the records say of the disks.
 
         :raises BackingLost: the copy is gone
         """
         new, old = (self._finder.find(each) for each in (new_volume, volume))
+        if new and self._upstream.volumeops.mark(
+                new, shadow.MIGRATED_AS) == new_volume['id']:
+            new = None  # it is the source: they have changed places
         if new:
             self._exchange(volume, new_volume, old, new,
                            original_volume_status != 'in-use')
@@ -308,11 +312,26 @@ class Migrate:
                              self._upstream.extra_config(volume)
                              | {shadow.MIGRATED_TO: new_volume['id']})
             return
+        try:
+            self._change_names(volume, old, new_volume, new)
+        except Exception:
+            # Perhaps the call succeeded and only its reply was lost.
+            with excutils.save_and_reraise_exception():
+                self._change_names(volume, new, new_volume, old)
+
+    def _change_names(self, volume: Any, was: Any, new_volume: Any,
+                      becomes: Any) -> None:
+        """Give one VM a volume's identity, and another one the new volume's.
+
+        :param was: the VM that may have the volume's
+        :param becomes: the VM that gets it
+        """
+        ops = self._upstream.volumeops
         ops.set_identity(
-            old, replace.temporary_name(volume, 'migrated'), {
+            was, replace.temporary_name(volume, 'migrated'), {
                 upstream.BACKING_UUID_KEY: uuidutils.generate_uuid(),
                 upstream.VOLUME_ID_KEY: ''})
-        ops.set_identity(new, volume['name'],
+        ops.set_identity(becomes, volume['name'],
                          self._upstream.extra_config(volume))
-        ops.set_identity(old, new_volume['name'],
+        ops.set_identity(was, new_volume['name'],
                          self._upstream.extra_config(new_volume))

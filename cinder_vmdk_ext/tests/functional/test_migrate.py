@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes move to other pools, and stay complete if a step fails."""
 
+import itertools
+
 from oslo_vmware import exceptions as vmware_exceptions
 
+from cinder_vmdk_ext.backings import model as shadow
+from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 
 content = backend_case.content
@@ -91,6 +95,46 @@ class MoveTestCase(backend_case.BackendCase):
         self.driver.delete_volume(copy)
         self.assertEqual([volume.name], list(self.shadow_vms()))
         self.assertEqual(content('copy'), self.read(volume, 64 * 1024))
+
+
+    def copied(self):
+        """A volume and its copy in this vCenter, before they change places."""
+        volume = self.create(content=content('source'))
+        copy = self.create('LocalDS_2', content=content('copy'))
+        # As after_volume_copy leaves it.
+        self.driver.volumeops.set_mark(
+            self.driver.backend.finder.find(volume), shadow.MIGRATED_AS,
+            copy.id)
+        return volume, copy
+
+    def test_cinders_own_migration_may_be_completed_twice(self):
+        volume, copy = self.copied()
+        for _time in range(2):
+            self.driver.update_migrated_volume(self.context, volume, copy,
+                                               'available')
+            self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+        self.driver.delete_volume(copy)
+        self.assertEqual(content('copy'), self.read(volume, 64 * 1024))
+
+    def test_cinders_own_migration_that_fails_at_its_end_changes_nothing(self):
+        failures = 0
+        for skip, done in itertools.product(range(5), (False, True)):
+            volume, copy = self.copied()
+            self.control.fault(method='ReconfigVM_Task', skip=skip, count=1,
+                               task_fault={'type': 'InvalidState'},
+                               after_work=done)
+            try:
+                self.driver.update_migrated_volume(self.context, volume, copy,
+                                                   'available')
+            except exceptions.VMWARE_ERRORS:
+                failures += 1
+                with self.subTest(skip=skip, done=done):
+                    self.assertEqual('LocalDS_1', self.truth(volume).datastore)
+            self.control.reset_faults()
+            self.driver.delete_volume(copy)
+            self.assertEqual([volume.name], list(self.shadow_vms()))
+            self.driver.delete_volume(volume)
+        self.assertLess(2, failures)
 
 
 class FailureTestCase(backend_case.BackendCase):
