@@ -96,7 +96,6 @@ class MoveTestCase(backend_case.BackendCase):
         self.assertEqual([volume.name], list(self.shadow_vms()))
         self.assertEqual(content('copy'), self.read(volume, 64 * 1024))
 
-
     def copied(self):
         """A volume and its copy in this vCenter, before they change places."""
         volume = self.create(content=content('source'))
