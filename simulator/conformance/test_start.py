@@ -77,15 +77,20 @@ class StartTestCase(unittest.TestCase):
             client = vcenter.connect()
             datacenter = client.content.rootFolder.childEntity[0]
             pool = datacenter.hostFolder.childEntity[0].resourcePool
-            start = time.monotonic()
-            tasks = [datacenter.vmFolder.CreateVM_Task(vim.vm.ConfigSpec(
-                name=f'vm-{i}', guestId='otherGuest', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]')), pool) for i in range(8)]
-            while any(task.info.state == 'running' for task in tasks):
-                time.sleep(0.02)
-            self.assertEqual({'success'}, {task.info.state for task in tasks})
-            for task in tasks:
-                self.assertGreaterEqual((task.info.completeTime - task.info.startTime).total_seconds(), 0.5)
-            self.assertLess(time.monotonic() - start, 8 * 0.5)
+
+            def took(attempt):
+                start = time.monotonic()
+                tasks = [datacenter.vmFolder.CreateVM_Task(vim.vm.ConfigSpec(
+                    name=f'vm-{attempt}-{i}', guestId='otherGuest', files=vim.vm.FileInfo(vmPathName='[LocalDS_0]')), pool)
+                    for i in range(8)]
+                while any(task.info.state == 'running' for task in tasks):
+                    time.sleep(0.02)
+                self.assertEqual({'success'}, {task.info.state for task in tasks})
+                for task in tasks:
+                    self.assertGreaterEqual((task.info.completeTime - task.info.startTime).total_seconds(), 0.5)
+                return time.monotonic() - start
+            # A busy machine adds to some attempts.
+            self.assertTrue(any(took(attempt) < 8 * 0.5 for attempt in range(10)))
 
     def test_ends_with_its_files(self):
         with tempfile.TemporaryDirectory() as folder:
