@@ -98,7 +98,8 @@ class Migrate:
     def move(self, volume: Any, backing: Any, pool: str | None,
              specs: Callable[[], dict[str, str]],
              provisioning: str | None = None, policy: str | None = None,
-             elsewhere: bool = False, sharing: bool = True) -> None:
+             elsewhere: bool = False, sharing: bool = True,
+             excluded: tuple[str, ...] = ()) -> None:
         """Move a volume's disk to a pool, attached or not.
 
         :param pool: None: any; a thin disk then goes only to where it is
@@ -108,11 +109,12 @@ class Migrate:
         :param provisioning: disk type there; None: unchanged
         :param policy: storage policy there; None: that of the volume's type
         :param elsewhere: the pool belongs to another backend
+        :param excluded: datastores (morefs) that must not be selected
         """
         wanted = policy or self._upstream.storage_profile(volume)
         profile_id = self._selection.policy_id(policy)
         if not self._upstream.in_use(volume):
-            with self._selection.selecting(pool, specs, elsewhere=elsewhere,
+            with self._selection.selecting(pool, specs, excluded, elsewhere,
                                            within_ratio=pool is None):
                 (host, resource_pool, summary) = (
                     self._upstream.select_datastore_for(
@@ -129,8 +131,8 @@ class Migrate:
                 'there is put into that folder and deleted with the instance. '
                 'Detach the volume first, or choose another pool')
         with self._selection.selecting(
-                pool, specs, (home,) if home else (), elsewhere,
-                within_ratio=pool is None):
+                pool, specs, (*excluded, home) if home else excluded,
+                elsewhere, within_ratio=pool is None):
             (_host, _resource_pool, summary) = (
                 self._upstream.select_datastore_for(
                     volume['size'] * units.Gi, wanted,

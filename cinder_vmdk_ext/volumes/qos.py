@@ -14,6 +14,7 @@ import functools
 import time
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 from oslo_log import log as logging
 from oslo_utils import excutils
@@ -95,6 +96,24 @@ def judge() -> Callable[[Any, devices.Disk], bool]:
     return is_right
 
 
+class _Unable(NamedTuple):
+    """Datastores that cannot reserve I/O operations."""
+
+    reservation: int  # I/O operations a second
+    morefs: frozenset[str]
+    reasons: dict[str, str]  # by their names
+    everywhere: bool  # whether no other one was looked at
+
+
+class Changed(NamedTuple):
+    """What a change of types makes of a volume's allocation."""
+
+    differs: bool
+    # Datastores (morefs) that the disk must not go to: they cannot reserve
+    # what the new type asks for.
+    unable: frozenset[str]
+
+
 class DiskLimits:
     """Limits, shares and reservations of volumes' disks."""
 
@@ -115,21 +134,36 @@ class DiskLimits:
     def check(self, volume: Any) -> None:
         """Refuse a pool that cannot reserve what a volume's type asks for.
 
+        If some of its datastores can, the operation chooses one of those.
+
         :raises NoPlacement: Cinder may try another pool
         """
-        asked = wanted(volume.get('volume_type_id'))
-        if asked is None or not asked.reservation:
-            return
-        pool = self._selection.pool_of(volume)
-        morefs = self._selection.pinned(pool) if pool else None
-        if morefs is None:
-            return
-        reasons = {name: why for name, why in map(self._no_reservation,
-                                                  sorted(morefs))}
-        if all(reasons.values()):
+        def places() -> frozenset[str]:
+            pool = self._selection.pool_of(volume)
+            morefs = self._selection.pinned(pool) if pool else None
+            return morefs or frozenset()
+        found = self._unable(wanted(volume.get('volume_type_id')), places)
+        if found.everywhere:
             raise exceptions.NoPlacement(
-                f'{asked.reservation} reserved I/O operations a second',
-                {name: why or '' for name, why in reasons.items()})
+                f'{found.reservation} reserved I/O operations a second',
+                found.reasons)
+        held = operation.current().claims
+        if held is not None:
+            held.refused |= found.morefs
+
+    def _unable(self, asked: devices.Allocation | None,
+                places: Callable[[], frozenset[str]]) -> _Unable:
+        """:param places: called only if a reservation is asked for"""
+        reservation = asked.reservation if asked is not None else None
+        if not reservation:
+            return _Unable(0, frozenset(), {}, False)
+        looked = {moref: self._no_reservation(moref)
+                  for moref in sorted(places())}
+        morefs = frozenset([moref for moref, (_name, why) in looked.items()
+                            if why is not None])
+        return _Unable(reservation, morefs, {
+            name: why for name, why in looked.values() if why is not None},
+            bool(morefs) and len(morefs) == len(looked))
 
     def _no_reservation(self, moref: str) -> tuple[str, str | None]:
         """A datastore's name, and why it reserves nothing; None: it does."""
@@ -183,30 +217,32 @@ class DiskLimits:
             self._upstream.volumeops.reconfigure_disk(backing, limits=asked)
 
     def change(self, volume: Any, backing: Any, type_id: str | None,
-               new_type_id: str | None) -> bool:
+               new_type_id: str | None,
+               places: Callable[[], frozenset[str]] = frozenset) -> 'Changed':
         """Change a volume's allocation from one type's to another's.
 
         A value that only the old type specifies gets its default, and so does
         one that it specified when the disk got it. A value that neither
         specifies stays, because an administrator may have set it.
 
-        :returns: whether the types differ in it
-        :raises VolumeRefused: the disk's datastore cannot reserve
+        :param places: returns the datastores (morefs) that the disk may go
+            to; called only if the new type asks for a reservation
+        :raises VolumeRefused: none of them can reserve; nothing is changed
         """
         ops = self._upstream.volumeops
         none = devices.Allocation()
         # The specs may have changed since; the shadow VM's disk is a record.
         before = (_wanted_once(type_id) or none).over(ops.limits_of(backing))
         after = wanted(new_type_id) or none
+        found = self._unable(after, places)
+        if found.everywhere:
+            raise exceptions.VolumeRefused('; '.join(
+                f'{found.reservation} I/O operations a second cannot be '
+                f'reserved on datastore {name}: {why}'
+                for name, why in found.reasons.items()))
         if before == after:
-            return False
+            return Changed(False, found.morefs)
         target = after.over(before.reset())
-        if target.reservation:
-            name, why = self._no_reservation(ops.get_datastore(backing).value)
-            if why:
-                raise exceptions.VolumeRefused(
-                    f'{target.reservation} I/O operations a second cannot be '
-                    f'reserved on datastore {name}: {why}')
         if self._upstream.in_use(volume):
             self._set_attached(volume, target)
         try:
@@ -218,7 +254,7 @@ class DiskLimits:
             LOG.debug('Volume %(volume)s: the I/O limits of its shadow VM '
                       'stay as they are: %(error)s',
                       {'volume': volume['id'], 'error': error})
-        return True
+        return Changed(True, found.morefs)
 
     # -- Attached volumes ---------------------------------------------------
 

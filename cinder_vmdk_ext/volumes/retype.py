@@ -103,20 +103,24 @@ class Retype:
         if elsewhere and not self._migrate.reaches(volume, host):
             return False
         backing = self._finder.existing(volume)
+        if not backing:
+            return self._promise(volume, new_type, host, elsewhere)
         # First, as it is quickly undone.
-        limited = backing and self._limits.change(
-            volume, backing, volume['volume_type_id'], new_type['id'])
+        limits = self._limits.change(
+            volume, backing, volume['volume_type_id'], new_type['id'],
+            lambda: self._places_of(volume, backing, new_type, host,
+                                    elsewhere))
         done: bool | tuple[bool, dict[str, Any]] = False
         try:
-            done = (self._change if backing else self._promise)(
-                volume, backing, new_type, host, elsewhere)
+            done = self._change(volume, backing, new_type, host, elsewhere,
+                                tuple(limits.unable))
         finally:
-            if limited and not done:
+            if limits.differs and not done:
                 self._limits.change(volume, backing, new_type['id'],
                                     volume['volume_type_id'])
         return done
 
-    def _promise(self, volume: Any, _backing: None, new_type: Any, host: Any,
+    def _promise(self, volume: Any, new_type: Any, host: Any,
                  elsewhere: bool) -> bool | tuple[bool, dict[str, Any]]:
         """Promise the space of a volume without a disk where it may be."""
         if not host or not state.is_promised(volume):
@@ -148,7 +152,7 @@ class Retype:
                      'policy': policy, 'host': host})
 
     def _change(self, volume: Any, backing: Any, new_type: Any,
-                host: Any, elsewhere: bool
+                host: Any, elsewhere: bool, excluded: tuple[str, ...]
                 ) -> bool | tuple[bool, dict[str, Any]]:
         # The disk's own adapter counts, not the one that its type names.
         before = self._form(volume['volume_type_id'])._replace(
@@ -156,14 +160,9 @@ class Retype:
         after = self._form(new_type['id'])
         if after.adapter is None:
             after = after._replace(adapter=before.adapter)
-        pool = chosen = self._pool_in(host)
-        if after.policy and not elsewhere:
-            pool = self._allowed(volume, pool, after.policy)
-        moving = pool != chosen and pool is None or (
-            not self._migrate.is_on(pool, volume, backing)) or (
-                bool(after.policy) and not elsewhere and self._places.bars(
-                    after.policy or '', pool,
-                    lambda: self._migrate.datastore_of(volume, backing)))
+        chosen = self._pool_in(host)
+        pool, moving = self._target(volume, backing, after.policy, host,
+                                    elsewhere)
         obstacle = self._obstacle(volume, backing, before, after, moving)
         if obstacle:
             LOG.warning('Volume %(volume)s cannot be retyped by this driver: '
@@ -171,10 +170,10 @@ class Retype:
             return False
         if moving:
             self._retype_moving(volume, backing, pool, before, after,
-                                new_type, elsewhere)
+                                new_type, elsewhere, excluded)
         elif before.provisioning != after.provisioning:
             self._retype_copying(volume, backing, pool, after, new_type,
-                                 elsewhere)
+                                 elsewhere, excluded)
         else:
             self._retype_in_place(volume, backing, before, after)
         if pool == chosen:
@@ -183,6 +182,35 @@ class Retype:
         self._warn(volume, chosen, after.policy, volume['host'])
         return True, {field: volume[field]
                       for field in ('host', 'cluster_name') if volume[field]}
+
+    def _target(self, volume: Any, backing: Any, policy: str | None,
+                host: Any, elsewhere: bool) -> tuple[str | None, bool]:
+        """The pool for a disk (None: any), and whether the disk moves.
+
+        :param policy: storage policy of the new type
+        :raises NoneComplies: no datastore of the backend complies
+        """
+        pool = chosen = self._pool_in(host)
+        if policy and not elsewhere:
+            pool = self._allowed(volume, pool, policy)
+        return pool, pool != chosen and pool is None or (
+            not self._migrate.is_on(pool, volume, backing)) or (
+                bool(policy) and not elsewhere and self._places.bars(
+                    policy or '', pool,
+                    lambda: self._migrate.datastore_of(volume, backing)))
+
+    def _places_of(self, volume: Any, backing: Any, new_type: Any, host: Any,
+                   elsewhere: bool) -> frozenset[str]:
+        """The datastores (morefs) that a disk may go to; empty: any."""
+        pool, moving = self._target(
+            volume, backing, self._upstream.storage_profile_of(
+                new_type['id']), host, elsewhere)
+        if not moving and self._upstream.disk_type_of(
+                new_type['id']) == self._upstream.disk_type_of(
+                    volume['volume_type_id']):
+            return frozenset({self._migrate.datastore_of(volume, backing)})
+        pinned = self._selection.pinned(pool) if pool is not None else None
+        return pinned or frozenset()
 
     def _allowed(self, volume: Any, chosen: str | None,
                  policy: str) -> str | None:
@@ -220,7 +248,7 @@ class Retype:
 
     def _retype_moving(self, volume: Any, backing: Any, pool: str | None,
                        before: _Form, after: _Form, new_type: Any,
-                       elsewhere: bool) -> None:
+                       elsewhere: bool, excluded: tuple[str, ...]) -> None:
         shape = self._upstream.volumeops.reconfigure_disk
         # The adapter first: a move takes long to undo, this does not.
         changed = before.adapter != after.adapter
@@ -232,7 +260,7 @@ class Retype:
                 lambda: self._selection.specs_of(new_type['id']),
                 provisioning=after.provisioning
                 if before.provisioning != after.provisioning else None,
-                policy=after.policy, elsewhere=elsewhere)
+                policy=after.policy, elsewhere=elsewhere, excluded=excluded)
         except Exception:
             if changed:
                 shape(backing, adapter=before.adapter)
@@ -241,11 +269,11 @@ class Retype:
             self._set_form(volume, backing, profile_id='')
 
     def _retype_copying(self, volume: Any, backing: Any, pool: str | None,
-                        after: _Form, new_type: Any,
-                        elsewhere: bool) -> None:
+                        after: _Form, new_type: Any, elsewhere: bool,
+                        excluded: tuple[str, ...]) -> None:
         with self._selection.selecting(
                 pool, lambda: self._selection.specs_of(new_type['id']),
-                elsewhere=elsewhere):
+                excluded, elsewhere):
             (host, resource_pool, summary) = (
                 self._upstream.select_datastore_for(
                     volume['size'] * units.Gi, after.policy))

@@ -14,6 +14,7 @@ from cinder.volume import volume_types
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests import disk_images
 from cinder_vmdk_ext.tests.functional import attached_case
+from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import test_images
 from cinder_vmdk_ext.tests.functional import test_transfers
 from cinder_vmdk_ext.volumes import qos
@@ -296,16 +297,59 @@ class QosTestCase(attached_case.AttachedCase):
         with self.assertRaisesRegex(exceptions.VolumeRefused,
                                     'reserved on datastore LocalDS_1'):
             self.retype(self.create(), type_id)
-        self.reserve('LocalDS_1', True)
-        self.addCleanup(self.reserve, 'LocalDS_1', False)
+        reserve(self, 'LocalDS_1', True)
         self.made(volume, self.driver.create_volume(volume))
         self.assertEqual(100, self.of_shadow(volume)[3])
 
-    def reserve(self, name, enabled):
-        manager = self.service.content.storageResourceManager
-        self.wait(manager.ConfigureDatastoreIORM_Task(
-            self.datastore(name), vim.StorageResourceManager.IORMConfigSpec(
-                enabled=enabled, reservationEnabled=enabled)))
+    def test_a_retype_looks_where_the_disk_will_be(self):
+        type_id = self.qos_type('reserved', disk_io_reservation='100')
+        for datastore, refuses in (('LocalDS_2', False), ('LocalDS_1', True)):
+            reserve(self, datastore, True)
+            volume = self.create()
+            if refuses:
+                with self.assertRaisesRegex(
+                        exceptions.VolumeRefused,
+                        'reserved on datastore LocalDS_3'):
+                    self.retype(volume, type_id, 'LocalDS_3')
+                self.assertEqual(DEFAULT, self.of_shadow(volume))
+                self.assertEqual('LocalDS_1', self.truth(volume).datastore)
+            else:
+                self.assertTrue(self.retype(volume, type_id, datastore))
+                self.assertEqual(100, self.of_shadow(volume)[3])
+                self.assertEqual(datastore, self.truth(volume).datastore)
+
+
+class PodQosTestCase(backend_case.BackendCase):
+    """Of a datastore cluster, only a member that can reserves anything."""
+
+    VCENTER = backend_case.BackendCase.VCENTER | {
+        'datastore_cluster': 'tier=LocalDS_0,LocalDS_1,LocalDS_2:automated'}
+    OPTIONS = {'vmdk_ext_storage_pods': True}
+    qos_type = QosTestCase.qos_type
+
+    def test_a_reserved_disk_is_on_a_member_that_reserves(self):
+        type_id = self.qos_type('reserved', disk_io_reservation='100')
+        reserve(self, 'LocalDS_2', True)
+        source = self.create('tier')
+        for hook, *args in ((self.driver.create_volume,),
+                            (self.driver.create_volume,),
+                            (self.driver.create_cloned_volume, source)):
+            volume = self.new_volume('tier', type_id=type_id)
+            self.made(volume, hook(volume, *args))
+            self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+        volume = self.create('LocalDS_3')
+        self.assertTrue(QosTestCase.retype(self, volume, type_id, 'tier'))
+        self.assertEqual('LocalDS_2', self.truth(volume).datastore)
+
+
+def reserve(case, name, enabled):
+    """Until the test ends, if it is enabled."""
+    manager = case.service.content.storageResourceManager
+    case.wait(manager.ConfigureDatastoreIORM_Task(
+        case.datastore(name), vim.StorageResourceManager.IORMConfigSpec(
+            enabled=enabled, reservationEnabled=enabled)))
+    if enabled:
+        case.addCleanup(reserve, case, name, False)
 
 
 if __name__ == '__main__':
