@@ -304,6 +304,8 @@ func (s *Store) makeFile(
 	case types.VirtualDeviceConfigSpecFileOperationCreate:
 		if c.flat.Parent != nil {
 			fault = s.createChild(ctx, c)
+		} else if c.flat.Uuid != "" && settings.newDiskUUID == uuidRefused {
+			fault = &types.InvalidArgument{InvalidProperty: "configSpec.deviceChange.device.backing.uuid"}
 		} else {
 			fault = s.CreateDisk(ctx, c.at, c.fileSpec())
 		}
@@ -316,10 +318,14 @@ func (s *Store) makeFile(
 }
 
 func (c *diskChange) fileSpec() vdisk.Spec {
-	return vdisk.Spec{
+	spec := vdisk.Spec{
 		CapacityBytes: capacityOf(c.disk), Thin: isTrue(c.flat.ThinProvisioned), Eager: isTrue(c.flat.EagerlyScrub),
-		AdapterType: c.adapter, UUID: c.flat.Uuid,
+		AdapterType: c.adapter,
 	}
+	if settings.newDiskUUID == uuidKept {
+		spec.UUID = c.flat.Uuid
+	}
+	return spec
 }
 
 func (s *Store) createChild(ctx *simulator.Context, c *diskChange) types.BaseMethodFault {

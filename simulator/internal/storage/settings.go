@@ -5,6 +5,7 @@ package storage
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -19,7 +20,17 @@ var settings = struct {
 	figuresRefresh time.Duration
 	// lockRelease is how long a disk stays locked that a running machine has given back.
 	lockRelease time.Duration
-}{leaseTimeout: 300 * time.Second, figuresRefresh: 300 * time.Second, lockRelease: time.Second}
+	// newDiskUUID is what becomes of a uuid that a new disk is given.
+	newDiskUUID string
+}{newDiskUUID: uuidKept, leaseTimeout: 300 * time.Second, figuresRefresh: 300 * time.Second, lockRelease: time.Second}
+
+// What may become of the uuid in the backing of a disk that is to be created. The API's reference does not say; programs of
+// VMware's give one.
+const (
+	uuidKept    = "kept"
+	uuidIgnored = "ignored"
+	uuidRefused = "refused"
+)
 
 func flags(set *flag.FlagSet) {
 	seconds(set, &settings.leaseTimeout, "lease-timeout", 1,
@@ -37,6 +48,14 @@ func flags(set *flag.FlagSet) {
 		"let datastores say what is free every `SECONDS`, if no client asks them to before")
 	seconds(set, &settings.lockRelease, "lock-release", 0,
 		"keep a disk locked for `SECONDS` after a running machine has given it back")
+	set.Func("new-disk-uuid", "say what becomes of the uuid that a new disk is given: `WHAT` is kept, ignored or refused (default kept)",
+		func(text string) error {
+			if !slices.Contains([]string{uuidKept, uuidIgnored, uuidRefused}, text) {
+				return fmt.Errorf("give kept, ignored or refused")
+			}
+			settings.newDiskUUID = text
+			return nil
+		})
 }
 
 // takeTime waits for as long as it takes to copy so many bytes.
