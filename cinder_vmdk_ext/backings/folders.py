@@ -2,6 +2,7 @@
 """Finds datacenters and VM folders in the inventory tree."""
 
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
@@ -49,8 +50,8 @@ class PlaceOps(upstream.VMwareVolumeOps):
         return super().get_dc(child)
 
     def _datastores_of(self, child: Any,
-                       inventory: model.Inventory) -> list[str]:
-        """Some datastores in the datacenter of an object."""
+                       inventory: model.Inventory) -> Iterable[str]:
+        """Datastores in the datacenter of an object, as they are found."""
         kind = child._type
         moref = child.value
         if kind == 'Datastore':
@@ -61,8 +62,9 @@ class PlaceOps(upstream.VMwareVolumeOps):
             return [home.value] if home else []
         for cluster in inventory.clusters.values():
             if moref in (cluster.moref, cluster.resource_pool):
-                return [each.moref for each in inventory.datastores.values()
-                        if not each.mounted_hosts.isdisjoint(cluster.hosts)]
+                # The first one is nearly always enough.
+                return (each.moref for each in inventory.datastores.values()
+                        if not each.mounted_hosts.isdisjoint(cluster.hosts))
         return []
 
     def get_vmfolder(self, datacenter: Any) -> Any:
