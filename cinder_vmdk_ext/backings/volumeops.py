@@ -6,6 +6,7 @@ references, as in upstream's methods.
 """
 
 import copy
+import functools
 import re
 import sys
 import uuid as uuids
@@ -52,6 +53,10 @@ BACKING_PATHS = {
 _VMS_A_TURN = 3
 # Putting so many into an index takes a few milliseconds.
 _ALL_A_TURN = 100
+# Faults by which a vCenter refuses a part of a ConfigSpec.
+_INVALID_SPEC = frozenset({
+    'InvalidArgument', 'InvalidDeviceBacking', 'InvalidDeviceSpec',
+    'InvalidRequest', 'InvalidVmConfig', 'NotSupported'})
 # Nova notes the UUID of a volume's disk under this and the volume's id.
 _NOVAS_NOTE = 'volume-'
 _KEY = soap.tag('key')
@@ -107,6 +112,10 @@ class VolumeOps(folders.PlaceOps):
         self.deployment: Callable[[], str] = lambda: ''
         self._looks_by_name = False
         self._name_regex: Any = None
+        # Whether the UUID of a new disk is given in the call that creates it.
+        self._new_disks_have_uuids = True
+        # New VMs (morefs) with a disk whose UUID is not checked yet.
+        self._unchecked: set[str] = set()
 
     def read_backings(self) -> shadow.Backings:
         """All shadow VMs, as they are.
@@ -474,15 +483,58 @@ class VolumeOps(folders.PlaceOps):
         hardware = self.devices_of(backing)
         return devices.adapter_of(_chosen(hardware, None), hardware)
 
-    def update_backing_disk_uuid(self, backing: Any, disk_uuid: str) -> None:
-        """Give a shadow VM's disk a UUID (ReconfigVM_Task).
+    def _create_backing_int(self, folder: Any, resource_pool: Any, host: Any,
+                            create_spec: Any) -> Any:
+        """Create a VM, whose new disk gets its volume's id as its UUID.
 
-        Upstream reads all devices first. A new VM has one disk, whose key is
-        nearly always the first one of its kind of controller.
+        The API reference does not say what a vCenter does with the UUID of a
+        disk that it creates. :meth:`update_backing_disk_uuid` checks it, and
+        if the vCenter refuses it, the VM is created without one.
+        """
+        create = functools.partial(super()._create_backing_int, folder,
+                                   resource_pool, host, create_spec)
+        disk = _new_disk(create_spec)
+        if disk is None:
+            return create()
+        created = self._create_with_uuid(create, disk, create_spec)
+        self._unchecked.add(created.value)
+        return created
+
+    def _create_with_uuid(self, create: Callable[[], Any], disk: Any,
+                          spec: Any) -> Any:
+        """Create a VM; give its new disk a UUID, or none if it is refused."""
+        if not self._new_disks_have_uuids:
+            return create()
+        disk.backing.uuid = _volume_id(spec)
+        try:
+            return create()
+        except vmware_exceptions.VimFaultException as error:
+            if not _INVALID_SPEC.intersection(error.fault_list):
+                raise
+            refusal = error
+        disk.backing.uuid = None
+        created = create()
+        self._new_disks_have_uuids = False
+        LOG.info('The vCenter gives a new disk no UUID, so it is set '
+                 'afterwards: %s', refusal)
+        return created
+
+    def update_backing_disk_uuid(self, backing: Any, disk_uuid: str) -> None:
+        """Give a shadow VM's disk a UUID, if it has another one.
+
+        Upstream reads all devices first, and always changes the VM
+        (ReconfigVM_Task). A new VM has one disk, whose key is nearly always
+        the first one of its kind of controller.
         """
         disk = self._first_disk(backing) or self.disk_of(backing)
-        self.reconfigure(backing, deviceChange=[devices.change(
-            'edit', devices.edited(disk, uuid=disk_uuid))])
+        if disk.uuid.lower() != disk_uuid.lower():
+            self.reconfigure(backing, deviceChange=[devices.change(
+                'edit', devices.edited(disk, uuid=disk_uuid))])
+        self._unchecked.discard(backing.value)
+
+    def is_unchecked(self, backing: Any) -> bool:
+        """Whether a VM is new, and the UUID of its disk was not checked."""
+        return backing.value in self._unchecked
 
     def _first_disk(self, backing: Any) -> devices.Disk | None:
         array = etree.Element('devices')
@@ -913,6 +965,19 @@ def backing_of(moref: str, seen: dict[str, Any]) -> shadow.Backing:
     """A shadow VM from its properties (:data:`BACKING_PATHS`)."""
     return shadow.Backing(moref, **dict(
         backing_field(path, seen.get(path)) for path in _BACKING_FIELDS))
+
+
+def _new_disk(spec: Any) -> Any:
+    """The disk that a ConfigSpec creates, in the form of suds, if any."""
+    return next((change.device for change
+                 in getattr(spec, 'deviceChange', None) or ()
+                 if change.fileOperation == 'create'), None)
+
+
+def _volume_id(spec: Any) -> str | None:
+    """The volume's id in a ConfigSpec, in the form of suds."""
+    return next((option.value for option in spec.extraConfig
+                 if option.key == shadow.VOLUME_ID), None)
 
 
 def _option_value(option: Any) -> str | None:

@@ -105,8 +105,10 @@ class Create:
         ops = self._upstream.volumeops
         try:
             backing = ops.get_backing_by_uuid(volume['id'])
-            # If the VM is complete, its disk too has the volume's id.
-            if backing and ops.disk_of(backing).uuid.lower() != volume['id']:
+            # If the VM is complete, its disk too has the volume's id; one of
+            # an earlier operation may hold data.
+            if backing and (ops.is_unchecked(backing) or ops.disk_of(
+                    backing).uuid.lower() != volume['id']):
                 self._replacement.discard(backing)
         except exceptions.VMWARE_ERRORS as error:
             LOG.warning('A VM of volume %(volume)s may remain in the vCenter '

@@ -52,7 +52,9 @@ class OperationsCase(manage_case.ManageCase, test_groups.GroupCase,
     measured.
     """
 
-    VCENTER = backend_case.BackendCase.VCENTER | {'policy': ['gold=*']}
+    # A vCenter may give a new disk another UUID than the driver asks for.
+    VCENTER = backend_case.BackendCase.VCENTER | {
+        'policy': ['gold=*'], 'new_disk_uuid': 'ignored'}
     # What is remembered depends on no clock.
     OPTIONS = {'vmware_snapshot_format': 'COW',
                'vmdk_ext_policy_cache_seconds': 86400}

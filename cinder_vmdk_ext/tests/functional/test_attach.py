@@ -33,6 +33,20 @@ class FirstAttachTestCase(backend_case.BackendCase):
         self.assertTrue(state.is_backed(self.fresh(volume)))
         self.assertEqual([volume.name], list(self.shadow_vms()))
 
+    def test_a_promised_volume_is_made_at_attach_on_its_pool(self):
+        self.driver = self.make_driver(vmware_lazy_create=True)
+        volume = self.create('LocalDS_2')
+        self.attach(volume)
+        self.assert_on('LocalDS_2', volume)
+        self.assertTrue(state.is_backed(self.fresh(volume)))
+
+
+class HalfwayTestCase(backend_case.BackendCase):
+    """The vCenter gives a new disk a UUID of its own."""
+
+    VCENTER = backend_case.BackendCase.VCENTER | {'new_disk_uuid': 'ignored'}
+    OPTIONS = FirstAttachTestCase.OPTIONS
+
     def test_what_one_has_left_halfway_the_next_finishes(self):
         volume = self.create()
         connector = {'instance': self.instances()[0]._moId,
@@ -49,10 +63,3 @@ class FirstAttachTestCase(backend_case.BackendCase):
         self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
         self.assertTrue(state.is_backed(self.fresh(volume)))
         self.assertEqual([volume.name], list(self.shadow_vms()))
-
-    def test_a_promised_volume_is_made_at_attach_on_its_pool(self):
-        self.driver = self.make_driver(vmware_lazy_create=True)
-        volume = self.create('LocalDS_2')
-        self.attach(volume)
-        self.assert_on('LocalDS_2', volume)
-        self.assertTrue(state.is_backed(self.fresh(volume)))

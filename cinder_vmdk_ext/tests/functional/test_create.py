@@ -21,6 +21,71 @@ class CreationTestCase(backend_case.BackendCase):
             self.assertEqual(kind, self.truth(volume).provisioning)
 
 
+class DiskUuidTestCase(backend_case.BackendCase):
+    """A volume's disk has its id as UUID, by one task where that works."""
+
+    CHANGES = 0
+
+    def test_the_disk_of_a_volume_has_its_id(self):
+        self.create('LocalDS_1')  # the session, the view and the folder
+        self.control.reset_journal()
+        volume = self.create('LocalDS_2')
+        methods = self.control.journal()['methods']
+        self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
+        self.assertEqual(self.CHANGES, self.calls(methods, 'ReconfigVM_Task'))
+        self.assertEqual(1, self.calls(methods, 'CreateVM_Task'))
+        self.assertEqual([volume.name], [
+            name for name in self.shadow_vms() if name == volume.name])
+
+    def test_a_disk_that_cannot_be_read_leaves_no_vm(self):
+        self.create()
+        before = self.shadow_vms().keys()
+        self.control.fault(method='RetrievePropertiesEx', count=1,
+                           argument='device.2000', fault={
+                               'type': 'NotSupported'})
+        self.assertRaises(vmware_exceptions.VimFaultException,
+                          self.driver.create_volume, self.new_volume())
+        self.assertEqual([1], [each['hits'] for each
+                               in self.control.faults()])
+        self.assertEqual(before, self.shadow_vms().keys())
+
+    @staticmethod
+    def calls(methods, name):
+        return methods.get(name, {'calls': 0})['calls']
+
+
+class IgnoredDiskUuidTestCase(DiskUuidTestCase):
+    """The vCenter makes a UUID of its own, which is then replaced."""
+
+    VCENTER = backend_case.BackendCase.VCENTER | {'new_disk_uuid': 'ignored'}
+    CHANGES = 1
+
+    def test_a_uuid_that_cannot_be_set_leaves_no_vm(self):
+        self.control.fault(method='ReconfigVM_Task',
+                           task_fault={'type': 'SystemError'})
+        self.assertRaises(vmware_exceptions.VimFaultException,
+                          self.driver.create_volume, self.new_volume())
+        self.assertEqual({}, self.shadow_vms())
+
+
+class RefusedDiskUuidTestCase(DiskUuidTestCase):
+    """The vCenter refuses the first VM, and the others have no UUID."""
+
+    VCENTER = backend_case.BackendCase.VCENTER | {'new_disk_uuid': 'refused'}
+    CHANGES = 1
+
+    def test_another_fault_of_the_spec_is_told(self):
+        # It has nothing to do with the UUID, so the next VM has one again.
+        self.driver = self.make_driver()
+        self.control.fault(method='CreateVM_Task', count=2, task_fault={
+            'type': 'InvalidArgument'})
+        with self.assertRaises(vmware_exceptions.VimFaultException) as caught:
+            self.driver.create_volume(self.new_volume())
+        self.assertEqual(['InvalidArgument'], caught.exception.fault_list)
+        self.assertEqual({}, self.shadow_vms())
+        self.assertIsNotNone(self.truth(self.create()))
+
+
 class ParallelTestCase(backend_case.BackendCase):
     """Four datastores of 10 GiB, of which the driver chooses."""
 
