@@ -427,6 +427,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     def accept_transfer(self, context: Any, volume: Any, new_user: str,
                         new_project: str) -> None:
         """Move a volume to its new project's folder (Cinder hook)."""
+        self.backend.migration.source.check_settled(volume)
         self.backend.transfer.accept(context, volume, new_user, new_project)
 
     @hooks.hook(locks_on=('volume',), reads=(hooks.FIRST_DISK,))
@@ -446,6 +447,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                        'datastore'))
     def create_snapshot(self, snapshot: Any) -> dict[str, Any]:
         """Take a snapshot (Cinder hook)."""
+        self.backend.migration.source.check_settled(snapshot['volume'])
         return self.backend.snapshots.create(snapshot)
 
     @hooks.hook(locks_on=('snapshot',), reads=(hooks.FIRST_DISK, 'snapshot'))

@@ -187,8 +187,23 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
         self.driver.copy_image_to_volume(self.context, self.fresh(volume),
                                          image, image.metadata['id'])
 
+    def take_snapshot(self, volume):
+        made = self.new_snapshot(volume)
+        try:
+            self.driver.create_snapshot(made)
+        finally:
+            made.destroy()
+
+    def transfer(self, volume):
+        self.driver.accept_transfer(self.context, self.fresh(volume), 'user',
+                                    OTHER_PROJECT)
+        found = self.fresh(volume)
+        found.project_id = OTHER_PROJECT
+        found.save()
+
     def test_what_would_be_lost_is_refused_while_a_volume_is_copied(self):
-        changes = self.extend, self.restore, self.reimage
+        changes = (self.extend, self.restore, self.reimage, self.transfer,
+                   self.take_snapshot)
         for call in 'terminate_connection', 'update_migrated_volume':
             volume = self.filled()
             before = self.checksum(volume)
@@ -217,14 +232,7 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
 
     def test_a_volume_that_was_transferred_meanwhile(self):
         volume = self.filled()
-
-        def transfer():
-            self.driver.accept_transfer(self.context, self.fresh(volume),
-                                        'user', OTHER_PROJECT)
-            found = self.fresh(volume)
-            found.project_id = OTHER_PROJECT
-            found.save()
-        self.meanwhile('terminate_connection', transfer)
+        self.meanwhile('create_volume', lambda: self.transfer(volume))
         self.assert_stays(volume, 'transferred')
         self.assertEqual(OTHER_PROJECT, self.fresh(volume).project_id)
 
