@@ -250,9 +250,10 @@ class BackendCase(testtools.TestCase):
         view = self.driver.backend.inventory_source
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            known = view.known()
+            known, fresh = view.known(), view._reader.read()
             if known is None or (
-                    known.datastores == view._reader.read().datastores
+                    known.datastores == fresh.datastores
+                    and known.storage_pods == fresh.storage_pods
                     and self.knows_vms()):
                 return
             time.sleep(0.02)
