@@ -8,6 +8,7 @@
       VolumeRefused(InvalidVolume)          no backend of this kind can do it
         EncryptionRefused                   Cinder's encryption is unsupported
         NoneComplies                        no datastore meets the policy
+        NoneReserves                        no datastore reserves I/O
       BackingLost(VolumeBackendAPIException)  a volume's disk is missing
     UnknownPolicy(ProfileNotFoundException)  a type's policy is not there
     NoPlacement(NoValidDatastoreException)  no datastore fits; a reason each
@@ -112,6 +113,20 @@ class NoneComplies(VolumeRefused):
             f'no datastore of this backend complies with storage policy '
             f'{policy!r}, which vmware:storage_profile of the volume type '
             'names; change the policy so that some comply, or name another')
+
+
+class NoneReserves(VolumeRefused):
+    """No datastore of the backend can reserve what a type's QoS specs ask."""
+
+    def __init__(self, reservation: str, policy: str | None = None) -> None:
+        """:param policy: the storage policy that it must comply with too"""
+        among = (f' that complies with storage policy {policy!r}' if policy
+                 else '')
+        super().__init__(
+            f'no datastore of this backend{among} can have {reservation}, '
+            'which disk_io_reservation of the QoS specs asks for; enable '
+            'Storage I/O Control with reservations on some, or remove the '
+            'key')
 
 
 class UnknownPolicy(vmdk_exceptions.ProfileNotFoundException):

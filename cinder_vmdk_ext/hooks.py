@@ -239,8 +239,6 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
         backend.compliance.settle(given['volume'])
         if held is not None:
             held.settled = True
-    if limited:
-        backend.limits.check(given['volume'])
     return limited
 
 

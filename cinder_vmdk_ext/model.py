@@ -890,6 +890,17 @@ class Ineligibility:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reservation:
+    """I/O operations that a disk reserves, and the datastores that can."""
+
+    iops: int
+    datastores: frozenset[str]
+
+    def __str__(self) -> str:
+        return f'{self.iops} reserved I/O operations a second'
+
+
+@dataclasses.dataclass(frozen=True)
 class Requirement:
     """The requirements of a disk on its datastore."""
 
@@ -906,6 +917,7 @@ class Requirement:
     # Datastores that comply with the storage policy; None: no policy.
     policy: str | None = None
     compliant: frozenset[str] | None = None
+    reservation: Reservation | None = None
     # Whether the over-subscription ratio counts for any datastore, because
     # the scheduler did not choose the pool.
     within_ratio: bool = False
@@ -915,6 +927,8 @@ class Requirement:
                 f'{round(self.size_bytes / GIB, 2):.10g} GiB')
         if self.policy:
             text += f' with storage policy {self.policy!r}'
+        if self.reservation:
+            text += f' with {self.reservation}'
         return text
 
 

@@ -12,7 +12,6 @@ has its own value.
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -87,7 +86,7 @@ class Selection:
     """
 
     pool: str | None  # None: any datastore is suitable
-    specs: Callable[[], dict[str, str]]  # the volume type's extra specs
+    type_id: str | None  # the volume's type
     excluded: tuple[str, ...] = ()  # morefs of datastores
     # Whether the pool is another backend's, so our options do not apply.
     elsewhere: bool = False

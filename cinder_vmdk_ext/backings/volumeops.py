@@ -43,6 +43,9 @@ _UUID = 'config.instanceUuid'
 _FIRST_DISKS = ('config.hardware.device[2000]', 'config.hardware.device[3000]')
 _DEVICES, _OPTIONS = 'config.hardware.device', 'config.extraConfig'
 _VOLUME_ID = 'config.extraConfig["cinder.volume.id"]'
+# Storage I/O Control of a datastore, with reservations.
+_RESERVING = ('iormConfiguration.enabled',
+              'iormConfiguration.reservationEnabled')
 BACKING_PATHS = {
     'VirtualMachine': ('name', _UUID, _VOLUME_ID,
                        'config.files.vmPathName', 'config.template',
@@ -329,6 +332,19 @@ class VolumeOps(folders.PlaceOps):
         return collector.properties(
             self._session, self._client,
             references.Ref(entity._type, entity.value), paths)
+
+    def reserving(self, datastores: Iterable[str]) -> frozenset[str]:
+        """Those of datastores (morefs) that reserve I/O operations.
+
+        That is, with Storage I/O Control and its reservations enabled
+        (Datastore.iormConfiguration).
+        """
+        found = collector.read_objects(
+            self._session, self._client,
+            [references.Ref('Datastore', moref) for moref in datastores],
+            _RESERVING)
+        return frozenset(ref.value for ref, values in found.items()
+                         if all(map(values.get, _RESERVING)))
 
     def read_vms(self, morefs: Iterable[str], paths: tuple[str, ...],
                  value: collector.Value | None = None
@@ -817,7 +833,7 @@ class VolumeOps(folders.PlaceOps):
             'add', devices.existing_disk(
                 disk.path, disk.capacity_bytes,
                 disk.device.controller_key or 0,
-                devices.unit_number(disk)))])
+                devices.unit_number(disk), disk.limits))])
 
     def remove_disk(self, vm: Any, disk: devices.Disk) -> None:
         """Remove a disk from a VM; its file stays."""
@@ -826,6 +842,8 @@ class VolumeOps(folders.PlaceOps):
     def repoint_disk(self, backing: Any, path: str, size_bytes: int,
                      profile_id: str | None = None) -> None:
         """Make a shadow VM use another file as its disk; changes no file.
+
+        The disk keeps its I/O limits, shares and reservation.
 
         :param path: '[datastore] folder/name.vmdk'
         :param profile_id: storage policy of the disk; it is not set while a
@@ -847,7 +865,9 @@ class VolumeOps(folders.PlaceOps):
         self.reconfigure(backing, deviceChange=[
             *devices.removal(disk.device for disk in old),
             devices.change('add', devices.existing_disk(
-                path, size_bytes, controller or 0), profile_id=profile_id)])
+                path, size_bytes, controller or 0,
+                limits=old[0].limits if old else devices.UNLIMITED),
+                profile_id=profile_id)])
 
     def mark(self, vm: Any, key: str) -> str:
         """The value of a key of a VM's extra configuration; '' if unset."""

@@ -33,6 +33,9 @@ def unfit(datastore: model.Datastore, requirement: model.Requirement,
     if (requirement.compliant is not None
             and datastore.moref not in requirement.compliant):
         return f'it does not comply with storage policy {requirement.policy!r}'
+    if (requirement.reservation is not None
+            and datastore.moref not in requirement.reservation.datastores):
+        return 'Storage I/O Control with reservations is not enabled'
     if reach is None:
         reach = _reach(requirement, inventory, settings)
     if not datastore.usable_hosts & reach:

@@ -35,6 +35,7 @@ POOL = 'pool'
 THIN = 'thinProvisioned'
 ELSEWHERE = 'poolOfAnotherBackend'
 WITHIN_RATIO = 'withinOverSubscriptionRatio'
+RESERVATION = 'reservation'
 
 
 class Summary(NamedTuple):
@@ -69,7 +70,8 @@ class DatastoreSelector(upstream.DatastoreSelector):
         """Choose the datastore and the host for a disk, and claim the space.
 
         :param req: upstream's keys, and :data:`POOL` (the pool's name),
-            :data:`THIN`, :data:`ELSEWHERE` and :data:`WITHIN_RATIO`
+            :data:`THIN`, :data:`ELSEWHERE`, :data:`WITHIN_RATIO` and
+            :data:`RESERVATION`
         :param hosts: references of hosts, at least one of which must be able
             to use the datastore
         :returns: references of the host and its resource pool, and the
@@ -168,6 +170,7 @@ class DatastoreSelector(upstream.DatastoreSelector):
             excluded=frozenset(req.get(self.HARD_ANTI_AFFINITY_DS) or ()),
             types=frozenset(types) if types is not None else None,
             policy=policy, compliant=compliant,
+            reservation=req.get(RESERVATION),
             within_ratio=req.get(WITHIN_RATIO, False))
 
 

@@ -7,7 +7,6 @@ pool too, so the errors are of classes after which Cinder's scheduler does not
 try another pool.
 """
 
-import functools
 from typing import Any
 
 from oslo_log import log as logging
@@ -18,7 +17,6 @@ from cinder.volume import volume_types
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.scheduling import qos_specs
 from cinder_vmdk_ext.volumes import datastore_selection
-from cinder_vmdk_ext.volumes import qos
 
 LOG = logging.getLogger(__name__)
 
@@ -67,12 +65,11 @@ class Admission:
             raise exceptions.EncryptionRefused(
                 f'volume type {type_id} has encryption by Cinder or Nova, '
                 'which this driver cannot do')
-        self._selection.check_specs(functools.partial(
-            self._selection.specs_of, type_id))
-        return self._check_qos(type_id)
+        known = self._selection.check_specs(type_id)
+        return bool(known['qos_specs_id']) and self._check_qos(
+            type_id, datastore_selection.qos_specs_of(known))
 
-    def _check_qos(self, type_id: str) -> bool:
-        found = qos.specs(type_id)
+    def _check_qos(self, type_id: str, found: dict[str, Any] | None) -> bool:
         if not found:
             return False
         name, consumer = found['name'], found['consumer']

@@ -90,8 +90,6 @@ class Clone:
         """
         limited = self._admission.check_new(volume)
         self._create.settle(volume)
-        if limited:
-            self._limits.check(volume)
         self._copy_attached(volume, source, self._finder.existing(source),
                             moment)
         if limited:
@@ -115,18 +113,16 @@ class Clone:
                 != self._selection.pool_of(source)):
             why = 'it is scheduled to another pool than its source'
         elif self._is_barred(volume, backing):
-            why = ("its storage policy does not allow the datastore of its "
-                   'source')
+            why = ("its type's storage policy or reservation does not allow "
+                   'the datastore of its source')
         if why:
             LOG.info('Volume %(volume)s becomes a full clone: %(why)s.',
                      {'volume': volume['id'], 'why': why})
         return why is None
 
     def _is_barred(self, volume: Any, source: Any) -> bool:
-        policy = self._upstream.storage_profile(volume)
-        return bool(policy) and self._create.bars(
-            policy or '', self._selection.pool_of(volume),
-            lambda: str(self._upstream.volumeops.get_datastore(source).value))
+        return self._create.bars(volume, lambda: str(
+            self._upstream.volumeops.get_datastore(source).value))
 
     def copy(self, volume: Any, source: Any, *, snapshot: Any = None) -> None:
         """Clone a shadow VM fully, and make the clone the volume's backing."""

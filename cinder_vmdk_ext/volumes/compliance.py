@@ -2,9 +2,10 @@
 """Moves a volume without a disk to a pool that can hold it.
 
 Cinder's scheduler knows neither which datastores comply with a storage
-policy nor which of them an instance's host can use. So it may choose a pool
-that can never hold the volume, and its retry would choose that pool again.
-Where a pool only lacks space, the retry is enough.
+policy, nor which can reserve I/O operations, nor which of them an instance's
+host can use. So it may choose a pool that can never hold the volume, and its
+retry would choose that pool again. Where a pool only lacks space, the retry
+is enough.
 """
 
 import contextlib
@@ -22,7 +23,6 @@ from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import model
 from cinder_vmdk_ext.scheduling import eligibility
-from cinder_vmdk_ext.scheduling import extra_specs
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.scheduling import reservations as space
 from cinder_vmdk_ext import upstream
@@ -31,6 +31,8 @@ from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.vsphere import references
 
 LOG = logging.getLogger(__name__)
+
+Needs = datastore_selection.Needs
 
 
 class Compliance:
@@ -48,81 +50,92 @@ class Compliance:
     def settle(self, volume: Any, host: Any = None) -> None:
         """Give a volume without a disk a pool that may hold it.
 
-        Nothing changes if a datastore of its pool complies with the storage
-        policy of its type, and ``host`` can use that datastore. Otherwise the
+        Nothing changes if a datastore of its pool meets the needs of its
+        type, and ``host`` can use that datastore. Otherwise the
         volume's record names another pool of the backend at once, and the
         caller makes or promises the disk there. The target of a migration
         keeps the pool that was requested.
 
         :param host: reference of the host that runs the instance; None: there
             is no instance
-        :raises NoneComplies: no datastore of the backend complies
+        :raises NoneComplies, NoneReserves: no datastore of the backend meets
+            them
         :raises NoPlacement: with the reason for each datastore considered
         """
         if state.is_backed(volume) or volume.get('migration_status'):
             return
-        policy = self._selection.specs(volume).get(extra_specs.POLICY) or None
-        if (policy is None and host is None
+        needs = self._selection.needs(volume.get('volume_type_id'))
+        if (needs is None and host is None
                 or not self._selection.connected):
             return
         pool = self._selection.pool_of(volume)
         pinned = self._selection.pinned(pool) if pool is not None else None
         if pinned is None:
             return
-        compliant = self._compliant(policy)
-        if any(compliant(moref) and self._is_seen(host, moref)
+        meets = self._meets(needs)
+        if any(meets(moref) and self._is_seen(host, moref)
                for moref in pinned):
             return
-        self._require_one(policy)
-        self._move(volume, policy, host, self._selection.inventory())
+        self._require_one(needs)
+        self._move(volume, needs, host, self._selection.inventory())
 
-    def forbids(self, policy: str, pool: str | None) -> bool:
-        """Whether a storage policy keeps a disk from a pool.
+    def forbids(self, needs: Needs, pool: str | None) -> bool:
+        """Whether the needs of a volume type keep a disk from a pool.
 
-        :raises NoneComplies: no datastore of the backend complies
+        :raises NoneComplies, NoneReserves: from every pool of the backend
         """
         pinned = self._selection.pinned(pool) if pool is not None else None
-        if pinned is None or any(map(self._compliant(policy), pinned)):
+        if pinned is None or any(map(self._meets(needs), pinned)):
             return False
-        self._require_one(policy)
+        self._require_one(needs)
         return True
 
-    def bars(self, policy: str, pool: str | None,
+    def bars(self, needs: Needs, pool: str | None,
              datastore: Callable[[], str]) -> bool:
-        """Whether a storage policy keeps a disk from its own datastore.
+        """Whether the needs of a type keep a disk from its own datastore.
 
         Only a pool of several datastores (None: all) can have some that
-        comply and some that do not. Of others, see :meth:`forbids`.
+        meet them and some that do not. Of others, see :meth:`forbids`.
 
         :param datastore: gives its moref; called only where it matters
-        :raises NoneComplies: no datastore of the backend complies
+        :raises NoneComplies, NoneReserves: from every pool of the backend
         """
         pinned = self._selection.pinned(pool) if pool is not None else None
         if ((pinned is not None and len(pinned) == 1)
-                or self._compliant(policy)(datastore())):
+                or self._meets(needs)(datastore())):
             return False
-        self._require_one(policy)
+        self._require_one(needs)
         return True
 
-    def pool_for(self, volume: Any, policy: str,
-                 specs: Callable[[], dict[str, str]]) -> str:
+    def pool_for(self, volume: Any, needs: Needs, type_id: str) -> str:
         """A pool that can promise a volume's space under another type.
 
-        :param specs: gives the extra specs of that type
         :raises NoPlacement: with the reason for each datastore considered
         """
         seen = self._selection.inventory()
         with self._counting_promises(seen):
-            moref = self._chosen(volume, policy, None, specs)
+            moref = self._chosen(volume, needs.policy, None, type_id)
         return pool_names.by_datastore(seen, self._selection.settings)[moref]
 
-    def _require_one(self, policy: str | None) -> None:
-        """:raises NoneComplies: no datastore of the backend complies"""
-        if not any(map(self._compliant(policy), _belonging(
-                self._selection.inventory(), self._selection.settings))):
+    def _require_one(self, needs: Needs | None) -> None:
+        """:raises NoneComplies, NoneReserves: no datastore meets them"""
+        policy, reservation = needs or (None, None)
+        found = list(filter(self._complies(policy), _belonging(
+            self._selection.inventory(), self._selection.settings)))
+        if not found:
             raise exceptions.NoneComplies(policy or '')
+        if reservation is not None and (
+                reservation.datastores.isdisjoint(found)):
+            raise exceptions.NoneReserves(str(reservation), policy)
 
-    def _compliant(self, policy: str | None) -> Callable[[str], bool]:
+    def _meets(self, needs: Needs | None) -> Callable[[str], bool]:
+        """A function: whether a datastore (moref) meets the needs."""
+        policy, reservation = needs or (None, None)
+        complies = self._complies(policy)
+        return lambda moref: complies(moref) and (
+            reservation is None or moref in reservation.datastores)
+
+    def _complies(self, policy: str | None) -> Callable[[str], bool]:
         """A function: whether a datastore (moref) complies with a policy."""
         return lambda moref: self._upstream.ds_sel.is_datastore_compliant(
             references.Ref('Datastore', moref), policy)
@@ -131,9 +144,9 @@ class Compliance:
         return host is None or self._selection.is_seen_by(host,
                                                           lambda: moref)
 
-    def _move(self, volume: Any, policy: str | None, host: Any,
+    def _move(self, volume: Any, needs: Needs | None, host: Any,
               seen: model.Inventory) -> None:
-        moref = self._choose(volume, policy, host, seen)
+        moref = self._choose(volume, needs and needs.policy, host, seen)
         pool = pool_names.by_datastore(
             seen, self._selection.settings)[moref]
         before = volume['host']
@@ -149,7 +162,7 @@ class Compliance:
                 '%(why)s; pool %(after)s is used.',
                 {'volume': volume['id'], 'after': pool,
                  'before': volume_utils.extract_host(before, 'pool'),
-                 'why': _why(policy, host)})
+                 'why': datastore_selection.missed(needs, host)})
 
     def _choose(self, volume: Any, policy: str | None, host: Any,
                 seen: model.Inventory) -> str:
@@ -177,11 +190,11 @@ class Compliance:
             yield
 
     def _chosen(self, volume: Any, policy: str | None, host: Any,
-                specs: Callable[[], dict[str, str]] | None = None,
+                type_id: str | None = None,
                 must_fit: bool = True) -> str:
         """:param must_fit: whether the over-subscription ratio must be met"""
         with self._selection.selecting(
-                None, specs or (lambda: self._selection.specs(volume)),
+                None, type_id or volume.get('volume_type_id'),
                 within_ratio=must_fit):
             _host, _pool, summary = self._upstream.select_datastore_for(
                 volume['size'] * units.Gi, policy, host)
@@ -221,12 +234,3 @@ def _belonging(seen: model.Inventory,
     refused = eligibility.refusals(seen, settings)
     return [moref for moref in seen.datastores
             if moref not in refused or refused[moref].passing]
-
-
-def _why(policy: str | None, host: Any) -> str:
-    reasons = []
-    if policy is not None:
-        reasons.append(f'does not comply with storage policy {policy!r}')
-    if host is not None:
-        reasons.append("is out of reach of the instance's host")
-    return ' or '.join(reasons)

@@ -59,10 +59,11 @@ class Create:
         """Call :meth:`compliance.Compliance.settle` for a copy."""
         self._compliance.settle(volume)
 
-    def bars(self, policy: str, pool: str | None,
-             datastore: Callable[[], str]) -> bool:
+    def bars(self, volume: Any, datastore: Callable[[], str]) -> bool:
         """Call :meth:`compliance.Compliance.bars` for a linked clone."""
-        return self._compliance.bars(policy, pool, datastore)
+        needs = self._selection.needs(volume.get('volume_type_id'))
+        return needs is not None and self._compliance.bars(
+            needs, self._selection.pool_of(volume), datastore)
 
     def create_backing(self, volume: Any, host: Any = None,
                        create_params: Any = None) -> Any:

@@ -16,6 +16,7 @@ import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
+from typing import NamedTuple
 
 from oslo_utils import units
 
@@ -30,9 +31,38 @@ from cinder_vmdk_ext import model
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.scheduling import extra_specs
 from cinder_vmdk_ext.scheduling import pool_names
+from cinder_vmdk_ext.scheduling import qos_specs
 from cinder_vmdk_ext.scheduling import selector
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.vsphere import storage_policies
+
+# Where a volume type that an operation has read keeps its QoS specs, and the
+# datastores that can reserve what these ask for.
+_QOS_SPECS = 'vmdk_ext_qos_specs'
+_RESERVATION = 'vmdk_ext_reservation'
+
+
+class Needs(NamedTuple):
+    """What a volume type asks of a datastore beside space."""
+
+    policy: str | None  # the storage policy's name
+    reservation: model.Reservation | None
+
+
+def missed(needs: Needs | None, host: Any = None) -> str:
+    """What a pool lacks that does not meet the needs, for a log line.
+
+    :param host: the instance's, that could not use the pool; None: none
+    """
+    policy, reservation = needs or (None, None)
+    reasons = []
+    if policy is not None:
+        reasons.append(f'does not comply with storage policy {policy!r}')
+    if reservation is not None:
+        reasons.append(f'cannot have {reservation}')
+    if host is not None:
+        reasons.append("is out of reach of the instance's host")
+    return ' or '.join(reasons)
 
 
 def read_type(type_id: str) -> dict[str, Any]:
@@ -51,6 +81,26 @@ def read_type(type_id: str) -> dict[str, Any]:
             cinder_context.get_admin_context(), type_id)
         if known is not None:
             known[type_id] = found
+    return found
+
+
+def read_qos_specs(type_id: str | None) -> dict[str, Any] | None:
+    """The QoS specs of a volume type, as Cinder has them.
+
+    An operation reads them once, like the type.
+    """
+    return qos_specs_of(read_type(type_id)) if type_id else None
+
+
+def qos_specs_of(known: dict[str, Any]) -> dict[str, Any] | None:
+    """As :func:`read_qos_specs`, of a type that was read (:func:`read_type`).
+    """
+    if not known['qos_specs_id']:
+        return None
+    if _QOS_SPECS not in known:
+        known[_QOS_SPECS] = volume_types.get_volume_type_qos_specs(
+            known['id'])['qos_specs']
+    found: dict[str, Any] | None = known[_QOS_SPECS]
     return found
 
 
@@ -162,13 +212,13 @@ class DatastoreSelection:
     # -- Selecting ----------------------------------------------------------
 
     @staticmethod
-    def selecting(pool: str | None, specs: Callable[[], dict[str, str]],
+    def selecting(pool: str | None, type_id: str | None,
                   excluded: tuple[str, ...] = (), elsewhere: bool = False,
                   within_ratio: bool = False
                   ) -> AbstractContextManager[operation.Operation]:
         """Make every selection in this block obey a pool and a type.
 
-        :param specs: gives the extra specs of the type
+        :param type_id: of the volume type
         :param excluded: datastores (morefs) that must not be selected
         :param elsewhere: the pool belongs to another backend
         :param within_ratio: whether a thin disk must not exceed the
@@ -176,7 +226,7 @@ class DatastoreSelection:
             for the pool that it chooses
         """
         return operation.scope(selection=operation.Selection(
-            pool, specs, excluded, elsewhere, within_ratio))
+            pool, type_id, excluded, elsewhere, within_ratio))
 
     def select_for_volume(self, volume: Any, host: Any = None,
                           create_params: Any = None) -> Any:
@@ -187,7 +237,7 @@ class DatastoreSelection:
         size_gib = (create_params or {}).get(upstream.CREATE_PARAM_DISK_SIZE)
         # A size is given only for a disk that may go to any pool.
         pool = self.pool_of(volume) if size_gib is None else None
-        with self.selecting(pool, lambda: self.specs(volume)):
+        with self.selecting(pool, volume.get('volume_type_id')):
             (found, resource_pool, summary) = (
                 self._upstream.select_datastore_of(
                     volume, units.Gi * (
@@ -204,8 +254,12 @@ class DatastoreSelection:
         """
         wanted = operation.current().selection
         if wanted is not None and self._reader is not None:
-            req = req | {selector.THIN: extra_specs.is_thin(wanted.specs()),
-                         selector.WITHIN_RATIO: wanted.within_ratio}
+            known = read_type(wanted.type_id) if wanted.type_id else None
+            req = req | {
+                selector.RESERVATION: known and self._reservation(known),
+                selector.THIN: extra_specs.is_thin(
+                    known and known['extra_specs'] or {}),
+                selector.WITHIN_RATIO: wanted.within_ratio}
             if wanted.excluded:
                 req[upstream.EXCLUDED_DATASTORES] = list(wanted.excluded)
             if wanted.pool is not None:
@@ -218,7 +272,7 @@ class DatastoreSelection:
         """Select a datastore of the volume's pool; if none fits, any."""
         for pool in (self.pool_of(volume), None):
             try:
-                with self.selecting(pool, lambda: self.specs(volume),
+                with self.selecting(pool, volume.get('volume_type_id'),
                                     excluded):
                     return select()
             except exceptions.NoPlacement:
@@ -227,19 +281,61 @@ class DatastoreSelection:
 
     # -- Volume types -------------------------------------------------------
 
-    def check_specs(self, specs: Callable[[], dict[str, str]]) -> None:
+    def check_specs(self, type_id: str) -> dict[str, Any]:
         """Refuse extra specs that name something that does not exist.
 
+        :returns: the volume type (:func:`read_type`)
         :raises InvalidExtraSpec: names the key and its value
         """
+        known = read_type(type_id)
         if self._directory is not None:
-            found = specs()
+            found = known['extra_specs'] or {}
             extra_specs.check(found, functools.partial(
                 self._directory.names, found.get(extra_specs.POLICY)))
+        return known
 
     def specs(self, volume: Any) -> dict[str, str]:
         """The extra specs of a volume's type."""
         return self.specs_of(volume.get('volume_type_id'))
+
+    def needs(self, type_id: str | None) -> Needs | None:
+        """What a volume type asks of a datastore beside space; None: nothing.
+
+        Of a reservation that the QoS specs ask for wrongly it says nothing:
+        the operations that set it refuse it.
+        """
+        if not type_id:
+            return None
+        known = read_type(type_id)
+        policy = (known['extra_specs'] or {}).get(extra_specs.POLICY) or None
+        reservation = self._reservation(known)
+        if policy is None and reservation is None:
+            return None
+        return Needs(policy, reservation)
+
+    def _reservation(self, known: dict[str, Any]) -> model.Reservation | None:
+        """What a volume type's QoS specs reserve, and where that is possible.
+
+        An operation asks the vCenter once.
+
+        :param known: the type, as :func:`read_type` has it
+        :returns: None: they reserve nothing, or are wrong
+        """
+        specs = qos_specs_of(known) if self.connected else None
+        if specs is None:
+            return None
+        try:
+            asked = qos_specs.of_type(specs)
+        except exceptions.InvalidQosSpec:
+            return None
+        if asked is None or not asked.reservation:
+            return None
+        if _RESERVATION not in known:
+            known[_RESERVATION] = model.Reservation(
+                asked.reservation, self._upstream.volumeops.reserving(
+                    self.inventory().datastores))
+        found: model.Reservation = known[_RESERVATION]
+        return found
 
     @staticmethod
     def specs_of(type_id: str | None) -> dict[str, str]:

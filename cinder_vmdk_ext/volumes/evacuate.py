@@ -223,7 +223,7 @@ class Evacuation:
                 if each.datacenter not in datacenters]
         selection: contextlib.AbstractContextManager[Any] = (
             self._backend.selection.selecting(
-                pool, lambda: self._backend.selection.specs(snapshot.volume),
+                pool, snapshot.volume.volume_type_id,
                 (*self._excluded, *away)))
         return selection
 

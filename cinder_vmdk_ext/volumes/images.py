@@ -166,7 +166,7 @@ class Images:
                disable_sparse: bool) -> None:
         with self._selection.selecting(
                 self._selection.pool_of(target),
-                lambda: self._selection.specs(target)):
+                target.get('volume_type_id')):
             self._upstream.original.copy_image_to_volume(
                 context, target, source, image_id, disable_sparse)
 
@@ -182,7 +182,7 @@ class Images:
             place = original.temp_image_folder(image_size_in_bytes)
         except exceptions.NoPlacement:
             # vSAN and vVol datastores hold no bare images.
-            with self._selection.selecting(None, dict):
+            with self._selection.selecting(None, None):
                 place = original.temp_image_folder(image_size_in_bytes)
         datacenter, datastore, shared = place
         folder = names.temporary_folder(self._deployment())

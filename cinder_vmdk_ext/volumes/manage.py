@@ -241,6 +241,14 @@ class Manage:
                 reason="the disk's datastore does not comply with storage "
                 f'policy {policy!r}; manage it with another type, then retype '
                 'it')
+        needs = self._selection.needs(volume.get('volume_type_id'))
+        reserved = needs and needs.reservation
+        if (reserved is not None
+                and disk.datastore not in reserved.datastores):
+            raise exception.ManageExistingVolumeTypeMismatch(
+                reason="the disk's datastore cannot have "
+                f'{reserved}, which the QoS specs of the type ask for; manage '
+                'it with another type, then retype it')
 
     def update_of(self, volume: Any,
                   disk: shadow.ScannedDisk) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Migrate:
             pool = volume_utils.extract_host(host['host'], 'pool')
             if not self.is_on(pool, volume, backing):
                 self.move(volume, backing, pool,
-                          lambda: self._selection.specs(volume),
+                          volume.get('volume_type_id'),
                           elsewhere=self._selection.is_elsewhere(volume,
                                                                  host),
                           sharing=sharing)
@@ -96,25 +96,23 @@ class Migrate:
         return str(self._upstream.volumeops.get_datastore(backing).value)
 
     def move(self, volume: Any, backing: Any, pool: str | None,
-             specs: Callable[[], dict[str, str]],
+             type_id: str | None,
              provisioning: str | None = None, policy: str | None = None,
-             elsewhere: bool = False, sharing: bool = True,
-             excluded: tuple[str, ...] = ()) -> None:
+             elsewhere: bool = False, sharing: bool = True) -> None:
         """Move a volume's disk to a pool, attached or not.
 
         :param pool: None: any; a thin disk then goes only to where it is
             within the over-subscription ratio, as the scheduler ensures for
             the pool that it chooses
-        :param specs: gives the extra specs to obey
+        :param type_id: of the volume type to obey
         :param provisioning: disk type there; None: unchanged
         :param policy: storage policy there; None: that of the volume's type
         :param elsewhere: the pool belongs to another backend
-        :param excluded: datastores (morefs) that must not be selected
         """
         wanted = policy or self._upstream.storage_profile(volume)
         profile_id = self._selection.policy_id(policy)
         if not self._upstream.in_use(volume):
-            with self._selection.selecting(pool, specs, excluded, elsewhere,
+            with self._selection.selecting(pool, type_id, elsewhere=elsewhere,
                                            within_ratio=pool is None):
                 (host, resource_pool, summary) = (
                     self._upstream.select_datastore_for(
@@ -131,8 +129,8 @@ class Migrate:
                 'there is put into that folder and deleted with the instance. '
                 'Detach the volume first, or choose another pool')
         with self._selection.selecting(
-                pool, specs, (*excluded, home) if home else excluded,
-                elsewhere, within_ratio=pool is None):
+                pool, type_id, (home,) if home else (), elsewhere,
+                within_ratio=pool is None):
             (_host, _resource_pool, summary) = (
                 self._upstream.select_datastore_for(
                     volume['size'] * units.Gi, wanted,
@@ -158,7 +156,7 @@ class Migrate:
             hosts = (self._upstream.volumeops.get_host(instance),)
             excluded = (*excluded, *self._homes_of(instance))
         with self._selection.selecting(
-                None, lambda: self._selection.specs(volume), excluded):
+                None, volume.get('volume_type_id'), excluded):
             (_host, _resource_pool, summary) = (
                 self._upstream.select_datastore_for(
                     volume['size'] * units.Gi,

@@ -14,7 +14,6 @@ import functools
 import time
 from collections.abc import Callable
 from typing import Any
-from typing import NamedTuple
 
 from oslo_log import log as logging
 from oslo_utils import excutils
@@ -22,18 +21,15 @@ from oslo_vmware import exceptions as vmware_exceptions
 
 from cinder import context as cinder_context
 from cinder import objects
-from cinder.volume import volume_types
 
 from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
-from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.scheduling import qos_specs
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import replace
-from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import virtual_devices as devices
 
 LOG = logging.getLogger(__name__)
@@ -42,8 +38,6 @@ LOG = logging.getLogger(__name__)
 #: After that, a change of its instance's VM leads to the volume.
 EXPECTING_SECONDS = 2.0
 LONGEST_ATTACH_SECONDS = 600.0
-# Where a volume type that an operation has read keeps its QoS specs.
-_SPECS = 'vmdk_ext_qos_specs'
 
 
 def wanted(type_id: str | None) -> devices.Allocation | None:
@@ -51,7 +45,7 @@ def wanted(type_id: str | None) -> devices.Allocation | None:
 
     :raises InvalidQosSpec: they ask for what vSphere does not have
     """
-    return qos_specs.of_type(specs(type_id))
+    return qos_specs.of_type(datastore_selection.read_qos_specs(type_id))
 
 
 def _wanted_once(type_id: str | None) -> devices.Allocation | None:
@@ -60,21 +54,6 @@ def _wanted_once(type_id: str | None) -> devices.Allocation | None:
         return wanted(type_id)
     except exceptions.InvalidQosSpec:
         return None
-
-
-def specs(type_id: str | None) -> dict[str, Any] | None:
-    """The QoS specs of a volume type, as Cinder has them."""
-    if not type_id:
-        return None
-    known = (operation.current().types or {}).get(
-        type_id) or datastore_selection.read_type(type_id)
-    if not known['qos_specs_id']:
-        return None
-    if _SPECS not in known:
-        known[_SPECS] = volume_types.get_volume_type_qos_specs(
-            type_id)['qos_specs']
-    found: dict[str, Any] | None = known[_SPECS]
-    return found
 
 
 def judge() -> Callable[[Any, devices.Disk], bool]:
@@ -96,24 +75,6 @@ def judge() -> Callable[[Any, devices.Disk], bool]:
     return is_right
 
 
-class _Unable(NamedTuple):
-    """Datastores that cannot reserve I/O operations."""
-
-    reservation: int  # I/O operations a second
-    morefs: frozenset[str]
-    reasons: dict[str, str]  # by their names
-    everywhere: bool  # whether no other one was looked at
-
-
-class Changed(NamedTuple):
-    """What a change of types makes of a volume's allocation."""
-
-    differs: bool
-    # Datastores (morefs) that the disk must not go to: they cannot reserve
-    # what the new type asks for.
-    unable: frozenset[str]
-
-
 class DiskLimits:
     """Limits, shares and reservations of volumes' disks."""
 
@@ -130,52 +91,6 @@ class DiskLimits:
         self._warned: set[str] = set()
 
     # -- Volumes that are made, and types that change -----------------------
-
-    def check(self, volume: Any) -> None:
-        """Refuse a pool that cannot reserve what a volume's type asks for.
-
-        If some of its datastores can, the operation chooses one of those.
-
-        :raises NoPlacement: Cinder may try another pool
-        """
-        def places() -> frozenset[str]:
-            pool = self._selection.pool_of(volume)
-            morefs = self._selection.pinned(pool) if pool else None
-            return morefs or frozenset()
-        found = self._unable(wanted(volume.get('volume_type_id')), places)
-        if found.everywhere:
-            raise exceptions.NoPlacement(
-                f'{found.reservation} reserved I/O operations a second',
-                found.reasons)
-        held = operation.current().claims
-        if held is not None:
-            held.refused |= found.morefs
-
-    def _unable(self, asked: devices.Allocation | None,
-                places: Callable[[], frozenset[str]]) -> _Unable:
-        """:param places: called only if a reservation is asked for"""
-        reservation = asked.reservation if asked is not None else None
-        if not reservation:
-            return _Unable(0, frozenset(), {}, False)
-        looked = {moref: self._no_reservation(moref)
-                  for moref in sorted(places())}
-        morefs = frozenset([moref for moref, (_name, why) in looked.items()
-                            if why is not None])
-        return _Unable(reservation, morefs, {
-            name: why for name, why in looked.values() if why is not None},
-            bool(morefs) and len(morefs) == len(looked))
-
-    def _no_reservation(self, moref: str) -> tuple[str, str | None]:
-        """A datastore's name, and why it reserves nothing; None: it does."""
-        seen = self._upstream.volumeops.properties(
-            references.Ref('Datastore', moref), 'name',
-            'iormConfiguration.enabled',
-            'iormConfiguration.reservationEnabled')
-        if seen.get('iormConfiguration.enabled') and seen.get(
-                'iormConfiguration.reservationEnabled'):
-            return seen.get('name') or moref, None
-        return seen.get('name') or moref, (
-            'Storage I/O Control with reservations is not enabled')
 
     def apply_new(self, volume: Any) -> None:
         """Set a new volume's allocation; if that fails, delete its VM.
@@ -217,31 +132,22 @@ class DiskLimits:
             self._upstream.volumeops.reconfigure_disk(backing, limits=asked)
 
     def change(self, volume: Any, backing: Any, type_id: str | None,
-               new_type_id: str | None,
-               places: Callable[[], frozenset[str]] = frozenset) -> 'Changed':
+               new_type_id: str | None) -> bool:
         """Change a volume's allocation from one type's to another's.
 
         A value that only the old type specifies gets its default, and so does
         one that it specified when the disk got it. A value that neither
         specifies stays, because an administrator may have set it.
 
-        :param places: returns the datastores (morefs) that the disk may go
-            to; called only if the new type asks for a reservation
-        :raises VolumeRefused: none of them can reserve; nothing is changed
+        :returns: whether the types differ in it
         """
         ops = self._upstream.volumeops
         none = devices.Allocation()
         # The specs may have changed since; the shadow VM's disk is a record.
         before = (_wanted_once(type_id) or none).over(ops.limits_of(backing))
         after = wanted(new_type_id) or none
-        found = self._unable(after, places)
-        if found.everywhere:
-            raise exceptions.VolumeRefused('; '.join(
-                f'{found.reservation} I/O operations a second cannot be '
-                f'reserved on datastore {name}: {why}'
-                for name, why in found.reasons.items()))
         if before == after:
-            return Changed(False, found.morefs)
+            return False
         target = after.over(before.reset())
         if self._upstream.in_use(volume):
             self._set_attached(volume, target)
@@ -254,7 +160,7 @@ class DiskLimits:
             LOG.debug('Volume %(volume)s: the I/O limits of its shadow VM '
                       'stay as they are: %(error)s',
                       {'volume': volume['id'], 'error': error})
-        return Changed(True, found.morefs)
+        return True
 
     # -- Attached volumes ---------------------------------------------------
 

@@ -230,7 +230,7 @@ class Restore:
                                       ops.adapter_of(old) if disk else None)
         with self._selection.selecting(
                 self._selection.pool_of(target),
-                lambda: self._selection.specs(volume)):
+                volume.get('volume_type_id')):
             return self._images.imported(
                 target, concurrency.in_turns(data.chunks, 1),
                 data.size_bytes, volume['size'] * units.Gi,

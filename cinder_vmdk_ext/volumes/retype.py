@@ -37,6 +37,15 @@ class _Form(NamedTuple):
     policy: str | None
 
 
+class _Target(NamedTuple):
+    """Where a volume is to be."""
+
+    chosen: str | None  # the pool that the scheduler chose
+    pool: str | None  # the one that it may go to; None: any
+    needs: datastore_selection.Needs | None  # of the new type
+    elsewhere: bool  # the pool is another backend's
+
+
 class Retype:
     """Changes a disk's form, and moves it to a pool, for a new type."""
 
@@ -68,7 +77,7 @@ class Retype:
         If the pool stays the same, the disk is changed in place, and only
         where the types differ. If that needs a copy, the volume stays complete
         until the copy replaces its disk. If the pool that the scheduler chose
-        does not comply with the new type's storage policy, which the
+        does not meet the new type's storage policy or reservation, which the
         scheduler does not know, the disk stays where it is or goes to another
         pool of the backend.
 
@@ -76,9 +85,9 @@ class Retype:
         :param host: its ``host['host']`` names the pool
         :returns: False: this driver cannot do it, and Cinder may migrate;
             otherwise True, or True and the update of the record
-        :raises NoneComplies: no datastore of the backend complies
-        :raises VolumeRefused: the new type has encryption, or reserves I/O
-            operations where the datastore cannot
+        :raises NoneComplies, NoneReserves: no datastore of the backend meets
+            the needs of the new type
+        :raises VolumeRefused: the new type has encryption
         :raises InvalidExtraSpec: an extra spec of the new type names something
             that does not exist
         :raises InvalidQosSpec: a QoS spec of it does
@@ -102,38 +111,42 @@ class Retype:
         elsewhere = bool(host) and self._selection.is_elsewhere(volume, host)
         if elsewhere and not self._migrate.reaches(volume, host):
             return False
+        target = self._target(volume, new_type, host, elsewhere)
         backing = self._finder.existing(volume)
-        if not backing:
-            return self._promise(volume, new_type, host, elsewhere)
         # First, as it is quickly undone.
-        limits = self._limits.change(
-            volume, backing, volume['volume_type_id'], new_type['id'],
-            lambda: self._places_of(volume, backing, new_type, host,
-                                    elsewhere))
+        limited = backing and self._limits.change(
+            volume, backing, volume['volume_type_id'], new_type['id'])
         done: bool | tuple[bool, dict[str, Any]] = False
         try:
-            done = self._change(volume, backing, new_type, host, elsewhere,
-                                tuple(limits.unable))
+            done = (self._change if backing else self._promise)(
+                volume, backing, new_type, host, target)
         finally:
-            if limits.differs and not done:
+            if limited and not done:
                 self._limits.change(volume, backing, new_type['id'],
                                     volume['volume_type_id'])
         return done
 
-    def _promise(self, volume: Any, new_type: Any, host: Any,
-                 elsewhere: bool) -> bool | tuple[bool, dict[str, Any]]:
+    def _target(self, volume: Any, new_type: Any, host: Any,
+                elsewhere: bool) -> _Target:
+        """:raises NoneComplies, NoneReserves: as :meth:`_allowed`"""
+        chosen = self._pool_in(host)
+        needs = self._selection.needs(new_type['id'])
+        pool = (self._allowed(volume, chosen, needs)
+                if needs and not elsewhere else chosen)
+        return _Target(chosen, pool, needs, elsewhere)
+
+    def _promise(self, volume: Any, _backing: None, new_type: Any, host: Any,
+                 target: _Target) -> bool | tuple[bool, dict[str, Any]]:
         """Promise the space of a volume without a disk where it may be."""
         if not host or not state.is_promised(volume):
             return True
-        pool = chosen = self._pool_in(host)
-        policy = self._upstream.storage_profile_of(new_type['id'])
-        if policy and not elsewhere:
-            pool = self._allowed(volume, pool, policy)
-        if pool == chosen or not policy:
+        if target.pool == target.chosen:
             return True, self._selection.promised_place(host)
-        values = records.on_pool(volume, pool or self._places.pool_for(
-            volume, policy, lambda: self._selection.specs_of(new_type['id'])))
-        self._warn(volume, chosen, policy, values['host'])
+        assert target.needs is not None
+        values = records.on_pool(
+            volume, target.pool or self._places.pool_for(
+                volume, target.needs, new_type['id']))
+        self._warn(volume, target, values['host'])
         return True, values | self._selection.promised_place(values)
 
     def _pool_in(self, host: Any) -> str | None:
@@ -143,16 +156,15 @@ class Retype:
         return pool
 
     @staticmethod
-    def _warn(volume: Any, chosen: str | None, policy: str | None,
-              host: str) -> None:
+    def _warn(volume: Any, target: _Target, host: str) -> None:
         LOG.warning('Volume %(volume)s: pool %(chosen)s was requested, which '
-                    'does not comply with storage policy %(policy)r; the '
-                    'volume is on %(host)s.',
-                    {'volume': volume['id'], 'chosen': chosen,
-                     'policy': policy, 'host': host})
+                    '%(why)s; the volume is on %(host)s.',
+                    {'volume': volume['id'], 'chosen': target.chosen,
+                     'why': datastore_selection.missed(target.needs),
+                     'host': host})
 
     def _change(self, volume: Any, backing: Any, new_type: Any,
-                host: Any, elsewhere: bool, excluded: tuple[str, ...]
+                _host: Any, target: _Target
                 ) -> bool | tuple[bool, dict[str, Any]]:
         # The disk's own adapter counts, not the one that its type names.
         before = self._form(volume['volume_type_id'])._replace(
@@ -160,9 +172,12 @@ class Retype:
         after = self._form(new_type['id'])
         if after.adapter is None:
             after = after._replace(adapter=before.adapter)
-        chosen = self._pool_in(host)
-        pool, moving = self._target(volume, backing, after.policy, host,
-                                    elsewhere)
+        chosen, pool, needs, elsewhere = target
+        moving = pool != chosen and pool is None or (
+            not self._migrate.is_on(pool, volume, backing)) or (
+                needs is not None and not elsewhere and self._places.bars(
+                    needs, pool,
+                    lambda: self._migrate.datastore_of(volume, backing)))
         obstacle = self._obstacle(volume, backing, before, after, moving)
         if obstacle:
             LOG.warning('Volume %(volume)s cannot be retyped by this driver: '
@@ -170,58 +185,30 @@ class Retype:
             return False
         if moving:
             self._retype_moving(volume, backing, pool, before, after,
-                                new_type, elsewhere, excluded)
+                                new_type, elsewhere)
         elif before.provisioning != after.provisioning:
             self._retype_copying(volume, backing, pool, after, new_type,
-                                 elsewhere, excluded)
+                                 elsewhere)
         else:
             self._retype_in_place(volume, backing, before, after)
         if pool == chosen:
             return True
         self._host_record.follow_disk(volume, backing)
-        self._warn(volume, chosen, after.policy, volume['host'])
+        self._warn(volume, target, volume['host'])
         return True, {field: volume[field]
                       for field in ('host', 'cluster_name') if volume[field]}
 
-    def _target(self, volume: Any, backing: Any, policy: str | None,
-                host: Any, elsewhere: bool) -> tuple[str | None, bool]:
-        """The pool for a disk (None: any), and whether the disk moves.
-
-        :param policy: storage policy of the new type
-        :raises NoneComplies: no datastore of the backend complies
-        """
-        pool = chosen = self._pool_in(host)
-        if policy and not elsewhere:
-            pool = self._allowed(volume, pool, policy)
-        return pool, pool != chosen and pool is None or (
-            not self._migrate.is_on(pool, volume, backing)) or (
-                bool(policy) and not elsewhere and self._places.bars(
-                    policy or '', pool,
-                    lambda: self._migrate.datastore_of(volume, backing)))
-
-    def _places_of(self, volume: Any, backing: Any, new_type: Any, host: Any,
-                   elsewhere: bool) -> frozenset[str]:
-        """The datastores (morefs) that a disk may go to; empty: any."""
-        pool, moving = self._target(
-            volume, backing, self._upstream.storage_profile_of(
-                new_type['id']), host, elsewhere)
-        if not moving and self._upstream.disk_type_of(
-                new_type['id']) == self._upstream.disk_type_of(
-                    volume['volume_type_id']):
-            return frozenset({self._migrate.datastore_of(volume, backing)})
-        pinned = self._selection.pinned(pool) if pool is not None else None
-        return pinned or frozenset()
-
     def _allowed(self, volume: Any, chosen: str | None,
-                 policy: str) -> str | None:
+                 needs: datastore_selection.Needs) -> str | None:
         """The pool for a disk: the chosen one, its present one, or None: any.
 
-        :raises NoneComplies: no datastore of the backend complies
+        :raises NoneComplies, NoneReserves: no datastore of the backend meets
+            the needs of the new type
         """
-        if not self._places.forbids(policy, chosen):
+        if not self._places.forbids(needs, chosen):
             return chosen
         own = self._selection.pool_of(volume)
-        if own == chosen or self._places.forbids(policy, own):
+        if own == chosen or self._places.forbids(needs, own):
             return None
         return own
 
@@ -248,7 +235,7 @@ class Retype:
 
     def _retype_moving(self, volume: Any, backing: Any, pool: str | None,
                        before: _Form, after: _Form, new_type: Any,
-                       elsewhere: bool, excluded: tuple[str, ...]) -> None:
+                       elsewhere: bool) -> None:
         shape = self._upstream.volumeops.reconfigure_disk
         # The adapter first: a move takes long to undo, this does not.
         changed = before.adapter != after.adapter
@@ -257,10 +244,10 @@ class Retype:
         try:
             self._migrate.move(
                 volume, backing, pool,
-                lambda: self._selection.specs_of(new_type['id']),
+                new_type['id'],
                 provisioning=after.provisioning
                 if before.provisioning != after.provisioning else None,
-                policy=after.policy, elsewhere=elsewhere, excluded=excluded)
+                policy=after.policy, elsewhere=elsewhere)
         except Exception:
             if changed:
                 shape(backing, adapter=before.adapter)
@@ -269,11 +256,10 @@ class Retype:
             self._set_form(volume, backing, profile_id='')
 
     def _retype_copying(self, volume: Any, backing: Any, pool: str | None,
-                        after: _Form, new_type: Any, elsewhere: bool,
-                        excluded: tuple[str, ...]) -> None:
+                        after: _Form, new_type: Any,
+                        elsewhere: bool) -> None:
         with self._selection.selecting(
-                pool, lambda: self._selection.specs_of(new_type['id']),
-                excluded, elsewhere):
+                pool, new_type['id'], elsewhere=elsewhere):
             (host, resource_pool, summary) = (
                 self._upstream.select_datastore_for(
                     volume['size'] * units.Gi, after.policy))

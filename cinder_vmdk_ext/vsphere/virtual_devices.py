@@ -381,9 +381,20 @@ def new_controller(adapter: str, devices: Iterable[Device]) -> soap.Typed:
 
 
 def existing_disk(path: str, size_bytes: int, controller_key: int,
-                  unit_number: int = 0) -> soap.Typed:
-    """A device for a disk whose file already exists."""
-    return soap.Typed('VirtualDisk', {
+                  unit_number: int = 0,
+                  limits: Allocation = UNLIMITED) -> soap.Typed:
+    """A device for a disk whose file already exists.
+
+    :param limits: all four values must be specified
+    """
+    # Only unusual ones need the privilege VirtualMachine.Config.Resource.
+    unusual = {} if limits == UNLIMITED else {
+        'storageIOAllocation': soap.Typed('StorageIOAllocationInfo', {
+            'limit': limits.limit,
+            'shares': soap.Typed('SharesInfo', {
+                'shares': limits.shares, 'level': limits.level}),
+            'reservation': limits.reservation})}
+    return soap.Typed('VirtualDisk', unusual | {
         'key': NEW_DISK,
         'backing': soap.Typed('VirtualDiskFlatVer2BackingInfo', {
             'fileName': path, 'diskMode': 'persistent'}),

@@ -8,6 +8,7 @@ from unittest import mock
 from oslo_vmware import exceptions as vmware_exceptions
 from pyVmomi import vim
 
+from cinder import exception
 from cinder.volume import qos_specs
 from cinder.volume import volume_types
 
@@ -285,38 +286,105 @@ class QosTestCase(attached_case.AttachedCase):
             self.control.remove_fault(rule)
         self.assertEqual(300, self.of_shadow(volume)[0])
 
-    def test_a_reservation_needs_a_datastore_that_reserves(self):
+    def test_a_reservation_that_no_datastore_can_have_is_refused_once(self):
         type_id = self.qos_type('reserved', disk_io_reservation='100')
-        volume = self.new_volume(type_id=type_id)
+        volume = self.create()
         self.control.reset_journal()
+        for hook, *args in ((self.driver.create_volume,
+                             self.new_volume(type_id=type_id)),
+                            (self.retype, volume, type_id)):
+            with self.assertRaisesRegex(
+                    exceptions.NoneReserves, 'no datastore of this backend '
+                    'can have 100 reserved I/O operations a second'):
+                hook(*args)
+        done = self.control.journal()['methods']
+        self.assertNotIn('CreateVM_Task', done)
+        self.assertNotIn('ReconfigVM_Task', done)
+
+    def reserved(self):
+        """A type that only LocalDS_2 can have."""
+        reserve(self, 'LocalDS_2', True)
+        return self.qos_type('reserved', disk_io_reservation='100')
+
+    def assert_reserved(self, volume):
+        truth = self.truth(volume)
+        self.assertEqual('LocalDS_2', truth.datastore)
+        self.assert_on('LocalDS_2', volume)
+        self.assertEqual(100, allocation(truth.disk)[3])
+
+    def test_a_volume_of_each_pool_lands_on_one_that_reserves(self):
+        # The scheduler knows none of it, and would try one pool three times.
+        type_id = self.reserved()
+        for name in ('LocalDS_1', 'LocalDS_2'):
+            self.assert_reserved(self.create(name, type_id=type_id))
+        source = self.create('LocalDS_1')
+        linked = self.volume_type('linked', clone_type='linked')
+        specs = volume_types.get_volume_type_qos_specs(type_id)['qos_specs']
+        qos_specs.associate_qos_with_type(self.context, specs['id'],
+                                          linked['id'])
+        copy = self.new_volume('LocalDS_1', type_id=linked['id'])
+        self.made(copy, self.driver.create_cloned_volume(copy, source))
+        self.assert_reserved(copy)
         with self.assertRaisesRegex(
-                exceptions.NoPlacement, '100 reserved I/O operations.*'
-                'LocalDS_1: Storage I/O Control with reservations is not'):
-            self.driver.create_volume(volume)
-        self.assertNotIn('CreateVM_Task', self.control.journal()['methods'])
-        with self.assertRaisesRegex(exceptions.VolumeRefused,
-                                    'reserved on datastore LocalDS_1'):
-            self.retype(self.create(), type_id)
-        reserve(self, 'LocalDS_1', True)
+                exceptions.NoPlacement, 'with 100 reserved I/O operations a '
+                'second: LocalDS_1: Storage I/O Control with reservations is '
+                'not enabled'):
+            self.driver.migrate_volume(self.context, copy,
+                                       self.there('LocalDS_1'))
+
+    def test_a_promise_with_a_reservation_is_kept_where_it_can_be(self):
+        type_id = self.reserved()
+        self.driver = self.make_driver(vmware_lazy_create=True)
+        volume = self.new_volume('LocalDS_1', type_id=type_id)
         self.made(volume, self.driver.create_volume(volume))
-        self.assertEqual(100, self.of_shadow(volume)[3])
+        self.assertEqual('LocalDS_2',
+                         self.fresh(volume).host.partition('#')[2])
+        self.attach(volume, self.instance)
+        self.reconcile()
+        self.assert_reserved(volume)
+        self.assertEqual(100, self.on_instance(volume)[3])
+
+    def test_a_retype_moves_a_disk_to_a_datastore_that_reserves(self):
+        type_id = self.reserved()
+        for volume in (self.create('LocalDS_1'), self.attached()):
+            pool = volume.host.partition('#')[2]
+            done = self.driver.retype(
+                self.context, volume, volume_types.get_volume_type(
+                    self.context, type_id), {}, self.there(pool))
+            volume.update({'volume_type_id': type_id, **done[1]})
+            volume.save()
+            self.assert_reserved(volume)
+        self.assertEqual(100, self.on_instance(volume)[3])
+
+    def test_a_disk_where_nothing_is_reserved_is_not_managed(self):
+        type_id = self.reserved()
+        source = self.create('LocalDS_1')
+        vm = self.truth(source).vm
+        self.driver.unmanage(source)
+        source.destroy()
+        volume = self.new_volume('LocalDS_2', type_id=type_id)
+        before = vm.config.hardware.device
+        with self.assertRaisesRegex(
+                exception.ManageExistingVolumeTypeMismatch,
+                "the disk's datastore cannot have 100 reserved"):
+            self.driver.manage_existing(volume, {'source-name': next(
+                each.backing.fileName for each in before
+                if isinstance(each, vim.vm.device.VirtualDisk))})
 
     def test_a_retype_looks_where_the_disk_will_be(self):
         type_id = self.qos_type('reserved', disk_io_reservation='100')
-        for datastore, refuses in (('LocalDS_2', False), ('LocalDS_1', True)):
-            reserve(self, datastore, True)
-            volume = self.create()
-            if refuses:
-                with self.assertRaisesRegex(
-                        exceptions.VolumeRefused,
-                        'reserved on datastore LocalDS_3'):
-                    self.retype(volume, type_id, 'LocalDS_3')
-                self.assertEqual(DEFAULT, self.of_shadow(volume))
-                self.assertEqual('LocalDS_1', self.truth(volume).datastore)
-            else:
-                self.assertTrue(self.retype(volume, type_id, datastore))
-                self.assertEqual(100, self.of_shadow(volume)[3])
-                self.assertEqual(datastore, self.truth(volume).datastore)
+        reserve(self, 'LocalDS_2', True)
+        volume = self.create()
+        self.assertTrue(self.retype(volume, type_id, 'LocalDS_2'))
+        self.assert_reserved(volume)
+        # It stays rather than go to one that cannot.
+        plain = self.volume_type('plain again')['id']
+        self.assertTrue(self.retype(volume, plain, 'LocalDS_2'))
+        done = self.driver.retype(
+            self.context, volume, volume_types.get_volume_type(
+                self.context, type_id), {}, self.there('LocalDS_3'))
+        self.assertIn('LocalDS_2', done[1]['host'])
+        self.assert_reserved(volume)
 
 
 class PodQosTestCase(backend_case.BackendCase):

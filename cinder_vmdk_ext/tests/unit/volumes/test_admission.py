@@ -15,13 +15,12 @@ class AdmissionTestCase(unittest.TestCase):
     def setUp(self):
         super().setUp()
         self.selection = mock.Mock()
+        self.selection.check_specs.return_value = {'qos_specs_id': None}
         self.admission = admission.Admission(self.selection)
 
     def check(self, encrypted=False, **fields):
         with mock.patch.object(volume_types, 'is_encrypted',
-                               return_value=encrypted), \
-                mock.patch.object(volume_types, 'get_volume_type',
-                                  return_value={'qos_specs_id': None}):
+                               return_value=encrypted):
             self.admission.check_new({'id': 'v', 'size': 1} | fields)
 
     def test_62_tib_is_the_most(self):
@@ -42,9 +41,7 @@ class AdmissionTestCase(unittest.TestCase):
 
     def test_the_specs_of_the_type_are_checked(self):
         self.check(volume_type_id='t')
-        [call] = self.selection.check_specs.call_args_list
-        call.args[0]()
-        self.selection.specs_of.assert_called_once_with('t')
+        self.selection.check_specs.assert_called_once_with('t')
 
 
 if __name__ == '__main__':

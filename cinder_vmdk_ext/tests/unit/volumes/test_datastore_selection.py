@@ -9,7 +9,6 @@ from cinder.volume import volume_types
 
 from cinder_vmdk_ext import operation
 from cinder_vmdk_ext.volumes import datastore_selection
-from cinder_vmdk_ext.volumes import qos
 from sandbox.embedded import database
 
 
@@ -24,7 +23,7 @@ class TypesTestCase(unittest.TestCase):
 
     def read(self):
         return (datastore_selection.DatastoreSelection.specs_of(self.type_id),
-                qos.specs(self.type_id))
+                datastore_selection.read_qos_specs(self.type_id))
 
     def associate(self):
         context = self.database.context
