@@ -19,7 +19,7 @@ WSDL := simulator/vimservice/vimService.wsdl.gz
 REQUIREMENTS := requirements.txt test-requirements.txt docs/requirements.txt sandbox/requirements.txt
 SIMULATOR_SOURCES := $(shell find simulator -type f \( -name '*.go' -o -name 'go.*' \) 2>/dev/null)
 
-.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large bench-start churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix migration-run policies-run upgrade-run tox docs docs-run genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
+.PHONY: help venv simulator simulator-races test lint demo sandbox sandbox-stop glance cloud test-cloud tempest image-cache-run bench bench-large bench-start churn-run drs-run crash-matrix disaster-drill backup-run copy-matrix cluster-run image-fuzz image-matrix migration-run policies-run qos-run upgrade-run tox docs docs-run genconfig seams architecture explain-run cli-page cli-scale man-page session options-page structure clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -136,6 +136,9 @@ migration-run: $(STAMP) $(SIMULATOR) ## volumes migrated between two vCenters by
 
 policies-run: $(STAMP) $(SIMULATOR) ## 50 volumes of a type with a storage policy by Cinder's stock scheduler, made at once and lazily
 	@$(BIN)/python -W ignore -m unittest -v sandbox.tests.policies_run
+
+qos-run: $(STAMP) $(SIMULATOR) ## limits, shares and reservations by QoS specs, through Cinder's API with real services
+	@$(BIN)/python -W ignore -m unittest -v sandbox.tests.qos_run
 
 upgrade-run: $(STAMP) $(SIMULATOR) ## volumes of an earlier version under this one, under that one again, and both versions at once
 	@$(BIN)/python -W ignore -m unittest -v cinder_vmdk_ext.tests.functional.upgrade_run

@@ -14,10 +14,11 @@ from pyVim import task
 from pyVmomi import vim
 
 from sandbox import attachments
+from sandbox.tests import qos_case
 from sandbox.tests import sandbox_case
 
 
-class OperationsTestCase(sandbox_case.SandboxCase):
+class OperationsTestCase(qos_case.QosCase, sandbox_case.SandboxCase):
     """migrate, retype, manage, revert, extend in use, groups, transfer."""
 
     @classmethod
