@@ -166,6 +166,23 @@ class ThreadsTestCase(_Lifecycle, sandbox_case.SandboxCase):
 
     runtime = 'threads'
 
+    def test_a_retype_that_needs_a_forbidden_migration_ends_silently(self):
+        # docs/troubleshooting.md says so: the scheduler calls no driver.
+        volume = self.create(size=1, volume_type='thin')
+        self.cinder.volumes.retype(volume, 'lazy', 'never')
+        volume = self.clients.settled_volume(volume.id)
+        self.assertEqual(('available', 'thin'),
+                         (volume.status, volume.volume_type))
+        self.assertEqual([], [
+            each for each in self.clients.openstack_json(
+                'volume', 'message', 'list')
+            if each['Resource UUID'] == volume.id])
+        lines = self.sandbox.cinder_log.read_text().splitlines()
+        self.assertTrue(any('Failed to schedule_retype: No valid backend was '
+                            'found' in line for line in lines))
+        self.assertFalse(any(volume.id in line and 'retype of' in line
+                             for line in lines))
+
     def test_the_openstack_client_shows_the_datastore(self):
         created = self.clients.openstack_json(
             'volume', 'create', '--type', 'thin', '--size', '1', 'shown')

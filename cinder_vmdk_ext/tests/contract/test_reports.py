@@ -42,6 +42,17 @@ class ReportsTestCase(unittest.TestCase):
         self.assertEqual(set(WITHOUT_MESSAGE), {
             name for name, hook in found.items() if hook.message is None})
 
+    def test_cinders_list_has_no_action_like_those(self):
+        """If this fails, Cinder has a new action: use it."""
+        for _number, text in message_field.Action.ALL:
+            for word in ('delete volume', 'revert', 'migrat', 'retype',
+                         'group'):
+                self.assertNotIn(word, str(text).lower())
+
+    def test_an_action_of_our_own_would_say_nothing(self):
+        self.assertEqual('unknown action',
+                         message_field.translate_action('DELETE'))
+
     def test_each_message_is_of_cinders_list(self):
         made = [found for found in vars(refusals).values()
                 if isinstance(found, refusals.Message)]
