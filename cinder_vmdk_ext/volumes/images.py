@@ -266,9 +266,11 @@ class Images:
             # The import may have made a VM though it reported an error.
             with excutils.save_and_reraise_exception():
                 self._replacement.discard_by_uuid(volume['id'])
+        # Nothing says that an import applies the policy of its spec.
         with self._replacement.discarding(backing):
-            self._upstream.volumeops.update_backing_disk_uuid(backing,
-                                                              volume['id'])
+            self._upstream.volumeops.reconfigure_disk(
+                backing, disk_uuid=volume['id'],
+                profile_id=self._upstream.storage_profile_id(volume))
 
     def _import_image(self, volume: Any, image_service: Any,
                       adapter_type: str) -> Any:

@@ -192,13 +192,17 @@ class Restore:
         new = self._replacement.beside(
             volume, 'restore', make,
             lambda: not state.migrates_from(volume)) if old else make(volume)
+        # Nothing says that an import applies the policy of its spec.
+        profile_id = self._upstream.storage_profile_id(volume)
         with self._replacement.discarding(new):
             self._replacement.grow(new, volume['size'])
             if not old:
                 self._upstream.volumeops.reconfigure_disk(
-                    new, disk_uuid=volume['id'], limits=limits)
+                    new, disk_uuid=volume['id'], limits=limits,
+                    profile_id=profile_id)
         if old:
-            self._replacement.replace(volume, old, new, limits=limits)
+            self._replacement.replace(volume, old, new, limits=limits,
+                                      profile_id=profile_id)
             self._host_record.follow_disk(volume, new)
         state.remember(volume, state.BACKED)
         self._discard_replaced(volume)

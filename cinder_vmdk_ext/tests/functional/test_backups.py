@@ -26,6 +26,7 @@ from cinder_vmdk_ext.tests.functional import backup_case
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import backups
 from cinder_vmdk_ext.volumes import host_space
+from simulator import observer
 
 FIRST, SECOND = backup_case.FIRST, backup_case.SECOND
 LATER = backup_case.LATER
@@ -55,7 +56,22 @@ class BackupsTestCase(backup_case.BackupCase):
         self.assertEqual('available', self.restore(backup, volume).status)
         self.assert_on('LocalDS_0', volume)
         self.assert_content(FIRST, volume)
+        self.assertEqual(['gold'], self.policies(volume))
         self.assert_nothing_left(volume)
+
+    def policies(self, volume):
+        truth = self.truth(volume)
+        return observer.policies_of_disk(observer.policy_service(
+            self.vcenter, self.service), truth.vm, truth.disk)
+
+    def test_a_volume_without_a_disk_yet_gets_the_policy_too(self):
+        kind = self.volume_type('gold', storage_profile='gold')['id']
+        backup = self.back_up(self.filled(type_id=kind))
+        self.set_options(vmware_lazy_create=True)
+        volume = self.create(type_id=kind)
+        self.assertEqual('available', self.restore(backup, volume).status)
+        self.assert_content(FIRST, volume)
+        self.assertEqual(['gold'], self.policies(volume))
 
     def test_a_policy_that_is_gone_is_named_before_anything_is_read(self):
         self.addCleanup(self.set_policy, 'LocalDS_0', 'LocalDS_1')

@@ -195,11 +195,13 @@ class FlatTestCase(ImagesCase):
         self.accept(ImageService(ODD[-512:], 'preallocated'),
                     self.sum_of(ODD[-512:]))
 
-    def test_one_that_is_converted_keeps_the_policy_of_its_type(self):
+    def test_each_form_gets_the_policy_of_the_type(self):
         service = observer.policy_service(self.vcenter, self.service)
         for image in (ImageService(CONTENT, 'preallocated'),
                       ImageService(disk_images.monolithic_sparse(CONTENT),
-                                   'sparse')):
+                                   'sparse'),
+                      ImageService(disk_images.stream_optimized(CONTENT),
+                                   'streamOptimized')):
             for form in ('thin', 'eagerZeroedThick'):
                 kind = self.volume_type(
                     f'gold {form} {image.metadata["id"]}',
