@@ -26,6 +26,7 @@ from cinder_vmdk_ext.scheduling import eligibility
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext.scheduling import reservations as space
 from cinder_vmdk_ext import upstream
+from cinder_vmdk_ext import volume_rows
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.vsphere import references
@@ -54,7 +55,8 @@ class Compliance:
         type, and ``host`` can use that datastore. Otherwise the
         volume's record names another pool of the backend at once, and the
         caller makes or promises the disk there. The target of a migration
-        keeps the pool that was requested.
+        keeps the pool that was requested, but not that of a retype, for which
+        the scheduler has chosen it.
 
         :param host: reference of the host that runs the instance; None: there
             is no instance
@@ -62,7 +64,13 @@ class Compliance:
             them
         :raises NoPlacement: with the reason for each datastore considered
         """
-        if state.is_backed(volume) or volume.get('migration_status'):
+        source = state.migrates_from(volume)
+        if source and volume['status'] == 'creating':
+            # What Cinder has copied to its record is of the source's disk.
+            records.change(volume, {'provider_id': None,
+                                    'provider_location': None})
+        if state.is_backed(volume) or (volume.get('migration_status')
+                                       and not _is_retyped(source)):
             return
         needs = self._selection.needs(volume.get('volume_type_id'))
         if (needs is None and host is None
@@ -226,6 +234,13 @@ class Compliance:
         with self._counting_promises(seen):
             yield lambda volume: names[self._promised_before(
                 volume, self._upstream.storage_profile(volume), None)]
+
+
+def _is_retyped(volume_id: str) -> bool:
+    """Whether Cinder is changing a volume's type; '' is none."""
+    return bool(volume_id) and any(
+        row.status == 'retyping'
+        for row in volume_rows.volumes([volume_id]))
 
 
 def _belonging(seen: model.Inventory,

@@ -275,7 +275,8 @@ class Migrate:
         shadow VMs exchange their identities if both are in this vCenter.
 
         A failure leaves them as they were. May be repeated, also after Cinder
-        has exchanged what the records say of the disks.
+        has exchanged what the records say of the disks. Cinder exchanges
+        ``provider_id`` later, and does not exchange ``provider_location``.
 
         :raises BackingLost: the copy is gone
         """
@@ -289,13 +290,11 @@ class Migrate:
         elif not old and (state.is_promised(volume)
                           or state.is_promised(new_volume)):
             return {'_name_id': None, 'provider_location': None,
-                    'provider_id': state.PROMISED,
                     **self._selection.promised_place(new_volume)}
         elif not old:
             raise exceptions.BackingLost('volume', new_volume['id'],
                                          new_volume.get('host'))
-        return {'_name_id': None, 'provider_location': None,
-                'provider_id': state.BACKED}
+        return {'_name_id': None, 'provider_location': None}
 
     def _exchange(self, volume: Any, new_volume: Any, old: Any, new: Any,
                   detached: bool) -> None:
