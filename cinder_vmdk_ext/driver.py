@@ -204,6 +204,8 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
     @hooks.hook(places=True, makes=True, message=refusals.MAKE_EMPTY)
     def create_volume(self, volume: Any) -> dict[str, Any]:
         """Create a volume, or only promise its space (Cinder hook)."""
+        if volume.get('migration_status'):
+            self.backend.migration.destination.check_new(volume)
         return self.backend.create.create(volume)
 
     @hooks.hook(locks_on=('snapshot',), places=True, makes=True,
@@ -396,14 +398,14 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Move a volume to another pool of this vCenter (Cinder hook)."""
         return self.backend.migrate.migrate(volume, host)
 
-    @hooks.hook()
+    @hooks.hook(message=refusals.MIGRATE)
     def before_volume_copy(self, context: Any, volume: Any, new_volume: Any,
                            remote: Any = None) -> None:
         """Note that Cinder copies a volume to another backend (hook)."""
         self.backend.broken_off.sweep()
-        self.backend.migration.source.begin(volume, new_volume)
+        self.backend.migration.source.begin(context, volume, new_volume)
 
-    @hooks.hook()
+    @hooks.hook(message=refusals.MIGRATE)
     def after_volume_copy(self, context: Any, volume: Any, new_volume: Any,
                           remote: Any = None) -> None:
         """Wait until the other backend has imported the copy (hook)."""
@@ -414,7 +416,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
         """Make what was copied from another backend the volume's content."""
         self.backend.migration.destination.put(volume)
 
-    @hooks.hook(locks_on=('volume', 'new_volume'))
+    @hooks.hook(locks_on=('volume', 'new_volume'), message=refusals.MIGRATE)
     def update_migrated_volume(self, ctxt: Any, volume: Any, new_volume: Any,
                                original_volume_status: str
                                ) -> dict[str, Any]:

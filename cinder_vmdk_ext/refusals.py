@@ -5,6 +5,11 @@ Cinder logs a traceback for each error of a driver, and creates a user message
 for some. This module logs the error's sentence, once, before them. A user
 message cannot have text of its own: its action and detail must be from
 Cinder's list (cinder.message.message_field), so the closest ones are used.
+
+Of a generic migration (volumes/generic_migration.py) the user learns only if
+it is part of a retype: other migrations are an administrator's, who has the
+log. Its failures are those of the volume that is migrated, for Cinder deletes
+the other one.
 """
 
 from typing import NamedTuple
@@ -18,6 +23,7 @@ from cinder.message import api as message_api
 from cinder.message import message_field
 
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext import volume_rows
 
 LOG = logging.getLogger(__name__)
 
@@ -26,6 +32,11 @@ ERRORS = (exceptions.Final, exception.ImageUnacceptable,
           exception.ImageTooBig, exception.ImageConversionNotAllowed,
           exception.InvalidSignatureImage,
           exception.ImageSignatureVerificationException)
+
+_RETYPING = 'retyping'
+_MIGRATING = ('migrating', 'completing')  # values of migration_status
+#: Statuses of a volume that a generic migration copies.
+_COPIED_IN = ('available', 'maintenance', _RETYPING)
 
 _Field = tuple[str, str]
 
@@ -37,6 +48,8 @@ class Message(NamedTuple):
     detail: _Field
     #: Errors for which Cinder creates no message itself.
     errors: tuple[type[Exception], ...] = ERRORS
+    #: Whether it is for volumes alone that are being retyped.
+    retyping: bool = False
 
 
 _ACTION, _DETAIL = message_field.Action, message_field.Detail
@@ -75,6 +88,7 @@ ATTACH = Message(_ACTION.ATTACH_VOLUME, _DETAIL.ATTACH_ERROR,
 RETYPE = Message(_ACTION.SCHEDULE_ALLOCATE_VOLUME,
                  _DETAIL.NO_BACKEND_AVAILABLE)
 RETYPE_ENDED = RETYPE._replace(errors=(Exception,))
+MIGRATE = RETYPE_ENDED._replace(retyping=True)
 RESTORE = Message(_ACTION.BACKUP_RESTORE, _DETAIL.BACKUP_RESTORE_ERROR,
                   errors=(Exception,))
 # Cinder creates none for these either. Of the actions in its list, none is a
@@ -100,6 +114,13 @@ class About(NamedTuple):
     id: str | None
     project_id: str | None
     previous_status: str | None
+    status: str | None = None
+    migration_status: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The volume that is migrated to this one; '': none is."""
+        return str(self.migration_status or '').partition('target:')[2]
 
 
 def report(what: str, about: About, error: Exception,
@@ -114,7 +135,9 @@ def report(what: str, about: About, error: Exception,
     if not getattr(error, 'vmdk_ext_reported', False):
         mark_reported(error)
         LOG.error('%(what)s of %(kind)s %(id)s %(how)s: %(why)s',
-                  {'what': what, 'kind': about.kind, 'id': about.id,
+                  {'what': what, 'kind': about.kind,
+                   'id': f'{about.id}, to which volume {about.source} is '
+                   'migrated,' if about.source else about.id,
                    'how': 'was refused' if isinstance(error, ERRORS)
                    else 'failed', 'why': sentence(error)})
     if message is not None:
@@ -128,6 +151,13 @@ def mark_reported(error: Exception) -> None:
 
 def inform(about: About, error: Exception, message: Message) -> None:
     """Create a user message, once for each error and object. Never raises."""
+    if about.migration_status in _MIGRATING or about.source:
+        of_migration = _of_migration(about, message)
+        if of_migration is None:
+            return
+        about, message = of_migration
+    if message.retyping and about.status != _RETYPING:
+        return
     if message in (FROM_IMAGE, COPY_IMAGE) and about.previous_status:
         message = REIMAGE
         if isinstance(error, exception.ImageConversionNotAllowed):
@@ -150,6 +180,27 @@ def inform(about: About, error: Exception, message: Message) -> None:
                        else message_field.Resource.VOLUME),
         detail=next((detail for kind, detail in _OF_IMAGES
                      if isinstance(error, kind)), message.detail))
+
+
+def _of_migration(about: About, message: Message
+                  ) -> tuple[About, Message] | None:
+    """Which message a failure has that may be a migration's; None: none."""
+    if not about.source:
+        # By its status: the volume is copied, or a user attaches it.
+        if message is ATTACH and about.status in _COPIED_IN:
+            message = MIGRATE
+        return about, message
+    if message not in (MAKE_EMPTY, MIGRATE):
+        return None  # the call was the source's, which informs
+    try:
+        for row in volume_rows.volumes([about.source]):
+            return About('volume', row.id, row.project_id, None,
+                         row.status), MIGRATE
+    except Exception as error:
+        LOG.warning('Nobody was informed that the migration of volume '
+                    '%(volume)s failed: %(error)s',
+                    {'volume': about.source, 'error': error})
+    return None
 
 
 def sentence(error: Exception) -> str:

@@ -13,11 +13,13 @@ the source's host, copies, exchanges the two records and deletes the source
   it imports nothing. ``after_volume_copy``, which the source gets only after
   a complete copy, asks the destination for the import, with a checksum of the
   content, by further calls of ``initialize_connection`` until it has ended.
+  ``before_volume_copy`` asks it in the same way for the space.
 
 The source keeps its disk until Cinder deletes it at the end.
 """
 
 import contextlib
+import os
 import platform
 import socket
 import sys
@@ -46,6 +48,7 @@ from cinder_vmdk_ext.volumes import admission as admissions
 from cinder_vmdk_ext.volumes import attach
 from cinder_vmdk_ext.volumes import backup_files
 from cinder_vmdk_ext.volumes import backups
+from cinder_vmdk_ext.volumes import host_space
 from cinder_vmdk_ext.volumes import restore
 from cinder_vmdk_ext.volumes.image_formats import raw
 
@@ -56,6 +59,9 @@ OURS = 'VmdkExtDriver:'
 #: Keys of the connector by which the source asks for the import: what the
 #: content is, and the adapter type of the source's disk.
 ASKS, ADAPTER = 'vmdk_ext_copied', 'vmdk_ext_adapter'
+#: Key of the connector by which the source asks for space: how many bytes the
+#: copy takes at most.
+NEEDS = 'vmdk_ext_needed'
 #: Key of the connection info that answers: whether the import has ended.
 DONE = 'vmdk_ext_imported'
 # The name of the folder in vmdk_ext_backup_dir.
@@ -66,6 +72,9 @@ AT_SOURCE = (backup_files.ASKED, backup_files.EXPORTING,
              backup_files.EXPORTED, backup_files.READ)
 # A volume has one of these while Cinder copies it.
 _COPIED_IN = ('available', 'maintenance', 'retyping')
+_NOT_ALIKE = ('vmdk_ext_connector_credentials must be the same in both '
+              'backends: volume {volume} has no file that was written by the '
+              'other')
 # How often the end of an import is looked for.
 _LOOK_SECONDS = 0.2
 
@@ -79,6 +88,8 @@ class Files:
         """
         self.transport = transport
         self.owner = owner
+        # Space of copies that Cinder may still write, by volumes' ids.
+        self._claims: dict[str, host_space.SpaceClaim] = {}
 
     @property
     def is_used(self) -> bool:
@@ -112,12 +123,36 @@ class Files:
         """A volume's note; None: it has none."""
         return self.folder.note(volume_id) if self.transport.path else None
 
+    def claim(self, volume: Any, needed_bytes: int) -> None:
+        """Claim the space of a copy to a volume, until :meth:`release`.
+
+        :raises BackupRefused: the folder has not so much
+        """
+        self.release(volume['id'])
+        found = self.folder.claim_offered(volume['id'], needed_bytes)
+        if found is not None:
+            self._claims[volume['id']] = found
+
+    def release(self, volume_id: str) -> None:
+        """Give up what was claimed for a volume; may be repeated."""
+        found = self._claims.pop(volume_id, None)
+        if found is not None:
+            found.end()
+
+    def release_ended(self) -> None:
+        """Give up the space of copies that another service has ended."""
+        for volume_id in list(self._claims):
+            note = self.note(volume_id)
+            if note is None or note.state != backup_files.OFFERED:
+                self.release(volume_id)
+
     def forget(self, volume: Any) -> None:
         """Remove what a deleted volume has left.
 
         A failure is logged: :meth:`migration_recovery.BrokenOff.sweep` finds
         it when the volume is gone.
         """
+        self.release(volume['id'])
         try:
             self._forget(volume)
         except OSError as error:
@@ -156,18 +191,27 @@ class Source:
         self._finder = finder
         self._restore = restorer
         self._files = files
+        # The threads in which migrations run, by volumes' ids.
+        self._threads: dict[str, int] = {}
 
-    def begin(self, volume: Any, new_volume: Any) -> None:
-        """Note that a migration begins (``before_volume_copy``).
+    def begin(self, context: Any, volume: Any, new_volume: Any) -> None:
+        """Check and note that a migration begins (``before_volume_copy``).
 
-        :raises MigrationRefused: the volume cannot be copied
-        :raises BackupRefused: there is too little space
+        :raises MigrationRefused: the volume cannot be copied, or the
+            destination's file cannot be seen from here
+        :raises BackupRefused: there is too little space here
+        :raises VolumeBackendAPIException: or there; the destination says why
         """
+        self._threads.pop(volume['id'], None)
         if not self._files.is_used:
+            if self._files.transport.gives_credentials and _is_ours(
+                    new_volume):
+                # It refuses if it would wait for a file.
+                volume_rpcapi.VolumeAPI().initialize_connection(
+                    context, new_volume, _connector(**{ASKS: ''}))
             return
         self._admission.check_plain(volume)
         folder = self._files.folder
-        folder.check_space(self._restore.most_data_bytes(volume))
         folder.remove(volume['id'])
         folder.save(self._files.new_note(
             volume, backup_files.ASKED, new_volume['id'],
@@ -176,9 +220,41 @@ class Source:
             # From now on others are refused, or have changed the record.
             _check_unchanged(_existing(volume['id']), new_volume)
             self._files.transport.check_settled(volume)
+            needed = self._restore.most_data_bytes(volume)
+            if _is_ours(new_volume):
+                self._reserve(context, new_volume, needed)
+            folder.check_space(needed)
         except Exception:
             folder.remove(volume['id'])
             raise
+        self._threads[volume['id']] = threading.get_ident()
+
+    @staticmethod
+    def _reserve(context: Any, new_volume: Any, needed_bytes: int) -> None:
+        """Have the destination offer its file, with space for the copy."""
+        path = volume_rpcapi.VolumeAPI().initialize_connection(
+            context, new_volume, _connector(**{NEEDS: needed_bytes})
+        )['data']['device_path']
+        # Another host of that name, or a folder that is not shared: the copy
+        # would be written to a file that nobody imports.
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            raise exceptions.MigrationRefused(
+                f'{path}, which the destination has made for the copy, does '
+                f'not exist on this host ({socket.gethostname()}); mount the '
+                'file system of its vmdk_ext_backup_dir here under the same '
+                'path') from None
+        except PermissionError:
+            pass  # the copy is by root
+
+    def is_at_work(self, volume: Any) -> bool:
+        """Whether this call is part of a migration of the volume.
+
+        Cinder calls all hooks of the source from one thread. The calls of a
+        backup that is made meanwhile look alike.
+        """
+        return self._threads.get(volume['id']) == threading.get_ident()
 
     def connect(self, volume: Any) -> dict[str, Any]:
         """Copy the disk to a file, and name it; once for each migration.
@@ -221,6 +297,7 @@ class Source:
 
     def disconnect(self, volume: Any) -> None:
         """Remove the file; the note stays until the migration has ended."""
+        self._threads.pop(volume['id'], None)
         note = self._files.note(volume['id'])
         if note is not None and note.state == backup_files.EXPORTED:
             self._files.folder.empty(volume['id'])
@@ -271,11 +348,9 @@ class Source:
                     f'nothing says what was copied of volume {volume["id"]}')
             digest = note.digest
         ops = self._upstream.volumeops
-        connector = {
-            'platform': platform.machine(), 'os_type': sys.platform,
-            'host': socket.gethostname(), 'multipath': False, ASKS: digest,
-            ADAPTER: ops.adapter_of(backing)
-            if backing and ops.has_disk(backing) else ''}
+        connector = _connector(**{
+            ASKS: digest, ADAPTER: ops.adapter_of(backing)
+            if backing and ops.has_disk(backing) else ''})
         calls = volume_rpcapi.VolumeAPI()
         while not calls.initialize_connection(
                 context, new_volume, connector)['data'][DONE]:
@@ -302,9 +377,24 @@ class Destination:
         # Why imports failed whose ERROR line is in this process's log.
         self._failed: dict[str, str] = {}
 
-    def offer(self, volume: Any) -> dict[str, Any]:
-        """Make a file to which the source's host copies.
+    @staticmethod
+    def check_new(volume: Any) -> None:
+        """Check that a volume can become what another is migrated to.
 
+        :raises VolumeRefused: the other is attached
+        """
+        source = volume_or_none(state.migrates_from(volume))
+        if source is not None and source.volume_attachment:
+            raise exceptions.VolumeRefused(
+                f'volume {source.id} is attached, and Cinder would ask Nova '
+                "to swap its disk, which Nova's VMware driver cannot do; "
+                'detach the volume first, or, within one vCenter, move it by '
+                'a retype to another pool')
+
+    def offer(self, volume: Any, connector: Any) -> dict[str, Any]:
+        """Make a file to which the source's host copies; may be repeated.
+
+        :param connector: says how much space is needed
         :raises ConnectorRefused: another driver serves the source
         :raises BackupRefused: there is too little space
         """
@@ -320,8 +410,10 @@ class Destination:
         folder = self._files.folder
         with locks.volumes(volume['id']):
             note = folder.note(volume['id'])
+            if NEEDS in connector:
+                self._files.claim(volume, _needed_bytes(
+                    connector, volume['size'] * units.Gi))
             if note is None:
-                # Only the source knows what it will copy: no zeros.
                 folder.check_space(0)
                 note = self._files.new_note(volume, backup_files.OFFERED,
                                             source['id'])
@@ -331,6 +423,18 @@ class Destination:
             raise exceptions.ConnectorRefused(
                 f'the copy to volume {volume["id"]} has ended')
         return self._files.info(volume)
+
+    def confirm_credentials(self, volume: Any, connector: Any
+                            ) -> dict[str, Any]:
+        """Confirm that the content is there: os-brick writes it.
+
+        :raises MigrationRefused: the source copies by a file
+        """
+        if connector.get(ASKS) != '':
+            raise exceptions.MigrationRefused(_NOT_ALIKE.format(
+                volume=volume['id']))
+        return {'driver_volume_type': 'vmdk',
+                'data': {'volume_id': volume['id'], DONE: True}}
 
     def answer(self, volume: Any, connector: Any,
                put: Callable[[Any], None]) -> dict[str, Any]:
@@ -342,8 +446,6 @@ class Destination:
         :raises MigrationRefused: nothing was copied to a file, or it cannot
             be imported; the message says why
         """
-        if self._files.transport.gives_credentials and not connector[ASKS]:
-            return self._files.info(volume, **{DONE: True})
         note = self._begun(volume, connector, put)
         until = time.monotonic() + backups.call_seconds()
         while (note.state == backup_files.WRITTEN
@@ -372,10 +474,8 @@ class Destination:
             note = self._files.note(volume['id'])
             if (note is None or not connector[ASKS]
                     or note.peer != state.migrates_from(volume)):
-                raise exceptions.MigrationRefused(
-                    'vmdk_ext_connector_credentials must be the same in both '
-                    f'backends: volume {volume["id"]} has no file that was '
-                    'written by the other')
+                raise exceptions.MigrationRefused(_NOT_ALIKE.format(
+                    volume=volume['id']))
             if note.state != backup_files.OFFERED:
                 if note.digest != connector[ASKS]:
                     raise exceptions.MigrationRefused(
@@ -390,6 +490,7 @@ class Destination:
         threading.Thread(
             target=self._import, args=(volume['id'], put),
             name='vmdk-ext-migration', daemon=True).start()
+        self._files.release(volume['id'])  # all is written
         return note
 
     def _import(self, volume_id: str, put: Callable[[Any], None]) -> None:
@@ -473,11 +574,14 @@ class GenericMigration:
         """
         if not attach.is_os_brick(connector):
             return False
-        return ((volume.get('migration_status') == 'migrating'
-                 or bool(state.migrates_from(volume)))
-                and volume.get('status') not in _OF_BACKUPS
-                and (ASKS in connector
-                     or not self.files.transport.gives_credentials))
+        source = state.migrates_from(volume)
+        if ASKS in connector or NEEDS in connector:
+            return bool(source)
+        if self.files.transport.gives_credentials:
+            return False
+        if volume.get('migration_status') == 'migrating':
+            return self.source.is_at_work(volume)
+        return bool(source and volume.get('status') not in _OF_BACKUPS)
 
     def connect(self, volume: Any, connector: Any,
                 put: Callable[[Any], None]) -> dict[str, Any]:
@@ -486,17 +590,35 @@ class GenericMigration:
         :param put: imports a volume's file, under the volume's lock
         :raises ConnectorRefused: the host cannot have a file
         """
+        if self.files.transport.gives_credentials:
+            return self.destination.confirm_credentials(volume, connector)
         self.files.transport.check(connector)
         if ASKS in connector:
             return self.destination.answer(volume, connector, put)
         if state.migrates_from(volume):
-            return self.destination.offer(volume)
+            return self.destination.offer(volume, connector)
         return self.source.connect(volume)
 
     def disconnect(self, volume: Any) -> None:
         """End a connection; imports nothing."""
-        if not state.migrates_from(volume):
+        if state.migrates_from(volume):
+            self.files.release(volume['id'])  # nothing more is written
+        else:
             self.source.disconnect(volume)
+
+
+def _connector(**asked: Any) -> dict[str, Any]:
+    """The connector by which the source asks for something."""
+    return {'platform': platform.machine(), 'os_type': sys.platform,
+            'host': socket.gethostname(), 'multipath': False, **asked}
+
+
+def _needed_bytes(connector: Any, size_bytes: int) -> int:
+    """How much space a copy takes; others than the source may ask, too."""
+    needed = connector[NEEDS]
+    if not isinstance(needed, int):
+        return size_bytes
+    return max(0, min(needed, size_bytes))
 
 
 def _is_ours(volume: Any) -> bool:

@@ -148,6 +148,7 @@ class BrokenOff:
             LOG.warning('What migrations left was not removed: %s', error)
 
     def _sweep(self) -> None:
+        self._files.release_ended()
         for note in self._files.own_notes():
             if not (self._is_used(note) or self._is_left(note)):
                 self._files.folder.remove(note.volume_id)

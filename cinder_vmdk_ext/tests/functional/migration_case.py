@@ -8,6 +8,7 @@ call of one is a call of the other's method. Cinder copies with dd.
 import contextlib
 import copy
 import pathlib
+import threading
 import types
 from typing import Any
 from unittest import mock
@@ -78,20 +79,29 @@ class Calls:
 
     def __init__(self, services):
         """:param services: the managers by the hosts of their backends"""
-        self._services = services
+        self.services = services
         #: Each call that was made, and each answer of a connection.
         self.made, self.infos = [], []
         #: Called with the name of each call before it is made.
         self.meanwhile = lambda name: None
-        #: What each driver reports of its place.
-        self.location = 'VmdkExtDriver:somewhere'
+        #: What each driver reports of its place, by its host.
+        self.locations = dict.fromkeys(services, 'VmdkExtDriver:somewhere')
         #: Errors of messages without a reply.
         self.lost = (Exception,)
+
+    def before(self, name, act):
+        """Do something once, before a call of this name is made."""
+        left = [act]
+
+        def look(made):
+            if made == name and left:
+                left.pop()()
+        self.meanwhile = look
 
     def _service(self, volume, name):
         self.made.append(name)
         self.meanwhile(name)
-        return self._services[volume.host.partition('#')[0]]
+        return self.services[volume.host.partition('#')[0]]
 
     def create_volume(self, context, volume, *_spec, **_more):
         service = self._service(volume, 'create_volume')
@@ -119,7 +129,8 @@ class Calls:
 
     def get_capabilities(self, context, host, discover):
         """What matters of the capabilities of a driver."""
-        return {'sparse_copy_volume': True, 'location_info': self.location}
+        return {'sparse_copy_volume': True, 'location_info':
+                self.locations[host.partition('#')[0]]}
 
     def update_migrated_volume(self, context, volume, new_volume, status):
         self._service(new_volume, 'update_migrated_volume'
@@ -155,11 +166,15 @@ class Calls:
 class MigrationCase(_OfTwo):
     """The two backends, with a folder for files on one host."""
 
+    #: The simulator of the other vCenter.
+    FAR_VCENTER = _OfTwo.VCENTER
+
     @classmethod
     def setUpClass(cls):
         cls.vcenters = {}
         super().setUpClass()
-        cls.FarSide = type('FarSide', (Side,), {'vcenters': cls.vcenters})
+        cls.FarSide = type('FarSide', (Side,), {
+            'vcenters': cls.vcenters, 'VCENTER': cls.FAR_VCENTER})
         cls.addClassCleanup(cls.FarSide.doClassCleanups)
         cls.FarSide.setUpClass()
 
@@ -203,6 +218,21 @@ class MigrationCase(_OfTwo):
 
     # -- What a user does ---------------------------------------------------
 
+    @staticmethod
+    def elsewhere(act, *args):
+        """Another thread does something, and this one waits for it."""
+        caught = []
+
+        def run():
+            try:
+                act(*args)
+            except Exception as error:
+                caught.append(error)
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        return caught[0] if caught else None
+
     def filled(self, **how):
         """A volume that holds something at its beginning and later."""
         volume = self.create(content=FIRST, **how)
@@ -222,7 +252,8 @@ class MigrationCase(_OfTwo):
     def begin(self, volume):
         """What cinder-api writes."""
         volume.migration_status = 'starting'
-        volume.previous_status = volume.status
+        if volume.status != 'retyping':
+            volume.previous_status = volume.status
         volume.save()
 
     def assert_stays(self, volume, words):

@@ -93,7 +93,7 @@ class CutsTestCase(migration_case.MigrationCase):
 
     def setUp(self):
         super().setUp()
-        self.calls = Calls(self.calls._services)
+        self.calls = Calls(self.calls.services)
         # No call waits for an import that was killed.
         self.enterContext(mock.patch.object(backups, '_PART', 0))
         self.enterContext(mock.patch.object(

@@ -102,10 +102,9 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
         volume = self.filled()
 
         def truncate():
-            file, = self.folder.glob('migrations/*.raw')
+            file = self.folder / 'migrations' / f'{self.destination.id}.raw'
             os.truncate(file, 1 << 20)
-        self.meanwhile('initialize_connection', lambda: self.meanwhile(
-            'initialize_connection', truncate))
+        self.meanwhile('terminate_connection', truncate)
         self.assert_stays(volume, 'is not what was copied')
 
     def test_an_import_that_fails(self):
@@ -179,7 +178,10 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
         backup.create()
         found = self.fresh(volume)
         found.status = 'restoring-backup'
-        self.driver.initialize_connection(found, self.connector())
+        error = self.elsewhere(self.driver.initialize_connection, found,
+                               self.connector())
+        if error is not None:
+            raise error
 
     def reimage(self, volume):
         image = test_transfers.ImageService(disk_images.stream_optimized(
@@ -268,7 +270,7 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
 
     def test_a_source_of_another_driver(self):
         volume = self.create()
-        self.calls.location = 'LVMVolumeDriver:somewhere'
+        self.calls.locations[migration_case.HOST] = 'LVMVolumeDriver:here'
         new = self.database.volume(
             host=f'{migration_case.FAR_HOST}#LocalDS_1',
             migration_status=f'target:{volume.id}')

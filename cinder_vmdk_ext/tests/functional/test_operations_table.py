@@ -39,12 +39,12 @@ the volume unchanged; the cell gives the reason.
 
 What Cinder does before it calls the driver:
 
-- `migrate` of an attached volume never reaches the driver (`migrate_volume`
-  of Cinder's volume manager; the table's cells come from its code). Cinder
-  creates an empty volume on the destination and asks Nova to swap the two.
-  Nova's VMware driver does not implement this, so the volume stays as it
-  is ([Nova](nova.md)). To move an attached
-  volume, retype it: for a retype Cinder calls the driver.
+- `migrate` of an attached volume never reaches the driver's own migration
+  (`migrate_volume` of Cinder's volume manager; the table's cells come from
+  its code). Cinder creates an empty volume on the destination, and would then
+  ask Nova to swap the two, which Nova's VMware driver does not implement. So
+  the destination refuses to create that volume, and nothing changes. To move
+  an attached volume, retype it: for a retype Cinder calls the driver.
 - The API refuses `migrate` for a volume that has snapshots or is in a group,
   and, without a cluster, to the pool that it is on.
 - A retype between types with equal contents does not call the driver. In
@@ -174,7 +174,7 @@ class TableTestCase(backend_case.BackendCase):
             return f'refused: {_brief(error)}'
         except GenericMigration:
             self.assert_untouched(volume)
-            return 'driver not called: Cinder asks Nova to swap it'
+            return 'refused by the destination: only Nova could swap it'
         if seen is None:
             return '—'
         if seen is False:
