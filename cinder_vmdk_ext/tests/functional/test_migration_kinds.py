@@ -147,7 +147,7 @@ class TypesTestCase(KindsCase):
             self.far.driver.delete_volume(self.fresh(volume))
             volume.destroy()
         self.assert_refused(
-            self.filled(type_id=gold), 'LocalDS_1: Storage I/O Control',
+            self.filled(type_id=gold), 'no datastore of this backend can have',
             migrate=lambda each: self.retyped(each, reserved))
 
 
