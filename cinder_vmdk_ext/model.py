@@ -15,9 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
+from typing import TypeVar
 from urllib import parse
 
 GIB = 1 << 30
@@ -208,7 +210,10 @@ def split_path(text: str, names: Container[str]) -> list[tuple[str, str]]:
             if text[1:end.start()] in names]
 
 
+_Key = TypeVar('_Key')
 _NO_MOREFS: frozenset[str] = frozenset()
+# Stands for a cluster that is not known.
+_NO_CLUSTER = Cluster('', '', '')
 
 
 class _Journal:
@@ -337,8 +342,7 @@ class Inventory:
             if name not in self.__dict__ and all(
                     map(difference.same, fields)):
                 self.__dict__[name] = getattr(before, name)
-        if not difference.same('hosts'):
-            self._inherit_of_hosts(before, difference)
+        self._inherit_of_hosts(before, difference)
         self._inherit_of_datastores(before, difference)
         self._inherit_verdicts(before, difference)
 
@@ -366,16 +370,22 @@ class Inventory:
             known['live_hosts'] = (before.live_hosts - changed) | {
                 moref for moref in changed
                 if moref in self.hosts and self.hosts[moref].live}
-        if ('registering_hosts' not in known and difference.same('clusters')
-                and 'registering_hosts' in before.__dict__):
+        if ('registering_hosts' not in known
+                and 'registering_hosts' in before.__dict__
+                and difference.same_resource_pools):
             known['registering_hosts'] = (
-                before.registering_hosts - changed) | self._registering(
+                (before.registering_hosts - changed) | self._registering(
                     self.live_hosts & changed)
+                if changed else before.registering_hosts)
 
     def _inherit_of_datastores(self, before: 'Inventory',
                                difference: '_Difference') -> None:
         """Keep what has to be changed for few datastores only."""
         known, replaced = self.__dict__, difference.replaced
+        if ('_by_mounts' not in known and '_by_mounts' in before.__dict__):
+            known['_by_mounts'] = _regrouped(
+                before._by_mounts, before.datastores, self.datastores,
+                difference.changed | difference.gone)
         if '_spellings' not in known and '_spellings' in before.__dict__:
             found = _respelled(before._spellings, replaced, self.datastores)
             if found is not None:
@@ -418,11 +428,12 @@ class Inventory:
                            ) -> frozenset[str] | None:
         """Datastores (morefs) that are new, gone or have changed.
 
-        Those whose hosts, storage policies or tag have changed count as well.
-        Other datastores may have got another name as pools.
+        Those whose hosts, clusters, storage policies, tag or custom
+        attributes have changed count as well. Other datastores may have got
+        another name as pools.
 
         :returns: None: something differs on which all datastores depend, such
-            as a cluster
+            as a datacenter
         """
         difference = _Difference(self, before)
         disturbed = difference.disturbed
@@ -463,10 +474,35 @@ class Inventory:
         return members
 
     @functools.cached_property
+    def hidden_clusters(self) -> tuple[Cluster, ...]:
+        """Clusters of which a property cannot be read."""
+        return tuple([each for each in self.clusters.values()
+                      if each.unreadable])
+
+    @functools.cached_property
     def shared_datacenter_names(self) -> frozenset[str]:
         """Names that several datacenters have, in different folders."""
         count = Counter(each.name for each in self.datacenters.values())
         return frozenset(name for name in count if count[name] > 1)
+
+    @functools.cached_property
+    def _by_mounts(self) -> Mapping[frozenset[str], frozenset[str]]:
+        """Datastores by the hosts that mount them (``mounted_hosts``).
+
+        Usually all datastores of one cluster have the same hosts.
+        """
+        return _regrouped({}, {}, self.datastores, self.datastores)
+
+    def mounted_by(self, hosts: frozenset[str]
+                   ) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
+        """Yield datastores (morefs) and those of ``hosts`` that mount them.
+
+        Each datastore that one of these hosts mounts comes once. Looks at no
+        datastore, but once at each different set of mounting hosts.
+        """
+        for mounted, morefs in self._by_mounts.items():
+            if not mounted.isdisjoint(hosts):
+                yield morefs, mounted & hosts
 
     @functools.cached_property
     def _spellings(self) -> Mapping[str, tuple[str, ...]]:
@@ -741,25 +777,51 @@ class _Difference:
         return _differing(self._now.hosts, self._before.hosts)
 
     @functools.cached_property
+    def _clusters(self) -> list[tuple[Cluster, Cluster]]:
+        """Clusters that changed, as they were and as they are."""
+        now, before = self._now.clusters, self._before.clusters
+        return [(before.get(moref, _NO_CLUSTER), now.get(moref, _NO_CLUSTER))
+                for moref in _differing(now, before)]
+
+    @functools.cached_property
+    def same_resource_pools(self) -> bool:
+        """Whether the same clusters have a resource pool that is known."""
+        return all(bool(old.resource_pool) == bool(new.resource_pool)
+                   for old, new in self._clusters)
+
+    @functools.cached_property
     def disturbed(self) -> frozenset[str] | None:
         """Datastores for which something else changed than themselves.
 
-        These are the mounts of hosts that changed, and datastores whose
-        storage policies or tag changed.
+        These are the mounts of hosts and clusters that changed, and
+        datastores whose storage policies, tag or custom attributes changed.
 
         :returns: None: any datastore may be
         """
-        if not all(map(self.same, ('clusters', 'attributes'))):
-            return None
+        if any(old.unreadable != new.unreadable
+               for old, new in self._clusters):
+            return None  # the verdicts on other clusters' mounts mention it
         found = self._now.tagged ^ self._before.tagged
         if not self.same('compliant'):
             now, before = self._now.compliant, self._before.compliant
             found = found.union(*(
                 now.get(name, _NO_MOREFS) ^ before.get(name, _NO_MOREFS)
                 for name in _differing(now, before)))
-        if not self.same('hosts'):
+        if not self.same('attributes'):
+            found = found.union(self._disturbed_by_attributes())
+        if self.changed_hosts:
             found = found.union(self._disturbed_by_hosts())
+        if self._clusters:
+            found = found.union(*[morefs for morefs, _hosts in (
+                self._now.mounted_by(self._reclustered_hosts()))])
         return found & self._now.datastores.keys()
+
+    def _disturbed_by_attributes(self) -> list[str]:
+        """Datastores with a value of an attribute whose name changed."""
+        keys = _differing(self._now.attributes, self._before.attributes)
+        return [moref for moref, each in self._now.datastores.items()
+                if each.custom_values
+                and not keys.isdisjoint(dict(each.custom_values))]
 
     def _disturbed_by_hosts(self) -> list[str]:
         """Datastores whose use may depend on the hosts that changed.
@@ -767,13 +829,26 @@ class _Difference:
         It does not depend on a host's state as long as another host of the
         same cluster could register VMs there all the time.
         """
-        changed = self.changed_hosts
         steady = self._steady_peers()
+        known = self._now.datastores
         return [
-            moref for moref, each in self._now.datastores.items()
-            if not each.mounted_hosts.isdisjoint(changed)
-            and any(each.usable_hosts.isdisjoint(steady[host])
-                    for host in each.mounted_hosts & changed)]
+            moref for morefs, hosts in self._now.mounted_by(
+                self.changed_hosts)
+            for moref in morefs
+            if any(known[moref].usable_hosts.isdisjoint(steady[host])
+                   for host in hosts)]
+
+    def _reclustered_hosts(self) -> frozenset[str]:
+        """Hosts that may be used otherwise, because a cluster changed.
+
+        They are in reach through another cluster's name, or their cluster's
+        resource pool was found or lost.
+        """
+        found: frozenset[str] = frozenset().union(*(
+            old.hosts ^ new.hosts if _reach(old) == _reach(new)
+            else old.hosts | new.hosts for old, new in self._clusters))
+        return found if self.same_resource_pools else found | (
+            self._now.registering_hosts ^ self._before.registering_hosts)
 
     def _steady_peers(self) -> dict[str, frozenset[str]]:
         """Hosts that can register VMs, in both, by a changed host.
@@ -798,9 +873,16 @@ class _Difference:
         return found
 
 
-def _differing(now: Mapping[str, Any],
-               before: Mapping[str, Any]) -> frozenset[str]:
+def _reach(cluster: Cluster) -> tuple[str, bool]:
+    """By what a cluster's hosts are in reach (hosts_by_cluster_name)."""
+    return cluster.name, cluster.standalone
+
+
+def _differing(now: Mapping[_Key, Any],
+               before: Mapping[_Key, Any]) -> frozenset[_Key]:
     """The keys whose values differ."""
+    if now is before:
+        return frozenset()
     if now.keys() == before.keys():
         return frozenset([
             key for key, value in now.items()
@@ -813,6 +895,36 @@ def _differing(now: Mapping[str, Any],
 
 def _place(datastore: Datastore) -> tuple[str, str | None, str]:
     return datastore.name, datastore.datacenter, datastore.url
+
+
+def _regrouped(known: Mapping[frozenset[str], frozenset[str]],
+               before: Mapping[str, Datastore], now: Mapping[str, Datastore],
+               changed: Iterable[str]
+               ) -> Mapping[frozenset[str], frozenset[str]]:
+    """Datastores by their hosts, after some of them changed.
+
+    :param known: the result for ``before``
+    :param changed: morefs; no other datastore differs
+    """
+    left: dict[frozenset[str], set[str]] = {}
+    come: dict[frozenset[str], set[str]] = {}
+    for moref in changed:
+        old, new = (each[moref].mounted_hosts if moref in each else None
+                    for each in (before, now))
+        if old != new:
+            if old is not None:
+                left.setdefault(old, set()).add(moref)
+            if new is not None:
+                come.setdefault(new, set()).add(moref)
+    if not (left or come):
+        return known
+    found = dict(known)
+    for hosts in left.keys() | come.keys():
+        morefs = (found.pop(hosts, _NO_MOREFS) - left.get(hosts, _NO_MOREFS)
+                  ) | come.get(hosts, _NO_MOREFS)
+        if morefs:
+            found[hosts] = morefs
+    return found
 
 
 def _respelled(known: Mapping[str, tuple[str, ...]],
@@ -847,6 +959,7 @@ _DERIVED_OF = {
     'live_hosts': ('hosts',),
     'registering_hosts': ('hosts', 'clusters'),
     'hosts_by_cluster_name': ('clusters',),
+    'hidden_clusters': ('clusters',),
     '_reached': ('hosts', 'clusters'),
     'shared_datacenter_names': ('datacenters',),
     'policies_by_datastore': ('compliant',),

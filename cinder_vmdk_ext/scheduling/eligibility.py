@@ -116,7 +116,7 @@ def _foreign(datastore: model.Datastore, inventory: model.Inventory,
                        'that mounts it')
     if datastore.mounted_hosts.isdisjoint(inventory.hosts_in_reach(settings)):
         hidden = sorted({_unreadable(cluster, ('name', 'host')) for cluster
-                         in inventory.clusters.values()} - {''})
+                         in inventory.hidden_clusters} - {''})
         return because('cluster', '; '.join([
             f'no host of vmware_cluster_name {_names(settings)} mounts it',
             *hidden]))

@@ -127,7 +127,9 @@ class InventoryTestCase(unittest.TestCase):
         strategies.lists(strategies.tuples(
             strategies.integers(0, 9),
             strategies.sampled_from(['disk', 'host', 'mount', 'one host',
-                                     'moved', 'gone', 'none']),
+                                     'moved', 'gone', 'renamed', 'left',
+                                     'joined', 'no pool', 'hidden',
+                                     'none']),
             strategies.booleans()), max_size=6),
         worlds.SETTINGS)
     def test_a_series_knows_what_changed_and_inherits_the_rest(
@@ -145,7 +147,8 @@ class InventoryTestCase(unittest.TestCase):
                             each, free_bytes=each.free_bytes + 1))
                 if moref in changed else each
                 for moref, each in before.datastores.items()},
-                hosts=self.hosts_after(before.hosts, what, number))
+                hosts=self.hosts_after(before.hosts, what, number),
+                clusters=self.clusters_after(before.clusters, what, number))
             (now.inherit if branch else now.follow)(before, changed)
             self.assertEqual(self.derived(dataclasses.replace(now), settings),
                              self.derived(now, settings))
@@ -156,6 +159,31 @@ class InventoryTestCase(unittest.TestCase):
                     dataclasses.replace(now).changed_datastores(
                         dataclasses.replace(before)),
                     now.changed_datastores(before))
+                self.assert_the_rest_is_same(before, now, settings)
+
+    def assert_the_rest_is_same(self, before, now, settings):
+        changed = now.changed_datastores(before)
+        if changed is not None:
+            one, other = ({
+                moref: eligibility.ineligibility(
+                    each, dataclasses.replace(inventory), settings)
+                for moref, each in inventory.datastores.items()
+                if moref not in changed} for inventory in (before, now))
+            self.assertEqual(one, other)
+
+    @staticmethod
+    def clusters_after(clusters, what, number):
+        """The clusters after a change of one."""
+        chosen = sorted(clusters)[number % 2:][:1]
+        host = frozenset({f'host-{1 + number % 3}'})
+        return {moref: dataclasses.replace(each, **{
+            'renamed': {'name': f'c{1 + number % 3}'},
+            'left': {'hosts': each.hosts - host},
+            'joined': {'hosts': each.hosts | host},
+            'no pool': {'resource_pool': '' if number % 2 else 'resgroup-1'},
+            'hidden': {'unreadable': (('host', 'denied'),)[:number % 2]},
+        }.get(what, {})) if moref in chosen else each
+            for moref, each in clusters.items()}
 
     @staticmethod
     def hosts_after(hosts, what, number):

@@ -27,6 +27,61 @@ NO_ANSWER = vmware_exceptions.VimConnectionException(
     'RetrievePropertiesEx: no reply\nand more that is not for a list')
 
 
+def _object(field, moref, **values):
+    """A change of an object that is no datastore.
+
+    :param values: what of it; nothing of it: it goes, or it returns
+    """
+    return field, moref, values
+
+
+def _moved(moref, to, members):
+    """A host is in another cluster."""
+    return (_object('hosts', moref, parent=to), *[
+        _object('clusters', cluster, hosts=frozenset(hosts))
+        for cluster, hosts in members.items()])
+
+
+_POD_1 = frozenset({'datastore-1', 'datastore-2'})
+# What changes besides a datastore, at once.
+OTHERS: Any = [
+    'tagged', 'compliant', 'valued', 'attribute',
+    *[[_object('hosts', moref, **values)] for moref in ('host-1', 'host-2')
+      for values in ({'connection_state': 'disconnected'},
+                     {'connection_state': 'connected'}, {})],
+    _moved('host-1', 'cluster-2', {'cluster-1': (),
+                                   'cluster-2': ('host-1', 'host-2')}),
+    _moved('host-2', 'cluster-1', {'cluster-1': ('host-1', 'host-2'),
+                                   'cluster-2': ()}),
+    _moved('host-1', 'cluster-1', {'cluster-1': ('host-1',),
+                                   'cluster-2': ('host-2',)}),
+    # The vCenter may report the parts one after another.
+    _moved('host-2', 'cluster-1', {}), _moved('host-2', 'cluster-2', {}),
+    *[[_object('clusters', moref, **values)]
+      for moref in ('cluster-1', 'cluster-2') for values in (
+          {'hosts': frozenset()}, {'hosts': frozenset({'host-1', 'host-2'})},
+          {'name': 'c1'}, {'name': 'c2'}, {'standalone': True},
+          {'standalone': False}, {'resource_pool': ''},
+          {'resource_pool': 'resgroup-1'}, {}, {'unreadable': (
+              ('host', 'cannot be read: denied'),)}, {'unreadable': ()})],
+    *[[_object('storage_pods', moref, **values)]
+      for moref in ('group-p1', 'group-p2') for values in (
+          {'name': 'pod'}, {'name': 'ds-1'}, {'name': 'pod#'},
+          {'name': 'pod%23'}, {'automation': 'manual'},
+          {'automation': 'automated'}, {}, {'datastores': frozenset()},
+          {'datastores': frozenset({'datastore-0'})},
+          {'datastores': frozenset({'datastore-1'})},
+          {'datastores': _POD_1},
+          {'datastores': _POD_1 | {'datastore-3', 'datastore-5'}})],
+    # From one datastore cluster to the other.
+    [_object('storage_pods', 'group-p1', datastores=_POD_1 - {'datastore-1'}),
+     _object('storage_pods', 'group-p2',
+             datastores=frozenset({'datastore-1', 'datastore-4'}))],
+    [_object('storage_pods', 'group-p1', datastores=_POD_1),
+     _object('storage_pods', 'group-p2',
+             datastores=frozenset({'datastore-4'}))],
+    [_object('datacenters', 'datacenter-1', name='DC2')],
+    [_object('datacenters', 'datacenter-1', name='DC1')]]
 # Which of six datastores changes, what of it, how many volumes it has then
 # and how much is promised on another. Nothing of it: it goes, or it returns.
 CHANGES: Any = strategies.tuples(
@@ -45,8 +100,8 @@ CHANGES: Any = strategies.tuples(
     strategies.integers(0, 6), strategies.sampled_from([None, None, (), (
         model.Promise('ds-3', 7),), (model.Promise('ds-3', 7),
                                      model.Promise('ds-0', 2, volumes=2))]),
-    strategies.sampled_from([None, None, None, 'disconnected', 'connected',
-                             'gone', 'tagged', 'compliant']))
+    strategies.one_of(strategies.none(), strategies.none(),
+                      strategies.sampled_from(OTHERS)))
 # Several changes may come before a report.
 REPORTED = strategies.tuples(CHANGES, strategies.booleans())
 
@@ -331,27 +386,34 @@ class ReporterTestCase(unittest.TestCase):
         self.clock.now += 3
         self.assertEqual(3, reporter.report()['stats_age_seconds'])
 
-    @hypothesis.settings(max_examples=60)
+    @hypothesis.settings(max_examples=150)
     @hypothesis.given(strategies.lists(REPORTED, max_size=8),
-                      strategies.booleans(), strategies.booleans())
+                      strategies.booleans(), strategies.booleans(),
+                      strategies.booleans())
     def test_reports_after_changes_are_as_though_they_were_made_anew(
-            self, changes, pods, namesake):
+            self, changes, pods, namesake, named):
         # Two of them are one storage; two are not there at first.
         datastores = {f'datastore-{number}': worlds.datastore(
             f'datastore-{number}', f'ds-{number}',
             url='ds:///nfs/' if number == 3 or (namesake and number == 0)
-            else f'ds:///{number}/') for number in range(6)}
+            else f'ds:///{number}/',
+            hosts=(('host-1',), ('host-2',), ('host-1', 'host-2'))[
+                number % 3]) for number in range(6)}
         volumes = {'datastore-1': ('a', 'b')}
-        seen = self.reader.answer = dataclasses.replace(
-            worlds.inventory(*list(datastores.values())[:4], datacenters={
-                'datacenter-2': 'DC2'}), storage_pods={
-                'group-p1': model.StoragePod(
-                    'group-p1', 'pod', frozenset({'datastore-1',
-                                                  'datastore-2'}),
-                    True, 'automated')} if namesake or pods else {})
-        settings = worlds.settings(storage_pods=pods, min_free_gib=5,
-                                   drain_tag='drain',
-                                   datastore_regex=re.compile('(?!no pool)'))
+        self.first = seen = self.reader.answer = dataclasses.replace(
+            worlds.inventory(
+                *list(datastores.values())[:4],
+                hosts=(worlds.host(), worlds.host('host-2', 'cluster-2')),
+                datacenters={'datacenter-2': 'DC2'}), storage_pods={
+                    'group-p1': model.StoragePod(
+                        'group-p1', 'pod', _POD_1, True, 'automated'),
+                    'group-p2': model.StoragePod(
+                        'group-p2', 'second', frozenset({'datastore-4'}),
+                        True, 'automated')} if namesake or pods else {})
+        settings = worlds.settings(
+            storage_pods=pods, min_free_gib=5, drain_tag='drain',
+            drain_attribute='drain', cluster_names=('c1',) if named else (),
+            datastore_regex=re.compile('(?!no pool)'))
 
         def reporter():
             return scheduling_reporter.Reporter(
@@ -361,6 +423,8 @@ class ReporterTestCase(unittest.TestCase):
         one.report()
         for (moref, values, count, promised, other), reported in changes:
             before, known = seen, seen.datastores
+            if other == 'valued':
+                values = {'custom_values': ((1, 'drain'), (2, 'x'))[:count]}
             if not values:
                 known = {key: each for key, each in known.items()
                          if key != moref} if moref in known else {
@@ -394,6 +458,10 @@ class ReporterTestCase(unittest.TestCase):
             list(pool_names.names(seen).items()))
         self.assertEqual(anew._spellings, seen._spellings)
         self.assertEqual(anew._shared, seen._shared)
+        self.assertEqual(anew._by_mounts, seen._by_mounts)
+        self.assertEqual(anew.registering_hosts, seen.registering_hosts)
+        self.assertEqual(anew.hosts_in_reach(settings),
+                         seen.hosts_in_reach(settings))
         arranged, expected = (pool_names._arranged(each, settings)
                               for each in (seen, anew))
         self.assertEqual(expected[:4], arranged[:4])
@@ -401,18 +469,31 @@ class ReporterTestCase(unittest.TestCase):
         self.assertEqual(pool_names._identities(anew, settings),
                          pool_names._identities(seen, settings))
 
-    @staticmethod
-    def changed(seen, moref, what):
-        """Fields of an inventory after a change that is no datastore's."""
-        if what == 'gone':
-            return {'hosts': {}}
+    def changed(self, seen, moref, what):
+        """Fields of an inventory after a change that is no datastore's.
+
+        :param moref: the datastore that changes at the same time
+        """
         if what == 'tagged':
             return {'tagged': seen.tagged ^ {moref}}
         if what == 'compliant':
             return {'compliant': {'silver': seen.compliant.get(
                 'silver', frozenset()) ^ {moref}}}
-        return {'hosts': {'host-1': worlds.host(
-            connection_state=what)}} if what else {}
+        if what == 'attribute':
+            return {'attributes': {} if seen.attributes else {1: 'drain'}}
+        found = {}
+        for field, changed, values in what if isinstance(what, (
+                list, tuple)) else ():
+            known = found.setdefault(field, dict(getattr(seen, field)))
+            if changed not in known:
+                first = getattr(self.first, field).get(changed)
+                if first is not None and not values:
+                    known[changed] = first
+            elif values:
+                known[changed] = dataclasses.replace(known[changed], **values)
+            else:
+                del known[changed]
+        return found
 
     def test_a_change_of_one_datastore_looks_at_no_other(self):
         for change in ({'free_bytes': 1 << 30}, {'capacity_bytes': 1 << 40},
@@ -431,11 +512,18 @@ class ReporterTestCase(unittest.TestCase):
                              change)
 
     def calls_of_reports(self, size):
-        """How many functions a report after each change calls."""
+        """How many functions a report after each change calls.
+
+        One of the datastores is mounted by another cluster.
+        """
         seen = worlds.inventory(*(
             worlds.datastore(f'datastore-{number}', f'ds-{number}',
-                             url=f'ds:///{number}/')
-            for number in range(size)))
+                             url=f'ds:///{number}/',
+                             hosts=('host-2',) if number == 4 else (
+                                 'host-1',))
+            for number in range(size)), hosts=(
+                worlds.host(), worlds.host('host-2', 'cluster-2'),
+                worlds.host('host-3', 'cluster-2')))
         volumes = model.VolumesByDatastore(
             {moref: ('a',) for moref in seen.datastores})
         self.reader.answer, self.promised = seen, ()
@@ -477,7 +565,25 @@ class ReporterTestCase(unittest.TestCase):
                 'datastore-999', 'new', url='ds:///new/')), ('gone', None)):
             seen = self.after(seen, 'datastore-999', value)
             count(what)
+        for what, field, moref, values in (
+                ('any cluster', 'clusters', 'cluster-2', {'name': 'first'}),
+                ('cluster renamed', 'clusters', 'cluster-2', {'name': 'new'}),
+                ('host left', 'clusters', 'cluster-2',
+                 {'hosts': frozenset({'host-3'})}),
+                ('no resource pool', 'clusters', 'cluster-2',
+                 {'resource_pool': ''}),
+                ('host moved', 'hosts', 'host-2', {'parent': 'cluster-1'})):
+            seen = self.evolved(seen, field, moref, **values)
+            count(what)
         return found
+
+    def evolved(self, before, field, moref, **values):
+        """The next inventory of a series, after a change of one object."""
+        known = getattr(before, field)
+        seen = self.reader.answer = dataclasses.replace(before, **{field: {
+            **known, moref: dataclasses.replace(known[moref], **values)}})
+        seen.follow(before, ())
+        return seen
 
     def after(self, before, moref, datastore):
         """The next inventory of a series; None: the datastore is gone."""
@@ -491,8 +597,9 @@ class ReporterTestCase(unittest.TestCase):
 
     def test_one_change_takes_as_many_calls_at_any_size(self):
         self.calls_of_reports(30)  # caches the ages of references
-        self.assertEqual(self.calls_of_reports(30),
-                         self.calls_of_reports(200))
+        few, many = map(self.calls_of_reports, (30, 200))
+        del few['any cluster'], many['any cluster']  # groups all by hosts
+        self.assertEqual(few, many)
 
     def pieces_of_a_report(self, size, meanwhile=lambda: None):
         """A first report, and how many functions it calls between yields."""
