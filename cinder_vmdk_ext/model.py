@@ -281,7 +281,7 @@ class DistinctNames(dict[str, str]):
 class Former(NamedTuple):
     """What was derived from an earlier inventory, and what differs from it.
 
-    Both have the same datacenters and datastore clusters.
+    Both have the same datacenters.
     """
 
     names: DistinctNames
@@ -290,6 +290,8 @@ class Former(NamedTuple):
     # Those whose name, datacenter or URL differs, as they were, by moref.
     # None: the earlier inventory had no such datastore.
     datastores: Mapping[str, Datastore | None]
+    # Datastore clusters (morefs) that are new, have changed or are gone.
+    pods: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,19 +395,20 @@ class Inventory:
         if ('_shared' not in known and '_shared' in before.__dict__
                 and difference.unshared):
             known['_shared'] = before._shared
-        if 'former' in known or not all(map(
-                difference.same, ('datacenters', 'storage_pods'))):
+        if 'former' in known or not difference.same('datacenters'):
             return
         former = before.former
-        if not replaced:
+        pods = _differing(self.storage_pods, before.storage_pods)
+        if not (replaced or pods):
             known['former'] = former
         elif former is not None and not before.pools:
             # The one before has not been used: skip it.
             known['former'] = former._replace(
-                datastores={**replaced, **former.datastores})
+                datastores={**replaced, **former.datastores},
+                pods=former.pods | pods)
         else:
             known['former'] = Former(before.names, before.pools,
-                                     before.identities, replaced)
+                                     before.identities, replaced, pods)
 
     def _inherit_verdicts(self, before: 'Inventory',
                           difference: '_Difference') -> None:
@@ -429,8 +432,8 @@ class Inventory:
         """Datastores (morefs) that are new, gone or have changed.
 
         Those whose hosts, clusters, storage policies, tag or custom
-        attributes have changed count as well. Other datastores may have got
-        another name as pools.
+        attributes have changed count as well. Other datastores may be part
+        of another pool, or have got another name as pools.
 
         :returns: None: something differs on which all datastores depend, such
             as a datacenter
@@ -438,13 +441,15 @@ class Inventory:
         difference = _Difference(self, before)
         disturbed = difference.disturbed
         return difference.changed | difference.gone | disturbed if (
-            disturbed is not None and all(
-                map(difference.same, _CONCERNS_ALL))) else None
+            disturbed is not None
+            and difference.same('datacenters')) else None
 
     def places_as(self, before: 'Inventory') -> bool:
-        """Whether both have the same datastores, names and storages."""
+        """Whether both have the same names, storages and datastore clusters.
+        """
         return self is before or all(map(
-            _Difference(self, before).same, ('names', 'storages')))
+            _Difference(self, before).same,
+            ('names', 'storages', 'storage_pods')))
 
     @functools.cached_property
     def live_hosts(self) -> frozenset[str]:
@@ -951,8 +956,6 @@ def _respelled(known: Mapping[str, tuple[str, ...]],
 # Parts of datastores on which derived values depend.
 _PARTS = {'names': ('name', 'datacenter'),
           'storages': ('url', 'capacity_bytes')}
-# The fields that Inventory.changed_datastores compares.
-_CONCERNS_ALL = ('datacenters', 'storage_pods')
 # The derived values of an Inventory, and the fields on which each depends.
 # Verdicts are inherited one by one, each as long as its datastore is the same.
 _DERIVED_OF = {

@@ -54,7 +54,6 @@ def rearranged(before: model.Inventory, now: model.Inventory,
 
     The pool has another name or other datastores, or is new.
 
-    :param before: has the same datastore clusters
     :returns: only datastores of ``now``; None: all pools are the same
     """
     old, new = (_arranged(each, settings) for each in (before, now))
@@ -62,12 +61,14 @@ def rearranged(before: model.Inventory, now: model.Inventory,
         return None
     if new.since is old.mark:
         return _members_of(new.changed, new)
-    was, names = old.names, new.names
-    changed = {names[moref] for moref in names
-               if moref not in was or was[moref] != names[moref]}
-    changed |= {was[moref] for moref in was
-                if moref not in names or was[moref] != names[moref]}
-    return _members_of(changed, new)
+    return _members_of(_differing(old.pools, new.pools), new)
+
+
+def _differing(old: Mapping[str, '_Place'],
+               new: Mapping[str, '_Place']) -> frozenset[str]:
+    """The names of the pools that only one has, or that are not the same."""
+    return frozenset([name for name in old.keys() | new.keys()
+                      if old.get(name) != new.get(name)])
 
 
 def _members_of(names: Iterable[str],
@@ -126,17 +127,16 @@ def _arranged(inventory: model.Inventory,
 
 def _arrange(inventory: model.Inventory,
              settings: model.Settings) -> _Arrangement:
-    pooled = _pooled(inventory, settings)
+    pooled = _pooled(inventory, _pooled_pods(inventory, settings))
     found = []
     for name, moref in _named(inventory).items():
         if moref in inventory.datastores:
             if moref not in pooled:
                 found.append(_Place(name, (moref,), None))
             continue
-        pod = inventory.storage_pods[moref]
-        members = tuple(each.moref for each in _members(pod, inventory))
-        if members and pooled.get(members[0]) is pod:
-            found.append(_Place(name, members, pod))
+        place = _place(name, inventory.storage_pods[moref], inventory, pooled)
+        if place.datastores:
+            found.append(place)
     return _Arrangement(
         {each.name: each for each in found},
         {moref: each for each in found for moref in each.datastores},
@@ -145,60 +145,90 @@ def _arrange(inventory: model.Inventory,
         object())
 
 
+def _place(name: str, pod: model.StoragePod, inventory: model.Inventory,
+           pooled: Mapping[str, model.StoragePod]) -> _Place:
+    """The pool of a datastore cluster; without datastores if it is none.
+
+    :param pooled: of :func:`_pooled`
+    """
+    return _Place(name, tuple([
+        each.moref for each in _members(pod, inventory)
+        if pooled.get(each.moref) is pod]), pod)
+
+
 def _altered_arrangement(inventory: model.Inventory,
                          settings: model.Settings) -> _Arrangement | None:
-    """The former arrangement, with the changes of names.
+    """The former arrangement, with the changes of names and of members.
 
-    :returns: None: there is none, or it takes more to change it
+    :returns: None: there is none
     """
     former = inventory.former
     old: _Arrangement | None = (
         former and former.pools.get(settings.storage_pods))
     if former is None or old is None or not former.names:
         return None
-    named = _named(inventory)
-    lost, found = _difference(former.names, named)
-    # A member of another pool has no pool of its own to rename.
-    inside = {moref for moref in lost & found.keys()
-              if moref in old.by_datastore and old.by_datastore[moref].pod}
-    lost -= inside
-    found = {moref: found[moref] for moref in found if moref not in inside}
-    if not _are_pools(lost | found.keys(), inventory, settings):
-        return None
-    new = found.keys() - lost
-    if new and new != set(list(named.values())[-len(new):]):
-        return None
-    return _with_pools(old, lost - found.keys(), found, new)
+    lost, found = _difference(former.names, _named(inventory))
+    things = lost | found.keys() | former.pods
+    pods = _pooled_pods(inventory, settings)
+    # What has another pool now, or whose pool has other members.
+    concerned = {moref for moref in things if moref in old.by_datastore
+                 or moref in inventory.datastores}
+    for moref in things & old.by_pod.keys():
+        concerned.update(old.by_pod[moref].datastores)
+    for pod in pods:
+        if pod.moref in things:
+            concerned |= pod.datastores
+    pods = [pod for pod in pods if pod.moref in things
+            or not pod.datastores.isdisjoint(concerned)]
+    gone = [old.by_datastore[moref] for moref in concerned
+            if moref in old.by_datastore]
+    gone += [old.by_pod[pod.moref] for pod in pods if pod.moref in old.by_pod]
+    for place in gone:
+        concerned.update(place.datastores)
+    return _with_places(old, {place.name: place for place in gone},
+                        _places(concerned, pods, inventory), inventory)
 
 
-def _with_pools(old: _Arrangement, gone: Collection[str],
-                found: Mapping[str, str], new: Collection[str]
-                ) -> _Arrangement:
-    """An arrangement without some pools of one datastore, and with others.
+def _places(datastores: Collection[str], pods: Iterable[model.StoragePod],
+            inventory: model.Inventory) -> dict[str, _Place]:
+    """The pools of some datastores (morefs), by their names.
 
-    :param gone: morefs of the datastores without a pool
-    :param found: names by moref; a renamed pool keeps its place in the order
-    :param new: those of ``found`` that come last
+    :param pods: all that are pools of these datastores
     """
-    places = {moref: _Place(name, (moref,), None)
-              for moref, name in found.items()}
-    pools = old.pools.copy()
-    by_datastore = old.by_datastore | places
-    for moref in gone:
-        del pools[old.names[moref]], by_datastore[moref]
-    renamed = {old.names[moref]: place for moref, place in places.items()
-               if moref not in new}
-    if renamed:
-        pools = _with_keys(pools, {
-            name: place.name for name, place in renamed.items()})
-    pools |= {place.name: place for place in places.values()}
-    names = {**old.names, **found}
-    for moref in gone:
-        del names[moref]
-    changed = frozenset([*found.values(), *renamed, *[
-        old.names[moref] for moref in gone]])
-    return _Arrangement(pools, by_datastore, old.by_pod, names, object(),
-                        old.mark, changed)
+    # Others of their members may belong to other datastore clusters.
+    pooled = {moref: pod for moref, pod in _pooled(inventory, pods).items()
+              if moref in datastores}
+    found = [_place(name_of(pod, inventory), pod, inventory, pooled)
+             for pod in pods]
+    found += [_Place(name_of(inventory.datastores[moref], inventory),
+                     (moref,), None) for moref in datastores
+              if moref in inventory.datastores and moref not in pooled]
+    return {each.name: each for each in found if each.datastores}
+
+
+def _with_places(old: _Arrangement, gone: Mapping[str, _Place],
+                 made: Mapping[str, _Place], inventory: model.Inventory
+                 ) -> _Arrangement:
+    """An arrangement without some pools, and with others, in their order."""
+    places = {**old.pools}
+    by_datastore, by_pod = {**old.by_datastore}, {**old.by_pod}
+    names = {**old.names}
+    for name, place in gone.items():
+        del places[name]
+        for moref in place.datastores:
+            del by_datastore[moref], names[moref]
+        if place.pod:
+            del by_pod[place.pod.moref]
+    for name, place in made.items():
+        places[name] = place
+        for moref in place.datastores:
+            by_datastore[moref], names[moref] = place, name
+        if place.pod:
+            by_pod[place.pod.moref] = place
+    return _Arrangement(
+        {name: places[name] for name in _named(inventory) if name in places},
+        by_datastore, by_pod, names, object(), old.mark,
+        _differing(gone, made))
 
 
 def _with_keys(found: dict[str, _Value],
@@ -220,17 +250,6 @@ def _difference(was: model.DistinctNames, now: model.DistinctNames
                        if name not in now or now[name] != was[name]]),
             {now[name]: name for name in now
              if name not in was or was[name] != now[name]})
-
-
-def _are_pools(morefs: Iterable[str], inventory: model.Inventory,
-               settings: model.Settings) -> bool:
-    """Whether these are datastores that are no part of another pool."""
-    if not inventory.storage_pods:
-        return True
-    pooled = _pooled_pods(inventory, settings)
-    return not any(moref in inventory.storage_pods
-                   or any(moref in pod.datastores for pod in pooled)
-                   for moref in morefs)
 
 
 def promised(promises: Iterable[model.Promise],
@@ -307,24 +326,54 @@ def _altered_identities(inventory: model.Inventory,
     former = inventory.former
     old: _Identities | None = (
         former and former.identities.get(settings.storage_pods))
-    if former is None or old is None or not _are_pools(
-            former.datastores, inventory, settings):
+    before: _Arrangement | None = (
+        former and former.pools.get(settings.storage_pods))
+    if former is None or old is None or before is None:
+        return None
+    now = _arranged(inventory, settings)
+    changed = _changed_pools(before, now, former.datastores)
+    if changed is None:
         return None
     found = _Identities(old.pools.copy(), old.by_url.copy())
-    present = [inventory.datastores[moref] for moref in former.datastores
-               if moref in inventory.datastores]
     for each in former.datastores.values():
-        if each is not None:
-            found.pools.pop(_identity(each), None)
-            if found.by_url.pop(each.url, None) != each.moref:
-                return None  # it is that of several
-    for each in present:
-        found.pools[_identity(each)] = each.moref
-        if found.by_url.setdefault(each.url, each.moref) != each.moref:
-            return None
+        if each is not None and found.by_url.pop(each.url, None) != each.moref:
+            return None  # it is that of several
+    for name in changed & before.pools.keys():
+        found.pools.pop(_former_identity(
+            before.pools[name], former.datastores, inventory), None)
+    for name in changed & now.pools.keys():
+        pool = _pool(now.pools[name], inventory)
+        found.pools[identity(pool)] = pool.datastores[0].moref
+        for each in pool.datastores:
+            if found.by_url.setdefault(each.url, each.moref) != each.moref:
+                return None
     urls = {each.url for each in former.datastores.values() if each}
     return None if urls and _others_have(
         urls, former.datastores, inventory) else found
+
+
+def _changed_pools(before: _Arrangement, now: _Arrangement,
+                   replaced: Iterable[str]) -> frozenset[str] | None:
+    """The names of the pools that differ, or whose datastores do.
+
+    :param replaced: morefs of datastores
+    :returns: None: it takes more to find them
+    """
+    if now is not before and now.since is not before.mark:
+        return None
+    changed = now.changed if now is not before else frozenset()
+    return changed.union(*([each.names[moref] for moref in replaced
+                            if moref in each.names]
+                           for each in (before, now)))
+
+
+def _former_identity(place: _Place,
+                     replaced: Mapping[str, model.Datastore | None],
+                     inventory: model.Inventory) -> str:
+    if place.pod is not None:
+        return place.pod.moref
+    [moref] = place.datastores
+    return _identity(replaced.get(moref) or inventory.datastores[moref])
 
 
 def _others_have(urls: Container[str], morefs: Container[str],
@@ -443,10 +492,14 @@ def find(pool: str, inventory: model.Inventory) -> model.Datastore | None:
     return _of_longer_name(pool, inventory.datastores, inventory)
 
 
-def name_of(datastore: model.Datastore, inventory: model.Inventory) -> str:
-    """The name of a datastore of this inventory as a pool."""
-    return next(name for name, moref in names(inventory).items()
-                if moref == datastore.moref)
+def name_of(thing: model.Datastore | model.StoragePod,
+            inventory: model.Inventory) -> str:
+    """The name of a datastore of this inventory, or of a datastore cluster."""
+    named, name = _named(inventory), _plain(thing)
+    if named.get(name) == thing.moref:
+        return name
+    return next(name for name, moref in named.items()
+                if moref == thing.moref)
 
 
 def _named(inventory: model.Inventory) -> model.DistinctNames:
@@ -499,8 +552,12 @@ def _altered_names(inventory: model.Inventory) -> model.DistinctNames | None:
     if any(was.get(name, moref) not in before
            for moref, name in new.items()):
         return None
+    pods = inventory.storage_pods
+    if any(moref not in pods or was.get(_plain(pods[moref])) != moref
+           for moref in former.pods):
+        return None
     if was.taken and any(was.get(_plain(pod)) != pod.moref
-                         for pod in inventory.storage_pods.values()):
+                         for pod in pods.values()):
         return None  # its name depends on its members' datacenter
     added = [moref for moref in new if before[moref] is None]
     if added and _age(added[0]) < _age(next(reversed(was.values()))):
@@ -541,11 +598,18 @@ def _told_apart(thing: model.Datastore | model.StoragePod,
     return name
 
 
-def _pooled(inventory: model.Inventory, settings: model.Settings
+def _pooled(inventory: model.Inventory, pods: Iterable[model.StoragePod]
             ) -> dict[str, model.StoragePod]:
-    """The datastore clusters that are pools, by their members' morefs."""
-    return {moref: pod for pod in _pooled_pods(inventory, settings)
-            for moref in pod.datastores if moref in inventory.datastores}
+    """The datastore clusters that are pools, by their members' morefs.
+
+    While a datastore moves from one to another, the vCenter may name it as a
+    member of both; then it is one of the older.
+
+    :param pods: of :func:`_pooled_pods`
+    """
+    return {moref: pod for pod in sorted(
+        pods, key=lambda pod: _age(pod.moref), reverse=True)
+        for moref in pod.datastores if moref in inventory.datastores}
 
 
 def _pooled_pods(inventory: model.Inventory, settings: model.Settings

@@ -162,13 +162,13 @@ class Reporter:
         # An error below leaves an empty one, and the next report is full.
         last, self._last = self._last, _Last()
         changed = _changed(last.made_of, facts) if last.made_of else None
-        if (good is not None and changed is not None and not changed
+        same = last.made_of is not None and facts.inventory.places_as(
+            last.made_of.inventory)
+        if (good is not None and same and changed is not None and not changed
                 and last.made_of and last.made_of.promises == facts.promises):
             last.made_of = facts
             self._last = last
             return good._replace(read_at=read_at, inventory=facts.inventory)
-        same = last.made_of is not None and facts.inventory.places_as(
-            last.made_of.inventory)
         changed = self._count_promises(facts, last, changed, same)
         if self._judge(facts, last, changed) or not same:
             self._log_changes(facts, last.refused)
@@ -202,7 +202,8 @@ class Reporter:
     def _count_promises(self, facts: _Facts, last: '_Last',
                         changed: frozenset[str] | None, same: bool
                         ) -> frozenset[str] | None:
-        """:param same: whether all names and storages are the same
+        """:param same: whether all names, storages and datastore clusters
+            are the same
 
         :returns: ``changed``, and where the promised space changed
         """

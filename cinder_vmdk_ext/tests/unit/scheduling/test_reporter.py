@@ -514,21 +514,27 @@ class ReporterTestCase(unittest.TestCase):
     def calls_of_reports(self, size):
         """How many functions a report after each change calls.
 
-        One of the datastores is mounted by another cluster.
+        One of the datastores is mounted by another cluster, and two are
+        in a datastore cluster.
         """
-        seen = worlds.inventory(*(
+        seen = dataclasses.replace(worlds.inventory(*(
             worlds.datastore(f'datastore-{number}', f'ds-{number}',
                              url=f'ds:///{number}/',
                              hosts=('host-2',) if number == 4 else (
                                  'host-1',))
             for number in range(size)), hosts=(
                 worlds.host(), worlds.host('host-2', 'cluster-2'),
-                worlds.host('host-3', 'cluster-2')))
+                worlds.host('host-3', 'cluster-2'))), storage_pods={
+                    'group-p1': model.StoragePod(
+                        'group-p1', 'pod', frozenset({
+                            'datastore-5', 'datastore-6'}), True,
+                        'automated')})
         volumes = model.VolumesByDatastore(
             {moref: ('a',) for moref in seen.datastores})
         self.reader.answer, self.promised = seen, ()
         reporter = scheduling_reporter.Reporter(
             self.reader, worlds.settings(
+                storage_pods=True,
                 datastore_regex=re.compile('(?!out of it)')),
             lambda: self.promised, volumes=lambda: volumes)
         reporter.report()
@@ -572,7 +578,16 @@ class ReporterTestCase(unittest.TestCase):
                  {'hosts': frozenset({'host-3'})}),
                 ('no resource pool', 'clusters', 'cluster-2',
                  {'resource_pool': ''}),
-                ('host moved', 'hosts', 'host-2', {'parent': 'cluster-1'})):
+                ('host moved', 'hosts', 'host-2', {'parent': 'cluster-1'}),
+                ('joined', 'storage_pods', 'group-p1', {
+                    'datastores': frozenset({'datastore-5', 'datastore-6',
+                                             'datastore-7'})}),
+                ('left', 'storage_pods', 'group-p1', {
+                    'datastores': frozenset({'datastore-6', 'datastore-7'})}),
+                ('manual', 'storage_pods', 'group-p1', {
+                    'automation': 'manual'}),
+                ('automated', 'storage_pods', 'group-p1', {
+                    'automation': 'automated'})):
             seen = self.evolved(seen, field, moref, **values)
             count(what)
         return found
