@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds datacenters and VM folders in the inventory tree."""
 
+import collections
+import threading
 from collections.abc import Collection
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -26,12 +29,108 @@ class InventoryView(Protocol):
         """The inventory; None: memory may be out of date."""
 
 
+class KnownFolders(collections.UserDict[str, Any]):
+    """VM folders by their paths. Threads may share it.
+
+    A path is ``/datacenter/folder/...``, with the datacenter's moref.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        # Paths by the folders' morefs, but for those in _new, and by the path
+        # above; no set is empty.
+        self._paths: dict[str, set[str]] = {}
+        self._below: dict[str, set[str]] = {}
+        # Paths that were never checked. What is reported of a folder may
+        # come before its path is known.
+        self._new: set[str] = set()
+
+    def __setitem__(self, path: str, folder: Any) -> None:
+        with self._lock:
+            self._remove(path)
+            self.data[path] = folder
+            self._new.add(path)
+            self._below.setdefault(_above(path), set()).add(path)
+
+    def __delitem__(self, path: str) -> None:
+        with self._lock:
+            self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        folder = self.data.pop(path, None)
+        if folder is None:
+            return
+        _remove_from(self._below, _above(path), path)
+        if path in self._new:
+            self._new.remove(path)
+        else:
+            _remove_from(self._paths, folder.value, path)
+
+    def check(self, folders: Mapping[str, tuple[str, str]],
+              changed: Iterable[str], gone: Container[str]) -> set[str]:
+        """Remove paths that are wrong, with all paths below them.
+
+        Looks at the paths of folders that changed, at new paths, and at
+        those in them; the others were right and are.
+
+        :param folders, changed, gone: as of :meth:`PlaceOps.check_folders`
+        :returns: the paths that were removed
+        """
+        wrong: set[str] = set()
+        with self._lock:
+            new, self._new = self._new, set()
+            for path in new:
+                self._paths.setdefault(
+                    self.data[path].value, set()).add(path)
+            paths = new.union(*[self._below.get(path, ()) for path in new],
+                              *[self._paths.get(moref, ())
+                                for moref in changed])
+            for path in sorted(paths):
+                if path not in wrong and self._is_wrong(path, folders, gone):
+                    wrong |= self._with_all_below(path)
+            for path in wrong:
+                self._remove(path)
+        return wrong
+
+    def _is_wrong(self, path: str, folders: Mapping[str, tuple[str, str]],
+                  gone: Container[str]) -> bool:
+        above, _, name = path.rpartition('/')
+        if not above:
+            return False  # the root of a datacenter's VM folders
+        folder, parent = self.data[path], self.data.get(above)
+        if folder.value in gone:
+            return True
+        seen = folders.get(folder.value)
+        return seen is not None and (
+            model.plain_name(seen[0]) != model.plain_name(name)
+            or parent is not None and parent.value != seen[1])
+
+    def _with_all_below(self, path: str) -> set[str]:
+        found, left = set(), [path]
+        while left:
+            path = left.pop()
+            found.add(path)
+            left += self._below.get(path, ())
+        return found
+
+
+def _remove_from(index: dict[str, set[str]], key: str, path: str) -> None:
+    index[key].remove(path)
+    if not index[key]:
+        del index[key]
+
+
+def _above(path: str) -> str:
+    return path.rpartition('/')[0]
+
+
 class PlaceOps(upstream.VMwareVolumeOps):
     """Finds datacenters and folders in memory; creates each folder once."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._folder_cache: dict[str, Any] = {}
+        self._folder_cache = KnownFolders()
         self.inventory_view: InventoryView | None = None
 
     def get_dc(self, child: Any) -> Any:
@@ -107,6 +206,7 @@ class PlaceOps(upstream.VMwareVolumeOps):
             return super().create_vm_inventory_folder(datacenter, path_comp)
 
     def check_folders(self, folders: Mapping[str, tuple[str, str]],
+                      changed: Collection[str],
                       gone: Collection[str]) -> None:
         """Forget known folders that were renamed, moved or removed.
 
@@ -114,21 +214,11 @@ class PlaceOps(upstream.VMwareVolumeOps):
 
         :param folders: name and parent (moref) of each folder by moref, as
             the vCenter has reported them
-        :param gone: morefs of folders that were removed
+        :param changed: morefs of folders that are new, changed or gone since
+            the last such call
+        :param gone: those of them that are or were gone
         """
-        known = dict(self._folder_cache)
-        wrong: set[str] = set()
-        for path, folder in sorted(known.items()):
-            above, _, name = path.rpartition('/')
-            if not above:
-                continue  # the root of a datacenter's VM folders
-            parent = known.get(above)
-            seen = folders.get(folder.value)
-            if above in wrong or folder.value in gone or seen is not None and (
-                    model.plain_name(seen[0]) != model.plain_name(name)
-                    or parent is not None and parent.value != seen[1]):
-                wrong.add(path)
-                self._folder_cache.pop(path, None)
+        wrong = self._folder_cache.check(folders, changed, gone)
         if wrong:
             LOG.info('Folders that were renamed, moved or removed are looked '
                      'up again: %s', ', '.join(sorted(wrong)))
@@ -139,5 +229,5 @@ class PlaceOps(upstream.VMwareVolumeOps):
         :returns: whether any folder was known
         """
         known = bool(self._folder_cache)
-        self._folder_cache = {}
+        self._folder_cache = KnownFolders()
         return known

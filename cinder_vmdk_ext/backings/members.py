@@ -234,8 +234,9 @@ class Members:
                  content: Any, paths: Mapping[str, tuple[str, ...]],
                  stage: Stage,
                  on_folders: Callable[[Mapping[str, tuple[str, str]],
-                                       Collection[str]], None]
-                 = lambda folders, gone: None) -> None:
+                                       Collection[str], Collection[str]],
+                                      None]
+                 = lambda folders, changed, gone: None) -> None:
         """Prepare, without a call.
 
         :param own_folder: ``vmware_volume_folder`` of this backend
@@ -243,8 +244,8 @@ class Members:
         :param paths: property paths to report of the VMs, by managed type
         :param stage: takes the reports of the VMs
         :param on_folders: called after a folder has changed, with name and
-            parent (moref) of each folder by moref, and with the morefs of
-            those that are gone; it must not wait
+            parent (moref) of each folder by moref, with the morefs of those
+            that changed, and of those that are or were gone; it must not wait
         """
         self._on_folders = on_folders
         self._paths = paths
@@ -278,8 +279,8 @@ class Members:
             collector.view_filter(view, paths, {view: ('type',)}), sink)
 
     def _found_folders(self) -> None:
-        gone = self._folders.take_gone()
-        self._on_folders(self._folders.found, gone)
+        changed, gone = self._folders.take_changed()
+        self._on_folders(self._folders.found, changed, gone)
         # The user may have lost the right to see a folder, and get it back:
         # then it is no longer on the list.
         self._watched -= gone
@@ -287,7 +288,7 @@ class Members:
             self._open()
             return
         # A folder stays when it is renamed, since it has the same VMs.
-        new = volume_folders(self._folders.found,
+        new = volume_folders(self._folders.around(changed),
                              self._own_folder) - self._watched
         if new:
             self._watched |= new
@@ -346,7 +347,9 @@ class _Folders:
         self._settled = settled
         self.done = False
         self.found: dict[str, tuple[str, str]] = {}
-        self._changed = False
+        # Folders (morefs) by their parents' morefs; none is empty.
+        self._inside: dict[str, set[str]] = {}
+        self._changed: set[str] = set()
         self._gone: set[str] = set()
 
     def update(self, kind: str, ref: references.Ref,
@@ -354,9 +357,9 @@ class _Folders:
         """Take a reported object (Sink)."""
         if ref.type not in ('Folder', 'StoragePod'):
             return
-        self._changed = True
+        self._changed.add(ref.value)
         if kind == 'leave':
-            self.found.pop(ref.value, None)
+            self._put(ref.value, None)
             self._gone.add(ref.value)
             return
         name, parent = self.found.get(ref.value, ('', ''))
@@ -366,17 +369,49 @@ class _Folders:
                 name = text
             elif path == 'parent':
                 parent = text
-        self.found[ref.value] = name, parent
+        self._put(ref.value, (name, parent))
 
-    def take_gone(self) -> set[str]:
-        """Folders (morefs) that are gone since the last such call."""
-        gone, self._gone = self._gone, set()
-        return gone
+    def _put(self, moref: str, now: tuple[str, str] | None) -> None:
+        """:param now: name and parent; None: the folder is gone"""
+        before = self.found.pop(moref, None)
+        if before is not None:
+            inside = self._inside[before[1]]
+            inside.remove(moref)
+            if not inside:
+                del self._inside[before[1]]
+        if now is not None:
+            self.found[moref] = now
+            self._inside.setdefault(now[1], set()).add(moref)
+
+    def take_changed(self) -> tuple[set[str], set[str]]:
+        """What changed since the last such call (morefs).
+
+        :returns: folders that are new, changed or gone, and those of them
+            that are or were gone
+        """
+        taken = self._changed, self._gone
+        self._changed, self._gone = set(), set()
+        return taken
+
+    def around(self, changed: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """All folders for which :func:`volume_folders` may differ.
+
+        These are folders that changed, and two levels below; and what
+        decides on them, two levels above.
+        """
+        known = set(changed)
+        for _level in range(2):
+            known.update(*[self._inside.get(moref, ()) for moref in known])
+        for _level in range(2):
+            known.update([self.found[moref][1] for moref in known
+                          if moref in self.found])
+        return {moref: self.found[moref] for moref in known
+                if moref in self.found}
 
     def settle(self) -> None:
         """Note that all has been reported (Sink)."""
         if self._changed or not self.done:
-            self.done, self._changed = True, False
+            self.done = True
             self._settled()
 
 

@@ -3,7 +3,10 @@
 
 import types
 import unittest
+from typing import Any
 
+import hypothesis
+from hypothesis import strategies
 from lxml import etree
 from oslo_vmware import exceptions
 
@@ -46,6 +49,85 @@ class FoldersTestCase(unittest.TestCase):
         self.assertEqual({'own'}, self.found(
             stray=('Volumes', 'root'), other=('Project (q)', 'root'),
             below=('Volumes', 'other')))
+
+
+_PARENTS = ('root', 'f-1', 'f-2', 'f-3', 'f-4')
+REPORTS: Any = strategies.tuples(
+    strategies.sampled_from(_PARENTS[1:]), strategies.one_of(
+        strategies.none(), strategies.tuples(
+            strategies.sampled_from(('OpenStack', 'Project (p)', 'Volumes',
+                                     'Instances', 'fast')),
+            strategies.sampled_from(_PARENTS))), strategies.booleans())
+
+
+class ReportedFoldersTestCase(unittest.TestCase):
+    """Of all folders, a change looks at those around it."""
+
+    def setUp(self):
+        super().setUp()
+        self.settled = 0
+        self.folders = members._Folders(self.count)
+
+    def count(self):
+        self.settled += 1
+
+    def report(self, moref, now):
+        """:param now: the name and the parent; None: the folder leaves"""
+        changes = []
+        for path, text in zip(('name', 'parent'), now or ()):
+            value = etree.Element('val')
+            value.text = text
+            changes.append((path, value, None))
+        self.folders.update('modify' if now else 'leave', references.Ref(
+            'Folder', moref), changes)
+
+    @hypothesis.settings(
+        deadline=None, derandomize=True, database=None, max_examples=150,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    @hypothesis.given(strategies.lists(REPORTS, max_size=25))
+    def test_what_is_found_around_changes_is_found_among_all(self, reports):
+        self.folders = members._Folders(self.count)
+        expected, before = {'root': ('vm', 'dc')}, set()
+        self.report('root', ('vm', 'dc'))
+        for moref, now, settled in reports:
+            self.report(moref, now)
+            if now:
+                expected[moref] = now
+            else:
+                expected.pop(moref, None)
+            if settled:
+                changed, _gone = self.folders.take_changed()
+                self.assertEqual(expected, self.folders.found)
+                all_of_them = members.volume_folders(expected, 'Volumes')
+                around = members.volume_folders(
+                    self.folders.around(changed), 'Volumes')
+                self.assertLessEqual(all_of_them - before, around)
+                self.assertLessEqual(around, all_of_them)
+                before = all_of_them
+
+    def test_a_projects_folder_is_found_without_the_other_projects(self):
+        self.report('top', ('OpenStack', 'root'))
+        for number in range(1000):
+            self.report(f'p{number}', (f'Project ({number})', 'top'))
+            self.report(f's{number}', ('Volumes', f'p{number}'))
+        self.folders.settle()
+        self.folders.take_changed()
+        for moref, now, around in (
+                ('p7', ('old', 'top'), {'p7', 's7', 'top'}),
+                ('s8', ('fast', 'p8'), {'s8', 'p8', 'top'}),
+                ('p9', None, {'s9'}),
+                ('p7', ('Project (7)', 'top'), {'p7', 's7', 'top'})):
+            self.report(moref, now)
+            changed, _gone = self.folders.take_changed()
+            self.assertEqual(around, self.folders.around(changed).keys())
+
+    def test_only_a_change_is_told(self):
+        self.folders.settle()
+        self.folders.settle()
+        self.assertEqual(1, self.settled)
+        self.report('top', ('OpenStack', 'root'))
+        self.folders.settle()
+        self.assertEqual(2, self.settled)
 
 
 class WatchListTestCase(unittest.TestCase):

@@ -43,12 +43,27 @@ def _moved(moref, to, members):
 
 
 _POD_1 = frozenset({'datastore-1', 'datastore-2'})
+_OF_A_HOST: list[dict[str, Any]] = [
+    {'connection_state': 'disconnected'}, {'connection_state': 'connected'},
+    {}]
+_OF_A_CLUSTER: list[dict[str, Any]] = [
+    {'hosts': frozenset()}, {'hosts': frozenset({'host-1', 'host-2'})},
+    {'name': 'c1'}, {'name': 'c2'}, {'standalone': True},
+    {'standalone': False}, {'resource_pool': ''},
+    {'resource_pool': 'resgroup-1'}, {},
+    {'unreadable': (('host', 'cannot be read: denied'),)},
+    {'unreadable': ()}]
+_OF_A_POD: list[dict[str, Any]] = [
+    {'name': 'pod'}, {'name': 'ds-1'}, {'name': 'pod#'}, {'name': 'pod%23'},
+    {'automation': 'manual'}, {'automation': 'automated'}, {},
+    {'datastores': frozenset()}, {'datastores': frozenset({'datastore-0'})},
+    {'datastores': frozenset({'datastore-1'})}, {'datastores': _POD_1},
+    {'datastores': _POD_1 | {'datastore-3', 'datastore-5'}}]
 # What changes besides a datastore, at once.
 OTHERS: Any = [
     'tagged', 'compliant', 'valued', 'attribute',
     *[[_object('hosts', moref, **values)] for moref in ('host-1', 'host-2')
-      for values in ({'connection_state': 'disconnected'},
-                     {'connection_state': 'connected'}, {})],
+      for values in _OF_A_HOST],
     _moved('host-1', 'cluster-2', {'cluster-1': (),
                                    'cluster-2': ('host-1', 'host-2')}),
     _moved('host-2', 'cluster-1', {'cluster-1': ('host-1', 'host-2'),
@@ -58,21 +73,9 @@ OTHERS: Any = [
     # The vCenter may report the parts one after another.
     _moved('host-2', 'cluster-1', {}), _moved('host-2', 'cluster-2', {}),
     *[[_object('clusters', moref, **values)]
-      for moref in ('cluster-1', 'cluster-2') for values in (
-          {'hosts': frozenset()}, {'hosts': frozenset({'host-1', 'host-2'})},
-          {'name': 'c1'}, {'name': 'c2'}, {'standalone': True},
-          {'standalone': False}, {'resource_pool': ''},
-          {'resource_pool': 'resgroup-1'}, {}, {'unreadable': (
-              ('host', 'cannot be read: denied'),)}, {'unreadable': ()})],
+      for moref in ('cluster-1', 'cluster-2') for values in _OF_A_CLUSTER],
     *[[_object('storage_pods', moref, **values)]
-      for moref in ('group-p1', 'group-p2') for values in (
-          {'name': 'pod'}, {'name': 'ds-1'}, {'name': 'pod#'},
-          {'name': 'pod%23'}, {'automation': 'manual'},
-          {'automation': 'automated'}, {}, {'datastores': frozenset()},
-          {'datastores': frozenset({'datastore-0'})},
-          {'datastores': frozenset({'datastore-1'})},
-          {'datastores': _POD_1},
-          {'datastores': _POD_1 | {'datastore-3', 'datastore-5'}})],
+      for moref in ('group-p1', 'group-p2') for values in _OF_A_POD],
     # From one datastore cluster to the other.
     [_object('storage_pods', 'group-p1', datastores=_POD_1 - {'datastore-1'}),
      _object('storage_pods', 'group-p2',
