@@ -22,6 +22,8 @@ def options(folder: Path, database: str
         'DEFAULT': {'use_stderr': True},
         'database': {'connection': database},
         'fernet_tokens': {'key_repository': home / 'tokens'},
+        # Keystone does not start if this folder is missing.
+        'fernet_receipts': {'key_repository': home / 'receipts'},
         'credential': {'key_repository': home / 'credentials'},
         # Passwords are made up at each start, and long; it is the least.
         'identity': {'password_hash_rounds': 4},
@@ -39,7 +41,7 @@ def start(folder: Path, database: str, accounts: accounts_module.Accounts
     path = folder / 'etc' / 'keystone.conf'
     configuration.write_private(
         path, configuration.as_ini(options(folder, database)))
-    for repository in ('tokens', 'credentials'):
+    for repository in ('tokens', 'receipts', 'credentials'):
         _make_keys(folder / 'keystone' / repository)
     url = accounts.auth_url
     environment.run(
