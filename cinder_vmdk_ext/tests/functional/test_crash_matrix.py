@@ -4,15 +4,28 @@
 The whole matrix takes minutes: ``make crash-matrix``.
 """
 
+from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import crash_matrix
 
 
-class QuickTestCase(crash_matrix.CrashCase):
+class QuickCase(crash_matrix.CrashCase):
 
     def assert_right(self, name, modes):
         self.run_operation(name, crash_matrix.OPERATIONS[name], modes)
         self.assertEqual([], [each for each in self.outcomes if each.wrong])
         self.assertTrue(self.outcomes)
+
+
+class KeptUuidTestCase(QuickCase):
+    """A vCenter that gives a new disk the UUID of the request."""
+
+    VCENTER = backend_case.BackendCase.VCENTER
+
+    def test_create(self):
+        self.assert_right('create', crash_matrix.MODES)
+
+
+class QuickTestCase(QuickCase):
 
     def test_create(self):
         self.assert_right('create', ('killed after', 'reply lost'))
