@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds datacenters and VM folders in the inventory tree."""
 
-import collections
 import threading
 from collections.abc import Collection
 from collections.abc import Container
@@ -29,43 +28,41 @@ class InventoryView(Protocol):
         """The inventory; None: memory may be out of date."""
 
 
-class KnownFolders(collections.UserDict[str, Any]):
+class KnownFolders(dict[str, Any]):
     """VM folders by their paths. Threads may share it.
 
-    A path is ``/datacenter/folder/...``, with the datacenter's moref.
+    A path is ``/datacenter/folder/...``, with the datacenter's moref. It is
+    put in while it is missing, by upstream, and removed by :meth:`check`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        # Paths by the folders' morefs, but for those in _new, and by the path
-        # above; no set is empty.
+        # Of the paths that were checked: the folders' morefs; paths by these,
+        # and by the path above. No set is empty.
+        self._checked: dict[str, str] = {}
         self._paths: dict[str, set[str]] = {}
         self._below: dict[str, set[str]] = {}
-        # Paths that were never checked. What is reported of a folder may
-        # come before its path is known.
-        self._new: set[str] = set()
 
-    def __setitem__(self, path: str, folder: Any) -> None:
-        with self._lock:
-            self._remove(path)
-            self.data[path] = folder
-            self._new.add(path)
+    def _take_new(self) -> list[str]:
+        """Paths that were never checked; from now on they are.
+
+        What is reported of a folder may come before its path is known.
+        """
+        new = []
+        for path in reversed(list(self)):  # the last ones
+            if path in self._checked:
+                break
+            moref = self._checked[path] = self[path].value
+            self._paths.setdefault(moref, set()).add(path)
             self._below.setdefault(_above(path), set()).add(path)
-
-    def __delitem__(self, path: str) -> None:
-        with self._lock:
-            self._remove(path)
+            new.append(path)
+        return new
 
     def _remove(self, path: str) -> None:
-        folder = self.data.pop(path, None)
-        if folder is None:
-            return
+        del self[path]
+        _remove_from(self._paths, self._checked.pop(path), path)
         _remove_from(self._below, _above(path), path)
-        if path in self._new:
-            self._new.remove(path)
-        else:
-            _remove_from(self._paths, folder.value, path)
 
     def check(self, folders: Mapping[str, tuple[str, str]],
               changed: Iterable[str], gone: Container[str]) -> set[str]:
@@ -79,13 +76,10 @@ class KnownFolders(collections.UserDict[str, Any]):
         """
         wrong: set[str] = set()
         with self._lock:
-            new, self._new = self._new, set()
-            for path in new:
-                self._paths.setdefault(
-                    self.data[path].value, set()).add(path)
-            paths = new.union(*[self._below.get(path, ()) for path in new],
-                              *[self._paths.get(moref, ())
-                                for moref in changed])
+            new = self._take_new()
+            paths = set(new).union(
+                *[self._below.get(path, ()) for path in new],
+                *[self._paths.get(moref, ()) for moref in changed])
             for path in sorted(paths):
                 if path not in wrong and self._is_wrong(path, folders, gone):
                     wrong |= self._with_all_below(path)
@@ -98,9 +92,9 @@ class KnownFolders(collections.UserDict[str, Any]):
         above, _, name = path.rpartition('/')
         if not above:
             return False  # the root of a datacenter's VM folders
-        folder, parent = self.data[path], self.data.get(above)
-        if folder.value in gone:
-            return True
+        folder, parent = self[path], self.get(above)
+        if folder.value in gone or folder.value != self._checked[path]:
+            return True  # another thread has put in another folder
         seen = folders.get(folder.value)
         return seen is not None and (
             model.plain_name(seen[0]) != model.plain_name(name)

@@ -175,7 +175,9 @@ class KnownFoldersTestCase(unittest.TestCase):
         reported, changed, gone = {}, set(), set()
         for kind, one, other in events:
             if kind == 'known':
-                found[one] = expected[one] = references.Ref('Folder', other)
+                folder = references.Ref('Folder', other)
+                found.setdefault(one, folder)
+                expected.setdefault(one, folder)
             elif kind == 'reported':
                 reported[one] = other
                 changed.add(one)
@@ -187,8 +189,17 @@ class KnownFoldersTestCase(unittest.TestCase):
                 right = self.right(expected, reported, gone)
                 self.assertEqual(expected.keys() - right.keys(),
                                  found.check(reported, changed, gone))
-                self.assertEqual(right, found.data)
+                self.assertEqual(right, found)
                 expected, changed, gone = right, set(), set()
+
+    def test_a_path_with_another_folder_is_looked_up_again(self):
+        known = folders.KnownFolders()
+        known['/dc/a'] = references.Ref('Folder', 'group-v1')
+        known.check({}, (), ())
+        known['/dc/a'] = references.Ref('Folder', 'group-v2')
+        self.assertEqual({'/dc/a'}, known.check({}, ['group-v1'],
+                                                ['group-v1']))
+        self.assertEqual({}, known)
 
     def calls_of_checks(self, projects):
         """How many functions checks of single folders call."""
