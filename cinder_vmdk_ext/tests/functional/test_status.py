@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`status` and `metrics`, beside a service that writes its status."""
 
-import socket
 import tempfile
 from unittest import mock
 import urllib.request
@@ -12,15 +11,14 @@ from prometheus_client import parser
 from cinder_vmdk_ext.cmd import status as command
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.tests.functional import command_case
+from cinder_vmdk_ext.tests import ports
 
 
 class StatusTestCase(command_case.CommandCase):
 
     def setUp(self):
         super().setUp()
-        with socket.socket() as found:
-            found.bind(('127.0.0.1', 0))
-            self.port = found.getsockname()[1]
+        self.port = ports.reserved(self.addCleanup)
         self.configured(self.port)
 
     def configured(self, port):

@@ -122,9 +122,9 @@ class RealTestCase(unittest.TestCase):
         thread = threading.Thread(target=other)
         with locks.volumes('a'):
             thread.start()
-            entered.wait(5)
+            entered.wait(60)
             results.append('mine')
-        thread.join(5)
+        thread.join(60)
         self.assertEqual([False, 'mine', 'at last'], results)
 
 

@@ -12,6 +12,7 @@ from unittest import mock
 
 from cinder_vmdk_ext.monitoring import endpoint
 from cinder_vmdk_ext.monitoring import figures
+from cinder_vmdk_ext.tests import ports
 
 FIGURES = figures.of_report('vmdk', 'host', {
     'pools': [], 'backend_state': 'up', 'backend_state_reason': ''})
@@ -20,12 +21,12 @@ FIGURES = figures.of_report('vmdk', 'host', {
 class EndpointTestCase(unittest.TestCase):
 
     def setUp(self):
+        # Threads that belong to other tests.
+        self.others = set(threading.enumerate())
         self.figures = FIGURES
         self.endpoint = endpoint.Endpoint(lambda: self.figures)
         self.addCleanup(self.endpoint.stop)
-        with socket.socket() as found:
-            found.bind((endpoint.ADDRESS, 0))
-            self.port = found.getsockname()[1]
+        self.port = ports.reserved(self.addCleanup)
 
     def get(self, path, **headers):
         connection = http.client.HTTPConnection(endpoint.ADDRESS, self.port)
@@ -67,6 +68,8 @@ class EndpointTestCase(unittest.TestCase):
         self.assertEqual('127.0.0.1', endpoint.ADDRESS)
 
     def test_clients_that_say_nothing_make_others_wait_and_no_more(self):
+        # None is left before this test closes it.
+        self.enterContext(mock.patch.object(endpoint, '_SECONDS', 600))
         self.endpoint.start(self.port)
         slow = [self.client(b'GET /met')
                 for _each in range(3 * endpoint.MOST_CLIENTS)]
@@ -79,10 +82,10 @@ class EndpointTestCase(unittest.TestCase):
             each.close()
         self.assertEqual(200, self.get('/metrics')[0])
 
-    @staticmethod
-    def served():
+    def served(self):
         return len([each for each in threading.enumerate()
-                    if each.name == endpoint.CLIENT])
+                    if each.name == endpoint.CLIENT
+                    and each not in self.others])
 
     def test_a_client_that_sends_byte_after_byte_is_left(self):
         ours, theirs = socket.socketpair()
@@ -136,9 +139,10 @@ class EndpointTestCase(unittest.TestCase):
             self.assertRaises(ValueError, endpoint.ask, self.port)
 
     def test_off_means_no_thread_and_no_port(self):
-        before = threading.active_count()
         self.endpoint.start(0)
-        self.assertEqual(before, threading.active_count())
+        self.assertEqual([], [
+            each for each in threading.enumerate()
+            if each.name == 'vmdk-ext-status' and each not in self.others])
         self.assertRaises(OSError, endpoint.ask, self.port)
 
     def test_a_port_that_is_taken_is_logged_and_no_more(self):

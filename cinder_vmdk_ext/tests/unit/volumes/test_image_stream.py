@@ -3,6 +3,7 @@
 
 import io
 import threading
+import types
 import unittest
 
 from cinder_vmdk_ext import exceptions
@@ -41,9 +42,11 @@ class InTimeTestCase(unittest.TestCase):
 
         def source():
             yield b'a'
-            go_on.wait(30)
-        chunks = image_stream.in_time(source(), image_stream.Limits(60, 0.05))
+            go_on.wait(600)
+        limits = types.SimpleNamespace(total_seconds=600, stall_seconds=600)
+        chunks = image_stream.in_time(source(), limits)
         self.assertEqual(b'a', next(chunks))
+        limits.stall_seconds = 0.05
         with self.assertRaisesRegex(exceptions.TransferFailed, 'sent nothing'):
             next(chunks)
 
@@ -65,15 +68,17 @@ class InTimeTestCase(unittest.TestCase):
                     yield b'a'
             finally:
                 closed.set()
-        before = threading.active_count()
+        others = set(threading.enumerate())
         chunks = image_stream.in_time(source(), LIMITS)
         next(chunks)
+        threads = [each for each in threading.enumerate()
+                   if each.name == 'vmdk-ext-image-source'
+                   and each not in others]
         chunks.close()
-        self.assertTrue(closed.wait(5))
-        for each in threading.enumerate():
-            if each.name == 'vmdk-ext-image-source':
-                each.join(5)
-        self.assertEqual(before, threading.active_count())
+        self.assertTrue(closed.wait(60))
+        self.assertEqual(1, len(threads))
+        threads[0].join(60)
+        self.assertFalse(threads[0].is_alive())
 
 
 class LoggedTestCase(unittest.TestCase):

@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 import tempfile
-import time
+import threading
 import unittest
 from unittest import mock
 
@@ -85,7 +85,9 @@ class TransportTestCase(fixtures.TestWithFixtures, unittest.TestCase):
         self.assertEqual(b'done', self.post().data)
 
     def test_the_time_for_a_reply_is_limited(self):
-        self.server.answer = lambda request: time.sleep(1)
+        done = threading.Event()
+        self.addCleanup(done.set)
+        self.server.answer = lambda request: done.wait(60)
         with self.assertRaises(urllib3.exceptions.ReadTimeoutError):
             self.post(read_seconds=0.1)
 
