@@ -189,7 +189,7 @@ class Clients:
         return self.run('cinder', *arguments)
 
     def settled_volume(self, volume_id: str,
-                       timeout_seconds: float = 60.0) -> Any:
+                       timeout_seconds: float = 240.0) -> Any:
         """Wait until a volume is in a state that lasts, and return it.
 
         :raises SandboxError: when that is an error state, or does not come
@@ -197,7 +197,7 @@ class Clients:
         return self._settled(self.python.volumes, volume_id, timeout_seconds)
 
     def settled_snapshot(self, snapshot_id: str,
-                         timeout_seconds: float = 60.0) -> Any:
+                         timeout_seconds: float = 240.0) -> Any:
         """Wait until a snapshot is in a state that lasts, and return it.
 
         :raises SandboxError: when that is an error state, or does not come
@@ -206,7 +206,7 @@ class Clients:
                              timeout_seconds)
 
     def wait_until_gone(self, collection: Any, identifier: str,
-                        timeout_seconds: float = 60.0) -> None:
+                        timeout_seconds: float = 240.0) -> None:
         """Wait until a volume, snapshot or the like no longer exists.
 
         :param collection: for example `self.python.volumes`

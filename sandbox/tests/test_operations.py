@@ -52,7 +52,7 @@ class OperationsTestCase(qos_case.QosCase, sandbox_case.SandboxCase):
 
     def settle(self, volume, *statuses):
         """Wait for a status; Cinder goes through several."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             volume = self.cinder.volumes.get(volume.id)
             if volume.status in statuses:
@@ -77,7 +77,7 @@ class OperationsTestCase(qos_case.QosCase, sandbox_case.SandboxCase):
         volume = self.create()
         there = self.another_pool(volume)
         self.clients.cinder('migrate', volume.id, there)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while self.host(volume) != there and time.monotonic() < deadline:
             time.sleep(0.3)
             volume = self.cinder.volumes.get(volume.id)
@@ -110,7 +110,7 @@ class OperationsTestCase(qos_case.QosCase, sandbox_case.SandboxCase):
         self.settle(volume, 'in-use')
         self.clients.cinder('--os-volume-api-version', '3.42', 'extend',
                             volume.id, '2')
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while volume.size != 2 and time.monotonic() < deadline:
             time.sleep(0.3)
             volume = self.cinder.volumes.get(volume.id)
@@ -266,7 +266,7 @@ class OperationsTestCase(qos_case.QosCase, sandbox_case.SandboxCase):
 
     def wait_until(self, status, command, name):
         """Wait for a status in a client's list; None: not listed."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             line = next((line for line in self.clients.cinder(
                 '--os-volume-api-version', '3.14', command).splitlines()

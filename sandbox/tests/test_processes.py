@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 import psutil
 
@@ -20,11 +21,24 @@ STUBBORN = (sys.executable, '-uc',
             'import signal, time; '
             'signal.signal(signal.SIGTERM, signal.SIG_IGN); '
             'print("deaf"); time.sleep(600)')
+# Ends by SIGTERM as soon as another one has got that signal, too.
+WAITING = (sys.executable, '-uc', '''
+import pathlib, signal, sys, time
+mine, other = map(pathlib.Path, sys.argv[1:])
+def end(*_signal):
+    mine.touch()
+    while not other.exists():
+        time.sleep(0.01)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("ready")
+time.sleep(600)
+''')
 
 
 def _ended(those):
-    """Pids of those that end within a moment."""
-    return [process.pid for process in psutil.wait_procs(those, 5)[0]]
+    """Pids of those that have ended, or end within a minute."""
+    return [process.pid for process in psutil.wait_procs(those, 60)[0]]
 
 
 class ProcessTestCase(unittest.TestCase):
@@ -61,7 +75,7 @@ class ProcessTestCase(unittest.TestCase):
     def test_one_that_ignores_sigterm_is_killed(self):
         process = self.start(*STUBBORN)
         process.wait_until_ready(
-            lambda: process.log_file.read_text() or None, 10)
+            lambda: process.log_file.read_text() or None, 60)
 
         self.assertTrue(process.stop(timeout_seconds=0.5))
 
@@ -72,7 +86,7 @@ class ProcessTestCase(unittest.TestCase):
                     processes.ManagedProcess.stop):
             process = self.start('sh', '-c', 'sleep 600 & echo $!; wait')
             launched = psutil.Process(process.wait_until_ready(
-                lambda: int(process.log_file.read_text() or 0) or None, 10))
+                lambda: int(process.log_file.read_text() or 0) or None, 60))
 
             end(process)
 
@@ -81,25 +95,47 @@ class ProcessTestCase(unittest.TestCase):
 
     def test_several_are_ended_at_once(self):
         several = []
+        for name, other in (('one', 'two'), ('two', 'one')):
+            process = processes.ManagedProcess.start(
+                name, (*WAITING, str(self.folder / name),
+                       str(self.folder / other)), self.folder)
+            self.addCleanup(process.kill)
+            process.wait_until_ready(
+                lambda: process.log_file.read_text() or None, 60)
+            several.append(process)
+        with mock.patch.object(processes, '_kill') as killed:
+
+            self.assertEqual(several, processes.stop_all(several, 60.0))
+
+        self.assertEqual([mock.call([])], killed.mock_calls)
+        self.assertFalse(any(process.running() for process in several))
+
+    def test_those_that_ignore_sigterm_are_waited_for_together(self):
+        several = []
         for name in ('one', 'two'):
             process = processes.ManagedProcess.start(
                 name, STUBBORN, self.folder)
             self.addCleanup(process.kill)
             process.wait_until_ready(
-                lambda: process.log_file.read_text() or None, 10)
+                lambda: process.log_file.read_text() or None, 60)
             several.append(process)
-        began = time.monotonic()
+        waits = {'one': [], 'two': []}
+        wait = processes.ManagedProcess._gone_within
 
-        self.assertEqual(several, processes.stop_all(several, 5.0))
-
-        self.assertLess(time.monotonic() - began, 9.9)
+        def waited(process, seconds):
+            waits[process.name].append(seconds)
+            return wait(process, seconds)
+        with mock.patch.object(processes.ManagedProcess, '_gone_within',
+                               waited):
+            self.assertEqual(several, processes.stop_all(several, 0.5))
+        self.assertLessEqual(waits['two'][0], 0)
         self.assertFalse(any(process.running() for process in several))
 
     def test_the_end_of_one_that_fails_is_told_with_its_log(self):
         process = self.start('sh', '-c', 'echo no such disk >&2; exit 1')
 
         with self.assertRaises(errors.ProcessFailed) as caught:
-            process.wait_until_ready(lambda: None, 10)
+            process.wait_until_ready(lambda: None, 60)
 
         self.assertIn('one ended while starting', str(caught.exception))
         self.assertIn('no such disk', str(caught.exception))
