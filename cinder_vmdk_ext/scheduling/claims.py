@@ -96,8 +96,8 @@ def note_shown(known: model.Datastore, claims: Sequence[Claim]) -> None:
             not claim.thin and known.free_bytes <= free_bytes)
 
 
-def is_shown(claim: Claim, before: model.Datastore,
-             now: model.Datastore) -> bool:
+def is_shown(claim: Claim, before: model.Datastore, now: model.Datastore,
+             late: bool) -> bool:
     """Whether the figures include a claim whose operation has ended.
 
     They do once they have changed after the operation's end: the uncommitted
@@ -105,7 +105,11 @@ def is_shown(claim: Claim, before: model.Datastore,
 
     :param before: the storage as it was read last, after that end
     :param now: the storage as it is now
+    :param late: whether the figures may have changed before that end, because
+        the notice of a change takes its time
     """
+    if late:
+        return claim.shown
     if claim.thin:
         moved = before.uncommitted_bytes != now.uncommitted_bytes
     else:

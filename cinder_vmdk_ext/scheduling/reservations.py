@@ -29,7 +29,8 @@ from cinder_vmdk_ext.scheduling import placement
 # A claim is dropped this long after the end of its operation, if the figures
 # never include it. A vCenter updates its figures more often than this.
 KEEP_SECONDS = 1800.0
-# How long the notice of new figures may take after a datastore's refresh.
+# How long the notice of new figures may take, for example after a
+# datastore's refresh.
 NOTICE_SECONDS = 10.0
 
 # Claims by their datastores (morefs).
@@ -247,7 +248,9 @@ class Reservations:
         for claim in list(here):
             if (claim.ended_at is not None
                     and (prompt or claim.ended_at < before.at)
-                    and claims.is_shown(claim, before.known, now.known)):
+                    and claims.is_shown(
+                        claim, before.known, now.known,
+                        late=now.at - claim.ended_at < NOTICE_SECONDS)):
                 here = claims.without(claim, here, now.known)
                 self._remove([claim])
 

@@ -153,8 +153,22 @@ class ReportedTestCase(ClaimsCase):
         self.books.observe(moved, prompt=False)
         self.assertEqual(57, self.reported(moved)[0])
 
+    def test_figures_from_before_the_end_may_be_heard_after_it(self):
+        """The long poll gathers changes, and a reply takes its time."""
+        self.made(10)
+        known, late = self.vcenter.shown, self.vcenter.refresh()
+        self.vcenter.shown = known
+        self.made(20)
+        self.now += 1
+        self.books.observe(late)
+        self.assertEqual(77, self.reported(late)[0])
+        self.refreshed()
+        self.assertEqual(77, self.reported()[0])
+        self.assertEqual(0, self.books.claimed_bytes('datastore-1'))
+
     def test_what_another_deletes_meanwhile_is_not_taken_for_it(self):
         self.made(10)
+        self.now += reservations.NOTICE_SECONDS
         with self.books.operation():
             self.place(5)
             self.vcenter.uncommitted -= 3
