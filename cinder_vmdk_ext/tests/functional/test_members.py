@@ -2,6 +2,7 @@
 """The long poll reports what concerns volumes, wherever it is put."""
 
 import random
+import threading
 import time
 from unittest import mock
 
@@ -50,10 +51,14 @@ class MembersTestCase(backend_case.BackendCase):
         """Collect the VMs of which the long poll reports something."""
         found = []
         real = updates._change
+        # Not those of other tests: neither their VMs nor their drivers'.
+        self.catch_up()
+        thread = self.driver.backend.stream.conversation()._thread
 
         def change(entry):
             ref = soap.ref(entry.getparent()[1])
-            if ref.type == 'VirtualMachine':
+            if (ref.type == 'VirtualMachine'
+                    and threading.current_thread() is thread):
                 found.append(ref.value)
             return real(entry)
         patch = mock.patch.object(updates, '_change', change)

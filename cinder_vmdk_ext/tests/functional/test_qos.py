@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """QoS specs of the back end come to the disk as storageIOAllocation."""
 
+import threading
 import time
 import unittest
 from unittest import mock
@@ -230,7 +231,12 @@ class QosTestCase(attached_case.AttachedCase):
     def test_the_worker_does_not_wait_for_its_interval_then(self):
         silver = self.qos_type('silver', disk_io_limit='300')
         reconciler = self.driver.backend.reconciler
+        others = set(threading.enumerate())
         reconciler.start(3600)
+        [worker] = [each for each in threading.enumerate()
+                    if each.name == 'vmdk-ext-reconcile'
+                    and each not in others]
+        self.addCleanup(worker.join, 60)
         self.addCleanup(reconciler.stop)
         volume = self.attached(type_id=silver)
         deadline = time.monotonic() + 60

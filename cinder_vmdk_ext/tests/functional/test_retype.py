@@ -95,7 +95,7 @@ class RetypeTestCase(backend_case.BackendCase):
                 self.messages_after_a_pass())
 
     def messages_after_a_pass(self):
-        self.assertTrue(self.driver.backend.reconciler.run())
+        self.reconcile()
         return [(each['resource_uuid'], each['detail_id'])
                 for each in message_api.API().get_all(self.context)]
 

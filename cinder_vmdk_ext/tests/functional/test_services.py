@@ -70,7 +70,8 @@ class ClusterTestCase(backend_case.BackendCase):
                                   task_hang=True)
 
         def reached():
-            for _ in range(500):
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
                 if any(each['id'] == rule['id'] and each['hits']
                        for each in self.control.faults()):
                     return
@@ -145,12 +146,19 @@ class ClusterTestCase(backend_case.BackendCase):
         for service in self.services:
             self.assertEqual('up', service.end())
 
+    def report_until(self, condition):
+        """Have both report until they have heard of what was done."""
+        deadline = time.monotonic() + 60
+        self.report_at_once()
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+            self.report_at_once()
+
     def repair(self, volume, pool):
         """Have both report until one has written the pool."""
-        for _ in range(100):
-            self.report_at_once()
-            if self.fresh(volume).host == f'{backend_case.HOST}#{pool}':
-                break
+        self.report_until(lambda: self.fresh(volume).host
+                          == f'{backend_case.HOST}#{pool}')
         self.assert_on(pool, volume)
         self.assertEqual(f'{clustered.CLUSTER}#{pool}',
                          self.fresh(volume).cluster_name)
@@ -186,7 +194,7 @@ class ClusterTestCase(backend_case.BackendCase):
         self.wait(instance.RelocateVM_Task(vim.vm.RelocateSpec(
             datastore=self.datastore('LocalDS_3'))))
         self.control.reset_journal()
-        self.report_at_once()
+        self.report_until(lambda: self.count('ReconfigVM_Task'))
         self.report_at_once()
         self.assertEqual(1, self.count('ReconfigVM_Task'))
         self.assertNotEqual(

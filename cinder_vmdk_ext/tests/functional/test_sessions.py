@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from unittest import mock
 
 from oslo_log import log as oslo_logging
 from oslo_vmware import api
@@ -437,20 +438,31 @@ class NetworkTestCase(SessionCase):
         task = self.made.invoke_api(
             self.made.vim, 'CreateSnapshot_Task', self.vm, name='long',
             memory=False, quiesce=False)
-        threading.Timer(1, self.proxy.refuse).start()
-        threading.Timer(6, self.proxy.pass_on).start()
-        threading.Timer(7, self.sim.release, [rule]).start()
+
+        def interrupt():
+            time.sleep(1)
+            self.proxy.refuse()
+            time.sleep(5)
+            self.proxy.pass_on()
+            time.sleep(1)
+            self.sim.release(rule)
+        interruption = threading.Thread(target=interrupt)
+        interruption.start()
+        self.addCleanup(interruption.join)
         self.assertEqual('success', self.made.wait_for_task(task).state)
 
     def test_a_vcenter_that_vanishes_ends_the_wait_for_a_task(self):
         rule = self.sim.fault(method='CreateSnapshot_Task', count=1,
                               task_hang=True)
         self.addCleanup(self.sim.release, rule)
-        self.made._task_patience_seconds = 1
+        self.enterContext(mock.patch.object(
+            self.made, '_task_patience_seconds', 1))
         task = self.made.invoke_api(
             self.made.vim, 'CreateSnapshot_Task', self.vm, name='gone',
             memory=False, quiesce=False)
-        threading.Timer(1, self.proxy.refuse).start()
+        timer = threading.Timer(1, self.proxy.refuse)
+        timer.start()
+        self.addCleanup(timer.join)
         with self.assertRaises(exceptions.OutcomeUnknown):
             self.made.wait_for_task(task)
 
