@@ -5,16 +5,21 @@ package door
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
 )
 
-// schema is what the served WSDL says of requests.
+// schema is what the served WSDL says of requests. Of its thousands of types the requests of one run name a few dozen; to read all
+// of them costs more than a simulator's start.
 type schema struct {
 	methods map[string]string // an element of a body -> the type of its content
-	types   map[string]*complexType
+	lines   map[string][]byte // a type -> the element that defines it
+
+	mu    sync.Mutex
+	types map[string]*complexType // those that were asked for
 }
 
 type complexType struct {
@@ -48,42 +53,59 @@ var requests = sync.OnceValues(func() (*schema, error) {
 	return readSchema(text)
 })
 
+// Each type, and each element of a body, is a line of the WSDL (vimservice/generate.py).
+var (
+	typeLine    = []byte(`<complexType name="`)
+	elementLine = []byte(`<element name="`)
+)
+
 func readSchema(text []byte) (*schema, error) {
-	var read struct {
-		Types    []*complexType `xml:"types>schema>complexType"`
-		Elements []part         `xml:"types>schema>element"`
-	}
-	if err := xml.Unmarshal(text, &read); err != nil {
-		return nil, err
-	}
-	s := &schema{methods: make(map[string]string), types: make(map[string]*complexType)}
-	for _, kind := range read.Types {
-		s.types[kind.Name] = kind
-	}
-	for _, kind := range read.Types {
-		s.parts(kind)
-	}
-	for _, element := range read.Elements {
-		if element.Type != "" {
-			s.methods[element.Name] = local(element.Type)
+	s := &schema{methods: make(map[string]string), lines: make(map[string][]byte), types: make(map[string]*complexType)}
+	for line := range bytes.Lines(text) {
+		if rest, is := bytes.CutPrefix(line, typeLine); is {
+			name, _, _ := bytes.Cut(rest, []byte(`"`))
+			s.lines[string(name)] = line
 		}
+		if rest, is := bytes.CutPrefix(line, elementLine); is {
+			name, rest, _ := bytes.Cut(rest, []byte(`"`))
+			// A reply's element holds its type, and has no attribute more.
+			if kind, is := bytes.CutPrefix(rest, []byte(` type="`)); is {
+				kind, _, _ = bytes.Cut(kind, []byte(`"`))
+				s.methods[string(name)] = local(string(kind))
+			}
+		}
+	}
+	if len(s.lines) == 0 || len(s.methods) == 0 {
+		return nil, errors.New("the WSDL has no lines that define types and requests")
 	}
 	return s, nil
 }
 
-// parts collects the elements of a type, those of its ancestors first.
-func (s *schema) parts(kind *complexType) []part {
-	if kind.all == nil {
-		kind.all = kind.Sequence
-		if base := s.types[local(kind.Extended.Base)]; base != nil {
-			inherited := s.parts(base)
-			kind.all = append(inherited[:len(inherited):len(inherited)], kind.Extended.Sequence...)
-		}
-		if kind.all == nil {
-			kind.all = []part{}
-		}
+// kind is a type, with all its parts; nil if the schema does not define it.
+func (s *schema) kind(name string) *complexType {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read(name)
+}
+
+func (s *schema) read(name string) *complexType {
+	if kind := s.types[name]; kind != nil {
+		return kind
 	}
-	return kind.all
+	line := s.lines[name]
+	if line == nil {
+		return nil
+	}
+	kind := &complexType{}
+	if err := xml.Unmarshal(line, kind); err != nil {
+		panic(fmt.Sprintf("vimService.wsdl, type %s: %v", name, err)) // a test reads all of them
+	}
+	kind.all = kind.Sequence
+	if base := s.read(local(kind.Extended.Base)); base != nil {
+		kind.all = append(base.all[:len(base.all):len(base.all)], kind.Extended.Sequence...)
+	}
+	s.types[name] = kind
+	return kind
 }
 
 func local(name string) string { return name[strings.LastIndexByte(name, ':')+1:] }
@@ -106,7 +128,7 @@ func (s *schema) check(body []byte) string {
 				depth--
 			}
 			if depth == 3 {
-				kind := s.types[s.methods[t.Name.Local]]
+				kind := s.kind(s.methods[t.Name.Local])
 				if kind == nil {
 					return ""
 				}
@@ -120,7 +142,7 @@ func (s *schema) check(body []byte) string {
 
 // content reads an element's content, up to its end.
 func (s *schema) content(decoder *xml.Decoder, kind *complexType, where string) string {
-	parts := s.parts(kind)
+	parts := kind.all
 	at, count := 0, 0
 	for {
 		token, err := decoder.RawToken()
@@ -179,7 +201,7 @@ func (s *schema) child(decoder *xml.Decoder, p *part, start xml.StartElement) st
 			return ""
 		}
 	}
-	kind := s.types[name]
+	kind := s.kind(name)
 	if kind == nil || kind.Simple != nil { // a text, or a type of another service
 		skip(decoder)
 		return ""

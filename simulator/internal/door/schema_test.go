@@ -3,7 +3,9 @@
 package door
 
 import (
+	"encoding/xml"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -38,6 +40,51 @@ func TestRequestsAreReadByTheSchema(t *testing.T) {
 		if (want == "") != (got == "") || !strings.Contains(got, want) {
 			t.Errorf("%s:\n%q, want %q", body, got, want)
 		}
+	}
+}
+
+func TestTheSchemaIsWhatTheWholeWSDLSays(t *testing.T) {
+	text, err := document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole struct {
+		Types    []*complexType `xml:"types>schema>complexType"`
+		Elements []part         `xml:"types>schema>element"`
+	}
+	if err := xml.Unmarshal(text, &whole); err != nil {
+		t.Fatal(err)
+	}
+	known, err := readSchema(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := make(map[string]*complexType)
+	for _, each := range whole.Types {
+		types[each.Name] = each
+	}
+	for name, each := range types {
+		var all []part // those of the ancestors first
+		for one := each; one != nil; one = types[local(one.Extended.Base)] {
+			all = append(append(append([]part{}, one.Sequence...), one.Extended.Sequence...), all...)
+		}
+		found := known.kind(name)
+		if found == nil || len(found.all) != len(all) || len(all) > 0 && !reflect.DeepEqual(found.all, all) ||
+			(found.Simple == nil) != (each.Simple == nil) {
+			t.Errorf("%s: %+v, want %+v", name, found, all)
+		}
+	}
+	methods := make(map[string]string)
+	for _, element := range whole.Elements {
+		if element.Type != "" {
+			methods[element.Name] = local(element.Type)
+		}
+	}
+	if !reflect.DeepEqual(known.methods, methods) || len(known.lines) != len(types) {
+		t.Errorf("%d methods and %d types, want %d and %d", len(known.methods), len(known.lines), len(methods), len(types))
+	}
+	if known.kind("NoSuchType") != nil || known.kind("") != nil {
+		t.Error("a type that is not there is one")
 	}
 }
 
