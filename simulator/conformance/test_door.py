@@ -13,6 +13,7 @@ from suds import client as suds_client
 from suds import transport
 
 from simulator.conformance import vcenter_case
+from simulator.conformance import wsdl_once
 
 
 class DoorTestCase(vcenter_case.VCenterCase):
@@ -25,9 +26,10 @@ class DoorTestCase(vcenter_case.VCenterCase):
         super().setUpClass()
         logging.disable(logging.CRITICAL)  # oslo.vmware logs each fault, with its trace
         cls.addClassCleanup(logging.disable, logging.NOTSET)
-        cls.session = api.VMwareAPISession(
-            cls.vcenter.host, cls.vcenter.user, cls.vcenter.password, 2, 0.05, port=cls.vcenter.port,
-            cacert=cls.vcenter.cacert, pbm_wsdl_loc=pbm.get_pbm_wsdl_location('8.0'))
+        with wsdl_once.shared():
+            cls.session = api.VMwareAPISession(
+                cls.vcenter.host, cls.vcenter.user, cls.vcenter.password, 2, 0.05, port=cls.vcenter.port,
+                cacert=cls.vcenter.cacert, pbm_wsdl_loc=pbm.get_pbm_wsdl_location('8.0'))
         cls.addClassCleanup(cls.session.logout)
 
     def call(self, method, *args, **kwargs):

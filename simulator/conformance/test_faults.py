@@ -15,6 +15,7 @@ from pyVmomi import vmodl
 import requests
 
 from simulator import client as simulator_client
+from simulator.conformance import wsdl_once
 from simulator import control as control_endpoint
 
 
@@ -110,6 +111,7 @@ class FaultsTestCase(unittest.TestCase):
 
     def test_oslo_vmware_sees_the_fault_by_its_name(self):
         self.control.fault(method='CurrentTime', count=1, fault={'type': 'NoPermission'})
+        self.enterContext(wsdl_once.shared())
         session = api.VMwareAPISession(
             self.vcenter.host, self.vcenter.user, self.vcenter.password, 1, 0.1, port=self.vcenter.port,
             cacert=self.vcenter.cacert)

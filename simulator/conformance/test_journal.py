@@ -12,6 +12,7 @@ import requests
 
 from simulator import client
 from simulator.conformance import vcenter_case
+from simulator.conformance import wsdl_once
 from simulator import control as control_endpoint
 
 
@@ -85,6 +86,7 @@ class JournalTestCase(unittest.TestCase):
         self.assertEqual((1, len(data)), (totals['calls'], totals['request_bytes']))
 
     def test_calls_of_the_storage_policy_api_are_counted(self):
+        self.enterContext(wsdl_once.shared())
         session = api.VMwareAPISession(
             self.vcenter.host, self.vcenter.user, self.vcenter.password, 1, 0.1, port=self.vcenter.port,
             cacert=self.vcenter.cacert, pbm_wsdl_loc=pbm.get_pbm_wsdl_location('8.0'))

@@ -16,6 +16,7 @@ import requests
 
 from simulator import client as simulator_client
 from simulator.conformance import vcenter_case
+from simulator.conformance import wsdl_once
 from simulator import control as control_endpoint
 
 PC = vmodl.query.PropertyCollector
@@ -72,6 +73,7 @@ class LoginTestCase(LoginsTestCase):
                 self.assertRaises(vim.fault.InvalidLogin, content.sessionManager.Login, user, password)
 
     def test_oslo_vmware_sees_the_wrong_password(self):
+        self.enterContext(wsdl_once.shared())
         with self.assertRaises(oslo_exceptions.VimFaultException) as caught:
             api.VMwareAPISession(self.vcenter.host, self.vcenter.user, 'wrong', 1, 0.1, port=self.vcenter.port,
                                  cacert=self.vcenter.cacert)
@@ -101,6 +103,7 @@ class LoginTestCase(LoginsTestCase):
         self.assertFalse(ask(session.key, session.userName))
 
     def test_oslo_vmware_knows_whether_its_session_lives(self):
+        self.enterContext(wsdl_once.shared())
         session = api.VMwareAPISession(self.vcenter.host, self.vcenter.user, self.vcenter.password, 1, 0.1,
                                        port=self.vcenter.port, cacert=self.vcenter.cacert)
         self.addCleanup(session.logout)

@@ -13,6 +13,7 @@ from pyVmomi import vim
 from pyVmomi import vmodl
 
 from simulator.conformance import vcenter_case
+from simulator.conformance import wsdl_once
 from simulator import observer
 
 STORAGE = pbm.profile.ResourceType(resourceType='STORAGE')
@@ -205,6 +206,7 @@ class OsloTestCase(PolicyCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(wsdl_once.shared())
         cls._session = api.VMwareAPISession(
             cls.vcenter.host, cls.vcenter.user, cls.vcenter.password, 1, 0.1, port=cls.vcenter.port, cacert=cls.vcenter.cacert)
         cls.addClassCleanup(cls._session.logout)

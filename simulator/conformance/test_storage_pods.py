@@ -8,6 +8,7 @@ from pyVmomi import vim
 from pyVmomi import vmodl
 
 from simulator.conformance import vcenter_case
+from simulator.conformance import wsdl_once
 
 GIB = vcenter_case.GIB
 
@@ -248,6 +249,7 @@ class OsloTestCase(PodCase):
     """The same through oslo.vmware."""
 
     def test_a_pod_is_found_and_a_place_in_it_recommended_and_applied(self):
+        self.enterContext(wsdl_once.shared())
         session = api.VMwareAPISession(self.vcenter.host, self.vcenter.user, self.vcenter.password, 1, 0.1,
                                        port=self.vcenter.port, cacert=self.vcenter.cacert)
         self.addCleanup(session.logout)

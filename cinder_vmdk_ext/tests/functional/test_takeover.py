@@ -16,6 +16,7 @@ from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import check_case
 from sandbox.embedded import section
+from simulator.conformance import wsdl_once
 
 HOST = backend_case.HOST
 CONTENT = b'kept on the way back' * 100
@@ -28,6 +29,7 @@ class TakeoverTestCase(check_case.CheckCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(wsdl_once.shared())
         cls.upstream = cls.upstream_driver()
 
     @classmethod

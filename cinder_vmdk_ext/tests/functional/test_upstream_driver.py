@@ -26,6 +26,7 @@ from simulator.conformance import storage_case
 from simulator.conformance.storage_case import grain_sum
 from simulator.conformance.storage_case import MIB
 from simulator.conformance.storage_case import noise
+from simulator.conformance import wsdl_once
 
 CONTENT = noise(MIB + 4321)
 OTHER = noise(MIB, 2)
@@ -68,6 +69,7 @@ class UpstreamCase(storage_case.StorageCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(wsdl_once.shared())
         logging.disable(logging.CRITICAL)  # the driver logs what it expects as well
         cls.addClassCleanup(logging.disable, logging.NOTSET)
         folder = tempfile.TemporaryDirectory(prefix='cinder-locks-')
