@@ -55,6 +55,20 @@ GROUND = ('concurrency', 'config', 'exceptions', 'locks', 'model',
 Modules = Mapping[str, ast.Module]
 
 
+@functools.cache
+def parsed(path: pathlib.Path) -> ast.Module:
+    """A module's tree. A process parses a file once: tests of many rules read
+    the same files, and one pass over all of them takes seconds.
+    """
+    return ast.parse(path.read_text(encoding='utf-8'))
+
+
+@functools.cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """What ``ast.walk`` yields, which takes longer to find than to look at."""
+    return tuple(ast.walk(tree))
+
+
 def read(root: pathlib.Path) -> dict[str, ast.Module]:
     """The plugin's modules without its tests, by name within the package.
 
@@ -67,7 +81,7 @@ def read(root: pathlib.Path) -> dict[str, ast.Module]:
         parts = path.relative_to(folder).with_suffix('').parts
         if 'tests' not in parts:
             name = '.'.join(parts).removesuffix('__init__').removesuffix('.')
-            modules[name] = ast.parse(path.read_text(encoding='utf-8'))
+            modules[name] = parsed(path)
     return modules
 
 
@@ -77,7 +91,7 @@ def imports(tree: ast.AST) -> frozenset[str]:
     both `a` and `a.b`.
     """
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -167,7 +181,7 @@ def find(modules: Modules, module: str, name: str
     """The module and definition, in the plugin, of a name in a module."""
     tree = modules[module]
     head, _, rest = name.partition('.')
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if not isinstance(node, ast.ImportFrom) or not node.module:
             continue
         for alias in node.names:
@@ -202,7 +216,7 @@ def classes_of_driver(modules: Modules) -> list[str]:
 def context_variables(modules: Modules) -> list[str]:
     """The modules that create a ContextVar, once for each."""
     return [module for module, tree in modules.items()
-            for node in ast.walk(tree)
+            for node in nodes(tree)
             if isinstance(node, ast.Call)
             and ast.unparse(node.func).split('.')[-1] == 'ContextVar']
 
@@ -211,7 +225,7 @@ def replacing_decorators(modules: Modules) -> list[str]:
     """Decorators of the plugin's own that set methods of a class."""
     found = []
     for module, tree in modules.items():
-        for node in ast.walk(tree):
+        for node in nodes(tree):
             if isinstance(node, ast.ClassDef):
                 for decorator in node.decorator_list:
                     name = ast.unparse(

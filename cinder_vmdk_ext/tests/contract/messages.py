@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from cinder_vmdk_ext.tests.contract import seams
+from tools import structure
 
 #: In place of what a message has at run time.
 VARIABLE = '...'
@@ -18,7 +19,7 @@ _modules = functools.cache(seams.our_modules)
 def texts() -> set[str]:
     """Each text of some words in the code, with ``...`` for what varies."""
     return {found for tree in _modules().values()
-            for node in ast.walk(tree)
+            for node in structure.nodes(tree)
             if (found := text(node)) is not None and ' ' in found}
 
 
@@ -27,7 +28,7 @@ def logged() -> Iterator[str]:
     for module, tree in _modules().items():
         if '.cmd.' in module:
             continue  # it goes to the terminal of the person who asked
-        for node in ast.walk(tree):
+        for node in structure.nodes(tree):
             if (isinstance(node, ast.Call) and node.args
                     and isinstance(node.func, ast.Attribute)
                     and node.func.attr in _LEVELS

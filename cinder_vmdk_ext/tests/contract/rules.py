@@ -165,7 +165,7 @@ def private_names_used(modules: Modules) -> list[str]:
     for module, tree in sorted(modules.items()):
         defined = set(_names_defined(tree))
         outside = _imported_from_outside(tree)
-        for node in ast.walk(tree):
+        for node in structure.nodes(tree):
             if isinstance(node, ast.ImportFrom):
                 found += [f'{module} imports {alias.name}'
                           for alias in node.names
@@ -199,7 +199,7 @@ def _root(node: ast.AST) -> str:
 
 def _names_defined(tree: ast.AST) -> Iterator[str]:
     """Names of functions, classes, variables and attributes set."""
-    for node in ast.walk(tree):
+    for node in structure.nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Attribute | ast.Name) and isinstance(
@@ -209,7 +209,7 @@ def _names_defined(tree: ast.AST) -> Iterator[str]:
 
 def _imported_from_outside(tree: ast.AST) -> set[str]:
     names = set()
-    for node in ast.walk(tree):
+    for node in structure.nodes(tree):
         if isinstance(node, ast.Import):
             names |= {(alias.asname or alias.name).partition('.')[0]
                       for alias in node.names}
@@ -282,7 +282,7 @@ _IMPORTS_OURS = re.compile(rf'^(from|import) ({PLUGIN}|sandbox|simulator)\b',
 
 def programs(tree: ast.AST) -> Iterator[ast.Module]:
     """Programs that a module holds as text and that import of ours."""
-    for node in ast.walk(tree):
+    for node in structure.nodes(tree):
         if (isinstance(node, ast.Constant) and isinstance(node.value, str)
                 and _IMPORTS_OURS.search(node.value)):
             try:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 
 from cinder_vmdk_ext.tests.contract import sources
+from tools import structure
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 RECORD = pathlib.Path(__file__).with_name('seams.json')
@@ -70,7 +71,7 @@ def our_modules() -> dict[str, ast.Module]:
         relative = path.relative_to(PACKAGE.parent).with_suffix('')
         if 'tests' not in relative.parts:
             name = '.'.join(relative.parts).removesuffix('.__init__')
-            modules[name] = ast.parse(path.read_text(encoding='utf-8'))
+            modules[name] = structure.parsed(path)
     return modules
 
 
@@ -82,7 +83,7 @@ def observe(release: sources.Sources,
     by_name = reached(release, modules)
     for module, tree in modules.items():
         names |= set(_used_by_name(tree, release, by_name))
-        for node in ast.walk(tree):
+        for node in structure.nodes(tree):
             if isinstance(node, ast.ClassDef):
                 names |= set(_used_by_class(module, node, modules))
     described = {name: release.describe(name) for name in names
@@ -111,7 +112,7 @@ def _telling(release: sources.Sources, modules: Modules) -> dict[str, str]:
     """Methods that only one class of upstream's has, and none of ours."""
     ours = set(_ORDINARY)
     for module, tree in modules.items():
-        for node in ast.walk(tree):
+        for node in structure.nodes(tree):
             if isinstance(node, ast.ClassDef) and not set(
                     UPSTREAM_CLASSES) & set(
                     _upstream_bases(module, node, modules)):
@@ -129,7 +130,7 @@ def _telling(release: sources.Sources, modules: Modules) -> dict[str, str]:
 def _uses(tree: ast.AST) -> Iterator[tuple[ast.Attribute, str]]:
     """Attributes used of an object, and the last name that leads to it."""
     imported = sources.imported_names(tree)
-    for node in ast.walk(tree):
+    for node in structure.nodes(tree):
         if not isinstance(node, ast.Attribute):
             continue
         owner = node.value.func if isinstance(
@@ -149,7 +150,7 @@ def _used_by_name(tree: ast.AST, release: sources.Sources,
                   by_name: Mapping[str, str]) -> Iterator[str]:
     """`vmdk.NAME`, `vmdk.Class.NAME`, and `x.volumeops.NAME` and its like."""
     imported = sources.imported_names(tree)
-    for node in ast.walk(tree):
+    for node in structure.nodes(tree):
         head, _, rest = (sources.dotted(node) or '').partition('.')
         if head in imported and rest:
             # The longest path that exists; beyond lie attributes of a value.

@@ -74,9 +74,8 @@ def importing(*names: str) -> str:
 @functools.cache
 def files(folder: pathlib.Path) -> dict[str, ast.Module]:
     """The modules below a folder, by their paths."""
-    return {str(path.relative_to(structure.ROOT)): ast.parse(
-        path.read_text(encoding='utf-8'))
-        for path in sorted(folder.rglob('*.py'))}
+    return {str(path.relative_to(structure.ROOT)): structure.parsed(path)
+            for path in sorted(folder.rglob('*.py'))}
 
 
 class DirectionsTestCase(unittest.TestCase):
@@ -150,7 +149,7 @@ class DirectionsTestCase(unittest.TestCase):
                 and module not in {*WITHOUT_OBJECTS, READS_COLUMNS}], module)
         for module, functions in WITHOUT_OBJECTS.items():
             self.assertEqual(functions, {
-                node.attr for node in ast.walk(self.modules[module])
+                node.attr for node in structure.nodes(self.modules[module])
                 if isinstance(node, ast.Attribute)
                 and isinstance(node.value, ast.Name)
                 and node.value.id == 'db'})
@@ -163,7 +162,7 @@ class DirectionsTestCase(unittest.TestCase):
                    for each in structure.imports(module))])
         for owner, names in TO_READ_COLUMNS.items():
             self.assertEqual(names, {
-                node.attr for node in ast.walk(tree)
+                node.attr for node in structure.nodes(tree)
                 if isinstance(node, ast.Attribute)
                 and ast.unparse(node.value) == owner}, owner)
         self.assertLessEqual(set(volume_rows.DISKLESS), VOLUME_COLUMNS)
@@ -172,7 +171,7 @@ class DirectionsTestCase(unittest.TestCase):
             [set(volume_rows.VOLUME), set(volume_rows.ATTACHMENT),
              set(volume_rows.CHOOSING)])
         self.assertLessEqual(
-            {node.attr for node in ast.walk(tree)
+            {node.attr for node in structure.nodes(tree)
              if isinstance(node, ast.Attribute)
              and ast.unparse(node.value) == 'table'},
             VOLUME_COLUMNS | ATTACHMENT_COLUMNS | CHOOSING_COLUMNS)

@@ -21,6 +21,7 @@ from cinder_vmdk_ext.tests.contract import messages
 from cinder_vmdk_ext.tests.contract import page_commands
 from cinder_vmdk_ext.tests.contract import test_seams
 from cinder_vmdk_ext.tests.contract import test_tree
+from tools import structure
 
 ROOT = test_tree.ROOT
 FENCED = re.compile(r'^```ini\n(.*?)^```', re.MULTILINE | re.DOTALL)
@@ -316,7 +317,7 @@ def all_tests():
             continue
         parts = path.relative_to(ROOT).with_suffix('').parts
         found.add(parts)
-        for node in ast.parse(path.read_text('utf-8')).body:
+        for node in structure.parsed(path).body:
             if isinstance(node, ast.ClassDef):
                 found.add((*parts, node.name))
                 found |= {(*parts, node.name, each.name) for each in node.body

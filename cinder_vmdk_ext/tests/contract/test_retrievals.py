@@ -5,6 +5,7 @@ import ast
 import unittest
 
 from cinder_vmdk_ext.tests.contract import seams
+from tools import structure
 
 RETRIEVES = 'cinder_vmdk_ext.vsphere.property_collector'
 CALLS = frozenset({
@@ -18,10 +19,10 @@ CALLS = frozenset({
 def words(tree):
     """Names and texts in a module, but for its docstrings."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    docstrings = {id(node.body[0].value) for node in ast.walk(tree)
+    docstrings = {id(node.body[0].value) for node in structure.nodes(tree)
                   if isinstance(node, documented) and node.body
                   and isinstance(node.body[0], ast.Expr)}
-    for node in ast.walk(tree):
+    for node in structure.nodes(tree):
         if isinstance(node, ast.Attribute):
             yield node.attr
         elif isinstance(node, ast.Name):
