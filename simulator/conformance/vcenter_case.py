@@ -72,7 +72,7 @@ class VCenterCase(unittest.TestCase):
 
     # What is done
 
-    def wait(self, task, timeout_s=20):
+    def wait(self, task, timeout_s=120):
         """Wait until a task succeeds.
 
         :returns: TaskInfo.result
@@ -82,7 +82,7 @@ class VCenterCase(unittest.TestCase):
             self.fail(f'{info.name}: {info.error.msg}')
         return info.result
 
-    def fault_of(self, task, timeout_s=20):
+    def fault_of(self, task, timeout_s=120):
         """Wait until a task fails.
 
         :returns: TaskInfo.error, a fault

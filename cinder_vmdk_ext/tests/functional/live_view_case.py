@@ -13,6 +13,7 @@ from simulator.conformance import vcenter_case
 from simulator import control
 
 POLLED = ('WaitForUpdatesEx',)
+POLLER = 'vmdk-ext-updates'
 
 
 class LiveViewCase(vcenter_case.VCenterCase):
@@ -37,6 +38,8 @@ class LiveViewCase(vcenter_case.VCenterCase):
         self.http = soap.Client(self.session.https)
         self.addCleanup(self.http.close)
         self.stream = updates.Stream(self.session, self.http)
+        # The next test counts calls, of which the thread makes some more.
+        self.addCleanup(self.until, lambda: POLLER not in self.threads())
         self.addCleanup(self.stream.stop)
         self.reader = reader.InventoryReader(self.session, self.http)
         self.view = cache.LiveView(self.stream, self.reader)

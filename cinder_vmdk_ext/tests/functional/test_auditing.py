@@ -36,7 +36,7 @@ class CommandTestCase(audit_case.AuditCase, command_case.CommandCase):
                 [sys.executable, '-m',
                  'cinder_vmdk_ext.cmd.main', *words,
                  '--config-file', file.name],
-                input=answers, capture_output=True, text=True, timeout=120,
+                input=answers, capture_output=True, text=True, timeout=600,
                 env=os.environ)
 
     def test_audit_and_sweep(self):

@@ -5,7 +5,6 @@ Findings B3, B6, B7, B14 and B16 (docs/faults.md).
 """
 
 import threading
-import time
 from unittest import mock
 
 from oslo_vmware import exceptions as vmware_exceptions
@@ -108,11 +107,18 @@ class LockTestCase(backend_case.BackendCase):
         update = {}
         taker = threading.Thread(target=lambda: update.update(
             self.driver.create_snapshot(snapshot)))
-        with locks.volumes(volume.id):
+        waits, acquired = threading.Event(), locks._acquired
+
+        def acquire(*args):
+            if threading.current_thread() is taker:
+                waits.set()
+            return acquired(*args)
+        with mock.patch.object(locks, '_acquired', acquire), \
+                locks.volumes(volume.id):
             taker.start()
-            time.sleep(0.2)
+            self.assertTrue(waits.wait(60))
             self.attach(volume)
-        taker.join(60)
+        taker.join()
         self.assertTrue(update.get('provider_location'))
 
 

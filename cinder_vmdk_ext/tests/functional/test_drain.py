@@ -145,8 +145,8 @@ class TagTestCase(DrainCase):
         now = time.monotonic()
         with mock.patch.object(tagged, '_clock', lambda: now):
             for _ in range(4):
-                now += tagging.KEEP_SECONDS
                 self.control.reset_journal()
+                now += tagging.KEEP_SECONDS
                 tagged.datastores()
         self.assertEqual(1, sum(
             each['calls'] for name, each

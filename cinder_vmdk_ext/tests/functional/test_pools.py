@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`pool list` and `pool show`, compared with pyVmomi."""
 
+from oslo_config import cfg
 from oslo_utils import timeutils
 from oslo_utils import units
 
@@ -24,6 +25,9 @@ class PoolCase(command_case.CommandCase):
         self.service_record.create()
         self.service_record.updated_at = timeutils.utcnow()
         self.service_record.save()
+        # However long a test takes, it is up.
+        cfg.CONF.set_override('service_down_time', 86400)
+        self.addCleanup(cfg.CONF.clear_override, 'service_down_time')
 
 
 class ListTestCase(PoolCase):
