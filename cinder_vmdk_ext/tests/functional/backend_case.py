@@ -5,9 +5,12 @@ Tests check the driver's effects with pyVmomi, and the disks' data through the
 simulator's control endpoint, never with the driver's own code.
 """
 
+import collections
+import contextlib
 import hashlib
 import json
 import tempfile
+import threading
 import time
 import unittest
 import urllib.parse
@@ -16,6 +19,7 @@ from typing import Any
 from typing import NamedTuple
 from unittest import mock
 
+from lxml import etree
 from oslo_config import cfg
 from oslo_utils import units
 from pyVmomi import vim
@@ -30,6 +34,8 @@ from cinder_vmdk_ext import driver
 from cinder_vmdk_ext.backings import members
 from cinder_vmdk_ext.scheduling import reservations
 from cinder_vmdk_ext.tests import vsphere_schemas
+from cinder_vmdk_ext.vsphere import tasks
+from cinder_vmdk_ext.vsphere import transport
 from sandbox.embedded import database
 from sandbox.embedded import section
 from simulator import client
@@ -267,6 +273,18 @@ class BackendCase(testtools.TestCase):
         return memory == {moref: vm for moref, vm in fresh.items()
                           if moref in memory or members.is_shadow(vm)}
 
+    @contextlib.contextmanager
+    def counted(self):
+        """Count the calls that this thread makes of the vCenter, by method.
+
+        The driver's other threads make calls at any time. A task whose
+        notice is late is not read meanwhile.
+        """
+        with mock.patch.object(tasks, 'UNSEEN_SECONDS', 60.0), \
+                mock.patch.object(tasks, 'PROGRESS_SECONDS', 60.0), \
+                counting() as made:
+            yield made
+
     def refresh_figures(self):
         """Have the vCenter say what is free, and the driver hear of it.
 
@@ -475,6 +493,31 @@ class BackendCase(testtools.TestCase):
                     vms.append(vm)
             if vms:
                 time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def counting():
+    """Count the calls to the vCenter that this thread makes, by method.
+
+    Each request counts, also those for the further pages of a reply.
+    """
+    mine, request = threading.get_ident(), transport.Transport.request
+    made = collections.Counter()
+
+    def counted(https, method, path, **more):
+        if threading.get_ident() == mine:
+            body = more.get('body') or b''
+            made[_called(body) if path in ('/sdk', '/pbm') else path] += 1
+        return request(https, method, path, **more)
+
+    with mock.patch.object(transport.Transport, 'request', counted):
+        yield made
+
+
+def _called(body):
+    """The method that a request calls."""
+    return etree.QName(etree.fromstring(body).find(
+        '{*}Body')[0]).localname
 
 
 def content(seed, size=64 * units.Ki):

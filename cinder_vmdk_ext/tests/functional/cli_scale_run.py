@@ -25,6 +25,7 @@ from cinder.volume import volume_types
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.cmd import main as command
 from cinder_vmdk_ext import driver
+from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import command_case
 from sandbox.embedded import database
 from sandbox.embedded import section
@@ -56,7 +57,7 @@ def records(service, context):
 def measured(backend, words):
     """How many calls a command makes, and its seconds."""
     out = io.StringIO()
-    with command_case.counting() as made:
+    with backend_case.counting() as made:
         begin, cpu = time.monotonic(), time.process_time()
         command.Application(command_case.Backends(backend), stdout=out,
                             stderr=io.StringIO()).run(

@@ -4,14 +4,11 @@
 Its effects in the vCenter are checked with pyVmomi.
 """
 
-import collections
 import contextlib
 import io
 import json
 import threading
 from unittest import mock
-
-from lxml import etree
 
 from cinder import exception
 
@@ -20,7 +17,6 @@ from cinder_vmdk_ext.cmd import main
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext.tests.functional import backend_case
-from cinder_vmdk_ext.vsphere import transport
 from sandbox.embedded import section
 
 
@@ -73,31 +69,6 @@ class Backends:
         return mock.patch.object(locks, '_acquired', acquire)
 
 
-@contextlib.contextmanager
-def counting():
-    """Count the calls to the vCenter that this thread makes, by method.
-
-    Each request counts, also those for the further pages of a reply.
-    """
-    mine, request = threading.get_ident(), transport.Transport.request
-    made = collections.Counter()
-
-    def counted(https, method, path, **more):
-        if threading.get_ident() == mine:
-            body = more.get('body') or b''
-            made[_called(body) if path in ('/sdk', '/pbm') else path] += 1
-        return request(https, method, path, **more)
-
-    with mock.patch.object(transport.Transport, 'request', counted):
-        yield made
-
-
-def _called(body):
-    """The method that a request calls."""
-    return etree.QName(etree.fromstring(body).find(
-        '{*}Body')[0]).localname
-
-
 class CommandCase(backend_case.BackendCase):
     """Tests of commands."""
 
@@ -118,7 +89,7 @@ class CommandCase(backend_case.BackendCase):
         """How many calls a command makes; the driver's own threads make more.
         """
         self.catch_up()
-        with counting() as made:
+        with self.counted() as made:
             self.listed(*words)
         return made.total()
 

@@ -21,6 +21,7 @@ from cinder import objects
 
 from cinder_vmdk_ext.cmd import main
 from cinder_vmdk_ext.tests.contract import cli_page
+from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.tests.functional import command_case
 from cinder_vmdk_ext.vsphere import storage_api
 from sandbox.embedded import section
@@ -304,7 +305,7 @@ class BadInputTestCase(command_case.CommandCase):
                 if not value and action.dest in ('description', 'folder'):
                     continue
                 words = [*made(value), *self.confirmed(parser)]
-                with command_case.counting() as calls:
+                with backend_case.counting() as calls:
                     self.assert_refused(words, self.command(*words), (2,))
                 self.assertEqual(0, calls.total(), words)
         self.assertEqual(before, self.state())

@@ -28,12 +28,11 @@ class DiskUuidTestCase(backend_case.BackendCase):
 
     def test_the_disk_of_a_volume_has_its_id(self):
         self.create('LocalDS_1')  # the session, the view and the folder
-        self.control.reset_journal()
-        volume = self.create('LocalDS_2')
-        methods = self.control.journal()['methods']
+        with self.counted() as calls:
+            volume = self.create('LocalDS_2')
         self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
-        self.assertEqual(self.CHANGES, self.calls(methods, 'ReconfigVM_Task'))
-        self.assertEqual(1, self.calls(methods, 'CreateVM_Task'))
+        self.assertEqual(self.CHANGES, calls['ReconfigVM_Task'])
+        self.assertEqual(1, calls['CreateVM_Task'])
         self.assertEqual([volume.name], [
             name for name in self.shadow_vms() if name == volume.name])
 
@@ -48,10 +47,6 @@ class DiskUuidTestCase(backend_case.BackendCase):
         self.assertEqual([1], [each['hits'] for each
                                in self.control.faults()])
         self.assertEqual(before, self.shadow_vms().keys())
-
-    @staticmethod
-    def calls(methods, name):
-        return methods.get(name, {'calls': 0})['calls']
 
 
 class IgnoredDiskUuidTestCase(DiskUuidTestCase):
@@ -115,7 +110,7 @@ class ParallelTestCase(backend_case.BackendCase):
         for each in threads:
             each.start()
         for each in threads:
-            each.join(60)
+            each.join()
         return failed
 
     def datastores_of(self, volumes):

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import os
 import re
+import threading
 from unittest import mock
 
 import hypothesis
@@ -58,8 +59,8 @@ class FuzzedRepliesTestCase(backend_case.BackendCase):
         self.snapshot(self.volume)
         self.backing = self.driver.volumeops.get_backing(
             self.volume.name, self.volume.id)
-        # Nothing else is to ask meanwhile.
-        self.driver.backend.stream.stop()
+        # Nothing else is to ask meanwhile: no long poll, and no refresher.
+        self.driver.backend._streams.stop()
         self.enterContext(mock.patch.object(self.driver.session, '_sleep'))
 
     def questions(self):
@@ -175,12 +176,14 @@ class GarbledRepliesTestCase(backend_case.BackendCase):
 
     @contextlib.contextmanager
     def garbled(self, path='/sdk', number=None, garble=None):
-        """Counts the calls to a path; of one the reply is garbled."""
+        """Counts this thread's calls to a path; one's reply is garbled."""
         request, calls = transport.Transport.request, []
+        mine = threading.get_ident()
 
         def garbling(https, method, target, **options):
             reply = request(https, method, target, **options)
-            if target == path and options.get('whole', True):
+            if (target == path and options.get('whole', True)
+                    and threading.get_ident() == mine):
                 calls.append(options.get('body'))
                 if len(calls) == number:
                     return Reply(reply.status, garble(reply.data))
