@@ -285,6 +285,13 @@ class BackendCase(testtools.TestCase):
                 counting() as made:
             yield made
 
+    @staticmethod
+    def join_threads(name):
+        """Wait for the end of the threads whose names begin so."""
+        for thread in threading.enumerate():
+            if thread.name.startswith(name):
+                thread.join()
+
     def refresh_figures(self):
         """Have the vCenter say what is free, and the driver hear of it.
 

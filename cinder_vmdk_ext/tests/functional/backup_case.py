@@ -143,6 +143,8 @@ class BackupCase(backend_case.BackendCase):
 
     def setUp(self):
         super().setUp()
+        # The next test has other records than what they import to.
+        self.addCleanup(self.join_threads, 'vmdk-ext-restore')
         self.folder = tempfile.mkdtemp(prefix='vmdk-ext-backup-')
         self.addCleanup(shutil.rmtree, self.folder)
         self.set_options(vmdk_ext_backup_dir=self.folder)

@@ -120,8 +120,7 @@ class CrashCase(backend_case.BackendCase):
     def _swap_driver(self, fresh):
         old, self._own = self._own, fresh
         if old is not None:
-            with contextlib.suppress(Exception):
-                old._end_session()
+            old.backend.end_session()
         self.driver = fresh or self.shared_driver
 
     def restart(self):

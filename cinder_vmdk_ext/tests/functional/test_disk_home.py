@@ -60,6 +60,8 @@ class InstanceFolderTestCase(attached_case.AttachedCase):
         self.reconcile()
         reconciler = self.driver.backend.reconciler
         reconciler.start(interval_seconds=3600)
+        # Its last pass would do something in the next test.
+        self.addCleanup(self.join_threads, 'vmdk-ext-reconcile')
         self.addCleanup(reconciler.stop)
         self.live_migrate('LocalDS_2')
         deadline = time.monotonic() + 60
