@@ -180,7 +180,7 @@ class _Wanted:
         requirement = model.Requirement(
             self.size_gib * units.Gi, extra_specs.is_thin(self.type.specs),
             policy=self.type.specs.get(extra_specs.POLICY),
-            compliant=self.type.compliant)
+            compliant=self.type.compliant, reservation=self.type.reservation)
         return explain.Request(self.size_gib, requirement, self.type.name,
                                self.type.specs, self.zone, self.host)
 

@@ -30,7 +30,7 @@ from cinder_vmdk_ext.scheduling import pool_stats
 from cinder_vmdk_ext.vsphere import references
 
 FORMAT = 'cinder-vmdk-ext inventory'
-VERSION = 1
+VERSION = 2
 NO_POOL = 'no pool'
 #: Maximum numbers of saved volumes in an error state, the latest first, and of
 #: VMs with their hosts.
@@ -48,9 +48,10 @@ class TypeFacts(NamedTuple):
     specs: dict[str, str]
     refused: str  # why the driver refuses it on each pool; '': it does not
     compliant: frozenset[str] | None  # datastores; None: it has no policy
+    reservation: model.Reservation | None  # None: its QoS specs ask for none
 
 
-NO_TYPE = TypeFacts(None, '', {}, '', None)
+NO_TYPE = TypeFacts(None, '', {}, '', None, None)
 
 
 class VolumeFacts(NamedTuple):
@@ -111,7 +112,7 @@ class LiveFacts:
 
     def _type(self, found: dict[str, Any]) -> TypeFacts:
         specs = dict(found.get('extra_specs') or {})
-        refused, compliant = '', None
+        refused, compliant, reservation = '', None, None
         try:
             self._opened.admission.check_type(found.get('id'))
         except exception.Invalid as error:
@@ -121,8 +122,10 @@ class LiveFacts:
             if policy is not None:
                 compliant = frozenset(
                     self._opened.directory.compliant_datastores(policy))
+            needs = self._opened.selection.needs(found.get('id'))
+            reservation = needs and needs.reservation
         return TypeFacts(found.get('id'), found.get('name', ''), specs,
-                         refused, compliant)
+                         refused, compliant, reservation)
 
     def volume(self, volume_id: str) -> VolumeFacts:
         """As :meth:`Facts.volume`."""
@@ -190,7 +193,10 @@ class SavedFacts:
         self.filter_names: list[str] = found['filters']
         self._types = [TypeFacts(**each | {
             'compliant': None if each['compliant'] is None
-            else frozenset(each['compliant'])}) for each in found['types']]
+            else frozenset(each['compliant']),
+            'reservation': None if each['reservation'] is None
+            else codec.decode(model.Reservation, each['reservation'])})
+            for each in found['types']]
         self._default: str | None = found['default_type']
         self._volumes: dict[str, list[Any]] = found['volumes']
         self._hosts: dict[str, str] = found['hosts']

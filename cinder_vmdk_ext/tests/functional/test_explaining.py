@@ -8,10 +8,12 @@ from unittest import mock
 import fixtures
 from pyVmomi import vim
 
+from cinder.volume import qos_specs
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext.tests.functional import command_case
 from cinder_vmdk_ext.tests.functional import test_pools
+from cinder_vmdk_ext.tests.functional import test_qos
 
 
 class ExplainTestCase(test_pools.PoolCase):
@@ -52,6 +54,20 @@ class ExplainTestCase(test_pools.PoolCase):
         self.type('none', storage_profile='none')
         found = self.explained('--type', 'none', status=3)
         self.assertEqual({False}, {each['takes'] for each in found.values()})
+
+    def test_a_reservation_that_few_pools_can_have_is_the_cause(self):
+        made = self.type('reserved')
+        specs = qos_specs.create(self.context, 'reserved', {
+            'consumer': 'back-end', 'disk_io_reservation': '100'})
+        qos_specs.associate_qos_with_type(self.context, specs['id'],
+                                          made['id'])
+        found = self.explained('--type', 'reserved', status=3)
+        self.assertEqual({False}, {each['takes'] for each in found.values()})
+        test_qos.reserve(self, 'LocalDS_2', True)
+        found = self.explained('--type', 'reserved')
+        self.assertEqual(['LocalDS_2'], [
+            name for name, each in found.items() if each['takes']])
+        self.assertIn('Storage I/O Control', found['LocalDS_0']['driver'])
 
     def test_a_spec_that_the_driver_refuses_is_the_cause_everywhere(self):
         self.type('wrong', vmdk_type='fat')
@@ -128,7 +144,7 @@ class ExplainTestCase(test_pools.PoolCase):
                        options.vmware_host_username, options.vmware_host_ip):
             self.assertNotIn(secret, text)
         for change, why in (
-                (text.replace('"version": 1', '"version": 2'), 'version 2'),
+                (text.replace('"version": 2', '"version": 1'), 'version 1'),
                 (text.replace('"stats"', '"other"'), 'incomplete'),
                 ('', 'not written by')):
             self.saved.write_text(change)
