@@ -106,7 +106,8 @@ class BrokenOff:
                            for each in (note.volume_id, note.peer))
             if (volume is not None and new is not None
                     and not volume.migration_status
-                    and not self._files.owner.owns(volume)
+                    and (not self._files.owner.owns(volume)
+                         or _has_fields_of(volume, new))
                     and state.migrates_from(new) == volume.id):
                 new.update({
                     '_name_id': volume.id, 'host': note.host,
@@ -191,6 +192,16 @@ class BrokenOff:
             new.save()
             _ask_to_delete(new)
         return True
+
+
+def _has_fields_of(volume: Any, new: Any) -> bool:
+    """Whether Cinder has exchanged what one of two records says.
+
+    Within one backend, the host alone does not show that: an administrator
+    may have reset a migration, and moved the disk.
+    """
+    return all(volume[field] == new[field]
+               for field in ('created_at', 'launched_at', 'host'))
 
 
 def _destinations(volume: Any) -> list[Any]:

@@ -11,6 +11,7 @@ import oslo_messaging
 from pyVmomi import vim
 
 from cinder import exception
+from cinder import objects
 from cinder.volume import qos_specs
 
 from cinder_vmdk_ext.backings import model as shadow
@@ -304,6 +305,50 @@ class GenericMigrationTestCase(migration_case.MigrationCase):
         self.restart(self)
         self.assert_only(volume, self.far)
         self.assertEqual(before, self.far.checksum(volume))
+
+    def exchange_half(self, volume, host):
+        """Kill the source's service between the saving of two records."""
+        save = objects.Volume.save
+
+        def dying(each):
+            if each.migration_status == 'deleting':
+                raise Killed
+            save(each)
+        self.begin(volume)
+        with mock.patch.object(objects.Volume, 'save', dying):
+            self.assertRaises(
+                Killed, self.service_of_volumes.migrate_volume, self.context,
+                volume, {'host': host, 'capabilities': {}}, True)
+        self.restart(self)
+
+    def test_a_source_that_is_killed_between_two_records(self):
+        for side, host in ((self.far, f'{migration_case.FAR_HOST}#LocalDS_1'),
+                           (self, f'{migration_case.HOST}#LocalDS_1')):
+            with self.subTest(host):
+                volume = self.filled(pool='LocalDS_0')
+                before = self.checksum(volume)
+                self.exchange_half(volume, host)
+                self.assert_only(volume, side)
+                self.assertEqual(host, self.fresh(volume).host)
+                self.assertEqual(before, side.checksum(volume))
+                side.driver.delete_volume(self.fresh(volume))
+                self.fresh(volume).destroy()
+
+    def test_a_volume_whose_migration_was_reset_is_not_taken_for_moved(self):
+        volume = self.filled(pool='LocalDS_0')
+        before = self.checksum(volume)
+        self.enterContext(mock.patch.object(
+            self.calls, 'update_migrated_volume', side_effect=Killed))
+        self.begin(volume)
+        self.assertRaises(
+            Killed, self.service_of_volumes.migrate_volume, self.context,
+            volume, {'host': f'{migration_case.HOST}#LocalDS_1',
+                     'capabilities': {}}, True)
+        found = self.fresh(volume)
+        found.migration_status = None
+        found.save()
+        self.restart(self)
+        self.assertEqual(before, self.checksum(self.fresh(volume)))
 
     def test_a_destination_that_is_killed_imports_nothing(self):
         volume = self.filled()
