@@ -415,6 +415,28 @@ class PodQosTestCase(backend_case.BackendCase):
         self.assertTrue(QosTestCase.retype(self, volume, type_id, 'tier'))
         self.assertEqual('LocalDS_2', self.truth(volume).datastore)
 
+    def test_so_is_a_copy_of_a_group_that_is_attached(self):
+        type_id = self.qos_type('reserved', disk_io_reservation='100')
+        reserve(self, 'LocalDS_2', True)
+        group = self.database.group(
+            'consistent', f'{backend_case.HOST}#tier',
+            consistent_group_snapshot_enabled='<is> True')
+        sources = [self.new_volume('tier', group_id=group.id)
+                   for _each in range(2)]
+        for each in sources:
+            self.made(each, self.driver.create_volume(each))
+            self.attach(each)
+        targets = [self.new_volume('tier', type_id=type_id,
+                                   group_id=group.id, source_volid=each.id)
+                   for each in sources]
+        self.driver.create_group_from_src(
+            self.context, group, targets, source_group=group,
+            source_vols=sources)
+        for volume in targets:
+            truth = self.truth(volume)
+            self.assertEqual(('LocalDS_2', 100), (
+                truth.datastore, allocation(truth.disk)[3]))
+
 
 def reserve(case, name, enabled):
     """Until the test ends, if it is enabled."""
