@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lets other greenthreads run during long work; shares work among threads.
+
+Also limits the time of calls that may block for ever.
 """
 
 import collections
 import contextlib
 import gc
+import sys
 import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from typing import Any
+from typing import Generic
 from typing import TypeVar
 
 from cinder import utils
 
 _Item = TypeVar('_Item')
+# How often a greenthread looks whether a native thread has ended.
+_LOOK_SECONDS = 0.002
 
 
 def cooperative_yield() -> None:
@@ -110,3 +117,76 @@ def at_once(work: Callable[[_Item], object], items: Iterable[_Item],
         thread.join()
     if errors:
         raise errors[0]
+
+
+class Patience:
+    """Calls that may block for ever, such as to a network file system.
+
+    Each runs in a native thread, for it would stop all greenthreads. It must
+    only call the operating system. A call that blocks cannot be ended; while
+    one does, all further ones fail at once.
+    """
+
+    def __init__(self, who: str) -> None:
+        """:param who: does not answer then, for the error"""
+        self._who = who
+        self._blocked: set[_NativeCall[Any]] = set()
+
+    def call(self, work: Callable[[], _Item], seconds: float) -> _Item:
+        """Do work, in another thread; returns what it returns.
+
+        :raises TimeoutError: it did not end in that time, or an earlier one
+            still has not
+        :raises Exception: that of the work
+        """
+        self._blocked -= {each for each in list(self._blocked)
+                          if each.ended.is_set()}
+        made = _NativeCall(work)
+        if self._blocked or not made.wait(seconds):
+            if made.begun:
+                self._blocked.add(made)
+            raise TimeoutError(
+                f'{self._who} has not answered for {seconds:g} s or longer')
+        if made.error is not None:
+            raise made.error
+        return made.results[0]
+
+
+class _NativeCall(Generic[_Item]):
+    """A call in a native thread, also where Cinder runs on greenthreads."""
+
+    def __init__(self, work: Callable[[], _Item]) -> None:
+        self._work = work
+        self._threading = _native_threading()
+        self.ended = self._threading.Event()
+        self.begun = False
+        self.results: list[_Item] = []
+        self.error: Exception | None = None
+
+    def _run(self) -> None:
+        try:
+            self.results.append(self._work())
+        except Exception as error:
+            self.error = error
+        finally:
+            self.ended.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Begin, and wait; returns whether it has ended."""
+        self.begun = True
+        self._threading.Thread(target=self._run, daemon=True,
+                               name='vmdk-ext-call').start()
+        if self._threading is threading:
+            return bool(self.ended.wait(seconds))
+        until = time.monotonic() + seconds
+        while not self.ended.is_set() and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)  # other greenthreads run
+        return bool(self.ended.is_set())
+
+
+def _native_threading() -> Any:
+    """The module threading, as it is without eventlet's changes."""
+    eventlet = sys.modules.get('eventlet')
+    if eventlet is None or not eventlet.patcher.is_monkey_patched('thread'):
+        return threading
+    return eventlet.patcher.original('threading')

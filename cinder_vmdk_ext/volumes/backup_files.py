@@ -5,19 +5,29 @@ A volume has at most one such file, and beside it a note in JSON that says what
 it is for. Both have the volume's id as their name, so that every service that
 sees the folder finds them. The note is written before the file and removed
 after it: a file without a note does not exist.
+
+During a rolling upgrade, services of two releases share a folder. A field that
+this release does not know is kept; a note with an unknown state is left alone.
+
+The folder may be on a server that does not answer. Operations that do not
+need it, and reports, read notes; so they wait for it only so long.
 """
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
 from oslo_log import log as logging
 from oslo_utils import units
 from oslo_utils import uuidutils
 
+from cinder_vmdk_ext import concurrency
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.volumes import host_space
 
@@ -31,7 +41,11 @@ OFFERED, WRITTEN = 'offered', 'written'
 #: Of a migration: its copy has not begun, or has been read; what was written
 #: is on the volume.
 ASKED, READ, IMPORTED = 'asked', 'read', 'imported'
+_STATES = (EXPORTING, EXPORTED, FAILED, OFFERED, WRITTEN, ASKED, READ,
+           IMPORTED)
 
+#: How long the folder has to answer when a note is read.
+ANSWER_SECONDS = 10.0
 #: Less free space than this is left to the host.
 SPARE_BYTES = 256 * units.Mi
 _NOTE, _RAW = '.json', '.raw'
@@ -68,6 +82,8 @@ class FileNote(NamedTuple):
     digest: str = ''
     #: The adapter type of the disk that is copied.
     adapter: str = ''
+    #: What a later release notes beside.
+    more: Mapping[str, Any] = {}
 
 
 class Folder:
@@ -76,11 +92,13 @@ class Folder:
     def __init__(self, path: str) -> None:
         self._folder = pathlib.Path(path)
         self._above: Folder | None = None
+        self._patience = _patience(path)
 
     def within(self, name: str) -> 'Folder':
         """A folder in this one, with files and notes of its own."""
         found = Folder(str(self._folder / name))
         found._above = self
+        found._patience = self._patience
         return found
 
     def file(self, volume_id: str) -> str:
@@ -97,18 +115,15 @@ class Folder:
     def note(self, volume_id: str) -> FileNote | None:
         """A volume's note; None: it has none.
 
+        :raises TimeoutError: the folder does not answer
         :raises OSError: it cannot be read
         """
-        try:
-            text = self._path(volume_id, _NOTE).read_text()
-        except FileNotFoundError:
-            return None
-        try:
-            fields = json.loads(text)
-            return FileNote(**fields | {'messages': tuple(fields['messages'])})
-        except (ValueError, TypeError, KeyError) as error:
-            raise OSError(f'{self._path(volume_id, _NOTE)} is no note '
-                          f'({error})') from error
+        path = self._path(volume_id, _NOTE)
+        text = self._patience.call(functools.partial(_text, path),
+                                   ANSWER_SECONDS)
+        if isinstance(text, OSError):
+            raise text
+        return None if text is None else _parsed(path, text)
 
     def save(self, note: FileNote) -> None:
         """Write a note, so that it outlasts a failure of the host.
@@ -122,7 +137,7 @@ class Folder:
         try:
             with _opened(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL
                          ) as descriptor:
-                os.write(descriptor, json.dumps(note._asdict()).encode())
+                os.write(descriptor, _written(note))
                 os.fsync(descriptor)
             os.replace(partial, path)
         except OSError:
@@ -132,16 +147,20 @@ class Folder:
             os.fsync(descriptor)
 
     def notes(self) -> list[FileNote]:
-        """All notes that can be read."""
+        """All notes that can be read.
+
+        :raises TimeoutError: the folder does not answer
+        """
         found = []
-        for path in sorted(self._folder.glob(f'*{_NOTE}')):
+        for path, text in self._patience.call(
+                functools.partial(_texts, self._folder), ANSWER_SECONDS):
             try:
-                note = self.note(path.stem)
+                if isinstance(text, OSError):
+                    raise text
+                if text is not None and path == self._path(path.stem, _NOTE):
+                    found.append(_parsed(path, text))
             except (OSError, ValueError) as error:
                 LOG.warning('A note of a backup is left alone: %s', error)
-                continue
-            if note is not None:
-                found.append(note)
         return found
 
     def remove(self, volume_id: str) -> None:
@@ -251,6 +270,48 @@ class Folder:
     def _place(self) -> host_space.HostFolder:
         return host_space.HostFolder(
             str(self._folder), 'vmdk_ext_backup_dir', SPARE_BYTES)
+
+
+@functools.cache
+def _patience(path: str) -> concurrency.Patience:
+    """That of all objects for one folder; a backend has but one."""
+    return concurrency.Patience(f'{path} (vmdk_ext_backup_dir)')
+
+
+def _text(path: pathlib.Path) -> str | OSError | None:
+    """The text of a note; None: there is none. Only calls the system."""
+    try:
+        return path.read_text(errors='replace')
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+
+
+def _texts(folder: pathlib.Path
+           ) -> list[tuple[pathlib.Path, str | OSError | None]]:
+    return [(path, _text(path)) for path in sorted(folder.glob(f'*{_NOTE}'))]
+
+
+def _parsed(path: pathlib.Path, text: str) -> FileNote:
+    """:raises OSError: it is no note of this release"""
+    try:
+        fields = json.loads(text)
+        known = {name: fields.pop(name) for name in FileNote._fields
+                 if name in fields and name != 'more'}
+        note = FileNote(**known | {'messages': tuple(known['messages'])},
+                        more=fields)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OSError(f'{path} is no note ({error})') from error
+    if note.state not in _STATES:
+        raise OSError(f'{path} has the state {note.state!r}, which a later '
+                      'release has noted; upgrade this cinder-volume too')
+    return note
+
+
+def _written(note: FileNote) -> bytes:
+    fields = note._asdict()
+    return json.dumps(dict(fields.pop('more')) | fields).encode()
 
 
 @contextlib.contextmanager

@@ -110,5 +110,51 @@ class AtOnceTestCase(unittest.TestCase):
                        check=True, timeout=120)
 
 
+class PatienceTestCase(unittest.TestCase):
+
+    # Opening a pipe that nobody writes to blocks, as a dead mount does.
+    PROGRAM = textwrap.dedent('''
+        import os, tempfile, threading, time
+        from cinder_vmdk_ext import concurrency
+        path = os.path.join(tempfile.mkdtemp(), 'pipe')
+        os.mkfifo(path)
+        seen, patience = [], concurrency.Patience('it')
+        def run():
+            for each in range(3):
+                time.sleep(0.05)
+                seen.append(each)
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            patience.call(lambda: open(path), 0.5)
+        except TimeoutError:
+            print(*seen)
+        began = time.monotonic()
+        try:
+            patience.call(lambda: 1, 30)
+        except TimeoutError:
+            print(time.monotonic() - began < 10)
+        os.close(os.open(path, os.O_WRONLY))
+        while not seen[3:]:
+            try:
+                seen.append(patience.call(lambda: 'answers', 30))
+            except TimeoutError:
+                time.sleep(0.01)
+        print(*seen[3:])
+        ''')
+
+    def test_a_call_that_blocks_stops_nothing_else(self):
+        for first in '', 'from sandbox.embedded import patched':
+            self.assertEqual(
+                ['0 1 2', 'True', 'answers'], subprocess.run(
+                    [sys.executable, '-W', 'ignore', '-c',
+                     first + self.PROGRAM], check=True, timeout=60,
+                    stdout=subprocess.PIPE, text=True).stdout.splitlines())
+
+    def test_an_error_is_that_of_the_work(self):
+        with self.assertRaises(ZeroDivisionError):
+            concurrency.Patience('it').call(lambda: 1 / 0, 30)
+
+
 if __name__ == '__main__':
     unittest.main()

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files for cinder-backup, and what is noted of them."""
 
+import contextlib
 import errno
+import functools
+import json
 import os
 import shutil
 import tempfile
+import time
 import unittest
 from unittest import mock
 
@@ -48,6 +52,59 @@ class FolderTestCase(unittest.TestCase):
                 file.write(text)
             self.assertRaises(OSError, self.folder.note, ID)
             self.assertEqual([], self.folder.notes())
+
+    def change(self, **fields):
+        """Write a note as another release does."""
+        self.folder.save(NOTE)
+        path = os.path.join(self.path, f'{ID}.json')
+        with open(path) as file:
+            text = json.load(file) | fields
+        with open(path, 'w') as file:
+            json.dump(text, file)
+        return path
+
+    def test_what_a_later_release_notes_beside_is_kept(self):
+        path = self.change(colour='blue')
+        note = self.folder.note(ID)
+        self.assertEqual(NOTE, note._replace(more={}))
+        self.folder.save(note._replace(state=backup_files.WRITTEN))
+        with open(path) as file:
+            text = json.load(file)
+        self.assertEqual(('blue', backup_files.WRITTEN),
+                         (text['colour'], text['state']))
+        self.assertNotIn('more', text)
+
+    def test_a_state_of_a_later_release_is_refused_and_left_alone(self):
+        self.change(state='verified')
+        with self.assertRaisesRegex(OSError, "'verified'.* later release"):
+            self.folder.note(ID)
+        with self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            self.assertEqual([], self.folder.notes())
+        self.assertIn('later release', logs.output[0])
+
+    def test_a_folder_that_does_not_answer_is_waited_for_once(self):
+        self.folder.save(NOTE)
+        path = os.path.join(self.path, f'{ID}.json')
+        os.unlink(path)
+        os.mkfifo(path)  # to open it blocks, as on a dead mount
+        self.enterContext(mock.patch.object(
+            backup_files, 'ANSWER_SECONDS', 0.2))
+        for read in (functools.partial(self.folder.note, ID),
+                     self.folder.notes, self.folder.within('more').notes):
+            with self.assertRaisesRegex(
+                    TimeoutError, r'by it \(vmdk_ext_backup_dir\) has not '
+                    'answered'):
+                read()
+        with open(path, 'w') as file:
+            file.write('{}')
+        os.unlink(path)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                self.assertIsNone(self.folder.note(ID))
+                return
+            time.sleep(0.01)
+        self.fail('it answers, and is not read')
 
     def test_a_note_that_cannot_be_written_leaves_the_former(self):
         self.folder.save(NOTE)
