@@ -26,6 +26,8 @@ FORMERLY = 'vmdk-ext.former-volumes'
 SOURCE_VOLUME = 'vmdk-ext.source-volume'
 #: The volume whose shadow VM another one has replaced.
 REPLACED = 'vmdk-ext.replaced-volume'
+#: The temporary instance UUID under which a backup was put on a new VM.
+RESTORED = 'vmdk-ext.restored-as'
 #: The volume as which Cinder is taking over a disk (manage).
 TAKING = 'vmdk-ext.taking-for-volume'
 #: The volume as which Cinder will delete a migrated disk (its source).

@@ -103,7 +103,8 @@ class Attach:
             self._selection.near(
                 volume, lambda: self._upstream.original.relocate_backing(
                     volume, backing, host))
-            self._host_record.follow_disk(volume, backing)
+            with self._host_record.unfailing(volume):
+                self._host_record.follow_disk(volume, backing)
 
     # -- Credentials --------------------------------------------------------
 

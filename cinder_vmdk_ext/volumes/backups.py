@@ -85,6 +85,9 @@ class Backups:
         self._claims: dict[str, host_space.SpaceClaim] = {}
         # Why volumes were not copied, where no note could be written.
         self._unnoted: dict[str, str] = {}
+        # The notes of imports that have ended, by volumes' ids, until they
+        # and their files are removed.
+        self._ended: dict[str, backup_files.FileNote] = {}
 
     # -- Which connectors ---------------------------------------------------
 
@@ -457,7 +460,14 @@ class Backups:
 
         def done() -> None:
             # What fails once would fail again, and the backup still exists.
-            folder.remove(volume['id'])
+            try:
+                folder.remove(volume['id'])
+            except OSError as error:
+                LOG.warning('The file of volume %(volume)s, whose import has '
+                            'ended, is removed later: %(error)s',
+                            {'volume': volume['id'], 'error': error})
+            else:
+                self._ended.pop(volume['id'], None)
         begun = _Import(volume['id'], put, done)
         begun.start()
         return begun
@@ -472,12 +482,26 @@ class Backups:
         note = folder.note(volume['id'])
         if note is None or note.state != backup_files.WRITTEN:
             raise self._lost(volume)
+        saved = [note]
+
+        def begin(machine: str) -> None:
+            saved.append(saved[-1]._replace(machine=machine))
+            folder.save(saved[-1])
         try:
-            with folder.opened(volume['id']) as descriptor:
-                self._restore.put(
-                    volume, descriptor, note.raw, note.machine,
-                    lambda machine: folder.save(note._replace(
-                        machine=machine)))
+            self._put(volume, note, begin)
+        except Exception:
+            with excutils.save_and_reraise_exception():
+                self._ended[volume['id']] = saved[-1]
+        self._ended[volume['id']] = saved[-1]
+
+    def _put(self, volume: Any, note: backup_files.FileNote,
+             begin: Callable[[str], None]) -> None:
+        if self._restore.finish(volume, note.machine):
+            return  # also if its file is gone already
+        try:
+            with self.folder.opened(volume['id']) as descriptor:
+                self._restore.put(volume, descriptor, note.raw, note.machine,
+                                  begin)
         except stream.FormatError as error:
             raise exceptions.BackupRefused(
                 f'backup {note.backup_id} cannot be put on volume '
@@ -488,7 +512,20 @@ class Backups:
 
         :raises BackupRefused: it does
         """
-        if self.path and self._is_imported(volume):
+        if not self.path:
+            return
+        try:
+            waits = self._is_imported(volume)
+        except OSError as error:
+            if _was_restored_to(volume['id']):
+                raise exceptions.BackupRefused(
+                    'it is unknown whether a backup is still being restored '
+                    f'to volume {volume["id"]}: {error}') from error
+            LOG.warning('No backup was ever restored to volume %(volume)s, '
+                        'so that it is not looked for: %(error)s',
+                        {'volume': volume['id'], 'error': error})
+            return
+        if waits:
             raise exceptions.BackupRefused(
                 f'wait until volume {volume["id"]} is available: a backup is '
                 'being restored to it')
@@ -496,7 +533,8 @@ class Backups:
     def _is_imported(self, volume: Any) -> bool:
         """Whether restored content of a volume waits for its import."""
         note = self.folder.note(volume['id'])
-        return note is not None and note.state == backup_files.WRITTEN
+        return (note is not None and note.state == backup_files.WRITTEN
+                and note != self._ended.get(volume['id']))
 
     # -- What broken-off backups leave --------------------------------------
 
@@ -509,8 +547,14 @@ class Backups:
         """
         if self.gives_credentials or not self.path:
             return
-        own = [note for note in self._own_notes()
-               if note.service == self._owner.host]
+        try:
+            own = [note for note in self._own_notes()
+                   if note.service == self._owner.host]
+        except OSError as error:
+            LOG.warning('What backups and restores have begun is not '
+                        'continued; restart cinder-volume when the folder '
+                        'answers: %s', error)
+            return
         given_up = [note for note in own if _is_running(note)
                     and note.state == backup_files.EXPORTING]
         self._delete_temporary(delete, {each.source or each.volume_id
@@ -520,7 +564,8 @@ class Backups:
         for note in sorted(own, key=lambda each: bool(each.source)):
             try:
                 if note.state == backup_files.WRITTEN:
-                    self._resume_import(note, put)
+                    if not self._is_over(note):
+                        self._resume_import(note, put)
                 elif note in given_up and note.backup_id not in ended:
                     ended.add(note.backup_id)
                     self._give_up(note)
@@ -639,7 +684,7 @@ class Backups:
             self._end_claim(volume_id)
         for note in noted:
             # The second look: it may have been written since the first one.
-            if (note.state != backup_files.WRITTEN and not _is_running(note)
+            if (self._is_over(note)
                     and self.folder.note(note.volume_id) == note):
                 LOG.info('The file of volume %(volume)s is removed: backup '
                          '%(backup)s does not use it any more.',
@@ -647,11 +692,18 @@ class Backups:
                           'backup': note.backup_id})
                 try:
                     self._remove(note.volume_id)
+                    self._ended.pop(note.volume_id, None)
                 except OSError as error:
                     # The others may be removable.
                     LOG.warning('The file of volume %(volume)s was not '
                                 'removed: %(error)s',
                                 {'volume': note.volume_id, 'error': error})
+
+    def _is_over(self, note: backup_files.FileNote) -> bool:
+        """Whether nothing needs the file of a note any more."""
+        if note.state == backup_files.WRITTEN:
+            return note == self._ended.get(note.volume_id)
+        return not _is_running(note)
 
     def _own_notes(self) -> list[backup_files.FileNote]:
         return [note for note in self.folder.notes()
@@ -699,12 +751,7 @@ class _Import:
 
     def _follow(self) -> None:
         try:
-            for _look in range(_LOOKS):
-                # cinder-backup, whose calls have returned, sets one of these.
-                if _volume(self._volume_id).status in (
-                        'available', 'error', 'error_restoring'):
-                    break
-                time.sleep(_LOOK_SECONDS)
+            self._repeated(self._await_status)
             if not self.ended.is_set():
                 self._set_status('restoring-backup', 'available')
             self.ended.wait()
@@ -718,9 +765,29 @@ class _Import:
             LOG.exception('The status of volume %s may not show how its '
                           'restore ended.', self._volume_id)
 
+    def _await_status(self) -> None:
+        for _look in range(_LOOKS):
+            # cinder-backup, whose calls have returned, sets one of these.
+            if _volume(self._volume_id).status in (
+                    'available', 'error', 'error_restoring'):
+                return
+            time.sleep(_LOOK_SECONDS)
+
     def _set_status(self, status: str, *before: str) -> None:
-        _volume(self._volume_id).conditional_update(
-            {'status': status}, {'status': before})
+        self._repeated(lambda: _volume(self._volume_id).conditional_update(
+            {'status': status}, {'status': before}))
+
+    @staticmethod
+    def _repeated(act: Callable[[], object]) -> None:
+        """Do something; again while the database does not answer."""
+        for look in range(_LOOKS):
+            try:
+                act()
+                return
+            except volume_rows.DATABASE_ERRORS:
+                if look + 1 == _LOOKS:
+                    raise
+                time.sleep(_LOOK_SECONDS)
 
 
 def _context_of(backup: Any) -> Any:
@@ -766,6 +833,13 @@ def _restored_to(volume_id: str) -> Any:
             f'backups {" and ".join(sorted(each.id for each in found))} are '
             'being restored at once; reset the status of those that are not')
     return found[0] if found else None
+
+
+def _was_restored_to(volume_id: str) -> bool:
+    """Whether a backup was ever restored to a volume, or still is."""
+    return bool(objects.BackupList.get_all(
+        cinder_context.get_admin_context(read_deleted='yes'),
+        filters={'restore_volume_id': volume_id}, limit=1))
 
 
 def _failures(backup_id: str) -> list[str]:

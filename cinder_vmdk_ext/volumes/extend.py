@@ -121,5 +121,6 @@ class Extend:
             volume, lambda: self._upstream.select_datastore_for(
                 size_gib * units.Gi, policy), excluded=(disk.datastore,))
         self._migrate.relocate(volume, backing, summary.datastore, host, pool)
-        self._host_record.follow_disk(volume, backing)
+        with self._host_record.unfailing(volume):
+            self._host_record.follow_disk(volume, backing)
         self._upstream.extend_backing(backing, size_gib, disk.provisioning)

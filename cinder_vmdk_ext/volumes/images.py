@@ -129,8 +129,9 @@ class Images:
                 volume, old, new,
                 None if source.adapter else self._adapter(volume, old),
                 self._upstream.storage_profile_id(volume))
-            self._host_record.follow_disk(volume, new)
-        elif self._is_converted(volume, source):
+            self._host_record.follow_replaced(volume, new)
+            return
+        if self._is_converted(volume, source):
             self._replacement.finish_image(volume, new)
         state.remember(volume, state.BACKED)
 

@@ -5,12 +5,15 @@ Several services may write at once. So a record is changed only if it still
 has the values that were read, and no service undoes another's change.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from oslo_log import log as logging
 
 from cinder.volume import volume_utils
 
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext.scheduling import pool_names
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import datastore_selection
@@ -64,6 +67,29 @@ class HostRecord:
                  selection: datastore_selection.DatastoreSelection) -> None:
         self._upstream = cinder
         self._selection = selection
+
+    def follow_replaced(self, volume: Any, backing: Any) -> None:
+        """Record that a volume has another disk now, and where; never fails.
+
+        For operations that have ended but for this: their error would say
+        that the volume has its former content. The reconciliation, or the
+        next start of the service, records what is not recorded now.
+        """
+        with self.unfailing(volume):
+            self.follow_disk(volume, backing)
+        with self.unfailing(volume):
+            state.remember(volume, state.BACKED)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def unfailing(volume: Any) -> Iterator[None]:
+        """Log a failure of what follows an operation that has ended."""
+        try:
+            yield
+        except Exception as error:
+            LOG.warning('Volume %(volume)s has its new disk, but what follows '
+                        'failed, and is done later: %(error)s',
+                        {'volume': volume['id'], 'error': error})
 
     def follow_disk(self, volume: Any, backing: Any) -> None:
         """After a move: record the pool of the datastore that has the disk.

@@ -5,6 +5,7 @@ import contextlib
 import secrets
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from typing import TypeVar
 
@@ -157,7 +158,8 @@ class Replacement:
     def replace(self, volume: Any, old: Any, new: Any,
                 adapter: str | None = None,
                 profile_id: str | None = None,
-                limits: devices.Allocation | None = None) -> None:
+                limits: devices.Allocation | None = None,
+                marks: Mapping[str, str] | None = None) -> None:
         """Make ``new`` the volume's backing, and delete ``old``.
 
         The old backing stays complete until the last step. On failure it gets
@@ -166,6 +168,7 @@ class Replacement:
         :param adapter: adapter type of the new one; None: unchanged
         :param profile_id: storage policy of the new one; None: unchanged
         :param limits: quality of service of the new one; None: unchanged
+        :param marks: of the new one, from the moment that it is the volume's
         :raises VimException: by oslo.vmware
         """
         ops = self._upstream.volumeops
@@ -178,7 +181,8 @@ class Replacement:
             self.set_aside(volume, old)
             # The new VM keeps the volume's former ids.
             ops.set_identity(new, volume['name'],
-                             self._upstream.extra_config(volume) | kept)
+                             self._upstream.extra_config(volume) | kept
+                             | dict(marks or {}))
         except Exception:
             # Perhaps the call succeeded and only its reply was lost. If this
             # fails too, both VMs stay, and the next operation finds them.

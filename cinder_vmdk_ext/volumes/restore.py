@@ -178,7 +178,10 @@ class Restore:
         self.discard(left)
         old = self._old(volume)
 
+        made = []
+
         def make(target: Any) -> Any:
+            made.append(target['id'])
             begin(target['id'])
             try:
                 return self._imported(volume, target, old, content(
@@ -201,11 +204,37 @@ class Restore:
                     new, disk_uuid=volume['id'], limits=limits,
                     profile_id=profile_id)
         if old:
-            self._replacement.replace(volume, old, new, limits=limits,
-                                      profile_id=profile_id)
-            self._host_record.follow_disk(volume, new)
-        state.remember(volume, state.BACKED)
-        self._discard_replaced(volume)
+            self._replacement.replace(
+                volume, old, new, limits=limits, profile_id=profile_id,
+                marks={shadow.RESTORED: made[-1]})
+        self._follow(volume, new)
+
+    def _follow(self, volume: Any, new: Any) -> None:
+        """Do what follows when the content is on the volume; never fails."""
+        self._host_record.follow_replaced(volume, new)
+        with self._host_record.unfailing(volume):
+            self._discard_replaced(volume)
+
+    def finish(self, volume: Any, left: str) -> bool:
+        """Finish a :meth:`put` that was broken off at its very end.
+
+        Its content is on the volume then, or newer content.
+
+        :param left: the instance UUID that it has begun a VM with; ''
+        :returns: whether it was; False: it has to be done once more
+        """
+        found = self._finder.find(volume) if left else None
+        if not found:
+            return False
+        if left == volume['id']:
+            # It had no VM before, and its record says when it is complete.
+            done = state.is_backed(volume)
+        else:
+            done = self._upstream.volumeops.mark(
+                found, shadow.RESTORED) == left
+        if done:
+            self._follow(volume, found)
+        return bool(done)
 
     def undo(self, volume: Any, left: str) -> None:
         """Delete what a :meth:`put` that was broken off has left.

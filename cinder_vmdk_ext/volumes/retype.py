@@ -193,7 +193,8 @@ class Retype:
             self._retype_in_place(volume, backing, before, after)
         if pool == chosen:
             return True
-        self._host_record.follow_disk(volume, backing)
+        with self._host_record.unfailing(volume):
+            self._host_record.follow_disk(volume, backing)
         self._warn(volume, target, volume['host'])
         return True, {field: volume[field]
                       for field in ('host', 'cluster_name') if volume[field]}

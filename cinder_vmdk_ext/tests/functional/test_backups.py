@@ -444,6 +444,96 @@ class BackupsTestCase(backup_case.BackupCase):
         self.assert_content(FIRST, volume)
         self.assert_nothing_left(volume)
 
+    def test_what_fails_after_the_content_is_there_fails_no_restore(self):
+        volume = self.filled()
+        backup = self.back_up(volume)
+        self.write(volume, SECOND)
+        self.write(volume, SECOND, LATER)
+        with mock.patch.object(
+                self.driver.backend.host_record, 'follow_disk',
+                side_effect=exceptions.vmware_exceptions
+                .VimConnectionException('no reply')), \
+                self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            self.assertEqual('available',
+                             self.restore(backup, volume).status)
+        self.assertIn('no reply', '\n'.join(logs.output))
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
+    def left(self, backup, volume, content):
+        """Restore, write anew; the file and its note were not removed."""
+        with mock.patch.object(backup_files.Folder, 'remove',
+                               side_effect=OSError(errno.EIO, 'broken')), \
+                self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            self.restore(backup, volume)
+        self.assertIn('broken', '\n'.join(logs.output))
+        self.until('available', volume)
+        self.assertEqual(2, len(self.files()))
+        self.assert_content(FIRST, volume)
+        self.write(volume, content)
+        self.write(volume, content, LATER)
+
+    def start_anew(self):
+        """Act as a new process of the service, until no file is left."""
+        driver = self.make_driver()
+        driver.backend.backups.resume(driver.put_restored,
+                                      driver.delete_volume)
+        deadline = time.monotonic() + 60
+        while self.files() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertEqual([], self.files())
+
+    def test_a_file_that_stays_is_not_restored_once_more(self):
+        backup, volume = self.back_up(self.filled()), self.create()
+        self.left(backup, volume, SECOND)
+        self.start_anew()
+        self.until('available', volume)
+        self.assert_content(SECOND, volume)
+
+    def test_a_file_that_stays_hinders_no_attachment(self):
+        backup, volume = self.back_up(self.filled()), self.create()
+        self.left(backup, volume, SECOND)
+        self.driver.initialize_connection(
+            volume, {'instance': self.instances()[0]._moId})
+        self.driver.backend.backups.sweep()
+        self.assertEqual([], self.files())
+
+    def test_a_new_disk_of_an_import_that_was_killed_at_its_end_stays(self):
+        backup = self.back_up(self.filled())
+        self.set_options(vmware_lazy_create=True)
+        volume = self.create()
+        self.left(backup, volume, SECOND)
+        self.start_anew()
+        self.until('available', volume)
+        self.assert_content(SECOND, volume)
+
+    def test_a_status_that_cannot_be_written_at_once_is_written_later(self):
+        volume = self.filled()
+        backup = self.back_up(volume)
+        self.enterContext(mock.patch.object(backups, '_LOOK_SECONDS', 0.05))
+        self.enterContext(mock.patch.object(backups, '_PART', 0))
+        errors = [db_exception.DBConnectionError('away')] * 3
+        read, ended = backups._volume, threading.Event()
+
+        def away(volume_id):
+            if (threading.current_thread().name == 'vmdk-ext-restore-status'
+                    and errors):
+                raise errors.pop()
+            return read(volume_id)
+        self.enterContext(mock.patch.object(backups, '_volume', away))
+        put = self.driver.put_restored
+
+        def failing(found):
+            ended.wait(60)
+            put(found)
+            raise OSError('broken off')
+        with mock.patch.object(self.driver, 'put_restored', failing):
+            self.restore(backup, volume)
+        self.until('restoring-backup', volume)
+        errors += [db_exception.DBConnectionError('away')] * 3
+        ended.set()
+        self.until('error_restoring', volume)
+
     def test_a_backup_does_not_discard_what_is_still_imported(self):
         volume = self.filled()
         backup = self.back_up(volume)
@@ -584,6 +674,47 @@ class BackupsTestCase(backup_case.BackupCase):
             exceptions.BackupRefused, self.driver.initialize_connection,
             volume, {'instance': self.instances()[0]._moId})
         self.assertIn('is being restored', str(caught))
+
+    def block(self, volume):
+        """Have the folder not answer about a volume, as a dead mount."""
+        path = os.path.join(self.folder, f'{volume.id}.json')
+        os.mkfifo(path)
+
+        def answer():
+            with contextlib.suppress(OSError):  # if it is not read any more
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        self.addCleanup(answer)
+        self.enterContext(mock.patch.object(
+            backup_files, 'ANSWER_SECONDS', 0.2))
+
+    def test_a_folder_that_does_not_answer_hinders_no_attachment(self):
+        volume, restored = self.filled(), self.filled()
+        self.restore(self.back_up(restored), restored)
+        connector = {'instance': self.instances()[0]._moId}
+        for each in volume, restored:
+            self.block(each)
+        with self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            info = self.driver.initialize_connection(volume, connector)
+        self.assertEqual('vmdk', info['driver_volume_type'])
+        self.assertIn('has not answered', logs.output[0])
+        # A backup was restored to this one, perhaps not to the end.
+        caught = self.assertRaises(
+            exceptions.BackupRefused, self.driver.initialize_connection,
+            restored, connector)
+        self.assertIn('has not answered', str(caught))
+
+    def test_a_folder_that_does_not_answer_hinders_neither_report_nor_start(
+            self):
+        self.block(self.create())
+        backups = self.driver.backend.backups
+        with mock.patch.object(backups, '_swept_at', -math.inf), \
+                self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            stats = self.driver.get_volume_stats(refresh=True)
+            backups.resume(self.driver.put_restored,
+                           self.driver.delete_volume)
+        self.assertEqual('up', stats['backend_state'])
+        self.assertIn('has not answered', logs.output[0])
+        self.assertIn('restart', '\n'.join(logs.output))
 
     def test_a_report_does_not_need_the_database_for_backups(self):
         volume = self.create()

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever pool the scheduler takes, a volume's disk has its type's policy."""
 
+from unittest import mock
+
+from oslo_vmware import exceptions as vmware_exceptions
+
 from cinder.volume import volume_types
 
 from cinder_vmdk_ext import exceptions
@@ -220,6 +224,33 @@ class PolicyTestCase(backend_case.BackendCase):
         self.assert_complies(volume)
         self.assertEqual(test_images.CONTENT[:8], self.read(volume, 8))
         self.assertEqual([volume.name], list(self.shadow_vms()))
+
+    def test_a_pool_that_is_recorded_later_fails_nothing(self):
+        reimaged = self.create('LocalDS_3', content=b'old')
+        reimaged.volume_type_id = self.gold
+        reimaged.save()
+        retyped = self.create('LocalDS_0', content=b'kept')
+        image = test_transfers.ImageService(disk_images.stream_optimized(
+            test_images.CONTENT))
+        with mock.patch.object(
+                self.driver.backend.host_record, 'follow_disk',
+                side_effect=vmware_exceptions.VimConnectionException('lost')
+                ), self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            self.driver.copy_image_to_volume(
+                self.context, reimaged, image, image.metadata['id'])
+            done, update = self.driver.retype(
+                self.context, retyped, volume_types.get_volume_type(
+                    self.context, self.gold), {}, self.there('LocalDS_0'))
+        self.assertTrue(done)
+        self.assertIn('is done later: lost', '\n'.join(logs.output))
+        retyped.update({'volume_type_id': self.gold} | update)
+        retyped.save()
+        self.reconcile()
+        for volume, content in ((reimaged, test_images.CONTENT[:8]),
+                                (retyped, b'kept')):
+            volume.refresh()
+            self.assert_complies(volume)
+            self.assertEqual(content, self.read(volume, len(content)))
 
     def test_a_full_pool_that_complies_is_left_to_cinders_retry(self):
         kind = self.volume_type('thick', vmdk_type='thick',
