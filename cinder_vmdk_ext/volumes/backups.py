@@ -392,13 +392,12 @@ class Backups:
             return
         folder.save(note._replace(state=backup_files.WRITTEN))
         begun = self._begin(volume, put)
-        if begun.ended.wait(call_seconds()):
+        if begun.ended.wait(call_seconds()) or not begun.show_by_status():
             if begun.error is not None:
                 raise begun.error
             return
         LOG.info('The restored content of volume %s is still being imported; '
                  'its status will show the end.', volume['id'])
-        begun.follow_status()
 
     def _was_refused(self, volume: Any) -> bool:
         """Whether the connection that ends was refused; forgets that."""
@@ -455,7 +454,9 @@ class Backups:
 
     # -- Import -------------------------------------------------------------
 
-    def _begin(self, volume: Any, put: Callable[[Any], None]) -> '_Import':
+    def _begin(self, volume: Any, put: Callable[[Any], None],
+               by_status: bool = False) -> '_Import':
+        """:param by_status: whether no call waits for the end"""
         folder = self.folder
 
         def done() -> None:
@@ -469,6 +470,8 @@ class Backups:
             else:
                 self._ended.pop(volume['id'], None)
         begun = _Import(volume['id'], put, done)
+        if by_status:
+            begun.show_by_status()
         begun.start()
         return begun
 
@@ -590,7 +593,7 @@ class Backups:
         LOG.info('The import of backup %(backup)s to volume %(volume)s was '
                  'broken off and begins again.',
                  {'backup': note.backup_id, 'volume': note.volume_id})
-        self._begin(found[0], put).follow_status()
+        self._begin(found[0], put, by_status=True)
 
     def _claim_again(self, note: backup_files.FileNote) -> None:
         """Claim space for a restore that cinder-backup is at work on."""
@@ -721,10 +724,14 @@ class _Import:
 
     def __init__(self, volume_id: str, put: Callable[[Any], None],
                  done: Callable[[], None]) -> None:
-        """:param done: is called at the end; not if the service ends"""
+        """:param done: is called at the end, when the volume's status shows
+            it; not if the service ends before
+        """
         self._volume_id = volume_id
         self._put = put
         self._done = done
+        self._by_status = False
+        self._ending = threading.Lock()
         self.ended = threading.Event()
         self.error: Exception | None = None
 
@@ -739,15 +746,25 @@ class _Import:
             self.error = error
             refusals.report('put_restored', refusals.About(
                 'volume', self._volume_id, None, None), error, None)
-        try:
-            self._done()
-        finally:
-            self.ended.set()
+        with self._ending:
+            try:
+                if not self._by_status:
+                    self._done()
+            finally:
+                self.ended.set()
 
-    def follow_status(self) -> None:
-        """Watch the volume's status for the end, for no call waits for it."""
+    def show_by_status(self) -> bool:
+        """Have the volume's status show the end, for no call waits for it.
+
+        :returns: False: it has ended already
+        """
+        with self._ending:
+            if self.ended.is_set():
+                return False
+            self._by_status = True
         threading.Thread(target=self._follow, name='vmdk-ext-restore-status',
                          daemon=True).start()
+        return True
 
     def _follow(self) -> None:
         try:
@@ -761,15 +778,18 @@ class _Import:
             else:
                 self._set_status('error_restoring', 'restoring-backup',
                                  'available')
+            self._done()
         except Exception:
             LOG.exception('The status of volume %s may not show how its '
                           'restore ended.', self._volume_id)
 
     def _await_status(self) -> None:
         for _look in range(_LOOKS):
-            # cinder-backup, whose calls have returned, sets one of these.
-            if _volume(self._volume_id).status in (
-                    'available', 'error', 'error_restoring'):
+            # cinder-backup, whose calls have returned, sets one of these, and
+            # then that of the backup. Before a restart it may have done so.
+            if not _restores(self._volume_id) or _volume(
+                    self._volume_id).status in (
+                        'available', 'error', 'error_restoring'):
                 return
             time.sleep(_LOOK_SECONDS)
 
@@ -825,14 +845,19 @@ def _restored_to(volume_id: str) -> Any:
 
     :raises BackupRefused: several are, so that it is unknown which one
     """
-    found = objects.BackupList.get_all(
-        cinder_context.get_admin_context(), filters={
-            'restore_volume_id': volume_id, 'status': 'restoring'})
+    found = _restores(volume_id)
     if len(found) > 1:
         raise exceptions.BackupRefused(
             f'backups {" and ".join(sorted(each.id for each in found))} are '
             'being restored at once; reset the status of those that are not')
     return found[0] if found else None
+
+
+def _restores(volume_id: str) -> Any:
+    """The backups that are being restored to a volume."""
+    return objects.BackupList.get_all(
+        cinder_context.get_admin_context(), filters={
+            'restore_volume_id': volume_id, 'status': 'restoring'})
 
 
 def _was_restored_to(volume_id: str) -> bool:

@@ -507,6 +507,38 @@ class BackupsTestCase(backup_case.BackupCase):
         self.until('available', volume)
         self.assert_content(SECOND, volume)
 
+    def test_a_service_that_is_killed_before_it_writes_the_status(self):
+        volume = self.filled()
+        backup = self.back_up(volume)
+        self.write(volume, SECOND)
+        self.write(volume, SECOND, LATER)
+        self.enterContext(mock.patch.object(backups, '_LOOK_SECONDS', 0.05))
+        self.enterContext(mock.patch.object(backups, '_PART', 0))
+        go, put = threading.Event(), self.driver.put_restored
+        write = backups._Import._set_status
+
+        def later(found):
+            go.wait(60)
+            put(found)
+
+        def dying(begun, status, *before):
+            if status == 'available':
+                raise SystemExit  # ends the thread
+            write(begun, status, *before)
+        with mock.patch.object(backups._Import, '_set_status', dying):
+            with mock.patch.object(self.driver, 'put_restored', later):
+                self.restore(backup, volume)
+            self.until('restoring-backup', volume)
+            go.set()
+            for thread in threading.enumerate():
+                if thread.name.startswith('vmdk-ext-restore'):
+                    thread.join(60)
+        self.assertEqual('restoring-backup', self.fresh(volume).status)
+        self.start_anew()
+        self.until('available', volume)
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
     def test_a_status_that_cannot_be_written_at_once_is_written_later(self):
         volume = self.filled()
         backup = self.back_up(volume)
