@@ -28,8 +28,8 @@ from simulator import client
 
 DEFAULT_FOLDER = configuration.BUILD / 'sandbox'
 
-_START_TIMEOUT_SECONDS = 120
-_READY_TIMEOUT_SECONDS = 60
+_START_TIMEOUT_SECONDS = 240
+_READY_TIMEOUT_SECONDS = 240
 _STOPPED_LAST = frozenset({'vcenter-sim', 'rabbitmq', 'rabbitmq-names',
                            'mariadb', 'redis'})
 # Marks a folder as one that a sandbox may empty.

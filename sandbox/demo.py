@@ -227,7 +227,7 @@ class Demonstration:
                           if one.name == name)
         return found
 
-    def _wait_for_fresh_pools(self, timeout_seconds: float = 30.0) -> None:
+    def _wait_for_fresh_pools(self, timeout_seconds: float = 120.0) -> None:
         """Wait until the scheduler has a report that is younger than now."""
         pools = self._admin.python.pools
         before = {pool.name: pool.timestamp for pool

@@ -14,7 +14,7 @@ from simulator import client
 # Enough to see the scheduler choose; see "vcenter-sim -h".
 DATASTORES = 4
 
-_START_TIMEOUT_SECONDS = 60
+_START_TIMEOUT_SECONDS = 240
 
 
 def start(folder: Path, arguments: Sequence[str] = ()

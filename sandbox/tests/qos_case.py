@@ -12,7 +12,7 @@ from sandbox import attachments
 #: Limit, level of shares, shares and reservation of a disk without QoS specs.
 DEFAULT = (-1, 'normal', 1000, 0)
 # The driver looks every two seconds while a volume is being attached.
-SECONDS = 30
+SECONDS = 240
 
 
 class QosCase:
@@ -67,7 +67,7 @@ class QosCase:
 
     def settled(self, volume, *statuses):
         """Wait for a status; Cinder goes through several."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             volume = self.cinder.volumes.get(volume.id)
             if volume.status in statuses:

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 import unittest
 
 import psutil
@@ -37,14 +38,23 @@ class FolderTestCase(unittest.TestCase):
         return done.stdout
 
     def assert_nothing_runs(self):
-        """No process has its working directory or an argument there."""
+        """No process has its working directory or an argument there.
+
+        One that was killed may take a moment to end.
+        """
+        deadline = time.monotonic() + 60
+        while (left := self.running()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.assertEqual([], left)
+
+    def running(self):
         left = []
         for process in psutil.process_iter(['pid', 'cmdline', 'cwd']):
             words = [process.info['cwd'] or '',
                      *(process.info['cmdline'] or ())]
             if str(self.folder) in ' '.join(words):
                 left.append(process.info)
-        self.assertEqual([], left)
+        return left
 
 
 class FailedStartTestCase(FolderTestCase):

@@ -77,7 +77,7 @@ class EventletTestCase(unittest.TestCase):
             ended = subprocess.run(
                 [sys.executable, '-W', 'ignore', '-c', _PROGRAM,
                  json.dumps(options), locks], capture_output=True, text=True,
-                timeout=120, env=environment)
+                timeout=600, env=environment)
         self.assertEqual(0, ended.returncode, ended.stderr[-4000:])
         return json.loads(ended.stdout.splitlines()[-1])
 

@@ -95,7 +95,8 @@ class SilenceTestCase(SetupCase):
         while True:
             begun = time.monotonic()
             stats = made.get_volume_stats(refresh=True)
-            self.assertLess(time.monotonic() - begun, 15)
+            # A call that is repeated as often as may be takes a minute.
+            self.assertLess(time.monotonic() - begun, 45)
             if stats['backend_state'] == 'down':
                 break
             self.assertLess(time.monotonic(), deadline)

@@ -107,7 +107,7 @@ class AtOnceTestCase(unittest.TestCase):
             concurrency.at_once(lambda each: two.wait(), range(4), 2)
             ''')
         subprocess.run([sys.executable, '-W', 'ignore', '-c', program],
-                       check=True, timeout=120)
+                       check=True, timeout=600)
 
 
 class PatienceTestCase(unittest.TestCase):
