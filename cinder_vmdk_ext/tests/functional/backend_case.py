@@ -43,6 +43,9 @@ from simulator import control
 from simulator import observer
 
 HOST = f'cinder-1@{section.NAME}'
+# What memory has of the vCenter beside VMs.
+INVENTORY = ('datastores', 'hosts', 'clusters', 'datacenters',
+             'storage_pods', 'attributes')
 
 
 class Truth(NamedTuple):
@@ -109,6 +112,7 @@ class BackendCase(testtools.TestCase):
         self.database = self.useFixture(database.Database())
         self.context = self.database.context
         self.driver = self.shared_driver
+        self.addCleanup(self._await_datastores)
         self.addCleanup(self._remove_shadow_vms)
         self.addCleanup(self.control.reset_faults)
 
@@ -255,15 +259,42 @@ class BackendCase(testtools.TestCase):
         """
         view = self.driver.backend.inventory_source
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            known, fresh = view.known(), view._reader.read()
-            if known is None or (
-                    known.datastores == fresh.datastores
-                    and known.storage_pods == fresh.storage_pods
-                    and self.knows_vms()):
-                return
-            time.sleep(0.02)
+        with self.hurried(self.driver.backend.stream):
+            while time.monotonic() < deadline:
+                known, fresh = view.known(), view._reader.read()
+                if known is None or (
+                        all(getattr(known, name) == getattr(fresh, name)
+                            for name in INVENTORY) and self.knows_vms()):
+                    return
+                time.sleep(0.01)
         self.fail('the driver has not heard of a change')
+
+    def _await_datastores(self):
+        """Wait until the shared driver knows the next test's datastores.
+
+        Otherwise it may refuse that test's volumes the space that this one's
+        had, or their pools the names that they have again.
+        """
+        view = self.shared_driver.backend.view
+        deadline = time.monotonic() + 60
+        with self.hurried(self.shared_driver.backend.stream):
+            # Without memory the driver reads them itself.
+            while (known := view.known()) is not None and (
+                    known.datastores != view._reader.read().datastores):
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.01)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def hurried(stream):
+        """Have the long poll report at once, not gather changes."""
+        waiting = object()
+        stream.waiting.add(waiting)
+        stream.hurry.set()
+        try:
+            yield
+        finally:
+            stream.waiting.discard(waiting)
 
     def knows_vms(self):
         """Whether memory has its VMs, and all shadow VMs, as they are."""

@@ -35,6 +35,7 @@ class NamesTestCase(backend_case.BackendCase):
                         self.live_on(name)
                 finally:
                     self.undo()
+                    self.catch_up()
 
     def fail_on(self, name):
         """In a path a bracket ends the name of the datastore."""
