@@ -22,6 +22,7 @@ from cinder import exception
 from cinder_vmdk_ext.tests.functional import backend_case
 from cinder_vmdk_ext.vsphere import storage_policies
 from cinder_vmdk_ext.vsphere import transport
+from cinder_vmdk_ext.vsphere import views
 
 EXAMPLES = int(os.environ.get('VMDK_EXT_TEST_FUZZ_EXAMPLES', 12))
 # What Cinder may receive: the vCenter's errors, and Cinder's own.
@@ -62,6 +63,9 @@ class FuzzedRepliesTestCase(backend_case.BackendCase):
         # Nothing else is to ask meanwhile: no long poll, and no refresher.
         self.driver.backend._streams.stop()
         self.enterContext(mock.patch.object(self.driver.session, '_sleep'))
+        # For a minute after a view was lost, a question of the session's
+        # views may come before any other.
+        self.enterContext(mock.patch.object(views.Views, 'destroy_lost'))
 
     def questions(self):
         ops, census = self.driver.volumeops, self.driver.backend.disk_scan()
