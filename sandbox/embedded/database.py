@@ -132,6 +132,8 @@ def _make_engine(path):
     @event.listens_for(_engine, 'do_connect')
     def choose_file(dialect, record, arguments, options):
         arguments[0] = _engine.url.database
+        # Of a slow machine a thread may write for longer than the usual 5 s.
+        options['timeout'] = 60
 
     return _engine
 
