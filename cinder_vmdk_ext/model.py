@@ -398,7 +398,7 @@ class Inventory:
         if 'former' in known or not difference.same('datacenters'):
             return
         former = before.former
-        pods = _differing(self.storage_pods, before.storage_pods)
+        pods = differing(self.storage_pods, before.storage_pods)
         if not (replaced or pods):
             known['former'] = former
         elif former is not None and not before.pools:
@@ -779,14 +779,14 @@ class _Difference:
     @functools.cached_property
     def changed_hosts(self) -> frozenset[str]:
         """Hosts (morefs) that are new, have changed or are gone."""
-        return _differing(self._now.hosts, self._before.hosts)
+        return differing(self._now.hosts, self._before.hosts)
 
     @functools.cached_property
     def _clusters(self) -> list[tuple[Cluster, Cluster]]:
         """Clusters that changed, as they were and as they are."""
         now, before = self._now.clusters, self._before.clusters
         return [(before.get(moref, _NO_CLUSTER), now.get(moref, _NO_CLUSTER))
-                for moref in _differing(now, before)]
+                for moref in differing(now, before)]
 
     @functools.cached_property
     def same_resource_pools(self) -> bool:
@@ -811,7 +811,7 @@ class _Difference:
             now, before = self._now.compliant, self._before.compliant
             found = found.union(*(
                 now.get(name, _NO_MOREFS) ^ before.get(name, _NO_MOREFS)
-                for name in _differing(now, before)))
+                for name in differing(now, before)))
         if not self.same('attributes'):
             found = found.union(self._disturbed_by_attributes())
         if self.changed_hosts:
@@ -823,7 +823,7 @@ class _Difference:
 
     def _disturbed_by_attributes(self) -> list[str]:
         """Datastores with a value of an attribute whose name changed."""
-        keys = _differing(self._now.attributes, self._before.attributes)
+        keys = differing(self._now.attributes, self._before.attributes)
         return [moref for moref, each in self._now.datastores.items()
                 if each.custom_values
                 and not keys.isdisjoint(dict(each.custom_values))]
@@ -874,8 +874,18 @@ class _Difference:
                                      else _NO_MOREFS)
             members = of_cluster[place]
             found[moref] = (members & steady if not places
-                            and moref in members else _NO_MOREFS)
+                            and moref in members
+                            and self._is_in_one_cluster(moref)
+                            else _NO_MOREFS)
         return found
+
+    def _is_in_one_cluster(self, host: str) -> bool:
+        """Whether the host is in reach through one cluster's name alone.
+
+        While it moves, the vCenter may name it in two.
+        """
+        return sum(host in each.hosts
+                   for each in self._now.clusters.values()) == 1
 
 
 def _reach(cluster: Cluster) -> tuple[str, bool]:
@@ -883,8 +893,8 @@ def _reach(cluster: Cluster) -> tuple[str, bool]:
     return cluster.name, cluster.standalone
 
 
-def _differing(now: Mapping[_Key, Any],
-               before: Mapping[_Key, Any]) -> frozenset[_Key]:
+def differing(now: Mapping[_Key, Any],
+              before: Mapping[_Key, Any]) -> frozenset[_Key]:
     """The keys whose values differ."""
     if now is before:
         return frozenset()

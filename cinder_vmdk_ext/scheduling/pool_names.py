@@ -61,14 +61,7 @@ def rearranged(before: model.Inventory, now: model.Inventory,
         return None
     if new.since is old.mark:
         return _members_of(new.changed, new)
-    return _members_of(_differing(old.pools, new.pools), new)
-
-
-def _differing(old: Mapping[str, '_Place'],
-               new: Mapping[str, '_Place']) -> frozenset[str]:
-    """The names of the pools that only one has, or that are not the same."""
-    return frozenset([name for name in old.keys() | new.keys()
-                      if old.get(name) != new.get(name)])
+    return _members_of(model.differing(new.pools, old.pools), new)
 
 
 def _members_of(names: Iterable[str],
@@ -228,7 +221,7 @@ def _with_places(old: _Arrangement, gone: Mapping[str, _Place],
     return _Arrangement(
         {name: places[name] for name in _named(inventory) if name in places},
         by_datastore, by_pod, names, object(), old.mark,
-        _differing(gone, made))
+        model.differing(made, gone))
 
 
 def _with_keys(found: dict[str, _Value],
@@ -312,7 +305,7 @@ def _identities(inventory: model.Inventory,
             known = _Identities(
                 {identity(pool): pool.datastores[0].moref for pool in pools},
                 {each.url: each.moref for pool in reversed(pools)
-                 for each in pool.datastores})
+                 for each in pool.datastores if each.url})
         inventory.identities[settings.storage_pods] = known
     return known
 
@@ -336,18 +329,23 @@ def _altered_identities(inventory: model.Inventory,
         return None
     found = _Identities(old.pools.copy(), old.by_url.copy())
     for each in former.datastores.values():
-        if each is not None and found.by_url.pop(each.url, None) != each.moref:
+        if each is None or not each.url:
+            continue
+        if found.by_url.pop(each.url, None) != each.moref:
             return None  # it is that of several
     for name in changed & before.pools.keys():
         found.pools.pop(_former_identity(
             before.pools[name], former.datastores, inventory), None)
     for name in changed & now.pools.keys():
         pool = _pool(now.pools[name], inventory)
+        # Of several with one URL, the first in the order of the pools has it.
+        if any(map(inventory.shares_url, pool.datastores)):
+            return None
         found.pools[identity(pool)] = pool.datastores[0].moref
-        for each in pool.datastores:
-            if found.by_url.setdefault(each.url, each.moref) != each.moref:
-                return None
-    urls = {each.url for each in former.datastores.values() if each}
+        found.by_url.update({each.url: each.moref for each
+                             in pool.datastores if each.url})
+    urls = {each.url for each in former.datastores.values()
+            if each and each.url}
     return None if urls and _others_have(
         urls, former.datastores, inventory) else found
 

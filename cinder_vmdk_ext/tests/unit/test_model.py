@@ -229,6 +229,20 @@ class InventoryTestCase(unittest.TestCase):
             'host-2': worlds.host('host-2', in_maintenance=True)})
         self.assertEqual({'datastore-2'}, now.changed_datastores(before))
 
+    def test_a_host_that_moves_is_in_two_clusters(self):
+        before = worlds.inventory(
+            worlds.datastore(hosts=('host-1', 'host-2')),
+            hosts=(worlds.host(), worlds.host('host-2')))
+        before = before.evolved(clusters=before.clusters | {
+            'cluster-2': model.Cluster('cluster-2', 'c2', 'resgroup-2',
+                                       frozenset({'host-1'}))})
+        settings = worlds.settings(cluster_names=('c2',))
+        self.assertEqual({}, eligibility.refusals(before, settings))
+        now = before.evolved(hosts=before.hosts | {
+            'host-1': worlds.host(in_maintenance=True)})
+        self.assertEqual({'datastore-1'}, now.changed_datastores(before))
+        self.assertIn('datastore-1', eligibility.refusals(now, settings))
+
     @staticmethod
     def derived(inventory, settings):
         return (inventory.live_hosts, inventory.registering_hosts,

@@ -81,6 +81,22 @@ def eligible(pool, inventory, settings):
 class PodPoolsTestCase(unittest.TestCase):
     """What a datastore cluster says as a pool."""
 
+    def test_of_two_with_one_url_the_first_pool_has_anothers_promise(self):
+        promise = model.Promise('other', 5, 'ds:///one/ datastore-99',
+                                own=False)
+        datastores = [worlds.datastore(
+            f'datastore-{number}', f'gold-{number}', url='ds:///one/',
+            capacity_gib=100 * number) for number in (1, 2)]
+        before = worlds.inventory(*datastores)
+        [(_promise, found)] = pool_names.promised([promise], before, ON)
+        self.assertEqual('gold-1', found.name)
+        now = before.evolved(storage_pods={
+            'group-p9': pod(members=('datastore-1',))})
+        for inventory in (now, dataclasses.replace(now)):
+            [(_promise, found)] = pool_names.promised([promise], inventory,
+                                                      ON)
+            self.assertEqual('gold-2', found.name)
+
     def test_a_cluster_that_balances_itself_is_one_pool(self):
         self.assertEqual(['lead', 'tier'],
                          sorted(reported(two_and_one(pod()))))
