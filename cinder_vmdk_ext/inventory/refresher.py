@@ -65,7 +65,14 @@ class Refresher:
             if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(
                     target=self._run, name='vmdk-ext-refresh', daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError as error:
+                    # What changed the datastore was done; the next change
+                    # starts the thread.
+                    self._thread = None
+                    LOG.warning('Figures of datastores are refreshed later: '
+                                '%s', error)
 
     def stop(self) -> None:
         """Make no further call to the vCenter. May be repeated."""

@@ -282,10 +282,10 @@ class Reconciler:
 
         :returns: whether all VMs that changed have been checked
         """
-        if (self._locator is None
-                or not self._upstream.volumeops.backings_known()):
-            return True  # they are being read; a later pass checks them
         try:
+            if (self._locator is None
+                    or not self._upstream.volumeops.backings_known()):
+                return True  # they are being read; a later pass checks them
             self._retypes.settle()
             self._settle_detached()
             self._follow_instances()
@@ -315,7 +315,12 @@ class Reconciler:
                if self._owner.cluster_name else set())
         while self._instances:  # other threads add to it
             new.add(self._instances.pop())
-        self._followed_at |= dict.fromkeys(new, time.monotonic())
+        now = time.monotonic()
+        # Older ones mean nothing, and those of instances that are gone stay.
+        self._followed_at = {
+            moref: at for moref, at in self._followed_at.items()
+            if now - at < qos.LONGEST_ATTACH_SECONDS
+        } | dict.fromkeys(new, now)
         try:
             self._upstream.volumeops.follow(new)
         except Exception:

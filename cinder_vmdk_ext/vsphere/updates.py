@@ -182,7 +182,7 @@ class Stream:
     def conversation(self) -> 'Conversation | None':
         """The running one; starts one if none runs in the current session.
 
-        :returns: None after :meth:`stop`
+        :returns: None after :meth:`stop`, and if no thread can be started
         """
         identity = self.session.cookie
         with self._lock:
@@ -198,7 +198,17 @@ class Stream:
             # Its collector ended with its session.
             LOG.info('The session changed; the vCenter is asked anew for all '
                      'that is watched.')
-        new.start()
+        try:
+            new.start()
+        except RuntimeError as error:
+            # The next caller tries again.
+            new.abandon()
+            with self._lock:
+                if self._conversation is new:
+                    self._conversation = None
+            LOG.warning('The vCenter reports no changes, so it is read each '
+                        'time: %s', error)
+            return None
         return new
 
     @contextlib.contextmanager

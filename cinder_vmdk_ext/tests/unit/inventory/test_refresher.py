@@ -2,7 +2,9 @@
 """Figures of changed datastores are refreshed, at a limited rate."""
 
 import functools
+import threading
 import unittest
+from unittest import mock
 
 from oslo_vmware import exceptions
 
@@ -102,6 +104,14 @@ class RefresherTestCase(unittest.TestCase):
         self.error = exceptions.VimFaultException(
             ['ManagedObjectNotFound'], 'gone')
         self.pending = {'datastore-1': 1000.0}
+        self.assertEqual(1, len(self.run_until_it_ends()))
+
+    def test_a_thread_that_cannot_be_started_is_started_later(self):
+        self.pending = {'datastore-1': 1000.0}
+        with (mock.patch.object(threading.Thread, 'start',
+                                side_effect=RuntimeError('no thread')),
+              self.assertLogs(refresher.__name__, 'WARNING')):
+            self.refresher.wake()
         self.assertEqual(1, len(self.run_until_it_ends()))
 
     def test_the_thread_ends_when_nothing_is_left(self):

@@ -18,6 +18,20 @@ LONG_SECONDS = 60
 start = updates.Conversation.start
 
 
+class StartTestCase(unittest.TestCase):
+
+    def test_a_thread_that_cannot_be_started_is_started_later(self):
+        stream = updates.Stream(types.SimpleNamespace(cookie='session'),
+                                client=None)
+        with (mock.patch.object(threading.Thread, 'start',
+                                side_effect=RuntimeError('no thread')),
+              self.assertLogs(updates.__name__, 'WARNING')):
+            self.assertIsNone(stream.conversation())
+        with mock.patch.object(threading.Thread, 'start') as begin:
+            self.assertIsNotNone(stream.conversation())
+        begin.assert_called_once()
+
+
 class GatherTestCase(unittest.TestCase):
 
     def setUp(self):
