@@ -116,16 +116,19 @@ class BackingView:
             return None
         return stage.moref_of(uuid)
 
-    def deleting(self, moref: str) -> tuple[str, ...]:
-        """Note that a VM is about to be deleted; makes no call.
-
-        :returns: the datastores (morefs) last reported for it
-        """
+    def datastores_of(self, moref: str) -> tuple[str, ...]:
+        """The datastores (morefs) last reported for a VM; no call."""
         conversation = self._stream.conversation()
         stage = conversation and conversation.sink('VirtualMachine')
+        vm = (stage.found.get(moref) if isinstance(stage, _BackingStage)
+              else None)
+        return vm.datastores if vm else ()
+
+    def deleting(self, moref: str) -> tuple[str, ...]:
+        """As :meth:`datastores_of`, of a VM that is about to be deleted."""
+        found = self.datastores_of(moref)
         self._list.doom(moref)
-        return (stage.datastores_of(moref)
-                if isinstance(stage, _BackingStage) else ())
+        return found
 
     def not_deleted(self, moref: str) -> None:
         """Note that such a VM may still exist."""
@@ -231,6 +234,7 @@ class BackingView:
         """None at first: what to watch is found out by watching (Listener)."""
         stage = _BackingStage(self._on_move)
         stage.on_lost = self._note_lost
+        stage.on_reported = self._ops.reported
         # Several reports follow one another until all is known.
         with conversation.turn():
             self._stream.waiting.add(self)
@@ -278,6 +282,10 @@ class _BackingStage:
         # delete them.
         self.on_lost: Callable[[Iterable[shadow.Backing]], None] = (
             lambda vms: None)
+        # Called after VMs are published, with each as it was and as it is.
+        self.on_reported: Callable[[Iterable[tuple[
+            shadow.Backing | None, shadow.Backing | None]]], None] = (
+            lambda changes: None)
         # What was reported since the last settling, by moref: the VM before,
         # and the fields that changed. None: it left.
         self._pending: dict[str, tuple[
@@ -289,7 +297,8 @@ class _BackingStage:
         #: Set when all VMs have been reported.
         self.filled = threading.Event()
         self._index = shadow.BackingIndex(threading.Lock())
-        self._known: dict[str, shadow.Backing] = {}
+        #: The VMs as reported last, by moref. Only this object changes it.
+        self.found: dict[str, shadow.Backing] = {}
         self._morefs: dict[str, str] = {}  # by instance UUID
         self._backings = shadow.Backings(index=self._index)
         self._warned: set[str] = set()
@@ -297,11 +306,6 @@ class _BackingStage:
     def moref_of(self, uuid: str) -> str | None:
         with self._lock:
             return self._morefs.get(uuid)
-
-    def datastores_of(self, moref: str) -> tuple[str, ...]:
-        with self._lock:
-            known = self._known.get(moref)
-            return known.datastores if known else ()
 
     @property
     def whole(self) -> bool:
@@ -316,7 +320,7 @@ class _BackingStage:
 
     def known(self) -> Collection[str]:
         """The morefs of all VMs, templates included."""
-        return self._known.keys()
+        return self.found.keys()
 
     def update(self, kind: str, ref: references.Ref,
                changes: Iterable[updates.Change]) -> None:
@@ -329,7 +333,7 @@ class _BackingStage:
             return
         pending = self._pending.get(moref)
         if pending is None or kind == 'enter':
-            before = self._known.get(moref) if kind == 'modify' else None
+            before = self.found.get(moref) if kind == 'modify' else None
             pending = self._pending[moref] = (
                 before or shadow.Backing(moref, '', ()), {})
         for path, value, unreadable in changes:
@@ -367,9 +371,15 @@ class _BackingStage:
         :param pending: those that the vCenter still has are removed from it
         """
         self._sought -= pending.keys()
-        left = {moref: self._known[moref] for moref, now in pending.items()
-                if now is None and moref in self._known}
-        if not left or self.watch_list is None or self.members is None:
+        if self.watch_list is None or self.members is None:
+            return
+        left = {}
+        for moref, now in pending.items():
+            if now is None and moref in self.found:
+                left[moref] = self.found[moref]
+            elif now is None:  # it came and went
+                self.watch_list.spare(moref)
+        if not left:
             return
         kept, lost = self.watch_list.keep(left)
         self.on_lost([left[moref] for moref in lost])
@@ -393,12 +403,13 @@ class _BackingStage:
     def _publish(self, changed: dict[str, shadow.Backing | None]) -> bool:
         """:returns: whether a VM or a disk of it may have been moved"""
         with self._lock:
-            moved = any(_may_have_moved(self._known.get(moref), vm)
-                        for moref, vm in changed.items())
+            changes = [(self.found.get(moref), vm)
+                       for moref, vm in changed.items()]
             for moref, vm in changed.items():
                 self._note(moref, vm)
         self._index.update(changed)
-        return moved
+        self.on_reported(changes)
+        return any(_may_have_moved(old, vm) for old, vm in changes)
 
     def _warn(self, moref: str, why: str) -> None:
         """Warn, once for each VM, of what the vCenter does not let us read.
@@ -414,12 +425,15 @@ class _BackingStage:
                                      'why': why})
 
     def _note(self, moref: str, vm: shadow.Backing | None) -> None:
-        old = self._known.pop(moref, None)
+        old = self.found.get(moref)
         if old and self._morefs.get(old.uuid) == moref:
             del self._morefs[old.uuid]
         if vm:
-            self._known[moref] = vm
+            self.found[moref] = vm
             self._morefs[vm.uuid] = moref
+        else:
+            self.found.pop(moref, None)
+            self._warned.discard(moref)
 
 
 def _changed(pending: tuple[shadow.Backing, dict[str, Any]] | None

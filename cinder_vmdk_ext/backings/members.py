@@ -41,6 +41,9 @@ _MARK = f'config.extraConfig["{shadow.VOLUME_ID}"]'
 SURVEY_PATHS = {_VM: ('name', _MARK)}
 FOLDER_PATHS = {'Folder': ('name', 'parent')}
 
+# So many VMs that the driver is deleting are remembered.
+MOST_DOOMED = 1000
+
 # Upstream's driver and Nova's have a folder of each project in this one.
 _TOP = 'OpenStack'
 _PROJECT = re.compile(r'Project \(.*\)', re.DOTALL)
@@ -89,8 +92,9 @@ class WatchList:
         # has to be made although nothing is added.
         self._dropped: set[str] = set()
         self._overdue = False
-        # Morefs of VMs that the driver is deleting.
-        self._doomed: set[str] = set()
+        # Morefs of VMs that the driver is deleting. The vCenter reports none
+        # that it deletes before it has reported it.
+        self._doomed: dict[str, None] = {}
 
     def open(self, view: references.Ref, folders: Iterable[str],
              turn: AbstractContextManager[None] = contextlib.nullcontext()
@@ -179,12 +183,14 @@ class WatchList:
     def doom(self, moref: str) -> None:
         """Note that the driver deletes a VM, so it need not be sought."""
         with self._lock:
-            self._doomed.add(moref)
+            self._doomed[moref] = None
+            if len(self._doomed) > MOST_DOOMED:
+                del self._doomed[next(iter(self._doomed))]
 
     def spare(self, moref: str) -> None:
         """Note that a VM was not deleted."""
         with self._lock:
-            self._doomed.discard(moref)
+            self._doomed.pop(moref, None)
 
     def keep(self, left: Mapping[str, shadow.Backing]
              ) -> tuple[set[str], set[str]]:
@@ -195,8 +201,9 @@ class WatchList:
             that it has no longer and that the driver does not delete
         """
         with self._lock:
-            doomed = self._doomed & left.keys()
-            self._doomed -= doomed
+            doomed = self._doomed.keys() & left.keys()
+            for moref in doomed:
+                del self._doomed[moref]
             if self._view is None:
                 return set(), set()
         sought = [moref for moref, vm in left.items() if moref not in doomed

@@ -71,30 +71,51 @@ class VerifiedOps(volumeops.VolumeOps):
                             create_spec: Any) -> Any:
         create_spec.uuid = attempt = uuidutils.generate_uuid()
         make = super()._create_backing_int
+
+        def find() -> Any:
+            found = self._made(attempt)
+            if found:
+                self._note_created(found, create_spec, host)
+            return found
         return self._verify(
             folder, lambda: make(folder, resource_pool, host, create_spec),
-            lambda: self._made(attempt))
+            find)
 
     def clone(self, name: str, source: Any, **options: Any) -> Any:
         """As :meth:`volumeops.VolumeOps.clone` (CloneVM_Task)."""
         attempt = uuidutils.generate_uuid()
         clone = super().clone
+
+        def find() -> Any:
+            found = self._made(attempt)
+            if found:
+                self._note_copy(found, options['datastore'],
+                                options.get('extra_config'))
+            return found
         return self._verify(
             source,
-            lambda: clone(name, source, bios_uuid=attempt, **options),
-            lambda: self._made(attempt))
+            lambda: clone(name, source, bios_uuid=attempt, **options), find)
 
-    def clone_backing(self, name: str, backing: Any, *args: Any,
+    def clone_backing(self, name: str, backing: Any, snapshot: Any,
+                      clone_type: str, datastore: Any, *args: Any,
                       extra_config: dict[str, str] | None = None,
                       **options: Any) -> Any:
         """As upstream's method, which converts the disk of an image."""
         clone = super().clone_backing
-        return self._verify(
-            backing, lambda: clone(name, backing, *args,
+        # Upstream's method takes the UUID out of the configuration.
+        uuid = ((extra_config or {}).get(upstream.BACKING_UUID_KEY, '')
+                if self.backing_view is not None else '')
+        made = self._verify(
+            backing, lambda: clone(name, backing, snapshot, clone_type,
+                                   datastore, *args,
                                    extra_config=extra_config, **options),
             # The clone's instance UUID is also the volume's id.
             lambda: self.get_backing_by_uuid(
                 (extra_config or {}).get(shadow.VOLUME_ID, '')))
+        # A linked clone stays where its source is.
+        if datastore and self.backing_view is not None:
+            self.note_new(made, (datastore.value,), uuid)
+        return made
 
     def _made(self, attempt: str) -> Any:
         found = self._session.invoke_api(
@@ -182,15 +203,21 @@ class VerifiedOps(volumeops.VolumeOps):
         """As :meth:`volumeops.VolumeOps.relocate` (RelocateVM_Task)."""
         relocate = super().relocate
         disk = options.get('only_disk')
+        if disk is None and self.backing_view is not None:
+            self.placed[vm.value] = datastore.value
         self._verify_step(
             vm, lambda: relocate(vm, datastore, **options),
             lambda: self._is_on(vm, datastore, disk and disk.uuid))
+        if disk is not None and disk.datastore != datastore.value:
+            self.freed(disk.datastore)
 
     def relocate_backing(self, backing: Any, datastore: Any,
                          resource_pool: Any, host: Any,
                          disk_type: str | None = None) -> None:
         """Move a shadow VM with its disk (RelocateVM_Task)."""
         relocate = super().relocate_backing
+        if self.backing_view is not None:
+            self.placed[backing.value] = datastore.value
         self._verify_step(
             backing, lambda: relocate(backing, datastore, resource_pool,
                                       host, disk_type),
@@ -244,7 +271,7 @@ class VerifiedOps(volumeops.VolumeOps):
         """Delete a VM with its disks (Destroy_Task)."""
         delete = super().delete_backing
         view = self.backing_view
-        datastores = view.deleting(backing.value) if view else ()
+        datastores = self.datastores_used(backing, deleting=True)
         try:
             self._verify_step(
                 backing, lambda: delete(backing), lambda: self.read_backing(
@@ -255,6 +282,14 @@ class VerifiedOps(volumeops.VolumeOps):
             raise
         for datastore in datastores:
             self.freed(datastore)
+
+    def delete_snapshot(self, backing: Any, name: str) -> bool:
+        """As :meth:`volumeops.VolumeOps.delete_snapshot`."""
+        deleted = super().delete_snapshot(backing, name)
+        if deleted:
+            for datastore in self.datastores_used(backing):
+                self.freed(datastore)
+        return deleted
 
     def remove_snapshot(self, snapshot: Any) -> None:
         """Delete one snapshot of a tree (RemoveSnapshot_Task)."""

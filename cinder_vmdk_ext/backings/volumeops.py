@@ -7,13 +7,16 @@ references, as in upstream's methods.
 
 import copy
 import functools
+import operator
 import re
 import sys
+import threading
 import uuid as uuids
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterable
 from typing import Any
+from typing import NamedTuple
 from typing import Protocol
 
 from lxml import etree
@@ -60,6 +63,9 @@ _ALL_A_TURN = 100
 _INVALID_SPEC = frozenset({
     'InvalidArgument', 'InvalidDeviceBacking', 'InvalidDeviceSpec',
     'InvalidRequest', 'InvalidVmConfig', 'NotSupported'})
+# So many VMs that the driver has just made or placed are remembered, until the
+# vCenter reports them.
+MOST_NEW = 1000
 # Nova notes the UUID of a volume's disk under this and the volume's id.
 _NOVAS_NOTE = 'volume-'
 _KEY = soap.tag('key')
@@ -84,11 +90,11 @@ class BackingReader(Protocol):
     def unfollow(self, moref: str) -> None:
         """Forget an instance, at some time; makes no call."""
 
-    def deleting(self, moref: str) -> tuple[str, ...]:
-        """Note that a VM is about to be deleted; makes no call.
+    def datastores_of(self, moref: str) -> tuple[str, ...]:
+        """The datastores (morefs) last reported for a VM; makes no call."""
 
-        :returns: the datastores (morefs) that it probably uses
-        """
+    def deleting(self, moref: str) -> tuple[str, ...]:
+        """As :meth:`datastores_of`, of a VM that is about to be deleted."""
 
     def not_deleted(self, moref: str) -> None:
         """Note that such a VM may still exist."""
@@ -98,6 +104,15 @@ class BackingReader(Protocol):
 
     def forget_lost(self, uuids: Iterable[str]) -> None:
         """Seek shadow VMs no longer, by their instance UUIDs."""
+
+
+class _New(NamedTuple):
+    """A VM that the driver has just made or placed."""
+
+    uuid: str
+    # Morefs, or the path of the VM's files: '[datastore] folder'.
+    datastores: tuple[str, ...] | str
+    host: str  # moref; '': unknown
 
 
 class VolumeOps(folders.PlaceOps):
@@ -117,8 +132,108 @@ class VolumeOps(folders.PlaceOps):
         self._name_regex: Any = None
         # Whether the UUID of a new disk is given in the call that creates it.
         self._new_disks_have_uuids = True
+        self._noting = threading.Lock()
+        # By moref: those that may not have been reported yet, and their
+        # morefs by instance UUID.
+        self._new: dict[str, _New] = {}
+        self._new_uuids: dict[str, str] = {}
+        #: Where the driver moves VMs (morefs), until that is reported.
+        self.placed: dict[str, str] = {}
         # New VMs (morefs) with a disk whose UUID is not checked yet.
-        self._unchecked: set[str] = set()
+        self._unchecked: dict[str, None] = {}
+
+    # -- What the vCenter has not reported yet ------------------------------
+
+    def note_new(self, vm: Any, datastores: tuple[str, ...] | str,
+                 uuid: str = '', host: str = '') -> None:
+        """Note a VM that was just made, or read; makes no call.
+
+        The vCenter may report it only after the next operation on it. The
+        note holds until its next report.
+
+        :param datastores: morefs, or a path: '[datastore] folder'
+        :param host: moref of a host that mounts the datastore of that path
+        """
+        if self.backing_view is None:
+            return  # each read asks the vCenter
+        with self._noting:
+            self._new[vm.value] = _New(uuid, datastores, host)
+            if uuid:
+                self._new_uuids[uuid] = vm.value
+            while len(self._new) > MOST_NEW:
+                self._take_new(next(iter(self._new)))
+
+    def _take_new(self, moref: str) -> _New | None:
+        known = self._new.pop(moref, None)
+        if known and self._new_uuids.get(known.uuid) == moref:
+            del self._new_uuids[known.uuid]
+        return known
+
+    def reported(self, changes: Iterable[tuple[
+            shadow.Backing | None, shadow.Backing | None]]) -> None:
+        """Note that VMs have been reported, by the long poll's thread.
+
+        Where the driver has moved one away from, the figures are refreshed.
+
+        :param changes: each VM as it was reported before, and now; None: it
+            was not known, or is gone
+        """
+        if not (self._new or self.placed):
+            return
+        for old, now in changes:
+            known = old or now
+            if known is None:
+                continue
+            with self._noting:
+                new = self._take_new(known.moref)
+            before = (old.datastores if old else
+                      self._places_of(new) if new else ())
+            left = set(before).difference(now.datastores if now else ())
+            if known.moref in self.placed and left:
+                del self.placed[known.moref]
+                for moref in left if now else ():
+                    self.freed(moref)
+        while len(self.placed) > MOST_NEW:
+            self.placed.pop(next(iter(self.placed)), None)
+
+    def datastores_used(self, vm: Any, deleting: bool = False
+                        ) -> tuple[str, ...]:
+        """The datastores (morefs) that a VM probably uses; makes no call.
+
+        :param deleting: the VM is about to be deleted; what was noted of it
+            is forgotten
+        :returns: empty if it is known neither by a report nor by an operation
+        """
+        view = self.backing_view
+        if view is None:
+            return ()
+        moref = vm.value
+        new, placed = self._new.get(moref), self.placed.get(moref)
+        if deleting:
+            with self._noting:
+                self._take_new(moref)
+            self.placed.pop(moref, None)
+            self._unchecked.pop(moref, None)
+        found = dict.fromkeys(view.deleting(moref) if deleting
+                              else view.datastores_of(moref))
+        if new is not None:
+            found |= dict.fromkeys(self._places_of(new))
+        if placed is not None:
+            found[placed] = None
+        return tuple(found)
+
+    def _places_of(self, new: _New) -> Iterable[str]:
+        return (self._named(new.datastores, new.host)
+                if isinstance(new.datastores, str) else new.datastores)
+
+    def _named(self, path: str, host: str) -> list[str]:
+        """The datastore (moref) of '[datastore] folder' on a host."""
+        inventory = self.inventory_view and self.inventory_view.known()
+        return [datastore.moref for datastore, _path
+                in (inventory.located(path) if inventory else ())
+                if not host or host in datastore.mounted_hosts]
+
+    # -- Which VM a volume has ----------------------------------------------
 
     def read_backings(self) -> shadow.Backings:
         """All shadow VMs, as they are.
@@ -275,7 +390,8 @@ class VolumeOps(folders.PlaceOps):
         found = wanted.found(uuid)
         if found is not None:
             return found
-        moref = self.backing_view.moref_of(uuid)
+        moref = (self.backing_view.moref_of(uuid)
+                 or self._new_uuids.get(uuid))
         if moref is None:
             return None
         found_vms = self.read_vms([moref, *wanted.others],
@@ -413,9 +529,14 @@ class VolumeOps(folders.PlaceOps):
         if any(known.get(first) is not None for first in _FIRST_DISKS):
             return True
         path = 'config.hardware.device'
-        if path not in known:
-            known = self.properties(backing, path)
-        return bool(devices.disks(devices.parse(known.get(path))))
+        if path in known:
+            return bool(devices.disks(devices.parse(known[path])))
+        # Memory does not know the VM, or no operation has read it ahead.
+        found = self.properties(backing, path).get(path)
+        disks = devices.disks(devices.parse(found))
+        if disks:
+            self.note_new(backing, tuple(disk.datastore for disk in disks))
+        return bool(disks)
 
     def _read_ahead(self, backing: Any) -> list[devices.Disk]:
         """Disks of a VM from the prefetched properties, which are kept."""
@@ -510,11 +631,21 @@ class VolumeOps(folders.PlaceOps):
         create = functools.partial(super()._create_backing_int, folder,
                                    resource_pool, host, create_spec)
         disk = _new_disk(create_spec)
-        if disk is None:
-            return create()
-        created = self._create_with_uuid(create, disk, create_spec)
-        self._unchecked.add(created.value)
+        created = (create() if disk is None else
+                   self._create_with_uuid(create, disk, create_spec))
+        self._note_created(created, create_spec, host)
         return created
+
+    def _note_created(self, created: Any, spec: Any, host: Any) -> None:
+        """Note a VM that was made of a ConfigSpec."""
+        if _new_disk(spec) is not None:
+            self._unchecked[created.value] = None
+            while len(self._unchecked) > MOST_NEW:
+                self._unchecked.pop(next(iter(self._unchecked)), None)
+        if self.backing_view is not None:
+            self.note_new(created, spec.files.vmPathName,
+                          getattr(spec, 'instanceUuid', None) or '',
+                          host.value)
 
     def _create_with_uuid(self, create: Callable[[], Any], disk: Any,
                           spec: Any) -> Any:
@@ -546,7 +677,7 @@ class VolumeOps(folders.PlaceOps):
         if disk.uuid.lower() != disk_uuid.lower():
             self.reconfigure(backing, deviceChange=[devices.change(
                 'edit', devices.edited(disk, uuid=disk_uuid))])
-        self._unchecked.discard(backing.value)
+        self._unchecked.pop(backing.value, None)
 
     def is_unchecked(self, backing: Any) -> bool:
         """Whether a VM is new, and the UUID of its disk was not checked."""
@@ -640,14 +771,14 @@ class VolumeOps(folders.PlaceOps):
         hardware = devices.parse(seen.get(_DEVICES))
         disk = _chosen(hardware, only_disk)
         config = self._shadow_config(extra_config or {})
-        config |= {
-            'uuid': bios_uuid, 'annotation': '',
-            'deviceChange': devices.removal(
-                copy_policy.left_behind(hardware, disk))}
-        config['extraConfig'] += _options(copy_policy.keys_left_behind(
-            (option.findtext(_KEY) or ''
-             for option in soap.items(seen.get(_OPTIONS))),
-            {option.fields['key']: '' for option in config['extraConfig']}))
+        own = {option.fields['key']: '' for option in config['extraConfig']}
+        keys = copy_policy.keys_left_behind(filter(None, map(
+            operator.methodcaller('findtext', _KEY),
+            soap.items(seen.get(_OPTIONS)))), own)
+        others = copy_policy.left_behind(hardware, disk)
+        config |= {'uuid': bios_uuid, 'annotation': '',
+                   'deviceChange': devices.removal(others)}
+        config['extraConfig'] += _options(keys)
         location = _location(datastore, host, resource_pool)
         location['diskMoveType'] = (
             'createNewChildDiskBacking' if linked
@@ -657,7 +788,7 @@ class VolumeOps(folders.PlaceOps):
                                         profile_id)
         if profile_id:
             location['profile'] = devices.profile(profile_id)
-        return self._task('CloneVM_Task', source, {
+        made = self._task('CloneVM_Task', source, {
             'folder': folder, 'name': name,
             'spec': soap.Typed('', {
                 'location': soap.Typed('', location),
@@ -666,6 +797,14 @@ class VolumeOps(folders.PlaceOps):
                 'powerOn': False,
                 'snapshot': snapshot})
         }).result
+        self._note_copy(made, datastore, extra_config)
+        return made
+
+    def _note_copy(self, made: Any, datastore: Any,
+                   extra_config: dict[str, str] | None) -> None:
+        # Without a datastore, a linked clone is where its source is.
+        self.note_new(made, (datastore.value,) if datastore else (),
+                      (extra_config or {}).get(upstream.BACKING_UUID_KEY, ''))
 
     def _shadow_config(self, extra_config: dict[str, str]) -> dict[str, Any]:
         """Fields of the ConfigSpec of a shadow VM."""

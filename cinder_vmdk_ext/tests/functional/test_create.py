@@ -47,6 +47,7 @@ class DiskUuidTestCase(backend_case.BackendCase):
         self.assertEqual([1], [each['hits'] for each
                                in self.control.faults()])
         self.assertEqual(before, self.shadow_vms().keys())
+        self.assertEqual({}, self.driver.volumeops._unchecked)
 
 
 class IgnoredDiskUuidTestCase(DiskUuidTestCase):

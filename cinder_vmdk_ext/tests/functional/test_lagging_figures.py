@@ -62,17 +62,52 @@ class LaggingFiguresTestCase(LaggingCase):
         self.driver.extend_volume(volume, 25)
         self.assertTrue(25 <= self.provisioned('LocalDS_2') < 25.1)
 
+    def note_refresh(self, name):
+        moref = self.datastore(name)._moId
+        self.driver.backend.reservations.refreshed(moref, time.monotonic())
+        self.assertNotIn(moref, self.driver.backend.reservations.changed())
+
+    def assert_changed(self, name):
+        self.assertIn(self.datastore(name)._moId,
+                      self.driver.backend.reservations.changed())
+
     def test_what_was_changed_is_to_be_refreshed(self):
-        moref = self.datastore('LocalDS_3')._moId
-        books = self.driver.backend.reservations
         volume = self.create('LocalDS_3')
-        self.assertIn(moref, books.changed())
-        books.refreshed(moref, time.monotonic())
-        self.assertNotIn(moref, books.changed())
-        # Where its disk was is known once the vCenter has reported it.
-        self.catch_up()
+        self.assert_changed('LocalDS_3')
+        self.note_refresh('LocalDS_3')
+        snapshot = self.snapshot(volume)
+        self.driver.delete_snapshot(snapshot)
+        self.assert_changed('LocalDS_3')
+        self.note_refresh('LocalDS_3')
         self.driver.delete_volume(volume)
-        self.assertIn(moref, books.changed())
+        self.assert_changed('LocalDS_3')
+
+    def test_where_a_disk_was_is_to_be_refreshed(self):
+        volume = self.create('LocalDS_3')
+        self.note_refresh('LocalDS_3')
+        self.driver.migrate_volume(self.context, volume,
+                                   self.there('LocalDS_2'))
+        source = self.datastore('LocalDS_3')._moId
+        self.until(True, lambda: source
+                   in self.driver.backend.reservations.changed())
+        self.assert_changed('LocalDS_2')
+        self.note_refresh('LocalDS_2')
+        self.driver.delete_volume(volume)
+        self.assert_changed('LocalDS_2')
+
+    def test_what_was_not_reported_yet_is_to_be_refreshed(self):
+        """Of a disk of its own, and of one that another service made."""
+        view, ours = self.driver.volumeops.backing_view, self.driver
+        for driver in (ours, self.make_driver()):
+            with (mock.patch.object(view, 'moref_of', return_value=None),
+                  mock.patch.object(view, 'datastores_of',
+                                    return_value=())):
+                self.driver = driver
+                volume = self.create('LocalDS_3')
+                self.driver = ours
+                self.note_refresh('LocalDS_3')
+                self.driver.delete_volume(volume)
+                self.assert_changed('LocalDS_3')
 
     def test_a_volume_that_waits_to_be_created_is_in_the_report(self):
         self.new_volume('LocalDS_0', size_gib=50)

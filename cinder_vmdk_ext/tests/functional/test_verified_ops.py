@@ -3,6 +3,8 @@
 
 import threading
 
+from oslo_vmware import exceptions as vmware_exceptions
+
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext.tests.functional import backend_case
 
@@ -33,6 +35,15 @@ class LostReplyTestCase(backend_case.BackendCase):
         self.assert_once('CreateVM_Task')
         self.assert_on('LocalDS_2', volume)
         self.assertEqual(volume.id, self.truth(volume).disk.backing.uuid)
+
+    def test_a_disk_that_cannot_be_read_after_a_create_leaves_no_vm(self):
+        self.lose('CreateVM_Task')
+        self.control.fault(method='RetrievePropertiesEx', count=1,
+                           argument='device.2000', fault={
+                               'type': 'NotSupported'})
+        self.assertRaises(vmware_exceptions.VimFaultException,
+                          self.driver.create_volume, self.new_volume())
+        self.assertEqual({}, self.vms())
 
     def broken(self, method, **more):
         """Envoy answers 503 after it has passed a call on."""

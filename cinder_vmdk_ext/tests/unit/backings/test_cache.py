@@ -111,6 +111,36 @@ class BackingViewTestCase(unittest.TestCase):
         self.stage.settle()
         self.assertEqual('n', self.view.read_backings().by_uuid('u-1').name)
 
+    def test_one_that_came_and_went_is_deleted_no_longer(self):
+        spared = []
+        self.stage.settle()
+        self.stage.watch_list = types.SimpleNamespace(spare=spared.append)
+        self.stage.members = object()
+        self.report(**self.uuid('u-1'))
+        self.report('leave')
+        self.stage.settle()
+        self.assertEqual(['vm-1'], spared)
+
+    def test_what_cannot_be_read_is_forgotten_with_the_vm(self):
+        self.stage.update('enter', VM, [
+            updates.Change('name', None, 'name cannot be read')])
+        self.stage.settle()
+        self.assertEqual({'vm-1'}, self.stage._warned)
+        self.report('leave')
+        self.stage.settle()
+        self.assertEqual(set(), self.stage._warned)
+
+    def test_what_is_reported_is_new_no_longer(self):
+        found = []
+        self.stage.on_reported = found.extend
+        self.report(**self.uuid('u-1'))
+        self.stage.settle()
+        self.report('leave')
+        self.stage.settle()
+        [(none, vm), (before, gone)] = found
+        self.assertEqual((None, 'u-1', vm, None),
+                         (none, vm.uuid, before, gone))
+
     def seek(self, still_there):
         """Have a VM leave; returns what asked, and the echoes' functions."""
         asked, echoes = [], []

@@ -226,6 +226,15 @@ class WatchListTestCase(unittest.TestCase):
         self.list.keep(left)
         self.assertEqual([(['vm-1'], [])], self.changes())
 
+    def test_of_those_that_were_never_reported_few_are_remembered(self):
+        for number in range(2 * members.MOST_DOOMED):
+            self.list.doom(f'vm-{number}')
+        self.assertEqual(members.MOST_DOOMED, len(self.list._doomed))
+        self.list.open(LIST, [])
+        self.list.doom('vm-1')
+        self.list.keep({'vm-1': shadow.Backing('vm-1', f'volume-{ID}', ())})
+        self.assertEqual([], self.client.calls)
+
 
 class MembersTestCase(unittest.TestCase):
 
