@@ -463,7 +463,7 @@ class VmdkExtDriver(vmdk.VMwareVcVmdkDriver):
                            snapshot: Any) -> None:
         """Revert a volume to a snapshot's content (Cinder hook)."""
         self.backend.snapshots.revert(volume, snapshot)
-        self.backend.limits.apply(volume)
+        self.backend.limits.note(volume)
 
     def snapshot_revert_use_temp_snapshot(self) -> bool:
         """Whether Cinder must take a snapshot before a revert: no (hook).

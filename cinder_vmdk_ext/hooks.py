@@ -14,6 +14,7 @@ from typing import NamedTuple
 from oslo_log import log as logging
 from oslo_vmware import exceptions as vmware_exceptions
 
+from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
 from cinder_vmdk_ext import locks
 from cinder_vmdk_ext import operation
@@ -209,7 +210,7 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
     They are held until the stack unwinds.
 
     :param results: has the hook's result then, unless it failed
-    :returns: whether a volume is to be made that has QoS specs
+    :returns: whether the QoS specs of a volume have to be set at the end
     """
     claims = backend.reservations.operation(
         volume_id=_id(given.get('volume'))) if hook.places else None
@@ -221,7 +222,9 @@ def _prepare(stack: contextlib.ExitStack, backend: Any, hook: Hook,
     if hook.makes:
         # Its space counts while it waits for a lock.
         stack.enter_context(noting)
-    limited = hook.makes and backend.admission.check_new(given['volume'])
+    limited = (hook.makes and backend.admission.check_new(given['volume'])
+               # A disk that replaces another one has it from the beginning.
+               and not (hook.keeps and state.is_backed(given['volume'])))
     if hook.locks_on:
         changed = [volume for name in hook.locks_on
                    for volume in _changed(name, given[name])]

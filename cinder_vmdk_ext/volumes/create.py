@@ -98,7 +98,7 @@ class Create:
         backing = self.where_space_is(volume, make)
         if state.is_promised(volume) and not temporary:
             state.remember(volume, state.BACKED)
-            self._limits.note(volume, backing)
+            self._limits.note(volume)
         return backing
 
     def _discard_unfinished(self, volume: Any) -> None:

@@ -26,6 +26,7 @@ from cinder_vmdk_ext.volumes import attach as attachment
 from cinder_vmdk_ext.volumes import datastore_selection
 from cinder_vmdk_ext.volumes import image_signature
 from cinder_vmdk_ext.volumes import image_stream
+from cinder_vmdk_ext.volumes import qos
 from cinder_vmdk_ext.volumes import records
 from cinder_vmdk_ext.volumes import replace
 from cinder_vmdk_ext.volumes import source_image
@@ -105,11 +106,13 @@ class Images:
         volume moves to another pool.
 
         :raises VolumeRefused: it has COW snapshots, which would be lost
+        :raises InvalidQosSpec: as :func:`qos.wanted`
         :raises UnusableImage: the image is unsound, or larger than the volume
         :raises TransferFailed: the data does not arrive; after either error
             nothing of the image remains in the vCenter
         """
-        old = self._replaced(volume)
+        old, limits = self._replaced(volume), qos.wanted(
+            volume['volume_type_id'])
         if old and self._upstream.volumeops.snapshot_exists(old):
             raise exceptions.VolumeRefused(
                 f'volume {volume["id"]} has COW snapshots, which an image in '
@@ -128,7 +131,7 @@ class Images:
             self._replacement.replace(
                 volume, old, new,
                 None if source.adapter else self._adapter(volume, old),
-                self._upstream.storage_profile_id(volume))
+                self._upstream.storage_profile_id(volume), limits)
             self._host_record.follow_replaced(volume, new)
             return
         if self._is_converted(volume, source):

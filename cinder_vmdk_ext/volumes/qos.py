@@ -106,17 +106,15 @@ class DiskLimits:
             with excutils.save_and_reraise_exception():
                 self._replacement.discard_by_uuid(volume['id'])
 
-    def note(self, volume: Any, backing: Any) -> None:
-        """Set a volume's allocation on a disk that is made at first use.
+    def note(self, volume: Any) -> None:
+        """As :meth:`apply`, but a failure is logged: a warning.
 
-        It is the record alone; an instance gets its own. So a failure does
-        not hinder that use: a warning is logged.
+        It is the record alone; an instance gets its own. So a failure hinders
+        neither the first use, in which a disk is made, nor does it say that a
+        volume was not reverted.
         """
         try:
-            asked = wanted(volume.get('volume_type_id'))
-            if asked is not None:
-                self._upstream.volumeops.reconfigure_disk(backing,
-                                                          limits=asked)
+            self.apply(volume)
         except Exception as error:
             LOG.warning('The I/O limits of volume %(volume)s were not noted '
                         'on its shadow VM: %(error)s',

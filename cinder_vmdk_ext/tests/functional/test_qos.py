@@ -126,7 +126,7 @@ class QosTestCase(attached_case.AttachedCase):
         ref = {'source-name': path}
         image = test_transfers.ImageService(disk_images.stream_optimized(
             test_images.CONTENT))
-        made = self.create(type_id=gold)
+        made = self.create(type_id=gold, content=b'precious')
         rule = self.control.fault(
             method='ReconfigVM_Task', argument='^high$',
             task_fault={'type': 'InvalidState'})
@@ -137,8 +137,14 @@ class QosTestCase(attached_case.AttachedCase):
             self.assertRaises(vmware_exceptions.VimFaultException, hook,
                               *args)
         self.control.remove_fault(rule)
-        self.assertEqual(b'precious', self.read(managed, 8))
+        for volume in managed, made:
+            self.assertEqual(b'precious', self.read(volume, 8))
+        self.driver.copy_image_to_volume(
+            self.context, made, test_transfers.ImageService(
+                disk_images.stream_optimized(test_images.CONTENT)),
+            image.metadata['id'])
         self.assertEqual(test_images.CONTENT[:8], self.read(made, 8))
+        self.assertEqual('high', self.of_shadow(made)[1])
         # Cinder's record of a manage that failed is deleted.
         managed.status = 'error_managing_deleting'
         managed.save()
@@ -146,6 +152,22 @@ class QosTestCase(attached_case.AttachedCase):
         [vm] = [vm for name, vm in self.shadow_vms().items()
                 if managed.id in name]
         self.assertEqual(b'precious', self.read_from(self.file_of(vm), 8))
+
+    def test_a_failure_to_set_it_does_not_say_that_nothing_was_reverted(self):
+        volume = self.create(content=b'precious',
+                             type_id=self.volume_type('none')['id'])
+        snapshot = self.snapshot(volume)
+        self.assertTrue(self.retype(volume, self.qos_type(
+            'kept', disk_io_shares_level='high')))
+        self.write(volume, b'replaced')
+        rule = self.control.fault(
+            method='ReconfigVM_Task', argument='^high$',
+            task_fault={'type': 'InvalidState'})
+        with self.assertLogs('cinder_vmdk_ext', 'WARNING') as logs:
+            self.driver.revert_to_snapshot(self.context, volume, snapshot)
+        self.control.remove_fault(rule)
+        self.assertIn('were not noted', '\n'.join(logs.output))
+        self.assertEqual(b'precious', self.read(volume, 8))
 
     def test_a_retype_undoes_what_specs_said_that_are_gone(self):
         silver = self.qos_type('silver', disk_io_limit='300',
