@@ -70,6 +70,15 @@ class Control:
         """Let the tasks go on that hang by a rule."""
         return self.call('POST', f'/faults/{rule["id"]}/release')
 
+    # Disks
+
+    def let_go_of_disks(self):
+        """Have hosts unlock the disks that running machines gave back.
+
+        :returns: how many were still locked
+        """
+        return self.call('DELETE', '/locks')['let_go']
+
     # Users, roles and permissions
 
     def grant(self, users=(), roles=None, permissions=()):

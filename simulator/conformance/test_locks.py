@@ -98,6 +98,13 @@ class LocksTestCase(storage_case.StorageCase):
         self.assertGreater(time.monotonic() - began, 1)
         self.assertEqual(ONE, self.checksum(self.path))
 
+    def test_hosts_let_go_at_once_of_what_was_given_back_if_a_test_says_so(self):
+        self.assertEqual({'let_go': 0}, self.control('DELETE', '/locks'))
+        self.assertIsInstance(self.fault_of(self.edit(self.shadow, profile=self.policy)), vim.fault.FileLocked)
+        self.detach()
+        self.assertEqual({'let_go': 1}, self.control('DELETE', '/locks'))
+        self.wait(self.edit(self.shadow, profile=self.policy))
+
     def test_a_machine_that_is_powered_off_holds_nothing(self):
         self.wait(self.instance.PowerOff())
         self.wait(self.edit(self.shadow, profile=self.policy))
@@ -111,6 +118,10 @@ class LenientLocksTestCase(LocksTestCase):
     def test_what_needs_the_file_is_refused_in_the_tasks_error(self):
         self.wait(self.edit(self.shadow, profile=self.policy))
         self.wait(self.shadow.CreateSnapshot('yes', '', False, False))
+
+    def test_hosts_let_go_at_once_of_what_was_given_back_if_a_test_says_so(self):
+        self.detach()
+        self.assertEqual({'let_go': 0}, self.control('DELETE', '/locks'))
 
     def test_a_lock_passes_some_seconds_after_the_holder_has_let_the_disk_go(self):
         self.detach()

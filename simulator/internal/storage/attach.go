@@ -131,6 +131,20 @@ func (s *Store) lingers(local string, except types.ManagedObjectReference) bool 
 	return known && lock.holder != except && time.Now().Before(lock.until)
 }
 
+// letGo ends the locks that linger, and counts them.
+func (s *Store) letGo() map[string]int {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	count := 0
+	for _, lock := range s.lingering {
+		if time.Now().Before(lock.until) {
+			count++
+		}
+	}
+	clear(s.lingering)
+	return map[string]int{"let_go": count}
+}
+
 func (s *Store) isRunning(ref types.ManagedObjectReference) bool {
 	vm, ok := s.sim.Map().Get(ref).(*simulator.VirtualMachine)
 	return ok && places.Running(vm)
