@@ -281,7 +281,8 @@ class DistinctNames(dict[str, str]):
 class Former(NamedTuple):
     """What was derived from an earlier inventory, and what differs from it.
 
-    Both have the same datacenters.
+    Both have the same names of datacenters, or no two objects of the earlier
+    one have one name.
     """
 
     names: DistinctNames
@@ -395,7 +396,7 @@ class Inventory:
         if ('_shared' not in known and '_shared' in before.__dict__
                 and difference.unshared):
             known['_shared'] = before._shared
-        if 'former' in known or not difference.same('datacenters'):
+        if 'former' in known or not difference.same('told_apart'):
             return
         former = before.former
         pods = differing(self.storage_pods, before.storage_pods)
@@ -432,24 +433,25 @@ class Inventory:
         """Datastores (morefs) that are new, gone or have changed.
 
         Those whose hosts, clusters, storage policies, tag or custom
-        attributes have changed count as well. Other datastores may be part
-        of another pool, or have got another name as pools.
+        attributes have changed, or whose datacenter's name has, count as
+        well. Other datastores may be part of another pool, or have got
+        another name as pools.
 
         :returns: None: something differs on which all datastores depend, such
-            as a datacenter
+            as a property of a cluster that cannot be read
         """
         difference = _Difference(self, before)
         disturbed = difference.disturbed
-        return difference.changed | difference.gone | disturbed if (
-            disturbed is not None
-            and difference.same('datacenters')) else None
+        return None if disturbed is None else (
+            difference.changed | difference.gone | disturbed
+            | difference.in_renamed_datacenters)
 
     def places_as(self, before: 'Inventory') -> bool:
         """Whether both have the same names, storages and datastore clusters.
         """
         return self is before or all(map(
             _Difference(self, before).same,
-            ('names', 'storages', 'storage_pods')))
+            ('names', 'told_apart', 'storages', 'storage_pods')))
 
     @functools.cached_property
     def live_hosts(self) -> frozenset[str]:
@@ -694,6 +696,10 @@ class _Difference:
         return found
 
     def _compare(self, field: str) -> bool:
+        if field == 'told_apart':
+            names = self._before.names
+            return not self.renamed_datacenters or bool(
+                names and not names.taken)
         parts = _PARTS.get(field)
         if parts is None:
             now, before = (getattr(each, field)
@@ -775,6 +781,23 @@ class _Difference:
         old = [before[moref].url for moref in replaced if moref in before]
         return rest.isdisjoint(urls) and all(
             len(set(found)) == len(found) for found in (new, old))
+
+    @functools.cached_property
+    def renamed_datacenters(self) -> frozenset[str]:
+        """Datacenters (morefs) that are new or gone, or have another name."""
+        now, before = self._now.datacenters, self._before.datacenters
+        return frozenset([
+            moref for moref in differing(now, before)
+            if moref not in now or moref not in before
+            or now[moref].name != before[moref].name])
+
+    @property
+    def in_renamed_datacenters(self) -> frozenset[str]:
+        """The datastores (morefs) in those datacenters."""
+        renamed = self.renamed_datacenters
+        return frozenset([
+            moref for moref, each in self._now.datastores.items()
+            if each.datacenter in renamed]) if renamed else _NO_MOREFS
 
     @functools.cached_property
     def changed_hosts(self) -> frozenset[str]:
@@ -963,7 +986,8 @@ def _respelled(known: Mapping[str, tuple[str, ...]],
     return found
 
 
-# Parts of datastores on which derived values depend.
+# Parts of datastores on which derived values depend. Names depend on the names
+# of datacenters only if several objects have one name ("told_apart").
 _PARTS = {'names': ('name', 'datacenter'),
           'storages': ('url', 'capacity_bytes')}
 # The derived values of an Inventory, and the fields on which each depends.
@@ -976,8 +1000,8 @@ _DERIVED_OF = {
     '_reached': ('hosts', 'clusters'),
     'shared_datacenter_names': ('datacenters',),
     'policies_by_datastore': ('compliant',),
-    'names': ('names', 'datacenters', 'storage_pods'),
-    'pools': ('names', 'datacenters', 'storage_pods'),
+    'names': ('names', 'told_apart', 'storage_pods'),
+    'pools': ('names', 'told_apart', 'storage_pods'),
     'identities': ('storages', 'storage_pods'),
     '_spellings': ('names',),
     '_shared': ('storages',),

@@ -517,17 +517,19 @@ class ReporterTestCase(unittest.TestCase):
     def calls_of_reports(self, size):
         """How many functions a report after each change calls.
 
-        One of the datastores is mounted by another cluster, and two are
-        in a datastore cluster.
+        One of the datastores is mounted by another cluster, another is in
+        another datacenter, and two are in a datastore cluster.
         """
         seen = dataclasses.replace(worlds.inventory(*(
             worlds.datastore(f'datastore-{number}', f'ds-{number}',
                              url=f'ds:///{number}/',
                              hosts=('host-2',) if number == 4 else (
-                                 'host-1',))
-            for number in range(size)), hosts=(
-                worlds.host(), worlds.host('host-2', 'cluster-2'),
-                worlds.host('host-3', 'cluster-2'))), storage_pods={
+                                 'host-1',),
+                             datacenter=f'datacenter-{2 if number == 8 else 1}'
+                             )
+            for number in range(size)), datacenters={'datacenter-2': 'DC2'},
+            hosts=(worlds.host(), worlds.host('host-2', 'cluster-2'),
+                   worlds.host('host-3', 'cluster-2'))), storage_pods={
                     'group-p1': model.StoragePod(
                         'group-p1', 'pod', frozenset({
                             'datastore-5', 'datastore-6'}), True,
@@ -590,7 +592,11 @@ class ReporterTestCase(unittest.TestCase):
                 ('manual', 'storage_pods', 'group-p1', {
                     'automation': 'manual'}),
                 ('automated', 'storage_pods', 'group-p1', {
-                    'automation': 'automated'})):
+                    'automation': 'automated'}),
+                ('datacenter renamed', 'datacenters', 'datacenter-2', {
+                    'name': 'DC3'}),
+                ('folder', 'datacenters', 'datacenter-1', {
+                    'vm_folder': 'group-v9'})):
             seen = self.evolved(seen, field, moref, **values)
             count(what)
         return found
