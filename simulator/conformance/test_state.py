@@ -181,6 +181,26 @@ class SaveTestCase(unittest.TestCase):
     def names(self, vcenter):
         return {child.name for child in vcenter.connect().content.rootFolder.childEntity}
 
+    def test_hosts_that_were_added_later(self):
+        vcenter, control = self.start()
+        client = vcenter.connect()
+        cluster = next(child for child in client.content.rootFolder.childEntity[0].hostFolder.childEntity
+                       if isinstance(child, vim.ClusterComputeResource))
+        for name in ('first.example', 'second.example'):
+            WaitForTask(cluster.AddHost_Task(
+                vim.host.ConnectSpec(hostName=name, userName='root', password='secret', force=True), True))
+        added = cluster.host[-1]
+        WaitForTask(added.EnterMaintenanceMode_Task(0))
+        before = picture(client)
+        control.save_state(self.folder / 'state')
+        vcenter.stop()
+        loaded, _control = self.start(state_load=self.folder / 'state')
+        client = loaded.connect()
+        self.assertEqual(before, picture(client))
+        host = vim.HostSystem(added._moId, client._stub)
+        self.assertTrue(host.runtime.inMaintenanceMode)
+        WaitForTask(host.ExitMaintenanceMode_Task(0))
+
     def test_saved_while_it_runs_and_loaded_twice(self):
         vcenter, control = self.start()
         vcenter.connect().content.rootFolder.CreateFolder('saved')

@@ -43,6 +43,26 @@ func addHosts(model *simulator.Model, finished *taskWatcher, options *Options) e
 	return nil
 }
 
+// AddHost adds a host to a cluster, as a client does by AddHost_Task.
+func AddHost(
+	model *simulator.Model, cluster types.ManagedObjectReference, name string,
+) (*simulator.HostSystem, error) {
+	finished := newTaskWatcher()
+	registry := model.Map()
+	registry.AddHandler(finished)
+	defer registry.RemoveHandler(finished)
+	at, ok := registry.Get(cluster).(*simulator.ClusterComputeResource)
+	if !ok {
+		return nil, fmt.Errorf("%s is no cluster", cluster.Value)
+	}
+	ctx := model.Service.Context
+	host, err := addHost(ctx, finished, at, name)
+	if err == nil && at.Host[0] != host.Self {
+		configureLike(ctx, host, registry.Get(at.Host[0]).(*simulator.HostSystem))
+	}
+	return host, err
+}
+
 func addHost(
 	ctx *simulator.Context, finished *taskWatcher, cluster *simulator.ClusterComputeResource, name string,
 ) (*simulator.HostSystem, error) {

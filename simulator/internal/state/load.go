@@ -95,6 +95,9 @@ func (s *Saved) Restore(model *simulator.Model, dir string) error {
 		return err
 	}
 	clear(inventory.Used)
+	if err := s.addHosts(model); err != nil {
+		return err
+	}
 	if err := s.apply(model.Service.Context, false); err != nil {
 		return err
 	}
@@ -162,8 +165,7 @@ func (s *Saved) apply(ctx *simulator.Context, again bool) error {
 func (s *Saved) make(ctx *simulator.Context, self ref, r *record) error {
 	create := kept[self.Type].make
 	if create == nil {
-		return fmt.Errorf("%s holds %s, which an inventory of the same flags does not have: another version of this program saved it, "+
-			"or %s was added later; begin without -state-load, and save the state anew", s.dir, self, self.Value)
+		return s.unknown(self)
 	}
 	obj := create()
 	if err := r.decode(obj); err != nil {
@@ -178,6 +180,12 @@ func (s *Saved) make(ctx *simulator.Context, self ref, r *record) error {
 	ctx.Map.Put(obj) // says that all is well
 	entity.Entity().ConfigStatus, entity.Entity().OverallStatus, entity.Entity().EffectiveRole = config, overall, role
 	return nil
+}
+
+// unknown says that a saved object finds no place, and what to do.
+func (s *Saved) unknown(self ref) error {
+	return fmt.Errorf("%s holds %s, which an inventory of the same flags does not have: another version of this program saved it, "+
+		"or %s was added later; begin without -state-load, and save the state anew", s.dir, self, self.Value)
 }
 
 // relate sets the lists of children and machines by what the children and machines say: the lists may have been written a
