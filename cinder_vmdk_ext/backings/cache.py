@@ -46,9 +46,9 @@ FOLLOW_SECONDS = 30.0
 
 
 class _Lost(NamedTuple):
-    """A shadow VM that vanished without the driver."""
+    """A VM that vanished without the driver."""
 
-    volume_id: str
+    volume_id: str  # of a shadow VM
     due_at: float
     pause_seconds: float
 
@@ -83,6 +83,9 @@ class BackingView:
         self._opened: dict[updates.Conversation, _BackingStage] = {}
         # By instance UUID.
         self._lost: dict[str, _Lost] = {}
+        # The stage that has all VMs; instances that the one before it had.
+        self._known: _BackingStage | None = None
+        self._followed: list[shadow.Backing] = []
         stream.listeners.append(self)
 
     def read_backings(self) -> shadow.Backings:
@@ -137,22 +140,29 @@ class BackingView:
     # -- VMs that vanished --------------------------------------------------
 
     def _note_lost(self, vms: Iterable[shadow.Backing]) -> None:
-        """Note shadow VMs that another client destroyed or unregistered."""
-        named = config.name_patterns()
+        """Note VMs that another client destroyed or unregistered."""
+        named, now = config.name_patterns(), self._stream.clock()
         for vm in vms:
+            if not vm.uuid:
+                continue
             volume_id = vm.volume_id or named.volume_id(vm.name)
-            if vm.uuid and volume_id:
+            if volume_id:
                 self._lost[vm.uuid] = _Lost(
-                    volume_id, self._stream.clock() + FIRST_PAUSE_SECONDS,
-                    FIRST_PAUSE_SECONDS)
+                    volume_id, now + FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS)
+            elif not members.is_shadow(vm):
+                # Another may have taken its place: a new VM of that UUID.
+                self._lost[vm.uuid] = _Lost('', now, FIRST_PAUSE_SECONDS / 2)
+                self._on_move()
 
     def lost_backings(self) -> dict[str, str]:
-        """Shadow VMs that vanished and are to be sought now; no call.
+        """VMs that vanished and are to be sought now; no call.
 
-        An administrator may register such a VM in another folder, where no
-        filter selects it.
+        An administrator may register a shadow VM in another folder, where no
+        filter selects it, and an instance, which then is another VM of the
+        same UUID.
 
-        :returns: the volumes' ids by the VMs' instance UUIDs
+        :returns: the volumes' ids by the VMs' instance UUIDs; '' for an
+            instance
         """
         now = self._stream.clock()
         due = [uuid for uuid, each in list(self._lost.items())
@@ -170,7 +180,7 @@ class BackingView:
         return found
 
     def forget_lost(self, uuids: Iterable[str]) -> None:
-        """Seek shadow VMs no longer, by their instance UUIDs."""
+        """Seek VMs no longer, by their instance UUIDs."""
         for uuid in uuids:
             self._lost.pop(uuid, None)
 
@@ -232,6 +242,10 @@ class BackingView:
     def filters(self, conversation: updates.Conversation,
                 content: Any) -> list[soap.Typed]:
         """None at first: what to watch is found out by watching (Listener)."""
+        before, self._known = self._known, None
+        if before is not None:
+            self._followed = [vm for vm in list(before.found.values())
+                              if not members.is_shadow(vm)]
         stage = _BackingStage(self._on_move)
         stage.on_lost = self._note_lost
         stage.on_reported = self._ops.reported
@@ -239,7 +253,7 @@ class BackingView:
         with conversation.turn():
             self._stream.waiting.add(self)
             self._stream.hurry.set()
-        stage.on_complete = self._completed
+        stage.on_complete = lambda: self._complete(stage)
         stage.members = members.Members(
             self._list, self._stream.client, self._folder, conversation,
             content, volumeops.BACKING_PATHS, stage,
@@ -260,10 +274,16 @@ class BackingView:
         Readers check if the conversation is live.
         """
         self._list.close()
-        self._completed()
-
-    def _completed(self) -> None:
         self._stream.waiting.discard(self)
+
+    def _complete(self, stage: '_BackingStage') -> None:
+        """Note that a conversation has reported all VMs."""
+        self._stream.waiting.discard(self)
+        self._known = stage
+        followed, self._followed = self._followed, []
+        # Instances may have been replaced while nothing was heard of them.
+        self._note_lost([vm for vm in followed
+                         if stage.moref_of(vm.uuid) is None])
 
 
 class _BackingStage:
@@ -278,8 +298,7 @@ class _BackingStage:
         self.members: members.Members | None = None
         self.watch_list: members.WatchList | None = None
         self.on_complete: Callable[[], None] = lambda: None
-        # Called with shadow VMs that are gone though the driver did not
-        # delete them.
+        # Called with VMs that are gone though the driver did not delete them.
         self.on_lost: Callable[[Iterable[shadow.Backing]], None] = (
             lambda vms: None)
         # Called after VMs are published, with each as it was and as it is.
@@ -290,6 +309,8 @@ class _BackingStage:
         # and the fields that changed. None: it left.
         self._pending: dict[str, tuple[
             shadow.Backing, dict[str, Any]] | None] = {}
+        # VMs that came and left since then, by moref.
+        self._passed: dict[str, shadow.Backing | None] = {}
         # VMs (morefs) that left their folders and will be reported again.
         self._sought: set[str] = set()
         self._lock = threading.Lock()
@@ -329,6 +350,9 @@ class _BackingStage:
         if ref.type != 'VirtualMachine':
             return
         if kind == 'leave':
+            came = self._pending.get(moref)
+            if came is not None and moref not in self.found:
+                self._passed[moref] = _changed(came)
             self._pending[moref] = None
             return
         pending = self._pending.get(moref)
@@ -371,13 +395,16 @@ class _BackingStage:
         :param pending: those that the vCenter still has are removed from it
         """
         self._sought -= pending.keys()
+        passed, self._passed = self._passed, {}
         if self.watch_list is None or self.members is None:
             return
         left = {}
         for moref, now in pending.items():
-            if now is None and moref in self.found:
-                left[moref] = self.found[moref]
-            elif now is None:  # it came and went
+            if now is not None:
+                continue
+            if vm := self.found.get(moref) or passed.get(moref):
+                left[moref] = vm
+            else:
                 self.watch_list.spare(moref)
         if not left:
             return

@@ -100,10 +100,10 @@ class BackingReader(Protocol):
         """Note that such a VM may still exist."""
 
     def lost_backings(self) -> dict[str, str]:
-        """Vanished shadow VMs to be sought: volume ids by instance UUID."""
+        """Vanished VMs to be sought: volume ids or '' by instance UUID."""
 
     def forget_lost(self, uuids: Iterable[str]) -> None:
-        """Seek shadow VMs no longer, by their instance UUIDs."""
+        """Seek VMs no longer, by their instance UUIDs."""
 
 
 class _New(NamedTuple):
@@ -273,21 +273,28 @@ class VolumeOps(folders.PlaceOps):
         self.follow([vm.value for vm in found.values() if vm])
         return frozenset(uuid for uuid, vm in found.items() if not vm)
 
-    def seek_lost(self, exist: Callable[[Iterable[str]], Container[str]]
+    def seek_lost(self, exist: Callable[[Iterable[str]], Container[str]],
+                  attached: Callable[[Iterable[str]], Container[str]]
                   ) -> None:
-        """Seek shadow VMs that vanished, and know those that are found.
+        """Seek VMs that vanished, and know those that are found.
 
-        Makes one search for each whose volume exists, at most 20 at a time.
+        Makes one search for each whose volume exists, and for each instance
+        that has attachments, at most 20 at a time.
 
         :param exist: returns which of these volumes (ids) exist
+        :param attached: returns which of these instances (UUIDs in lower
+            case) have attachments
         :raises VimFaultException, VimConnectionException: as oslo.vmware does
         """
         lost = self.backing_view.lost_backings() if self.backing_view else {}
         if self.backing_view is None or not lost:
             return
-        existing = exist(lost.values())
+        existing = exist({each for each in lost.values() if each})
+        in_use = attached({uuid.lower() for uuid, volume_id in lost.items()
+                           if not volume_id})
         sought = [uuid for uuid, volume_id in lost.items()
-                  if volume_id in existing]
+                  if (volume_id in existing if volume_id
+                      else uuid.lower() in in_use)]
         self.backing_view.forget_lost(lost.keys() - set(sought))
         gone = self.follow_by_uuid(sought)
         self.backing_view.forget_lost(set(sought) - gone)

@@ -290,7 +290,8 @@ class Reconciler:
             self._settle_detached()
             self._follow_instances()
             self._upstream.volumeops.seek_lost(lambda ids: {
-                volume.id for volume in volume_rows.volumes(set(ids))})
+                volume.id for volume in volume_rows.volumes(set(ids))
+            }, volume_rows.attached_to)
             self._limits.settle_expected()
             if self._worker is not None:
                 self._worker.soon = self._limits.expecting

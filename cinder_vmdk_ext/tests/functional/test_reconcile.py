@@ -156,6 +156,54 @@ class SnapshotOfInstanceTestCase(attached_case.AttachedCase):
         self.assertEqual(path, self.truth(volume).path)
 
 
+class RegisteredAnewTestCase(attached_case.AttachedCase):
+    """An instance was removed from the inventory, and has a new moref."""
+
+    def replace(self):
+        """:returns: the new VM, of the same UUID and files"""
+        vm = self.instance
+        before, uuid = vm._moId, vm.config.instanceUuid
+        place = (vm.config.files.vmPathName, vm.name, False,
+                 vm.resourcePool, vm.runtime.host)
+        self.wait(vm.PowerOffVM_Task())
+        vm.UnregisterVM()
+        found = self.wait(self.service.content.rootFolder.childEntity[0]
+                          .vmFolder.RegisterVM_Task(*place))
+        self.wait(found.PowerOnVM_Task())
+        self.addCleanup(self._remove, found)
+        self.assertEqual((uuid, False),
+                         (found.config.instanceUuid, found._moId == before))
+        return found
+
+    def assert_followed(self, volume):
+        self.report()
+        disk = self.disk_on(self.instance, volume)
+        self.control.call('POST', '/sdrs/move', {
+            'vm': self.instance.name, 'disk': str(disk.key),
+            'datastore': 'LocalDS_3'})
+        self.report()
+        self.assert_on('LocalDS_3', volume)
+        self.assertEqual(self.of_volume(volume), self.truth(volume).path)
+
+    def test_it_is_followed(self):
+        volume = self.attached()
+        self.report()
+        self.instance = self.replace()
+        self.assert_followed(volume)
+
+    def test_it_is_followed_if_nothing_was_heard_meanwhile(self):
+        volume = self.attached()
+        self.report()
+        stream = self.driver.backend.stream
+        conversation = stream.conversation()
+        conversation.stop(60)
+        with mock.patch.object(stream, 'conversation', return_value=None):
+            self.instance = self.replace()
+        stream._conversation = None
+        self.assertIsNot(conversation, stream.conversation())
+        self.assert_followed(volume)
+
+
 class WhereItIsTestCase(attached_case.AttachedCase):
 
     def test_a_linked_clone_is_followed(self):

@@ -8,6 +8,7 @@ import unittest
 from lxml import etree
 
 from cinder_vmdk_ext.backings import cache
+from cinder_vmdk_ext.backings import members
 from cinder_vmdk_ext.tests.unit import vcenters
 from cinder_vmdk_ext.vsphere import references
 from cinder_vmdk_ext.vsphere import updates
@@ -112,14 +113,15 @@ class BackingViewTestCase(unittest.TestCase):
         self.assertEqual('n', self.view.read_backings().by_uuid('u-1').name)
 
     def test_one_that_came_and_went_is_deleted_no_longer(self):
-        spared = []
         self.stage.settle()
-        self.stage.watch_list = types.SimpleNamespace(spare=spared.append)
+        self.stage.watch_list = members.WatchList(vcenters.Client())
         self.stage.members = object()
-        self.report(**self.uuid('u-1'))
-        self.report('leave')
-        self.stage.settle()
-        self.assertEqual(['vm-1'], spared)
+        for kinds in (['enter', 'leave'], ['leave']):
+            self.stage.watch_list.doom('vm-1')
+            for kind in kinds:
+                self.report(kind, **self.uuid('u-1'))
+            self.stage.settle()
+            self.assertEqual({}, self.stage.watch_list._doomed)
 
     def test_what_cannot_be_read_is_forgotten_with_the_vm(self):
         self.stage.update('enter', VM, [
@@ -141,8 +143,11 @@ class BackingViewTestCase(unittest.TestCase):
         self.assertEqual((None, 'u-1', vm, None),
                          (none, vm.uuid, before, gone))
 
-    def seek(self, still_there):
-        """Have a VM leave; returns what asked, and the echoes' functions."""
+    def seek(self, still_there, at_once=False, **marks):
+        """Have a VM leave; returns what asked, and the echoes' functions.
+
+        :param at_once: before its first report is settled
+        """
         asked, echoes = [], []
 
         def keep(left):
@@ -152,8 +157,9 @@ class BackingViewTestCase(unittest.TestCase):
         self.stage.watch_list = types.SimpleNamespace(keep=keep)
         self.stage.on_lost = self.view._note_lost
         self.stage.members = types.SimpleNamespace(echo=echoes.append)
-        self.report(**self.uuid('u-1'), **self.marked('v-1'))
-        self.stage.settle()
+        self.report(**self.uuid('u-1'), **(marks or self.marked('v-1')))
+        if not at_once:
+            self.stage.settle()
         self.report('leave')
         self.stage.settle()
         return asked, echoes
@@ -174,6 +180,28 @@ class BackingViewTestCase(unittest.TestCase):
                 sought_at.append((self.now - begun) / 60)
         self.assertEqual([1, 3, 7, 15, 31, 63, 127, 255, 511, 1023],
                          sought_at)
+
+    def test_an_instance_that_vanished_is_sought_at_once(self):
+        noticed = []
+        self.view._on_move = lambda: noticed.append(True)
+        self.seek((), name=self.value('an instance'))
+        self.assertEqual([True], noticed)
+        self.assertEqual({'u-1': ''}, self.view.lost_backings())
+        self.assertEqual({}, self.view.lost_backings())
+        self.now += cache.FIRST_PAUSE_SECONDS
+        self.assertEqual({'u-1': ''}, self.view.lost_backings())
+        self.now += cache.FIRST_PAUSE_SECONDS
+        self.assertEqual({}, self.view.lost_backings())
+
+    def test_a_vm_that_was_moved_out_at_once_is_sought(self):
+        asked, echoes = self.seek(['vm-1'], at_once=True)
+        self.assertEqual([['vm-1']], asked)
+        self.report(**self.uuid('u-1'), name=self.value('elsewhere'))
+        self.stage.settle()
+        [echo] = echoes
+        echo()
+        self.assertEqual('elsewhere', self.view.read_backings().by_uuid(
+            'u-1').name)
 
     def test_a_vm_that_returned_or_has_no_volume_is_not_sought(self):
         self.seek(())

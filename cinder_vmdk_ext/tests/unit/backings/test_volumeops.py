@@ -163,27 +163,31 @@ class NewTestCase(unittest.TestCase):
 
 
 class SeekTestCase(unittest.TestCase):
-    """Shadow VMs that vanished are sought while their volumes exist."""
+    """What vanished is sought while its volume, or an attachment, exists."""
 
     def test_what_is_found_or_has_no_volume_is_sought_no_longer(self):
         forgotten = []
         ops = volumeops.VolumeOps(vcenters.Session(), 100, 'key', 'type',
                                   client=vcenters.Client())
         ops.backing_view = types.SimpleNamespace(
-            lost_backings=lambda: {'u-1': 'v-1', 'u-2': 'v-2', 'u-3': 'v-3'},
+            lost_backings=lambda: {
+                'u-1': 'v-1', 'u-2': 'v-2', 'u-3': 'v-3', 'I-4': '',
+                'i-5': ''},
             forget_lost=forgotten.extend)
-        with mock.patch.object(ops, 'follow_by_uuid',
-                               return_value=frozenset({'u-2'})) as follow:
-            ops.seek_lost(lambda ids: {'v-1', 'v-2'} & set(ids))
-        follow.assert_called_once_with(['u-1', 'u-2'])
-        self.assertEqual(['u-3', 'u-1'], forgotten)
+        with mock.patch.object(ops, 'follow_by_uuid', return_value=frozenset(
+                {'u-2'})) as follow:
+            ops.seek_lost(lambda ids: {'v-1', 'v-2'} & set(ids),
+                          lambda uuids: {'i-4'} & set(uuids))
+        follow.assert_called_once_with(['u-1', 'u-2', 'I-4'])
+        self.assertEqual({'u-3', 'i-5'}, set(forgotten[:2]))
+        self.assertEqual({'u-1', 'I-4'}, set(forgotten[2:]))
 
     def test_while_nothing_is_lost_the_database_is_not_asked(self):
         ops = volumeops.VolumeOps(vcenters.Session(), 100, 'key', 'type',
                                   client=vcenters.Client())
-        ops.seek_lost(self.fail)
+        ops.seek_lost(self.fail, self.fail)
         ops.backing_view = types.SimpleNamespace(lost_backings=dict)
-        ops.seek_lost(self.fail)
+        ops.seek_lost(self.fail, self.fail)
 
 
 if __name__ == '__main__':
