@@ -8,9 +8,11 @@ format, because the instance locks its disk.
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_utils import units
 
 from cinder import exception
 
@@ -19,6 +21,7 @@ from cinder_vmdk_ext.backings import finder as backing_finder
 from cinder_vmdk_ext.backings import model as shadow
 from cinder_vmdk_ext.backings import state
 from cinder_vmdk_ext import exceptions
+from cinder_vmdk_ext.scheduling import extra_specs
 from cinder_vmdk_ext import upstream
 from cinder_vmdk_ext.volumes import instance_copy
 from cinder_vmdk_ext.volumes import replace
@@ -133,23 +136,38 @@ class Snapshots:
     def _copy_detached(self, snapshot: Any, volume: Any, backing: Any,
                        marks: dict[str, str]) -> Any:
         datastore = self._ops.get_datastore(backing)
-        return self._ops.clone(
-            snapshot['name'], backing,
-            folder=self._folder(volume, datastore), datastore=datastore,
-            extra_config=marks, template=True)
+        # Reading the disk would take a call more. A volume that others made
+        # thin, though its type is thick, is counted too high until the
+        # datastore is refreshed.
+        with self._growing(volume, datastore,
+                           extra_specs.is_thin(self._specs(volume))):
+            return self._ops.clone(
+                snapshot['name'], backing,
+                folder=self._folder(volume, datastore), datastore=datastore,
+                extra_config=marks, template=True)
+
+    def _growing(self, volume: Any, datastore: Any,
+                 thin: bool) -> AbstractContextManager[None]:
+        """Claim the space of a template: it takes as much as its volume."""
+        claimed: AbstractContextManager[None] = self._upstream.ds_sel.growing(
+            datastore.value, volume['size'] * units.Gi, thin)
+        return claimed
 
     def _copy_attached(self, snapshot: Any, volume: Any, backing: Any,
                        marks: dict[str, str], moment: Any) -> Any:
         instance, disk = self._finder.attached_disk(volume)
         datastore = references.Ref('Datastore', disk.datastore)
         deployment = self._ops.deployment()
-        made = self._instance_copy.make(
-            instance_copy.AttachedDisk(
-                instance, disk.uuid, self._ops.adapter_of(backing), moment),
-            instance_copy.Target(
-                snapshot['name'], self._folder(volume, datastore), datastore,
-                marks | ({shadow.DEPLOYMENT: deployment} if deployment
-                         else {})))
+        with self._growing(volume, datastore, disk.thin):
+            made = self._instance_copy.make(
+                instance_copy.AttachedDisk(
+                    instance, disk.uuid, self._ops.adapter_of(backing),
+                    moment),
+                instance_copy.Target(
+                    snapshot['name'], self._folder(volume, datastore),
+                    datastore, marks | (
+                        {shadow.DEPLOYMENT: deployment} if deployment
+                        else {})))
         try:
             self._ops.mark_backing_as_template(made)
         except Exception:

@@ -62,6 +62,15 @@ class LaggingFiguresTestCase(LaggingCase):
         self.driver.extend_volume(volume, 25)
         self.assertTrue(25 <= self.provisioned('LocalDS_2') < 25.1)
 
+    def test_templates_that_were_made_stay_in_the_report(self):
+        self.driver = self.make_driver(vmware_snapshot_format='template')
+        kind = self.volume_type('thick', vmdk_type='thick')['id']
+        volume = self.create('LocalDS_1', 10, kind)
+        self.snapshot(volume)
+        self.attach(volume)
+        self.snapshot(volume)
+        self.assertGreaterEqual(self.provisioned(), 30)
+
     def note_refresh(self, name):
         moref = self.datastore(name)._moId
         self.driver.backend.reservations.refreshed(moref, time.monotonic())
