@@ -7,12 +7,16 @@ from cinder_vmdk_ext.cmd import facts
 from cinder_vmdk_ext.inventory import codec
 from cinder_vmdk_ext import model
 
+RESERVATION = model.Reservation(100, frozenset({'ds-1', 'ds-2'}))
 FOUND = {
     'stats': {}, 'service': ['h', None, 'nova'], 'why_no_service': '',
     'inventory': codec.encode(model.Inventory()),
     'settings': codec.encode(model.Settings('b')), 'filters': [],
     'types': [{'id': '1', 'name': 'gold', 'specs': {}, 'refused': '',
-               'compliant': ['ds-1']}],
+               'compliant': ['ds-1'],
+               'reservation': codec.encode(RESERVATION)},
+              {'id': '2', 'name': 'plain', 'specs': {}, 'refused': '',
+               'compliant': None, 'reservation': None}],
     'default_type': None, 'volumes': {'v': [2, 'nova', '1']},
     'hosts': {'vm-1': 'host-1'}}
 
@@ -27,6 +31,9 @@ class SavedFactsTestCase(unittest.TestCase):
         gold = self.known.type('1')
         self.assertEqual((gold, frozenset({'ds-1'})),
                          (self.known.type('gold'), gold.compliant))
+        self.assertEqual(RESERVATION, gold.reservation)
+        plain = self.known.type('plain')
+        self.assertEqual((None, None), (plain.compliant, plain.reservation))
         self.assertEqual(facts.NO_TYPE, self.known.type(None))
         self.assertEqual(facts.VolumeFacts(2, 'nova', '1'),
                          self.known.volume('v'))
