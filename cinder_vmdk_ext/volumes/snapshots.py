@@ -8,7 +8,6 @@ format, because the instance locks its disk.
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 from oslo_log import log as logging
@@ -123,61 +122,56 @@ class Snapshots:
                  shadow.SOURCE_VOLUME: volume['id'],
                  # Otherwise it would count as the volume's own VM.
                  upstream.VOLUME_ID_KEY: ''}
+        ops = self._ops
         template = (
-            self._copy_attached(snapshot, volume, backing, marks, moment)
-            if in_use else self._copy_detached(snapshot, volume, backing,
+            self._copy_attached(ops, snapshot, volume, backing, marks, moment)
+            if in_use else self._copy_detached(ops, snapshot, volume, backing,
                                                marks))
         try:
-            return self._ops.get_inventory_path(template)
+            path: str = ops.get_inventory_path(template)
+            return path
         except Exception:
             self._replacement.discard(template)
             raise
 
-    def _copy_detached(self, snapshot: Any, volume: Any, backing: Any,
-                       marks: dict[str, str]) -> Any:
-        datastore = self._ops.get_datastore(backing)
+    def _copy_detached(self, ops: Any, snapshot: Any, volume: Any,
+                       backing: Any, marks: dict[str, str]) -> Any:
+        datastore = ops.get_datastore(backing)
+        folder = self._upstream.volume_folder(
+            ops.get_dc(datastore), volume['project_id'], snapshot=True)
         # Reading the disk would take a call more. A volume that others made
         # thin, though its type is thick, is counted too high until the
         # datastore is refreshed.
-        with self._growing(volume, datastore,
-                           extra_specs.is_thin(self._specs(volume))):
-            return self._ops.clone(
-                snapshot['name'], backing,
-                folder=self._folder(volume, datastore), datastore=datastore,
+        thin = extra_specs.is_thin(self._specs(volume))
+        with self._upstream.ds_sel.growing(
+                datastore.value, volume['size'] * units.Gi, thin):
+            return ops.clone(
+                snapshot['name'], backing, folder=folder, datastore=datastore,
                 extra_config=marks, template=True)
 
-    def _growing(self, volume: Any, datastore: Any,
-                 thin: bool) -> AbstractContextManager[None]:
-        """Claim the space of a template: it takes as much as its volume."""
-        claimed: AbstractContextManager[None] = self._upstream.ds_sel.growing(
-            datastore.value, volume['size'] * units.Gi, thin)
-        return claimed
-
-    def _copy_attached(self, snapshot: Any, volume: Any, backing: Any,
-                       marks: dict[str, str], moment: Any) -> Any:
+    def _copy_attached(self, ops: Any, snapshot: Any, volume: Any,
+                       backing: Any, marks: dict[str, str],
+                       moment: Any) -> Any:
         instance, disk = self._finder.attached_disk(volume)
         datastore = references.Ref('Datastore', disk.datastore)
-        deployment = self._ops.deployment()
-        with self._growing(volume, datastore, disk.thin):
+        folder = self._upstream.volume_folder(
+            ops.get_dc(datastore), volume['project_id'], snapshot=True)
+        deployment = ops.deployment()
+        with self._upstream.ds_sel.growing(
+                datastore.value, volume['size'] * units.Gi, disk.thin):
             made = self._instance_copy.make(
                 instance_copy.AttachedDisk(
-                    instance, disk.uuid, self._ops.adapter_of(backing),
-                    moment),
+                    instance, disk.uuid, ops.adapter_of(backing), moment),
                 instance_copy.Target(
-                    snapshot['name'], self._folder(volume, datastore),
-                    datastore, marks | (
+                    snapshot['name'], folder, datastore, marks | (
                         {shadow.DEPLOYMENT: deployment} if deployment
                         else {})))
         try:
-            self._ops.mark_backing_as_template(made)
+            ops.mark_backing_as_template(made)
         except Exception:
             self._replacement.discard(made)
             raise
         return made
-
-    def _folder(self, volume: Any, datastore: Any) -> Any:
-        return self._upstream.volume_folder(
-            self._ops.get_dc(datastore), volume['project_id'], snapshot=True)
 
     def template(self, snapshot: Any) -> Any:
         """The template of a snapshot; None only if it is certainly gone."""
