@@ -292,6 +292,15 @@ class BackupCase(backend_case.BackendCase):
         """The files for cinder-backup that are there."""
         return sorted(os.listdir(self.folder))
 
+    def assert_imported(self, volume):
+        """A restore ends with its content on the volume, and leaves nothing.
+
+        The content is FIRST.
+        """
+        self.until('available', volume)
+        self.assert_content(FIRST, volume)
+        self.assert_nothing_left(volume)
+
     def assert_nothing_left(self, *volumes):
         """No file, no VM of another volume, no temporary volume."""
         self.assertEqual([], self.files())

@@ -300,9 +300,7 @@ class BackupsTestCase(backup_case.BackupCase):
 
     def test_an_import_that_was_killed_is_finished_at_the_start(self):
         volume = self.killed(backup_files.WRITTEN)
-        self.until('available', volume)
-        self.assert_content(FIRST, volume)
-        self.assert_nothing_left(volume)
+        self.assert_imported(volume)
 
     def test_an_export_that_was_killed_fails_the_backup(self):
         volume = self.filled()
@@ -440,9 +438,7 @@ class BackupsTestCase(backup_case.BackupCase):
         deadline = time.monotonic() + 60
         while self.files() and time.monotonic() < deadline:
             time.sleep(0.05)
-        self.until('available', volume)
-        self.assert_content(FIRST, volume)
-        self.assert_nothing_left(volume)
+        self.assert_imported(volume)
 
     def test_what_fails_after_the_content_is_there_fails_no_restore(self):
         volume = self.filled()
@@ -535,9 +531,7 @@ class BackupsTestCase(backup_case.BackupCase):
                     thread.join(60)
         self.assertEqual('restoring-backup', self.fresh(volume).status)
         self.start_anew()
-        self.until('available', volume)
-        self.assert_content(FIRST, volume)
-        self.assert_nothing_left(volume)
+        self.assert_imported(volume)
 
     def test_a_status_that_cannot_be_written_at_once_is_written_later(self):
         volume = self.filled()
@@ -588,9 +582,7 @@ class BackupsTestCase(backup_case.BackupCase):
         deadline = time.monotonic() + 60
         while self.files() and time.monotonic() < deadline:
             time.sleep(0.05)
-        self.until('available', volume)
-        self.assert_content(FIRST, volume)
-        self.assert_nothing_left(volume)
+        self.assert_imported(volume)
 
     def test_a_restore_that_is_cancelled_at_its_end_is_no_success(self):
         def cancel(backup):
